@@ -1,0 +1,114 @@
+// Tensors of a model as the file holds them: mmapped, bounds-checked, never copied.
+//
+// A Tensor is a view into a mapped file. Its value is *defined* as one fp32 number an element
+// (a block format's element is one fma of its fields, NUMERICS.md); `read_rows` gives these.
+// Names are Hugging Face's whatever the file format, e.g. "model.layers.0.self_attn.q_proj.weight";
+// the GGUF reader renames, and undoes llama.cpp's permutation of q and k rows, so that the same
+// weights from safetensors and from GGUF are the same numbers in the same places.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/model/config.h"
+#include "runtime/result.h"
+
+namespace invar {
+
+enum class TensorType : std::uint8_t { f64, f32, f16, bf16, f8_e4m3, f8_e5m2, q8_0, q4_0, q4_1 };
+
+/// Name as in reports: "F32", "Q4_1", ...
+const char* name_of(TensorType type);
+
+/// A row-major tensor inside a mapped file. One-dimensional tensors have rows == 1.
+struct Tensor {
+  std::string name;
+  TensorType type = TensorType::f32;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::vector<std::int64_t> shape;        // outermost first, as Hugging Face writes it
+  std::span<const std::byte> bytes;       // the tensor's data, inside the mapping
+  std::vector<std::int64_t> row_order;    // empty: identity; else row r is stored at row_order[r]
+
+  /// Writes the fp32 values of columns [col_begin, col_end) of one row. Block formats may be cut
+  /// anywhere. f64 tensors are rounded to nearest even.
+  /// REQUIRES: row and columns in range, out.size() == col_end - col_begin.
+  void read_row(std::int64_t row, std::int64_t col_begin, std::int64_t col_end,
+                std::span<float> out) const;
+};
+
+/// All tensors of one model, with the mappings that hold them alive.
+class Weights {
+ public:
+  /// nullptr when the model has no such tensor.
+  [[nodiscard]] const Tensor* find(const std::string& name) const;
+  [[nodiscard]] const std::map<std::string, Tensor>& all() const { return tensors_; }
+
+  void add(Tensor tensor) { tensors_[tensor.name] = std::move(tensor); }
+  /// Keeps a mapping (or a test's buffer) alive as long as the weights.
+  void keep(std::shared_ptr<const void> owner) { owners_.push_back(std::move(owner)); }
+
+ private:
+  std::map<std::string, Tensor> tensors_;
+  std::vector<std::shared_ptr<const void>> owners_;
+};
+
+/// A read-only mapping of a whole file. Move-only; unmapped on destruction.
+class MappedFile {
+ public:
+  static Result<std::shared_ptr<const MappedFile>> open(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  MappedFile() = default;
+  std::span<const std::byte> bytes_;
+};
+
+/// One safetensors file, or the parser on bytes (what the fuzzer calls). Errors name file and byte.
+Result<void> read_safetensors(std::span<const std::byte> file, const std::string& place,
+                              Weights& weights);
+
+/// Everything a GGUF v3 file holds: tensors (renamed), hyperparameters, tokenizer metadata.
+struct GgufTokenizer {
+  std::string model;                       // "gpt2" (byte-level BPE), "llama" (SentencePiece), ...
+  std::string pre;                         // pre-tokenizer name: "smollm", "gpt-2", "llama-bpe", ...
+  std::vector<std::string> tokens;         // by id, in byte-level (printable) form
+  std::vector<std::int32_t> token_types;   // 1 normal, 3 control, 4 user-defined, 6 byte
+  std::vector<std::string> merges;         // "left right", by rank
+  std::int32_t bos = -1, eos = -1, unknown = -1, padding = -1;
+  bool add_bos = false, add_eos = false, add_space_prefix = false;
+  std::string chat_template;
+};
+struct GgufFile {
+  ModelConfig config;
+  GgufTokenizer tokenizer;
+  Weights weights;
+  std::map<std::string, std::string> metadata;  // scalar keys as text, for `model info`
+};
+Result<GgufFile> read_gguf(std::span<const std::byte> file, const std::string& place);
+
+/// A model as found on disk: a .gguf file or a Hugging Face directory (config.json and
+/// model.safetensors, or model.safetensors.index.json with shards).
+struct LoadedModel {
+  ModelConfig config;
+  Weights weights;
+  std::string path;
+  std::vector<std::string> files;                 // every file that was mapped or read, sorted
+  std::string tokenizer_json;                     // text of tokenizer.json, empty for GGUF
+  std::string tokenizer_config_json;              // text of tokenizer_config.json or empty
+  std::unique_ptr<GgufTokenizer> gguf_tokenizer;  // null for a directory
+  std::map<std::string, std::string> metadata;
+};
+/// Loads and validates: every tensor that the config needs is there with the right shape, and
+/// `config.json` may be overridden by nothing. Errors name the file and the tensor.
+Result<LoadedModel> load_model(const std::string& path);
+
+}  // namespace invar
