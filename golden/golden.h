@@ -1,0 +1,79 @@
+// Goldens: the blessed trace of a class, one block a prompt (golden/FORMAT.md).
+//
+// Small, sorted, merge-friendly text without timestamps and absolute paths. One file a scenario:
+// golden/<scenario>.golden; pending ones in .invar/pending/<scenario>.golden. Reading is strict:
+// a broken line is an error with file:line and nothing is lost. Only bless writes goldens.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/result.h"
+#include "runtime/trace.h"
+
+namespace invar {
+
+struct GoldenRow {
+  std::int64_t position = 0;
+  Digest digest;
+  std::int32_t id = -1;
+  bool operator==(const GoldenRow&) const = default;
+};
+
+struct GoldenKey {
+  std::string class_hash;      // hex SHA-256 of the class recipe
+  std::string prompt_digest;   // hex SHA-256 of the prompt's tokens
+  auto operator<=>(const GoldenKey&) const = default;
+};
+
+struct GoldenBlock {
+  GoldenKey key;
+  std::string prompt_id;
+  std::string class_recipe;    // sorted key=value lines, for people and for STALE's explanation
+  std::vector<GoldenRow> rows; // by position
+  [[nodiscard]] std::string block_hash() const;  // hex SHA-256 over key and rows (first 16 digits)
+};
+
+/// One line of the ledger: who blessed which block, why, and what it replaced.
+struct LedgerEntry {
+  std::string block_hash;
+  std::string parent_hash;     // "-": none
+  std::string prompt_id;
+  std::string by, reason;
+  GoldenKey key;
+};
+
+struct GoldenFile {
+  std::string scenario;
+  std::map<GoldenKey, GoldenBlock> blocks;
+  std::vector<LedgerEntry> ledger;  // oldest first
+
+  [[nodiscard]] const GoldenBlock* find(const GoldenKey& key) const;
+  /// The ledger's last entry for a key (a deleted golden is NOGOLD and names it), or nullptr.
+  [[nodiscard]] const LedgerEntry* last_entry(const GoldenKey& key) const;
+  /// Blocks of the same scenario and prompt whose class recipe differs only in model digest or
+  /// numerics version, i.e. the golden is STALE; with the lines that differ.
+  struct Stale {
+    const GoldenBlock* block = nullptr;
+    std::vector<std::string> changed;  // "numerics=F0 -> F1"
+  };
+  [[nodiscard]] std::optional<Stale> stale(const std::string& class_recipe,
+                                           const std::string& prompt_id) const;
+};
+
+Result<GoldenFile> parse_golden(const std::string& text, const std::string& place);
+std::string print_golden(const GoldenFile& file);
+/// A missing file is an empty GoldenFile. Writing is atomic (temporary file, fsync, rename).
+Result<GoldenFile> read_golden_file(const std::string& path, const std::string& scenario);
+Result<void> write_golden_file(const std::string& path, const GoldenFile& file);
+/// The file as of a Git revision (`git show REV:path`), for check --golden-from.
+Result<GoldenFile> read_golden_revision(const std::string& path, const std::string& revision,
+                                        const std::string& scenario);
+
+/// Block of a prompt's trace.
+GoldenBlock make_block(const std::string& class_hash, const std::string& class_recipe,
+                       const PromptTrace& prompt);
+
+}  // namespace invar

@@ -1,0 +1,82 @@
+// Traces -> first divergence, distances, severities. Pure; bits decide.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "golden/golden.h"
+#include "harness/verdict.h"
+#include "runtime/trace.h"
+
+namespace invar {
+
+/// Where two traces of the same prompts part. Positions are those of the logits row.
+struct Divergence {
+  int prompt = -1;                    // index in trace a
+  std::string prompt_id;
+  std::int64_t position = -1;
+  std::int64_t index = -1;            // 0-based among generated tokens
+  Digest a, b;
+  std::int32_t id_a = -1, id_b = -1;
+  float margin_a = 0, margin_b = 0;
+  std::string what;                   // "digest", "token", "length", "prompt missing", …
+};
+
+struct Comparison {
+  std::int64_t tokens = 0;            // compared
+  std::int64_t differing = 0;         // rows whose digests differ
+  std::int64_t flipped = 0;           // rows whose ids differ while all earlier fed tokens agree
+  std::int64_t prompts = 0, prompts_differing = 0;
+  std::int64_t comparable_rows = 0;   // rows up to and including the first flip of each prompt
+  std::optional<Divergence> first;    // in prompt order, then position
+  std::vector<std::int64_t> divergence_index;  // per prompt: first differing token index or -1
+  std::vector<float> flip_margins;    // margin in a at each first flip
+  Severity severity = Severity::none; // by top-k distance and margin, or by values when known
+  std::string mistrust;               // why the comparison says nothing; empty: it does
+};
+
+/// Compares prompt by prompt (matched by tokens_digest and order). Free-running traces are compared
+/// up to the first flip of each prompt: afterwards inputs differ. Mistrusted: same trace object,
+/// nothing in common, fewer than 8 tokens in a prompt (unless it ended at EOS), constant logits.
+Comparison compare(const CellTrace& a, const CellTrace& b);
+/// A prompt against its golden.
+Comparison compare(const PromptTrace& a, const GoldenBlock& golden);
+
+/// Distances of two logits rows, fp64, in ascending index order (metrics.cc).
+struct RowDistance {
+  std::int64_t differing = 0;         // elements whose bits differ
+  double max_abs = 0;
+  std::uint64_t max_ulp = 0;          // in units of fp32's own ordering of bit patterns
+  double kl = 0;                      // KL(a || b), nats, fp64 log-softmax
+  double js = 0;
+  double total_variation = 0;
+  double margin_a = 0, margin_b = 0;
+  std::int32_t argmax_a = -1, argmax_b = -1;
+  int first_segment = -1;             // of eight
+  std::int64_t first_element = -1;
+};
+RowDistance row_distance(std::span<const float> a, std::span<const float> b);
+RowDistance row_distance(std::span<const double> a, std::span<const double> b);
+/// bits only: margin > 2*distance on both sides; flipped: argmax differs; else near tie.
+Severity severity_of(const RowDistance& distance);
+
+/// Upper bound of a rate of which `events` were seen in `trials`: 3/N when events is 0 (95 %),
+/// else the Wilson upper limit.
+double rate_upper_bound(std::int64_t events, std::int64_t trials);
+
+/// First differing layer and operation of a prompt at or before a position, from stored
+/// observation digests alone (localise.cc).
+struct Location {
+  std::int64_t position = -1;
+  std::int32_t layer = -1;
+  Site site = Site::logits;
+  Digest a, b;
+  std::int64_t compared = 0;          // observations on both sides
+  std::int64_t absent = 0;            // on one side only
+};
+std::optional<Location> localise(const PromptTrace& a, const PromptTrace& b);
+
+}  // namespace invar

@@ -1,0 +1,35 @@
+// What names a cell and a class: the meaning that goldens and the result cache are keyed by.
+//
+// Recipes are sorted "key=value" lines, hashed with SHA-256. The environment (device, driver,
+// library files, commit) is not in a recipe; what decides whether a stored result may stand for an
+// execution is in the ExecutionKey.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "harness/matrix.h"
+#include "runtime/trace.h"
+
+namespace invar {
+
+/// Digests of everything that a scenario's cells share.
+struct RecipeInputs {
+  std::string model_digest;       // hex SHA-256 over the model's files (config, tensors)
+  std::string tokenizer_digest;   // hex, or "none" for token prompts
+  std::string prompts_digest;     // hex over the selected prompts' token ids
+  std::string numerics_version;   // "F1"
+};
+
+/// Class recipe: model, tokenizer, decode parameters, segments, numerics version and class_axes().
+/// Prompts are not in it: a golden is keyed by (class recipe, one prompt's tokens).
+std::string class_recipe(const Scenario& scenario, const Cell& cell, const RecipeInputs& inputs);
+/// Everything that names the cell: class recipe, all axes, prompts, trace level.
+std::string cell_recipe(const Scenario& scenario, const Cell& cell, const RecipeInputs& inputs);
+Sha256 recipe_hash(const std::string& recipe);
+
+/// Key of a stored result (architecture.md, decision 9): cell recipe, SHA-256 of the running
+/// executable and of every loaded library that computes, device model, numeric options.
+Sha256 execution_key(const std::string& cell_recipe, const std::vector<std::string>& binaries);
+
+}  // namespace invar

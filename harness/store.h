@@ -1,0 +1,117 @@
+// The SQLite database of traces (schema.sql, docs in harness/SCHEMA.md). sqlite3.h is included by
+// store*.cc only.
+//
+// WAL, STRICT tables, foreign keys, application_id and user_version with migrations; one
+// transaction a cell; eight processes may write at once (busy time-out with retry). A killed run
+// leaves PENDING cells and loses nothing finished. Errors: newer schema, not a database, locked,
+// disk full - each named, nothing lost.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/verdict.h"
+#include "runtime/result.h"
+#include "runtime/trace.h"
+
+namespace invar {
+
+struct RunInfo {
+  std::int64_t id = 0;
+  std::string command;            // the command line
+  std::string scenario;           // name
+  std::string scenario_path;
+  std::string scenario_text;
+  std::string environment_json;   // stored once by its hash, shared by runs
+  std::string commit;             // of the scenario's project, may be empty
+  bool dirty = false;
+  std::string started;            // UTC, "2026-11-22T13:40:00Z"; given by the caller
+  std::string finished;           // empty while running or after a kill
+  int exit_code = -1;
+  std::string unseed;             // hash over the run's traces: two equal runs have equal unseeds
+};
+
+struct CellInfo {
+  std::int64_t id = 0;
+  std::int64_t run = 0;
+  std::string name;               // Cell::name()
+  std::string hash;               // Cell::hash
+  std::string class_hash;         // hex SHA-256 of the class recipe
+  std::string class_recipe;
+  std::string axes_json;          // {"batch": "3", …}
+  Sha256 key{};                   // execution key
+  int attempt = 1;                // --repeat counts up
+  bool pending = true;
+  std::int64_t source = 0;        // the executed cell whose trace this cell reuses; 0: executed
+  std::string source_date;        // when that was executed
+  Sha256 root{};                  // cell_root
+  CellStatus status = CellStatus::ok;
+  std::string status_reason;
+  Judgement judgement;
+  bool judged = false;
+  double seconds = 0;
+};
+
+struct GoldenEvent {
+  std::string action;             // bless | reject | pending | import
+  std::string scenario, class_hash, prompt_id;
+  std::string block_hash, parent_hash;
+  std::string by, reason, at;
+};
+
+class Store {
+ public:
+  enum class Mode { read_write, read_only };
+  static Result<std::unique_ptr<Store>> open(const std::string& path, Mode mode);
+  virtual ~Store() = default;
+
+  virtual Result<std::int64_t> begin_run(const RunInfo& run) = 0;
+  virtual Result<void> end_run(const RunInfo& run) = 0;
+  /// Rows of all cells of a run as PENDING, one transaction; fills ids.
+  virtual Result<void> plan(std::vector<CellInfo>& cells) = 0;
+  /// An executed cell: trace and root, one transaction.
+  virtual Result<void> finish(CellInfo& cell, const CellTrace& trace) = 0;
+  /// A cell whose trace is that of `source`.
+  virtual Result<void> reuse(CellInfo& cell, const CellInfo& source) = 0;
+  /// Verdicts of many cells, one transaction.
+  virtual Result<void> judge(const std::vector<CellInfo>& cells) = 0;
+  virtual Result<void> record(const GoldenEvent& event) = 0;
+
+  /// The newest executed, finished cell with status ok and this key.
+  virtual Result<std::optional<CellInfo>> find(const Sha256& key) = 0;
+  /// Many at once (check of 1,000 unchanged cells takes under a second).
+  virtual Result<std::vector<std::optional<CellInfo>>> find(const std::vector<Sha256>& keys) = 0;
+  virtual Result<std::vector<RunInfo>> runs() = 0;                       // newest first
+  virtual Result<std::optional<RunInfo>> run(std::int64_t id) = 0;
+  virtual Result<std::vector<CellInfo>> cells(std::int64_t run) = 0;     // by id
+  virtual Result<std::optional<CellInfo>> cell(std::int64_t id) = 0;
+  /// By name, hash or unique hash prefix (with or without '/'), newest first.
+  virtual Result<std::vector<CellInfo>> history(const std::string& name_or_hash) = 0;
+  /// Trace of a finished cell (follows `source`). `with_observations` reads those blobs too.
+  virtual Result<CellTrace> trace(const CellInfo& cell, bool with_observations) = 0;
+  virtual Result<std::vector<GoldenEvent>> golden_events(const std::string& scenario) = 0;
+
+  /// First token rows that differ between two cells, by (prompt index, position), at most `limit`;
+  /// `total` counts all. Equal roots are decided without reading rows.
+  struct TokenDifference {
+    std::int32_t prompt = 0;
+    std::string prompt_id;
+    std::int64_t position = 0;
+    Digest a, b;
+    std::int32_t id_a = -1, id_b = -1;
+  };
+  struct CellDifference {
+    std::int64_t compared = 0, differing = 0, flipped = 0, only_a = 0, only_b = 0;
+    std::vector<TokenDifference> first;  // one a prompt: its first differing token
+  };
+  virtual Result<CellDifference> diff(const CellInfo& a, const CellInfo& b) = 0;
+
+  /// Deletes traces of runs older than the newest `keep` runs whose cells nobody reuses; returns
+  /// the number of runs removed. `dry_run` only counts.
+  virtual Result<std::int64_t> gc(int keep, bool dry_run) = 0;
+};
+
+}  // namespace invar
