@@ -1,0 +1,48 @@
+# How C++ is compiled here: the flags that decide bits, the flags that decide speed, ccache.
+#
+# Defines the interface target invar_numeric_flags and invar_set_instruction_sets().
+
+# Written fma() is fused and nothing else is: the bits may not depend on the compiler's taste.
+# Haswell is the least x86 machine for the whole program, not only for runtime/: were an inline
+# function compiled with and without FMA, the linker would choose which one the kernels get.
+add_library(invar_numeric_flags INTERFACE)
+target_compile_options(invar_numeric_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+set_target_properties(invar_numeric_flags PROPERTIES EXPORT_NAME numeric_flags)
+
+string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" processor)
+set(INVAR_X86 OFF)
+if(processor MATCHES "^(x86_64|amd64)$")
+  set(INVAR_X86 ON)
+  target_compile_options(invar_numeric_flags INTERFACE
+    $<BUILD_INTERFACE:$<$<COMPILE_LANGUAGE:CXX>:-march=haswell>>)
+endif()
+
+# __FILE__ without the place of the checkout: the same program wherever it was built.
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=>)
+
+# Link-time optimisation would mix the instruction sets of files that must stay apart.
+set(CMAKE_INTERPROCEDURAL_OPTIMIZATION OFF)
+
+find_program(INVAR_CCACHE ccache)
+if(INVAR_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1
+      ${INVAR_CCACHE})
+endif()
+
+# Gives each *_avx2.cc and *_avx512.cc its flags.
+function(invar_set_instruction_sets)
+  if(NOT INVAR_X86)
+    return()
+  endif()
+  set(avx2 -mavx2 -mfma -mf16c)
+  set(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c)
+  foreach(source IN LISTS ARGN)
+    if(source MATCHES "_avx2\\.cc$")
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS ${avx2})
+    elseif(source MATCHES "_avx512\\.cc$")
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS ${avx512})
+    endif()
+  endforeach()
+endfunction()

@@ -1,0 +1,51 @@
+# CUDA is found or not, and asked for only when there is a CUDA source.
+#
+# Sets INVAR_HAVE_CUDA and INVAR_CUDA_SOURCES; defines invar_attach_cuda(target).
+
+set(INVAR_HAVE_CUDA OFF)
+set(INVAR_CUDA_SOURCES)
+file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/runtime/backends/cuda/*.cu)
+
+if(cuda_sources AND NOT INVAR_CUDA STREQUAL "OFF")
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(NOT CMAKE_CUDA_COMPILER AND INVAR_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "INVAR_CUDA=ON, but no CUDA compiler was found")
+  endif()
+  if(CMAKE_CUDA_COMPILER)
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES 80-real 90)  # "native" fails on a machine without a GPU
+    endif()
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    # CMake 3.25 does not know nvcc's C++20 and would silently leave the flag out.
+    foreach(kind STANDARD EXTENSION)
+      if(NOT CMAKE_CUDA20_${kind}_COMPILE_OPTION)
+        set(CMAKE_CUDA20_${kind}_COMPILE_OPTION "-std=c++20")
+      endif()
+    endforeach()
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    set(CMAKE_CUDA_EXTENSIONS OFF)
+    set(INVAR_HAVE_CUDA ON)
+    file(GLOB_RECURSE host_sources CONFIGURE_DEPENDS
+         ${PROJECT_SOURCE_DIR}/runtime/backends/cuda/*.cc)
+    set(INVAR_CUDA_SOURCES ${cuda_sources} ${host_sources})
+  endif()
+endif()
+message(STATUS "CUDA backend: ${INVAR_HAVE_CUDA} (INVAR_CUDA=${INVAR_CUDA})")
+
+function(invar_attach_cuda target)
+  if(NOT INVAR_HAVE_CUDA)
+    return()
+  endif()
+  target_compile_definitions(${target} PUBLIC INVAR_HAVE_CUDA=1)
+  target_compile_options(${target} PRIVATE
+    $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --ftz=false --prec-div=true --prec-sqrt=true
+      -Xcompiler=-ffp-contract=off>)
+  if(INVAR_X86)
+    target_compile_options(${target} PRIVATE
+      $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-march=haswell>)
+  endif()
+  target_link_libraries(${target} PRIVATE CUDA::cudart_static)
+endfunction()
