@@ -25,7 +25,15 @@ enum class TensorType : std::uint8_t { f64, f32, f16, bf16, f8_e4m3, f8_e5m2, q8
 /// Name as in reports: "F32", "Q4_1", ...
 const char* name_of(TensorType type);
 
-/// A row-major tensor inside a mapped file. One-dimensional tensors have rows == 1.
+/// How a type is stored: `bytes` bytes hold `elements` neighbouring columns of one row.
+struct TypeLayout {
+  std::int64_t elements = 1;
+  std::int64_t bytes = 4;
+};
+TypeLayout layout_of(TensorType type);
+
+/// A row-major tensor inside a mapped file. One-dimensional tensors have rows == 1; a scalar is
+/// 1 x 1; more than two dimensions fold into rows, the innermost one is cols.
 struct Tensor {
   std::string name;
   TensorType type = TensorType::f32;
@@ -33,7 +41,9 @@ struct Tensor {
   std::int64_t cols = 0;
   std::vector<std::int64_t> shape;        // outermost first, as Hugging Face writes it
   std::span<const std::byte> bytes;       // the tensor's data, inside the mapping
-  std::vector<std::int64_t> row_order;    // empty: identity; else row r is stored at row_order[r]
+  // Empty: identity; else row r is stored at row_order[r]. For a one-dimensional tensor (the bias
+  // of a permuted matrix) it orders the elements instead.
+  std::vector<std::int64_t> row_order;
 
   /// Writes the fp32 values of columns [col_begin, col_end) of one row. Block formats may be cut
   /// anywhere. f64 tensors are rounded to nearest even.

@@ -1,0 +1,128 @@
+// The CPU's leaf operations as a table of functions: one table an instruction set, the same bits
+// from each. Callers: cpu_backend.cc only.
+//
+// A leaf works on one thread's share and takes every size explicitly. The scalar table
+// (kernels_scalar.cc) calls numerics/order.h literally; the SIMD tables vectorise over outputs,
+// rows, keys or lanes, never over a chain's k, so that each output element sees the same sequence
+// of operations. T is float, or double in fp64.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "runtime/numerics/precision.h"
+
+namespace invar::cpu {
+
+constexpr int kPanel = 32;     // outputs of one weight panel
+constexpr int kKeyBlock = 16;  // positions of one block of transposed keys
+
+/// A rank's slice of a weight matrix: n outputs over k columns, in panels of 32 outputs:
+/// element (n, k) is at [(n / 32)][k][n % 32]; outputs past n hold zeros.
+/// Elements are stored as f64, f32, bf16 or fp16 (8-bit formats as bf16, which holds them exactly).
+struct PackedMatrix {
+  std::int64_t n = 0;
+  std::int64_t k = 0;
+  Format element = Format::f32;
+  /// Bounds of the owned segments in slice columns: segment s is [bounds[s], bounds[s+1]).
+  std::vector<std::int64_t> bounds;
+  std::shared_ptr<void> data;     // 64-byte aligned
+  std::vector<float> scale;       // per output (8-bit formats), else empty
+
+  [[nodiscard]] std::int64_t panels() const { return (n + kPanel - 1) / kPanel; }
+  [[nodiscard]] int segments() const { return int(bounds.size()) - 1; }  // 0: owns nothing
+  /// Value of one element, widened. For the scalar text and tests.
+  template <class T>
+  [[nodiscard]] T at(std::int64_t row, std::int64_t column) const;
+};
+
+/// Subtree sums of the owned segments (neighbour tree of the segment chains, no final +0):
+/// out(r, j) for rows [row_begin, row_end) and panels [panel_begin, panel_end).
+template <class T>
+struct GemmArgs {
+  const T* x;             // (rows, k): the slice's columns
+  std::int64_t x_stride;  // elements between rows
+  const PackedMatrix* w;
+  T* out;                 // (rows, n)
+  std::int64_t out_stride;
+  std::int64_t row_begin, row_end, panel_begin, panel_end;
+};
+
+/// out(r, j) = R(((tree of parts + … ) * (row_scale * w_scale) + 0) + bias), see NUMERICS.md.
+template <class T>
+struct FinishArgs {
+  const T* const* parts;       // (ranks) pointers to (rows, n) subtree sums, in rank order
+  int ranks;                   // a power of two
+  std::int64_t n;
+  const T* row_scale;          // (rows) or null: activations' scales
+  const float* output_scale;   // (n) or null
+  const T* bias;               // (n) or null
+  Format stored;
+  T* out;                      // (rows, n); may be parts[0]
+  std::int64_t row_begin, row_end;
+};
+
+/// Keys and values of one sequence, one layer and one KV head, in pages.
+/// Position p is in page table[p / page_size] at offset o = p % page_size:
+///   K: k[page * k_page_stride + (o / 16) * 16 * head_dim + i * 16 + o % 16], i < head_dim
+///   V: v[page * v_page_stride + o * head_dim + i]
+template <class T>
+struct KvView {
+  const T* k;
+  const T* v;
+  const std::int32_t* table;
+  std::int64_t k_page_stride, v_page_stride;
+  std::int32_t page_size;
+};
+
+/// One query position and the query heads that share one KV head.
+template <class T>
+struct AttentionTask {
+  const T* q;                // (heads, head_dim), after RoPE and R
+  T* out;                    // (heads, head_dim)
+  int heads;
+  int head_dim;              // a multiple of 8, at most 256
+  T scale;
+  Format stored;
+  std::int64_t first, last;  // visible positions [first, last]
+  const std::uint8_t* keep;  // (last + 1): 0 hides a position; null: all visible
+  KvView<T> kv;
+};
+
+template <class T>
+struct KernelsOf {
+  void (*gemm)(const GemmArgs<T>& args);
+  void (*finish)(const FinishArgs<T>& args);
+  /// (rows, d) -> (rows, d)
+  void (*rms_norm)(const T* x, const T* w, T eps, std::int64_t rows, std::int64_t d, Format stored,
+                   T* y);
+  /// Rotates heads of rows in place: x (rows, heads, d); cosine and sine (positions, d/2).
+  void (*rope)(T* x, std::int64_t rows, std::int64_t heads, int d, const std::int64_t* positions,
+               const T* cosine, const T* sine, Format stored);
+  /// out = R(silu(gate) * up), n elements.
+  void (*gated_silu)(const T* gate, const T* up, std::int64_t n, Format stored, T* out);
+  /// h = R(h + y), n elements, in place.
+  void (*add)(T* h, const T* y, std::int64_t n, Format stored);
+  /// out = R_format(x), n elements.
+  void (*round)(const T* x, std::int64_t n, Format format, T* out);
+  /// out(r, i) = R_format(x(r, i) / scale[r]); a NaN scale makes the row canonical NaN.
+  void (*quantize)(const T* x, std::int64_t rows, std::int64_t k, const T* scale, Format format,
+                   T* out);
+  /// out[r] = max |x(r, i)|, NaN when the row holds one.
+  void (*amax)(const T* x, std::int64_t rows, std::int64_t k, T* out);
+  void (*attention)(const AttentionTask<T>& task);
+};
+
+struct Kernels {
+  const char* isa;  // "scalar", "avx2", "avx512", "neon"
+  KernelsOf<float> f32;
+  KernelsOf<double> f64;
+};
+
+const Kernels& scalar_kernels();
+/// nullptr when this machine or build has no such instructions.
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+
+}  // namespace invar::cpu

@@ -1,0 +1,150 @@
+// Implementation of runtime/model/bpe.h: a linked list of symbols and a priority queue of merges.
+#include "runtime/model/bpe.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+namespace invar {
+namespace {
+
+constexpr std::uint64_t kNoPair = ~std::uint64_t{0};
+
+std::uint64_t pair_of(std::int32_t left, std::int32_t right) {
+  return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
+}
+
+std::uint64_t scatter(std::uint64_t pair) {
+  pair *= 0x9e3779b97f4a7c15;
+  return pair ^ pair >> 32;
+}
+
+}  // namespace
+
+/// One pre-token while it is merged. Symbols never move; a swallowed one has id -1.
+class BpeWord {
+ public:
+  explicit BpeWord(const Bpe& bpe) : bpe_(bpe) {}
+
+  void append_byte(std::uint8_t byte) {
+    std::int32_t id = bpe_.byte_ids_[byte];
+    const bool unknown = id < 0;
+    if (unknown) id = bpe_.options_.unknown;
+    const bool fused = unknown && in_unknown_ && bpe_.options_.fuse_unknown;
+    in_unknown_ = unknown;
+    if (id < 0 || fused) return;
+    const auto at = static_cast<std::int64_t>(symbols_.size());
+    symbols_.push_back({id, at - 1, at + 1});
+  }
+
+  void merge(std::vector<std::int32_t>& ids) {
+    const auto size = static_cast<std::int64_t>(symbols_.size());
+    if (size == 0) return;
+    symbols_.back().next = -1;
+    for (std::int64_t at = 0; at + 1 < size; ++at) propose(at);
+    while (!queue_.empty()) {
+      std::pop_heap(queue_.begin(), queue_.end(), later);
+      const Candidate top = queue_.back();
+      queue_.pop_back();
+      apply(top);
+    }
+    for (std::int64_t at = 0; at >= 0; at = symbol(at).next) ids.push_back(symbol(at).id);
+  }
+
+ private:
+  struct Symbol {
+    std::int32_t id;
+    std::int64_t previous, next;  // -1: none
+  };
+  struct Candidate {
+    std::int32_t rank;
+    std::int32_t result;
+    std::int64_t at;  // the left symbol
+  };
+
+  static bool later(const Candidate& a, const Candidate& b) {
+    return a.rank != b.rank ? a.rank > b.rank : a.at > b.at;
+  }
+
+  Symbol& symbol(std::int64_t at) { return symbols_[static_cast<std::size_t>(at)]; }
+
+  /// Queues the merge of the symbol at `at` with its successor, if there is such a merge.
+  void propose(std::int64_t at) {
+    const Symbol& left = symbol(at);
+    if (left.next < 0) return;
+    const Bpe::Slot* slot = bpe_.find(left.id, symbol(left.next).id);
+    if (slot == nullptr) return;
+    queue_.push_back({slot->rank, slot->result, at});
+    std::push_heap(queue_.begin(), queue_.end(), later);
+  }
+
+  /// Does the merge unless its symbols have changed since it was queued.
+  void apply(const Candidate& top) {
+    Symbol& left = symbol(top.at);
+    if (left.id < 0 || left.next < 0) return;
+    Symbol& right = symbol(left.next);
+    const Bpe::Slot* slot = bpe_.find(left.id, right.id);
+    if (slot == nullptr || slot->result != top.result) return;
+    left.id = top.result;
+    left.next = right.next;
+    right.id = -1;
+    if (left.next >= 0) symbol(left.next).previous = top.at;
+    if (left.previous >= 0) propose(left.previous);
+    propose(top.at);
+  }
+
+  const Bpe& bpe_;
+  std::vector<Symbol> symbols_;
+  std::vector<Candidate> queue_;  // a heap, the next merge on top
+  bool in_unknown_ = false;
+};
+
+Bpe::Bpe(std::vector<std::pair<std::string, std::int32_t>> pieces,
+         const std::vector<BpeMerge>& merges, const BpeOptions& options)
+    : options_(options) {
+  byte_ids_.fill(-1);
+  for (auto& [bytes, id] : pieces) {
+    if (bytes.size() == 1) byte_ids_[static_cast<std::uint8_t>(bytes[0])] = id;
+    if (options.ignore_merges) whole_.emplace(std::move(bytes), id);
+  }
+  slots_.resize(std::bit_ceil(merges.size() * 2 + 2), Slot{kNoPair, 0, 0});
+  mask_ = slots_.size() - 1;
+  std::int32_t rank = 0;
+  for (const BpeMerge& merge : merges) {
+    insert({pair_of(merge.left, merge.right), rank++, merge.result});
+  }
+}
+
+void Bpe::insert(const Slot& slot) {
+  std::uint64_t at = scatter(slot.pair) & mask_;
+  while (slots_[at].pair != kNoPair && slots_[at].pair != slot.pair) at = (at + 1) & mask_;
+  slots_[at] = slot;
+}
+
+const Bpe::Slot* Bpe::find(std::int32_t left, std::int32_t right) const {
+  const std::uint64_t pair = pair_of(left, right);
+  for (std::uint64_t at = scatter(pair) & mask_;; at = (at + 1) & mask_) {
+    if (slots_[at].pair == pair) return &slots_[at];
+    if (slots_[at].pair == kNoPair) return nullptr;
+  }
+}
+
+void Bpe::encode(std::string_view piece, std::vector<std::int32_t>& ids) const {
+  if (slots_.empty()) return;
+  if (options_.ignore_merges) {
+    const auto found = whole_.find(std::string(piece));
+    if (found != whole_.end()) {
+      ids.push_back(found->second);
+      return;
+    }
+  }
+  BpeWord word(*this);
+  for (const char c : piece) word.append_byte(static_cast<std::uint8_t>(c));
+  word.merge(ids);
+}
+
+int Bpe::missing_bytes() const {
+  return static_cast<int>(std::count(byte_ids_.begin(), byte_ids_.end(), -1));
+}
+
+}  // namespace invar

@@ -1,0 +1,44 @@
+// Character classes of Unicode kUnicodeVersion, and a UTF-8 reader that never fails.
+//
+// Promise: char_class gives what \p{L}, \p{N}, \p{M}, \s and \p{P} mean in the regular
+// expressions of Hugging Face tokenizers; a byte that begins no valid UTF-8 sequence is a
+// character of its own without any class. Called by the pre-tokenizers and the normaliser.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace invar {
+
+/// Bits of char_class. kDigitsNumber is the Digits pre-tokenizer's idea of a number (one Unicode
+/// version ahead of the regular expressions').
+enum CharClass : std::uint8_t {
+  kLetter = 1,
+  kNumber = 2,
+  kMark = 4,
+  kSpace = 8,
+  kPunctuation = 16,
+  kDigitsNumber = 32,
+};
+
+inline constexpr std::size_t kClassRunCount = 2165;
+extern const std::uint32_t kClassRuns[kClassRunCount];
+
+inline constexpr std::uint32_t kInvalidByte = 0xffffffff;
+
+/// One character of a text. `code` is kInvalidByte when the byte is not part of valid UTF-8.
+struct Char {
+  std::uint32_t code = kInvalidByte;
+  std::uint32_t bytes = 1;
+  std::uint8_t classes = 0;  // CharClass bits
+  [[nodiscard]] bool is(std::uint8_t bits) const { return (classes & bits) != 0; }
+};
+
+/// CharClass bits of a code point; 0 for anything that is none.
+std::uint8_t char_class(std::uint32_t code);
+
+/// The character at byte `at`. REQUIRES: at < text.size().
+Char char_at(std::string_view text, std::size_t at);
+
+}  // namespace invar

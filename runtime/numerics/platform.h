@@ -1,0 +1,62 @@
+// What lets one text of numerics/ compile for the host and for a GPU.
+//
+// The wrappers are the only spelling of fused multiply-add, square root and bit casts in
+// numerics/. They compile to one IEEE instruction on both sides; contraction is off everywhere
+// (-ffp-contract=off, --fmad=false).
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__CUDACC__)
+#define INVAR_HD __host__ __device__
+#else
+#define INVAR_HD
+#endif
+
+namespace invar {
+
+/// a*b + c with one rounding.
+INVAR_HD inline float fma_(float a, float b, float c) {
+#if defined(__CUDA_ARCH__)
+  return __fmaf_rn(a, b, c);
+#else
+  return __builtin_fmaf(a, b, c);
+#endif
+}
+INVAR_HD inline double fma_(double a, double b, double c) {
+#if defined(__CUDA_ARCH__)
+  return __fma_rn(a, b, c);
+#else
+  return __builtin_fma(a, b, c);
+#endif
+}
+
+/// IEEE square root, rounded to nearest even. The host form is the instruction, without libm's
+/// errno path: REQUIRES x >= 0 or NaN for the host (-fno-math-errno is set for numerics).
+INVAR_HD inline float sqrt_(float x) {
+#if defined(__CUDA_ARCH__)
+  return __fsqrt_rn(x);
+#else
+  return __builtin_sqrtf(x);
+#endif
+}
+INVAR_HD inline double sqrt_(double x) {
+#if defined(__CUDA_ARCH__)
+  return __dsqrt_rn(x);
+#else
+  return __builtin_sqrt(x);
+#endif
+}
+
+/// Bits of a value as another type of the same size.
+template <class To, class From>
+INVAR_HD inline To bits_cast(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  memcpy(&to, &from, sizeof(To));
+  return to;
+}
+
+}  // namespace invar

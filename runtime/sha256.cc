@@ -1,0 +1,58 @@
+// SHA-256 of bytes and files. The only file that includes OpenSSL.
+//
+// Used for artifacts (models, libraries, executables) and for the Merkle roots of traces.
+#include <openssl/evp.h>
+
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include "runtime/result.h"
+#include "runtime/trace.h"
+
+namespace invar {
+namespace {
+
+struct CloseFile {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+
+struct FreeContext {
+  void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+};
+
+/// Fetched once: the implicit fetch costs more than hashing a short buffer.
+const EVP_MD* algorithm() {
+  static const EVP_MD* const md = EVP_sha256();
+  INVAR_CHECK(md != nullptr);
+  return md;
+}
+
+}  // namespace
+
+Sha256 sha256(const void* data, std::size_t size) {
+  Sha256 hash{};
+  unsigned int length = 0;
+  INVAR_CHECK(EVP_Digest(data, size, hash.data(), &length, algorithm(), nullptr) == 1);
+  INVAR_CHECK(length == hash.size());
+  return hash;
+}
+
+bool sha256_file(const std::string& path, Sha256& out) {
+  const std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path.c_str(), "rbe"));
+  if (file == nullptr) return false;
+  std::setvbuf(file.get(), nullptr, _IONBF, 0);
+  const std::unique_ptr<EVP_MD_CTX, FreeContext> context(EVP_MD_CTX_new());
+  INVAR_CHECK(context != nullptr && EVP_DigestInit_ex(context.get(), algorithm(), nullptr) == 1);
+  std::vector<unsigned char> buffer(std::size_t{1} << 18);
+  std::size_t got = 0;
+  while ((got = std::fread(buffer.data(), 1, buffer.size(), file.get())) > 0) {
+    INVAR_CHECK(EVP_DigestUpdate(context.get(), buffer.data(), got) == 1);
+  }
+  if (std::ferror(file.get()) != 0) return false;
+  unsigned int length = 0;
+  INVAR_CHECK(EVP_DigestFinal_ex(context.get(), out.data(), &length) == 1);
+  return length == out.size();
+}
+
+}  // namespace invar

@@ -1,0 +1,115 @@
+// Names of sites and levels, and the Merkle roots of traces.
+//
+// Canonical bytes (integers little-endian, digests as their bytes):
+//   token root        "invar token root 1\n", then per row: position i64, id i32, digest 16
+//   observation root  "invar observation root 1\n", then per key: position i64, layer i32,
+//                     site u8, digest 16
+//   cell root         "invar cell root 1\n", then per prompt: tokens_digest 32, token root 32
+// A cell root says nothing about observations, so that every trace level gives the same one.
+#include "runtime/trace.h"
+
+#include <algorithm>
+#include <numeric>
+#include <string_view>
+#include <tuple>
+
+#include "runtime/result.h"
+
+namespace invar {
+namespace {
+
+class CanonicalBytes {
+ public:
+  explicit CanonicalBytes(std::string_view tag) : bytes_(tag) {}
+
+  template <class T>
+  void integer(T value) {
+    const auto bits = static_cast<std::make_unsigned_t<T>>(value);
+    for (std::size_t i = 0; i < sizeof(T); ++i) {
+      bytes_.push_back(static_cast<char>((bits >> (8 * i)) & 0xFF));
+    }
+  }
+  template <std::size_t N>
+  void raw(const std::array<std::uint8_t, N>& bytes) {
+    bytes_.append(bytes.begin(), bytes.end());
+  }
+  void reserve(std::size_t size) { bytes_.reserve(size); }
+  [[nodiscard]] Sha256 hash() const { return sha256(bytes_.data(), bytes_.size()); }
+
+ private:
+  std::string bytes_;
+};
+
+}  // namespace
+
+std::string to_hex(const Sha256& hash) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  text.reserve(2 * hash.size());
+  for (const std::uint8_t byte : hash) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+const char* name_of(Site site) {
+  static constexpr const char* kNames[kSites] = {"embed", "norm1", "q",   "k",    "v",          "attn",  "o",
+                                                 "h1",    "norm2", "act", "down", "h2", "final_norm", "logits"};
+  INVAR_CHECK(int(site) < kSites);
+  return kNames[int(site)];
+}
+
+const char* name_of(TraceLevel level) {
+  static constexpr const char* kNames[] = {"logits", "layers", "ops"};
+  INVAR_CHECK(int(level) < 3);
+  return kNames[int(level)];
+}
+
+bool records(TraceLevel level, Site site) {
+  if (site == Site::logits || level == TraceLevel::ops) return true;
+  if (level == TraceLevel::logits) return false;
+  return site == Site::embed || site == Site::h2 || site == Site::final_norm;
+}
+
+Sha256 token_root(const PromptTrace& prompt) {
+  CanonicalBytes bytes("invar token root 1\n");
+  bytes.reserve(32 + prompt.tokens.size() * 28);
+  for (const TokenRecord& token : prompt.tokens) {
+    bytes.integer(token.position);
+    bytes.integer(token.id);
+    bytes.raw(token.digest.bytes);
+  }
+  return bytes.hash();
+}
+
+Sha256 observation_root(const PromptTrace& prompt, std::int64_t from) {
+  CanonicalBytes bytes("invar observation root 1\n");
+  bytes.reserve(32 + prompt.observations.size() * 29);
+  bool any = false;
+  for (const Observation& observation : prompt.observations) {
+    if (observation.position < from) continue;
+    any = true;
+    bytes.integer(observation.position);
+    bytes.integer(observation.layer);
+    bytes.integer(static_cast<std::uint8_t>(observation.site));
+    bytes.raw(observation.digest.bytes);
+  }
+  return any ? bytes.hash() : Sha256{};
+}
+
+Sha256 cell_root(const CellTrace& trace) {
+  std::vector<std::size_t> order(trace.prompts.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return trace.prompts[a].tokens_digest < trace.prompts[b].tokens_digest;
+  });
+  CanonicalBytes bytes("invar cell root 1\n");
+  for (const std::size_t index : order) {
+    bytes.raw(trace.prompts[index].tokens_digest);
+    bytes.raw(token_root(trace.prompts[index]));
+  }
+  return bytes.hash();
+}
+
+}  // namespace invar
