@@ -54,8 +54,9 @@ std::string to_hex(const Sha256& hash) {
 }
 
 const char* name_of(Site site) {
-  static constexpr const char* kNames[kSites] = {"embed", "norm1", "q",   "k",    "v",          "attn",  "o",
-                                                 "h1",    "norm2", "act", "down", "h2", "final_norm", "logits"};
+  static constexpr const char* kNames[kSites] = {"embed", "norm1", "q",          "k",     "v",
+                                                 "attn",  "o",     "h1",         "norm2", "act",
+                                                 "down",  "h2",    "final_norm", "logits"};
   INVAR_CHECK(int(site) < kSites);
   return kNames[int(site)];
 }

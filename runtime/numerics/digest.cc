@@ -22,7 +22,8 @@ Digest row_of(std::span<const T> row) {
   for (int s = 0; s < kDigestSegments; ++s) {
     const std::int64_t begin = segment_begin(n, s, kDigestSegments);
     const std::int64_t end = segment_begin(n, s + 1, kDigestSegments);
-    segments[std::size_t(s)] = digest_segment(row.subspan(std::size_t(begin), std::size_t(end - begin)));
+    segments[std::size_t(s)] =
+        digest_segment(row.subspan(std::size_t(begin), std::size_t(end - begin)));
   }
   return join_segments(segments);
 }
@@ -44,16 +45,24 @@ Digest digest_bytes(std::span<const std::byte> bytes) {
   return digest;
 }
 
-Digest digest_segment(std::span<const float> values) { return digest_bytes(std::as_bytes(values)); }
-Digest digest_segment(std::span<const double> values) { return digest_bytes(std::as_bytes(values)); }
+Digest digest_segment(std::span<const float> values) {
+  return digest_bytes(std::as_bytes(values));
+}
+Digest digest_segment(std::span<const double> values) {
+  return digest_bytes(std::as_bytes(values));
+}
 
 Digest join_segments(const SegmentDigests& segments) {
   static_assert(sizeof(SegmentDigests) == kDigestSegments * sizeof(Digest));
   return digest_bytes(std::as_bytes(std::span(segments)));
 }
 
-Digest digest_row(std::span<const float> row) { return row_of(row); }
-Digest digest_row(std::span<const double> row) { return row_of(row); }
+Digest digest_row(std::span<const float> row) {
+  return row_of(row);
+}
+Digest digest_row(std::span<const double> row) {
+  return row_of(row);
+}
 
 std::string to_hex(const Digest& digest) {
   static constexpr char kDigits[] = "0123456789abcdef";

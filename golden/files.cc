@@ -1,0 +1,134 @@
+// Golden files on disk and in Git: strict reading, atomic writing, reading of a revision.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "golden/git.h"
+#include "golden/golden.h"
+
+namespace invar {
+namespace {
+
+namespace fs = std::filesystem;
+
+Result<GoldenFile> parse_named(const std::string& text, const std::string& place,
+                               const std::string& scenario) {
+  auto file = parse_golden(text, place);
+  if (file && file->scenario != scenario) {
+    return Error{"holds goldens of scenario '" + file->scenario + "', not of '" + scenario +
+                     "' (a copied or renamed file?)",
+                 place + ":2"};
+  }
+  return file;
+}
+
+GoldenFile empty_file(const std::string& scenario) {
+  GoldenFile file;
+  file.scenario = scenario;
+  return file;
+}
+
+Error system_error(const std::string& action, const std::string& path) {
+  return Error{action + ": " + std::strerror(errno), path};
+}
+
+/// Writes all bytes to `file` and syncs; errno says why when it fails.
+bool write_all(int file, const std::string& bytes) {
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t wrote = ::write(file, bytes.data() + done, bytes.size() - done);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) return false;
+    done += std::size_t(wrote);
+  }
+  return ::fsync(file) == 0;
+}
+
+/// Makes a rename durable; a file system that cannot sync folders is not an error.
+void sync_folder(const std::string& folder) {
+  const int handle = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (handle < 0) return;
+  (void)::fsync(handle);
+  ::close(handle);
+}
+
+}  // namespace
+
+Result<GoldenFile> read_golden_file(const std::string& path, const std::string& scenario) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found) return empty_file(scenario);
+  if (status.type() == fs::file_type::directory) return Error{"is a folder", path};
+  std::ifstream stream(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  if (!stream.is_open() || stream.bad()) return system_error("cannot be read", path);
+  return parse_named(text, path, scenario);
+}
+
+Result<void> write_golden_file(const std::string& path, const GoldenFile& file) {
+  const std::string bytes = print_golden(file);
+  if (auto again = parse_golden(bytes, path); !again) {
+    return Error{"refused to write a golden that could not be read back: " + again.error().message,
+                 again.error().place};
+  }
+  const fs::path folder = fs::path(path).has_parent_path() ? fs::path(path).parent_path() : ".";
+  std::error_code made;
+  fs::create_directories(folder, made);
+  if (made) return Error{"cannot make the folder: " + made.message(), folder.string()};
+
+  std::string temporary = path + ".XXXXXX";
+  const int handle = ::mkostemp(temporary.data(), O_CLOEXEC);
+  if (handle < 0) return system_error("cannot make a temporary file", path);
+  const bool written = ::fchmod(handle, 0644) == 0 && write_all(handle, bytes);
+  const int saved = errno;
+  ::close(handle);
+  errno = saved;
+  if (!written || std::rename(temporary.c_str(), path.c_str()) != 0) {
+    const Error failure = system_error("cannot be written; the old file is unchanged", path);
+    ::unlink(temporary.c_str());
+    return failure;
+  }
+  sync_folder(folder.string());
+  return {};
+}
+
+Result<GoldenFile> read_golden_revision(const std::string& path, const std::string& revision,
+                                        const std::string& scenario) {
+  if (revision.empty() || revision.front() == '-' || revision.find(':') != std::string::npos) {
+    return Error{"'" + revision + "' is not a revision", path};
+  }
+  fs::path folder = fs::absolute(path).lexically_normal().parent_path();
+  fs::path inside = fs::path(path).filename();
+  while (!fs::is_directory(folder) && folder.has_relative_path()) {
+    inside = folder.filename() / inside;
+    folder = folder.parent_path();
+  }
+  const std::vector<std::string> base{"-C", folder.string()};
+  const auto git = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), base.begin(), base.end());
+    return run_git(arguments);
+  };
+  auto commit = git({"rev-parse", "--verify", "--quiet", revision + "^{commit}"});
+  if (!commit) return commit.error();
+  if (commit->status != 0) {
+    std::string why = commit->err.substr(0, commit->err.find('\n'));
+    return Error{"Git has no revision '" + revision + "'" + (why.empty() ? "" : ": " + why), path};
+  }
+  const std::string object = revision + ":./" + inside.generic_string();
+  auto present = git({"cat-file", "-e", object});
+  if (!present) return present.error();
+  if (present->status != 0) return empty_file(scenario);
+  auto shown = git({"show", object});
+  if (!shown) return shown.error();
+  if (shown->status != 0) return Error{"git show failed: " + shown->err, path};
+  return parse_named(shown->out, revision + ":" + path, scenario);
+}
+
+}  // namespace invar

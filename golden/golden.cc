@@ -1,0 +1,143 @@
+// Golden values: finding, staleness, hashes and printing (format: FORMAT.md; reading: parse.cc).
+//
+// Pure: no file is touched here.
+#include "golden/golden.h"
+
+#include <algorithm>
+#include <charconv>
+#include <sstream>
+#include <string_view>
+
+#include "golden/text.h"
+
+namespace invar {
+namespace {
+
+using golden_text::escape;
+
+std::string row_line(const GoldenRow& row) {
+  std::array<char, 24> number{};
+  const auto append = [&number](std::string& line, std::int64_t value) {
+    const auto end = std::to_chars(number.data(), number.data() + number.size(), value).ptr;
+    line.append(number.data(), end);
+  };
+  std::string line;
+  line.reserve(64);
+  append(line, row.position);
+  line += ' ';
+  line += to_hex(row.digest);
+  line += ' ';
+  append(line, row.id);
+  line += '\n';
+  return line;
+}
+
+/// Recipe text as a map; a line without '=' is a key without value.
+std::map<std::string, std::string> recipe_lines(const std::string& recipe) {
+  std::map<std::string, std::string> lines;
+  std::istringstream stream(recipe);
+  for (std::string line; std::getline(stream, line);) {
+    if (line.empty()) continue;
+    const std::size_t equals = line.find('=');
+    const bool has_value = equals != std::string::npos;
+    lines[line.substr(0, equals)] = has_value ? line.substr(equals + 1) : "";
+  }
+  return lines;
+}
+
+/// Keys whose change makes a golden stale rather than that of another class.
+bool may_go_stale(std::string_view key) {
+  return key.starts_with("model") || key.starts_with("numerics") || key.starts_with("tokenizer");
+}
+
+/// The changed lines when only stale-making keys differ; nothing when others differ or none.
+std::vector<std::string> stale_changes(const std::map<std::string, std::string>& old_lines,
+                                       const std::map<std::string, std::string>& new_lines) {
+  std::vector<std::string> changed;
+  auto all = old_lines;
+  all.insert(new_lines.begin(), new_lines.end());
+  for (const auto& [key, unused] : all) {
+    const auto was = old_lines.find(key);
+    const auto is = new_lines.find(key);
+    const bool both = was != old_lines.end() && is != new_lines.end();
+    if (both && was->second == is->second) continue;
+    if (!may_go_stale(key)) return {};
+    changed.push_back(key + "=" + (was == old_lines.end() ? "(none)" : was->second) + " -> " +
+                      (is == new_lines.end() ? "(none)" : is->second));
+  }
+  return changed;
+}
+
+void print_block(const GoldenBlock& block, std::string& out) {
+  out += "\nblock " + block.key.class_hash + " " + block.key.prompt_digest + "\n";
+  out += "prompt \"" + escape(block.prompt_id) + "\"\n";
+  std::istringstream recipe(block.class_recipe);
+  for (std::string line; std::getline(recipe, line);) out += "recipe " + escape(line) + "\n";
+  for (const GoldenRow& row : block.rows) out += row_line(row);
+  out += "end " + block.block_hash() + "\n";
+}
+
+}  // namespace
+
+std::string GoldenBlock::block_hash() const {
+  std::string bytes = "invar golden block 1\n" + key.class_hash + " " + key.prompt_digest + "\n";
+  for (const GoldenRow& row : rows) bytes += row_line(row);
+  return to_hex(sha256(bytes.data(), bytes.size())).substr(0, 16);
+}
+
+const GoldenBlock* GoldenFile::find(const GoldenKey& key) const {
+  const auto it = blocks.find(key);
+  return it == blocks.end() ? nullptr : &it->second;
+}
+
+const LedgerEntry* GoldenFile::last_entry(const GoldenKey& key) const {
+  const auto it = std::find_if(ledger.rbegin(), ledger.rend(),
+                               [&](const LedgerEntry& entry) { return entry.key == key; });
+  return it == ledger.rend() ? nullptr : &*it;
+}
+
+std::optional<GoldenFile::Stale> GoldenFile::stale(const std::string& class_recipe,
+                                                   const std::string& prompt_id) const {
+  const auto wanted = recipe_lines(class_recipe);
+  std::optional<Stale> best;
+  for (const auto& [key, block] : blocks) {
+    if (block.prompt_id != prompt_id) continue;
+    std::vector<std::string> changed = stale_changes(recipe_lines(block.class_recipe), wanted);
+    if (changed.empty()) continue;
+    if (!best || changed.size() < best->changed.size()) best = Stale{&block, std::move(changed)};
+  }
+  return best;
+}
+
+std::string print_golden(const GoldenFile& file) {
+  std::string out = "invar-golden 1\nscenario \"" + escape(file.scenario) + "\"\n";
+  for (const auto& [key, block] : file.blocks) print_block(block, out);
+  if (file.ledger.empty()) return out;
+  std::vector<const LedgerEntry*> entries;
+  for (const LedgerEntry& entry : file.ledger) entries.push_back(&entry);
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const LedgerEntry* a, const LedgerEntry* b) { return a->key < b->key; });
+  out += '\n';
+  for (const LedgerEntry* entry : entries) {
+    out += "ledger " + entry->key.class_hash + " " + entry->key.prompt_digest + " " +
+           entry->block_hash + " " + entry->parent_hash + " \"" + escape(entry->prompt_id) +
+           "\" \"" + escape(entry->by) + "\" \"" + escape(entry->reason) + "\"\n";
+  }
+  return out;
+}
+
+GoldenBlock make_block(const std::string& class_hash, const std::string& class_recipe,
+                       const PromptTrace& prompt) {
+  GoldenBlock block;
+  block.key = {class_hash, to_hex(prompt.tokens_digest)};
+  block.prompt_id = prompt.id;
+  block.class_recipe = class_recipe;
+  if (!class_recipe.empty() && class_recipe.back() != '\n') block.class_recipe += '\n';
+  block.rows.reserve(prompt.tokens.size());
+  for (const TokenRecord& token : prompt.tokens) {
+    block.rows.push_back({token.position, token.digest, token.id});
+  }
+  return block;
+}
+
+}  // namespace invar

@@ -1,0 +1,43 @@
+// Names of verdicts and the exit code of a run (verdict.h). Pure.
+#include "harness/verdict.h"
+
+#include "runtime/result.h"
+
+namespace invar {
+
+const char* name_of(Verdict verdict) {
+  static constexpr const char* kNames[kVerdicts] = {
+      "PASS",     "DIFF",  "NONDET", "FAIL", "MISTRUSTED", "NOGOLD",  "STALE",
+      "OBSOLETE", "XFAIL", "XPASS",  "SKIP", "NOT-RUN",    "DEFERRED"};
+  INVAR_CHECK(int(verdict) < kVerdicts);
+  return kNames[int(verdict)];
+}
+
+const char* name_of(Severity severity) {
+  static constexpr const char* kNames[] = {"", "bits only", "near tie", "flipped"};
+  INVAR_CHECK(int(severity) < 4);
+  return kNames[int(severity)];
+}
+
+// Precedence 130, 3, 2, 1, 7, 6, 8, 5, 4, 77, 0. Code 2 never comes from a finished run: a command
+// that cannot start returns it itself.
+int exit_code(const RunOutcome& outcome) {
+  using enum Verdict;
+  if (outcome.interrupted) return kExitInterrupted;
+  if (outcome.internal_error) return kExitInternal;
+
+  const auto any = [&](auto... verdicts) { return ((outcome.count(verdicts) > 0) || ...); };
+  if (any(diff, nondet, fail, xpass) || outcome.xfail_expired) return kExitDifferent;
+  if (any(mistrusted) && !outcome.lenient) return kExitMistrusted;
+  if (outcome.environment_mismatch) return kExitEnvironment;
+  if (any(not_run, deferred)) return kExitNotRun;
+  if (any(nogold, stale, obsolete)) return kExitGolden;
+
+  std::int64_t cells = 0;
+  for (const std::int64_t count : outcome.counts) cells += count;
+  if (cells > 0 && outcome.count(skip) == cells) return kExitSkipped;
+  if (cells == 0 || outcome.compared_tokens == 0) return kExitNothing;
+  return kExitOk;
+}
+
+}  // namespace invar
