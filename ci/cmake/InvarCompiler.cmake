@@ -5,9 +5,10 @@
 # Written fma() is fused and nothing else is: the bits may not depend on the compiler's taste.
 # Haswell is the least x86 machine for the whole program, not only for runtime/: were an inline
 # function compiled with and without FMA, the linker would choose which one the kernels get.
+# Without errno, sqrt() is the instruction alone; with it, negative operands would call libm.
 add_library(invar_numeric_flags INTERFACE)
 target_compile_options(invar_numeric_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+  $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off;-fno-math-errno>)
 set_target_properties(invar_numeric_flags PROPERTIES EXPORT_NAME numeric_flags)
 
 string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" processor)
