@@ -49,7 +49,8 @@ Result<void> check_sizes(const ModelConfig& c) {
     return outside("num_key_value_heads", std::to_string(c.kv_heads),
                    "a divisor of num_attention_heads (" + std::to_string(c.heads) + ")");
   }
-  if (c.head_dim % 8 != 0) return outside("head_dim", std::to_string(c.head_dim), "a multiple of 8");
+  if (c.head_dim % 8 != 0)
+    return outside("head_dim", std::to_string(c.head_dim), "a multiple of 8");
   if (c.segments != 8 && c.segments != 16 && c.segments != 32) {
     return outside("invar_segments", std::to_string(c.segments), "8, 16 or 32");
   }

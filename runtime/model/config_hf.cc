@@ -37,10 +37,10 @@ class Fields {
   std::int64_t integer_or(const std::string& key, std::int64_t fallback) {
     const json* value = find(key);
     if (value == nullptr) return fallback;
-    const bool fits = value->is_number_integer() &&
-                      (!value->is_number_unsigned() ||
-                       value->get<std::uint64_t>() <=
-                           std::uint64_t{std::numeric_limits<std::int64_t>::max()});
+    const bool fits =
+        value->is_number_integer() &&
+        (!value->is_number_unsigned() ||
+         value->get<std::uint64_t>() <= std::uint64_t{std::numeric_limits<std::int64_t>::max()});
     if (!fits) return fail_type(key, *value, "an integer"), fallback;
     return value->get<std::int64_t>();
   }
@@ -90,7 +90,8 @@ class Fields {
   /// The line of the first `"key":`; the file alone when the key is absent or written in escapes.
   [[nodiscard]] std::string place_of(const std::string& key) const {
     const std::string name = "\"" + key + "\"";
-    for (std::size_t at = text_.find(name); at != std::string::npos; at = text_.find(name, at + 1)) {
+    for (std::size_t at = text_.find(name); at != std::string::npos;
+         at = text_.find(name, at + 1)) {
       const std::size_t next = text_.find_first_not_of(" \t\r\n", at + name.size());
       if (next != std::string::npos && text_[next] == ':') {
         return JsonPlace{place_, std::nullopt}.at(text_, at);
@@ -113,17 +114,28 @@ struct Neutral {
 
 void refuse_other_arithmetic(Fields& fields) {
   static const Neutral kNeutral[] = {
-      {"quantization_config", nullptr},     {"compression_config", nullptr},
-      {"partial_rotary_factor", 1.0},       {"rope_interleaved", false},
-      {"pretraining_tp", 1},                {"attn_logit_softcapping", nullptr},
-      {"final_logit_softcapping", nullptr}, {"query_pre_attn_scalar", nullptr},
-      {"embedding_multiplier", 1.0},        {"attention_multiplier", nullptr},
-      {"residual_multiplier", 1.0},         {"logits_scaling", 1.0},
-      {"logit_scale", 1.0},                 {"clip_qkv", nullptr},
-      {"use_qk_norm", false},               {"qk_norm", false},
-      {"num_local_experts", nullptr},       {"num_experts", nullptr},
-      {"n_routed_experts", nullptr},        {"no_rope_layers", nullptr},
-      {"attention_chunk_size", nullptr},    {"attn_scale", nullptr},
+      {"quantization_config", nullptr},
+      {"compression_config", nullptr},
+      {"partial_rotary_factor", 1.0},
+      {"rope_interleaved", false},
+      {"pretraining_tp", 1},
+      {"attn_logit_softcapping", nullptr},
+      {"final_logit_softcapping", nullptr},
+      {"query_pre_attn_scalar", nullptr},
+      {"embedding_multiplier", 1.0},
+      {"attention_multiplier", nullptr},
+      {"residual_multiplier", 1.0},
+      {"logits_scaling", 1.0},
+      {"logit_scale", 1.0},
+      {"clip_qkv", nullptr},
+      {"use_qk_norm", false},
+      {"qk_norm", false},
+      {"num_local_experts", nullptr},
+      {"num_experts", nullptr},
+      {"n_routed_experts", nullptr},
+      {"no_rope_layers", nullptr},
+      {"attention_chunk_size", nullptr},
+      {"attn_scale", nullptr},
   };
   for (const Neutral& entry : kNeutral) {
     const json* value = fields.find(entry.key);
@@ -146,10 +158,14 @@ std::string architecture_of(Fields& fields) {
       return name;
     }
     const std::string written = (*list)[0].get<std::string>();
-    if (written == "LlamaForCausalLM") name = "llama";
-    else if (written == "MistralForCausalLM") name = "mistral";
-    else fields.fail("architectures", shown(written) + " is not supported (LlamaForCausalLM, "
-                                                       "MistralForCausalLM)");
+    if (written == "LlamaForCausalLM")
+      name = "llama";
+    else if (written == "MistralForCausalLM")
+      name = "mistral";
+    else
+      fields.fail("architectures", shown(written) +
+                                       " is not supported (LlamaForCausalLM, "
+                                       "MistralForCausalLM)");
     if (!type.empty() && type != name) {
       fields.fail("model_type", shown(type) + " does not belong to " + shown(written));
     }
@@ -233,8 +249,9 @@ void read_window(Fields& fields, ModelConfig& config) {
   const std::int64_t fallback = mistral && !fields.has("sliding_window") ? 4096 : 0;
   config.sliding_window = fields.integer_or("sliding_window", fallback);
   if (!mistral && config.sliding_window != 0) {
-    fields.fail("sliding_window", "has no effect on a Llama in transformers; use null, or "
-                                  "architecture MistralForCausalLM");
+    fields.fail("sliding_window",
+                "has no effect on a Llama in transformers; use null, or "
+                "architecture MistralForCausalLM");
   }
   if (mistral && fields.find("sliding_window") != nullptr && config.sliding_window < 1) {
     fields.fail("sliding_window", "must be null or at least 1");
@@ -242,10 +259,11 @@ void read_window(Fields& fields, ModelConfig& config) {
   const json* kinds = fields.find("layer_types");
   if (kinds == nullptr) return;
   const char* expected = config.sliding_window > 0 ? "sliding_attention" : "full_attention";
-  const bool uniform = kinds->is_array() && std::all_of(kinds->begin(), kinds->end(),
-                                                        [&](const json& k) { return k == expected; });
-  if (!uniform) fields.fail("layer_types", "must be null or \"" + std::string(expected) +
-                                               "\" for every layer");
+  const bool uniform =
+      kinds->is_array() &&
+      std::all_of(kinds->begin(), kinds->end(), [&](const json& k) { return k == expected; });
+  if (!uniform)
+    fields.fail("layer_types", "must be null or \"" + std::string(expected) + "\" for every layer");
 }
 
 std::int32_t token_or(Fields& fields, const std::string& key, const json& value) {

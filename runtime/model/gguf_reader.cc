@@ -46,7 +46,8 @@ class Cursor {
       fail("the file ends inside " + what + "; is it truncated?");
       return {};
     }
-    const auto taken = file_.subspan(static_cast<std::size_t>(at_), static_cast<std::size_t>(bytes));
+    const auto taken =
+        file_.subspan(static_cast<std::size_t>(at_), static_cast<std::size_t>(bytes));
     at_ += bytes;
     return taken;
   }
@@ -79,17 +80,22 @@ std::uint64_t scalar_bytes(GgufType type) {
   switch (type) {
     case GgufType::u8:
     case GgufType::i8:
-    case GgufType::boolean: return 1;
+    case GgufType::boolean:
+      return 1;
     case GgufType::u16:
-    case GgufType::i16: return 2;
+    case GgufType::i16:
+      return 2;
     case GgufType::u32:
     case GgufType::i32:
-    case GgufType::f32: return 4;
+    case GgufType::f32:
+      return 4;
     case GgufType::u64:
     case GgufType::i64:
-    case GgufType::f64: return 8;
+    case GgufType::f64:
+      return 8;
     case GgufType::string:
-    case GgufType::array: return 0;
+    case GgufType::array:
+      return 0;
   }
   return 0;
 }
@@ -141,22 +147,46 @@ GgufValue read_value(Cursor& cursor, const std::string& what) {
   GgufValue value;
   value.type = read_type(cursor, what);
   switch (value.type) {
-    case GgufType::u8: value.unsigned_value = cursor.number<std::uint8_t>(what); break;
-    case GgufType::u16: value.unsigned_value = cursor.number<std::uint16_t>(what); break;
-    case GgufType::u32: value.unsigned_value = cursor.number<std::uint32_t>(what); break;
-    case GgufType::u64: value.unsigned_value = cursor.number<std::uint64_t>(what); break;
-    case GgufType::i8: value.signed_value = cursor.number<std::int8_t>(what); break;
-    case GgufType::i16: value.signed_value = cursor.number<std::int16_t>(what); break;
-    case GgufType::i32: value.signed_value = cursor.number<std::int32_t>(what); break;
-    case GgufType::i64: value.signed_value = cursor.number<std::int64_t>(what); break;
-    case GgufType::f32: value.real_value = shortest_decimal(cursor.number<float>(what)); break;
-    case GgufType::f64: value.real_value = cursor.number<double>(what); break;
+    case GgufType::u8:
+      value.unsigned_value = cursor.number<std::uint8_t>(what);
+      break;
+    case GgufType::u16:
+      value.unsigned_value = cursor.number<std::uint16_t>(what);
+      break;
+    case GgufType::u32:
+      value.unsigned_value = cursor.number<std::uint32_t>(what);
+      break;
+    case GgufType::u64:
+      value.unsigned_value = cursor.number<std::uint64_t>(what);
+      break;
+    case GgufType::i8:
+      value.signed_value = cursor.number<std::int8_t>(what);
+      break;
+    case GgufType::i16:
+      value.signed_value = cursor.number<std::int16_t>(what);
+      break;
+    case GgufType::i32:
+      value.signed_value = cursor.number<std::int32_t>(what);
+      break;
+    case GgufType::i64:
+      value.signed_value = cursor.number<std::int64_t>(what);
+      break;
+    case GgufType::f32:
+      value.real_value = shortest_decimal(cursor.number<float>(what));
+      break;
+    case GgufType::f64:
+      value.real_value = cursor.number<double>(what);
+      break;
     case GgufType::boolean:
       value.unsigned_value = cursor.number<std::uint8_t>(what);
       if (value.unsigned_value > 1) cursor.fail(what + " is a boolean that is neither 0 nor 1");
       break;
-    case GgufType::string: value.string_value = cursor.string(what); break;
-    case GgufType::array: read_array(cursor, what, 1, value); break;
+    case GgufType::string:
+      value.string_value = cursor.string(what);
+      break;
+    case GgufType::array:
+      read_array(cursor, what, 1, value);
+      break;
   }
   return value;
 }
@@ -167,9 +197,9 @@ void read_metadata(Cursor& cursor, std::uint64_t count, GgufContainer& out) {
     const std::string_view key = cursor.string("the key of metadata entry " + std::to_string(i));
     if (cursor.failed()) return;
     if (key.empty() || key.size() > kMaxKeyBytes) {
-      return cursor.fail_at("a metadata key of " + std::to_string(key.size()) +
-                                " bytes; it must have 1 to 65535",
-                            at);
+      return cursor.fail_at(
+          "a metadata key of " + std::to_string(key.size()) + " bytes; it must have 1 to 65535",
+          at);
     }
     GgufValue value = read_value(cursor, "metadata key " + shown(key));
     if (!out.metadata.emplace(key, std::move(value)).second) {
@@ -191,7 +221,8 @@ void read_shape(Cursor& cursor, const std::string& what, Pending& pending) {
   const auto dimensions = cursor.number<std::uint32_t>(what);
   if (cursor.failed()) return;
   if (dimensions < 1 || dimensions > kMaxDimensions) {
-    return cursor.fail(what + " has " + std::to_string(dimensions) + " dimensions; 1 to 4 are valid");
+    return cursor.fail(what + " has " + std::to_string(dimensions) +
+                       " dimensions; 1 to 4 are valid");
   }
   std::int64_t elements = 1;
   for (std::uint32_t i = 0; i < dimensions; ++i) {
@@ -212,9 +243,9 @@ Pending read_tensor(Cursor& cursor, std::uint64_t index) {
   const std::string_view name = cursor.string("the name of tensor " + std::to_string(index));
   const std::string what = "tensor " + shown(name);
   if (name.empty() || name.size() > kMaxNameBytes) {
-    cursor.fail_at(what + " has a name of " + std::to_string(name.size()) +
-                       " bytes; it must have 1 to 64",
-                   pending.written_at);
+    cursor.fail_at(
+        what + " has a name of " + std::to_string(name.size()) + " bytes; it must have 1 to 64",
+        pending.written_at);
   }
   pending.record.name = std::string(name);
   read_shape(cursor, what, pending);
@@ -334,18 +365,23 @@ std::string GgufValue::text() const {
     case GgufType::u8:
     case GgufType::u16:
     case GgufType::u32:
-    case GgufType::u64: return std::to_string(unsigned_value);
+    case GgufType::u64:
+      return std::to_string(unsigned_value);
     case GgufType::i8:
     case GgufType::i16:
     case GgufType::i32:
-    case GgufType::i64: return std::to_string(signed_value);
-    case GgufType::boolean: return unsigned_value != 0 ? "true" : "false";
-    case GgufType::string: return std::string(string_value);
+    case GgufType::i64:
+      return std::to_string(signed_value);
+    case GgufType::boolean:
+      return unsigned_value != 0 ? "true" : "false";
+    case GgufType::string:
+      return std::string(string_value);
     case GgufType::array:
       return "[" + std::to_string(count) +
              (element_type == GgufType::string ? " strings]" : " elements]");
     case GgufType::f32:
-    case GgufType::f64: break;
+    case GgufType::f64:
+      break;
   }
   char text[64];
   const auto end = std::to_chars(text, text + sizeof text, real_value).ptr;

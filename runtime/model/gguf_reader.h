@@ -19,8 +19,19 @@ namespace invar {
 
 /// Value types as numbered in the file.
 enum class GgufType : std::uint32_t {
-  u8 = 0, i8 = 1, u16 = 2, i16 = 3, u32 = 4, i32 = 5, f32 = 6,
-  boolean = 7, string = 8, array = 9, u64 = 10, i64 = 11, f64 = 12,
+  u8 = 0,
+  i8 = 1,
+  u16 = 2,
+  i16 = 3,
+  u32 = 4,
+  i32 = 5,
+  f32 = 6,
+  boolean = 7,
+  string = 8,
+  array = 9,
+  u64 = 10,
+  i64 = 11,
+  f64 = 12,
 };
 
 /// One metadata value. Which member holds it depends on `type`.
@@ -49,7 +60,7 @@ double shortest_decimal(float value);
 struct GgufTensorRecord {
   std::string name;
   TensorType type = TensorType::f32;
-  std::vector<std::int64_t> shape;   // outermost first
+  std::vector<std::int64_t> shape;  // outermost first
   std::span<const std::byte> bytes;
 };
 

@@ -1,7 +1,8 @@
 // Strict JSON for the model loaders: what nlohmann-json accepts, minus duplicate keys.
 //
 // Promise: bad text is an Error with its line and column (or byte), never an exception; nesting is
-// limited, so that no input exhausts the stack. Called by the config, safetensors and index readers.
+// limited, so that no input exhausts the stack. Called by the config, safetensors and index
+// readers.
 #pragma once
 
 #include <cstddef>

@@ -103,8 +103,8 @@ Result<Entry> read_entry(const std::string& name, const json& value, std::uint64
     return bad("data_offsets " + range + " leave the file's " + std::to_string(data_size) +
                " bytes of data; is the file truncated?");
   }
-  const auto bytes = static_cast<std::uint64_t>(entry.tensor.rows * entry.tensor.cols *
-                                                layout_of(*type).bytes);
+  const auto bytes =
+      static_cast<std::uint64_t>(entry.tensor.rows * entry.tensor.cols * layout_of(*type).bytes);
   if (entry.end - entry.begin != bytes) {
     return bad("data_offsets " + range + " hold " + std::to_string(entry.end - entry.begin) +
                " bytes but dtype and shape need " + std::to_string(bytes));
@@ -114,8 +114,8 @@ Result<Entry> read_entry(const std::string& name, const json& value, std::uint64
 
 Result<void> check_metadata(const json& value, const std::string& place) {
   const bool strings =
-      value.is_object() && std::all_of(value.begin(), value.end(),
-                                       [](const json& item) { return item.is_string(); });
+      value.is_object() &&
+      std::all_of(value.begin(), value.end(), [](const json& item) { return item.is_string(); });
   if (!strings) return Error{"__metadata__ must map strings to strings", place};
   return {};
 }

@@ -18,7 +18,8 @@ constexpr std::int64_t kBlock = 32;  // elements in a block of Q8_0, Q4_0, Q4_1
 float widen_f16(std::uint16_t half) {
   const std::uint32_t sign = (half & 0x8000u) << 16;
   const std::uint32_t magnitude = half & 0x7fffu;
-  const auto subnormal = std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<int>(magnitude)) * 0x1p-24F);
+  const auto subnormal =
+      std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<int>(magnitude)) * 0x1p-24F);
   const std::uint32_t normal = (magnitude << 13) + (112u << 23);
   const std::uint32_t special = (magnitude << 13) | 0x7f800000u;
   const std::uint32_t finite = magnitude < 0x0400u ? subnormal : normal;
@@ -30,21 +31,28 @@ float widen_bf16(std::uint16_t value) {
 }
 
 /// e5m2 is the upper byte of an f16.
-float widen_e5m2(std::uint8_t value) { return widen_f16(static_cast<std::uint16_t>(value << 8)); }
+float widen_e5m2(std::uint8_t value) {
+  return widen_f16(static_cast<std::uint16_t>(value << 8));
+}
 
 /// e4m3 as in the OCP 8-bit format: bias 7, no infinity, one NaN a sign.
 float widen_e4m3(std::uint8_t value) {
   const std::uint32_t sign = (value & 0x80u) << 24;
   const std::uint32_t magnitude = value & 0x7fu;
   std::uint32_t bits = (magnitude << 20) + (120u << 23);
-  if (magnitude < 8) bits = std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<int>(magnitude)) * 0x1p-9F);
+  if (magnitude < 8)
+    bits = std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<int>(magnitude)) * 0x1p-9F);
   if (magnitude == 0x7f) bits = 0x7fc00000u;
   return std::bit_cast<float>(sign | bits);
 }
 
-float widen_f32(std::uint32_t value) { return std::bit_cast<float>(value); }
+float widen_f32(std::uint32_t value) {
+  return std::bit_cast<float>(value);
+}
 
-float round_f64(std::uint64_t value) { return static_cast<float>(std::bit_cast<double>(value)); }
+float round_f64(std::uint64_t value) {
+  return static_cast<float>(std::bit_cast<double>(value));
+}
 
 /// Little-endian by definition of the formats; the project runs on little-endian machines only.
 template <class Bits>
@@ -118,15 +126,24 @@ void read_blocks(const std::byte* row, std::int64_t block_bytes, std::int64_t be
 void read_span(TensorType type, const std::byte* row, std::int64_t begin, std::span<float> out) {
   const std::int64_t bytes = layout_of(type).bytes;
   switch (type) {
-    case TensorType::f64: return read_plain<std::uint64_t, round_f64>(row, begin, out);
-    case TensorType::f32: return read_plain<std::uint32_t, widen_f32>(row, begin, out);
-    case TensorType::f16: return read_plain<std::uint16_t, widen_f16>(row, begin, out);
-    case TensorType::bf16: return read_plain<std::uint16_t, widen_bf16>(row, begin, out);
-    case TensorType::f8_e4m3: return read_plain<std::uint8_t, widen_e4m3>(row, begin, out);
-    case TensorType::f8_e5m2: return read_plain<std::uint8_t, widen_e5m2>(row, begin, out);
-    case TensorType::q8_0: return read_blocks<decode_q8_0>(row, bytes, begin, out);
-    case TensorType::q4_0: return read_blocks<decode_q4_0>(row, bytes, begin, out);
-    case TensorType::q4_1: return read_blocks<decode_q4_1>(row, bytes, begin, out);
+    case TensorType::f64:
+      return read_plain<std::uint64_t, round_f64>(row, begin, out);
+    case TensorType::f32:
+      return read_plain<std::uint32_t, widen_f32>(row, begin, out);
+    case TensorType::f16:
+      return read_plain<std::uint16_t, widen_f16>(row, begin, out);
+    case TensorType::bf16:
+      return read_plain<std::uint16_t, widen_bf16>(row, begin, out);
+    case TensorType::f8_e4m3:
+      return read_plain<std::uint8_t, widen_e4m3>(row, begin, out);
+    case TensorType::f8_e5m2:
+      return read_plain<std::uint8_t, widen_e5m2>(row, begin, out);
+    case TensorType::q8_0:
+      return read_blocks<decode_q8_0>(row, bytes, begin, out);
+    case TensorType::q4_0:
+      return read_blocks<decode_q4_0>(row, bytes, begin, out);
+    case TensorType::q4_1:
+      return read_blocks<decode_q4_1>(row, bytes, begin, out);
   }
 }
 
@@ -134,30 +151,46 @@ void read_span(TensorType type, const std::byte* row, std::int64_t begin, std::s
 
 const char* name_of(TensorType type) {
   switch (type) {
-    case TensorType::f64: return "F64";
-    case TensorType::f32: return "F32";
-    case TensorType::f16: return "F16";
-    case TensorType::bf16: return "BF16";
-    case TensorType::f8_e4m3: return "F8_E4M3";
-    case TensorType::f8_e5m2: return "F8_E5M2";
-    case TensorType::q8_0: return "Q8_0";
-    case TensorType::q4_0: return "Q4_0";
-    case TensorType::q4_1: return "Q4_1";
+    case TensorType::f64:
+      return "F64";
+    case TensorType::f32:
+      return "F32";
+    case TensorType::f16:
+      return "F16";
+    case TensorType::bf16:
+      return "BF16";
+    case TensorType::f8_e4m3:
+      return "F8_E4M3";
+    case TensorType::f8_e5m2:
+      return "F8_E5M2";
+    case TensorType::q8_0:
+      return "Q8_0";
+    case TensorType::q4_0:
+      return "Q4_0";
+    case TensorType::q4_1:
+      return "Q4_1";
   }
   return "unknown";
 }
 
 TypeLayout layout_of(TensorType type) {
   switch (type) {
-    case TensorType::f64: return {1, 8};
-    case TensorType::f32: return {1, 4};
+    case TensorType::f64:
+      return {1, 8};
+    case TensorType::f32:
+      return {1, 4};
     case TensorType::f16:
-    case TensorType::bf16: return {1, 2};
+    case TensorType::bf16:
+      return {1, 2};
     case TensorType::f8_e4m3:
-    case TensorType::f8_e5m2: return {1, 1};
-    case TensorType::q8_0: return {kBlock, 34};
-    case TensorType::q4_0: return {kBlock, 18};
-    case TensorType::q4_1: return {kBlock, 20};
+    case TensorType::f8_e5m2:
+      return {1, 1};
+    case TensorType::q8_0:
+      return {kBlock, 34};
+    case TensorType::q4_0:
+      return {kBlock, 18};
+    case TensorType::q4_1:
+      return {kBlock, 20};
   }
   return {};
 }

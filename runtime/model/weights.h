@@ -39,8 +39,8 @@ struct Tensor {
   TensorType type = TensorType::f32;
   std::int64_t rows = 0;
   std::int64_t cols = 0;
-  std::vector<std::int64_t> shape;        // outermost first, as Hugging Face writes it
-  std::span<const std::byte> bytes;       // the tensor's data, inside the mapping
+  std::vector<std::int64_t> shape;   // outermost first, as Hugging Face writes it
+  std::span<const std::byte> bytes;  // the tensor's data, inside the mapping
   // Empty: identity; else row r is stored at row_order[r]. For a one-dimensional tensor (the bias
   // of a permuted matrix) it orders the elements instead.
   std::vector<std::int64_t> row_order;
@@ -88,11 +88,11 @@ Result<void> read_safetensors(std::span<const std::byte> file, const std::string
 
 /// Everything a GGUF v3 file holds: tensors (renamed), hyperparameters, tokenizer metadata.
 struct GgufTokenizer {
-  std::string model;                       // "gpt2" (byte-level BPE), "llama" (SentencePiece), ...
-  std::string pre;                         // pre-tokenizer name: "smollm", "gpt-2", "llama-bpe", ...
-  std::vector<std::string> tokens;         // by id, in byte-level (printable) form
-  std::vector<std::int32_t> token_types;   // 1 normal, 3 control, 4 user-defined, 6 byte
-  std::vector<std::string> merges;         // "left right", by rank
+  std::string model;                      // "gpt2" (byte-level BPE), "llama" (SentencePiece), ...
+  std::string pre;                        // pre-tokenizer name: "smollm", "gpt-2", "llama-bpe", ...
+  std::vector<std::string> tokens;        // by id, in byte-level (printable) form
+  std::vector<std::int32_t> token_types;  // 1 normal, 3 control, 4 user-defined, 6 byte
+  std::vector<std::string> merges;        // "left right", by rank
   std::int32_t bos = -1, eos = -1, unknown = -1, padding = -1;
   bool add_bos = false, add_eos = false, add_space_prefix = false;
   std::string chat_template;

@@ -1,0 +1,23 @@
+// Hyperparameters and tokenizer out of GGUF metadata. Called by gguf.cc only.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "runtime/model/gguf_reader.h"
+#include "runtime/model/weights.h"
+#include "runtime/result.h"
+
+namespace invar {
+
+using GgufMetadata = std::map<std::string, GgufValue>;
+
+/// The config as far as metadata tells it; what tensors decide (tied embeddings, biases, RoPE
+/// factors, a missing vocabulary size) is left to the caller, and so is validate().
+/// Refuses by name what changes the arithmetic.
+Result<ModelConfig> config_from_gguf(const GgufMetadata& metadata, const std::string& place);
+
+/// Tokenizer fields as stored. Absent keys keep llama.cpp's defaults.
+Result<GgufTokenizer> tokenizer_from_gguf(const GgufMetadata& metadata, const std::string& place);
+
+}  // namespace invar

@@ -1,0 +1,177 @@
+// load_model: a .gguf file or a Hugging Face directory -> LoadedModel (see
+// runtime/model/weights.h).
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "runtime/model/load_check.h"
+#include "runtime/model/load_json.h"
+#include "runtime/model/weights.h"
+
+namespace invar {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr std::uintmax_t kMaxTextBytes = std::uintmax_t{256} << 20;
+
+std::string joined(const std::string& folder, const std::string& name) {
+  return (fs::path(folder) / name).string();
+}
+
+bool exists(const std::string& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+/// The text of a file that must exist, noted in model.files.
+Result<std::string> read_text(const std::string& path, LoadedModel& model) {
+  const Result<std::shared_ptr<const MappedFile>> mapped = MappedFile::open(path);
+  INVAR_TRY(mapped);
+  const std::span<const std::byte> bytes = (*mapped)->bytes();
+  if (bytes.size() > kMaxTextBytes)
+    return Error{"is larger than 256 MiB; is it the right file?", path};
+  model.files.push_back(path);
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+Result<void> read_optional_text(const std::string& path, LoadedModel& model, std::string& out) {
+  if (!exists(path)) return {};
+  Result<std::string> text = read_text(path, model);
+  INVAR_TRY(text);
+  out = std::move(text).value();
+  return {};
+}
+
+Result<void> add_safetensors(const std::string& path, LoadedModel& model) {
+  const Result<std::shared_ptr<const MappedFile>> mapped = MappedFile::open(path);
+  INVAR_TRY(mapped);
+  model.weights.keep(*mapped);
+  model.files.push_back(path);
+  return read_safetensors((*mapped)->bytes(), path, model.weights);
+}
+
+/// weight_map of model.safetensors.index.json: tensor name -> file name inside the folder.
+Result<std::map<std::string, std::string>> read_index(const std::string& path, LoadedModel& model) {
+  const Result<std::string> text = read_text(path, model);
+  INVAR_TRY(text);
+  const Result<json> parsed = parse_strict_json(*text, JsonPlace{path, std::nullopt});
+  INVAR_TRY(parsed);
+  if (!parsed->is_object() || !parsed->contains("weight_map") ||
+      !(*parsed)["weight_map"].is_object()) {
+    return Error{"needs an object \"weight_map\"", path};
+  }
+  std::map<std::string, std::string> shards;
+  for (const auto& item : (*parsed)["weight_map"].items()) {
+    if (!item.value().is_string()) {
+      return Error{"weight_map: " + shown(item.key()) + " must name a file", path};
+    }
+    const auto file = item.value().get<std::string>();
+    if (file.empty() || file == "." || file == ".." ||
+        file.find_first_of(std::string("/\\\0", 3)) != std::string::npos) {
+      return Error{"weight_map: " + shown(item.key()) + " names " + shown(file) +
+                       ", which is no file name inside the folder",
+                   path};
+    }
+    shards[item.key()] = file;
+  }
+  return shards;
+}
+
+Result<void> add_shards(const std::string& folder, LoadedModel& model) {
+  const std::string index = joined(folder, "model.safetensors.index.json");
+  const Result<std::map<std::string, std::string>> shards = read_index(index, model);
+  INVAR_TRY(shards);
+  std::map<std::string, std::set<std::string>> by_file;
+  for (const auto& [tensor, file] : *shards) by_file[file].insert(tensor);
+  for (const auto& [file, tensors] : by_file) {
+    Weights shard;
+    const std::string path = joined(folder, file);
+    const Result<std::shared_ptr<const MappedFile>> mapped = MappedFile::open(path);
+    if (!mapped) return Error{mapped.error().message + " (named in " + index + ")", path};
+    const Result<void> read = read_safetensors((*mapped)->bytes(), path, shard);
+    INVAR_TRY(read);
+    for (const std::string& name : tensors) {
+      if (shard.find(name) == nullptr) {
+        return Error{"tensor " + shown(name) + " is not in this file, but " + index + " says so",
+                     path};
+      }
+    }
+    for (const auto& [name, tensor] : shard.all()) {
+      if (model.weights.find(name) != nullptr) {
+        return Error{"tensor " + shown(name) + " is in another file of this model too", path};
+      }
+      model.weights.add(tensor);
+    }
+    model.weights.keep(*mapped);
+    model.files.push_back(path);
+  }
+  return {};
+}
+
+Result<void> load_folder(const std::string& folder, LoadedModel& model) {
+  const std::string config_path = joined(folder, "config.json");
+  if (!exists(config_path)) {
+    return Error{"the folder has no config.json; is it a Hugging Face model?", folder};
+  }
+  const Result<std::string> text = read_text(config_path, model);
+  INVAR_TRY(text);
+  const Result<ModelConfig> config = parse_hf_config(*text, config_path);
+  INVAR_TRY(config);
+  model.config = *config;
+  const std::string single = joined(folder, "model.safetensors");
+  const bool sharded = !exists(single) && exists(single + ".index.json");
+  if (!sharded && !exists(single)) {
+    return Error{
+        "the folder has neither model.safetensors nor model.safetensors.index.json; "
+        "other weight formats are not read",
+        folder};
+  }
+  const Result<void> added = sharded ? add_shards(folder, model) : add_safetensors(single, model);
+  INVAR_TRY(added);
+  const Result<void> tokenizer =
+      read_optional_text(joined(folder, "tokenizer.json"), model, model.tokenizer_json);
+  INVAR_TRY(tokenizer);
+  const Result<void> settings = read_optional_text(joined(folder, "tokenizer_config.json"), model,
+                                                   model.tokenizer_config_json);
+  INVAR_TRY(settings);
+  return check_tensors(model.config, model.weights, sharded ? folder : single);
+}
+
+Result<void> load_gguf(const std::string& path, LoadedModel& model) {
+  const Result<std::shared_ptr<const MappedFile>> mapped = MappedFile::open(path);
+  INVAR_TRY(mapped);
+  Result<GgufFile> file = read_gguf((*mapped)->bytes(), path);
+  INVAR_TRY(file);
+  model.config = std::move(file->config);
+  model.weights = std::move(file->weights);
+  model.weights.keep(*mapped);
+  model.metadata = std::move(file->metadata);
+  model.gguf_tokenizer = std::make_unique<GgufTokenizer>(std::move(file->tokenizer));
+  model.files.push_back(path);
+  return check_tensors(model.config, model.weights, path);
+}
+
+}  // namespace
+
+Result<LoadedModel> load_model(const std::string& path) {
+  LoadedModel model;
+  model.path = path;
+  std::error_code problem;
+  const fs::file_status status = fs::status(path, problem);
+  if (!fs::exists(status)) return Error{"no such file or folder", path};
+  const bool folder = fs::is_directory(status);
+  if (!folder && fs::path(path).extension() != ".gguf") {
+    return Error{"not a .gguf file; for safetensors give the folder with config.json", path};
+  }
+  const Result<void> loaded = folder ? load_folder(path, model) : load_gguf(path, model);
+  INVAR_TRY(loaded);
+  std::sort(model.files.begin(), model.files.end());
+  return model;
+}
+
+}  // namespace invar
