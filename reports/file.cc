@@ -1,6 +1,4 @@
 // Files that appear whole or not at all.
-//
-// Everything the project writes for others to read (reports, goldens, packs) goes through here.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,7 +10,7 @@
 #include <filesystem>
 #include <string>
 
-#include "reports/report.h"
+#include "reports/file.h"
 
 namespace invar {
 namespace {

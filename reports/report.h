@@ -12,22 +12,23 @@
 
 #include "harness/compare.h"
 #include "harness/verdict.h"
+#include "reports/file.h"
 #include "runtime/result.h"
 
 namespace invar {
 
 struct ReportDivergence {
   bool present = false;
-  std::string against;             // cell name or "golden"
+  std::string against;  // cell name or "golden"
   std::string prompt_id;
   std::int64_t position = -1, index = -1;
   std::int32_t id_a = -1, id_b = -1;
-  std::string text_a, text_b;      // the two tokens decoded, when there is a tokenizer
+  std::string text_a, text_b;  // the two tokens decoded, when there is a tokenizer
   std::string digest_a, digest_b;
   double margin = 0;
-  bool has_distance = false;       // values were recomputed
+  bool has_distance = false;  // values were recomputed
   RowDistance distance;
-  std::string layer_site;          // "layer 3, attn", empty when not recorded
+  std::string layer_site;  // "layer 3, attn", empty when not recorded
   std::int64_t differing = 0, tokens = 0, flipped = 0;
 };
 
@@ -37,28 +38,28 @@ struct ReportCell {
   Verdict verdict = Verdict::pass;
   Severity severity = Severity::none;
   std::string reason;
-  std::string class_label;         // "A", "B", … : cells with equal bits share one
-  std::string root;                // hex, first 16 digits
+  std::string class_label;  // "A", "B", … : cells with equal bits share one
+  std::string root;         // hex, first 16 digits
   bool cached = false;
   std::string cached_date;
   bool virtual_ranks = false;
   std::int64_t tokens = 0;
   double seconds = 0;
   ReportDivergence divergence;
-  std::string repro;               // the one line that repeats this cell
+  std::string repro;  // the one line that repeats this cell
 };
 
 /// One group of one contract rule with its picture.
 struct ReportGroup {
-  std::string rule;                // "same_bits across batch, cache"
-  std::string key;                 // "engine=reference,precision=bf16"
+  std::string rule;  // "same_bits across batch, cache"
+  std::string key;   // "engine=reference,precision=bf16"
   Verdict verdict = Verdict::pass;
   std::string reason;
-  std::vector<std::string> cells;  // names
-  std::string classes;             // class letters by cell: "AAAABA"
+  std::vector<std::string> cells;        // names
+  std::string classes;                   // class letters by cell: "AAAABA"
   std::vector<std::string> equal_pairs;  // differ, differ_all: the pairs that were equal
   std::int64_t compared_tokens = 0, differing = 0, flipped = 0, comparable_rows = 0;
-  double flip_rate_bound = 0;      // 3/N or Wilson
+  double flip_rate_bound = 0;  // 3/N or Wilson
   std::vector<std::int64_t> divergence_index;
   std::vector<float> flip_margins;
 };
@@ -69,7 +70,7 @@ struct Report {
   std::array<std::int64_t, kVerdicts> counts{};
   std::vector<ReportCell> cells;
   std::vector<ReportGroup> groups;
-  std::vector<std::string> notes;      // environment difference, golden changes, warnings
+  std::vector<std::string> notes;  // environment difference, golden changes, warnings
   std::int64_t cells_executed = 0, cells_cached = 0, tokens_compared = 0, tokens = 0;
   std::int64_t prompts_correct = -1, prompts_scored = 0;  // accuracy when prompts have answers
   double seconds = 0, record_seconds = 0;
@@ -79,20 +80,18 @@ struct Report {
 
 struct TerminalStyle {
   bool color = false;
-  bool quiet = false;      // only the last summary
-  bool verbose = false;    // every cell
+  bool quiet = false;    // only the last summary
+  bool verbose = false;  // every cell
   int width = 100;
 };
 /// Failures come last, each with first divergence, class picture and its repro line, then counts.
 std::string render_terminal(const Report& report, const TerminalStyle& style);
-std::string render_json(const Report& report);              // {"format": 1, …}
+std::string render_json(const Report& report);  // {"format": 1, …}
 std::string render_junit(const std::vector<Report>& reports);
 std::string render_markdown(const std::vector<Report>& reports);  // under 1 MiB
 
 /// "junit=path", "md=path", "json=path": renders and writes atomically.
 Result<void> write_report(const std::string& kind_and_path, const std::vector<Report>& reports);
-/// Temporary file in the same folder, fsync, rename.
-Result<void> write_file_atomically(const std::string& path, const std::string& bytes);
 
 /// Progress on stderr: a bar with rate and remaining time on a terminal, a plain line at most
 /// every few seconds otherwise. Not thread-safe.

@@ -33,7 +33,7 @@ PARTS = [
 BASE = {"result", "sha256"}
 ARROWS = {
     "result": set(),
-    "sha256": {"result"},
+    "sha256": {"result", "numerics", "trace"},
     "plugin_abi": set(),
     "numerics": BASE,
     "trace": BASE | {"numerics"},

@@ -9,7 +9,8 @@ import sys
 import sources
 
 FUNCTION, COLUMNS, FILE, AIM = 70, 100, 500, 400
-NO_FUNCTION = re.compile(r"^\s*(namespace|struct|class|enum|union|extern|template|#|//|}|case)\b|=\s*{$")
+NO_FUNCTION = re.compile(
+    r"^\s*(namespace|struct|class|enum|union|extern|template|#|//|}|case)\b|=\s*{$")
 
 
 def long_functions(lines):

@@ -19,7 +19,8 @@ FORBIDDEN = {
     "approximation": re.compile(r"^v?(rcp|rsqrt)(14|28)?[ps]s"),
 }
 WIDE = re.compile(r"%zmm|%[xy]mm(1[6-9]|2\d|3[01])|\{%k[0-7]\}")
-INSTRUCTION = re.compile(r"^\s+[0-9a-f]+:\s+(?:(?:rep[a-z]*|lock|bnd|notrack|data16)\s+)*(\S+)(.*)$")
+INSTRUCTION = re.compile(
+    r"^\s+[0-9a-f]+:\s+(?:(?:rep[a-z]*|lock|bnd|notrack|data16)\s+)*(\S+)(.*)$")
 SYMBOL = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 
 

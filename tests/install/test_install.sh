@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Installs the build to a fresh folder, builds tests/install against it, and runs both programs.
+set -euo pipefail
+source_dir=${INVAR_SOURCE_DIR:?} build_dir=${INVAR_BUILD_DIR:?}
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+cmake --install "$build_dir" --prefix "$folder/prefix" >/dev/null
+cmake -S "$source_dir/tests/install" -B "$folder/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+  -DCMAKE_CXX_COMPILER="${INVAR_CXX:?}" -DCMAKE_PREFIX_PATH="$folder/prefix" >/dev/null
+cmake --build "$folder/build" >"$folder/log" || { cat "$folder/log"; exit 1; }
+"$folder/build/consumer"
+
+# The headers must come from the installed copy.
+if grep -rq "$source_dir" "$folder/prefix/lib"*/cmake; then
+  echo "the installed package names the source folder" >&2
+  exit 1
+fi
+if [ -n "${INVAR:-}" ]; then
+  "$folder/prefix/bin/invar" --version
+fi
