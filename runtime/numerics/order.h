@@ -83,7 +83,8 @@ struct AttentionState {
 
 /// Attention of one query over positions [first, last] at which visible(position) holds.
 /// key(position, i), value(position, i) read K and V; a position that is not visible is never read.
-/// out: (d). Splits are at absolute positions 0, 256, …; an empty split does not exist.
+/// out: (d). Splits are at absolute positions 0, 256, …; an empty split does not exist; a query
+/// that sees nothing gives NaN.
 template <class T, class Visible, class Key, class Value>
 INVAR_HD inline void attention_row(const T* q, int d, T scale, std::int64_t first,
                                    std::int64_t last, const Visible& visible, const Key& key,
@@ -125,6 +126,10 @@ INVAR_HD inline void attention_row(const T* q, int d, T scale, std::int64_t firs
     state.l = state.started ? fma_(state.l, a, l * b) : l;
     state.m = merged;
     state.started = true;
+  }
+  if (!state.started) {  // nothing visible: 0 / 0
+    for (int i = 0; i < d; ++i) out[i] = canonical_nan(T(0));
+    return;
   }
   const T inverse = T(1) / state.l;
   for (int i = 0; i < d; ++i) out[i] = T(round_to(stored, out[i] * inverse + T(0)));

@@ -27,24 +27,27 @@ struct PackedMatrix {
   Format element = Format::f32;
   /// Bounds of the owned segments in slice columns: segment s is [bounds[s], bounds[s+1]).
   std::vector<std::int64_t> bounds;
-  std::shared_ptr<void> data;     // 64-byte aligned
-  std::vector<float> scale;       // per output (8-bit formats), else empty
+  std::shared_ptr<void> data;  // 64-byte aligned
+  std::vector<float> scale;    // per output (8-bit formats), else empty
 
   [[nodiscard]] std::int64_t panels() const { return (n + kPanel - 1) / kPanel; }
-  [[nodiscard]] int segments() const { return int(bounds.size()) - 1; }  // 0: owns nothing
+  [[nodiscard]] int segments() const {  // 0: owns nothing
+    return bounds.empty() ? 0 : int(bounds.size()) - 1;
+  }
   /// Value of one element, widened. For the scalar text and tests.
   template <class T>
   [[nodiscard]] T at(std::int64_t row, std::int64_t column) const;
 };
 
-/// Subtree sums of the owned segments (neighbour tree of the segment chains, no final +0):
+/// Subtree sums of the owned segments (neighbour tree of the segment chains, no final +0; zero
+/// when nothing is owned; a NaN is canonical):
 /// out(r, j) for rows [row_begin, row_end) and panels [panel_begin, panel_end).
 template <class T>
 struct GemmArgs {
   const T* x;             // (rows, k): the slice's columns
   std::int64_t x_stride;  // elements between rows
   const PackedMatrix* w;
-  T* out;                 // (rows, n)
+  T* out;  // (rows, n)
   std::int64_t out_stride;
   std::int64_t row_begin, row_end, panel_begin, panel_end;
 };
@@ -52,14 +55,14 @@ struct GemmArgs {
 /// out(r, j) = R(((tree of parts + … ) * (row_scale * w_scale) + 0) + bias), see NUMERICS.md.
 template <class T>
 struct FinishArgs {
-  const T* const* parts;       // (ranks) pointers to (rows, n) subtree sums, in rank order
-  int ranks;                   // a power of two
+  const T* const* parts;  // (ranks) pointers to (rows, n) subtree sums, in rank order
+  int ranks;              // a power of two
   std::int64_t n;
-  const T* row_scale;          // (rows) or null: activations' scales
-  const float* output_scale;   // (n) or null
-  const T* bias;               // (n) or null
+  const T* row_scale;         // (rows) or null: activations' scales
+  const float* output_scale;  // (n) or null
+  const T* bias;              // (n) or null
   Format stored;
-  T* out;                      // (rows, n); may be parts[0]
+  T* out;  // (rows, n); may be parts[0]
   std::int64_t row_begin, row_end;
 };
 
@@ -79,10 +82,10 @@ struct KvView {
 /// One query position and the query heads that share one KV head.
 template <class T>
 struct AttentionTask {
-  const T* q;                // (heads, head_dim), after RoPE and R
-  T* out;                    // (heads, head_dim)
+  const T* q;  // (heads, head_dim), after RoPE and R
+  T* out;      // (heads, head_dim)
   int heads;
-  int head_dim;              // a multiple of 8, at most 256
+  int head_dim;  // a multiple of 8, at most 256
   T scale;
   Format stored;
   std::int64_t first, last;  // visible positions [first, last]
@@ -111,7 +114,10 @@ struct KernelsOf {
                    T* out);
   /// out[r] = max |x(r, i)|, NaN when the row holds one.
   void (*amax)(const T* x, std::int64_t rows, std::int64_t k, T* out);
+  /// One query over at least one visible position; without one the output is NaN.
   void (*attention)(const AttentionTask<T>& task);
+  /// y = exp(x), n elements: attention's exponential by itself, for the exhaustive proof.
+  void (*exp)(const T* x, std::int64_t n, T* y);
 };
 
 struct Kernels {

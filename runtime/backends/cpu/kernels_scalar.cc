@@ -1,0 +1,143 @@
+// The literal reference: every leaf as numerics/order.h says it, one loop a rule, no SIMD.
+//
+// Promise: the bits of this table are the definition; the other tables are compared with it. It is
+// slow (about 2 GFLOP/s) and is meant to be read beside NUMERICS.md.
+#include "runtime/backends/cpu/kernels.h"
+#include "runtime/numerics/order.h"
+
+namespace invar::cpu {
+namespace {
+
+constexpr int kMaxSegments = 32;  // V of a model is 8, 16 or 32
+
+template <class T>
+void gemm(const GemmArgs<T>& args) {
+  const PackedMatrix& w = *args.w;
+  const std::int64_t first = args.panel_begin * kPanel;
+  const std::int64_t last = args.panel_end * kPanel < w.n ? args.panel_end * kPanel : w.n;
+  for (std::int64_t r = args.row_begin; r < args.row_end; ++r) {
+    const T* x = args.x + r * args.x_stride;
+    for (std::int64_t n = first; n < last; ++n) {
+      T sum[kMaxSegments] = {T(0)};
+      for (int s = 0; s < w.segments(); ++s) {
+        sum[s] = dot_chain<T>([&](std::int64_t k) { return x[k]; },
+                              [&](std::int64_t k) { return w.at<T>(n, k); },
+                              w.bounds[std::size_t(s)], w.bounds[std::size_t(s) + 1]);
+      }
+      args.out[r * args.out_stride + n] = canonical(neighbour_tree(sum, w.segments()));
+    }
+  }
+}
+
+template <class T>
+void finish(const FinishArgs<T>& args) {
+  for (std::int64_t r = args.row_begin; r < args.row_end; ++r) {
+    for (std::int64_t j = 0; j < args.n; ++j) {
+      T part[kMaxSegments];
+      for (int i = 0; i < args.ranks; ++i) part[i] = args.parts[i][r * args.n + j];
+      T y = neighbour_tree(part, args.ranks);
+      if (args.row_scale != nullptr || args.output_scale != nullptr) {
+        const T row = args.row_scale != nullptr ? args.row_scale[r] : T(1);
+        const T output = args.output_scale != nullptr ? T(args.output_scale[j]) : T(1);
+        y = y * (row * output);
+      }
+      y = y + T(0);
+      if (args.bias != nullptr) y = y + args.bias[j];
+      args.out[r * args.n + j] = round_to(args.stored, y);
+    }
+  }
+}
+
+template <class T>
+void rms_norm(const T* x, const T* w, T eps, std::int64_t rows, std::int64_t d, Format stored,
+              T* y) {
+  for (std::int64_t r = 0; r < rows; ++r) rms_norm_row(x + r * d, w, eps, d, stored, y + r * d);
+}
+
+template <class T>
+void rope(T* x, std::int64_t rows, std::int64_t heads, int d, const std::int64_t* positions,
+          const T* cosine, const T* sine, Format stored) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int64_t at = positions[r] * (d / 2);
+    for (std::int64_t h = 0; h < heads; ++h) {
+      rope_head(x + (r * heads + h) * d, cosine + at, sine + at, d, stored);
+    }
+  }
+}
+
+template <class T>
+void gated_silu(const T* gate, const T* up, std::int64_t n, Format stored, T* out) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = round_to(stored, silu_(gate[i]) * up[i]);
+}
+
+template <class T>
+void add(T* h, const T* y, std::int64_t n, Format stored) {
+  for (std::int64_t i = 0; i < n; ++i) h[i] = round_to(stored, h[i] + y[i]);
+}
+
+template <class T>
+void round_all(const T* x, std::int64_t n, Format format, T* out) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = round_to(format, x[i]);
+}
+
+template <class T>
+void quantize(const T* x, std::int64_t rows, std::int64_t k, const T* scale, Format format,
+              T* out) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t i = 0; i < k; ++i) {
+      out[r * k + i] = round_to(format, x[r * k + i] / scale[r]);
+    }
+  }
+}
+
+template <class T>
+void amax(const T* x, std::int64_t rows, std::int64_t k, T* out) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    T m = T(0);
+    for (std::int64_t i = 0; i < k; ++i) {
+      const T value = x[r * k + i];
+      m = max_nan(m, value < T(0) ? -value : value);
+    }
+    out[r] = m;
+  }
+}
+
+template <class T>
+void attention(const AttentionTask<T>& task) {
+  const KvView<T>& kv = task.kv;
+  const int d = task.head_dim;
+  const auto visible = [&](std::int64_t p) { return task.keep == nullptr || task.keep[p] != 0; };
+  const auto key = [&](std::int64_t p, int i) {
+    const std::int64_t o = p % kv.page_size;
+    return kv.k[kv.table[p / kv.page_size] * kv.k_page_stride + (o / kKeyBlock) * kKeyBlock * d +
+                i * kKeyBlock + o % kKeyBlock];
+  };
+  const auto value = [&](std::int64_t p, int i) {
+    const std::int64_t o = p % kv.page_size;
+    return kv.v[kv.table[p / kv.page_size] * kv.v_page_stride + o * d + i];
+  };
+  for (int h = 0; h < task.heads; ++h) {
+    attention_row(task.q + h * d, d, task.scale, task.first, task.last, visible, key, value,
+                  task.stored, task.out + h * d);
+  }
+}
+
+template <class T>
+void exp_all(const T* x, std::int64_t n, T* y) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = exp_(x[i]);
+}
+
+template <class T>
+constexpr KernelsOf<T> table() {
+  return {gemm<T>,      finish<T>,   rms_norm<T>, rope<T>,      gated_silu<T>, add<T>,
+          round_all<T>, quantize<T>, amax<T>,     attention<T>, exp_all<T>};
+}
+
+}  // namespace
+
+const Kernels& scalar_kernels() {
+  static constexpr Kernels kernels{"scalar", table<float>(), table<double>()};
+  return kernels;
+}
+
+}  // namespace invar::cpu
