@@ -1,0 +1,169 @@
+// The operations that a backend provides; the forward pass (model/forward.cc) is their only caller.
+//
+// A backend may replace an operation, never the order of operations: `openblas` is the CPU backend
+// with `gemm` replaced and nothing else. All arrays are rows of Real - fp32, or fp64 in mode fp64 -
+// in the backend's own memory; 16- and 8-bit values are kept as the fp32 numbers they stand for.
+// One Backend object serves one rank and one thread of control; several may share matrices.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/numerics/digest.h"
+#include "runtime/numerics/precision.h"
+#include "runtime/result.h"
+
+namespace invar {
+
+/// A rectangle of Real in backend memory.
+struct Rows {
+  void* data = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::int64_t stride = 0;  // elements between rows
+};
+
+/// A weight matrix in the backend's own layout.
+class Matrix {
+ public:
+  virtual ~Matrix() = default;
+  std::int64_t outputs = 0;
+  std::int64_t inputs = 0;    // of this rank's slice
+  int segments = 0;           // owned by this rank
+  bool scaled = false;        // 8-bit with a scale an output
+};
+
+/// What a matrix is made of. Values are the checkpoint's fp32 numbers; the backend rounds.
+struct MatrixSource {
+  std::string name;
+  std::int64_t outputs = 0;                // rows of this rank's slice
+  std::int64_t inputs = 0;                 // columns of this rank's slice
+  std::vector<std::int64_t> bounds;        // owned segments, in slice columns; size segments + 1
+  Format format = Format::f32;             // R of the weights; 8-bit formats get output scales
+  /// Fills the slice's columns of one output row.
+  std::function<void(std::int64_t row, std::span<float> out)> read;
+  /// Largest magnitude of the *whole* output row, for 8-bit scales.
+  std::function<float(std::int64_t row)> amax;
+};
+
+/// Positions, pages and heads of one attention call.
+struct AttentionRows {
+  struct Row {
+    std::int64_t position = 0;             // of the query; the last visible key
+    std::int64_t first = 0;                // first visible key (sliding window)
+    const std::int32_t* table = nullptr;   // pages of the row's sequence, host memory
+    const std::uint8_t* keep = nullptr;    // (position + 1), 0 hides; null: all visible
+  };
+  std::span<const Row> rows;
+  std::int64_t heads = 0;                  // query heads of this rank
+  std::int64_t head_dim = 0;
+  std::int64_t kv_heads = 0;               // KV heads of this rank
+  std::vector<std::int32_t> kv_of_head;    // (heads) -> local KV head, ascending
+  double scale = 0;
+  std::int32_t page_size = 0;
+};
+
+/// The best entries of a logits row, and whether all of it is finite.
+struct TopEntries {
+  std::int32_t count = 0;
+  std::vector<std::int32_t> ids;           // value descending, id ascending; -0 equals +0
+  std::vector<double> values;
+  bool non_finite = false;
+};
+
+struct BackendInfo {
+  std::string engine;                      // "reference", "openblas"
+  std::string device;                      // "cpu"
+  std::string isa;                         // of the kernels that run
+  std::string kernels;                     // names, for the observed record
+  std::string library, library_sha256;     // vendor library
+  std::int64_t threads_used = 0;           // most threads that took a share of one operation
+};
+
+class Backend {
+ public:
+  explicit Backend(const Mode& mode) : mode_(mode) {}
+  virtual ~Backend() = default;
+  [[nodiscard]] const Mode& mode() const { return mode_; }
+  [[nodiscard]] std::size_t real_size() const { return mode_.wide() ? 8 : 4; }
+  [[nodiscard]] virtual BackendInfo describe() const = 0;
+
+  /// Memory filled with NaN, so that a value never written is never a number.
+  virtual void* allocate(std::size_t bytes) = 0;
+  virtual void release(void* memory) = 0;
+  virtual void upload(void* to, const void* from, std::size_t bytes) = 0;
+  virtual void download(void* to, const void* from, std::size_t bytes) = 0;
+  /// to = from, inside backend memory. Shapes are equal, strides need not be.
+  virtual void copy(Rows from, Rows to) = 0;
+
+  virtual std::shared_ptr<Matrix> load_matrix(const MatrixSource& source) = 0;
+
+  /// out(r) = table(ids[r]).
+  virtual void gather(Rows table, std::span<const std::int32_t> ids, Rows out) = 0;
+  /// out = R(rms_norm(x) * weight); out may be x.
+  virtual void rms_norm(Rows x, const void* weight, double eps, Rows out) = 0;
+  /// out[r] = max |x(r, .)|, as Real in backend memory.
+  virtual void amax(Rows x, void* out) = 0;
+  /// scale[r] = the power of two that fits the largest of amax (ranks, rows) (NUMERICS.md, "fp8");
+  /// NaN when that is not finite.
+  virtual void scales(const void* amax, std::int64_t ranks, std::int64_t rows, Format format,
+                      void* scale) = 0;
+  /// out = R_format(x / scale) when scale is given, else R_format(x).
+  virtual void quantize(Rows x, const void* scale, Format format, Rows out) = 0;
+  /// out = sums of the matrix's own segments (a complete subtree).
+  virtual void gemm(Rows x, const Matrix& matrix, Rows out) = 0;
+  /// out = R((tree(parts) * scales + 0) + bias). parts: subtree sums in rank order, each like out.
+  virtual void finish(std::span<const Rows> parts, const Matrix& matrix, const void* row_scale,
+                      const void* bias, Format stored, Rows out) = 0;
+  /// Rotates x (rows, heads * d) in place; tables (positions, d/2) in backend memory.
+  virtual void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
+                    const void* cosine, const void* sine) = 0;
+  /// Stores k and v (rows, kv_heads * d) at slots (page * page_size + offset).
+  virtual void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
+                        std::int32_t page_size, void* k_pool, void* v_pool) = 0;
+  /// Reads one slot back, every local KV head: k and v are (kv_heads * d) Real, host memory.
+  virtual void read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t head_dim,
+                       std::int32_t page_size, const void* k_pool, const void* v_pool, void* k,
+                       void* v) = 0;
+  /// out (rows, heads * d) = attention of q over the pools.
+  virtual void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
+                         Rows out) = 0;
+  /// out = R(silu(gate) * up).
+  virtual void gated_silu(Rows gate, Rows up, Rows out) = 0;
+  /// h = R(h + y).
+  virtual void add(Rows h, Rows y) = 0;
+  /// Digest of every row.
+  virtual void digests(Rows x, std::span<Digest> out) = 0;
+  /// The `count` best entries of one logits row.
+  virtual TopEntries top(Rows row, int count) = 0;
+
+ protected:
+  Mode mode_;
+};
+
+/// What a cell asks of the runtime.
+struct BackendOptions {
+  std::string engine = "reference";   // reference | openblas
+  std::string core_type;              // openblas only: OPENBLAS_CORETYPE, empty: the library's choice
+  std::string device = "cpu";
+  std::string isa = "auto";           // auto | scalar | avx2 | avx512
+  int threads = 1;
+  int rank = 0;                       // device index for GPUs
+};
+
+/// Why these options cannot run here (a missing library, instruction set, core type), or empty.
+std::string unsupported_reason(const BackendOptions& options, const Mode& mode);
+/// Builds the backend. Errors name what is missing; there is no silent fallback.
+Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, const Mode& mode);
+/// Engines compiled in or loadable, with their state, for `invar doctor` and `invar env`.
+struct EngineStatus {
+  std::string engine, state;          // "ready", or why not
+  std::vector<std::string> variants;  // isa names or core types
+};
+std::vector<EngineStatus> engine_status();
+
+}  // namespace invar

@@ -1,0 +1,359 @@
+// One method an operation; each cuts rows, panels or heads into shares and calls a leaf.
+
+#include "runtime/backends/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "runtime/backends/cpu/packed.h"
+#include "runtime/numerics/formats.h"
+
+namespace invar::cpu {
+namespace {
+
+constexpr std::int64_t kElementwiseGrain = 32768;  // elements worth a thread
+constexpr std::int64_t kGemmGrain = 32768;         // FMAs worth a thread
+
+template <class T>
+T* row(const Rows& x, std::int64_t r) {
+  return static_cast<T*>(x.data) + r * x.stride;
+}
+
+bool dense(const Rows& x) { return x.stride == x.cols; }
+
+}  // namespace
+
+CpuBackend::CpuBackend(const Mode& mode, const Kernels& kernels, int threads)
+    : Backend(mode), pool_(threads), kernels_(kernels) {}
+
+template <class T>
+const KernelsOf<T>& CpuBackend::table() const {
+  if constexpr (sizeof(T) == 8) {
+    return kernels_.f64;
+  } else {
+    return kernels_.f32;
+  }
+}
+
+/// Calls f with a value of the mode's Real type.
+template <class F>
+void CpuBackend::dispatch(F&& f) {
+  if (mode_.wide()) {
+    f(double{});
+  } else {
+    f(float{});
+  }
+}
+
+BackendInfo CpuBackend::describe() const {
+  BackendInfo info;
+  info.engine = "reference";
+  info.device = "cpu";
+  info.isa = kernels_.isa;
+  info.kernels = std::string("cpu/") + kernels_.isa;
+  info.threads_used = pool_.used();
+  return info;
+}
+
+void* CpuBackend::allocate(std::size_t bytes) {
+  const std::size_t size = (std::max<std::size_t>(bytes, 1) + 63) / 64 * 64;
+  void* memory = std::aligned_alloc(64, size);
+  INVAR_CHECK(memory != nullptr);
+  constexpr std::uint32_t kPoison = 0x7ff47ff4u;  // a NaN as fp32 and, doubled, as fp64
+  auto* words = static_cast<std::uint32_t*>(memory);
+  std::fill(words, words + size / 4, kPoison);
+  return memory;
+}
+
+void CpuBackend::release(void* memory) { std::free(memory); }
+void CpuBackend::upload(void* to, const void* from, std::size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
+void CpuBackend::download(void* to, const void* from, std::size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
+
+void CpuBackend::copy(Rows from, Rows to) {
+  INVAR_CHECK(from.rows == to.rows && from.cols == to.cols);
+  const std::size_t size = real_size();
+  for (std::int64_t r = 0; r < from.rows; ++r) {
+    std::memcpy(static_cast<char*>(to.data) + std::size_t(to.stride * r) * size,
+                static_cast<const char*>(from.data) + std::size_t(from.stride * r) * size,
+                std::size_t(from.cols) * size);
+  }
+}
+
+std::shared_ptr<Matrix> CpuBackend::load_matrix(const MatrixSource& source) {
+  auto matrix = std::make_shared<CpuMatrix>();
+  matrix->outputs = source.outputs;
+  matrix->inputs = source.inputs;
+  matrix->segments = int(source.bounds.size()) - 1;
+  matrix->packed = pack(source);
+  matrix->scaled = !matrix->packed.scale.empty();
+  return matrix;
+}
+
+void CpuBackend::gather(Rows rows, std::span<const std::int32_t> ids, Rows out) {
+  for (std::size_t r = 0; r < ids.size(); ++r) {
+    INVAR_CHECK(ids[r] >= 0 && ids[r] < rows.rows);
+    std::memcpy(static_cast<char*>(out.data) + std::size_t(out.stride) * r * real_size(),
+                static_cast<const char*>(rows.data) +
+                    std::size_t(rows.stride) * std::size_t(ids[r]) * real_size(),
+                std::size_t(rows.cols) * real_size());
+  }
+}
+
+void CpuBackend::rms_norm(Rows x, const void* weight, double eps, Rows out) {
+  INVAR_CHECK(dense(x) && dense(out));
+  dispatch([&]<class T>(T) {
+    pool_.run(x.rows * x.cols / kElementwiseGrain + 1, [&](int index, int shares) {
+      const Range r = share_of(x.rows, index, shares);
+      table<T>().rms_norm(row<T>(x, r.begin), static_cast<const T*>(weight), T(eps),
+                          r.end - r.begin, x.cols, mode_.stored, row<T>(out, r.begin));
+    });
+  });
+}
+
+void CpuBackend::amax(Rows x, void* out) {
+  dispatch([&]<class T>(T) {
+    for (std::int64_t r = 0; r < x.rows; ++r) {
+      table<T>().amax(row<T>(x, r), 1, x.cols, static_cast<T*>(out) + r);
+    }
+  });
+}
+
+void CpuBackend::scales(const void* amax, std::int64_t ranks, std::int64_t rows, Format format,
+                        void* scale) {
+  const auto* a = static_cast<const float*>(amax);
+  auto* s = static_cast<float*>(scale);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    float m = a[r];
+    for (std::int64_t rank = 1; rank < ranks; ++rank) m = max_nan(m, a[rank * rows + r]);
+    s[r] = is_finite(m) ? power_of_two_scale(format, m) : canonical_nan(m);
+  }
+}
+
+void CpuBackend::quantize(Rows x, const void* scale, Format format, Rows out) {
+  INVAR_CHECK(dense(out));
+  dispatch([&]<class T>(T) {
+    pool_.run(x.rows * x.cols / kElementwiseGrain + 1, [&](int index, int shares) {
+      const Range range = share_of(x.rows, index, shares);
+      for (std::int64_t r = range.begin; r < range.end; ++r) {
+        if (scale == nullptr) {
+          table<T>().round(row<T>(x, r), x.cols, format, row<T>(out, r));
+        } else {
+          table<T>().quantize(row<T>(x, r), 1, x.cols, static_cast<const T*>(scale) + r, format,
+                              row<T>(out, r));
+        }
+      }
+    });
+  });
+}
+
+void CpuBackend::gemm(Rows x, const Matrix& matrix, Rows out) {
+  const PackedMatrix& w = static_cast<const CpuMatrix&>(matrix).packed;
+  INVAR_CHECK(x.cols == w.k && out.cols == w.n && x.rows == out.rows);
+  if (x.rows == 0 || w.n == 0) return;
+  const std::int64_t work = x.rows * w.n * std::max<std::int64_t>(w.k, 1);
+  dispatch([&]<class T>(T) {
+    pool_.run(work / kGemmGrain + 1, [&](int index, int shares) {
+      GemmArgs<T> args{row<T>(x, 0), x.stride, &w, row<T>(out, 0), out.stride, 0, x.rows, 0,
+                       w.panels()};
+      // Few panels: cut rows instead. Either way an output is computed whole by one thread.
+      if (w.panels() >= 4 * shares || x.rows < 8 * shares) {
+        const Range panels = share_of(w.panels(), index, shares);
+        args.panel_begin = panels.begin;
+        args.panel_end = panels.end;
+      } else {
+        const Range rows = share_of(x.rows, index, shares);
+        args.row_begin = rows.begin;
+        args.row_end = rows.end;
+      }
+      if (args.row_begin < args.row_end && args.panel_begin < args.panel_end) {
+        table<T>().gemm(args);
+      }
+    });
+  });
+}
+
+const float* CpuBackend::output_scales(const Matrix& matrix) const {
+  const auto& scale = static_cast<const CpuMatrix&>(matrix).packed.scale;
+  return scale.empty() ? nullptr : scale.data();
+}
+
+void CpuBackend::finish(std::span<const Rows> parts, const Matrix& matrix, const void* row_scale,
+                        const void* bias, Format stored, Rows out) {
+  dispatch([&]<class T>(T) {
+    std::vector<const T*> pointers;
+    for (const Rows& part : parts) {
+      INVAR_CHECK(dense(part) && part.cols == out.cols);
+      pointers.push_back(row<T>(part, 0));
+    }
+    INVAR_CHECK(dense(out));
+    pool_.run(out.rows * out.cols / kElementwiseGrain + 1, [&](int index, int shares) {
+      const Range r = share_of(out.rows, index, shares);
+      const FinishArgs<T> args{pointers.data(), int(parts.size()),
+                               out.cols, static_cast<const T*>(row_scale),
+                               output_scales(matrix), static_cast<const T*>(bias),
+                               stored, row<T>(out, 0),
+                               r.begin, r.end};
+      table<T>().finish(args);
+    });
+  });
+}
+
+void CpuBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
+                      const void* cosine, const void* sine) {
+  INVAR_CHECK(dense(x) && std::int64_t(positions.size()) == x.rows);
+  if (heads == 0) return;
+  dispatch([&]<class T>(T) {
+    pool_.run(x.rows * x.cols / kElementwiseGrain + 1, [&](int index, int shares) {
+      const Range r = share_of(x.rows, index, shares);
+      table<T>().rope(row<T>(x, r.begin), r.end - r.begin, heads, int(x.cols / heads),
+                      positions.data() + r.begin, static_cast<const T*>(cosine),
+                      static_cast<const T*>(sine), mode_.stored);
+    });
+  });
+}
+
+namespace {
+
+/// Strides of a pool's pages, in elements.
+struct PageShape {
+  std::int64_t k_head, v_head, k_page, v_page;
+};
+PageShape page_shape(std::int64_t kv_heads, std::int64_t d, std::int32_t page_size) {
+  const std::int64_t blocks = (page_size + kKeyBlock - 1) / kKeyBlock;
+  const std::int64_t k_head = blocks * kKeyBlock * d;
+  const std::int64_t v_head = std::int64_t(page_size) * d;
+  return {k_head, v_head, k_head * kv_heads, v_head * kv_heads};
+}
+
+}  // namespace
+
+void CpuBackend::write_kv(Rows k, Rows v, std::span<const std::int64_t> slots,
+                          std::int64_t kv_heads, std::int32_t page_size, void* k_pool,
+                          void* v_pool) {
+  if (kv_heads == 0) return;
+  const std::int64_t d = k.cols / kv_heads;
+  const PageShape shape = page_shape(kv_heads, d, page_size);
+  dispatch([&]<class T>(T) {
+    for (std::size_t r = 0; r < slots.size(); ++r) {
+      const std::int64_t page = slots[r] / page_size, o = slots[r] % page_size;
+      for (std::int64_t h = 0; h < kv_heads; ++h) {
+        const T* key = row<T>(k, std::int64_t(r)) + h * d;
+        T* to = static_cast<T*>(k_pool) + page * shape.k_page + h * shape.k_head +
+                o / kKeyBlock * kKeyBlock * d + o % kKeyBlock;
+        for (std::int64_t i = 0; i < d; ++i) to[i * kKeyBlock] = key[i];
+        std::memcpy(static_cast<T*>(v_pool) + page * shape.v_page + h * shape.v_head + o * d,
+                    row<T>(v, std::int64_t(r)) + h * d, std::size_t(d) * sizeof(T));
+      }
+    }
+  });
+}
+
+void CpuBackend::read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t d,
+                         std::int32_t page_size, const void* k_pool, const void* v_pool, void* k,
+                         void* v) {
+  const PageShape shape = page_shape(kv_heads, d, page_size);
+  const std::int64_t page = slot / page_size, o = slot % page_size;
+  dispatch([&]<class T>(T) {
+    for (std::int64_t h = 0; h < kv_heads; ++h) {
+      const T* from = static_cast<const T*>(k_pool) + page * shape.k_page + h * shape.k_head +
+                      o / kKeyBlock * kKeyBlock * d + o % kKeyBlock;
+      for (std::int64_t i = 0; i < d; ++i) static_cast<T*>(k)[h * d + i] = from[i * kKeyBlock];
+      std::memcpy(static_cast<T*>(v) + h * d,
+                  static_cast<const T*>(v_pool) + page * shape.v_page + h * shape.v_head + o * d,
+                  std::size_t(d) * sizeof(T));
+    }
+  });
+}
+
+void CpuBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
+                           const void* v_pool, Rows out) {
+  if (args.heads == 0) return;
+  const std::int64_t d = args.head_dim;
+  const PageShape shape = page_shape(args.kv_heads, d, args.page_size);
+  const auto& kv_of = args.kv_of_head;
+  const std::int64_t tasks = std::int64_t(args.rows.size()) * args.kv_heads;
+  dispatch([&]<class T>(T) {
+    pool_.run(tasks, [&](int index, int shares) {
+      for (std::int64_t t = index; t < tasks; t += shares) {
+        const std::int64_t r = t / args.kv_heads, h = t % args.kv_heads;
+        const auto first = std::lower_bound(kv_of.begin(), kv_of.end(), h) - kv_of.begin();
+        const auto last = std::upper_bound(kv_of.begin(), kv_of.end(), h) - kv_of.begin();
+        const AttentionRows::Row& place = args.rows[std::size_t(r)];
+        const KvView<T> view{static_cast<const T*>(k_pool) + h * shape.k_head,
+                             static_cast<const T*>(v_pool) + h * shape.v_head,
+                             place.table, shape.k_page, shape.v_page, args.page_size};
+        const AttentionTask<T> task{row<T>(q, r) + first * d, row<T>(out, r) + first * d,
+                                    int(last - first), int(d),
+                                    T(args.scale), mode_.stored,
+                                    place.first, place.position,
+                                    place.keep, view};
+        table<T>().attention(task);
+      }
+    });
+  });
+}
+
+void CpuBackend::gated_silu(Rows gate, Rows up, Rows out) {
+  INVAR_CHECK(dense(gate) && dense(up) && dense(out));
+  const std::int64_t n = gate.rows * gate.cols;
+  dispatch([&]<class T>(T) {
+    pool_.run(n / kElementwiseGrain + 1, [&](int index, int shares) {
+      const Range r = share_of(n, index, shares);
+      table<T>().gated_silu(row<T>(gate, 0) + r.begin, row<T>(up, 0) + r.begin, r.end - r.begin,
+                            mode_.stored, row<T>(out, 0) + r.begin);
+    });
+  });
+}
+
+void CpuBackend::add(Rows h, Rows y) {
+  INVAR_CHECK(dense(h) && dense(y));
+  const std::int64_t n = h.rows * h.cols;
+  dispatch([&]<class T>(T) {
+    pool_.run(n / kElementwiseGrain + 1, [&](int index, int shares) {
+      const Range r = share_of(n, index, shares);
+      table<T>().add(row<T>(h, 0) + r.begin, row<T>(y, 0) + r.begin, r.end - r.begin,
+                     mode_.stored);
+    });
+  });
+}
+
+void CpuBackend::digests(Rows x, std::span<Digest> out) {
+  dispatch([&]<class T>(T) {
+    for (std::int64_t r = 0; r < x.rows; ++r) {
+      out[std::size_t(r)] =
+          digest_row(std::span<const T>(row<T>(x, r), std::size_t(x.cols)));
+    }
+  });
+}
+
+TopEntries CpuBackend::top(Rows x, int count) {
+  TopEntries best;
+  dispatch([&]<class T>(T) {
+    const T* values = row<T>(x, 0);
+    for (std::int64_t i = 0; i < x.cols; ++i) {
+      const T value = values[i];
+      if (!is_finite(value)) best.non_finite = true;
+      if (best.count == count && !(double(value) > best.values.back())) continue;
+      // Insert after every entry that is greater or equal: ids stay ascending within a tie.
+      auto at = best.values.begin();
+      while (at != best.values.end() && *at >= double(value)) ++at;
+      const auto offset = at - best.values.begin();
+      best.values.insert(at, double(value));
+      best.ids.insert(best.ids.begin() + offset, std::int32_t(i));
+      if (best.count == count) {
+        best.values.pop_back();
+        best.ids.pop_back();
+      } else {
+        ++best.count;
+      }
+    }
+  });
+  return best;
+}
+
+}  // namespace invar::cpu

@@ -1,0 +1,66 @@
+// The CPU backend: cuts operations into shares for its threads and calls the kernel table.
+//
+// `openblas.cc` derives from it and replaces gemm and load_matrix. Built by registry.cc.
+#pragma once
+
+#include "runtime/backend.h"
+#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/thread_pool.h"
+
+namespace invar::cpu {
+
+/// A packed weight matrix, shared by every CPU backend object whatever its instruction set.
+class CpuMatrix final : public Matrix {
+ public:
+  PackedMatrix packed;
+};
+
+class CpuBackend : public Backend {
+ public:
+  CpuBackend(const Mode& mode, const Kernels& kernels, int threads);
+
+  [[nodiscard]] BackendInfo describe() const override;
+  void* allocate(std::size_t bytes) override;
+  void release(void* memory) override;
+  void upload(void* to, const void* from, std::size_t bytes) override;
+  void download(void* to, const void* from, std::size_t bytes) override;
+  void copy(Rows from, Rows to) override;
+  std::shared_ptr<Matrix> load_matrix(const MatrixSource& source) override;
+  void gather(Rows table, std::span<const std::int32_t> ids, Rows out) override;
+  void rms_norm(Rows x, const void* weight, double eps, Rows out) override;
+  void amax(Rows x, void* out) override;
+  void scales(const void* amax, std::int64_t ranks, std::int64_t rows, Format format,
+              void* scale) override;
+  void quantize(Rows x, const void* scale, Format format, Rows out) override;
+  void gemm(Rows x, const Matrix& matrix, Rows out) override;
+  void finish(std::span<const Rows> parts, const Matrix& matrix, const void* row_scale,
+              const void* bias, Format stored, Rows out) override;
+  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
+            const void* cosine, const void* sine) override;
+  void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
+                std::int32_t page_size, void* k_pool, void* v_pool) override;
+  void read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t head_dim,
+               std::int32_t page_size, const void* k_pool, const void* v_pool, void* k,
+               void* v) override;
+  void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
+                 Rows out) override;
+  void gated_silu(Rows gate, Rows up, Rows out) override;
+  void add(Rows h, Rows y) override;
+  void digests(Rows x, std::span<Digest> out) override;
+  TopEntries top(Rows row, int count) override;
+
+ protected:
+  /// Output scales of a matrix: what finish() multiplies with, or null.
+  [[nodiscard]] virtual const float* output_scales(const Matrix& matrix) const;
+
+  ThreadPool pool_;
+  const Kernels& kernels_;
+
+ private:
+  template <class T>
+  const KernelsOf<T>& table() const;
+  template <class F>
+  void dispatch(F&& f);
+};
+
+}  // namespace invar::cpu

@@ -1,0 +1,45 @@
+// Moves bytes between the ranks of a tensor-parallel run. Never adds, never compares: reductions
+// happen in the backend, in the order of NUMERICS.md.
+//
+// Every rank calls the same collectives in the same order. Pointers are backend memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace invar {
+
+struct Traffic {
+  std::int64_t collectives = 0;
+  std::int64_t bytes_sent = 0;
+};
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  [[nodiscard]] virtual int rank() const = 0;
+  [[nodiscard]] virtual int size() const = 0;
+  [[nodiscard]] virtual bool is_virtual() const = 0;  // in-process ranks on one device
+  /// all[sum of sizes[0..r)) .. ) = rank r's `sizes[r]` bytes, on every rank.
+  virtual void all_gather(const void* mine, void* all, std::span<const std::size_t> sizes) = 0;
+  [[nodiscard]] virtual Traffic traffic() const = 0;
+  /// Another rank failed: wakes everybody up; later collectives throw RankFailure.
+  virtual void abort() = 0;
+};
+
+/// Thrown out of a collective when another rank has failed; caught where ranks are joined.
+struct RankFailure {};
+
+/// A group of one; every collective is a copy.
+std::unique_ptr<Communicator> make_single_rank();
+
+/// In-process ranks: each owns its communicator, messages are copied bytes in per-rank mailboxes.
+/// `arrival_seed` other than 0 shuffles the order in which messages are taken out (tests).
+std::vector<std::unique_ptr<Communicator>> make_in_process_ranks(int size,
+                                                                 std::uint64_t arrival_seed = 0);
+
+}  // namespace invar

@@ -1,0 +1,55 @@
+// The lossless cache modes as data.
+
+#include <charconv>
+
+#include "runtime/schedule/kv_cache.h"
+
+namespace invar {
+namespace {
+
+/// The n of "chunked:n"; 0 when it is no number in [1, 65536].
+std::int64_t size_after_colon(const std::string& text) {
+  const std::size_t colon = text.find(':');
+  if (colon == std::string::npos) return 0;
+  std::int64_t n = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, n);
+  return error == std::errc() && stop == end && n >= 1 && n <= 65536 ? n : 0;
+}
+
+}  // namespace
+
+Result<CacheMode> parse_cache_mode(const std::string& text) {
+  CacheMode mode;
+  mode.name = text;
+  if (text == "on") return mode;
+  if (text == "off") {
+    mode.keeps = false;
+    return mode;
+  }
+  if (text == "prefix") {
+    mode.page_size = 16;
+    mode.shares_prefix = true;
+    return mode;
+  }
+  if (text == "recomputed") {
+    mode.recomputes = true;
+    return mode;
+  }
+  const std::int64_t n = size_after_colon(text);
+  if (text.starts_with("chunked:") && n > 0) {
+    mode.chunk = n;
+    return mode;
+  }
+  if (text.starts_with("paged:") && n > 0) {
+    mode.page_size = std::int32_t(n);
+    mode.shuffled_pages = true;
+    return mode;
+  }
+  return Error{"unknown cache mode '" + text +
+                   "'; known: on, off, {chunked: n}, {paged: n}, prefix, recomputed "
+                   "(n from 1 to 65536)",
+               ""};
+}
+
+}  // namespace invar
