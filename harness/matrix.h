@@ -1,10 +1,12 @@
 // Scenario -> cells. Pure: no file, no clock, no machine.
 //
-// The product of the axes (zip groups in lock-step), minus exclude, plus include, in a stable
-// order. Each cell has a name of sorted non-default axes and a hash of its meaning, stable when
-// values are added or reordered and when files are renamed.
+// The product of the axes (zip groups in lock-step), minus exclude, with `pairwise` reduced to an
+// all-pairs subset, plus include; first axis slowest, included cells last. Each cell has a name of
+// its sorted axes and a hash of its meaning, stable when values are added or reordered and when
+// files are renamed.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -14,12 +16,12 @@
 namespace invar {
 
 struct Cell {
-  std::string scenario;                     // name
-  std::map<std::string, AxisValue> axes;    // every known axis
-  std::vector<std::string> named_axes;      // those the scenario names: shown in the name
+  std::string scenario;                   // name
+  std::map<std::string, AxisValue> axes;  // every known axis
+  std::vector<std::string> named_axes;    // those the scenario names: shown in the name
   std::vector<std::string> tags;
-  std::string hash;                         // 16 hex digits of the SHA-256 of the meaning
-  int index = 0;                            // position in the matrix
+  std::string hash;  // 16 hex digits of the SHA-256 of cell_meaning()
+  int index = 0;     // position in the matrix
 
   [[nodiscard]] const AxisValue& at(const std::string& axis) const { return axes.at(axis); }
   [[nodiscard]] const std::string& value(const std::string& axis) const {
@@ -33,22 +35,42 @@ struct Cell {
 struct Matrix {
   std::vector<Cell> cells;
 };
-/// `allow_large`: no size guard. Errors: too many cells (with the number), exclude or include that
-/// matches nothing, a contract rule that selects no cell.
+/// `allow_large`: the guard is kLargestProduct instead of max_cells. Errors: too many cells (with
+/// the number), exclude or include that changes nothing, a cell twice, a contract rule or an xfail
+/// that selects no cell, nothing left.
+///
+/// exclude: an entry removes the cells that match all its axes; values match as in filters, so
+/// {engine: openblas} removes every core type. include, as in GitHub Actions: an entry whose values
+/// contradict no product cell extends the cells it agrees with by its other axes; one that agrees
+/// with none makes a cell of its own, defaults elsewhere. A list of values is one entry a value.
 Result<Matrix> expand(const Scenario& scenario, bool allow_large);
+constexpr std::int64_t kLargestProduct = 1000000;
+
+/// The text whose hash names a cell: scenario name, model (last component of a path), the decode
+/// parameters and axes that differ from their defaults, skip, take and pad_to of the prompts, one a
+/// line. Not in it: file names, trace level, the axes' other values, limits and tags. So a new axis
+/// or option with a default changes no hash; the files' contents are in the recipe (recipe.h).
+std::string cell_meaning(const Scenario& scenario, const Cell& cell);
 
 /// Cells that a contract rule compares with each other: equal on every axis but `across`.
 struct Group {
-  int rule = 0;                 // index in Scenario::expect
-  std::string key;              // the fixed axes, as text: "engine=reference,precision=bf16"
-  std::vector<int> cells;       // indices into Matrix::cells, in matrix order
+  int rule = 0;            // index in Scenario::expect
+  std::string key;         // the fixed axes, as text: "engine=reference,precision=bf16"
+  std::vector<int> cells;  // indices into Matrix::cells, in matrix order
 };
 /// All groups of all rules. Overlapping same_bits rules stay separate here (a cell may be in
 /// several groups); `joined` unites same_bits groups that share a cell (for class pictures).
 std::vector<Group> groups_of(const Scenario& scenario, const Matrix& matrix);
+/// same_bits groups that share a cell, united: lists of cells that must all be equal.
+std::vector<std::vector<int>> joined(const Scenario& scenario, const std::vector<Group>& groups);
 
-/// The axes part of the class recipe of a cell as sorted "axis=value" text: lossless axes are
-/// dropped for engine=reference; vendor engines keep all.
+/// The requirements that a cell must meet: those whose subject is one of its values ("openblas" is
+/// {openblas: Haswell} too) or an axis on which it is not at the default.
+std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& cell);
+
+/// The axes part of the class recipe of a cell: sorted "axis=value" lines. Lossless axes are
+/// dropped for engine=reference; other engines keep all. engine and precision always stand there,
+/// another axis when it is not at its default, so that a later axis makes no golden stale.
 std::string class_axes(const Cell& cell);
 
 }  // namespace invar

@@ -16,9 +16,9 @@ namespace invar {
 
 struct Prompt {
   std::string id;
-  std::string text;                                            // kind text
-  std::vector<std::pair<std::string, std::string>> messages;   // kind messages: (role, content)
-  std::vector<std::int32_t> tokens;                            // kind tokens
+  std::string text;                                           // kind text
+  std::vector<std::pair<std::string, std::string>> messages;  // kind messages: (role, content)
+  std::vector<std::int32_t> tokens;                           // kind tokens
   std::string answer;
 };
 

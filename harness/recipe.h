@@ -5,6 +5,7 @@
 // execution is in the ExecutionKey.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,11 +16,18 @@ namespace invar {
 
 /// Digests of everything that a scenario's cells share.
 struct RecipeInputs {
-  std::string model_digest;       // hex SHA-256 over the model's files (config, tensors)
-  std::string tokenizer_digest;   // hex, or "none" for token prompts
-  std::string prompts_digest;     // hex over the selected prompts' token ids
-  std::string numerics_version;   // "F1"
+  std::string model_digest;      // hex SHA-256 over the model's files (config, tensors)
+  std::string tokenizer_digest;  // hex, or "none" for token prompts
+  std::string prompts_digest;    // hex over the selected prompts' token ids
+  std::string numerics_version;  // "F1"
+  std::int64_t segments = 8;     // V of the model (NUMERICS.md), part of the class
 };
+
+/// "decode.key=value" lines, sorted. `all` writes every parameter that has a meaning (those of
+/// sampling only with strategy sample), `changed` only what differs from its default. Real numbers
+/// are hex floats.
+enum class DecodeLines { all, changed };
+std::string decode_lines(const Decode& decode, DecodeLines which);
 
 /// Class recipe: model, tokenizer, decode parameters, segments, numerics version and class_axes().
 /// Prompts are not in it: a golden is keyed by (class recipe, one prompt's tokens).
@@ -29,7 +37,8 @@ std::string cell_recipe(const Scenario& scenario, const Cell& cell, const Recipe
 Sha256 recipe_hash(const std::string& recipe);
 
 /// Key of a stored result (architecture.md, decision 9): cell recipe, SHA-256 of the running
-/// executable and of every loaded library that computes, device model, numeric options.
+/// executable and of every loaded library that computes, device model, numeric options. The order
+/// of `binaries` does not matter; write each as "role=value".
 Sha256 execution_key(const std::string& cell_recipe, const std::vector<std::string>& binaries);
 
 }  // namespace invar

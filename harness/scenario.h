@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "harness/filter.h"
@@ -20,7 +21,9 @@ namespace invar {
 /// A value of an axis. `text` is canonical and is what names, filters and hashes use:
 /// a scalar as written ("bf16", "8"), a map as key:value pairs sorted by key and joined by "+":
 /// {chunked: 17} is "chunked:17", {size: 3, order: reversed} is "order:reversed+size:3".
-/// Equal meanings have equal text: batch {size: 3} is "3".
+/// Equal meanings have equal text: batch {size: 3} is "3"; the scalar "chunked:17" is {chunked:
+/// 17}; YAML's true and yes are "on" (cache) or "true" (teacher_forced); core types are spelled as
+/// OpenBLAS does ("SkylakeX").
 struct AxisValue {
   std::string text;
   std::map<std::string, std::string> args;  // the map's pairs; empty for a scalar
@@ -28,15 +31,15 @@ struct AxisValue {
 };
 
 /// Axes, their defaults and what they may hold. Every cell has a value on every axis.
-///   engine        reference (default) | openblas | {openblas: CORETYPE} | cublas | …
+///   engine        reference (default) | openblas | {openblas: CORETYPE, threads: n} | cublas |
+///                 {cublas: ALGORITHM} | model:sm90 | plugin:LIBRARY | exec:COMMAND
 ///   device        cpu (default) | cuda
 ///   isa           auto (default: the best) | scalar | avx2 | avx512
-///   precision     fp32 (default) | fp64 tf32 bf16 fp16 fp8-e4m3 fp8-e5m2 layercast-bf16 layercast-fp16
-///   batch         1 (default) | n | {size: n, order: given|reversed|shuffled, join: together|staggered}
-///   gpus          1 (default) | 2 | 4 | 8
-///   cache         on (default) | off | {chunked: n} | {paged: n} | prefix | recomputed
-///   threads       1 (default) | n
-///   teacher_forced false (default) | true
+///   precision     fp32 (default) | fp64 tf32 bf16 fp16 fp8-e4m3 fp8-e5m2 layercast-bf16
+///   layercast-fp16 batch         1 (default) | n | {size: n, order: given|reversed|shuffled, join:
+///   together|staggered} gpus          1 (default) | 2 | 4 | 8 cache         on (default) | off |
+///   {chunked: n} | {paged: n} | prefix | recomputed threads       1 (default) | n teacher_forced
+///   false (default) | true
 struct AxisInfo {
   std::string name;
   std::string default_text;
@@ -45,69 +48,70 @@ struct AxisInfo {
 const std::vector<AxisInfo>& known_axes();
 
 struct Decode {
-  std::string strategy = "greedy";      // greedy | sample
+  std::string strategy = "greedy";  // greedy | sample
   std::int64_t max_new_tokens = 16;
   bool ignore_eos = false;
-  double temperature = 1.0;             // sample only
-  std::int64_t top_k = 0;               // 0: off
-  double top_p = 1.0;                   // 1: off
+  double temperature = 1.0;  // sample only
+  std::int64_t top_k = 0;    // 0: off
+  double top_p = 1.0;        // 1: off
   std::uint64_t seed = 0;
 };
 
 struct PromptSelection {
-  std::string file;                     // relative to the scenario file
+  std::string file;  // relative to the scenario file
   std::int64_t skip = 0;
-  std::int64_t take = -1;               // -1: all
-  std::int64_t pad_to = 0;              // 0: as they are; else repeat tokens up to this length
+  std::int64_t take = -1;   // -1: all
+  std::int64_t pad_to = 0;  // 0: as they are; else repeat tokens up to this length
 };
 
 /// One rule of the contract.
 struct Expectation {
   enum class Kind { same_bits, within, differ, differ_all };
   Kind kind = Kind::same_bits;
-  Filter where;                         // empty: every cell
-  std::vector<std::string> across;      // axes the rule ranges over
-  std::optional<double> token_match;    // within: smallest share of equal tokens
-  std::optional<double> max_kl;         // within: nats, largest KL of any token
-  std::optional<double> max_abs;        // within: largest logit distance
-  std::optional<std::int64_t> max_ulp;  // within
-  std::string place;                    // file:line:column of the rule
+  Filter where;                            // empty: every cell
+  std::vector<std::string> across;         // axes the rule ranges over
+  std::optional<double> token_match;       // within: smallest share of equal tokens
+  std::optional<double> max_kl;            // within: nats, largest KL of any token
+  std::optional<double> max_abs;           // within: largest logit distance
+  std::optional<std::int64_t> max_ulp;     // within
+  std::string place;                       // file:line:column of the rule
   [[nodiscard]] std::string text() const;  // as in reports: "same_bits across batch, cache"
 };
 
 struct ExpectedFailure {
   Filter where;
   std::string reason;
-  std::string until;                    // YYYY-MM-DD, empty: no end
+  std::string until;  // YYYY-MM-DD, empty: no end
   std::string place;
 };
 
 /// Cells that may not run without something: `requires: {cublas: gpu}` or `{gpus: real}`.
 struct Requirement {
-  std::string subject;                  // an axis value ("cublas") or an axis ("gpus")
-  std::string what;                     // gpu | nccl | real | openblas | avx512 …
+  std::string subject;  // an axis value ("cublas") or an axis ("gpus")
+  std::string what;     // gpu | nccl | real | openblas | avx512 …
   std::string place;
 };
 
 struct Scenario {
   std::string path;
-  std::string text;                     // the file as read (overrides not applied)
+  std::string text;  // the file as read (overrides not applied)
   std::int64_t version = 1;
   std::string name;
-  std::string question;                 // one sentence: what the scenario asks
-  std::string model;                    // manifest name, directory or .gguf
+  std::string question;  // one sentence: what the scenario asks
+  std::string model;     // manifest name, directory or .gguf
   PromptSelection prompts;
   Decode decode;
   TraceLevel observe = TraceLevel::logits;
-  std::vector<std::pair<std::string, std::vector<AxisValue>>> axes;            // in file order
-  std::vector<std::map<std::string, std::vector<AxisValue>>> zip;              // lock-step groups
-  std::vector<std::map<std::string, std::vector<AxisValue>>> exclude, include; // value or list
+  std::vector<std::pair<std::string, std::vector<AxisValue>>> axes;             // in file order
+  std::vector<std::map<std::string, std::vector<AxisValue>>> zip;               // lock-step groups
+  std::vector<std::map<std::string, std::vector<AxisValue>>> exclude, include;  // value or list
   std::vector<Requirement> requirements;
   std::vector<Expectation> expect;
   std::vector<ExpectedFailure> xfail;
   std::vector<std::string> tags;
-  std::int64_t max_cells = 4096;        // size guard
-  double cell_seconds = 600;            // time limit of one cell
+  std::int64_t max_cells = 4096;  // size guard
+  double cell_seconds = 600;      // time_limit: of one cell
+  bool pairwise = false;          // an all-pairs subset of the product (matrix.h)
 };
 
 /// Reads and checks a scenario. `overrides`: "axes.batch=[1,2]", "decode.max_new_tokens=4".

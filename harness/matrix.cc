@@ -1,0 +1,367 @@
+// Expansion: factors -> product -> exclude -> pairwise -> include -> names and hashes.
+#include "harness/matrix.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <functional>
+#include <set>
+
+#include "harness/pairwise.h"
+#include "harness/recipe.h"
+#include "harness/scenario_axes.h"
+
+namespace invar {
+namespace {
+
+using Axes = std::map<std::string, AxisValue>;
+using AxisValues = std::map<std::string, std::vector<AxisValue>>;
+
+/// A cell in the making: the axes that somebody gave, and whether it came from include.
+struct Draft {
+  Axes given;
+  std::set<std::string> original;  // axes of the product: include may not contradict them
+};
+
+/// One axis, or a zip group: each level sets some axes.
+using Factor = std::vector<Axes>;
+
+std::vector<Factor> factors_of(const Scenario& scenario) {
+  std::vector<Factor> factors;
+  for (const auto& [axis, values] : scenario.axes) {
+    Factor factor;
+    for (const AxisValue& value : values) factor.push_back({{axis, value}});
+    factors.push_back(factor);
+  }
+  for (const AxisValues& group : scenario.zip) {
+    Factor factor(group.empty() ? 0 : group.begin()->second.size());
+    for (const auto& [axis, values] : group)
+      for (std::size_t i = 0; i < factor.size(); ++i) factor[i][axis] = values[i];
+    factors.push_back(factor);
+  }
+  return factors;
+}
+
+/// The value on an axis of a draft: given, or the default.
+AxisValue value_on(const Axes& given, const std::string& axis) {
+  const auto found = given.find(axis);
+  return found != given.end() ? found->second : AxisValue{default_of(axis), {}};
+}
+
+bool excluded_by(const Axes& cell, const AxisValues& pattern) {
+  return std::all_of(pattern.begin(), pattern.end(), [&](const auto& entry) {
+    const AxisValue value = value_on(cell, entry.first);
+    return std::any_of(entry.second.begin(), entry.second.end(),
+                       [&](const AxisValue& wanted) { return value_matches(value, wanted.text); });
+  });
+}
+
+std::string text_of(const AxisValues& pattern) {
+  std::string out;
+  for (const auto& [axis, values] : pattern) {
+    std::string texts;
+    for (const AxisValue& value : values) texts += (texts.empty() ? "" : ", ") + value.text;
+    out +=
+        (out.empty() ? "" : ", ") + axis + ": " + (values.size() == 1 ? texts : "[" + texts + "]");
+  }
+  return "{" + out + "}";
+}
+
+Error scenario_error(const Scenario& scenario, const std::string& message) {
+  return {message, scenario.path};
+}
+
+Error too_many(const Scenario& scenario, std::int64_t cells, std::int64_t limit) {
+  return scenario_error(scenario, std::to_string(cells) + " cells are more than the limit of " +
+                                      std::to_string(limit) +
+                                      "; raise max_cells, or allow a large run");
+}
+
+/// Level of every factor at an index of the product; the last factor changes fastest.
+std::vector<int> levels_at(const std::vector<Factor>& factors, std::int64_t index) {
+  std::vector<int> levels(factors.size());
+  for (std::size_t f = factors.size(); f-- > 0;) {
+    const auto count = static_cast<std::int64_t>(factors[f].size());
+    levels[f] = static_cast<int>(index % count);
+    index /= count;
+  }
+  return levels;
+}
+
+Draft draft_at(const std::vector<Factor>& factors, const std::vector<int>& levels) {
+  Draft draft;
+  for (std::size_t f = 0; f < factors.size(); ++f)
+    for (const auto& [axis, value] : factors[f][static_cast<std::size_t>(levels[f])]) {
+      draft.given[axis] = value;
+      draft.original.insert(axis);
+    }
+  return draft;
+}
+
+/// Rows of levels of the product minus exclude.
+Result<std::vector<std::vector<int>>> product_rows(const Scenario& scenario,
+                                                   const std::vector<Factor>& factors) {
+  std::int64_t size = 1;
+  for (const Factor& factor : factors) {
+    size *= static_cast<std::int64_t>(factor.size());
+    if (size > kLargestProduct) return too_many(scenario, size, kLargestProduct);
+  }
+  std::vector<std::vector<int>> rows;
+  std::vector<bool> used(scenario.exclude.size());
+  for (std::int64_t index = 0; index < size; ++index) {
+    std::vector<int> levels = levels_at(factors, index);
+    bool excluded = false;
+    if (!used.empty()) {
+      const Draft draft = draft_at(factors, levels);
+      for (std::size_t e = 0; e < used.size(); ++e)
+        if (excluded_by(draft.given, scenario.exclude[e])) used[e] = excluded = true;
+    }
+    if (!excluded) rows.push_back(std::move(levels));
+  }
+  for (std::size_t e = 0; e < used.size(); ++e)
+    if (!used[e])
+      return scenario_error(scenario,
+                            "exclude " + text_of(scenario.exclude[e]) + " matches no cell");
+  return rows;
+}
+
+/// Product of the factors minus exclude, reduced when pairwise.
+Result<std::vector<Draft>> product(const Scenario& scenario, std::int64_t limit) {
+  const std::vector<Factor> factors = factors_of(scenario);
+  auto rows = product_rows(scenario, factors);
+  INVAR_TRY(rows);
+  if (scenario.pairwise && !factors.empty()) {
+    std::vector<std::vector<int>> reduced;
+    for (const int row : pairwise_subset(rows.value()))
+      reduced.push_back(rows.value()[static_cast<std::size_t>(row)]);
+    rows.value() = std::move(reduced);
+  }
+  const auto count = static_cast<std::int64_t>(rows->size());
+  if (count > limit) return too_many(scenario, count, limit);
+  std::vector<Draft> drafts;
+  for (const std::vector<int>& levels : rows.value()) drafts.push_back(draft_at(factors, levels));
+  return drafts;
+}
+
+/// An include entry with lists as single entries, in the lists' order.
+std::vector<Axes> single_entries(const AxisValues& entry) {
+  std::vector<Axes> singles = {{}};
+  for (const auto& [axis, values] : entry) {
+    std::vector<Axes> longer;
+    for (const Axes& single : singles) {
+      for (const AxisValue& value : values) {
+        longer.push_back(single);
+        longer.back()[axis] = value;
+      }
+    }
+    singles = std::move(longer);
+  }
+  return singles;
+}
+
+/// Whether an include entry agrees with a product cell on every axis that the product gave.
+bool agrees(const Draft& draft, const Axes& entry) {
+  return std::all_of(entry.begin(), entry.end(), [&](const auto& pair) {
+    return !draft.original.count(pair.first) || draft.given.at(pair.first) == pair.second;
+  });
+}
+
+/// Adds the entry to the cells it agrees with, or makes a cell of it; false: it changed nothing.
+bool include_entry(const Axes& entry, std::size_t product_size, std::vector<Draft>& drafts) {
+  bool agreed = false, changed = false;
+  for (std::size_t i = 0; i < product_size; ++i) {
+    if (!agrees(drafts[i], entry)) continue;
+    agreed = true;
+    for (const auto& [axis, value] : entry) {
+      if (drafts[i].original.count(axis)) continue;
+      changed = changed || value_on(drafts[i].given, axis).text != value.text;
+      drafts[i].given[axis] = value;
+    }
+  }
+  if (!agreed) drafts.push_back({entry, {}});
+  return !agreed || changed;
+}
+
+Result<void> include(const Scenario& scenario, std::int64_t limit, std::vector<Draft>& drafts) {
+  const std::size_t product_size = drafts.size();
+  for (const AxisValues& entry : scenario.include) {
+    std::int64_t size = 1;
+    for (const auto& axis : entry) {
+      size *= static_cast<std::int64_t>(axis.second.size());
+      if (size > limit) return too_many(scenario, size, limit);
+    }
+    bool changed = false;
+    for (const Axes& single : single_entries(entry))
+      changed = include_entry(single, product_size, drafts) || changed;
+    if (!changed) return scenario_error(scenario, "include " + text_of(entry) + " adds nothing");
+    if (static_cast<std::int64_t>(drafts.size()) > limit)
+      return too_many(scenario, static_cast<std::int64_t>(drafts.size()), limit);
+  }
+  return {};
+}
+
+Cell make_cell(const Scenario& scenario, const Draft& draft, int index) {
+  Cell cell;
+  cell.scenario = scenario.name;
+  for (const AxisInfo& axis : known_axes()) cell.axes[axis.name] = value_on(draft.given, axis.name);
+  for (const auto& entry : draft.given) cell.named_axes.push_back(entry.first);
+  cell.tags = scenario.tags;
+  cell.index = index;
+  const std::string meaning = cell_meaning(scenario, cell);
+  cell.hash = to_hex(sha256(meaning.data(), meaning.size())).substr(0, 16);
+  return cell;
+}
+
+/// Every cell once; every rule and xfail selects something.
+Result<void> check(const Scenario& scenario, const Matrix& matrix) {
+  if (matrix.cells.empty()) return scenario_error(scenario, "exclude leaves no cell");
+  std::map<std::string, const Cell*> seen;
+  for (const Cell& cell : matrix.cells) {
+    if (!seen.emplace(cell.hash, &cell).second)
+      return scenario_error(scenario, "two cells are the same: " + seen[cell.hash]->name() +
+                                          " and " + cell.name() +
+                                          "; drop one include or zip entry");
+  }
+  const auto selects = [&](const Filter& where) {
+    const auto selected = [&](const Cell& cell) { return where.matches(cell.subject()); };
+    return std::any_of(matrix.cells.begin(), matrix.cells.end(), selected);
+  };
+  for (const Expectation& rule : scenario.expect)
+    if (!selects(rule.where)) return Error{rule.text() + ": selects no cell", rule.place};
+  for (const ExpectedFailure& expected : scenario.xfail)
+    if (!selects(expected.where))
+      return Error{"xfail where " + expected.where.text() + ": selects no cell", expected.place};
+  return {};
+}
+
+std::string last_component(const std::string& path) {
+  const std::size_t end = path.find_last_not_of('/');
+  if (end == std::string::npos) return path;
+  const std::size_t slash = path.find_last_of('/', end);
+  return path.substr(slash == std::string::npos ? 0 : slash + 1,
+                     slash == std::string::npos ? end + 1 : end - slash);
+}
+
+}  // namespace
+
+std::string Cell::name() const {
+  std::string axes_text;
+  std::vector<std::string> sorted = named_axes;
+  std::sort(sorted.begin(), sorted.end());
+  for (const std::string& axis : sorted)
+    axes_text += (axes_text.empty() ? "" : ",") + axis + "=" + value(axis);
+  return scenario + "%" + axes_text + " /" + hash.substr(0, 8);
+}
+
+Filter::Subject Cell::subject() const {
+  Filter::Subject subject;
+  subject.axis = [this](const std::string& axis) -> const AxisValue* {
+    const auto found = axes.find(axis);
+    return found == axes.end() ? nullptr : &found->second;
+  };
+  subject.has_tag = [this](const std::string& tag) {
+    return std::find(tags.begin(), tags.end(), tag) != tags.end();
+  };
+  subject.name = name();
+  return subject;
+}
+
+std::string cell_meaning(const Scenario& scenario, const Cell& cell) {
+  std::string out = "invar cell 1\nscenario=" + scenario.name + "\n";
+  out += "model=" + last_component(scenario.model) + "\n";
+  for (const auto& [axis, value] : cell.axes)
+    if (value.text != default_of(axis)) out += "axis." + axis + "=" + value.text + "\n";
+  out += decode_lines(scenario.decode, DecodeLines::changed);
+  const PromptSelection& prompts = scenario.prompts;
+  if (prompts.skip != 0) out += "prompts.skip=" + std::to_string(prompts.skip) + "\n";
+  if (prompts.take != -1) out += "prompts.take=" + std::to_string(prompts.take) + "\n";
+  if (prompts.pad_to != 0) out += "prompts.pad_to=" + std::to_string(prompts.pad_to) + "\n";
+  return out;
+}
+
+Result<Matrix> expand(const Scenario& scenario, bool allow_large) {
+  const std::int64_t limit = allow_large ? kLargestProduct : scenario.max_cells;
+  auto drafts = product(scenario, limit);
+  INVAR_TRY(drafts);
+  auto included = include(scenario, limit, drafts.value());
+  INVAR_TRY(included);
+  const auto count = static_cast<std::int64_t>(drafts->size());
+  if (count > limit) return too_many(scenario, count, limit);
+  Matrix matrix;
+  for (const Draft& draft : drafts.value())
+    matrix.cells.push_back(make_cell(scenario, draft, static_cast<int>(matrix.cells.size())));
+  auto checked = check(scenario, matrix);
+  INVAR_TRY(checked);
+  return matrix;
+}
+
+std::vector<Group> groups_of(const Scenario& scenario, const Matrix& matrix) {
+  std::set<std::string> named;
+  for (const Cell& cell : matrix.cells)
+    named.insert(cell.named_axes.begin(), cell.named_axes.end());
+  std::vector<Group> groups;
+  for (std::size_t r = 0; r < scenario.expect.size(); ++r) {
+    const Expectation& rule = scenario.expect[r];
+    std::map<std::string, std::size_t> by_key;  // key -> index in groups
+    for (const Cell& cell : matrix.cells) {
+      if (!rule.where.matches(cell.subject())) continue;
+      std::string key;
+      for (const std::string& axis : named)
+        if (!std::count(rule.across.begin(), rule.across.end(), axis))
+          key += (key.empty() ? "" : ",") + axis + "=" + cell.value(axis);
+      const auto [at, fresh] = by_key.emplace(key, groups.size());
+      if (fresh) groups.push_back({static_cast<int>(r), key, {}});
+      groups[at->second].cells.push_back(cell.index);
+    }
+  }
+  return groups;
+}
+
+std::vector<std::vector<int>> joined(const Scenario& scenario, const std::vector<Group>& groups) {
+  std::map<int, int> parent;  // union-find over cell indices; the root is the smallest
+  const std::function<int(int)> root = [&](int cell) {
+    while (parent[cell] != cell) cell = parent[cell] = parent[parent[cell]];
+    return cell;
+  };
+  for (const Group& group : groups) {
+    const Expectation& rule = scenario.expect[static_cast<std::size_t>(group.rule)];
+    if (rule.kind != Expectation::Kind::same_bits) continue;
+    for (const int cell : group.cells) parent.emplace(cell, cell);
+    for (const int cell : group.cells) {
+      const int a = root(group.cells[0]), b = root(cell);
+      parent[std::max(a, b)] = std::min(a, b);
+    }
+  }
+  std::map<int, std::vector<int>> classes;
+  for (const auto& entry : std::map<int, int>(parent))
+    classes[root(entry.first)].push_back(entry.first);
+  std::vector<std::vector<int>> out;
+  for (const auto& entry : classes) out.push_back(entry.second);
+  return out;
+}
+
+std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& cell) {
+  std::vector<Requirement> out;
+  for (const Requirement& requirement : scenario.requirements) {
+    const std::string& subject = requirement.subject;
+    const auto has = [&](const auto& axis) { return value_matches(axis.second, subject); };
+    const bool applies = is_axis(subject) ? cell.value(subject) != default_of(subject)
+                                          : std::any_of(cell.axes.begin(), cell.axes.end(), has);
+    if (applies) out.push_back(requirement);
+  }
+  return out;
+}
+
+std::string class_axes(const Cell& cell) {
+  const bool reference = cell.value("engine") == "reference";
+  std::string out;
+  for (const auto& [axis, value] : cell.axes) {
+    const auto named = [&, &name = axis](const AxisInfo& info) { return info.name == name; };
+    const auto info = std::find_if(known_axes().begin(), known_axes().end(), named);
+    const bool always = axis == "engine" || axis == "precision";
+    if (reference && info->lossless) continue;
+    if (always || value.text != info->default_text) out += axis + "=" + value.text + "\n";
+  }
+  return out;
+}
+
+}  // namespace invar

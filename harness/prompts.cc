@@ -1,0 +1,242 @@
+// JSONL prompts: one line, one object, checked key by key.
+#include "harness/prompts.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "harness/suggest.h"
+
+namespace invar {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::size_t kLargestFile = std::size_t{1} << 28;
+constexpr std::size_t kLongestLine = std::size_t{1} << 24;
+constexpr int kDeepestJson = 16;
+
+const std::vector<std::string> kOwnKeys = {"id", "text", "messages", "tokens", "answer"};
+
+std::string place_of(const std::string& path, std::size_t line) {
+  return path + ":" + std::to_string(line);
+}
+
+/// Strict JSON: no duplicate keys, bounded depth, the column of a syntax error.
+Result<Json> parse_line(const std::string& line, const std::string& place) {
+  std::string refused;
+  std::vector<std::set<std::string>> keys;
+  const auto check = [&](int depth, Json::parse_event_t event, Json& value) {
+    if (depth > kDeepestJson) refused = "nested too deeply";
+    if (event == Json::parse_event_t::object_start) keys.emplace_back();
+    if (event == Json::parse_event_t::object_end && !keys.empty()) keys.pop_back();
+    if (event == Json::parse_event_t::key && !keys.empty()) {
+      const auto& key = value.get_ref<const std::string&>();
+      if (!keys.back().insert(key).second && refused.empty())
+        refused = "duplicate key " + in_quotes(key);
+    }
+    return refused.empty();
+  };
+  try {
+    Json parsed = Json::parse(line, check);
+    if (!refused.empty()) return Error{refused, place};
+    return parsed;
+  } catch (const Json::parse_error& error) {
+    const std::string column = ":" + std::to_string(std::max<std::size_t>(error.byte, 1));
+    const bool ended = error.byte > line.size();
+    return Error{ended ? "malformed JSON: the line ends too early; one object a line"
+                       : "malformed JSON near " +
+                             in_quotes(line.substr(error.byte == 0 ? 0 : error.byte - 1, 12)),
+                 place + column};
+  } catch (const std::exception& error) {
+    return Error{std::string("malformed JSON: ") + error.what(), place};
+  }
+}
+
+bool is_text(const Json& object, const char* key) {
+  return object.contains(key) && object[key].is_string();
+}
+
+/// "… #### 1,234" -> "1234".
+std::string gsm8k_answer(const std::string& solution) {
+  const std::size_t mark = solution.rfind("####");
+  if (mark == std::string::npos) return "";
+  std::string answer;
+  for (const char c : solution.substr(mark + 4))
+    if (c != ',' && c != '\n' && c != '\r') answer += c;
+  const std::size_t first = answer.find_first_not_of(" \t");
+  const std::size_t last = answer.find_last_not_of(" \t");
+  return first == std::string::npos ? "" : answer.substr(first, last - first + 1);
+}
+
+Result<Prompt> read_gsm8k(const Json& object, const std::string& place, std::size_t line) {
+  Prompt prompt;
+  if (!is_text(object, "question") || object["question"].get_ref<const std::string&>().empty())
+    return Error{"question must be a text that is not empty", place};
+  prompt.id = "gsm8k-" + std::to_string(line);
+  prompt.text = object["question"].get<std::string>();
+  if (object.contains("answer") && !is_text(object, "answer"))
+    return Error{"answer must be a text", place};
+  if (object.contains("answer")) prompt.answer = gsm8k_answer(object["answer"].get<std::string>());
+  return prompt;
+}
+
+Result<Prompt> read_ifeval(const Json& object, const std::string& place, std::size_t line) {
+  Prompt prompt;
+  if (!is_text(object, "prompt") || object["prompt"].get_ref<const std::string&>().empty())
+    return Error{"prompt must be a text that is not empty", place};
+  prompt.text = object["prompt"].get<std::string>();
+  prompt.id = "ifeval-" + std::to_string(line);
+  if (object.contains("key")) {
+    const Json& key = object["key"];
+    if (!key.is_number_integer() && !key.is_string())
+      return Error{"key must be a number or a text", place};
+    prompt.id = "ifeval-" + (key.is_string() ? key.get<std::string>() : key.dump());
+  }
+  return prompt;
+}
+
+Result<void> read_messages(const Json& list, const std::string& place, Prompt& prompt) {
+  static const std::vector<std::string> roles = {"system", "user", "assistant"};
+  if (!list.is_array() || list.empty())
+    return Error{"messages must be a list of {role, content} that is not empty", place};
+  for (const Json& message : list) {
+    if (!message.is_object() || message.size() != 2 || !is_text(message, "role") ||
+        !is_text(message, "content"))
+      return Error{"a message must be {\"role\": text, \"content\": text}", place};
+    const auto role = message["role"].get<std::string>();
+    if (std::find(roles.begin(), roles.end(), role) == roles.end())
+      return Error{"unknown role " + in_quotes(role) + did_you_mean(role, roles), place};
+    prompt.messages.emplace_back(role, message["content"].get<std::string>());
+  }
+  return {};
+}
+
+Result<void> read_tokens(const Json& list, const std::string& place, Prompt& prompt) {
+  if (!list.is_array() || list.empty())
+    return Error{"tokens must be a list of token ids that is not empty", place};
+  for (const Json& token : list) {
+    const bool whole = token.is_number_unsigned();
+    if (!whole || token.get<std::uint64_t>() > INT32_MAX)
+      return Error{"token " + std::to_string(prompt.tokens.size() + 1) + " is " +
+                       in_quotes(token.dump(-1, ' ', true)) + ", not an id from 0 to 2147483647",
+                   place};
+    prompt.tokens.push_back(static_cast<std::int32_t>(token.get<std::uint64_t>()));
+  }
+  return {};
+}
+
+Result<void> read_label(const Json& object, const char* key, const std::string& place,
+                        std::string& out) {
+  if (!object.contains(key)) return {};
+  const Json& label = object[key];
+  if (!label.is_string() && !label.is_number_integer())
+    return Error{std::string(key) + " must be a text", place};
+  out = label.is_string() ? label.get<std::string>() : label.dump();
+  return {};
+}
+
+Result<Prompt> read_own(const Json& object, const std::string& place) {
+  for (const auto& item : object.items())
+    if (std::find(kOwnKeys.begin(), kOwnKeys.end(), item.key()) == kOwnKeys.end())
+      return Error{"unknown key " + in_quotes(item.key()) + did_you_mean(item.key(), kOwnKeys),
+                   place};
+  Prompt prompt;
+  auto id = read_label(object, "id", place, prompt.id);
+  INVAR_TRY(id);
+  if (prompt.id.empty()) return Error{"the prompt has no id", place};
+  const auto control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
+  if (std::any_of(prompt.id.begin(), prompt.id.end(), control))
+    return Error{"id must be one line of text", place};
+  auto answer = read_label(object, "answer", place, prompt.answer);
+  INVAR_TRY(answer);
+  const bool text = object.contains("text"), messages = object.contains("messages"),
+             tokens = object.contains("tokens");
+  if (int{text} + int{messages} + int{tokens} != 1)
+    return Error{"a prompt needs exactly one of text, messages and tokens", place};
+  if (text) {
+    if (!is_text(object, "text") || object["text"].get_ref<const std::string&>().empty())
+      return Error{"text must be a text that is not empty", place};
+    prompt.text = object["text"].get<std::string>();
+  }
+  Result<void> read;
+  if (messages) read = read_messages(object["messages"], place, prompt);
+  if (tokens) read = read_tokens(object["tokens"], place, prompt);
+  INVAR_TRY(read);
+  return prompt;
+}
+
+Result<Prompt> read_prompt(const std::string& line, const std::string& path, std::size_t number) {
+  const std::string place = place_of(path, number);
+  auto object = parse_line(line, place);
+  INVAR_TRY(object);
+  if (!object->is_object()) return Error{"expected one JSON object a line", place};
+  const bool own = object->contains("text") || object->contains("messages") ||
+                   object->contains("tokens") || object->contains("id");
+  if (!own && object->contains("question")) return read_gsm8k(object.value(), place, number);
+  if (!own && object->contains("prompt")) return read_ifeval(object.value(), place, number);
+  return read_own(object.value(), place);
+}
+
+/// skip and take; asking for more than there is is an error, not a smaller test.
+Result<std::vector<Prompt>> select(std::vector<Prompt> prompts, const std::string& path,
+                                   const PromptSelection& selection) {
+  const auto count = static_cast<std::int64_t>(prompts.size());
+  const std::string holds = "; the file holds " + std::to_string(count) + " prompts";
+  if (count == 0) return Error{"the file holds no prompt", path};
+  if (selection.skip >= count)
+    return Error{"skip " + std::to_string(selection.skip) + " leaves nothing" + holds, path};
+  if (selection.take > count - selection.skip)
+    return Error{"take " + std::to_string(selection.take) + " after skip " +
+                     std::to_string(selection.skip) + " is too many" + holds,
+                 path};
+  const std::int64_t take = selection.take < 0 ? count - selection.skip : selection.take;
+  const auto begin = prompts.begin() + static_cast<std::ptrdiff_t>(selection.skip);
+  return std::vector<Prompt>(begin, begin + static_cast<std::ptrdiff_t>(take));
+}
+
+}  // namespace
+
+Result<std::vector<Prompt>> parse_prompts(const std::string& jsonl, const std::string& path,
+                                          const PromptSelection& selection) {
+  std::vector<Prompt> prompts;
+  std::map<std::string, std::size_t> lines;  // id -> line
+  std::size_t begin = jsonl.rfind("\xef\xbb\xbf", 0) == 0 ? 3 : 0;
+  for (std::size_t number = 1; begin < jsonl.size(); ++number) {
+    const std::size_t end = std::min(jsonl.find('\n', begin), jsonl.size());
+    const std::string line = jsonl.substr(begin, end - begin);
+    begin = end + 1;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    if (line.size() > kLongestLine) return Error{"the line is too long", place_of(path, number)};
+    auto prompt = read_prompt(line, path, number);
+    INVAR_TRY(prompt);
+    const auto [at, fresh] = lines.emplace(prompt->id, number);
+    if (!fresh)
+      return Error{"id " + in_quotes(prompt->id) + " is that of line " + std::to_string(at->second),
+                   place_of(path, number)};
+    prompts.push_back(std::move(prompt.value()));
+  }
+  return select(std::move(prompts), path, selection);
+}
+
+Result<std::vector<Prompt>> load_prompts(const std::string& path,
+                                         const PromptSelection& selection) {
+  std::error_code failed;
+  if (std::filesystem::is_directory(path, failed)) return Error{"a directory, not a file", path};
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Error{"cannot read the prompts: no such file, or no permission", path};
+  std::string text;
+  char block[1 << 16];
+  while (text.size() <= kLargestFile && (file.read(block, sizeof block), file.gcount() > 0))
+    text.append(block, static_cast<std::size_t>(file.gcount()));
+  if (text.size() > kLargestFile) return Error{"larger than 256 MiB: not a prompt file", path};
+  return parse_prompts(text, path, selection);
+}
+
+}  // namespace invar

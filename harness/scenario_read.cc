@@ -1,0 +1,390 @@
+// Tree -> Scenario: every key, type and range of scenarios/SCHEMA.md is checked here.
+//
+// The reader keeps the first error (scenario_nodes.h) and goes on with defaults, so that the code
+// below reads as the schema does.
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "harness/scenario_axes.h"
+#include "harness/scenario_nodes.h"
+#include "harness/suggest.h"
+
+namespace invar {
+namespace {
+
+using Values = std::vector<AxisValue>;
+using AxisValues = std::map<std::string, Values>;
+using Kind = TreeNode::Kind;
+
+const std::vector<std::string> kTopKeys = {
+    "version", "name",  "question", "model",     "prompts",    "decode",
+    "axes",    "zip",   "exclude",  "include",   "requires",   "observe",
+    "expect",  "xfail", "tags",     "max_cells", "time_limit", "pairwise"};
+const std::vector<std::string> kWhats = {"gpu",    "nccl", "mpi",    "real", "openblas",
+                                         "cublas", "avx2", "avx512", "neon"};
+
+class Reader : private NodeReader {
+ public:
+  using NodeReader::NodeReader;
+  Result<Scenario> read();
+
+ private:
+  // Parts of the schema, one function each.
+  void top(const std::string& key, const TreeNode& node);
+  void contract(const std::string& key, const TreeNode& node);
+  void name(const TreeNode& node);
+  void prompts(const TreeNode& node);
+  void decode(const TreeNode& node);
+  void decode_option(const std::string& key, const TreeNode& node);
+  void axes(const TreeNode& node);
+  void zip(const TreeNode& node);
+  std::vector<AxisValues> patterns(const TreeNode& node, const std::string& what, ValueUse use);
+  AxisValue value(const std::string& axis, const TreeNode& node, ValueUse use);
+  Values values(const std::string& axis, const TreeNode& node, ValueUse use);
+  bool known_axis(const TreeNode& key);
+  void requirements(const TreeNode& node);
+  Filter where(const TreeNode& node);
+  void expectation(const TreeNode& node);
+  void bounds(const std::string& key, const TreeNode& node, Expectation& rule);
+  void check_rule(const TreeNode& node, const TreeNode& body, const Expectation& rule);
+  void expected_failure(const TreeNode& node);
+  void finish();
+
+  Scenario scenario_;
+  std::set<std::string> varied_;              // axes of `axes` and `zip`
+  const TreeNode* teacher_forced_ = nullptr;  // decode.teacher_forced
+};
+
+Result<Scenario> Reader::read() {
+  const TreeNode& root = tree_.root;
+  if (root.kind == Kind::null) return Error{"the scenario is empty", tree_.place(root)};
+  if (!map(root, "the scenario", kTopKeys)) return *error_;
+  for (std::size_t i = 0; i < root.keys.size(); ++i) top(root.keys[i].text, root.items[i]);
+  finish();
+  for (const char* key : {"version", "name", "model", "prompts"}) {
+    const auto named = [&](const TreeNode& node) { return node.text == key; };
+    if (std::none_of(root.keys.begin(), root.keys.end(), named))
+      fail(root, std::string("the key \"") + key + "\" is missing");
+  }
+  if (error_) return *error_;
+  return std::move(scenario_);
+}
+
+void Reader::top(const std::string& key, const TreeNode& node) {
+  constexpr std::int64_t kMostCells = 1000000;
+  constexpr double kLongestCell = 1e6;
+  if (key == "version") {
+    scenario_.version = integer(node, "version", INT64_MIN, INT64_MAX);
+    if (scenario_.version != 1)
+      fail(node, "version " + std::to_string(scenario_.version) + " is not known; this is 1");
+  }
+  if (key == "name") name(node);
+  if (key == "question") scenario_.question = word(node, "question");
+  if (key == "model") scenario_.model = word(node, "model");
+  if (key == "prompts") prompts(node);
+  if (key == "decode") decode(node);
+  if (key == "axes") axes(node);
+  if (key == "zip") zip(node);
+  if (key == "exclude") scenario_.exclude = patterns(node, "exclude", ValueUse::pattern);
+  if (key == "include") scenario_.include = patterns(node, "include", ValueUse::exact);
+  if (key == "max_cells") scenario_.max_cells = integer(node, "max_cells", 1, kMostCells);
+  if (key == "time_limit") scenario_.cell_seconds = number(node, "time_limit", 0.001, kLongestCell);
+  if (key == "pairwise") scenario_.pairwise = boolean(node, "pairwise");
+  contract(key, node);
+}
+
+void Reader::contract(const std::string& key, const TreeNode& node) {
+  if (key == "requires") requirements(node);
+  if (key == "observe") {
+    const std::string level = choice(node, "observe", {"logits", "layers", "ops"});
+    scenario_.observe = level == "ops"      ? TraceLevel::ops
+                        : level == "layers" ? TraceLevel::layers
+                                            : TraceLevel::logits;
+  }
+  if (key == "expect")
+    for (const TreeNode& item : list(node, "expect")) expectation(item);
+  if (key == "xfail")
+    for (const TreeNode& item : list(node, "xfail")) expected_failure(item);
+  if (key != "tags") return;
+  for (const TreeNode& item : list(node, "tags")) {
+    const std::string tag = word(item, "a tag");
+    if (std::count(scenario_.tags.begin(), scenario_.tags.end(), tag))
+      fail(item, "tag " + in_quotes(tag) + " is given twice");
+    scenario_.tags.push_back(tag);
+  }
+}
+
+void Reader::name(const TreeNode& node) {
+  scenario_.name = word(node, "name");
+  const auto allowed = [](unsigned char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+  };
+  const bool good = std::all_of(scenario_.name.begin(), scenario_.name.end(), allowed);
+  constexpr std::size_t kLongestName = 100;
+  if (!good || scenario_.name[0] == '.' || scenario_.name.size() > kLongestName)
+    fail(node, "name " + in_quotes(scenario_.name) +
+                   " must be letters, digits, - _ and . (it names a golden file)");
+}
+
+void Reader::prompts(const TreeNode& node) {
+  PromptSelection& selection = scenario_.prompts;
+  if (node.kind != Kind::map) {
+    selection.file = word(node, "prompts");
+    return;
+  }
+  map(node, "prompts", {"file", "skip", "take", "pad_to"});
+  for (std::size_t i = 0; i < node.keys.size(); ++i) {
+    const std::string& key = node.keys[i].text;
+    const TreeNode& item = node.items[i];
+    if (key == "file") selection.file = word(item, "file");
+    if (key == "skip") selection.skip = integer(item, "skip", 0, 1 << 30);
+    if (key == "take") selection.take = integer(item, "take", 1, 1 << 30);
+    if (key == "pad_to") selection.pad_to = integer(item, "pad_to", 1, 1 << 24);
+  }
+  if (selection.file.empty()) fail(node, "prompts needs a file");
+}
+
+void Reader::decode(const TreeNode& node) {
+  map(node, "decode",
+      {"strategy", "max_new_tokens", "ignore_eos", "temperature", "top_k", "top_p", "seed",
+       "teacher_forced"});
+  if (node.kind != Kind::map) return;
+  for (std::size_t i = 0; i < node.keys.size(); ++i)
+    decode_option(node.keys[i].text, node.items[i]);
+  if (scenario_.decode.strategy != "greedy") return;
+  for (const TreeNode& key : node.keys)
+    for (const char* sampled : {"temperature", "top_k", "top_p", "seed"})
+      if (key.text == sampled)
+        fail(key,
+             in_quotes(key.text) + " has no meaning with strategy greedy; add strategy: sample");
+}
+
+void Reader::decode_option(const std::string& key, const TreeNode& node) {
+  Decode& decode = scenario_.decode;
+  if (key == "strategy") decode.strategy = choice(node, "strategy", {"greedy", "sample"});
+  if (key == "max_new_tokens") decode.max_new_tokens = integer(node, key, 1, 1 << 20);
+  if (key == "ignore_eos") decode.ignore_eos = boolean(node, key);
+  if (key == "temperature") decode.temperature = number(node, key, 0, 1000);
+  if (key == "top_k") decode.top_k = integer(node, key, 0, 1 << 30);
+  if (key == "top_p") decode.top_p = number(node, key, 0, 1);
+  if (key == "seed") decode.seed = static_cast<std::uint64_t>(integer(node, key, 0, INT64_MAX));
+  if (key == "teacher_forced" && boolean(node, key)) teacher_forced_ = &node;
+}
+
+bool Reader::known_axis(const TreeNode& key) {
+  if (is_axis(key.text)) return true;
+  fail(key, "unknown axis " + in_quotes(key.text) + did_you_mean(key.text, axis_names()));
+  return false;
+}
+
+void Reader::axes(const TreeNode& node) {
+  if (!map(node, "axes", {})) return;
+  for (std::size_t i = 0; i < node.keys.size(); ++i) {
+    const std::string& axis = node.keys[i].text;
+    if (!known_axis(node.keys[i])) continue;
+    if (!varied_.insert(axis).second) fail(node.keys[i], "axis " + axis + " is in zip already");
+    if (node.items[i].kind != Kind::list) {
+      fail(node.items[i], "axis " + axis + " must be a list, e.g. [" + default_of(axis) + "]");
+      continue;
+    }
+    scenario_.axes.emplace_back(axis, values(axis, node.items[i], ValueUse::exact));
+  }
+}
+
+void Reader::zip(const TreeNode& node) {
+  for (const TreeNode& group : list(node, "zip")) {
+    if (!map(group, "a zip group", {})) continue;
+    AxisValues columns;
+    for (std::size_t i = 0; i < group.keys.size(); ++i) {
+      const std::string& axis = group.keys[i].text;
+      if (!known_axis(group.keys[i])) continue;
+      if (!varied_.insert(axis).second)
+        fail(group.keys[i], "axis " + axis + " is given twice, in axes or zip");
+      // In lock-step a value may come again: no check for duplicates.
+      for (const TreeNode& item : list(group.items[i], "axis " + axis))
+        columns[axis].push_back(value(axis, item, ValueUse::exact));
+      const std::size_t length = columns[axis].size(), first = group.items[0].items.size();
+      if (length != first)
+        fail(group.keys[i], "zip needs equally long lists: " + axis + " has " +
+                                std::to_string(length) + " values, " + group.keys[0].text +
+                                " has " + std::to_string(first));
+    }
+    scenario_.zip.push_back(columns);
+  }
+}
+
+/// exclude and include: a list of maps axis -> value or list of values.
+std::vector<AxisValues> Reader::patterns(const TreeNode& node, const std::string& what,
+                                         ValueUse use) {
+  std::vector<AxisValues> out;
+  for (const TreeNode& entry : list(node, what)) {
+    if (!map(entry, "an entry of " + what, {})) continue;
+    AxisValues pattern;
+    for (std::size_t i = 0; i < entry.keys.size(); ++i) {
+      const std::string& axis = entry.keys[i].text;
+      if (known_axis(entry.keys[i])) pattern[axis] = values(axis, entry.items[i], use);
+    }
+    out.push_back(pattern);
+  }
+  return out;
+}
+
+/// A list of different values, or one value.
+Values Reader::values(const std::string& axis, const TreeNode& node, ValueUse use) {
+  if (node.kind != Kind::list) return {value(axis, node, use)};
+  Values out;
+  std::set<std::string> seen;
+  for (const TreeNode& item : list(node, "axis " + axis)) {
+    out.push_back(value(axis, item, use));
+    if (!seen.insert(out.back().text).second)
+      fail(item, "value " + in_quotes(out.back().text) + " is twice in axis " + axis);
+  }
+  return out;
+}
+
+AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse use) {
+  RawValue raw;
+  if (node.kind == Kind::map) {
+    if (!map(node, "a value of axis " + axis, {})) return {};
+    for (std::size_t i = 0; i < node.keys.size(); ++i)
+      raw.pairs.emplace_back(node.keys[i].text, word(node.items[i], node.keys[i].text));
+  } else {
+    raw.scalar = word(node, "a value of axis " + axis);
+  }
+  if (error_) return {};
+  auto canonical = canonical_value(axis, raw, use);
+  if (canonical) return canonical.value();
+  fail(node, canonical.error().message);
+  return {};
+}
+
+void Reader::requirements(const TreeNode& node) {
+  if (!map(node, "requires", {})) return;
+  std::vector<std::string> subjects = axis_names();
+  for (const std::string& head : value_heads()) subjects.push_back(head);
+  for (std::size_t i = 0; i < node.keys.size(); ++i) {
+    const TreeNode& key = node.keys[i];
+    if (std::find(subjects.begin(), subjects.end(), key.text) == subjects.end())
+      fail(key, "requires: " + in_quotes(key.text) + " is neither an axis nor a value of one" +
+                    (nearest(key.text, subjects).empty() ? "" : did_you_mean(key.text, subjects)));
+    const TreeNode& what = node.items[i];
+    const bool many = what.kind == Kind::list;
+    for (const TreeNode& item : many ? list(what, "requires") : std::vector<TreeNode>{what})
+      scenario_.requirements.push_back(
+          {key.text, choice(item, "requirement", kWhats), tree_.place(key)});
+  }
+}
+
+Filter Reader::where(const TreeNode& node) {
+  const std::string text = word(node, "where");
+  if (error_) return {};
+  auto filter = Filter::parse(text, tree_.place(node));
+  if (filter) return filter.value();
+  if (!error_) error_ = filter.error();
+  return {};
+}
+
+/// {same_bits: {…}} and its siblings.
+void Reader::expectation(const TreeNode& node) {
+  static const std::vector<std::string> kKinds = {"same_bits", "within", "differ", "differ_all"};
+  if (!map(node, "a rule of expect", kKinds)) return;
+  if (node.keys.size() != 1)
+    fail(node.keys.back(), "one rule an entry; start this one with \"- \"");
+  Expectation rule;
+  const auto kind = std::find(kKinds.begin(), kKinds.end(), node.keys[0].text);
+  if (kind == kKinds.end()) return;
+  rule.kind = static_cast<Expectation::Kind>(kind - kKinds.begin());
+  rule.place = tree_.place(node.keys[0]);
+  const TreeNode& body = node.items[0];
+  std::vector<std::string> known = {"where", "across"};
+  if (rule.kind == Expectation::Kind::within)
+    known.insert(known.end(), {"token_match", "max_kl", "max_abs", "max_ulp"});
+  if (!map(body, *kind, known)) return;
+  for (std::size_t i = 0; i < body.keys.size(); ++i) {
+    const std::string& key = body.keys[i].text;
+    if (key == "where") rule.where = where(body.items[i]);
+    if (key == "across") {
+      for (const TreeNode& axis : list(body.items[i], "across")) {
+        if (!is(axis, Kind::scalar, "an axis of across") || !known_axis(axis)) continue;
+        if (std::count(rule.across.begin(), rule.across.end(), axis.text))
+          fail(axis, "axis " + axis.text + " is twice in across");
+        rule.across.push_back(axis.text);
+      }
+    }
+    bounds(key, body.items[i], rule);
+  }
+  check_rule(node, body, rule);
+  scenario_.expect.push_back(rule);
+}
+
+void Reader::bounds(const std::string& key, const TreeNode& node, Expectation& rule) {
+  constexpr double kAny = 1e300;
+  if (key == "token_match") rule.token_match = number(node, key, 0, 1);
+  if (key == "max_kl") rule.max_kl = number(node, key, 0, kAny);
+  if (key == "max_abs") rule.max_abs = number(node, key, 0, kAny);
+  if (key == "max_ulp") rule.max_ulp = integer(node, key, 0, INT64_MAX);
+}
+
+void Reader::check_rule(const TreeNode& node, const TreeNode& body, const Expectation& rule) {
+  if (rule.across.empty())
+    fail(node.keys[0], node.keys[0].text + " needs across: the axes it ranges over");
+  const bool bounded = rule.token_match || rule.max_kl || rule.max_abs || rule.max_ulp;
+  if (rule.kind == Expectation::Kind::within && !bounded)
+    fail(body, "within needs a bound: token_match, max_kl, max_abs or max_ulp");
+}
+
+bool is_date(const std::string& text) {
+  static const int kDays[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  if (text.size() != 10 || text[4] != '-' || text[7] != '-') return false;
+  std::int64_t year = 0, month = 0, day = 0;
+  if (!parse_integer(text.substr(0, 4), 1970, 9999, year)) return false;
+  if (!parse_integer(text.substr(5, 2), 1, 12, month)) return false;
+  if (!parse_integer(text.substr(8, 2), 1, 31, day)) return false;
+  const bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+  return day <= kDays[month - 1] + (leap && month == 2 ? 1 : 0);
+}
+
+void Reader::expected_failure(const TreeNode& node) {
+  if (!map(node, "an entry of xfail", {"where", "reason", "until"})) return;
+  ExpectedFailure expected;
+  expected.place = tree_.place(node);
+  for (std::size_t i = 0; i < node.keys.size(); ++i) {
+    const std::string& key = node.keys[i].text;
+    if (key == "where") expected.where = where(node.items[i]);
+    if (key == "reason") expected.reason = word(node.items[i], "reason");
+    if (key != "until") continue;
+    expected.until = word(node.items[i], "until");
+    if (!is_date(expected.until))
+      fail(node.items[i], "until must be a date as 2027-03-01, not " + in_quotes(expected.until));
+  }
+  if (expected.where.empty()) fail(node, "an entry of xfail needs where");
+  if (expected.reason.empty()) fail(node, "an entry of xfail needs a reason");
+  scenario_.xfail.push_back(expected);
+}
+
+/// decode.teacher_forced: true is the axis with this one value.
+void Reader::finish() {
+  if (teacher_forced_ == nullptr) return;
+  if (!varied_.insert("teacher_forced").second)
+    fail(*teacher_forced_, "teacher_forced is an axis already; give it in one place");
+  scenario_.axes.emplace_back("teacher_forced", Values{AxisValue{"true", {}}});
+}
+
+}  // namespace
+
+Result<Scenario> read_scenario(const Tree& tree) {
+  return Reader(tree).read();
+}
+
+std::string Expectation::text() const {
+  static const char* const kNames[] = {"same_bits", "within", "differ", "differ_all"};
+  std::string out = std::string(kNames[static_cast<int>(kind)]) + " across ";
+  for (std::size_t i = 0; i < across.size(); ++i) out += (i == 0 ? "" : ", ") + across[i];
+  return where.empty() ? out : out + " where " + where.text();
+}
+
+}  // namespace invar

@@ -1,0 +1,72 @@
+// Nearest word by optimal string alignment distance (insert, delete, replace, swap neighbours).
+#include "harness/suggest.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+
+namespace invar {
+namespace {
+
+std::string lower(const std::string& text) {
+  std::string out = text;
+  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return out;
+}
+
+std::size_t edits(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> before_last, last(b.size() + 1), row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) last[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t change = a[i - 1] == b[j - 1] ? 0 : 1;
+      row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + change});
+      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) row[j] = std::min(row[j], before_last[j - 2] + 1);
+    }
+    before_last = last;
+    last = row;
+  }
+  return last[b.size()];
+}
+
+}  // namespace
+
+std::string nearest(const std::string& word, const std::vector<std::string>& candidates) {
+  constexpr std::size_t kLongestWord = 64;  // nobody mistypes a known word into more
+  if (word.empty() || word.size() > kLongestWord) return "";
+  const std::string wanted = lower(word);
+  std::string best;
+  std::size_t best_edits = std::max<std::size_t>(1, (word.size() + 1) / 3) + 1;
+  for (const std::string& candidate : candidates) {
+    const std::size_t distance = edits(wanted, lower(candidate));
+    if (distance >= best_edits) continue;
+    best_edits = distance;
+    best = candidate;
+  }
+  return best;
+}
+
+std::string did_you_mean(const std::string& word, const std::vector<std::string>& candidates) {
+  const std::string near = nearest(word, candidates);
+  if (!near.empty()) return "; did you mean \"" + near + "\"?";
+  std::string known;
+  for (const std::string& candidate : candidates) known += (known.empty() ? "" : ", ") + candidate;
+  return known.empty() ? "" : "; known: " + known;
+}
+
+std::string in_quotes(const std::string& word) {
+  constexpr std::size_t kLongest = 60;
+  std::string out = "\"";
+  for (std::size_t i = 0; i < word.size() && i < kLongest; ++i) {
+    const auto c = static_cast<unsigned char>(word[i]);
+    char escape[8];
+    std::snprintf(escape, sizeof escape, "\\x%02x", c);
+    const bool control = c < 0x20 || c == 0x7f;
+    out += control ? std::string(escape) : std::string(1, word[i]);
+  }
+  return out + (word.size() > kLongest ? "…\"" : "\"");
+}
+
+}  // namespace invar
