@@ -22,9 +22,9 @@ struct BpeMerge {
 };
 
 struct BpeOptions {
-  bool ignore_merges = false;   // a piece that is in the vocabulary is that token at once
-  bool fuse_unknown = false;    // several unknown bytes in a row are one unknown token
-  std::int32_t unknown = -1;    // stands for a byte that the vocabulary lacks; -1: such bytes vanish
+  bool ignore_merges = false;  // a piece that is in the vocabulary is that token at once
+  bool fuse_unknown = false;   // several unknown bytes in a row are one unknown token
+  std::int32_t unknown = -1;   // stands for a byte that the vocabulary lacks; -1: such bytes vanish
 };
 
 class Bpe {

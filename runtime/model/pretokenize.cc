@@ -37,7 +37,9 @@ std::size_t run_without(std::string_view text, std::size_t at, std::uint8_t bits
   return at;
 }
 
-bool is_newline(std::uint32_t code) { return code == '\r' || code == '\n'; }
+bool is_newline(std::uint32_t code) {
+  return code == '\r' || code == '\n';
+}
 
 /// 's 't 're 've 'm 'll 'd; with `fold`, in any case (U+017F is a folded s).
 std::size_t contraction(std::string_view text, std::size_t at, bool fold) {
@@ -110,8 +112,12 @@ std::size_t match_llama(std::string_view text, std::size_t at, std::size_t digit
   return spaces(text, at);
 }
 
-std::size_t match_llama3(std::string_view text, std::size_t at) { return match_llama(text, at, 3); }
-std::size_t match_qwen2(std::string_view text, std::size_t at) { return match_llama(text, at, 1); }
+std::size_t match_llama3(std::string_view text, std::size_t at) {
+  return match_llama(text, at, 3);
+}
+std::size_t match_qwen2(std::string_view text, std::size_t at) {
+  return match_llama(text, at, 1);
+}
 
 std::size_t match_digit(std::string_view text, std::size_t at) {
   return run_of(text, at, kDigitsNumber, 1);
@@ -147,8 +153,8 @@ struct Rule {
   std::string_view regex;  // empty: has another spelling in tokenizer.json
 };
 
-#define INVAR_LLAMA_REGEX(digits)                                                          \
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits                     \
+#define INVAR_LLAMA_REGEX(digits)                                      \
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits \
   "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 constexpr Rule kRules[] = {
@@ -168,7 +174,9 @@ constexpr Rule kRules[] = {
 
 }  // namespace
 
-const char* name_of(SplitRule rule) { return kRules[static_cast<std::size_t>(rule)].name; }
+const char* name_of(SplitRule rule) {
+  return kRules[static_cast<std::size_t>(rule)].name;
+}
 
 const SplitRule* split_rule_of_regex(std::string_view regex) {
   for (const Rule& rule : kRules) {

@@ -18,6 +18,8 @@
 
 namespace invar {
 
+struct TokenizerSpec;  // what a file says (tokenizer_spec.h)
+
 struct ChatMessage {
   std::string role;  // "system", "user", "assistant"
   std::string content;
@@ -46,17 +48,18 @@ class Tokenizer {
   /// normalised content; an unknown template is an error that says so.
   [[nodiscard]] Result<std::string> apply_chat(std::span<const ChatMessage> messages) const;
 
-  [[nodiscard]] std::int64_t size() const;            // number of ids, added tokens included
-  [[nodiscard]] std::int32_t bos() const;             // -1: none
-  [[nodiscard]] std::int32_t eos() const;             // -1: none
-  [[nodiscard]] bool adds_bos() const;                // encode(…, true) puts BOS first
-  [[nodiscard]] std::string describe() const;         // one line for `model info`
+  [[nodiscard]] std::int64_t size() const;     // number of ids, added tokens included
+  [[nodiscard]] std::int32_t bos() const;      // -1: none
+  [[nodiscard]] std::int32_t eos() const;      // -1: none
+  [[nodiscard]] bool adds_bos() const;         // encode(…, true) puts BOS first
+  [[nodiscard]] std::string describe() const;  // one line for `model info`
   /// Canonical bytes of everything that decides ids (vocabulary, merges, added tokens,
   /// pre-tokenizer, Unicode version); hashed into every recipe.
   [[nodiscard]] std::string fingerprint_text() const;
 
  private:
   struct Tables;
+  static Result<Tokenizer> from_spec(TokenizerSpec&& spec, const std::string& place);
   explicit Tokenizer(std::unique_ptr<Tables> tables);
   std::unique_ptr<Tables> tables_;
 };

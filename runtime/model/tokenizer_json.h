@@ -1,0 +1,18 @@
+// The two halves of reading a Hugging Face tokenizer: tokenizer.json and tokenizer_config.json.
+//
+// Promise: as tokenizer_spec.h. Called by tokenizer_json.cc only.
+#pragma once
+
+#include <string>
+
+#include "runtime/model/tokenizer_spec.h"
+#include "runtime/result.h"
+
+namespace invar {
+
+/// Adds what tokenizer_config.json says: BOS and EOS by name, the chat template. An empty text
+/// says nothing. `place` is that of the tokenizer.json beside it.
+Result<void> read_tokenizer_config(const std::string& config_json, const std::string& place,
+                                   TokenizerSpec& spec);
+
+}  // namespace invar

@@ -1,0 +1,75 @@
+// GPT-2's byte alphabet and the resolving of merges, shared by both readers.
+#include "runtime/model/tokenizer_spec.h"
+
+#include <array>
+
+#include "runtime/model/load_json.h"
+#include "runtime/model/unicode_tables.h"
+
+namespace invar {
+namespace {
+
+bool prints_itself(int byte) {
+  return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+}
+
+constexpr std::uint32_t kPrintableEnd = 0x144;
+
+/// Code point by byte, and byte by code point (-1: none).
+struct Alphabet {
+  std::array<std::uint32_t, 256> printable{};
+  std::array<int, kPrintableEnd> byte{};
+};
+
+const Alphabet& alphabet() {
+  static const Alphabet table = [] {
+    Alphabet made;
+    made.byte.fill(-1);
+    std::uint32_t next = 256;
+    for (int byte = 0; byte < 256; ++byte) {
+      const std::uint32_t code = prints_itself(byte) ? static_cast<std::uint32_t>(byte) : next++;
+      made.printable[static_cast<std::size_t>(byte)] = code;
+      made.byte[code] = byte;
+    }
+    return made;
+  }();
+  return table;
+}
+
+}  // namespace
+
+std::uint32_t printable_of_byte(std::uint8_t byte) {
+  return alphabet().printable[byte];
+}
+
+bool bytes_of_printable(std::string_view printable, std::string& bytes) {
+  bytes.clear();
+  for (std::size_t at = 0; at < printable.size();) {
+    const Char c = char_at(printable, at);
+    at += c.bytes;
+    const int byte = c.code < kPrintableEnd ? alphabet().byte[c.code] : -1;
+    if (byte < 0) return false;
+    bytes += static_cast<char>(byte);
+  }
+  return true;
+}
+
+Result<BpeMerge> resolve_merge(const VocabularyIndex& index, std::string_view left,
+                               std::string_view right, const std::string& place) {
+  const std::string joined = std::string(left) + std::string(right);
+  const std::string_view names[3] = {left, right, joined};
+  std::int32_t ids[3] = {};
+  for (int at = 0; at < 3; ++at) {
+    const auto found = index.find(names[at]);
+    if (found == index.end()) {
+      const char* what = at == 2 ? "gives the token " : "names the token ";
+      return Error{std::string("the merge ") + what + shown(names[at]) +
+                       ", which the vocabulary lacks; the file is damaged or of two tokenizers",
+                   place};
+    }
+    ids[at] = found->second;
+  }
+  return BpeMerge{ids[0], ids[1], ids[2]};
+}
+
+}  // namespace invar
