@@ -9,6 +9,12 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 #if defined(__CUDACC__)
 #define INVAR_HD __host__ __device__
 #else
@@ -34,10 +40,14 @@ INVAR_HD inline double fma_(double a, double b, double c) {
 }
 
 /// IEEE square root, rounded to nearest even. The host form is the instruction, without libm's
-/// errno path: REQUIRES x >= 0 or NaN for the host (-fno-math-errno is set for numerics).
+/// errno path.
 INVAR_HD inline float sqrt_(float x) {
 #if defined(__CUDA_ARCH__)
   return __fsqrt_rn(x);
+#elif defined(__x86_64__)
+  return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+#elif defined(__aarch64__)
+  return vget_lane_f32(vsqrt_f32(vdup_n_f32(x)), 0);
 #else
   return __builtin_sqrtf(x);
 #endif
@@ -45,6 +55,10 @@ INVAR_HD inline float sqrt_(float x) {
 INVAR_HD inline double sqrt_(double x) {
 #if defined(__CUDA_ARCH__)
   return __dsqrt_rn(x);
+#elif defined(__x86_64__)
+  return _mm_cvtsd_f64(_mm_sqrt_pd(_mm_set1_pd(x)));
+#elif defined(__aarch64__)
+  return vget_lane_f64(vsqrt_f64(vdup_n_f64(x)), 0);
 #else
   return __builtin_sqrt(x);
 #endif
