@@ -65,10 +65,10 @@ bool read_shape(const json& value, Tensor& tensor) {
   return true;
 }
 
-Result<Entry> read_entry(const std::string& name, const json& value, std::uint64_t data_size,
-                         const std::string& place) {
+/// Errors have no place yet.
+Result<Entry> read_entry(const std::string& name, const json& value, std::uint64_t data_size) {
   const auto bad = [&](const std::string& what) {
-    return Error{"tensor " + shown(name) + ": " + what, place};
+    return Error{"tensor " + shown(name) + ": " + what, ""};
   };
   if (!value.is_object()) return bad("must be an object");
   for (const auto& item : value.items()) {
@@ -190,8 +190,13 @@ Result<void> read_safetensors(std::span<const std::byte> file, const std::string
       INVAR_TRY(valid);
       continue;
     }
-    Result<Entry> entry = read_entry(item.key(), item.value(), data_size, place);
-    INVAR_TRY(entry);
+    Result<Entry> entry = read_entry(item.key(), item.value(), data_size);
+    if (!entry) {
+      // A key written with escapes is not found; then the header as a whole is the place.
+      const std::size_t at = std::min(text->find("\"" + item.key() + "\""), text->size());
+      const std::size_t byte = at == text->size() ? 8 : 8 + at;
+      return Error{entry.error().message, place + ": byte " + std::to_string(byte)};
+    }
     if (weights.find(item.key()) != nullptr) {
       return Error{"tensor " + shown(item.key()) + " is in another file of this model too", place};
     }

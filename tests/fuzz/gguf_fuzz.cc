@@ -1,0 +1,19 @@
+// Fuzzes the GGUF reader: no input may crash it, and every tensor it accepts is readable.
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "runtime/model/weights.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto bytes = std::as_bytes(std::span<const std::uint8_t>(data, size));
+  const auto file = invar::read_gguf(bytes, "fuzz");
+  if (!file) return 0;
+  for (const auto& [name, tensor] : file->weights.all()) {
+    std::vector<float> row(static_cast<std::size_t>(tensor.cols));
+    tensor.read_row(0, 0, tensor.cols, row);
+    tensor.read_row(tensor.rows - 1, 0, tensor.cols, row);
+  }
+  return 0;
+}

@@ -1,0 +1,247 @@
+// config.json: what is read, which defaults hold, and what is refused with which words.
+#include "runtime/model/config.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/runtime/model/load_test_files.h"
+
+namespace invar {
+namespace {
+
+using namespace test_files;  // NOLINT: helpers of these tests
+
+Result<ModelConfig> read_with(const std::string& extra) {
+  return parse_hf_config(tiny_config(extra), "config.json");
+}
+
+/// The tiny config with `from` replaced by `to`.
+Result<ModelConfig> read_changed(const std::string& from, const std::string& to) {
+  std::string text = tiny_config();
+  const std::size_t at = text.find(from);
+  INVAR_CHECK(at != std::string::npos);
+  return parse_hf_config(text.replace(at, from.size(), to), "config.json");
+}
+
+void expect_error(const Result<ModelConfig>& result, const std::string& part) {
+  const std::string text = error_of(result);
+  EXPECT_NE(text.find(part), std::string::npos) << "\"" << part << "\" is not in: " << text;
+}
+
+TEST(HfConfig, ReadsEveryField) {
+  const Result<ModelConfig> read = read_with(
+      R"(, "bos_token_id": 1, "eos_token_id": [2, 4, 2], "tie_word_embeddings": true,
+          "attention_bias": true, "mlp_bias": true, "invar_segments": 16, "sliding_window": null,
+          "torch_dtype": "bfloat16", "pretraining_tp": 1, "rope_interleaved": false,
+          "rope_scaling": null, "_name_or_path": "me/tiny")");
+  ASSERT_TRUE(read.has_value()) << error_of(read);
+  EXPECT_EQ(read->architecture, "llama");
+  EXPECT_EQ(read->name, "me/tiny");
+  EXPECT_EQ(read->vocab_size, 5);
+  EXPECT_EQ(read->hidden_size, 16);
+  EXPECT_EQ(read->intermediate_size, 24);
+  EXPECT_EQ(read->layers, 1);
+  EXPECT_EQ(read->heads, 4);
+  EXPECT_EQ(read->kv_heads, 2);
+  EXPECT_EQ(read->head_dim, 8);
+  EXPECT_EQ(read->context, 64);
+  EXPECT_EQ(read->sliding_window, 0);
+  EXPECT_EQ(read->segments, 16);
+  EXPECT_EQ(read->rms_norm_eps, 1e-5);
+  EXPECT_EQ(read->rope_theta, 100000.0);
+  EXPECT_EQ(read->rope_scaling.kind, RopeScaling::Kind::none);
+  EXPECT_TRUE(read->tied_embeddings && read->attention_bias && read->mlp_bias);
+  EXPECT_EQ(read->bos_token, 1);
+  EXPECT_EQ(read->eos_tokens, (std::vector<std::int32_t>{2, 4}));
+}
+
+TEST(HfConfig, DefaultsAreTransformers) {
+  const Result<ModelConfig> read = parse_hf_config(
+      R"({"model_type": "llama", "vocab_size": 5, "hidden_size": 32, "intermediate_size": 24,
+          "num_hidden_layers": 1, "num_attention_heads": 4, "max_position_embeddings": 64,
+          "eos_token_id": 3})",
+      "config.json");
+  ASSERT_TRUE(read.has_value()) << error_of(read);
+  EXPECT_EQ(read->kv_heads, 4);
+  EXPECT_EQ(read->head_dim, 8);
+  EXPECT_EQ(read->rms_norm_eps, 1e-6);
+  EXPECT_EQ(read->rope_theta, 10000.0);
+  EXPECT_EQ(read->segments, 8);
+  EXPECT_EQ(read->bos_token, -1);
+  EXPECT_EQ(read->eos_tokens, std::vector<std::int32_t>{3});
+  EXPECT_FALSE(read->tied_embeddings || read->attention_bias || read->mlp_bias);
+}
+
+TEST(HfConfig, MistralSlidesUnlessToldOtherwise) {
+  const auto mistral = [](const std::string& extra) {
+    std::string text = tiny_config(extra);
+    text.replace(text.find("LlamaFor"), 8, "MistralFor");
+    text.replace(text.find("\"llama\""), 7, "\"mistral\"");
+    return parse_hf_config(text, "config.json");
+  };
+  ASSERT_TRUE(mistral("").has_value()) << error_of(mistral(""));
+  EXPECT_EQ(mistral("")->architecture, "mistral");
+  EXPECT_EQ(mistral("")->sliding_window, 4096);
+  EXPECT_EQ(mistral(R"(, "sliding_window": null)")->sliding_window, 0);
+  EXPECT_EQ(mistral(R"(, "sliding_window": 17)")->sliding_window, 17);
+  expect_error(mistral(R"(, "sliding_window": 0)"), "sliding_window must be null or at least 1");
+  expect_error(mistral(R"(, "attention_bias": true)"), "attention_bias is not part of Mistral");
+  expect_error(mistral(R"(, "sliding_window": 17, "layer_types": ["full_attention"])"),
+               "layer_types must be null or \"sliding_attention\" for every layer");
+  expect_error(read_with(R"(, "sliding_window": 17)"), "no effect on a Llama");
+}
+
+TEST(HfConfig, RopeInBothForms) {
+  const std::string llama3 =
+      R"("factor": 8.0, "low_freq_factor": 1, "high_freq_factor": 4.0,
+         "original_max_position_embeddings": 8192)";
+  for (const std::string& extra :
+       {R"(, "rope_scaling": {"rope_type": "llama3", )" + llama3 + "}",
+        R"(, "rope_parameters": {"rope_type": "llama3", "rope_theta": 100000.0, )" + llama3 +
+            "}"}) {
+    const Result<ModelConfig> read = read_with(extra);
+    ASSERT_TRUE(read.has_value()) << error_of(read);
+    EXPECT_EQ(read->rope_scaling.kind, RopeScaling::Kind::llama3);
+    EXPECT_EQ(read->rope_scaling.factor, 8.0);
+    EXPECT_EQ(read->rope_scaling.low_freq_factor, 1.0);
+    EXPECT_EQ(read->rope_scaling.high_freq_factor, 4.0);
+    EXPECT_EQ(read->rope_scaling.original_context, 8192);
+    EXPECT_EQ(read->rope_theta, 100000.0);
+  }
+  const Result<ModelConfig> linear =
+      read_with(R"(, "rope_scaling": {"type": "linear", "factor": 2})");
+  ASSERT_TRUE(linear.has_value()) << error_of(linear);
+  EXPECT_EQ(linear->rope_scaling.kind, RopeScaling::Kind::linear);
+  EXPECT_EQ(linear->rope_scaling.factor, 2.0);
+  const Result<ModelConfig> theta =
+      read_changed(R"("rope_theta": 100000.0)",
+                   R"("rope_parameters": {"rope_type": "default", "rope_theta": 5e5})");
+  ASSERT_TRUE(theta.has_value()) << error_of(theta);
+  EXPECT_EQ(theta->rope_theta, 5e5);
+  EXPECT_EQ(theta->rope_scaling.kind, RopeScaling::Kind::none);
+}
+
+TEST(HfConfig, RefusesOtherRope) {
+  for (const char* type : {"dynamic", "yarn", "longrope", "su", "mrope"}) {
+    expect_error(
+        read_with(std::string(R"(, "rope_scaling": {"factor": 2.0, "type": ")") + type + "\"}"),
+        std::string("rope_scaling.type \"") + type + "\" is not supported");
+  }
+  expect_error(read_with(R"(, "rope_scaling": {"type": "linear"})"),
+               "rope_scaling.factor is missing");
+  expect_error(
+      read_with(R"(, "rope_scaling": {"type": "linear", "factor": 2, "attention_factor": 1.1})"),
+      "rope_scaling.attention_factor is not supported");
+  expect_error(read_with(R"(, "rope_scaling": {"type": "linear", "factor": 0.5})"),
+               "rope_scaling.factor is 0.5; it must be at least 1");
+  expect_error(
+      read_with(R"(, "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5})"),
+      "rope_parameters.partial_rotary_factor changes the arithmetic");
+  expect_error(read_with(R"(, "rope_parameters": {"rope_theta": 1e4})"),
+               "rope_theta differs from rope_parameters.rope_theta");
+  expect_error(read_with(R"(, "rope_parameters": {"full_attention": {"rope_type": "default"}})"),
+               "rope_parameters.full_attention is not supported");
+  expect_error(
+      read_with(R"(, "rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {})"),
+      "rope_scaling and rope_parameters are both given and differ");
+  expect_error(read_with(R"(, "rope_scaling": 2)"),
+               "rope_scaling is 2; it must be an object or null");
+  expect_error(read_with(R"(, "rope_scaling": {"type": "linear", "rope_type": "llama3"})"),
+               "rope_scaling.type and rope_type differ");
+}
+
+TEST(HfConfig, RefusesOtherArithmeticByName) {
+  expect_error(read_changed("\"silu\"", "\"gelu\""),
+               "config.json:1:64: hidden_act \"gelu\" is not");
+  expect_error(read_changed("LlamaForCausalLM", "Qwen2ForCausalLM"),
+               "architectures \"Qwen2ForCausalLM\" is not supported");
+  expect_error(read_changed("\"llama\"", "\"mistral\""), "model_type \"mistral\" does not belong");
+  expect_error(read_changed(R"(["LlamaForCausalLM"])", "[]"), "must be a list of one name");
+  expect_error(read_with(R"(, "quantization_config": {"bits": 4})"),
+               "quantization_config = an object changes the arithmetic");
+  expect_error(read_with(R"(, "partial_rotary_factor": 0.5)"), "partial_rotary_factor = 0.5");
+  expect_error(read_with(R"(, "rope_interleaved": true)"), "rope_interleaved = true");
+  expect_error(read_with(R"(, "pretraining_tp": 2)"), "pretraining_tp = 2");
+  expect_error(read_with(R"(, "num_local_experts": 8)"), "num_local_experts = 8");
+  EXPECT_TRUE(
+      read_with(R"(, "partial_rotary_factor": 1, "quantization_config": null)").has_value());
+}
+
+TEST(HfConfig, TypesAreStrict) {
+  expect_error(read_changed("\"vocab_size\": 5", "\"vocab_size\": \"5\""),
+               "config.json:2:2: vocab_size is \"5\"; it must be an integer");
+  expect_error(read_changed("\"vocab_size\": 5", "\"vocab_size\": 5.0"), "must be an integer");
+  expect_error(read_changed("\"vocab_size\": 5", "\"vocab_size\": true"), "must be an integer");
+  expect_error(read_changed("\"vocab_size\": 5", "\"vocab_size\": 18446744073709551615"),
+               "must be an integer");
+  expect_error(read_changed("\"vocab_size\": 5", "\"vocab_size\": null"), "vocab_size is missing");
+  expect_error(read_changed("1e-05", "\"1e-05\""),
+               "rms_norm_eps is \"1e-05\"; it must be a number");
+  expect_error(read_with(R"(, "tie_word_embeddings": 1)"), "must be true or false");
+  expect_error(read_with(R"(, "eos_token_id": "2")"),
+               "eos_token_id is \"2\"; it must be a token id");
+  expect_error(read_with(R"(, "eos_token_id": [[2]])"), "eos_token_id is a list");
+  expect_error(read_with(R"(, "bos_token_id": -7)"), "bos_token_id is -7; it must be a token id");
+}
+
+TEST(HfConfig, ShapesHaveLimits) {
+  const auto changed_to = [](const std::string& key, const std::string& value) {
+    std::string text = tiny_config();
+    const std::size_t at = text.find("\"" + key + "\": ") + key.size() + 4;
+    return parse_hf_config(text.replace(at, text.find_first_of(",}", at) - at, value), "c");
+  };
+  for (const char* key :
+       {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+        "num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings"}) {
+    expect_error(changed_to(key, "0"), std::string(key) + " is 0; it must be from ");
+    expect_error(changed_to(key, "-1"), std::string(key) + " is -1; it must be from ");
+    expect_error(changed_to(key, "4611686018427387904"), "4611686018427387904; it must be from ");
+  }
+  expect_error(changed_to("num_key_value_heads", "3"),
+               "num_key_value_heads is 3; it must be a divisor of num_attention_heads (4)");
+  expect_error(changed_to("head_dim", "12"), "head_dim is 12; it must be a multiple of 8");
+  expect_error(changed_to("head_dim", "264"), "head_dim is 264; it must be from 8 to 256");
+  expect_error(changed_to("rms_norm_eps", "0"), "rms_norm_eps is 0; it must be above 0");
+  expect_error(changed_to("rope_theta", "1.0"), "rope_theta is 1; it must be above 1");
+  expect_error(read_with(R"(, "invar_segments": 12)"),
+               "invar_segments is 12; it must be 8, 16 or 32");
+  expect_error(read_with(R"(, "eos_token_id": 5)"),
+               "eos_token_id is 5; it must be below vocab_size (5)");
+  expect_error(read_with(R"(, "bos_token_id": 9)"), "bos_token_id is 9; it must be below");
+  expect_error(read_changed(", \"head_dim\": 8", ", \"hidden_size_\": 8"),
+               "head_dim is 4; it must be from 8");
+}
+
+TEST(HfConfig, JsonErrorsHaveAPlace) {
+  expect_error(parse_hf_config("", "c"), "c:1:1: invalid JSON");
+  expect_error(parse_hf_config("{\n  \"a\": }", "c"), "c:2:8: invalid JSON");
+  expect_error(parse_hf_config("[1]", "c"), "c: must be a JSON object");
+  expect_error(parse_hf_config("{} x", "c"), "c:1:4: invalid JSON");
+  expect_error(parse_hf_config(std::string("{}\0x", 4), "c"), "c:1:3: invalid JSON: NUL byte");
+  expect_error(parse_hf_config("{\"a\": 1,\n \"b\": {\"c\": 1, \"c\": 2}}", "c"),
+               "c:2:16: duplicate key \"c\"");
+  expect_error(parse_hf_config("{\"a\": \"\xff\"}", "c"), "c:1:8: invalid JSON");
+  expect_error(parse_hf_config(std::string(100000, '['), "c"), "c:1:65: nested deeper than 64");
+  expect_error(parse_hf_config("{\"rope_theta\": 1e999}", "c"), "invalid JSON");
+}
+
+TEST(Validate, NamesTheField) {
+  ModelConfig config = *parse_hf_config(tiny_config(), "c");
+  EXPECT_TRUE(config.validate().has_value());
+  config.rope_factors = {1.0F, 2.0F};
+  EXPECT_NE(error_of(config.validate()).find("rope_freqs is 2; it must be head_dim / 2 (4)"),
+            std::string::npos);
+  config.rope_factors = {1.0F, 2.0F, 0.0F, 1.0F};
+  EXPECT_NE(error_of(config.validate()).find("a rope_freqs value is 0"), std::string::npos);
+  config.rope_factors.clear();
+  config.architecture = "gpt2";
+  EXPECT_NE(error_of(config.validate()).find("architecture \"gpt2\" is not supported"),
+            std::string::npos);
+  config.architecture = "llama";
+  config.rope_scaling.kind = RopeScaling::Kind::llama3;
+  config.rope_scaling.low_freq_factor = 4.0;
+  EXPECT_NE(error_of(config.validate()).find("rope_scaling.low_freq_factor is 4"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace invar

@@ -1,0 +1,186 @@
+// load_model on hand-made folders and files; the model from PyPI when it is there.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "runtime/model/load_check.h"
+#include "tests/unit/runtime/model/load_test_files.h"
+
+namespace invar {
+namespace {
+
+using namespace test_files;  // NOLINT: helpers of these tests
+
+void expect_error(const std::string& path, const std::string& part) {
+  const std::string text = error_of(load_model(path));
+  EXPECT_NE(text.find(part), std::string::npos) << "\"" << part << "\" is not in: " << text;
+}
+
+void expect_tiny_values(const LoadedModel& model, bool tied) {
+  for (const TinyTensor& t : tiny_tensors(tied)) {
+    const Tensor* tensor = model.weights.find(t.name);
+    ASSERT_NE(tensor, nullptr) << t.name;
+    std::vector<std::uint32_t> want;
+    for (const float value : tiny_values(t)) want.push_back(bits(value));
+    EXPECT_EQ(all_bits(*tensor), want) << t.name;
+  }
+}
+
+TEST(LoadModel, OneSafetensorsFile) {
+  const TempFolder folder;
+  folder.write("config.json", tiny_config());
+  folder.write("model.safetensors", tiny_safetensors(tiny_tensors(false)));
+  folder.write("tokenizer.json", "{}");
+  folder.write("tokenizer_config.json", "{ }");
+  const Result<LoadedModel> model = load_model(folder.path());
+  ASSERT_TRUE(model.has_value()) << error_of(model);
+  expect_tiny_values(*model, false);
+  EXPECT_EQ(model->tokenizer_json, "{}");
+  EXPECT_EQ(model->tokenizer_config_json, "{ }");
+  EXPECT_EQ(model->gguf_tokenizer, nullptr);
+  EXPECT_EQ(model->path, folder.path());
+  EXPECT_EQ(model->files,
+            (std::vector<std::string>{
+                folder.path() + "/config.json", folder.path() + "/model.safetensors",
+                folder.path() + "/tokenizer.json", folder.path() + "/tokenizer_config.json"}));
+}
+
+TEST(LoadModel, SafetensorsAndGgufGiveTheSameConfigAndNumbers) {
+  const TempFolder folder;
+  folder.write("config.json", tiny_config(R"(, "tie_word_embeddings": true, "bos_token_id": 1,
+                                             "eos_token_id": 2)"));
+  folder.write("model.safetensors", tiny_safetensors(tiny_tensors(true)));
+  const Result<LoadedModel> a = load_model(folder.path());
+  ASSERT_TRUE(a.has_value()) << error_of(a);
+  const Result<LoadedModel> b = load_model(folder.write("tiny.gguf", tiny_gguf(true).build()));
+  ASSERT_TRUE(b.has_value()) << error_of(b);
+  for (const NeededTensor& needed : needed_tensors(a->config)) {
+    EXPECT_EQ(all_bits(*a->weights.find(needed.name)), all_bits(*b->weights.find(needed.name)));
+  }
+  EXPECT_EQ(a->config.rms_norm_eps, b->config.rms_norm_eps);
+  EXPECT_EQ(a->config.rope_theta, b->config.rope_theta);
+  EXPECT_EQ(a->config.eos_tokens, b->config.eos_tokens);
+  EXPECT_EQ(a->config.tied_embeddings, b->config.tied_embeddings);
+  EXPECT_EQ(a->config.head_dim, b->config.head_dim);
+  ASSERT_NE(b->gguf_tokenizer, nullptr);
+  EXPECT_EQ(b->files.size(), 1u);
+}
+
+/// A folder whose tensors lie in two shards; `index` changes the index's text.
+void write_shards(const TempFolder& folder, const std::string& from = "",
+                  const std::string& to = "") {
+  const std::vector<TinyTensor> all = tiny_tensors(false);
+  const std::vector<TinyTensor> first(all.begin(), all.begin() + 5);
+  const std::vector<TinyTensor> second(all.begin() + 5, all.end());
+  folder.write("config.json", tiny_config());
+  folder.write("model-1.safetensors", tiny_safetensors(first));
+  folder.write("model-2.safetensors", tiny_safetensors(second));
+  std::string index = "{\"metadata\": {\"total_size\": 1}, \"weight_map\": {";
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    index += (i == 0 ? "\"" : ", \"") + all[i].name + "\": \"model-" + (i < 5 ? "1" : "2") +
+             ".safetensors\"";
+  }
+  index += "}}";
+  if (!from.empty()) index.replace(index.find(from), from.size(), to);
+  folder.write("model.safetensors.index.json", index);
+}
+
+TEST(LoadModel, Shards) {
+  const TempFolder folder;
+  write_shards(folder);
+  const Result<LoadedModel> model = load_model(folder.path());
+  ASSERT_TRUE(model.has_value()) << error_of(model);
+  expect_tiny_values(*model, false);
+  EXPECT_EQ(model->files.size(), 4u);
+}
+
+TEST(LoadModel, BadShards) {
+  const TempFolder folder;
+  write_shards(folder, "model-2.safetensors", "../x.safetensors");
+  expect_error(folder.path(),
+               "names \"../x.safetensors\", which is no file name inside the folder");
+  write_shards(folder, "model-2.safetensors", "model-3.safetensors");
+  expect_error(folder.path(), "model-3.safetensors: cannot open the file: No such file");
+  write_shards(folder, "model-2.safetensors", "model-1.safetensors");
+  expect_error(folder.path(), "\"model.layers.0.self_attn.o_proj.weight\" is not in this file");
+  write_shards(folder, "\"weight_map\"", "\"weights\"");
+  expect_error(folder.path(), "index.json: needs an object \"weight_map\"");
+  write_shards(folder, "\"model-2.safetensors\"", "2");
+  expect_error(folder.path(), "must name a file");
+  write_shards(folder, "}}", "}");
+  expect_error(folder.path(), "model.safetensors.index.json:1:");
+  write_shards(folder);
+  folder.write("model-2.safetensors", tiny_safetensors(tiny_tensors(false)));
+  expect_error(folder.path(), "is in another file of this model too");
+}
+
+TEST(LoadModel, NamesWhatIsMissing) {
+  expect_error("/nonexistent/model", "/nonexistent/model: no such file or folder");
+  const TempFolder folder;
+  expect_error(folder.path(), "the folder has no config.json; is it a Hugging Face model?");
+  folder.write("config.json", tiny_config());
+  expect_error(folder.path(), "has neither model.safetensors nor model.safetensors.index.json");
+  expect_error(folder.path() + "/config.json", "not a .gguf file; for safetensors give the folder");
+  folder.write("model.safetensors", "");
+  expect_error(folder.path(), "model.safetensors: byte 0: the file ends inside the 8 bytes");
+  folder.write("model.safetensors", tiny_safetensors(tiny_tensors(true)));
+  expect_error(folder.path(),
+               "model.safetensors: tensor \"lm_head.weight\" of shape [5, 16] is missing");
+  folder.write("config.json", tiny_config(", \"attention_bias\": true"));
+  expect_error(folder.path(),
+               "tensor \"model.layers.0.self_attn.q_proj.bias\" of shape [32] is missing");
+  folder.write("config.json", "{");
+  expect_error(folder.path(), "/config.json:1:2: invalid JSON");
+}
+
+TEST(LoadModel, ShowsBothShapes) {
+  const TempFolder folder;
+  folder.write("config.json", tiny_config());
+  std::vector<TinyTensor> tensors = tiny_tensors(false);
+  std::swap(tensors[4].rows, tensors[4].cols);
+  tensors[4].rows = 8;
+  folder.write("model.safetensors", tiny_safetensors(tensors));
+  expect_error(folder.path(),
+               "tensor \"model.layers.0.self_attn.v_proj.weight\" has shape [8, 16] but the config "
+               "needs [16, 16]");
+  std::string gguf_path;
+  GgufMaker maker = tiny_gguf(true);
+  maker.record("output_norm.weight").dims = {8};
+  gguf_path = folder.write("bad.gguf", maker.build());
+  expect_error(gguf_path,
+               "bad.gguf: tensor \"model.norm.weight\" has shape [8] but the config "
+               "needs [16]");
+}
+
+TEST(LoadModel, ExtraTensorsAreAllowed) {
+  const TempFolder folder;
+  folder.write("config.json", tiny_config());
+  std::vector<TinyTensor> tensors = tiny_tensors(false);
+  tensors.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", "", 0, 4});
+  folder.write("model.safetensors", tiny_safetensors(tensors));
+  const Result<LoadedModel> model = load_model(folder.path());
+  ASSERT_TRUE(model.has_value()) << error_of(model);
+}
+
+/// INVAR_TEST_SMOLLM2 names SmolLM2-135M-Instruct.Q4_1.gguf; tests/integration compares its values.
+TEST(LoadModel, SmolLm2) {
+  const char* path = std::getenv("INVAR_TEST_SMOLLM2");
+  if (path == nullptr) GTEST_SKIP() << "INVAR_TEST_SMOLLM2 is not set";
+  const Result<LoadedModel> model = load_model(path);
+  ASSERT_TRUE(model.has_value()) << error_of(model);
+  const ModelConfig& c = model->config;
+  EXPECT_EQ(c.layers, 30);
+  EXPECT_EQ(c.hidden_size, 576);
+  EXPECT_EQ(c.heads, 9);
+  EXPECT_EQ(c.kv_heads, 3);
+  EXPECT_EQ(c.head_dim, 64);
+  EXPECT_EQ(c.rope_theta, 100000.0);
+  EXPECT_EQ(c.rms_norm_eps, 1e-5);
+  EXPECT_TRUE(c.tied_embeddings);
+  EXPECT_EQ(model->weights.all().size(), 272u);
+  EXPECT_EQ(model->weights.find("model.embed_tokens.weight")->type, TensorType::q8_0);
+  EXPECT_EQ(model->gguf_tokenizer->tokens.size(), 49152u);
+}
+
+}  // namespace
+}  // namespace invar
