@@ -1,4 +1,6 @@
 // Files that appear whole or not at all.
+#include "reports/file.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,8 +11,6 @@
 #include <cstring>
 #include <filesystem>
 #include <string>
-
-#include "reports/file.h"
 
 namespace invar {
 namespace {

@@ -88,9 +88,12 @@ struct TerminalStyle {
 std::string render_terminal(const Report& report, const TerminalStyle& style);
 std::string render_json(const Report& report);  // {"format": 1, …}
 std::string render_junit(const std::vector<Report>& reports);
-std::string render_markdown(const std::vector<Report>& reports);  // under 1 MiB
+std::string render_markdown(const std::vector<Report>& reports);  // at most 900 kB
+/// At most ten "::error …" lines for GitHub Actions; the last one counts the rest.
+std::string render_annotations(const std::vector<Report>& reports);
 
-/// "junit=path", "md=path", "json=path": renders and writes atomically.
+/// "junit=path", "md=path", "json=path": renders and writes atomically. Under GitHub Actions "md"
+/// also prints the annotations to stderr, and keeps what $GITHUB_STEP_SUMMARY already holds.
 Result<void> write_report(const std::string& kind_and_path, const std::vector<Report>& reports);
 
 /// Progress on stderr: a bar with rate and remaining time on a terminal, a plain line at most

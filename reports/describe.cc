@@ -1,0 +1,239 @@
+// The sentences shared by the renderers (describe.h).
+#include "reports/describe.h"
+
+#include <algorithm>
+#include <set>
+
+#include "reports/text.h"
+
+namespace invar {
+namespace {
+
+constexpr std::size_t kTokenText = 40;  // code points of a token's text
+
+std::string token_text(std::int32_t id, const std::string& bytes) {
+  std::string out = id < 0 ? "none" : std::to_string(id);
+  if (!bytes.empty()) out += " " + text::quoted(bytes, kTokenText);
+  return out;
+}
+
+std::string distance_text(const RowDistance& distance) {
+  std::string out = text::count(distance.differing, "element") + " differ";
+  if (distance.differing == 1) out += "s";
+  if (distance.first_element >= 0) {
+    out += ", the first is " + text::count(distance.first_element);
+    if (distance.first_segment >= 0) {
+      out += " (segment " + std::to_string(distance.first_segment) + " of 8)";
+    }
+  }
+  out += "; max " + std::to_string(distance.max_ulp) + " ulp, max abs " +
+         text::with_bits(distance.max_abs) + ", KL " + text::number(distance.kl);
+  return out;
+}
+
+// Values of each axis over some cells.
+using AxisValues = std::map<std::string, std::set<std::string>>;
+
+void add_axes(const ReportCell& cell, AxisValues& values) {
+  for (const auto& [axis, value] : cell.axes) values[axis].insert(value);
+}
+
+// Numbers in their order, then words.
+std::vector<std::string> sorted_values(const std::set<std::string>& values) {
+  std::vector<std::string> sorted(values.begin(), values.end());
+  const auto is_number = [](const std::string& s) {
+    return !s.empty() && s.size() < 18 && s.find_first_not_of("0123456789") == std::string::npos;
+  };
+  std::sort(sorted.begin(), sorted.end(), [&](const std::string& a, const std::string& b) {
+    if (is_number(a) != is_number(b)) return is_number(a);
+    if (is_number(a)) return std::stoll(a) < std::stoll(b);
+    return a < b;
+  });
+  return sorted;
+}
+
+// The axes of `cells` that vary in `all`: "batch {1, 3} cache on".
+std::string axes_text(const AxisValues& cells, const AxisValues& all) {
+  std::string out;
+  for (const auto& [axis, values] : cells) {
+    const auto everywhere = all.find(axis);
+    if (everywhere == all.end() || everywhere->second.size() < 2) continue;
+    std::string list;
+    for (const std::string& value : sorted_values(values)) {
+      list += (list.empty() ? "" : ", ") + text::printable(value);
+    }
+    if (values == everywhere->second) {
+      list = "any";
+    } else if (values.size() > 1) {
+      list = "{" + list + "}";
+    }
+    out += (out.empty() ? "" : " ") + text::printable(axis) + " " + list;
+  }
+  return out;
+}
+
+struct ClassOfCells {
+  std::string label;
+  std::int64_t cells = 0;
+  AxisValues axes;
+};
+
+// In the order of first appearance; cells that were not executed have no class.
+std::vector<ClassOfCells> classes_of(const ReportGroup& group,
+                                     const std::map<std::string, const ReportCell*>& by_name,
+                                     AxisValues& all) {
+  std::vector<ClassOfCells> classes;
+  for (std::size_t i = 0; i < group.cells.size(); ++i) {
+    const auto found = by_name.find(group.cells[i]);
+    if (found == by_name.end()) continue;
+    add_axes(*found->second, all);
+    const std::string label =
+        i < group.classes.size() ? std::string(1, group.classes[i]) : found->second->class_label;
+    if (label.empty() || label == "." || label == "-" || label == " ") continue;
+    auto place = std::find_if(classes.begin(), classes.end(),
+                              [&](const ClassOfCells& c) { return c.label == label; });
+    if (place == classes.end()) place = classes.insert(classes.end(), {label, 0, {}});
+    ++place->cells;
+    add_axes(*found->second, place->axes);
+  }
+  return classes;
+}
+
+}  // namespace
+
+bool is_red(Verdict verdict) {
+  using enum Verdict;
+  return verdict == diff || verdict == nondet || verdict == fail || verdict == mistrusted ||
+         verdict == xpass;
+}
+
+bool is_open(Verdict verdict) {
+  using enum Verdict;
+  return verdict == nogold || verdict == stale || verdict == obsolete || verdict == not_run ||
+         verdict == deferred;
+}
+
+std::string verdict_text(Verdict verdict, Severity severity) {
+  std::string out = name_of(verdict);
+  if (severity != Severity::none) out += std::string(" (") + name_of(severity) + ")";
+  return out;
+}
+
+std::string cell_text(const ReportCell& cell) {
+  return text::printable(cell.name) + (cell.hash.empty() ? "" : " /" + text::printable(cell.hash));
+}
+
+std::vector<std::string> divergence_lines(const ReportDivergence& divergence) {
+  if (!divergence.present) return {};
+  std::vector<std::string> lines;
+  lines.push_back("first difference from " + text::printable(divergence.against));
+  std::string place = "prompt " + text::quoted(divergence.prompt_id, kTokenText);
+  if (divergence.index >= 0) place += ", generated token " + text::count(divergence.index);
+  if (divergence.position >= 0) place += ", position " + text::count(divergence.position);
+  if (!divergence.layer_site.empty()) place += ", " + text::printable(divergence.layer_site);
+  lines.push_back(place);
+  const std::string a = token_text(divergence.id_a, divergence.text_a);
+  if (divergence.id_a == divergence.id_b) {
+    lines.push_back("token " + a + " on both sides, margin " + text::with_bits(divergence.margin));
+  } else {
+    lines.push_back("token " + a + " against " + token_text(divergence.id_b, divergence.text_b) +
+                    ", margin " + text::with_bits(divergence.margin));
+  }
+  if (!divergence.digest_a.empty() || !divergence.digest_b.empty()) {
+    const auto shown = [](const std::string& digest) {
+      return digest.empty() ? std::string("none") : text::printable(digest);
+    };
+    lines.push_back("digest " + shown(divergence.digest_a) + " against " +
+                    shown(divergence.digest_b));
+  }
+  if (divergence.has_distance) lines.push_back(distance_text(divergence.distance));
+  if (divergence.tokens > 0) {
+    lines.push_back(text::count(divergence.differing) + " of " +
+                    text::count(divergence.tokens, "token") + " with other bits, " +
+                    text::count(divergence.flipped) + " flipped");
+  }
+  return lines;
+}
+
+std::vector<std::string> picture_lines(const ReportGroup& group, const Report& report,
+                                       std::size_t width) {
+  std::vector<std::string> lines;
+  const std::size_t step = std::max<std::size_t>(width, 10);
+  const std::string letters = text::printable(group.classes);
+  for (std::size_t i = 0; i < letters.size(); i += step) lines.push_back(letters.substr(i, step));
+
+  std::map<std::string, const ReportCell*> by_name;
+  for (const ReportCell& cell : report.cells) by_name[cell.name] = &cell;
+  AxisValues all;
+  const std::vector<ClassOfCells> classes = classes_of(group, by_name, all);
+  constexpr std::size_t kMost = 12;
+  for (std::size_t i = 0; i < std::min(classes.size(), kMost); ++i) {
+    const std::string axes = axes_text(classes[i].axes, all);
+    lines.push_back(text::printable(classes[i].label) + "  " + (axes.empty() ? "" : axes + "   ") +
+                    text::count(classes[i].cells, "cell"));
+  }
+  if (classes.size() > kMost) {
+    lines.push_back("and " + text::count(std::int64_t(classes.size() - kMost)) + " more classes");
+  }
+  return lines;
+}
+
+std::string measured_text(const ReportGroup& group) {
+  std::string out = text::count(std::int64_t(group.cells.size()), "cell") + ", " +
+                    text::count(group.compared_tokens, "token") + " compared";
+  if (group.differing > 0) out += ", " + text::count(group.differing) + " with other bits";
+  if (group.comparable_rows > 0 && (group.flipped > 0 || group.flip_rate_bound > 0)) {
+    out += ", " + text::count(group.flipped, "flip") + " in " +
+           text::count(group.comparable_rows, "row") + " (rate below " +
+           text::number(group.flip_rate_bound) + ", 95 %)";
+  }
+  return out;
+}
+
+std::string totals_text(const Report& report) {
+  return text::count(std::int64_t(report.groups.size()), "group") + ", " +
+         text::count(std::int64_t(report.cells.size()), "cell") + " (" +
+         text::count(report.cells_executed) + " executed, " + text::count(report.cells_cached) +
+         " cached), " + text::count(report.tokens_compared, "token") + " compared, " +
+         text::duration(report.seconds);
+}
+
+std::string counts_text(const Report& report) {
+  std::string out;
+  for (int i = 0; i < kVerdicts; ++i) {
+    out += (i == 0 ? "" : ", ") + text::count(report.counts[std::size_t(i)]) + " " +
+           name_of(Verdict(i));
+  }
+  return out;
+}
+
+std::string outcome_text(const Report& report) {
+  switch (report.exit_code) {
+    case kExitOk:
+      return "PASS";
+    case kExitDifferent:
+      return "RED";
+    case kExitUsage:
+      return "USAGE";
+    case kExitInternal:
+      return "INTERNAL ERROR";
+    case kExitNothing:
+      return "NOTHING COMPARED";
+    case kExitGolden:
+      return "GOLDENS MISSING OR STALE";
+    case kExitEnvironment:
+      return "ENVIRONMENT MISMATCH";
+    case kExitMistrusted:
+      return "MISTRUSTED";
+    case kExitNotRun:
+      return "NOT ALL RUN";
+    case kExitSkipped:
+      return "ALL SKIPPED";
+    case kExitInterrupted:
+      return "INTERRUPTED";
+    default:
+      return "EXIT " + std::to_string(report.exit_code);
+  }
+}
+
+}  // namespace invar

@@ -1,0 +1,45 @@
+// What every renderer says about a cell or a group, as lines of plain text. Pure; reports/ only.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "reports/report.h"
+
+namespace invar {
+
+/// A contract was broken or a cell broke: told in full.
+bool is_red(Verdict verdict);
+/// Nothing is known to be wrong, and nothing is proven: told by reason.
+bool is_open(Verdict verdict);
+
+/// "DIFF (near tie)"
+std::string verdict_text(Verdict verdict, Severity severity);
+/// "name /hash"
+std::string cell_text(const ReportCell& cell);
+
+/// Where it parted from what, the digests, the distance when known. Empty when not present.
+std::vector<std::string> divergence_lines(const ReportDivergence& divergence);
+
+/// The class picture: the letters, then for each class what its cells have in common.
+///   AAAABA
+///   A  batch {1, 3} cache {off, on}   5 cells
+///   B  batch 8 cache on               1 cell
+/// Only axes that vary within the group are named. Letters are wrapped at `width`.
+std::vector<std::string> picture_lines(const ReportGroup& group, const Report& report,
+                                       std::size_t width);
+/// What the group measured: tokens compared, differing, flips with the bound of their rate.
+std::string measured_text(const ReportGroup& group);
+
+/// "2 groups, 6 cells (2 executed, 4 cached), 480 tokens compared, 3.20 s"
+std::string totals_text(const Report& report);
+/// "5 PASS, 1 DIFF, 0 NONDET, …": every verdict, in the order of the list.
+std::string counts_text(const Report& report);
+/// One word for the whole: PASS, or the verdict that decided the exit code.
+std::string outcome_text(const Report& report);
+
+/// One line on stderr while a run goes on; at most `width` code points. (progress.cc)
+std::string progress_text(std::int64_t done, std::int64_t total, std::int64_t failed,
+                          double seconds, const std::string& current, std::size_t width, bool bar);
+
+}  // namespace invar

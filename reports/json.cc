@@ -1,0 +1,142 @@
+// The report as JSON for other programs: everything, nothing rounded for people.
+//
+// "format" rises when a key changes its meaning or goes; new keys may come at any time. Floats that
+// decide something are given twice: as a number and as a hexadecimal float in <key>_hex.
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "reports/report.h"
+#include "reports/text.h"
+
+namespace invar {
+namespace {
+
+constexpr int kJsonFormat = 1;
+using Json = nlohmann::ordered_json;
+
+std::string clean(const std::string& bytes) {
+  return text::valid_utf8(bytes);
+}
+
+Json strings(const std::vector<std::string>& values) {
+  Json out = Json::array();
+  for (const std::string& value : values) out.push_back(clean(value));
+  return out;
+}
+
+Json strings(const std::map<std::string, std::string>& values) {
+  Json out = Json::object();
+  for (const auto& [key, value] : values) out[clean(key)] = clean(value);
+  return out;
+}
+
+Json distance_json(const RowDistance& distance) {
+  return {{"differing", distance.differing},
+          {"max_abs", distance.max_abs},
+          {"max_abs_hex", text::hex_float(distance.max_abs)},
+          {"max_ulp", distance.max_ulp},
+          {"kl", distance.kl},
+          {"kl_hex", text::hex_float(distance.kl)},
+          {"js", distance.js},
+          {"total_variation", distance.total_variation},
+          {"margin_a", distance.margin_a},
+          {"margin_b", distance.margin_b},
+          {"argmax_a", distance.argmax_a},
+          {"argmax_b", distance.argmax_b},
+          {"first_segment", distance.first_segment},
+          {"first_element", distance.first_element}};
+}
+
+Json divergence_json(const ReportDivergence& divergence) {
+  if (!divergence.present) return nullptr;
+  Json out = {{"against", clean(divergence.against)},
+              {"prompt", clean(divergence.prompt_id)},
+              {"position", divergence.position},
+              {"index", divergence.index},
+              {"id_a", divergence.id_a},
+              {"id_b", divergence.id_b},
+              {"text_a", clean(divergence.text_a)},
+              {"text_b", clean(divergence.text_b)},
+              {"digest_a", clean(divergence.digest_a)},
+              {"digest_b", clean(divergence.digest_b)},
+              {"margin", divergence.margin},
+              {"margin_hex", text::hex_float(divergence.margin)},
+              {"layer_site", clean(divergence.layer_site)},
+              {"differing", divergence.differing},
+              {"tokens", divergence.tokens},
+              {"flipped", divergence.flipped}};
+  out["distance"] = divergence.has_distance ? distance_json(divergence.distance) : Json(nullptr);
+  return out;
+}
+
+Json cell_json(const ReportCell& cell) {
+  return {{"name", clean(cell.name)},
+          {"hash", clean(cell.hash)},
+          {"axes", strings(cell.axes)},
+          {"verdict", name_of(cell.verdict)},
+          {"severity", name_of(cell.severity)},
+          {"reason", clean(cell.reason)},
+          {"class", clean(cell.class_label)},
+          {"root", clean(cell.root)},
+          {"cached", cell.cached},
+          {"cached_date", clean(cell.cached_date)},
+          {"virtual_ranks", cell.virtual_ranks},
+          {"tokens", cell.tokens},
+          {"seconds", cell.seconds},
+          {"divergence", divergence_json(cell.divergence)},
+          {"repro", clean(cell.repro)}};
+}
+
+Json group_json(const ReportGroup& group) {
+  Json margins = Json::array();
+  for (const float margin : group.flip_margins) margins.push_back(double(margin));
+  return {{"rule", clean(group.rule)},
+          {"key", clean(group.key)},
+          {"verdict", name_of(group.verdict)},
+          {"reason", clean(group.reason)},
+          {"cells", strings(group.cells)},
+          {"classes", clean(group.classes)},
+          {"equal_pairs", strings(group.equal_pairs)},
+          {"compared_tokens", group.compared_tokens},
+          {"differing", group.differing},
+          {"flipped", group.flipped},
+          {"comparable_rows", group.comparable_rows},
+          {"flip_rate_bound", group.flip_rate_bound},
+          {"divergence_index", group.divergence_index},
+          {"flip_margins", margins}};
+}
+
+}  // namespace
+
+std::string render_json(const Report& report) {
+  Json counts = Json::object();
+  for (int i = 0; i < kVerdicts; ++i) {
+    counts[name_of(Verdict(i))] = report.counts[std::size_t(i)];
+  }
+  Json cells = Json::array(), groups = Json::array();
+  for (const ReportCell& cell : report.cells) cells.push_back(cell_json(cell));
+  for (const ReportGroup& group : report.groups) groups.push_back(group_json(group));
+  const Json out = {{"format", kJsonFormat},
+                    {"scenario", clean(report.scenario)},
+                    {"question", clean(report.question)},
+                    {"path", clean(report.path)},
+                    {"command", clean(report.command)},
+                    {"run", report.run},
+                    {"exit_code", report.exit_code},
+                    {"counts", counts},
+                    {"cells_executed", report.cells_executed},
+                    {"cells_cached", report.cells_cached},
+                    {"tokens", report.tokens},
+                    {"tokens_compared", report.tokens_compared},
+                    {"prompts_correct", report.prompts_correct},
+                    {"prompts_scored", report.prompts_scored},
+                    {"seconds", report.seconds},
+                    {"record_seconds", report.record_seconds},
+                    {"notes", strings(report.notes)},
+                    {"environment", strings(report.environment)},
+                    {"groups", groups},
+                    {"cells", cells}};
+  return out.dump(2) + "\n";
+}
+
+}  // namespace invar

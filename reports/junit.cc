@@ -1,0 +1,154 @@
+// JUnit XML for CI systems: one suite a scenario, one case a cell and one a contract group.
+//
+// FAIL is an <error>; a cell or group that is red, or proves nothing, is a <failure>; SKIP, XFAIL,
+// NOT-RUN and DEFERRED are <skipped> with the verdict in the message. Well-formed XML 1.0 whatever
+// the texts hold.
+#include <cmath>
+#include <cstdio>
+#include <string>
+
+#include "reports/describe.h"
+#include "reports/report.h"
+#include "reports/text.h"
+
+namespace invar {
+namespace {
+
+enum class Kind { passed, skipped, failure, error };
+
+Kind kind_of(Verdict verdict) {
+  using enum Verdict;
+  switch (verdict) {
+    case pass:
+      return Kind::passed;
+    case fail:
+      return Kind::error;
+    case skip:
+    case xfail:
+    case not_run:
+    case deferred:
+      return Kind::skipped;
+    default:
+      return Kind::failure;
+  }
+}
+
+// XML keeps an attribute on one line: line ends are written as they are only in element text.
+std::string attribute(const char* name, const std::string& value) {
+  return std::string(" ") + name + "=\"" + text::xml(value) + "\"";
+}
+
+std::string seconds_text(double seconds) {
+  char buffer[48];
+  std::snprintf(buffer, sizeof buffer, "%.3f", std::isfinite(seconds) ? seconds : 0.0);
+  return buffer;
+}
+
+std::string element_text(const std::vector<std::string>& lines) {
+  std::string out;
+  for (const std::string& line : lines) out += text::xml(line) + "\n";
+  return out;
+}
+
+struct Counts {
+  std::int64_t tests = 0, failures = 0, errors = 0, skipped = 0;
+  double seconds = 0;
+
+  void add(Verdict verdict) {
+    ++tests;
+    const Kind kind = kind_of(verdict);
+    failures += kind == Kind::failure;
+    errors += kind == Kind::error;
+    skipped += kind == Kind::skipped;
+  }
+  [[nodiscard]] std::string attributes() const {
+    return attribute("tests", std::to_string(tests)) +
+           attribute("failures", std::to_string(failures)) +
+           attribute("errors", std::to_string(errors)) +
+           attribute("skipped", std::to_string(skipped)) + attribute("time", seconds_text(seconds));
+  }
+};
+
+// The one case for a verdict with its message and, when it is bad, its lines.
+std::string case_xml(const std::string& opening, Verdict verdict, const std::string& title,
+                     const std::string& reason, const std::vector<std::string>& lines) {
+  std::string message = title;
+  if (!reason.empty()) message += ": " + reason;
+  switch (kind_of(verdict)) {
+    case Kind::passed:
+      return opening + "/>\n";
+    case Kind::skipped:
+      return opening + ">\n      <skipped" + attribute("message", message) +
+             "/>\n    </testcase>\n";
+    default:
+      break;
+  }
+  const std::string element = kind_of(verdict) == Kind::error ? "error" : "failure";
+  return opening + ">\n      <" + element + attribute("type", name_of(verdict)) +
+         attribute("message", message) + ">" + element_text(lines) + "</" + element +
+         ">\n    </testcase>\n";
+}
+
+std::string cell_xml(const Report& report, const ReportCell& cell) {
+  std::vector<std::string> lines = divergence_lines(cell.divergence);
+  if (!cell.repro.empty()) lines.push_back("repro: " + cell.repro);
+  return case_xml("    <testcase" + attribute("classname", report.scenario) +
+                      attribute("name", cell_text(cell)) +
+                      attribute("time", seconds_text(cell.seconds)),
+                  cell.verdict, verdict_text(cell.verdict, cell.severity), cell.reason, lines);
+}
+
+std::string group_xml(const Report& report, const ReportGroup& group) {
+  constexpr std::size_t kLetters = 80;
+  std::vector<std::string> lines = {measured_text(group)};
+  for (const std::string& line : picture_lines(group, report, kLetters)) lines.push_back(line);
+  for (const std::string& pair : group.equal_pairs) lines.push_back("equal: " + pair);
+  const std::string name = group.rule + (group.key.empty() ? "" : " [" + group.key + "]");
+  return case_xml("    <testcase" + attribute("classname", report.scenario + ".contract") +
+                      attribute("name", name) + attribute("time", "0.000"),
+                  group.verdict, name_of(group.verdict), group.reason, lines);
+}
+
+std::string property_xml(const std::string& name, const std::string& value) {
+  return "      <property" + attribute("name", name) + attribute("value", value) + "/>\n";
+}
+
+std::string suite_xml(const Report& report, Counts& all) {
+  Counts counts;
+  counts.seconds = report.seconds;
+  for (const ReportCell& cell : report.cells) counts.add(cell.verdict);
+  for (const ReportGroup& group : report.groups) counts.add(group.verdict);
+  all.tests += counts.tests;
+  all.failures += counts.failures;
+  all.errors += counts.errors;
+  all.skipped += counts.skipped;
+  all.seconds += counts.seconds;
+
+  std::string out = "  <testsuite" + attribute("name", report.scenario) + counts.attributes() +
+                    ">\n    <properties>\n";
+  out += property_xml("run", std::to_string(report.run));
+  out += property_xml("path", report.path);
+  out += property_xml("command", report.command);
+  out += property_xml("exit_code", std::to_string(report.exit_code));
+  for (const auto& [key, value] : report.environment) {
+    out += property_xml("environment." + key, value);
+  }
+  out += "    </properties>\n";
+  for (const ReportGroup& group : report.groups) out += group_xml(report, group);
+  for (const ReportCell& cell : report.cells) out += cell_xml(report, cell);
+  std::vector<std::string> lines = {totals_text(report), counts_text(report)};
+  for (const std::string& note : report.notes) lines.push_back("note: " + note);
+  return out + "    <system-out>" + element_text(lines) + "</system-out>\n  </testsuite>\n";
+}
+
+}  // namespace
+
+std::string render_junit(const std::vector<Report>& reports) {
+  Counts all;
+  std::string suites;
+  for (const Report& report : reports) suites += suite_xml(report, all);
+  return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"invar\"" +
+         all.attributes() + ">\n" + suites + "</testsuites>\n";
+}
+
+}  // namespace invar

@@ -1,0 +1,242 @@
+// The report that a person reads in a terminal: what is fine in short, what is not at the end.
+//
+// Order: head, cells when asked for, skips by reason, groups, notes, then every failure with its
+// picture and repro line, then the counts. So the last screen of a long run says what to do.
+#include <algorithm>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "reports/describe.h"
+#include "reports/report.h"
+#include "reports/text.h"
+
+namespace invar {
+namespace {
+
+constexpr std::size_t kMostShown = 20;  // groups, and failing cells; --verbose shows all
+
+class Terminal {
+ public:
+  Terminal(const Report& report, const TerminalStyle& style) : report_(report), style_(style) {}
+
+  std::string render() {
+    if (!style_.quiet) {
+      head();
+      if (style_.verbose) cells();
+      skips();
+      groups();
+      notes();
+      open_cells();
+      red_groups();
+      red_cells();
+    }
+    summary();
+    return std::move(out_);
+  }
+
+ private:
+  const Report& report_;
+  const TerminalStyle& style_;
+  std::string out_;
+
+  void line(const std::string& content) { out_ += content + "\n"; }
+  std::string paint(const char* code, const std::string& content) const {
+    return style_.color ? "\x1b[" + std::string(code) + "m" + content + "\x1b[0m" : content;
+  }
+  std::string paint(Verdict verdict, const std::string& content) const {
+    if (is_red(verdict)) return paint("1;31", content);
+    if (is_open(verdict)) return paint("33", content);
+    return paint(verdict == Verdict::pass ? "32" : "2", content);
+  }
+  [[nodiscard]] std::size_t limit(std::size_t size) const {
+    return style_.verbose ? size : std::min(size, kMostShown);
+  }
+  [[nodiscard]] std::size_t picture_width() const {
+    return style_.width > 20 ? std::size_t(style_.width) - 12 : 10;
+  }
+  void more(std::size_t all, std::size_t shown, const char* what) {
+    if (all > shown) {
+      line("  and " + text::count(std::int64_t(all - shown)) + " more " + what + ": -v shows all");
+    }
+  }
+
+  void head() {
+    std::string title = paint("1", text::printable(report_.scenario));
+    if (!report_.question.empty()) title += ": " + text::printable(report_.question);
+    line(title);
+    std::string place = text::printable(report_.path);
+    if (report_.run > 0) place += (place.empty() ? "run " : ", run ") + std::to_string(report_.run);
+    if (!place.empty()) line(paint("2", place));
+    if (style_.verbose) {
+      for (const auto& [key, value] : report_.environment) {
+        line(paint("2", "  " + text::printable(key) + ": " + text::printable(value)));
+      }
+    }
+  }
+
+  static std::string remarks(const ReportCell& cell) {
+    std::string out;
+    if (cell.cached) {
+      out += "  cached";
+      if (!cell.cached_date.empty()) out += " " + text::printable(cell.cached_date);
+    }
+    if (cell.virtual_ranks) out += "  virtual ranks";
+    if (!cell.reason.empty()) out += "  " + text::printable(cell.reason);
+    return out;
+  }
+
+  void cells() {
+    for (const ReportCell& cell : report_.cells) {
+      std::string verdict = verdict_text(cell.verdict, cell.severity);
+      verdict.resize(std::max<std::size_t>(verdict.size(), 10), ' ');
+      std::string class_and_root = cell.class_label;
+      if (!cell.root.empty()) class_and_root += " " + cell.root;
+      line("  " + paint(cell.verdict, verdict) + " " + text::printable(class_and_root) + "  " +
+           cell_text(cell) + remarks(cell));
+    }
+  }
+
+  // SKIP and XFAIL, counted by reason.
+  void skips() {
+    std::map<std::pair<std::string, std::string>, std::int64_t> reasons;
+    for (const ReportCell& cell : report_.cells) {
+      if (cell.verdict == Verdict::skip || cell.verdict == Verdict::xfail) {
+        ++reasons[{name_of(cell.verdict), cell.reason}];
+      }
+    }
+    for (const auto& [key, cells] : reasons) {
+      line("  " + paint("2", key.first) + "  " + text::count(cells, "cell") + ": " +
+           (key.second.empty() ? "no reason given" : text::printable(key.second)));
+    }
+  }
+
+  // Groups that hold; the others come later with their picture.
+  void groups() {
+    std::size_t quiet = 0, shown = 0;
+    for (const ReportGroup& group : report_.groups) {
+      if (is_red(group.verdict) || is_open(group.verdict)) continue;
+      if (shown == limit(report_.groups.size())) {
+        ++quiet;
+        continue;
+      }
+      ++shown;
+      std::string content =
+          "  " + paint(group.verdict, name_of(group.verdict)) + "  " + text::printable(group.rule);
+      if (!group.key.empty()) content += "  [" + text::printable(group.key) + "]";
+      content += "  " + measured_text(group);
+      if (!group.reason.empty()) content += "  " + text::printable(group.reason);
+      line(content);
+    }
+    more(shown + quiet, shown, quiet == 1 ? "group that holds" : "groups that hold");
+  }
+
+  void notes() {
+    for (const std::string& note : report_.notes) line("  note: " + text::printable(note));
+    if (report_.prompts_correct >= 0) {
+      line("  answers: " + text::count(report_.prompts_correct) + " of " +
+           text::count(report_.prompts_scored, "prompt") + " correct");
+    }
+    if (report_.record_seconds > 0 && report_.seconds > 0) {
+      line("  recording took " + text::number(100 * report_.record_seconds / report_.seconds) +
+           " % of the time");
+    }
+  }
+
+  // Cells that prove nothing, by verdict and reason, with the first of them to begin with.
+  void open_cells() {
+    std::map<std::pair<Verdict, std::string>, std::pair<std::int64_t, const ReportCell*>> reasons;
+    for (const ReportCell& cell : report_.cells) {
+      if (!is_open(cell.verdict)) continue;
+      auto& [count, first] = reasons[{cell.verdict, cell.reason}];
+      if (count++ == 0) first = &cell;
+    }
+    for (const auto& [key, value] : reasons) {
+      const auto& [count, first] = value;
+      line("  " + paint(key.first, name_of(key.first)) + "  " + text::count(count, "cell") +
+           (key.second.empty() ? "" : ": " + text::printable(key.second)));
+      line("    first: " + cell_text(*first));
+      if (!first->repro.empty()) line("    repro: " + text::printable(first->repro));
+    }
+  }
+
+  void red_groups() {
+    std::size_t all = 0, shown = 0;
+    for (const ReportGroup& group : report_.groups) {
+      if (!is_red(group.verdict) && !is_open(group.verdict)) continue;
+      if (++all > limit(report_.groups.size())) continue;
+      ++shown;
+      line("");
+      std::string title =
+          paint(group.verdict, name_of(group.verdict)) + "  " + text::printable(group.rule);
+      if (!group.key.empty()) title += "  [" + text::printable(group.key) + "]";
+      line(title);
+      if (!group.reason.empty()) line("  " + text::printable(group.reason));
+      line("  " + measured_text(group));
+      for (const std::string& row : picture_lines(group, report_, picture_width())) {
+        line("    " + row);
+      }
+      std::size_t pairs = 0;
+      for (const std::string& pair : group.equal_pairs) {
+        if (pairs++ == limit(group.equal_pairs.size())) break;
+        line("    equal: " + text::printable(pair));
+      }
+    }
+    more(all, shown, "groups");
+  }
+
+  // The letters of the first group that a cell is in: which other cells share its bits.
+  [[nodiscard]] std::string letters_around(const ReportCell& cell) const {
+    for (const ReportGroup& group : report_.groups) {
+      if (std::find(group.cells.begin(), group.cells.end(), cell.name) == group.cells.end()) {
+        continue;
+      }
+      return text::truncate(text::printable(group.classes), picture_width());
+    }
+    return {};
+  }
+
+  void red_cells() {
+    std::size_t all = 0, shown = 0;
+    for (const ReportCell& cell : report_.cells) {
+      if (!is_red(cell.verdict)) continue;
+      if (++all > limit(report_.cells.size())) continue;
+      ++shown;
+      line("");
+      line(paint(cell.verdict, verdict_text(cell.verdict, cell.severity)) + "  " + cell_text(cell));
+      if (!cell.reason.empty()) line("  " + text::printable(cell.reason));
+      for (const std::string& row : divergence_lines(cell.divergence)) line("  " + row);
+      const std::string letters = letters_around(cell);
+      if (!letters.empty()) {
+        line("  classes " + letters +
+             (cell.class_label.empty() ? "" : ", this cell " + text::printable(cell.class_label)));
+      }
+      if (!cell.repro.empty()) line("  repro   " + paint("1", text::printable(cell.repro)));
+    }
+    more(all, shown, "failing cells");
+  }
+
+  void summary() {
+    if (!style_.quiet) line("");
+    const bool good = report_.exit_code == kExitOk;
+    line(paint(good ? "1;32" : "1;31", outcome_text(report_)) + "  " +
+         text::printable(report_.scenario) + ": " + totals_text(report_) + ", exit code " +
+         std::to_string(report_.exit_code));
+    std::string counts;
+    for (int i = 0; i < kVerdicts; ++i) {
+      const std::int64_t cells = report_.counts[std::size_t(i)];
+      const std::string piece = text::count(cells) + " " + name_of(Verdict(i));
+      counts += (i == 0 ? "" : ", ") + (cells == 0 ? paint("2", piece) : paint(Verdict(i), piece));
+    }
+    line(counts);
+  }
+};
+
+}  // namespace
+
+std::string render_terminal(const Report& report, const TerminalStyle& style) {
+  return Terminal(report, style).render();
+}
+
+}  // namespace invar

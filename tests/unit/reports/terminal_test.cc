@@ -1,0 +1,152 @@
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "reports/describe.h"
+#include "reports/report.h"
+#include "tests/unit/reports/sample_report.h"
+
+namespace invar {
+namespace {
+
+using test::sample_cell;
+using test::sample_report;
+
+constexpr const char* kSummary =
+    "RED  kv: 2 groups, 5 cells (3 executed, 1 cached), 384 tokens compared, 1.50 s, exit code 1\n"
+    "3 PASS, 1 DIFF, 0 NONDET, 0 FAIL, 0 MISTRUSTED, 0 NOGOLD, 0 STALE, 0 OBSOLETE, 0 XFAIL, "
+    "0 XPASS, 1 SKIP, 0 NOT-RUN, 0 DEFERRED\n";
+
+TEST(Terminal, TellsFailuresLast) {
+  const std::string expected =
+      "kv: Does the cache change the bits?\n"
+      "scenarios/kv.yaml, run 7\n"
+      "  SKIP  1 cell: needs a GPU\n"
+      "  PASS  same_bits across cache  [batch=1]  2 cells, 96 tokens compared\n"
+      "  note: the library changed since the golden\n"
+      "\n"
+      "DIFF  same_bits across batch, cache  [engine=reference]\n"
+      "  2 classes where 1 was promised\n"
+      "  5 cells, 288 tokens compared, 50 with other bits, 1 flip in 200 rows (rate below 0.03125, "
+      "95 %)\n"
+      "    AAAB.\n"
+      "    A  batch {1, 3} cache any   3 cells\n"
+      "    B  batch 3 cache on   1 cell\n"
+      "\n"
+      "DIFF (flipped)  kv%batch=3,cache=on /00000003\n"
+      "  same_bits is broken\n"
+      "  first difference from kv%batch=1,cache=off\n"
+      "  prompt \"p2\", generated token 17, position 42, layer 3, attn\n"
+      "  token 318 \" is\" against 290 \"\\xf0\\x9f\", margin 0.125 (0x1p-3)\n"
+      "  digest aa01 against bb02\n"
+      "  12 elements differ, the first is 1,024 (segment 2 of 8); max 3 ulp, max abs 0.5 (0x1p-1), "
+      "KL 0.25\n"
+      "  50 of 96 tokens with other bits, 1 flipped\n"
+      "  classes AAAB., this cell B\n"
+      "  repro   invar repro kv%batch=3,cache=on\n"
+      "\n";
+  EXPECT_EQ(render_terminal(sample_report(), {}), expected + kSummary);
+}
+
+TEST(Terminal, QuietIsTheSummaryAlone) {
+  TerminalStyle style;
+  style.quiet = true;
+  EXPECT_EQ(render_terminal(sample_report(), style), kSummary);
+}
+
+TEST(Terminal, VerboseListsEveryCell) {
+  TerminalStyle style;
+  style.verbose = true;
+  const std::string text = render_terminal(sample_report(), style);
+  EXPECT_NE(text.find("  PASS       A 0123456789abcdef  kv%batch=1,cache=on /00000001"
+                      "  cached 2026-01-02\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("  cpu: a processor\n"), std::string::npos);
+}
+
+TEST(Terminal, ColorOnlyWhenAsked) {
+  TerminalStyle style;
+  EXPECT_EQ(render_terminal(sample_report(), style).find('\x1b'), std::string::npos);
+  style.color = true;
+  const std::string text = render_terminal(sample_report(), style);
+  EXPECT_NE(text.find("\x1b[1;31mDIFF (flipped)\x1b[0m"), std::string::npos);
+  EXPECT_NE(text.find("\x1b[2m0 NONDET\x1b[0m"), std::string::npos);
+}
+
+TEST(Terminal, TextsCannotMoveTheCursor) {
+  Report report = sample_report();
+  report.cells[3].reason = "\x1b[2J\r\nall green";
+  report.cells[3].divergence.text_a = "\x1b]0;x\x07";
+  const std::string text = render_terminal(report, {});
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  EXPECT_EQ(text.find('\r'), std::string::npos);
+  EXPECT_NE(text.find("\\x1b[2J\\r\\nall green"), std::string::npos);
+}
+
+TEST(Terminal, GoldensAreToldByReason) {
+  Report report;
+  report.scenario = "s";
+  report.exit_code = kExitGolden;
+  for (const char* batch : {"1", "3", "8"}) {
+    report.cells.push_back(sample_cell(batch, "on", Verdict::nogold));
+    report.cells.back().reason = "no golden yet";
+    report.cells.back().repro = std::string("invar repro ") + batch;
+  }
+  report.counts[std::size_t(Verdict::nogold)] = 3;
+  const std::string text = render_terminal(report, {});
+  EXPECT_NE(text.find("  NOGOLD  3 cells: no golden yet\n"
+                      "    first: kv%batch=1,cache=on /00000001\n"
+                      "    repro: invar repro 1\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("GOLDENS MISSING OR STALE"), std::string::npos);
+}
+
+TEST(Terminal, ManyFailuresAreCounted) {
+  Report report;
+  report.scenario = "s";
+  report.exit_code = 1;
+  for (int i = 0; i < 50; ++i) {
+    report.cells.push_back(sample_cell("3", "on", Verdict::fail));
+    report.cells.back().name = "cell" + std::to_string(i);
+  }
+  const std::string text = render_terminal(report, {});
+  EXPECT_NE(text.find("cell19 "), std::string::npos);
+  EXPECT_EQ(text.find("cell20 "), std::string::npos);
+  EXPECT_NE(text.find("and 30 more failing cells: -v shows all"), std::string::npos);
+  TerminalStyle style;
+  style.verbose = true;
+  EXPECT_NE(render_terminal(report, style).find("FAIL  cell49 "), std::string::npos);
+}
+
+TEST(Picture, WrapsTheLettersAndSortsNumbers) {
+  Report report;
+  ReportGroup group;
+  for (const char* batch : {"1", "10", "9", "2"}) {
+    report.cells.push_back(sample_cell(batch, "on", Verdict::pass));
+    group.cells.push_back(report.cells.back().name);
+  }
+  group.classes = "AAAB";
+  EXPECT_EQ(
+      picture_lines(group, report, 80),
+      (std::vector<std::string>{"AAAB", "A  batch {1, 9, 10}   3 cells", "B  batch 2   1 cell"}));
+  group.classes = "AAAAAAAAAAAA";
+  group.cells.clear();
+  EXPECT_EQ(picture_lines(group, report, 10), (std::vector<std::string>{"AAAAAAAAAA", "AA"}));
+}
+
+TEST(ProgressText, ShowsRateAndRemainingTime) {
+  EXPECT_EQ(progress_text(0, 10, 0, 0, "", 100, false), "0/10 cells");
+  EXPECT_EQ(progress_text(5, 10, 1, 10, "kv%batch=3", 100, false),
+            "5/10 cells, 1 failed, 0.5/s, 10.0 s left  kv%batch=3");
+  EXPECT_EQ(progress_text(5, 10, 0, 10, "", 100, true),
+            "[############............] 5/10 cells, 0.5/s, 10.0 s left");
+  EXPECT_EQ(progress_text(10, 10, 0, 10, "", 100, false), "10/10 cells, 1/s");
+  EXPECT_EQ(progress_text(1, 2, 0, 1, "äöü\n", 40, false), "1/2 cells, 1/s, 1.00 s left  äöü\\n");
+  EXPECT_EQ(progress_text(1, 2, 0, 1, "äöü", 31, false), "1/2 cells, 1/s, 1.00 s left  ä…");
+  EXPECT_EQ(progress_text(3, 0, 0, 1, "", 100, true), "[........................] 3/0 cells, 3/s");
+}
+
+}  // namespace
+}  // namespace invar
