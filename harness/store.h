@@ -46,7 +46,7 @@ struct CellInfo {
   int attempt = 1;                // --repeat counts up
   bool pending = true;
   std::int64_t source = 0;        // the executed cell whose trace this cell reuses; 0: executed
-  std::string source_date;        // when that was executed
+  std::string source_date;        // start of the run that executed it (its own when executed)
   Sha256 root{};                  // cell_root
   CellStatus status = CellStatus::ok;
   std::string status_reason;
@@ -65,14 +65,18 @@ struct GoldenEvent {
 class Store {
  public:
   enum class Mode { read_write, read_only };
-  static Result<std::unique_ptr<Store>> open(const std::string& path, Mode mode);
+  /// read_write makes the file and its folder when they are missing, and migrates an older schema;
+  /// read_only refuses both. `busy_ms`: how long to wait for another writer before the error.
+  /// A store is used by one thread at a time and never carried across a fork.
+  static Result<std::unique_ptr<Store>> open(const std::string& path, Mode mode,
+                                             int busy_ms = 30'000);
   virtual ~Store() = default;
 
   virtual Result<std::int64_t> begin_run(const RunInfo& run) = 0;
   virtual Result<void> end_run(const RunInfo& run) = 0;
   /// Rows of all cells of a run as PENDING, one transaction; fills ids.
   virtual Result<void> plan(std::vector<CellInfo>& cells) = 0;
-  /// An executed cell: trace and root, one transaction.
+  /// An executed cell: trace and root, one transaction. Error when the cell is not pending.
   virtual Result<void> finish(CellInfo& cell, const CellTrace& trace) = 0;
   /// A cell whose trace is that of `source`.
   virtual Result<void> reuse(CellInfo& cell, const CellInfo& source) = 0;
@@ -94,23 +98,28 @@ class Store {
   virtual Result<CellTrace> trace(const CellInfo& cell, bool with_observations) = 0;
   virtual Result<std::vector<GoldenEvent>> golden_events(const std::string& scenario) = 0;
 
-  /// First token rows that differ between two cells, by (prompt index, position), at most `limit`;
-  /// `total` counts all. Equal roots are decided without reading rows.
+  /// Rows that differ between two cells. Prompts are matched by their tokens and order; rows of a
+  /// prompt count while everything fed to the model so far agrees (as compare() does). Prompts with
+  /// equal roots are decided without reading rows.
   struct TokenDifference {
-    std::int32_t prompt = 0;
+    std::int32_t prompt = 0;             // index in a (in b, when only b has it)
     std::string prompt_id;
-    std::int64_t position = 0;
-    Digest a, b;
+    std::int64_t position = 0;           // -1: one side lacks the whole prompt
+    Digest a, b;                         // none: that side lacks the row
     std::int32_t id_a = -1, id_b = -1;
   };
   struct CellDifference {
-    std::int64_t compared = 0, differing = 0, flipped = 0, only_a = 0, only_b = 0;
-    std::vector<TokenDifference> first;  // one a prompt: its first differing token
+    std::int64_t compared = 0;           // rows on both sides
+    std::int64_t differing = 0;          // of them with another digest or id
+    std::int64_t flipped = 0;            // of them with another id
+    std::int64_t only_a = 0, only_b = 0; // rows on one side
+    std::vector<TokenDifference> first;  // one a prompt: its first difference
+    [[nodiscard]] bool equal() const { return first.empty(); }
   };
   virtual Result<CellDifference> diff(const CellInfo& a, const CellInfo& b) = 0;
 
-  /// Deletes traces of runs older than the newest `keep` runs whose cells nobody reuses; returns
-  /// the number of runs removed. `dry_run` only counts.
+  /// Deletes the runs (cells, traces, verdicts) older than the newest `keep` of which no remaining
+  /// run reuses a cell; returns the number of runs removed. `dry_run` only counts.
   virtual Result<std::int64_t> gc(int keep, bool dry_run) = 0;
 };
 

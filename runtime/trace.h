@@ -66,6 +66,7 @@ struct PromptTrace {
   std::int64_t prompt_tokens = 0;
   std::string answer;                // expected answer of the prompt file, may be empty
   std::string text;                  // decoded continuation, empty without a tokenizer
+  bool ended = false;                // stopped by an end-of-sequence token, not by the limit
   std::vector<TokenRecord> tokens;   // by position
   std::vector<Observation> observations;  // sorted by (position, layer, site); without logits
 };

@@ -1,0 +1,150 @@
+-- The database of traces, version 1. Explained in harness/SCHEMA.md.
+-- harness/store_schema.cc holds the same text; a test compares them.
+
+CREATE TABLE environment (
+  id   INTEGER PRIMARY KEY,
+  hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),  -- SHA-256 of json
+  json TEXT NOT NULL CHECK (json_valid(json)),
+  -- the GPUs, or the CPU of a machine without one
+  device TEXT AS (coalesce(nullif(json_extract(json, '$.gpu'), ''), json_extract(json, '$.cpu'), ''))
+) STRICT;
+
+CREATE TABLE run (
+  id            INTEGER PRIMARY KEY AUTOINCREMENT,
+  command       TEXT NOT NULL,
+  scenario      TEXT NOT NULL,
+  scenario_path TEXT NOT NULL,
+  scenario_text TEXT NOT NULL,
+  environment   INTEGER NOT NULL REFERENCES environment (id),
+  commit_id     TEXT NOT NULL,           -- of the scenario's project, or ''
+  dirty         INTEGER NOT NULL CHECK (dirty IN (0, 1)),
+  started       TEXT NOT NULL,           -- UTC, ISO 8601
+  finished      TEXT,                    -- NULL while running and after a kill
+  exit_code     INTEGER,
+  unseed        TEXT
+) STRICT;
+CREATE INDEX run_scenario ON run (scenario, id);
+
+CREATE TABLE cell (
+  id             INTEGER PRIMARY KEY AUTOINCREMENT,
+  run            INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+  name           TEXT NOT NULL,
+  hash           TEXT NOT NULL,          -- 16 hex digits: the cell's meaning
+  class_hash     TEXT NOT NULL,
+  class_recipe   TEXT NOT NULL,
+  axes           TEXT NOT NULL CHECK (axes = '' OR json_valid(axes)),
+  key            BLOB NOT NULL CHECK (length(key) = 32),
+  attempt        INTEGER NOT NULL,
+  state          TEXT NOT NULL CHECK (state IN ('pending', 'done')),
+  source         INTEGER REFERENCES cell (id),  -- the executed cell whose trace this one reuses
+  root           BLOB CHECK (length(root) = 32),
+  status         TEXT CHECK (status IN ('ok', 'crashed', 'timed_out', 'failed', 'non_finite',
+                                        'recomputed_differs')),
+  status_reason  TEXT,
+  level          TEXT CHECK (level IN ('logits', 'layers', 'ops')),
+  observed       TEXT CHECK (json_valid(observed)),
+  seconds        REAL,
+  record_seconds REAL,
+  verdict        TEXT,
+  severity       TEXT,
+  verdict_reason TEXT,
+  CHECK ((state = 'pending') = (root IS NULL)),
+  CHECK ((state = 'pending') = (status IS NULL))
+) STRICT;
+CREATE INDEX cell_run ON cell (run, class_hash);
+CREATE INDEX cell_hash ON cell (hash, id);
+CREATE INDEX cell_name ON cell (name, id);
+CREATE INDEX cell_source ON cell (source) WHERE source IS NOT NULL;
+CREATE INDEX cell_key ON cell (key, id)
+  WHERE state = 'done' AND status = 'ok' AND source IS NULL;
+
+CREATE TABLE prompt (
+  cell          INTEGER NOT NULL REFERENCES cell (id) ON DELETE CASCADE,
+  prompt        INTEGER NOT NULL,        -- index in the cell, from 0
+  id            TEXT NOT NULL,           -- of the prompt file
+  tokens_digest BLOB NOT NULL CHECK (length(tokens_digest) = 32),
+  prompt_tokens INTEGER NOT NULL,
+  token_count   INTEGER NOT NULL,        -- rows of this prompt in token
+  root          BLOB NOT NULL CHECK (length(root) = 32),
+  ended         INTEGER NOT NULL CHECK (ended IN (0, 1)),
+  answer        TEXT NOT NULL,
+  text          TEXT NOT NULL,
+  PRIMARY KEY (cell, prompt)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE token (
+  cell       INTEGER NOT NULL,
+  prompt     INTEGER NOT NULL,
+  position   INTEGER NOT NULL,           -- of the logits row
+  id         INTEGER NOT NULL,           -- token drawn from the row
+  fed        INTEGER NOT NULL,           -- token given to the next step
+  digest     BLOB NOT NULL CHECK (length(digest) = 16),
+  margin     REAL,                       -- top-1 minus top-2 logit; NULL: NaN
+  non_finite INTEGER NOT NULL CHECK (non_finite IN (0, 1)),
+  top        BLOB NOT NULL CHECK (length(top) % 8 = 0),
+  PRIMARY KEY (cell, prompt, position),
+  FOREIGN KEY (cell, prompt) REFERENCES prompt (cell, prompt) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE observation (
+  cell     INTEGER NOT NULL,
+  prompt   INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  level    TEXT NOT NULL CHECK (level IN ('logits', 'layers', 'ops')),
+  root     BLOB NOT NULL CHECK (length(root) = 32),        -- SHA-256 of digests
+  digests  BLOB NOT NULL CHECK (length(digests) % 21 = 0),  -- layer i32, site u8, digest 16
+  PRIMARY KEY (cell, prompt, position),
+  FOREIGN KEY (cell, prompt) REFERENCES prompt (cell, prompt) ON DELETE CASCADE
+) STRICT;
+
+CREATE TABLE golden_event (
+  id          INTEGER PRIMARY KEY AUTOINCREMENT,
+  at          TEXT NOT NULL,
+  action      TEXT NOT NULL CHECK (action IN ('bless', 'reject', 'pending', 'import')),
+  scenario    TEXT NOT NULL,
+  class_hash  TEXT NOT NULL,
+  prompt_id   TEXT NOT NULL,
+  block_hash  TEXT NOT NULL,
+  parent_hash TEXT NOT NULL,
+  by_whom     TEXT NOT NULL,
+  reason      TEXT NOT NULL
+) STRICT;
+CREATE INDEX golden_event_scenario ON golden_event (scenario, id);
+
+-- The newest verdict of every cell.
+CREATE VIEW latest_verdict AS
+SELECT r.scenario, c.name, c.hash, c.verdict, c.severity, c.verdict_reason AS reason, c.run,
+       c.id AS cell, r.started, r.commit_id, r.dirty, c.source IS NOT NULL AS cached
+FROM cell c JOIN run r ON r.id = c.run
+WHERE c.id = (SELECT max(n.id) FROM cell n WHERE n.hash = c.hash AND n.verdict IS NOT NULL);
+
+-- Every time that a cell's bits changed between two runs on the same device.
+CREATE VIEW bits_change AS
+SELECT * FROM (
+  SELECT r.scenario, e.device, c.name, c.hash, c.run, r.started, r.commit_id, r.dirty,
+         lag(r.id) OVER cell_by_run AS previous_run,
+         lag(r.commit_id) OVER cell_by_run AS previous_commit_id,
+         c.root, lag(c.root) OVER cell_by_run AS previous_root
+  FROM cell c JOIN run r ON r.id = c.run JOIN environment e ON e.id = r.environment
+  WHERE c.state = 'done' AND c.status = 'ok'
+  WINDOW cell_by_run AS (PARTITION BY r.scenario, e.device, c.hash ORDER BY c.id)
+) WHERE root <> previous_root;
+
+-- The first run and commit in which a scenario's bits changed on a device.
+CREATE VIEW first_change AS
+SELECT scenario, device, min(run) AS run, started, commit_id, dirty, previous_run,
+       previous_commit_id, count(*) AS changes
+FROM bits_change GROUP BY scenario, device;
+
+-- Cells of a run whose bits differ from those of the first cell of their class.
+CREATE VIEW divergence AS
+SELECT a.run, a.class_hash, a.id AS cell_a, b.id AS cell_b, a.name AS name_a, b.name AS name_b,
+       (SELECT x.prompt || ':' || x.position
+        FROM token x JOIN token y ON y.cell = coalesce(b.source, b.id) AND y.prompt = x.prompt
+                                 AND y.position = x.position
+        WHERE x.cell = coalesce(a.source, a.id) AND (x.digest <> y.digest OR x.id <> y.id)
+        ORDER BY x.prompt, x.position LIMIT 1) AS first_prompt_position
+FROM cell a JOIN cell b ON b.run = a.run AND b.class_hash = a.class_hash
+WHERE a.id = (SELECT min(c.id) FROM cell c WHERE c.run = b.run AND c.class_hash = b.class_hash
+                                             AND c.state = 'done' AND c.status = 'ok')
+  AND b.state = 'done' AND b.status = 'ok' AND b.root <> a.root;

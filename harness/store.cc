@@ -1,0 +1,142 @@
+// Opening a database: whose it is, which version, creation and migration (store.h).
+//
+// application_id says that the file is ours, user_version which schema it has. Migrations run in
+// one transaction; a file that is already newer is refused with both versions named.
+#include "harness/store.h"
+
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+#include "harness/store_impl.h"
+
+namespace invar {
+namespace {
+
+/// migrations[v] takes schema version v to v + 1. Version 0 is an empty database.
+struct Migration {
+  const char* what;
+  const char* sql;
+};
+const Migration* migrations() {
+  static const Migration steps[kStoreVersion] = {{"create every table", kStoreSchema}};
+  return steps;
+}
+
+struct Identity {
+  std::int64_t application = 0, version = 0, tables = 0;
+  [[nodiscard]] bool fresh() const { return application == 0 && version == 0 && tables == 0; }
+};
+
+Result<Identity> identity_of(Database& db) {
+  Identity identity;
+  auto application = db.number("PRAGMA application_id");
+  INVAR_TRY(application);
+  auto version = db.number("PRAGMA user_version");
+  INVAR_TRY(version);
+  auto tables = db.number("SELECT count(*) FROM sqlite_schema");
+  INVAR_TRY(tables);
+  return Identity{*application, *version, *tables};
+}
+
+Result<void> check_identity(const Identity& identity, const std::string& path) {
+  if (identity.fresh()) return {};
+  if (identity.application != kStoreApplication) {
+    return Error{"is a SQLite database of another program", path};
+  }
+  if (identity.version > kStoreVersion) {
+    return Error{"the database has schema version " + std::to_string(identity.version) +
+                     ", this program knows versions up to " + std::to_string(kStoreVersion) +
+                     "; use a newer invar or another --db",
+                 path};
+  }
+  return {};
+}
+
+/// WAL is a property of the file. The switch ignores the busy timeout while another process makes
+/// the same switch, so it is repeated here.
+Result<void> use_wal(Database& db, int busy_ms) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(busy_ms);
+  while (true) {
+    auto done = db.execute("PRAGMA journal_mode = WAL");
+    if (done || std::chrono::steady_clock::now() >= deadline) return done;
+    if (done.error().message.find("locked") == std::string::npos) return done;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+Result<void> migrate(Database& db) {
+  Transaction transaction(db);
+  INVAR_TRY(transaction.begun());
+  auto identity = identity_of(db);  // again: another process may have been faster
+  INVAR_TRY(identity);
+  auto checked = check_identity(*identity, db.path());
+  INVAR_TRY(checked);
+  for (std::int64_t version = identity->version; version < kStoreVersion; ++version) {
+    auto done = db.execute(migrations()[version].sql);
+    if (!done) {
+      return Error{"migration from schema version " + std::to_string(version) + " (" +
+                       migrations()[version].what +
+                       ") failed, nothing was changed: " + done.error().message,
+                   db.path()};
+    }
+  }
+  auto marked = db.execute("PRAGMA application_id = " + std::to_string(kStoreApplication) +
+                           "; PRAGMA user_version = " + std::to_string(kStoreVersion));
+  INVAR_TRY(marked);
+  return transaction.commit();
+}
+
+Result<void> prepare_for_writing(Database& db, const Identity& identity, int busy_ms) {
+  if (identity.fresh()) {
+    auto sized = db.execute("PRAGMA page_size = 8192");
+    INVAR_TRY(sized);
+  }
+  auto wal = use_wal(db, busy_ms);
+  INVAR_TRY(wal);
+  if (identity.version < kStoreVersion) {
+    auto migrated = migrate(db);
+    INVAR_TRY(migrated);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> Store::open(const std::string& path, Mode mode, int busy_ms) {
+  namespace fs = std::filesystem;
+  const bool writing = mode == Mode::read_write;
+  std::error_code error;
+  if (!writing && !fs::exists(path, error)) {
+    return Error{"there is no database here; `invar run` makes one", path};
+  }
+  if (writing && fs::path(path).has_parent_path()) {
+    fs::create_directories(fs::path(path).parent_path(), error);
+    if (error) return Error{"the database's folder cannot be made: " + error.message(), path};
+  }
+  auto db =
+      Database::open(path, writing ? Database::Access::create : Database::Access::read, busy_ms);
+  INVAR_TRY(db);
+  auto identity = identity_of(**db);
+  INVAR_TRY(identity);
+  auto checked = check_identity(*identity, path);
+  INVAR_TRY(checked);
+  if (writing) {
+    auto prepared = prepare_for_writing(**db, *identity, busy_ms);
+    INVAR_TRY(prepared);
+  } else if (identity->version < kStoreVersion) {
+    return Error{"the database has schema version " + std::to_string(identity->version) +
+                     " and must be brought to " + std::to_string(kStoreVersion) +
+                     " first: open it once with a command that writes",
+                 path};
+  }
+  // NORMAL in WAL: a killed process loses no commit; a power cut may lose the last ones, never
+  // the file. The memory map makes long reads fast.
+  auto tuned = (*db)->execute(
+      "PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32768;"
+      "PRAGMA mmap_size = 4294967296; PRAGMA temp_store = MEMORY");
+  INVAR_TRY(tuned);
+  return std::unique_ptr<Store>(new StoreImpl(std::move(db.value())));
+}
+
+}  // namespace invar

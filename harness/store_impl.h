@@ -1,0 +1,65 @@
+// The store behind store.h: one class over one connection, its methods by file.
+//
+//   store.cc        opening, schema version, migrations
+//   store_write.cc  runs, cells, traces, verdicts
+//   store_read.cc   looking up and reading back
+//   store_diff.cc   comparing two cells; gc
+// Used by harness/store*.cc only.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness/store.h"
+#include "harness/store_sqlite.h"
+
+namespace invar {
+
+extern const char* const kStoreSchema;                  // harness/schema.sql
+constexpr std::int64_t kStoreApplication = 0x696E7672;  // "invr"
+constexpr std::int64_t kStoreVersion = 1;
+
+const char* name_of(CellStatus status);
+CellStatus status_of(std::string_view name);
+/// Every field of Observed as a JSON object, and back (unknown keys are ignored).
+std::string print_observed(const Observed& observed);
+Observed parse_observed(std::string_view json);
+
+class StoreImpl final : public Store {
+ public:
+  explicit StoreImpl(std::unique_ptr<Database> database) : db_(std::move(database)) {}
+
+  Result<std::int64_t> begin_run(const RunInfo& run) override;
+  Result<void> end_run(const RunInfo& run) override;
+  Result<void> plan(std::vector<CellInfo>& cells) override;
+  Result<void> finish(CellInfo& cell, const CellTrace& trace) override;
+  Result<void> reuse(CellInfo& cell, const CellInfo& source) override;
+  Result<void> judge(const std::vector<CellInfo>& cells) override;
+  Result<void> record(const GoldenEvent& event) override;
+
+  Result<std::optional<CellInfo>> find(const Sha256& key) override;
+  Result<std::vector<std::optional<CellInfo>>> find(const std::vector<Sha256>& keys) override;
+  Result<std::vector<RunInfo>> runs() override;
+  Result<std::optional<RunInfo>> run(std::int64_t id) override;
+  Result<std::vector<CellInfo>> cells(std::int64_t run) override;
+  Result<std::optional<CellInfo>> cell(std::int64_t id) override;
+  Result<std::vector<CellInfo>> history(const std::string& name_or_hash) override;
+  Result<CellTrace> trace(const CellInfo& cell, bool with_observations) override;
+  Result<std::vector<GoldenEvent>> golden_events(const std::string& scenario) override;
+  Result<CellDifference> diff(const CellInfo& a, const CellInfo& b) override;
+  Result<std::int64_t> gc(int keep, bool dry_run) override;
+
+ private:
+  Result<std::int64_t> environment_id(const std::string& json);
+  Result<void> insert_prompts(std::int64_t cell, const CellTrace& trace);
+  Result<void> insert_observations(std::int64_t cell, int index, TraceLevel level,
+                                   const PromptTrace& prompt);
+  Result<void> read_prompts(std::int64_t cell, CellTrace& trace);
+  Result<void> read_tokens(std::int64_t cell, CellTrace& trace);
+  Result<void> read_observations(std::int64_t cell, CellTrace& trace);
+
+  std::unique_ptr<Database> db_;
+};
+
+}  // namespace invar

@@ -1,0 +1,79 @@
+// Names and JSON of what the store keeps as text: cell status, Observed.
+#include <nlohmann/json.hpp>
+
+#include "harness/store_impl.h"
+
+namespace invar {
+namespace {
+
+constexpr const char* kStatusNames[] = {"ok",     "crashed",    "timed_out",
+                                        "failed", "non_finite", "recomputed_differs"};
+
+/// The one list of Observed's fields, for both directions.
+template <class O, class F>
+void for_each_field(O& observed, F&& field) {
+  field("engine", observed.engine);
+  field("device", observed.device);
+  field("isa", observed.isa);
+  field("precision", observed.precision);
+  field("kernels", observed.kernels);
+  field("library", observed.library);
+  field("library_sha256", observed.library_sha256);
+  field("threads", observed.threads);
+  field("ranks", observed.ranks);
+  field("virtual_ranks", observed.virtual_ranks);
+  field("collectives", observed.collectives);
+  field("bytes_moved", observed.bytes_moved);
+  field("live_rows", observed.live_rows);
+  field("joined_late", observed.joined_late);
+  field("left_early", observed.left_early);
+  field("steps", observed.steps);
+  field("chunks", observed.chunks);
+  field("page_size", observed.page_size);
+  field("pages", observed.pages);
+  field("prefix_hits", observed.prefix_hits);
+  field("recomputed", observed.recomputed);
+  field("cached_reads", observed.cached_reads);
+  field("max_position", observed.max_position);
+}
+
+}  // namespace
+
+const char* name_of(CellStatus status) {
+  INVAR_CHECK(std::size_t(status) < std::size(kStatusNames));
+  return kStatusNames[std::size_t(status)];
+}
+
+CellStatus status_of(std::string_view name) {
+  for (std::size_t i = 0; i < std::size(kStatusNames); ++i) {
+    if (name == kStatusNames[i]) return static_cast<CellStatus>(i);
+  }
+  return CellStatus::failed;  // unreachable: the column has a CHECK
+}
+
+std::string print_observed(const Observed& observed) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for_each_field(observed, [&](const char* name, const auto& value) { json[name] = value; });
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+Observed parse_observed(std::string_view text) {
+  Observed observed;
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object()) return observed;
+  for_each_field(observed, [&](const char* name, auto& value) {
+    using Field = std::decay_t<decltype(value)>;
+    const auto it = json.find(name);
+    if (it == json.end()) return;
+    if constexpr (std::is_same_v<Field, std::string>) {
+      if (it->is_string()) value = it->template get<Field>();
+    } else if constexpr (std::is_same_v<Field, bool>) {
+      if (it->is_boolean()) value = it->template get<Field>();
+    } else {
+      if (it->is_number_integer()) value = it->template get<Field>();
+    }
+  });
+  return observed;
+}
+
+}  // namespace invar
