@@ -78,6 +78,6 @@ class [[nodiscard]] Result<void> {
 /// Returns the error of `result` from the enclosing function when there is one.
 #define INVAR_TRY(result)                            \
   do {                                               \
-    if (auto& try_result_ = (result); !try_result_)  \
+    if (auto&& try_result_ = (result); !try_result_)  \
       return ::invar::Error(try_result_.error());    \
   } while (false)

@@ -28,6 +28,8 @@ constexpr std::int64_t segment_begin(std::int64_t n, std::int64_t s, std::int64_
   return n * s / segments;
 }
 
+/// XXH3-64, seed 0: names a prompt in the sampler's counter.
+std::uint64_t hash64(std::span<const std::byte> bytes);
 /// XXH3-128, seed 0, canonical form.
 Digest digest_bytes(std::span<const std::byte> bytes);
 /// Digest of one segment's values, little-endian.

@@ -33,9 +33,11 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
   const std::int64_t pages = (shape.max_slots + page - 1) / page;
   const std::int64_t k_slots = pages * ((page + kKeyBlock - 1) / kKeyBlock) * kKeyBlock;
   const std::int64_t width = shape.kv_heads * shape.head_dim;
+  k_bytes_ = std::size_t(k_slots * width) * backend.real_size();
+  v_bytes_ = std::size_t(pages * page * width) * backend.real_size();
   for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
-    k_.push_back(backend.allocate(std::size_t(k_slots * width) * backend.real_size()));
-    v_.push_back(backend.allocate(std::size_t(pages * page * width) * backend.real_size()));
+    k_.push_back(backend.allocate(k_bytes_));
+    v_.push_back(backend.allocate(v_bytes_));
     if (mode.recomputes) {
       residual_.push_back(
           backend.allocate(std::size_t(pages * page * shape.hidden) * backend.real_size()));

@@ -87,6 +87,8 @@ class KvCache {
   [[nodiscard]] std::int64_t pages(int sequence) const;
   [[nodiscard]] void* k_pool(std::int64_t layer) { return k_[std::size_t(layer)]; }
   [[nodiscard]] void* v_pool(std::int64_t layer) { return v_[std::size_t(layer)]; }
+  [[nodiscard]] std::size_t k_bytes() const { return k_bytes_; }  // of one layer's pool
+  [[nodiscard]] std::size_t v_bytes() const { return v_bytes_; }
   /// Residual row of a slot at a layer's input: (hidden), backend memory. Modes that recompute.
   [[nodiscard]] void* residual(std::int64_t layer, std::int64_t slot);
   /// Keep mask of a sequence at a layer, or null when nothing was ever evicted.
@@ -109,6 +111,7 @@ class KvCache {
   CacheMode mode_;
   const KvHooks* hooks_;
   std::vector<void*> k_, v_, residual_;
+  std::size_t k_bytes_ = 0, v_bytes_ = 0;
   std::vector<std::int32_t> free_;       // taken from the back
   std::vector<int> references_;          // by page
   std::vector<Sequence> sequences_;

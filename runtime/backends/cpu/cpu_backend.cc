@@ -22,6 +22,22 @@ T* row(const Rows& x, std::int64_t r) {
 
 bool dense(const Rows& x) { return x.stride == x.cols; }
 
+/// A source as the packer wants it; 8-bit formats get the power-of-two scale of the whole row.
+PackSpec pack_spec(const MatrixSource& source) {
+  PackSpec spec;
+  spec.n = source.outputs;
+  spec.k = source.inputs;
+  if (source.bounds.size() > 1) spec.bounds = source.bounds;
+  spec.rounded = source.format;
+  if (source.format == Format::e4m3 || source.format == Format::e5m2) {
+    spec.divide = true;
+    for (std::int64_t r = 0; r < source.outputs; ++r) {
+      spec.scale.push_back(power_of_two_scale(source.format, source.amax(r)));
+    }
+  }
+  return spec;
+}
+
 }  // namespace
 
 CpuBackend::CpuBackend(const Mode& mode, const Kernels& kernels, int threads)
@@ -89,7 +105,7 @@ std::shared_ptr<Matrix> CpuBackend::load_matrix(const MatrixSource& source) {
   matrix->outputs = source.outputs;
   matrix->inputs = source.inputs;
   matrix->segments = int(source.bounds.size()) - 1;
-  matrix->packed = pack(source);
+  matrix->packed = pack(pack_spec(source), source.read);
   matrix->scaled = !matrix->packed.scale.empty();
   return matrix;
 }

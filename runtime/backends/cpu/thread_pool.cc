@@ -36,7 +36,7 @@ void ThreadPool::run(std::int64_t limit, const std::function<void(int, int)>& sh
 }
 
 void ThreadPool::work(int member, std::stop_token stop) {
-  INVAR_CHECK(floating_point_environment_is_default());
+  INVAR_CHECK(check_floating_point_mode().has_value());
   std::uint32_t seen = 0;
   for (;;) {
     generation_.wait(seen);

@@ -1,0 +1,80 @@
+// The kernels with AVX2, FMA and F16C: registers of 8 floats or 4 doubles.
+//
+// Promise: the scalar table's bits (kernels_simd.h says why). Called only when avx2_kernels()
+// found the instructions and the operating system's support for the registers.
+#include "runtime/backends/cpu/kernels.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "runtime/backends/cpu/kernels_simd_attention.h"
+
+namespace invar::cpu {
+namespace {
+
+struct Float256 : simd::Vector<float, 32> {
+  static constexpr int kRows = 6, kColumns = 2, kAccumulators = 12;
+  static __m256i first(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  static Reg set1(float x) { return (Reg)_mm256_set1_ps(x); }
+  static Reg fma(Reg a, Reg b, Reg c) { return (Reg)_mm256_fmadd_ps(a, b, c); }
+  static Reg sqrt(Reg x) { return (Reg)_mm256_sqrt_ps(x); }
+  static Reg load_n(const float* p, int n) { return (Reg)_mm256_maskload_ps(p, first(n)); }
+  static void store_n(float* p, int n, Reg x) { _mm256_maskstore_ps(p, first(n), x); }
+  static Reg load_f32(const float* p) { return (Reg)_mm256_loadu_ps(p); }
+  static Reg load_bf16(const std::uint16_t* p) {
+    const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return (Reg)_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16);
+  }
+  static Reg load_fp16(const std::uint16_t* p) {
+    return (Reg)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Reg round_fp16(Reg x) {
+    const __m128i half = _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT);
+    return simd::canonical<Float256>((Reg)_mm256_cvtph_ps(half));
+  }
+};
+
+struct Double256 : simd::Vector<double, 32> {
+  static constexpr int kRows = 6, kColumns = 2, kAccumulators = 12;
+  static __m256i first(int n) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+  }
+  static Reg set1(double x) { return (Reg)_mm256_set1_pd(x); }
+  static Reg fma(Reg a, Reg b, Reg c) { return (Reg)_mm256_fmadd_pd(a, b, c); }
+  static Reg sqrt(Reg x) { return (Reg)_mm256_sqrt_pd(x); }
+  static Reg load_n(const double* p, int n) { return (Reg)_mm256_maskload_pd(p, first(n)); }
+  static void store_n(double* p, int n, Reg x) { _mm256_maskstore_pd(p, first(n), x); }
+  static Reg load_f32(const float* p) { return (Reg)_mm256_cvtps_pd(_mm_loadu_ps(p)); }
+  static Reg load_bf16(const std::uint16_t* p) {
+    const __m128i half = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    const __m128i wide = _mm_slli_epi32(_mm_cvtepu16_epi32(half), 16);
+    return (Reg)_mm256_cvtps_pd(_mm_castsi128_ps(wide));
+  }
+  static Reg load_fp16(const std::uint16_t* p) {
+    const __m128i half = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return (Reg)_mm256_cvtps_pd(_mm_cvtph_ps(half));
+  }
+};
+
+}  // namespace
+
+const Kernels* avx2_kernels() {
+  static const Kernels kernels{"avx2", simd::table<Float256>(), simd::table<Double256>()};
+  // These ask the processor and, through XGETBV, the operating system. F16C came before AVX2.
+  static const bool present = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return present ? &kernels : nullptr;
+}
+
+}  // namespace invar::cpu
+
+#else
+
+namespace invar::cpu {
+const Kernels* avx2_kernels() {
+  return nullptr;
+}
+}  // namespace invar::cpu
+
+#endif

@@ -1,0 +1,229 @@
+// Everything of OpenBLAS behind dlopen; every argument of a call is explicit.
+
+#include "runtime/backends/openblas.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+
+#include "runtime/backends/cpu/cpu_backend.h"
+#include "runtime/numerics/formats.h"
+#include "runtime/numerics/probes.h"
+#include "runtime/trace.h"
+
+namespace invar {
+namespace {
+
+constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;
+constexpr const char* kLibrary = "libopenblas.so.0";
+
+struct Library {
+  void (*sgemm)(int, int, int, int, int, int, float, const float*, int, const float*, int, float,
+                float*, int);
+  void (*dgemm)(int, int, int, int, int, int, double, const double*, int, const double*, int,
+                double, double*, int);
+  void (*set_num_threads)(int);
+  int (*get_num_threads)();
+  char* (*get_corename)();
+  char* (*get_config)();
+  std::string requested_core;
+  std::string path, sha256_hex;
+};
+
+template <class F>
+bool symbol(void* handle, const char* name, F& out) {
+  out = reinterpret_cast<F>(dlsym(handle, name));
+  return out != nullptr;
+}
+
+/// The process's OpenBLAS, loaded on first use with the core type of that use.
+Result<const Library*> load(const std::string& core_type) {
+  static std::mutex mutex;
+  static std::unique_ptr<Library> loaded;
+  const std::lock_guard lock(mutex);
+  if (loaded != nullptr) {
+    if (loaded->requested_core == core_type) return loaded.get();
+    return Error{"OpenBLAS is already loaded with core type '" + loaded->requested_core +
+                     "'; one process has one core type",
+                 ""};
+  }
+  if (!core_type.empty()) setenv("OPENBLAS_CORETYPE", core_type.c_str(), 1);
+  void* handle = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) return Error{std::string("OpenBLAS cannot be loaded: ") + dlerror(), ""};
+  auto library = std::make_unique<Library>();
+  library->requested_core = core_type;
+  const bool complete = symbol(handle, "cblas_sgemm", library->sgemm) &&
+                        symbol(handle, "cblas_dgemm", library->dgemm) &&
+                        symbol(handle, "openblas_set_num_threads", library->set_num_threads) &&
+                        symbol(handle, "openblas_get_num_threads", library->get_num_threads) &&
+                        symbol(handle, "openblas_get_corename", library->get_corename) &&
+                        symbol(handle, "openblas_get_config", library->get_config);
+  if (!complete) return Error{std::string(kLibrary) + " lacks a symbol that Invar calls", ""};
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<void*>(library->sgemm), &info) != 0) library->path = info.dli_fname;
+  Sha256 hash{};
+  if (sha256_file(library->path, hash)) library->sha256_hex = to_hex(hash);
+  loaded = std::move(library);
+  return loaded.get();
+}
+
+/// Row-major outputs x inputs, as Real.
+class DenseMatrix final : public Matrix {
+ public:
+  std::vector<float> f32;
+  std::vector<double> f64;
+  std::vector<float> scale;
+};
+
+class OpenBlasBackend final : public cpu::CpuBackend {
+ public:
+  OpenBlasBackend(const Mode& mode, const cpu::Kernels& kernels, int threads,
+                  const Library& library)
+      : CpuBackend(mode, kernels, threads), library_(library), threads_(threads) {}
+
+  BackendInfo describe() const override {
+    BackendInfo info = CpuBackend::describe();
+    info.engine = std::string("openblas:") + library_.get_corename();
+    info.kernels += std::string("+") + library_.get_config();
+    info.library = library_.path;
+    info.library_sha256 = library_.sha256_hex;
+    info.threads_used = std::max<std::int64_t>(info.threads_used, called_with_);
+    return info;
+  }
+
+  std::shared_ptr<Matrix> load_matrix(const MatrixSource& source) override {
+    auto matrix = std::make_shared<DenseMatrix>();
+    matrix->outputs = source.outputs;
+    matrix->inputs = source.inputs;
+    matrix->segments = int(source.bounds.size()) - 1;
+    matrix->scaled = source.format == Format::e4m3 || source.format == Format::e5m2;
+    std::vector<float> row(std::size_t(source.inputs));
+    for (std::int64_t r = 0; r < source.outputs; ++r) {
+      source.read(r, row);
+      float scale = 1.0f;
+      if (matrix->scaled) {
+        scale = power_of_two_scale(source.format, source.amax(r));
+        matrix->scale.push_back(scale);
+      }
+      for (const float x : row) {
+        const float rounded = round_to(source.format, x / scale);
+        if (mode_.wide()) {
+          matrix->f64.push_back(double(rounded));
+        } else {
+          matrix->f32.push_back(rounded);
+        }
+      }
+    }
+    return matrix;
+  }
+
+  void gemm(Rows x, const Matrix& matrix, Rows out) override {
+    const auto& w = static_cast<const DenseMatrix&>(matrix);
+    if (x.rows == 0 || w.outputs == 0 || w.segments == 0) return;
+    const int m = int(x.rows), n = int(w.outputs), k = int(w.inputs);
+    FloatingPointGuard guard;
+    library_.set_num_threads(threads_);
+    called_with_ = std::max(called_with_, library_.get_num_threads());
+    if (mode_.wide()) {
+      library_.dgemm(kRowMajor, kNoTranspose, kTranspose, m, n, k, 1.0,
+                     static_cast<const double*>(x.data), int(x.stride), w.f64.data(), k, 0.0,
+                     static_cast<double*>(out.data), int(out.stride));
+    } else {
+      library_.sgemm(kRowMajor, kNoTranspose, kTranspose, m, n, k, 1.0f,
+                     static_cast<const float*>(x.data), int(x.stride), w.f32.data(), k, 0.0f,
+                     static_cast<float*>(out.data), int(out.stride));
+    }
+    INVAR_CHECK(guard.restore("cblas_gemm").has_value());
+  }
+
+ protected:
+  const float* output_scales(const Matrix& matrix) const override {
+    const auto& scale = static_cast<const DenseMatrix&>(matrix).scale;
+    return scale.empty() ? nullptr : scale.data();
+  }
+
+ private:
+  const Library& library_;
+  int threads_;
+  int called_with_ = 0;
+};
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return char(std::tolower(c)); });
+  return text;
+}
+
+}  // namespace
+
+const std::vector<OpenBlasCore>& openblas_cores() {
+  static const std::vector<OpenBlasCore> cores = [] {
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+    return std::vector<OpenBlasCore>{{"Prescott", ""},
+                                     {"Nehalem", ""},
+                                     {"Sandybridge", ""},
+                                     {"Haswell", avx2 ? "" : "avx2"},
+                                     {"Zen", avx2 ? "" : "avx2"},
+                                     {"SkylakeX", avx512 ? "" : "avx512"},
+                                     {"Cooperlake", bf16 ? "" : "avx512_bf16"}};
+  }();
+  return cores;
+}
+
+std::string openblas_unsupported(const std::string& core_type) {
+  void* handle = dlopen(kLibrary, RTLD_LAZY | RTLD_NOLOAD);
+  if (handle == nullptr) {
+    // Found without being loaded: loading would fix the core type of this process.
+    static const char* const folders[] = {"/lib/", "/usr/lib/", "/usr/local/lib/", "/usr/lib64/",
+                                          "/lib/x86_64-linux-gnu/", "/usr/lib/x86_64-linux-gnu/",
+                                          "/usr/lib/aarch64-linux-gnu/"};
+    std::vector<std::string> search(std::begin(folders), std::end(folders));
+    if (const char* extra = std::getenv("LD_LIBRARY_PATH")) {
+      std::string paths = extra;
+      for (std::size_t at = 0; at <= paths.size();) {
+        const std::size_t end = std::min(paths.find(':', at), paths.size());
+        if (end > at) search.push_back(paths.substr(at, end - at) + "/");
+        at = end + 1;
+      }
+    }
+    const bool found = std::any_of(search.begin(), search.end(), [](const std::string& folder) {
+      std::FILE* file = std::fopen((folder + kLibrary).c_str(), "rb");
+      if (file != nullptr) std::fclose(file);
+      return file != nullptr;
+    });
+    if (!found) return std::string(kLibrary) + " is not installed (package libopenblas0-pthread)";
+  } else {
+    dlclose(handle);
+  }
+  if (core_type.empty()) return "";
+  for (const OpenBlasCore& core : openblas_cores()) {
+    if (lower(core.name) != lower(core_type)) continue;
+    if (core.missing.empty()) return "";
+    return "OpenBLAS core type " + core.name + " needs " + core.missing + ", which this CPU lacks";
+  }
+  std::string known;
+  for (const OpenBlasCore& core : openblas_cores()) known += (known.empty() ? "" : ", ") + core.name;
+  return "unknown OpenBLAS core type '" + core_type + "'; known: " + known;
+}
+
+Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, const Mode& mode) {
+  std::string core;
+  for (const OpenBlasCore& known : openblas_cores()) {
+    if (lower(known.name) == lower(options.core_type)) core = known.name;
+  }
+  auto library = load(core);
+  INVAR_TRY(library);
+  const cpu::Kernels* kernels = cpu::avx512_kernels();
+  if (kernels == nullptr) kernels = cpu::avx2_kernels();
+  if (kernels == nullptr) kernels = &cpu::scalar_kernels();
+  return std::unique_ptr<Backend>(
+      std::make_unique<OpenBlasBackend>(mode, *kernels, options.threads, **library));
+}
+
+}  // namespace invar

@@ -1,0 +1,27 @@
+// OpenBLAS as an engine: the CPU backend with gemm replaced by cblas_?gemm, loaded at run time.
+//
+// One process has one OpenBLAS with one core type (OPENBLAS_CORETYPE is read when it is loaded), so
+// the executor gives every core type a worker of its own. Callers: registry.cc.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/backend.h"
+
+namespace invar {
+
+/// Core types this project names, with what they need of the CPU; empty when this CPU has it.
+struct OpenBlasCore {
+  std::string name;     // as OPENBLAS_CORETYPE takes it
+  std::string missing;  // "avx512", …
+};
+const std::vector<OpenBlasCore>& openblas_cores();
+
+/// Why OpenBLAS with this core type ("" : its own choice) cannot run here, or empty. Does not load.
+std::string openblas_unsupported(const std::string& core_type);
+
+Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, const Mode& mode);
+
+}  // namespace invar

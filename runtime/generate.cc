@@ -1,0 +1,383 @@
+// Ranks as threads; each runs the same schedule, rank 0 keeps the trace.
+
+#include "runtime/generate.h"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <thread>
+
+#include "runtime/model/forward.h"
+#include "runtime/numerics/bits.h"
+#include "runtime/numerics/probes.h"
+
+namespace invar {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Rank 0's memory of what was computed: the same key again must give the same digest.
+class TraceRecorder final : public Recorder {
+ public:
+  TraceRecorder(TraceLevel level, std::size_t prompts) : level_(level), seen_(prompts) {}
+
+  bool wants(Site site) const override { return site != Site::logits && records(level_, site); }
+
+  void record(Site site, int layer, std::span<const StepRow> rows,
+              std::span<const Digest> digests) override {
+    const Clock::time_point start = Clock::now();
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      const int prompt = prompt_of_slot[std::size_t(rows[r].sequence)];
+      const Key key{rows[r].position, layer, site};
+      const auto [at, fresh] = seen_[std::size_t(prompt)].emplace(key, digests[r]);
+      if (!fresh && at->second != digests[r] && conflict.empty()) {
+        conflict = "position " + std::to_string(rows[r].position) + ", layer " +
+                   std::to_string(layer) + ", " + name_of(site) + " computed again differs";
+      }
+    }
+    seconds += seconds_since(start);
+  }
+
+  std::vector<Observation> observations(int prompt) const {
+    std::vector<Observation> out;
+    for (const auto& [key, digest] : seen_[std::size_t(prompt)]) {
+      out.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key), digest});
+    }
+    return out;
+  }
+
+  std::vector<int> prompt_of_slot;  // by cache sequence, of the current step
+  std::string conflict;             // first key that was computed twice with different bits
+  double seconds = 0;
+
+ private:
+  using Key = std::tuple<std::int64_t, int, Site>;
+  TraceLevel level_;
+  std::vector<std::map<Key, Digest>> seen_;  // by prompt
+};
+
+/// Everything one rank does for one cell.
+class RankRun {
+ public:
+  RankRun(const GenerateRequest& request, const RankModel& model, Backend& backend,
+          Communicator& communicator, GenerateResult* result)
+      : request_(request),
+        model_(model),
+        backend_(backend),
+        comm_(communicator),
+        result_(result),
+        batcher_(request.prompts, request.max_new_tokens, request.batch, request.cache),
+        recorder_(request.level, request.prompts.size()) {
+    for (const PromptTokens& prompt : request.prompts) {
+      hashes_.push_back(prompt_hash(prompt.tokens));
+    }
+  }
+
+  void run() {
+    const Partition& p = model_.partition;
+    const KvShape shape{model_.config.layers, p.kv_heads.size(), model_.config.head_dim,
+                        model_.config.hidden_size, batcher_.slots_needed()};
+    KvCache cache(backend_, shape, request_.cache, request_.hooks);
+    // Without a recorder the digests of inner rows are not even computed.
+    const bool records_rows = request_.level != TraceLevel::logits;
+    Forward forward(model_, backend_, comm_, cache, records_rows ? &recorder_ : nullptr);
+    for (;;) {
+      const Batcher::Step step = batcher_.next(cache);
+      if (step.rows.empty()) break;
+      note_owners(step);
+      const Rows logits = forward.run(step.rows, step.past);
+      std::int64_t row = 0;
+      for (std::size_t i = 0; i < step.rows.size(); ++i) {
+        if (!step.rows[i].wants_logits) continue;
+        Rows one = logits;
+        one.rows = 1;
+        one.data = static_cast<char*>(logits.data) +
+                   std::size_t(row++ * logits.stride) * backend_.real_size();
+        draw(step.owners[i], step.rows[i].position, one, cache);
+      }
+    }
+    if (result_ != nullptr) finish_trace();
+  }
+
+  [[nodiscard]] const ScheduleStats& stats() const { return batcher_.stats(); }
+
+ private:
+  void note_owners(const Batcher::Step& step) {
+    const auto note = [&](const StepRow& row, int owner) {
+      auto& slots = recorder_.prompt_of_slot;
+      slots.resize(std::max(slots.size(), std::size_t(row.sequence) + 1), -1);
+      slots[std::size_t(row.sequence)] = batcher_.prompt_of(owner);
+    };
+    for (std::size_t i = 0; i < step.rows.size(); ++i) note(step.rows[i], step.owners[i]);
+    for (std::size_t i = 0; i < step.past.size(); ++i) note(step.past[i], step.past_owners[i]);
+  }
+
+  /// Draws from one row, records it, and feeds the sequence.
+  void draw(int index, std::int64_t position, Rows row, KvCache& cache) {
+    const int prompt = batcher_.prompt_of(index);
+    const Clock::time_point start = Clock::now();
+    const TopEntries top = backend_.top(row, kTopK);
+    TokenRecord token;
+    token.position = position;
+    token.non_finite = top.non_finite;
+    token.top_count = top.count;
+    for (std::size_t i = 0; i < std::size_t(top.count); ++i) {
+      token.top_ids[i] = top.ids[i];
+      token.top_logits[i] = float(top.values[i]);
+    }
+    if (top.count >= 2) token.margin = float(top.values[0] - top.values[1]);
+    token.id = top.count > 0 ? top.ids[0] : 0;
+    if (result_ != nullptr) backend_.digests(row, {&token.digest, 1});
+    record_seconds_ += seconds_since(start);
+
+    const bool needs_row = result_ != nullptr && (request_.spill || !request_.capture.empty());
+    if (request_.sampler.temperature != 0.0 || needs_row) fetch(row);
+    if (request_.sampler.temperature != 0.0 && !token.non_finite) {
+      token.id = sample_row(prompt, position);
+    }
+    token.fed = batcher_.fed(index, token.id);
+    if (needs_row) give_row(prompt, position);
+    const bool ended = token.non_finite || std::find(request_.eos.begin(), request_.eos.end(),
+                                                     token.id) != request_.eos.end();
+    if (result_ != nullptr) keep(prompt, token);
+    batcher_.accept(index, token.id, ended, cache);
+  }
+
+  void fetch(Rows row) {
+    bytes_.resize(std::size_t(row.cols) * backend_.real_size());
+    backend_.download(bytes_.data(), row.data, bytes_.size());
+  }
+
+  template <class T>
+  std::span<const T> values() const {
+    return {reinterpret_cast<const T*>(bytes_.data()), bytes_.size() / sizeof(T)};
+  }
+
+  std::int32_t sample_row(int prompt, std::int64_t position) const {
+    const std::uint64_t hash = hashes_[std::size_t(prompt)];
+    return backend_.mode().wide()
+               ? sample(values<double>(), request_.sampler, hash, position + 1)
+               : sample(values<float>(), request_.sampler, hash, position + 1);
+  }
+
+  void give_row(int prompt, std::int64_t position) {
+    if (request_.spill) request_.spill(prompt, position, bytes_);
+    const std::pair<int, std::int64_t> key{prompt, position};
+    const auto& wanted = request_.capture;
+    if (std::find(wanted.begin(), wanted.end(), key) == wanted.end()) return;
+    RowValues& out = result_->captured[key];
+    if (backend_.mode().wide()) {
+      out.assign(values<double>().begin(), values<double>().end());
+    } else {
+      out.assign(values<float>().begin(), values<float>().end());
+    }
+  }
+
+  /// Stores a token; a prompt that several sequences repeat must give the same bits again.
+  void keep(int prompt, const TokenRecord& token) {
+    const Clock::time_point start = Clock::now();
+    CellTrace& trace = result_->trace;
+    auto& tokens = trace.prompts[std::size_t(prompt)].tokens;
+    const auto at =
+        std::lower_bound(tokens.begin(), tokens.end(), token.position,
+                         [](const TokenRecord& t, std::int64_t p) { return t.position < p; });
+    if (at == tokens.end() || at->position != token.position) {
+      tokens.insert(at, token);
+    } else if (at->digest != token.digest || at->id != token.id) {
+      fail(CellStatus::recomputed_differs,
+           "prompt " + std::to_string(prompt) + ", position " + std::to_string(token.position) +
+               ": identical sequences in one batch differ");
+    }
+    if (token.non_finite) {
+      fail(CellStatus::non_finite, "prompt " + std::to_string(prompt) + ", position " +
+                                       std::to_string(token.position) + ": non-finite logit");
+    }
+    record_seconds_ += seconds_since(start);
+  }
+
+  void fail(CellStatus status, const std::string& reason) {
+    if (result_->trace.status != CellStatus::ok) return;
+    result_->trace.status = status;
+    result_->trace.reason = reason;
+  }
+
+  void finish_trace() {
+    CellTrace& trace = result_->trace;
+    trace.record_seconds = record_seconds_ + recorder_.seconds;
+    if (!recorder_.conflict.empty()) fail(CellStatus::recomputed_differs, recorder_.conflict);
+    for (std::size_t p = 0; p < request_.prompts.size(); ++p) {
+      PromptTrace& prompt = trace.prompts[p];
+      const auto& tokens = request_.prompts[p].tokens;
+      prompt.prompt_tokens = std::int64_t(tokens.size());
+      prompt.tokens_digest = sha256(tokens.data(), tokens.size() * sizeof(std::int32_t));
+      prompt.observations = recorder_.observations(int(p));
+    }
+  }
+
+  const GenerateRequest& request_;
+  const RankModel& model_;
+  Backend& backend_;
+  Communicator& comm_;
+  GenerateResult* result_;
+  Batcher batcher_;
+  TraceRecorder recorder_;
+  std::vector<std::uint64_t> hashes_;
+  std::vector<std::byte> bytes_;
+  double record_seconds_ = 0;
+};
+
+void observe(const GenerateRequest& request, const ScheduleStats& stats, const BackendInfo& info,
+             const std::vector<std::unique_ptr<Communicator>>& ranks, Observed& out) {
+  out.engine = info.engine;
+  out.device = info.device;
+  out.isa = info.isa;
+  out.kernels = info.kernels;
+  out.library = info.library;
+  out.library_sha256 = info.library_sha256;
+  out.precision = mode_of(request.precision).name;
+  out.threads = info.threads_used;
+  out.ranks = std::int64_t(ranks.size());
+  out.virtual_ranks = ranks.front()->is_virtual();
+  out.collectives = ranks.front()->traffic().collectives;
+  out.bytes_moved = ranks.front()->traffic().bytes_sent;
+  for (const auto& rank : ranks) {
+    out.collectives = std::min(out.collectives, rank->traffic().collectives);
+    out.bytes_moved = std::min(out.bytes_moved, rank->traffic().bytes_sent);
+  }
+  out.live_rows = stats.live_rows;
+  out.joined_late = stats.joined_late;
+  out.left_early = stats.left_early;
+  out.steps = stats.steps;
+  out.chunks = stats.chunks;
+  out.page_size = request.cache.page_size;
+  out.pages = stats.pages;
+  out.prefix_hits = stats.prefix_hits;
+  out.recomputed = stats.recomputed;
+  out.cached_reads = stats.cached_reads;
+  out.max_position = stats.max_position;
+}
+
+Result<void> check_request(const GenerateRequest& request, const ModelConfig& config) {
+  if (const std::string why = refuse_ranks(config, request.ranks); !why.empty()) {
+    return Error{why, ""};
+  }
+  for (std::size_t i = 0; i < request.prompts.size(); ++i) {
+    const auto& tokens = request.prompts[i].tokens;
+    if (tokens.empty()) return Error{"prompt " + std::to_string(i) + " has no tokens", ""};
+    const std::int64_t end = std::int64_t(tokens.size()) + request.max_new_tokens;
+    if (end > config.context) {
+      return Error{"prompt " + std::to_string(i) + " needs " + std::to_string(end) +
+                       " positions, the model has " + std::to_string(config.context),
+                   ""};
+    }
+    for (const std::int32_t id : tokens) {
+      if (id < 0 || id >= config.vocab_size) {
+        return Error{"prompt " + std::to_string(i) + ": token id " + std::to_string(id) +
+                         " is outside the vocabulary of " + std::to_string(config.vocab_size),
+                     ""};
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+/// Weights of all ranks for one (precision, engine, ranks), with the backend that holds them.
+struct Runtime::Packed {
+  std::string key;
+  std::int64_t positions = 0;
+  std::vector<std::unique_ptr<Backend>> holders;  // one a rank
+  std::vector<std::unique_ptr<RankModel>> ranks;
+
+  ~Packed() { ranks.clear(); }
+};
+
+Runtime::Runtime(LoadedModel model) : model_(std::move(model)) {}
+Runtime::~Runtime() = default;
+
+Result<const Runtime::Packed*> Runtime::packed(const GenerateRequest& request,
+                                               std::int64_t positions) {
+  const Mode& mode = mode_of(request.precision);
+  const std::string key = std::string(mode.name) + "/" + request.backend.engine + "/" +
+                          request.backend.core_type + "/" + request.backend.device + "/" +
+                          std::to_string(request.ranks);
+  if (packed_ != nullptr && packed_->key == key && packed_->positions >= positions) {
+    return packed_.get();
+  }
+  packed_.reset();  // the old weights go before the new ones come
+  auto fresh = std::make_unique<Packed>();
+  fresh->key = key;
+  fresh->positions = std::min(model_.config.context,
+                              std::int64_t(std::bit_ceil(std::uint64_t(std::max<std::int64_t>(
+                                  positions, 1024)))));
+  for (int rank = 0; rank < request.ranks; ++rank) {
+    BackendOptions options = request.backend;
+    options.threads = 1;
+    options.rank = rank;
+    auto holder = make_backend(options, mode);
+    INVAR_TRY(holder);
+    fresh->holders.push_back(std::move(*holder));
+    fresh->ranks.push_back(build_rank_model(model_, *fresh->holders.back(), rank, request.ranks,
+                                            fresh->positions));
+  }
+  packed_ = std::move(fresh);
+  return packed_.get();
+}
+
+Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
+  if (auto ok = check_request(request, model_.config); !ok) return ok.error();
+  INVAR_CHECK(!request.prompts.empty());
+  const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
+  auto weights = packed(request, plan.longest());
+  INVAR_TRY(weights);
+
+  auto ranks = request.ranks == 1 ? std::vector<std::unique_ptr<Communicator>>{}
+                                  : make_in_process_ranks(request.ranks, request.arrival_seed);
+  if (ranks.empty()) ranks.push_back(make_single_rank());
+  std::vector<std::unique_ptr<Backend>> backends;
+  for (auto& rank : ranks) {
+    BackendOptions options = request.backend;
+    options.rank = rank->rank();
+    auto backend = make_backend(options, mode_of(request.precision));
+    INVAR_TRY(backend);
+    backends.push_back(request.wrap_backend ? request.wrap_backend(std::move(*backend))
+                                            : std::move(*backend));
+    if (request.wrap_communicator) rank = request.wrap_communicator(std::move(rank));
+  }
+
+  GenerateResult result;
+  result.trace.level = request.level;
+  result.trace.prompts.resize(request.prompts.size());
+  const Clock::time_point start = Clock::now();
+  ScheduleStats stats;
+  const auto run_rank = [&](std::size_t r) {
+    try {
+      INVAR_CHECK(check_floating_point_mode().has_value());
+      RankRun run(request, *(*weights)->ranks[r], *backends[r], *ranks[r],
+                  r == 0 ? &result : nullptr);
+      run.run();
+      if (r == 0) stats = run.stats();
+    } catch (const RankFailure&) {
+      // Another rank has said why.
+    } catch (const std::bad_alloc&) {
+      result.trace.status = CellStatus::failed;
+      result.trace.reason = "out of memory";
+      ranks[r]->abort();
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t r = 1; r < ranks.size(); ++r) threads.emplace_back(run_rank, r);
+    run_rank(0);
+  }
+  result.trace.seconds = seconds_since(start);
+  observe(request, stats, backends.front()->describe(), ranks, result.trace.observed);
+  return result;
+}
+
+}  // namespace invar

@@ -1,0 +1,81 @@
+// One cell's computation: prompts in, trace out, on as many ranks as asked.
+//
+// The only entry point of the runtime for the harness, next to loading a model. Everything that
+// varies between cells is in GenerateRequest; nothing else is read (no environment, no clock but
+// for the two times in the trace).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/backend.h"
+#include "runtime/model/sampler.h"
+#include "runtime/model/weights.h"
+#include "runtime/parallel/communicator.h"
+#include "runtime/schedule/batcher.h"
+#include "runtime/schedule/kv_cache.h"
+#include "runtime/trace.h"
+
+namespace invar {
+
+/// A logits row as computed: fp32 values are exact as double.
+using RowValues = std::vector<double>;
+
+struct GenerateRequest {
+  Precision precision = Precision::fp32;
+  BackendOptions backend;
+  int ranks = 1;
+  CacheMode cache;
+  BatchShape batch;
+  std::vector<PromptTokens> prompts;
+  std::int64_t max_new_tokens = 16;
+  SamplerOptions sampler;
+  std::vector<std::int32_t> eos;               // empty: never stop early
+  TraceLevel level = TraceLevel::logits;
+
+  const KvHooks* hooks = nullptr;              // compressing, noisy, evicting caches
+  /// Called for each rank's parts before use; selftest wraps them in defects.
+  std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> wrap_backend;
+  std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)> wrap_communicator;
+
+  /// Logits rows to give back by value: (prompt, position).
+  std::vector<std::pair<int, std::int64_t>> capture;
+  /// Every logits row as it is computed, rank 0 (spill files).
+  std::function<void(int prompt, std::int64_t position, std::span<const std::byte> row)> spill;
+  std::uint64_t arrival_seed = 0;              // shuffles message arrival between ranks
+};
+
+struct GenerateResult {
+  CellTrace trace;                             // prompts: one a request prompt, ids left empty
+  std::map<std::pair<int, std::int64_t>, RowValues> captured;
+};
+
+/// A loaded model with the rounded, sliced weights of the last few (precision, ranks, engine).
+class Runtime {
+ public:
+  explicit Runtime(LoadedModel model);
+  ~Runtime();
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  [[nodiscard]] const LoadedModel& model() const { return model_; }
+  /// Errors are what cannot be asked (ranks that do not divide, a prompt past the context, a
+  /// missing library). What goes wrong in the computation is the trace's status.
+  Result<GenerateResult> generate(const GenerateRequest& request);
+
+ private:
+  struct Packed;
+  Result<const Packed*> packed(const GenerateRequest& request, std::int64_t positions);
+
+  LoadedModel model_;
+  std::unique_ptr<Packed> packed_;             // the one in use
+};
+
+}  // namespace invar

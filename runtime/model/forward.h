@@ -1,0 +1,94 @@
+// The forward pass: one, host code, read top to bottom, for every backend, rank count and cache
+// mode. It decides the order of operations; the backend computes them; the communicator moves data.
+//
+// Callers: runtime/generate.cc. One Forward serves one rank; ranks call run() with the same rows.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "runtime/model/rank_model.h"
+#include "runtime/parallel/communicator.h"
+#include "runtime/schedule/kv_cache.h"
+#include "runtime/trace.h"
+
+namespace invar {
+
+/// One position of one sequence in this step.
+struct StepRow {
+  int sequence = 0;             // KvCache sequence
+  std::int64_t position = 0;
+  std::int32_t token = 0;
+  bool wants_logits = false;
+};
+
+/// Receives the digests of recorded rows, one call a (site, layer); rows as given to run().
+class Recorder {
+ public:
+  virtual ~Recorder() = default;
+  [[nodiscard]] virtual bool wants(Site site) const = 0;
+  virtual void record(Site site, int layer, std::span<const StepRow> rows,
+                      std::span<const Digest> digests) = 0;
+};
+
+class Forward {
+ public:
+  /// REQUIRES: all references outlive the object. `recorder` may be null.
+  Forward(const RankModel& model, Backend& backend, Communicator& communicator, KvCache& cache,
+          Recorder* recorder);
+
+  /// Computes the rows, in this order, and stores their K and V. Gives the logits of the rows that
+  /// want them, (wanting rows, vocabulary), in backend memory, valid until the next call.
+  /// `past` lists, for modes that recompute, earlier positions whose K/V are rebuilt first.
+  /// REQUIRES: the cache has room for every position; a row's earlier positions are computed.
+  Rows run(std::span<const StepRow> rows, std::span<const StepRow> past);
+
+ private:
+  Rows embed(std::span<const StepRow> rows);
+  void layer(int index, Rows h, std::span<const StepRow> rows, std::span<const StepRow> past);
+  void project_kv(int index, Rows x, std::span<const StepRow> rows, Rows& k, Rows& v);
+  void recompute(int index, std::span<const StepRow> past);
+  Rows attend(int index, Rows q, std::span<const StepRow> rows);
+  Rows logits(Rows h, std::span<const StepRow> rows);
+
+  /// x * W, complete, R to `stored`; the rank's outputs. `input`: format of activations.
+  Rows column_linear(Rows x, const Matrix& w, const DeviceMemory& bias, Format input, Format stored,
+                     int buffer);
+  /// x * W over the rank's columns; ranks' subtree sums are exchanged and finished here.
+  Rows row_linear(Rows x, const Matrix& w, const DeviceMemory& bias, std::int64_t full_inputs,
+                  int buffer);
+  /// Quantised or rounded input of a GEMM and its row scales (null when unscaled).
+  Rows gemm_input(Rows x, Format input, bool scaled, bool sliced, const void*& scale);
+  /// Rows of all ranks side by side: local columns -> (rows, sum of widths).
+  Rows gather_columns(Rows local, std::span<const std::int64_t> widths, int buffer);
+  void record(Site site, int layer, Rows x, std::span<const StepRow> rows);
+  void record_sliced(Site site, int layer, Rows local, std::span<const std::int64_t> widths,
+                     std::span<const StepRow> rows);
+
+  void apply_write_hook(int index, Rows k, Rows v, std::span<const StepRow> rows);
+  void apply_residual_hook(int index, Rows h, std::span<const StepRow> rows);
+  void observe_and_select(int index, Rows q, std::span<const StepRow> rows);
+  void hooked_pools(int index, std::span<const StepRow> rows, void*& k_pool, void*& v_pool);
+
+  /// A named scratch array, grown when needed; contents do not survive another use of the name.
+  Rows scratch(int buffer, std::int64_t rows, std::int64_t cols);
+  std::vector<std::int64_t> widths(const std::function<std::int64_t(const Partition&)>& f) const;
+
+  const RankModel& model_;
+  const ModelConfig& config_;
+  Backend& backend_;
+  Communicator& comm_;
+  KvCache& cache_;
+  Recorder* recorder_;
+  std::vector<Partition> partitions_;  // of every rank
+  struct Scratch {
+    DeviceMemory memory;
+    std::size_t bytes = 0;
+  };
+  std::vector<Scratch> scratch_;
+  std::vector<std::int64_t> positions_, slots_;  // of the current rows
+  DeviceMemory read_k_, read_v_;                 // what a read hook left, for one layer
+};
+
+}  // namespace invar

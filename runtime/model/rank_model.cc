@@ -1,0 +1,229 @@
+// Slicing and rounding of weights for one rank; RoPE tables.
+
+#include "runtime/model/rank_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "runtime/numerics/order.h"
+
+namespace invar {
+namespace {
+
+/// The columns of a reduction of length n that a rank owns, and the segments' bounds in them.
+Span owned_columns(std::int64_t n, const ModelConfig& config, int rank, int ranks,
+                   std::vector<std::int64_t>& bounds) {
+  const std::int64_t v = segments_of(n, int(config.segments));
+  const std::int64_t first = v == 1 ? (rank == 0 ? 0 : 1) : v * rank / ranks;
+  const std::int64_t last = v == 1 ? 1 : v * (rank + 1) / ranks;
+  const Span span{segment_begin(n, first, v), segment_begin(n, last, v)};
+  bounds.clear();
+  for (std::int64_t s = first; s <= last; ++s) bounds.push_back(segment_begin(n, s, v) - span.begin);
+  return span;
+}
+
+/// Bounds of all segments of a reduction that is not cut by rank.
+std::vector<std::int64_t> all_bounds(std::int64_t n, const ModelConfig& config) {
+  std::vector<std::int64_t> bounds;
+  const Span whole = owned_columns(n, config, 0, 1, bounds);
+  INVAR_CHECK(whole.size() == n);
+  return bounds;
+}
+
+class Builder {
+ public:
+  Builder(const LoadedModel& model, Backend& backend, const Partition& partition)
+      : model_(model), config_(model.config), backend_(backend), p_(partition) {}
+
+  std::unique_ptr<RankModel> build(std::int64_t positions) {
+    auto out = std::make_unique<RankModel>(config_, p_);
+    const Tensor& embedding = tensor("model.embed_tokens.weight");
+    out->embedding = vector(embedding, p_.vocabulary, {0, config_.hidden_size});
+    out->final_norm = norm("model.norm.weight");
+    const Tensor& head = config_.tied_embeddings ? embedding : tensor("lm_head.weight");
+    out->head = matrix(head, p_.vocabulary, {0, config_.hidden_size},
+                       all_bounds(config_.hidden_size, config_), backend_.mode().head);
+    for (std::int64_t i = 0; i < config_.layers; ++i) out->layers.push_back(layer(i));
+    const RopeTables tables = make_rope_tables(config_, positions);
+    out->cosine = upload(tables.cosine);
+    out->sine = upload(tables.sine);
+    out->positions = positions;
+    return out;
+  }
+
+ private:
+  const Tensor& tensor(const std::string& name) const {
+    const Tensor* found = model_.weights.find(name);
+    INVAR_CHECK(found != nullptr);  // load_model has checked names and shapes
+    return *found;
+  }
+
+  LayerWeights layer(std::int64_t index) {
+    const std::string prefix = "model.layers." + std::to_string(index) + ".";
+    const std::int64_t d = config_.head_dim;
+    const Span q{p_.heads.begin * d, p_.heads.end * d};
+    const Span kv{p_.kv_heads.begin * d, p_.kv_heads.end * d};
+    const Span hidden{0, config_.hidden_size};
+    const std::vector<std::int64_t> whole = all_bounds(config_.hidden_size, config_);
+    const Format format = backend_.mode().matrix;
+    const auto named = [&](const std::string& name) -> const Tensor& {
+      return tensor(prefix + name + ".weight");
+    };
+    LayerWeights w;
+    w.norm1 = norm(prefix + "input_layernorm.weight");
+    w.norm2 = norm(prefix + "post_attention_layernorm.weight");
+    w.q = matrix(named("self_attn.q_proj"), q, hidden, whole, format);
+    w.k = matrix(named("self_attn.k_proj"), kv, hidden, whole, format);
+    w.v = matrix(named("self_attn.v_proj"), kv, hidden, whole, format);
+    w.o = matrix(named("self_attn.o_proj"), hidden, p_.attention_columns, p_.attention_bounds,
+                 format);
+    w.gate = matrix(named("mlp.gate_proj"), p_.mlp_columns, hidden, whole, format);
+    w.up = matrix(named("mlp.up_proj"), p_.mlp_columns, hidden, whole, format);
+    w.down = matrix(named("mlp.down_proj"), hidden, p_.mlp_columns, p_.mlp_bounds, format);
+    if (config_.attention_bias) {
+      w.q_bias = bias(prefix + "self_attn.q_proj.bias", q);
+      w.k_bias = bias(prefix + "self_attn.k_proj.bias", kv);
+      w.v_bias = bias(prefix + "self_attn.v_proj.bias", kv);
+      w.o_bias = bias(prefix + "self_attn.o_proj.bias", hidden);
+    }
+    if (config_.mlp_bias) {
+      w.gate_bias = bias(prefix + "mlp.gate_proj.bias", p_.mlp_columns);
+      w.up_bias = bias(prefix + "mlp.up_proj.bias", p_.mlp_columns);
+      w.down_bias = bias(prefix + "mlp.down_proj.bias", hidden);
+    }
+    return w;
+  }
+
+  std::shared_ptr<Matrix> matrix(const Tensor& t, Span rows, Span columns,
+                                 const std::vector<std::int64_t>& bounds, Format format) {
+    MatrixSource source;
+    source.name = t.name;
+    source.outputs = rows.size();
+    source.inputs = columns.size();
+    source.bounds = bounds;
+    source.format = format;
+    source.read = [&t, rows, columns](std::int64_t row, std::span<float> out) {
+      t.read_row(rows.begin + row, columns.begin, columns.end, out);
+    };
+    source.amax = [&t, rows](std::int64_t row) {
+      std::vector<float> whole(std::size_t(t.cols));
+      t.read_row(rows.begin + row, 0, t.cols, whole);
+      float m = 0;
+      for (const float x : whole) m = max_nan(m, with_sign(float_of(bits_of(x) & 0x7fffffffu), false));
+      return m;
+    };
+    return backend_.load_matrix(source);
+  }
+
+  /// Rows x columns of a tensor, rounded to the mode's weight format, as Real.
+  DeviceMemory vector(const Tensor& t, Span rows, Span columns) {
+    std::vector<double> values;
+    std::vector<float> row(std::size_t(columns.size()));
+    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+      t.read_row(r, columns.begin, columns.end, row);
+      for (const float x : row) values.push_back(double(round_to(backend_.mode().weight, x)));
+    }
+    return upload(values);
+  }
+  DeviceMemory norm(const std::string& name) {
+    return vector(tensor(name), {0, 1}, {0, config_.hidden_size});
+  }
+  DeviceMemory bias(const std::string& name, Span columns) {
+    return vector(tensor(name), {0, 1}, columns);
+  }
+
+  /// Values as Real; a fp64 value is rounded to nearest even where Real is fp32.
+  DeviceMemory upload(const std::vector<double>& values) {
+    DeviceMemory memory(backend_, values.size() * backend_.real_size());
+    if (backend_.mode().wide()) {
+      backend_.upload(memory.get(), values.data(), values.size() * sizeof(double));
+    } else {
+      std::vector<float> narrow(values.begin(), values.end());
+      backend_.upload(memory.get(), narrow.data(), narrow.size() * sizeof(float));
+    }
+    return memory;
+  }
+
+  const LoadedModel& model_;
+  const ModelConfig& config_;
+  Backend& backend_;
+  const Partition& p_;
+};
+
+/// RoPE scaling of one inverse frequency, in fp64 (NUMERICS.md, "RoPE").
+double scaled_frequency(const RopeScaling& scaling, double inv) {
+  if (scaling.kind == RopeScaling::Kind::linear) return inv / scaling.factor;
+  if (scaling.kind == RopeScaling::Kind::none) return inv;
+  const double wavelength = 0x1.921fb54442d18p+2 / inv;  // 2 pi
+  const double context = double(scaling.original_context);
+  if (wavelength < context / scaling.high_freq_factor) return inv;
+  if (wavelength > context / scaling.low_freq_factor) return inv / scaling.factor;
+  const double s = (context / wavelength - scaling.low_freq_factor) /
+                   (scaling.high_freq_factor - scaling.low_freq_factor);
+  return ((1.0 - s) * inv) / scaling.factor + s * inv;
+}
+
+}  // namespace
+
+std::string refuse_ranks(const ModelConfig& config, int ranks) {
+  if (ranks < 1 || config.segments % ranks != 0 || (ranks & (ranks - 1)) != 0) {
+    return std::to_string(ranks) + " ranks do not divide the model's " +
+           std::to_string(config.segments) +
+           " segments into complete subtrees; use a power of two up to " +
+           std::to_string(std::min<std::int64_t>(config.segments, kDigestSegments));
+  }
+  if (ranks > kDigestSegments) {
+    return std::to_string(ranks) + " ranks exceed the 8 segments of the vocabulary";
+  }
+  return "";
+}
+
+Partition::Partition(const ModelConfig& config, int rank_, int ranks_) : rank(rank_), ranks(ranks_) {
+  INVAR_CHECK(refuse_ranks(config, ranks).empty() && rank >= 0 && rank < ranks);
+  const std::int64_t group = config.heads / config.kv_heads;
+  const auto heads_of = [&](int r) {
+    return Span{config.heads * r / ranks, config.heads * (r + 1) / ranks};
+  };
+  const auto kv_of = [&](Span h) {
+    return h.size() == 0 ? Span{h.begin / group, h.begin / group}
+                         : Span{h.begin / group, (h.end - 1) / group + 1};
+  };
+  heads = heads_of(rank);
+  kv_heads = kv_of(heads);
+  std::int64_t taken = 0;  // KV heads reported by earlier ranks
+  for (int r = 0; r < rank; ++r) taken = std::max(taken, kv_of(heads_of(r)).end);
+  owned_kv_heads = {std::min(std::max(kv_heads.begin, taken), kv_heads.end), kv_heads.end};
+  vocabulary = {segment_begin(config.vocab_size, kDigestSegments * rank / ranks, kDigestSegments),
+                segment_begin(config.vocab_size, kDigestSegments * (rank + 1) / ranks,
+                              kDigestSegments)};
+  attention_columns =
+      owned_columns(config.heads * config.head_dim, config, rank, ranks, attention_bounds);
+  mlp_columns = owned_columns(config.intermediate_size, config, rank, ranks, mlp_bounds);
+}
+
+RopeTables make_rope_tables(const ModelConfig& config, std::int64_t positions) {
+  const std::int64_t half = config.head_dim / 2;
+  RopeTables tables;
+  tables.cosine.resize(std::size_t(positions * half));
+  tables.sine.resize(std::size_t(positions * half));
+  for (std::int64_t i = 0; i < half; ++i) {
+    double inv = rope_inv_freq(int(i), int(config.head_dim), config.rope_theta);
+    if (!config.rope_factors.empty()) inv = inv / double(config.rope_factors[std::size_t(i)]);
+    inv = scaled_frequency(config.rope_scaling, inv);
+    for (std::int64_t p = 0; p < positions; ++p) {
+      const double angle = double(p) * inv;
+      tables.cosine[std::size_t(p * half + i)] = cos_(angle);
+      tables.sine[std::size_t(p * half + i)] = sin_(angle);
+    }
+  }
+  return tables;
+}
+
+std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend, int rank,
+                                            int ranks, std::int64_t positions) {
+  const Partition partition(model.config, rank, ranks);
+  return Builder(model, backend, partition).build(positions);
+}
+
+}  // namespace invar

@@ -1,0 +1,95 @@
+// One rank's slice of a model: which heads, columns and vocabulary rows it owns, and its weights.
+//
+// Rank r of R owns segments [V*r/R, V*(r+1)/R) of every reduction that is cut by rank (o, down),
+// query heads [heads*r/R, heads*(r+1)/R) with every KV head that these read, and the vocabulary of
+// digest segments [8r/R, 8(r+1)/R) (NUMERICS.md, "Ranks"). It allocates nothing else.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "runtime/backend.h"
+#include "runtime/model/config.h"
+#include "runtime/model/weights.h"
+
+namespace invar {
+
+struct Span {
+  std::int64_t begin = 0, end = 0;
+  [[nodiscard]] std::int64_t size() const { return end - begin; }
+  bool operator==(const Span&) const = default;
+};
+
+/// Who owns what. Pure arithmetic; every rank can compute every other's part.
+struct Partition {
+  Partition(const ModelConfig& config, int rank, int ranks);
+  int rank, ranks;
+  Span heads;             // query heads
+  Span kv_heads;          // KV heads computed here, shared ones on several ranks
+  Span owned_kv_heads;    // of these, the ones reported by this rank
+  Span vocabulary;
+  Span attention_columns; // of o_proj's input, (heads * head_dim) wide
+  Span mlp_columns;       // of down_proj's input
+  std::vector<std::int64_t> attention_bounds, mlp_bounds;  // owned segments in slice columns
+};
+
+/// Why a model cannot run on that many ranks, or empty.
+std::string refuse_ranks(const ModelConfig& config, int ranks);
+
+/// Memory of a backend, released with its owner. Move-only.
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  DeviceMemory(Backend& backend, std::size_t bytes)
+      : backend_(&backend), data_(backend.allocate(bytes)) {}
+  ~DeviceMemory() {
+    if (backend_ != nullptr) backend_->release(data_);
+  }
+  DeviceMemory(DeviceMemory&& other) noexcept { swap(other); }
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  [[nodiscard]] void* get() const { return data_; }
+
+ private:
+  void swap(DeviceMemory& other) {
+    std::swap(backend_, other.backend_);
+    std::swap(data_, other.data_);
+  }
+  Backend* backend_ = nullptr;
+  void* data_ = nullptr;
+};
+
+struct LayerWeights {
+  DeviceMemory norm1, norm2;                                 // (hidden)
+  std::shared_ptr<Matrix> q, k, v, o, gate, up, down;
+  DeviceMemory q_bias, k_bias, v_bias, o_bias;               // empty without attention_bias
+  DeviceMemory gate_bias, up_bias, down_bias;                // empty without mlp_bias
+};
+
+struct RankModel {
+  RankModel(const ModelConfig& model_config, const Partition& slice)
+      : config(model_config), partition(slice) {}
+  ModelConfig config;
+  Partition partition;
+  DeviceMemory embedding;                                    // (vocabulary slice, hidden)
+  DeviceMemory final_norm;                                   // (hidden)
+  std::shared_ptr<Matrix> head;                              // (vocabulary slice, hidden)
+  DeviceMemory cosine, sine;                                 // (positions, head_dim/2)
+  std::int64_t positions = 0;
+  std::vector<LayerWeights> layers;
+};
+
+/// Rounds and uploads one rank's slice. `positions`: length of the RoPE tables.
+/// `backend` must outlive the result.
+std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend, int rank,
+                                            int ranks, std::int64_t positions);
+
+/// RoPE tables as fp64 before rounding: cosine and sine (positions, head_dim/2).
+struct RopeTables {
+  std::vector<double> cosine, sine;
+};
+RopeTables make_rope_tables(const ModelConfig& config, std::int64_t positions);
+
+}  // namespace invar

@@ -1,0 +1,88 @@
+// Weights are integers, so every sum is exact and no order can matter.
+
+#include "runtime/model/sampler.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "runtime/numerics/digest.h"
+#include "runtime/numerics/functions.h"
+#include "runtime/numerics/random.h"
+#include "runtime/result.h"
+
+namespace invar {
+namespace {
+
+__extension__ typedef unsigned __int128 Wide;
+
+template <class T>
+struct Candidate {
+  T logit;
+  std::int32_t id;
+  std::uint64_t weight;
+};
+
+/// Candidates in drawing order: logit descending (-0 equals +0), id ascending; top-k applied.
+template <class T>
+std::vector<Candidate<T>> ordered(std::span<const T> logits, const SamplerOptions& options) {
+  std::vector<Candidate<T>> all;
+  all.reserve(logits.size());
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    all.push_back({logits[i] / T(options.temperature), std::int32_t(i), 0});
+  }
+  const auto before = [](const Candidate<T>& a, const Candidate<T>& b) {
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+  };
+  std::size_t kept = all.size();
+  if (options.top_k > 0) kept = std::min(kept, std::size_t(options.top_k));
+  std::partial_sort(all.begin(), all.begin() + std::ptrdiff_t(kept), all.end(), before);
+  all.resize(kept);
+  return all;
+}
+
+}  // namespace
+
+std::uint64_t prompt_hash(std::span<const std::int32_t> tokens) {
+  return hash64(std::as_bytes(tokens));
+}
+
+template <class T>
+std::int32_t sample(std::span<const T> logits, const SamplerOptions& options, std::uint64_t prompt,
+                    std::int64_t position) {
+  INVAR_CHECK(!logits.empty());
+  if (options.temperature == 0.0) {
+    return std::int32_t(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  }
+  std::vector<Candidate<T>> candidates = ordered(logits, options);
+  const T max = candidates.front().logit;
+  Wide total = 0;
+  for (Candidate<T>& c : candidates) {
+    c.weight = std::uint64_t(exp_(c.logit - max) * T(0x1p+40));
+    total += c.weight;
+  }
+  if (options.top_p < 1.0) {
+    const auto p = Wide(std::uint64_t(options.top_p * 0x1p+53));
+    Wide sum = 0;
+    std::size_t kept = 0;
+    while (kept < candidates.size()) {
+      sum += candidates[kept++].weight;
+      if ((sum << 53) >= p * total) break;
+    }
+    candidates.resize(kept);
+    total = sum;
+  }
+  const Wide n = draw24(options.seed, prompt, std::uint32_t(position), options.stream);
+  Wide sum = 0;
+  for (const Candidate<T>& c : candidates) {
+    sum += c.weight;
+    if ((sum << 24) > n * total) return c.id;
+  }
+  return candidates.back().id;  // unreachable: n < 2^24, so the last sum exceeds
+}
+
+template std::int32_t sample<float>(std::span<const float>, const SamplerOptions&, std::uint64_t,
+                                    std::int64_t);
+template std::int32_t sample<double>(std::span<const double>, const SamplerOptions&,
+                                     std::uint64_t, std::int64_t);
+
+}  // namespace invar

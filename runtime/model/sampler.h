@@ -1,0 +1,28 @@
+// From a logits row to a token: greedy, temperature, top-k, top-p with integer weights and a
+// counter-based draw (NUMERICS.md, "Sampling"). A pure function of the row, the seed, the prompt
+// and the position; nothing depends on batch slot, rank or call order.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace invar {
+
+struct SamplerOptions {
+  double temperature = 0.0;  // 0: greedy
+  std::int64_t top_k = 0;    // 0: all
+  double top_p = 1.0;        // in (0, 1]
+  std::uint64_t seed = 0;
+  std::uint32_t stream = 0;
+};
+
+/// XXH3-64 of a prompt's token ids, int32 little-endian.
+std::uint64_t prompt_hash(std::span<const std::int32_t> tokens);
+
+/// The token drawn from a finite row. `position` is the absolute position of the token drawn.
+/// T is float, or double in fp64.
+template <class T>
+std::int32_t sample(std::span<const T> logits, const SamplerOptions& options,
+                    std::uint64_t prompt, std::int64_t position);
+
+}  // namespace invar
