@@ -1,5 +1,6 @@
 // load_model on hand-made folders and files; the model from PyPI when it is there.
 #include <gtest/gtest.h>
+#include <xxhash.h>
 
 #include <cstdlib>
 
@@ -162,7 +163,31 @@ TEST(LoadModel, ExtraTensorsAreAllowed) {
   ASSERT_TRUE(model.has_value()) << error_of(model);
 }
 
-/// INVAR_TEST_SMOLLM2 names SmolLM2-135M-Instruct.Q4_1.gguf; tests/integration compares its values.
+/// XXH3-128 over the fp32 bytes of all tensors, sorted by name, as hex.
+std::string digest_of_values(const Weights& weights) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
+                                                                       &XXH3_freeState);
+  XXH3_128bits_reset(state.get());
+  for (const auto& [name, tensor] : weights.all()) {
+    std::vector<float> row(static_cast<std::size_t>(tensor.cols));
+    for (std::int64_t r = 0; r < tensor.rows; ++r) {
+      tensor.read_row(r, 0, tensor.cols, row);
+      XXH3_128bits_update(state.get(), row.data(), row.size() * sizeof(float));
+    }
+  }
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state.get()));
+  std::string hex;
+  for (const unsigned char byte : canonical.digest) {
+    char digits[3];
+    std::snprintf(digits, sizeof digits, "%02x", byte);
+    hex += digits;
+  }
+  return hex;
+}
+
+/// INVAR_TEST_SMOLLM2 names SmolLM2-135M-Instruct.Q4_1.gguf. The digest comes from
+/// tests/integration/check_dequantised.py, which shares no code with the loader.
 TEST(LoadModel, SmolLm2) {
   const char* path = std::getenv("INVAR_TEST_SMOLLM2");
   if (path == nullptr) GTEST_SKIP() << "INVAR_TEST_SMOLLM2 is not set";
@@ -180,6 +205,7 @@ TEST(LoadModel, SmolLm2) {
   EXPECT_EQ(model->weights.all().size(), 272u);
   EXPECT_EQ(model->weights.find("model.embed_tokens.weight")->type, TensorType::q8_0);
   EXPECT_EQ(model->gguf_tokenizer->tokens.size(), 49152u);
+  EXPECT_EQ(digest_of_values(model->weights), "5601d558f9561a3b25ac73e094feab36");
 }
 
 }  // namespace
