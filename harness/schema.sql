@@ -42,7 +42,7 @@ CREATE TABLE cell (
                                         'recomputed_differs')),
   status_reason  TEXT,
   level          TEXT CHECK (level IN ('logits', 'layers', 'ops')),
-  observed       TEXT CHECK (json_valid(observed)),
+  observed       TEXT CHECK (observed IS NULL OR json_valid(observed)),
   seconds        REAL,
   record_seconds REAL,
   verdict        TEXT,

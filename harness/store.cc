@@ -121,6 +121,12 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, Mode mode, i
   INVAR_TRY(identity);
   auto checked = check_identity(*identity, path);
   INVAR_TRY(checked);
+  // NORMAL in WAL: a killed process loses no commit; a power cut may lose the last ones, never
+  // the file. The memory map makes long reads fast.
+  auto tuned = (*db)->execute(
+      "PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32768;"
+      "PRAGMA mmap_size = 4294967296; PRAGMA temp_store = MEMORY");
+  INVAR_TRY(tuned);
   if (writing) {
     auto prepared = prepare_for_writing(**db, *identity, busy_ms);
     INVAR_TRY(prepared);
@@ -130,12 +136,6 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, Mode mode, i
                      " first: open it once with a command that writes",
                  path};
   }
-  // NORMAL in WAL: a killed process loses no commit; a power cut may lose the last ones, never
-  // the file. The memory map makes long reads fast.
-  auto tuned = (*db)->execute(
-      "PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32768;"
-      "PRAGMA mmap_size = 4294967296; PRAGMA temp_store = MEMORY");
-  INVAR_TRY(tuned);
   return std::unique_ptr<Store>(new StoreImpl(std::move(db.value())));
 }
 

@@ -74,7 +74,8 @@ Result<void> diff_rows(Query& a, Query& b, const StoredPrompt& prompt, Store::Ce
     const bool same_id = a.integer(1) == b.integer(1);
     const auto digest_a = a.blob(3);
     const auto digest_b = b.blob(3);
-    if (!same_id || !std::equal(digest_a.begin(), digest_a.end(), digest_b.begin())) {
+    if (!same_id ||
+        !std::equal(digest_a.begin(), digest_a.end(), digest_b.begin(), digest_b.end())) {
       ++out.differing;
       note(at_a, &a, &b);
     }

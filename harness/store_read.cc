@@ -199,8 +199,9 @@ Result<CellTrace> StoreImpl::trace(const CellInfo& cell, bool with_observations)
   std::int64_t executed = 0;
   {
     Query query(*db_,
-                "SELECT coalesce(source, id), status, status_reason, level, observed, seconds,"
-                " record_seconds FROM cell WHERE id = ?1 AND state = 'done'",
+                "SELECT x.id, x.status, x.status_reason, x.level, x.observed, x.seconds,"
+                " x.record_seconds FROM cell c JOIN cell x ON x.id = coalesce(c.source, c.id)"
+                " WHERE c.id = ?1 AND c.state = 'done'",
                 cell.id);
     if (!query.next()) {
       return query.ok() ? Error{"cell " + std::to_string(cell.id) + " has no trace (not finished)",

@@ -1,0 +1,121 @@
+// Made-up runs and traces for the store's tests: every field filled, every value repeatable.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <string>
+
+#include "harness/store.h"
+
+namespace invar::store_samples {
+
+inline Digest digest_of(std::uint64_t seed) {
+  return digest_bytes(std::as_bytes(std::span(&seed, 1)));
+}
+
+inline RunInfo sample_run() {
+  RunInfo run;
+  run.command = "invar check scenarios/smoke.yaml";
+  run.scenario = "smoke";
+  run.scenario_path = "scenarios/smoke.yaml";
+  run.scenario_text = "version: 1\n";
+  run.environment_json = R"({"cpu":"Model X","gpu":""})";
+  run.commit = "0123abcd";
+  run.dirty = true;
+  run.started = "2026-11-22T13:40:00Z";
+  return run;
+}
+
+inline CellInfo sample_cell(std::int64_t run, int index) {
+  CellInfo cell;
+  cell.run = run;
+  cell.hash = to_hex(digest_of(std::uint64_t(1000 + index))).substr(0, 16);
+  cell.name = "smoke%batch=" + std::to_string(index) + " /" + cell.hash.substr(0, 8);
+  cell.class_hash = std::string(64, 'c');
+  cell.class_recipe = "engine=reference\nnumerics=F1\n";
+  cell.axes_json = R"({"batch":")" + std::to_string(index) + "\"}";
+  cell.key = sha256(&index, sizeof index);
+  return cell;
+}
+
+inline TokenRecord sample_token(int position, std::uint64_t seed) {
+  TokenRecord token;
+  token.position = position;
+  token.id = static_cast<std::int32_t>((seed * 31 + std::uint64_t(position)) % 49152);
+  token.fed = token.id;
+  token.digest = digest_of(seed * 1'000'003 + std::uint64_t(position));
+  token.margin = 0.1F * static_cast<float>(position % 7);
+  token.top_count = kTopK;
+  for (int i = 0; i < kTopK; ++i) {
+    token.top_ids[std::size_t(i)] = token.id + i;
+    token.top_logits[std::size_t(i)] = 3.0F - 0.1F * static_cast<float>(i);
+  }
+  return token;
+}
+
+/// `prompts` prompts with `tokens` rows each; equal seeds give equal traces.
+inline CellTrace sample_trace(int prompts, int tokens, std::uint64_t seed,
+                              TraceLevel level = TraceLevel::logits) {
+  CellTrace trace;
+  trace.level = level;
+  trace.seconds = 1.5;
+  trace.record_seconds = 0.25;
+  trace.observed.engine = "reference";
+  trace.observed.bytes_moved = 1'234'567'890'123;
+  trace.observed.virtual_ranks = true;
+  for (int p = 0; p < prompts; ++p) {
+    PromptTrace prompt;
+    prompt.id = "p" + std::to_string(p);
+    prompt.tokens_digest = sha256(&p, sizeof p);
+    prompt.prompt_tokens = 10 + p;
+    prompt.answer = "42";
+    prompt.text = "text é \"" + std::to_string(p);
+    prompt.ended = p % 2 == 1;
+    for (int t = 0; t < tokens; ++t) {
+      prompt.tokens.push_back(sample_token(9 + p + t, seed + std::uint64_t(p)));
+      if (level == TraceLevel::logits) continue;
+      for (const Site site : {Site::norm1, Site::h2}) {
+        prompt.observations.push_back(
+            {9 + p + t, -1 + t, site, digest_of(seed + std::uint64_t(100 * t))});
+      }
+    }
+    trace.prompts.push_back(std::move(prompt));
+  }
+  return trace;
+}
+
+/// Bit equality of floats: NaN payloads and zero signs count.
+template <class T>
+bool same_bytes(const T& a, const T& b) {
+  return std::memcmp(&a, &b, sizeof(T)) == 0;
+}
+
+inline bool same_token(const TokenRecord& a, const TokenRecord& b) {
+  return a.position == b.position && a.id == b.id && a.fed == b.fed && a.digest == b.digest &&
+         same_bytes(a.margin, b.margin) && a.top_count == b.top_count && a.top_ids == b.top_ids &&
+         same_bytes(a.top_logits, b.top_logits) && a.non_finite == b.non_finite;
+}
+
+/// A folder of its own for a test, removed afterwards.
+class ScratchFolder {
+ public:
+  ScratchFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "invar_store_XXXXXX").string();
+    INVAR_CHECK(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  [[nodiscard]] std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace invar::store_samples

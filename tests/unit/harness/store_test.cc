@@ -1,0 +1,367 @@
+// The store: what is written is read back, to the bit; reuse, history, diff, gc, views.
+#include "harness/store.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "harness/store_sqlite.h"
+#include "tests/unit/harness/store_samples.h"
+
+namespace invar {
+namespace {
+
+using namespace store_samples;
+
+/// A store in a scratch folder, and shortcuts that fail the test on an error.
+class StoreTest : public testing::Test {
+ protected:
+  StoreTest() : path_(folder_.file("db/invar.db")) {
+    auto opened = Store::open(path_, Store::Mode::read_write);
+    INVAR_CHECK(opened.has_value());
+    store_ = std::move(opened.value());
+  }
+  std::int64_t begin(const RunInfo& run = sample_run()) {
+    auto id = store_->begin_run(run);
+    EXPECT_TRUE(id) << id.error().text();
+    return *id;
+  }
+  /// Plans and finishes one cell.
+  CellInfo executed(std::int64_t run, int index, const CellTrace& trace) {
+    std::vector<CellInfo> cells{sample_cell(run, index)};
+    auto planned = store_->plan(cells);
+    EXPECT_TRUE(planned) << planned.error().text();
+    auto done = store_->finish(cells[0], trace);
+    EXPECT_TRUE(done) << done.error().text();
+    return cells[0];
+  }
+  CellInfo reused(std::int64_t run, int index, const CellInfo& source) {
+    std::vector<CellInfo> cells{sample_cell(run, index)};
+    EXPECT_TRUE(store_->plan(cells));
+    auto done = store_->reuse(cells[0], source);
+    EXPECT_TRUE(done) << done.error().text();
+    return cells[0];
+  }
+  /// The first column of a query's rows as text, over a connection of its own.
+  std::vector<std::string> rows(const std::string& sql) {
+    auto db = Database::open(path_, Database::Access::read, 1000);
+    Query query(**db, sql);
+    std::vector<std::string> found;
+    while (query.next()) found.emplace_back(query.text(0));
+    EXPECT_TRUE(query.ok()) << query.error().text();
+    return found;
+  }
+
+  ScratchFolder folder_;
+  std::string path_;
+  std::unique_ptr<Store> store_;
+};
+
+void expect_same_trace(const CellTrace& a, const CellTrace& b) {
+  EXPECT_EQ(a.status, b.status);
+  EXPECT_EQ(a.reason, b.reason);
+  EXPECT_EQ(a.level, b.level);
+  EXPECT_EQ(a.observed.engine, b.observed.engine);
+  EXPECT_EQ(a.observed.bytes_moved, b.observed.bytes_moved);
+  EXPECT_EQ(a.observed.virtual_ranks, b.observed.virtual_ranks);
+  EXPECT_TRUE(same_bytes(a.seconds, b.seconds));
+  ASSERT_EQ(a.prompts.size(), b.prompts.size());
+  for (std::size_t p = 0; p < a.prompts.size(); ++p) {
+    const PromptTrace& x = a.prompts[p];
+    const PromptTrace& y = b.prompts[p];
+    EXPECT_EQ(x.id, y.id);
+    EXPECT_EQ(x.tokens_digest, y.tokens_digest);
+    EXPECT_EQ(x.prompt_tokens, y.prompt_tokens);
+    EXPECT_EQ(x.answer, y.answer);
+    EXPECT_EQ(x.text, y.text);
+    EXPECT_EQ(x.ended, y.ended);
+    ASSERT_EQ(x.tokens.size(), y.tokens.size());
+    for (std::size_t t = 0; t < x.tokens.size(); ++t) {
+      EXPECT_TRUE(same_token(x.tokens[t], y.tokens[t])) << p << " " << t;
+    }
+    EXPECT_EQ(observation_root(x, 0), observation_root(y, 0));
+  }
+  EXPECT_EQ(cell_root(a), cell_root(b));
+}
+
+TEST_F(StoreTest, ARunIsReadBack) {
+  RunInfo run = sample_run();
+  run.id = begin(run);
+  auto open = store_->run(run.id);
+  ASSERT_TRUE(open && *open);
+  EXPECT_EQ((**open).finished, "");
+  EXPECT_EQ((**open).exit_code, -1);
+  run.finished = "2026-11-22T13:41:00Z";
+  run.exit_code = 7;
+  run.unseed = "beef";
+  ASSERT_TRUE(store_->end_run(run));
+  auto again = store_->run(run.id);
+  ASSERT_TRUE(again && *again);
+  const RunInfo& got = **again;
+  EXPECT_EQ(got.command, run.command);
+  EXPECT_EQ(got.scenario, run.scenario);
+  EXPECT_EQ(got.scenario_path, run.scenario_path);
+  EXPECT_EQ(got.scenario_text, run.scenario_text);
+  EXPECT_EQ(got.environment_json, run.environment_json);
+  EXPECT_EQ(got.commit, run.commit);
+  EXPECT_EQ(got.dirty, run.dirty);
+  EXPECT_EQ(got.started, run.started);
+  EXPECT_EQ(got.finished, run.finished);
+  EXPECT_EQ(got.exit_code, 7);
+  EXPECT_EQ(got.unseed, "beef");
+  EXPECT_FALSE(store_->run(run.id + 1)->has_value());
+  run.id += 1;
+  EXPECT_FALSE(store_->end_run(run));
+}
+
+TEST_F(StoreTest, EqualEnvironmentsAreStoredOnce) {
+  begin();
+  begin();
+  RunInfo other = sample_run();
+  other.environment_json = R"({"cpu":"Model Y"})";
+  begin(other);
+  EXPECT_EQ(rows("SELECT count(*) FROM environment"), std::vector<std::string>{"2"});
+  auto runs = store_->runs();
+  ASSERT_TRUE(runs);
+  ASSERT_EQ(runs->size(), 3U);
+  EXPECT_GT((*runs)[0].id, (*runs)[1].id) << "newest first";
+}
+
+TEST_F(StoreTest, ATraceIsReadBackToTheBit) {
+  CellTrace trace = sample_trace(3, 9, 5, TraceLevel::ops);
+  TokenRecord& odd = trace.prompts[1].tokens[2];
+  odd.non_finite = true;
+  odd.margin = std::numeric_limits<float>::quiet_NaN();
+  odd.top_logits[0] = std::numeric_limits<float>::infinity();
+  odd.top_logits[1] = -0.0F;
+  odd.top_count = 2;
+  std::fill(odd.top_ids.begin() + 2, odd.top_ids.end(), 0);
+  std::fill(odd.top_logits.begin() + 2, odd.top_logits.end(), 0.0F);
+  trace.prompts[2].tokens[0].margin = 1e-42F;
+  trace.prompts[2].tokens[1].margin = std::numeric_limits<float>::infinity();
+  trace.status = CellStatus::non_finite;
+  trace.reason = "row 3";
+  const CellInfo cell = executed(begin(), 1, trace);
+  EXPECT_EQ(cell.root, cell_root(trace));
+  auto again = store_->trace(cell, true);
+  ASSERT_TRUE(again) << again.error().text();
+  expect_same_trace(*again, trace);
+  auto without = store_->trace(cell, false);
+  ASSERT_TRUE(without);
+  EXPECT_TRUE(without->prompts[0].observations.empty());
+}
+
+TEST_F(StoreTest, ACellIsPendingUntilItIsFinishedAndOnlyThen) {
+  std::vector<CellInfo> cells{sample_cell(begin(), 1), sample_cell(1, 2)};
+  ASSERT_TRUE(store_->plan(cells));
+  EXPECT_NE(cells[0].id, cells[1].id);
+  auto planned = store_->cell(cells[0].id);
+  ASSERT_TRUE(planned && *planned);
+  EXPECT_TRUE((**planned).pending);
+  EXPECT_EQ((**planned).name, cells[0].name);
+  EXPECT_EQ((**planned).axes_json, cells[0].axes_json);
+  EXPECT_EQ((**planned).class_recipe, cells[0].class_recipe);
+  EXPECT_EQ((**planned).key, cells[0].key);
+  EXPECT_FALSE(store_->trace(cells[0], false)) << "a pending cell has no trace";
+  EXPECT_FALSE(store_->diff(cells[0], cells[1]));
+  ASSERT_TRUE(store_->finish(cells[0], sample_trace(1, 8, 1)));
+  EXPECT_FALSE(store_->finish(cells[0], sample_trace(1, 8, 2))) << "finished twice";
+  auto trace = store_->trace(cells[0], false);
+  ASSERT_TRUE(trace);
+  EXPECT_EQ(cell_root(*trace), cell_root(sample_trace(1, 8, 1)));
+}
+
+TEST_F(StoreTest, FindGivesTheNewestExecutedGoodCell) {
+  const std::int64_t run = begin();
+  const CellInfo old = executed(run, 1, sample_trace(1, 8, 1));
+  CellTrace crashed = sample_trace(1, 8, 1);
+  crashed.status = CellStatus::crashed;
+  const CellInfo newer = executed(run, 1, sample_trace(1, 8, 2));
+  executed(run, 1, crashed);
+  reused(begin(), 1, newer);
+  auto found = store_->find(old.key);
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ((**found).id, newer.id);
+  auto many = store_->find({sample_cell(0, 9).key, old.key});
+  ASSERT_TRUE(many);
+  EXPECT_FALSE((*many)[0]);
+  ASSERT_TRUE((*many)[1]);
+  EXPECT_EQ((*many)[1]->id, newer.id);
+  EXPECT_EQ((*many)[1]->source_date, sample_run().started);
+}
+
+TEST_F(StoreTest, AReusedCellHasTheTraceOfItsSource) {
+  const CellInfo source = executed(begin(), 1, sample_trace(2, 8, 1));
+  RunInfo later = sample_run();
+  later.started = "2026-12-01T00:00:00Z";
+  const CellInfo cell = reused(begin(later), 1, source);
+  EXPECT_FALSE(cell.pending);
+  EXPECT_EQ(cell.source, source.id);
+  EXPECT_EQ(cell.source_date, sample_run().started);
+  EXPECT_EQ(cell.root, source.root);
+  const CellInfo again = reused(begin(later), 1, cell);
+  EXPECT_EQ(again.source, source.id) << "never a chain";
+  auto trace = store_->trace(again, true);
+  ASSERT_TRUE(trace);
+  expect_same_trace(*trace, sample_trace(2, 8, 1));
+  std::vector<CellInfo> pending{sample_cell(1, 3), sample_cell(1, 4)};
+  ASSERT_TRUE(store_->plan(pending));
+  EXPECT_FALSE(store_->reuse(pending[0], pending[1])) << "the source has no trace";
+}
+
+TEST_F(StoreTest, VerdictsAreStored) {
+  CellInfo cell = executed(begin(), 1, sample_trace(1, 8, 1));
+  EXPECT_FALSE((**store_->cell(cell.id)).judged);
+  for (int v = 0; v < kVerdicts; ++v) {
+    cell.judgement = {static_cast<Verdict>(v), static_cast<Severity>(v % 4), "because"};
+    ASSERT_TRUE(store_->judge({cell}));
+    const auto stored = store_->cell(cell.id);
+    EXPECT_TRUE((**stored).judged);
+    EXPECT_EQ((**stored).judgement.verdict, cell.judgement.verdict);
+    EXPECT_EQ((**stored).judgement.severity, cell.judgement.severity);
+    EXPECT_EQ((**stored).judgement.reason, "because");
+  }
+  cell.id += 1;
+  EXPECT_FALSE(store_->judge({cell}));
+}
+
+TEST_F(StoreTest, HistoryTakesNamesHashesAndPrefixes) {
+  const std::int64_t run = begin();
+  const CellInfo first = executed(run, 1, sample_trace(1, 8, 1));
+  const CellInfo second = executed(run, 1, sample_trace(1, 8, 1));
+  executed(run, 2, sample_trace(1, 8, 1));
+  for (const std::string& text : {first.name, first.hash, first.hash.substr(0, 8),
+                                  "/" + first.hash.substr(0, 8), "any words /" + first.hash}) {
+    auto found = store_->history(text);
+    ASSERT_TRUE(found) << found.error().text();
+    ASSERT_EQ(found->size(), 2U) << text;
+    EXPECT_EQ((*found)[0].id, second.id) << "newest first";
+  }
+  EXPECT_TRUE(store_->history("nothing")->empty());
+  EXPECT_TRUE(store_->history("ffffffff")->empty());
+  std::vector<CellInfo> twins{sample_cell(run, 5), sample_cell(run, 6)};
+  twins[0].hash = "abcdef0000000000";
+  twins[1].hash = "abcdef1111111111";
+  ASSERT_TRUE(store_->plan(twins));
+  const auto ambiguous = store_->history("/abcdef");
+  ASSERT_FALSE(ambiguous);
+  EXPECT_NE(ambiguous.error().message.find("more than one"), std::string::npos);
+}
+
+TEST_F(StoreTest, DiffOfEqualCellsReadsNothingAndCountsAll) {
+  const std::int64_t run = begin();
+  const CellInfo a = executed(run, 1, sample_trace(3, 10, 1));
+  const CellInfo b = executed(run, 2, sample_trace(3, 10, 1));
+  auto diff = store_->diff(a, b);
+  ASSERT_TRUE(diff);
+  EXPECT_TRUE(diff->equal());
+  EXPECT_EQ(diff->compared, 30);
+  EXPECT_EQ(diff->differing, 0);
+}
+
+TEST_F(StoreTest, DiffFindsTheFirstRowOfEachPrompt) {
+  const std::int64_t run = begin();
+  CellTrace changed = sample_trace(3, 10, 1);
+  changed.prompts[0].tokens[4].digest = digest_of(1);  // bits only
+  changed.prompts[0].tokens[6].digest = digest_of(2);
+  changed.prompts[2].tokens[3].id += 1;  // a flip: the rest has other inputs
+  changed.prompts[2].tokens[3].fed += 1;
+  changed.prompts[2].tokens[7].digest = digest_of(3);
+  const CellInfo a = executed(run, 1, sample_trace(3, 10, 1));
+  const CellInfo b = executed(run, 2, changed);
+  auto diff = store_->diff(a, b);
+  ASSERT_TRUE(diff);
+  EXPECT_EQ(diff->compared, 10 + 10 + 4);
+  EXPECT_EQ(diff->differing, 3);
+  EXPECT_EQ(diff->flipped, 1);
+  ASSERT_EQ(diff->first.size(), 2U);
+  EXPECT_EQ(diff->first[0].prompt_id, "p0");
+  EXPECT_EQ(diff->first[0].position, changed.prompts[0].tokens[4].position);
+  EXPECT_EQ(diff->first[0].b, digest_of(1));
+  EXPECT_EQ(diff->first[1].prompt, 2);
+  EXPECT_EQ(diff->first[1].id_b, diff->first[1].id_a + 1);
+}
+
+TEST_F(StoreTest, DiffSeesMissingRowsAndPrompts) {
+  const std::int64_t run = begin();
+  CellTrace shorter = sample_trace(3, 10, 1);
+  shorter.prompts[0].tokens.pop_back();
+  shorter.prompts.pop_back();
+  const CellInfo a = executed(run, 1, sample_trace(3, 10, 1));
+  const CellInfo b = executed(run, 2, shorter);
+  auto diff = store_->diff(a, b);
+  ASSERT_TRUE(diff);
+  EXPECT_EQ(diff->only_a, 11);
+  EXPECT_EQ(diff->only_b, 0);
+  EXPECT_EQ(diff->compared, 19);
+  ASSERT_EQ(diff->first.size(), 2U);
+  EXPECT_TRUE(diff->first[0].b.none());
+  EXPECT_EQ(diff->first[1].position, -1);
+  auto back = store_->diff(b, a);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->only_b, 11);
+  EXPECT_FALSE(back->equal());
+}
+
+TEST_F(StoreTest, GcKeepsWhatIsNewOrReused) {
+  std::vector<std::int64_t> runs;
+  for (int i = 0; i < 5; ++i) runs.push_back(begin());
+  const CellInfo used = executed(runs[0], 1, sample_trace(1, 8, 1));
+  executed(runs[1], 2, sample_trace(1, 8, 1));
+  const CellInfo chained = executed(runs[2], 3, sample_trace(1, 8, 1));
+  reused(runs[2], 1, used);     // run 2 goes, so this use does not hold run 0 …
+  reused(runs[4], 1, used);     // … but this one does
+  reused(runs[1], 3, chained);  // between two runs that both go
+  EXPECT_EQ(*store_->gc(2, true), 2);
+  EXPECT_EQ(store_->runs()->size(), 5U);
+  EXPECT_EQ(*store_->gc(2, false), 2);
+  const auto left = store_->runs();
+  ASSERT_EQ(left->size(), 3U);
+  EXPECT_EQ(left->back().id, runs[0]);
+  EXPECT_TRUE(store_->trace((*store_->cells(runs[4]))[0], false));
+  EXPECT_EQ(rows("SELECT count(*) FROM token"), std::vector<std::string>{"8"});
+  EXPECT_EQ(*store_->gc(2, false), 0);
+  EXPECT_GT(begin(), runs[4]) << "identifiers are not used again";
+}
+
+TEST_F(StoreTest, GoldenEventsAreKeptInOrder) {
+  for (const char* action : {"pending", "bless"}) {
+    GoldenEvent event{action, "smoke", "c", "p1", "b", "-", "Ada", "why", "2026-11-22T13:40:00Z"};
+    ASSERT_TRUE(store_->record(event));
+  }
+  const auto events = store_->golden_events("smoke");
+  ASSERT_TRUE(events);
+  ASSERT_EQ(events->size(), 2U);
+  EXPECT_EQ((*events)[1].action, "bless");
+  EXPECT_EQ((*events)[1].by, "Ada");
+  EXPECT_EQ((*events)[1].parent_hash, "-");
+  EXPECT_TRUE(store_->golden_events("other")->empty());
+  EXPECT_FALSE(store_->record(GoldenEvent{"steal", "s", "", "", "", "", "", "", ""}));
+}
+
+TEST_F(StoreTest, ViewsAnswerTheCommonQuestions) {
+  RunInfo run = sample_run();
+  for (const auto& [commit, seed] : {std::pair{"aaaa", 1}, {"bbbb", 1}, {"cccc", 2}, {"dddd", 2}}) {
+    run.commit = commit;
+    const std::int64_t id = begin(run);
+    CellInfo one = executed(id, 1, sample_trace(2, 8, std::uint64_t(seed)));
+    CellTrace other = sample_trace(2, 8, std::uint64_t(seed));
+    if (seed == 2) other.prompts[1].tokens[3].digest = digest_of(9);
+    CellInfo two = executed(id, 2, other);
+    one.judgement = {Verdict::pass, Severity::none, ""};
+    two.judgement = {seed == 2 ? Verdict::diff : Verdict::pass, Severity::none, "r"};
+    ASSERT_TRUE(store_->judge({one, two}));
+  }
+  EXPECT_EQ(rows("SELECT verdict FROM latest_verdict ORDER BY name"),
+            (std::vector<std::string>{"PASS", "DIFF"}));
+  EXPECT_EQ(rows("SELECT commit_id FROM first_change WHERE scenario = 'smoke'"
+                 " AND device = 'Model X'"),
+            std::vector<std::string>{"cccc"});
+  EXPECT_EQ(rows("SELECT count(*) FROM bits_change"), std::vector<std::string>{"2"});
+  EXPECT_EQ(rows("SELECT first_prompt_position FROM divergence ORDER BY run"),
+            (std::vector<std::string>{"1:13", "1:13"}));
+}
+
+}  // namespace
+}  // namespace invar
