@@ -18,6 +18,34 @@ inline ReportCell sample_cell(const char* batch, const char* cache, Verdict verd
   return cell;
 }
 
+inline ReportDivergence sample_divergence() {
+  ReportDivergence divergence;
+  divergence.present = true;
+  divergence.against = "kv%batch=1,cache=off";
+  divergence.prompt_id = "p2";
+  divergence.index = 17;
+  divergence.position = 42;
+  divergence.id_a = 318;
+  divergence.id_b = 290;
+  divergence.text_a = " is";
+  divergence.text_b = "\xF0\x9F";  // half an emoji
+  divergence.digest_a = "aa01";
+  divergence.digest_b = "bb02";
+  divergence.margin = 0.125;
+  divergence.layer_site = "layer 3, attn";
+  divergence.differing = 50;
+  divergence.tokens = 96;
+  divergence.flipped = 1;
+  divergence.has_distance = true;
+  divergence.distance.differing = 12;
+  divergence.distance.first_element = 1024;
+  divergence.distance.first_segment = 2;
+  divergence.distance.max_ulp = 3;
+  divergence.distance.max_abs = 0.5;
+  divergence.distance.kl = 0.25;
+  return divergence;
+}
+
 /// Five cells: three equal (one of them cached), one DIFF, one SKIP; one group that broke, one
 /// that holds.
 inline Report sample_report() {
@@ -53,30 +81,7 @@ inline Report sample_report() {
   broken.class_label = "B";
   broken.reason = "same_bits is broken";
   broken.repro = "invar repro kv%batch=3,cache=on";
-  ReportDivergence& divergence = broken.divergence;
-  divergence.present = true;
-  divergence.against = "kv%batch=1,cache=off";
-  divergence.prompt_id = "p2";
-  divergence.index = 17;
-  divergence.position = 42;
-  divergence.id_a = 318;
-  divergence.id_b = 290;
-  divergence.text_a = " is";
-  divergence.text_b = "\xF0\x9F";  // half an emoji
-  divergence.digest_a = "aa01";
-  divergence.digest_b = "bb02";
-  divergence.margin = 0.125;
-  divergence.layer_site = "layer 3, attn";
-  divergence.differing = 50;
-  divergence.tokens = 96;
-  divergence.flipped = 1;
-  divergence.has_distance = true;
-  divergence.distance.differing = 12;
-  divergence.distance.first_element = 1024;
-  divergence.distance.first_segment = 2;
-  divergence.distance.max_ulp = 3;
-  divergence.distance.max_abs = 0.5;
-  divergence.distance.kl = 0.25;
+  broken.divergence = sample_divergence();
 
   ReportGroup red;
   red.rule = "same_bits across batch, cache";

@@ -1,0 +1,111 @@
+"""The checks find what they are for: a clean tree is green, each seeded fault is red.
+
+Builds a small tree in a temporary folder with a copy of the checks. Exit 77 without a compiler.
+"""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def write(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+class Checks(unittest.TestCase):
+    def setUp(self):
+        self.root = tempfile.mkdtemp(prefix="invar-checks-")
+        self.addCleanup(shutil.rmtree, self.root)
+        shutil.copytree(HERE, self.at("ci/checks"), ignore=shutil.ignore_patterns("__pycache__", "make_*"))
+
+    def at(self, path):
+        return os.path.join(self.root, path)
+
+    def run_check(self, name, *arguments):
+        done = subprocess.run([sys.executable, self.at(f"ci/checks/{name}.py"), *arguments],
+                              capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    def compile(self, path, source, *flags):
+        source_file = self.at("source.cc")
+        write(source_file, source)
+        target = self.at(f"build/invar_runtime.dir/{path}.o")
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        subprocess.run(["c++", "-O2", "-c", source_file, "-o", target, *flags], check=True)
+
+    def test_arrows(self):
+        self.assertEqual(self.run_check("arrows")[0], 1, "nothing was looked at")
+        write(self.at("runtime/numerics/a.cc"), '#include "runtime/result.h"\n')
+        self.assertEqual(self.run_check("arrows")[0], 0)
+        for path, include in (("runtime/numerics/b.cc", '"harness/run.h"'),
+                              ("runtime/model/b.cc", '"runtime/schedule/batcher.h"'),
+                              ("golden/b.cc", '"harness/store.h"'),
+                              ("reports/b.cc", '"harness/store.h"'),
+                              ("harness/b.cc", '"tests/fakes/b.h"'),
+                              ("harness/b.cc", "<yaml-cpp/yaml.h>"),
+                              ("golden/b.cc", "<sqlite3.h>"),
+                              ("runtime/numerics/b.cc", "<nlohmann/json.hpp>"),
+                              ("runtime/trace.cc", "<openssl/evp.h>")):
+            write(self.at(path), f"#include {include}\n")
+            code, text = self.run_check("arrows")
+            self.assertEqual(code, 1, include)
+            self.assertIn(f"{path}:1: ", text)
+            os.remove(self.at(path))
+        self.assertEqual(self.run_check("arrows")[0], 0)
+
+    def test_lengths(self):
+        body = "void f() {\n" + "  g();\n" * 68 + "}\n"
+        write(self.at("harness/a.cc"), body)
+        self.assertEqual(self.run_check("lengths")[0], 0)
+        for text in (body.replace("}\n", "  g();\n}\n"), "// " + "x" * 98 + "\n", "\n" * 501,
+                     "class C {\n  void f() {\n" + "    g();\n" * 70 + "  }\n};\n",
+                     "void f(int a,\n       int b) {\n" + "  g();\n" * 69 + "}\n"):
+            write(self.at("harness/b.cc"), text)
+            self.assertEqual(self.run_check("lengths")[0], 1, text[:60])
+
+    def test_machine_code(self):
+        build = self.at("build")
+        self.assertEqual(self.run_check("machine_code", build)[0], 1, "nothing was looked at")
+        good = "float f(float a, float b) { return __builtin_fmaf(a, b, 1); }\n"
+        self.compile("runtime/numerics/good.cc", good, "-march=haswell")
+        self.assertEqual(self.run_check("machine_code", build)[0], 0)
+        shared = "#include <immintrin.h>\ninline __attribute__((noinline)) __m512 f(__m512 a) {" \
+                 " return a + a; }\n__m512 g(__m512 a) { return f(a); }\n"
+        for path, source, flags, found in (
+                ("runtime/numerics/bad.cc", good, [], "calls fmaf of libm"),
+                ("runtime/backends/cpu/bad.cc", "#include <cmath>\n"
+                 "float f(float a) { return std::exp(a); }\n", [], "calls expf of libm"),
+                ("runtime/numerics/bad.cc", "long double f(long double a) { return a * a; }\n", [],
+                 "x87"),
+                ("runtime/numerics/bad.cc", "#include <immintrin.h>\n__m256bh f(__m512 a) {"
+                 " return _mm512_cvtneps_pbh(a); }\n", ["-mavx512bf16", "-mavx512f"],
+                 "bf16 hardware"),
+                ("runtime/numerics/bad.cc", "#include <immintrin.h>\n__m128 f(__m128 a) {"
+                 " return _mm_rsqrt_ps(a); }\n", [], "approximation"),
+                ("runtime/backends/cpu/bad_avx512.cc", shared, ["-mavx512f"], "shared with")):
+            self.compile(path, source, *flags)
+            code, text = self.run_check("machine_code", build)
+            self.assertEqual(code, 1, text)
+            self.assertIn(found, text)
+            os.remove(self.at(f"build/invar_runtime.dir/{path}.o"))
+
+    def test_tally(self):
+        xml = self.at("ctest.xml")
+        write(xml, '<testsuite><testcase status="run"/><testcase status="fail"><failure/></testcase>'
+              '<testcase status="notrun"><skipped/></testcase></testsuite>')
+        self.assertEqual(self.run_check("tally", xml), (0, "1 1 1\n"))
+        write(xml, "<testsuite></testsuite>")
+        self.assertEqual(self.run_check("tally", xml)[0], 1)
+        self.assertEqual(self.run_check("tally", xml + "x")[0], 1)
+
+
+if __name__ == "__main__":
+    if os.uname().machine != "x86_64" or not shutil.which("c++"):
+        sys.exit(77)
+    unittest.main()
