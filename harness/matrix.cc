@@ -124,17 +124,45 @@ Result<std::vector<std::vector<int>>> product_rows(const Scenario& scenario,
   return rows;
 }
 
+/// All-pairs subset of the rows, inside every combination of the `pairwise: {per: …}` axes.
+std::vector<std::vector<int>> reduce(const Scenario& scenario, const std::vector<Factor>& factors,
+                                     const std::vector<std::vector<int>>& rows) {
+  if (rows.empty()) return {};
+  std::vector<bool> fixed(factors.size());
+  for (const std::string& axis : scenario.pairwise_per)
+    for (std::size_t f = 0; f < factors.size(); ++f)
+      if (factors[f][0].count(axis)) fixed[f] = true;
+  std::map<std::vector<int>, std::vector<int>> parts;  // levels of fixed factors -> row indices
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    std::vector<int> key;
+    for (std::size_t f = 0; f < fixed.size(); ++f)
+      if (fixed[f]) key.push_back(rows[r][f]);
+    parts[key].push_back(static_cast<int>(r));
+  }
+  std::vector<int> chosen;
+  for (const auto& entry : parts) {
+    std::vector<std::vector<int>> free;
+    for (const int r : entry.second) {
+      free.emplace_back();
+      for (std::size_t f = 0; f < fixed.size(); ++f)
+        if (!fixed[f]) free.back().push_back(rows[static_cast<std::size_t>(r)][f]);
+    }
+    if (free[0].empty()) chosen.push_back(entry.second[0]);
+    for (const int i : pairwise_subset(free))
+      chosen.push_back(entry.second[static_cast<std::size_t>(i)]);
+  }
+  std::sort(chosen.begin(), chosen.end());
+  std::vector<std::vector<int>> out;
+  for (const int r : chosen) out.push_back(rows[static_cast<std::size_t>(r)]);
+  return out;
+}
+
 /// Product of the factors minus exclude, reduced when pairwise.
 Result<std::vector<Draft>> product(const Scenario& scenario, std::int64_t limit) {
   const std::vector<Factor> factors = factors_of(scenario);
   auto rows = product_rows(scenario, factors);
   INVAR_TRY(rows);
-  if (scenario.pairwise && !factors.empty()) {
-    std::vector<std::vector<int>> reduced;
-    for (const int row : pairwise_subset(rows.value()))
-      reduced.push_back(rows.value()[static_cast<std::size_t>(row)]);
-    rows.value() = std::move(reduced);
-  }
+  if (scenario.pairwise) rows.value() = reduce(scenario, factors, rows.value());
   const auto count = static_cast<std::int64_t>(rows->size());
   if (count > limit) return too_many(scenario, count, limit);
   std::vector<Draft> drafts;

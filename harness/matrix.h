@@ -40,7 +40,9 @@ struct Matrix {
 /// that selects no cell, nothing left.
 ///
 /// exclude: an entry removes the cells that match all its axes; values match as in filters, so
-/// {engine: openblas} removes every core type. include, as in GitHub Actions: an entry whose values
+/// {engine: openblas} removes every core type. pairwise: a subset in which every pair of values of
+/// two axes that occurs in the product still occurs (pairwise.h); with `per`, the same inside every
+/// combination of those axes' values. include, as in GitHub Actions: an entry whose values
 /// contradict no product cell extends the cells it agrees with by its other axes; one that agrees
 /// with none makes a cell of its own, defaults elsewhere. A list of values is one entry a value.
 Result<Matrix> expand(const Scenario& scenario, bool allow_large);

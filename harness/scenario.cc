@@ -36,7 +36,10 @@ struct Refused {
 /// Builds a TreeNode from events. Containers under construction are on a stack of values.
 class TreeBuilder : public YAML::EventHandler {
  public:
-  explicit TreeBuilder(int origin) : origin_(origin) {}
+  TreeBuilder(const std::string& text, int origin) : text_(text), origin_(origin) {
+    for (std::size_t i = 0; i < text.size(); ++i)
+      if (text[i] == '\n') line_starts_.push_back(i + 1);
+  }
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
@@ -52,6 +55,7 @@ class TreeBuilder : public YAML::EventHandler {
     TreeNode scalar = node(mark, TreeNode::Kind::scalar, tag, anchor);
     scalar.text = value;
     scalar.plain = tag != "!";
+    if (!scalar.plain) check_closed(mark);
     add(std::move(scalar));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -104,6 +108,10 @@ class TreeBuilder : public YAML::EventHandler {
     TreeNode& parent = stack_.back();
     const bool is_key = parent.kind == TreeNode::Kind::map && !waiting_for_value_.back();
     if (is_key) check_key(parent, value);
+    if (!is_key && value.kind == TreeNode::Kind::null && !parent.keys.empty()) {
+      value.line = parent.keys.back().line;  // yaml-cpp marks an absent value somewhere behind
+      value.column = parent.keys.back().column;
+    }
     (is_key ? parent.keys : parent.items).push_back(std::move(value));
     waiting_for_value_.back() = is_key;
   }
@@ -119,6 +127,25 @@ class TreeBuilder : public YAML::EventHandler {
                                 std::to_string(earlier.line)};
   }
 
+  /// yaml-cpp takes a quote that the end of the file closes.
+  void check_closed(const YAML::Mark& mark) const {
+    const auto line = static_cast<std::size_t>(mark.line);
+    if (line >= line_starts_.size()) return;
+    std::size_t i = line_starts_[line] + static_cast<std::size_t>(mark.column);
+    const char quote = i < text_.size() ? text_[i] : '\0';
+    if (quote != '\'' && quote != '"') return;
+    for (++i; i < text_.size(); ++i) {
+      const bool doubled = quote == '\'' && text_.compare(i, 2, "''") == 0;
+      if (doubled || (quote == '"' && text_[i] == '\\'))
+        ++i;
+      else if (text_[i] == quote)
+        return;
+    }
+    throw Refused{mark, "malformed YAML: the quote is not closed"};
+  }
+
+  const std::string& text_;
+  std::vector<std::size_t> line_starts_ = {0};
   int origin_;
   std::size_t nodes_ = 0;
   TreeNode root_;
@@ -145,9 +172,9 @@ Result<TreeNode> parse_tree(const Tree& tree, const std::string& text, int origi
   try {
     std::istringstream stream(text);
     YAML::Parser parser(stream);
-    TreeBuilder builder(origin);
+    TreeBuilder builder(text, origin);
     parser.HandleNextDocument(builder);
-    TreeBuilder second(origin);
+    TreeBuilder second(text, origin);
     if (!parser.HandleNextDocument(second)) return builder.take();
     const TreeNode extra = second.take();
     return Error{"a second document; one file, one question", tree.place(extra)};

@@ -109,9 +109,10 @@ struct Scenario {
   std::vector<Expectation> expect;
   std::vector<ExpectedFailure> xfail;
   std::vector<std::string> tags;
-  std::int64_t max_cells = 4096;  // size guard
-  double cell_seconds = 600;      // time_limit: of one cell
-  bool pairwise = false;          // an all-pairs subset of the product (matrix.h)
+  std::int64_t max_cells = 4096;          // size guard
+  double cell_seconds = 600;              // time_limit: of one cell
+  bool pairwise = false;                  // an all-pairs subset of the product (matrix.h) …
+  std::vector<std::string> pairwise_per;  // … for every combination of these axes' values
 };
 
 /// Reads and checks a scenario. `overrides`: "axes.batch=[1,2]", "decode.max_new_tokens=4".

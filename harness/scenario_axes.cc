@@ -161,7 +161,9 @@ Result<AxisValue> openblas_value(const Pairs& pairs) {
       INVAR_TRY(threads);
       args[key] = threads->text;
     } else if (key == "openblas") {
-      const auto same = [&](const std::string& name) { return lower(name) == lower(text); };
+      const auto same = [wanted = lower(text)](const std::string& name) {
+        return lower(name) == wanted;
+      };
       const auto found = std::find_if(kCoreTypes.begin(), kCoreTypes.end(), same);
       if (found == kCoreTypes.end()) {
         const std::string hint = did_you_mean(text, kCoreTypes);

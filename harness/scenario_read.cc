@@ -41,6 +41,7 @@ class Reader : private NodeReader {
   void decode_option(const std::string& key, const TreeNode& node);
   void axes(const TreeNode& node);
   void zip(const TreeNode& node);
+  void pairwise(const TreeNode& node);
   std::vector<AxisValues> patterns(const TreeNode& node, const std::string& what, ValueUse use);
   AxisValue value(const std::string& axis, const TreeNode& node, ValueUse use);
   Values values(const std::string& axis, const TreeNode& node, ValueUse use);
@@ -55,6 +56,7 @@ class Reader : private NodeReader {
 
   Scenario scenario_;
   std::set<std::string> varied_;              // axes of `axes` and `zip`
+  std::vector<const TreeNode*> per_;          // pairwise.per
   const TreeNode* teacher_forced_ = nullptr;  // decode.teacher_forced
 };
 
@@ -92,7 +94,7 @@ void Reader::top(const std::string& key, const TreeNode& node) {
   if (key == "include") scenario_.include = patterns(node, "include", ValueUse::exact);
   if (key == "max_cells") scenario_.max_cells = integer(node, "max_cells", 1, kMostCells);
   if (key == "time_limit") scenario_.cell_seconds = number(node, "time_limit", 0.001, kLongestCell);
-  if (key == "pairwise") scenario_.pairwise = boolean(node, "pairwise");
+  if (key == "pairwise") pairwise(node);
   contract(key, node);
 }
 
@@ -215,6 +217,18 @@ void Reader::zip(const TreeNode& node) {
     }
     scenario_.zip.push_back(columns);
   }
+}
+
+/// true, false or {per: [axes]}.
+void Reader::pairwise(const TreeNode& node) {
+  if (node.kind != Kind::map) {
+    scenario_.pairwise = boolean(node, "pairwise");
+    return;
+  }
+  scenario_.pairwise = map(node, "pairwise", {"per"});
+  if (error_) return;
+  for (const TreeNode& axis : list(node.items[0], "per"))
+    if (is(axis, Kind::scalar, "an axis of per") && known_axis(axis)) per_.push_back(&axis);
 }
 
 /// exclude and include: a list of maps axis -> value or list of values.
@@ -366,8 +380,13 @@ void Reader::expected_failure(const TreeNode& node) {
   scenario_.xfail.push_back(expected);
 }
 
-/// decode.teacher_forced: true is the axis with this one value.
+/// What needs the whole file. decode.teacher_forced: true is the axis with this one value.
 void Reader::finish() {
+  for (const TreeNode* axis : per_) {
+    if (!varied_.count(axis->text))
+      fail(*axis, "axis " + axis->text + " of per is neither in axes nor in zip");
+    scenario_.pairwise_per.push_back(axis->text);
+  }
   if (teacher_forced_ == nullptr) return;
   if (!varied_.insert("teacher_forced").second)
     fail(*teacher_forced_, "teacher_forced is an axis already; give it in one place");

@@ -1,0 +1,105 @@
+// Recipes: exact text, what makes them differ, and what must not.
+#include "harness/recipe.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+
+#include "harness/suggest.h"
+
+namespace invar {
+namespace {
+
+const RecipeInputs kInputs = {"aa", "bb", "cc", "F1", 8};
+
+struct OneCell {
+  Scenario scenario;
+  Cell cell;
+};
+
+OneCell cell_of(const std::string& more) {
+  auto scenario =
+      parse_scenario("version: 1\nname: t\nmodel: m\nprompts: p\n" + more, "t.yaml", {});
+  EXPECT_TRUE(scenario) << scenario.error().text();
+  auto matrix = expand(*scenario, false);
+  EXPECT_TRUE(matrix);
+  return {*scenario, matrix->cells[0]};
+}
+
+std::string class_of(const std::string& more, const RecipeInputs& inputs = kInputs) {
+  const OneCell one = cell_of(more);
+  return class_recipe(one.scenario, one.cell, inputs);
+}
+
+std::string recipe_of(const std::string& more, const RecipeInputs& inputs = kInputs) {
+  const OneCell one = cell_of(more);
+  return cell_recipe(one.scenario, one.cell, inputs);
+}
+
+TEST(Recipe, ClassRecipeIsSortedLines) {
+  EXPECT_EQ(class_of("axes: {batch: [8], cache: [off], precision: [bf16]}\n"),
+            "decode.ignore_eos=false\ndecode.max_new_tokens=16\ndecode.strategy=greedy\n"
+            "engine=reference\nmodel=aa\nnumerics=F1\nprecision=bf16\nsegments=8\ntokenizer=bb\n");
+  EXPECT_EQ(class_of("decode: {strategy: sample, temperature: 0.5, top_k: 4, seed: 9}\n"),
+            "decode.ignore_eos=false\ndecode.max_new_tokens=16\ndecode.seed=9\n"
+            "decode.strategy=sample\ndecode.temperature=0x1p-1\ndecode.top_k=4\n"
+            "decode.top_p=0x1p+0\nengine=reference\nmodel=aa\nnumerics=F1\nprecision=fp32\n"
+            "segments=8\ntokenizer=bb\n");
+}
+
+TEST(Recipe, OneClassOverLosslessAxesPromptsAndTraceLevels) {
+  const std::string base = class_of("");
+  EXPECT_EQ(class_of("axes: {isa: [scalar], threads: [2], batch: [3], gpus: [8],\n"
+                     "       cache: [{paged: 16}], device: [cuda]}\nobserve: ops\n"),
+            base);
+  RecipeInputs prompts = kInputs;
+  prompts.prompts_digest = "dd";
+  EXPECT_EQ(class_of("", prompts), base);
+  EXPECT_NE(class_of("axes: {precision: [bf16]}\n"), base);
+  EXPECT_NE(class_of("axes: {teacher_forced: [true]}\n"), base);
+  EXPECT_NE(class_of("axes: {engine: [openblas]}\n"),
+            class_of("axes: {engine: [openblas], batch: [3]}\n"));
+}
+
+TEST(Recipe, EveryPartOfTheCellRecipeMatters) {
+  std::set<std::string> recipes = {recipe_of("")};
+  for (const char* change :
+       {"axes: {batch: [2]}\n", "axes: {cache: [off]}\n", "axes: {isa: [avx2]}\n",
+        "axes: {threads: [2]}\n", "axes: {gpus: [2]}\n", "axes: {precision: [bf16]}\n",
+        "observe: layers\n", "observe: ops\n", "decode: {max_new_tokens: 3}\n"})
+    EXPECT_TRUE(recipes.insert(recipe_of(change)).second) << change;
+  RecipeInputs inputs = kInputs;
+  for (std::string* part : {&inputs.model_digest, &inputs.tokenizer_digest, &inputs.prompts_digest,
+                            &inputs.numerics_version}) {
+    *part += "x";
+    EXPECT_TRUE(recipes.insert(recipe_of("", inputs)).second);
+  }
+  inputs.segments = 16;
+  EXPECT_TRUE(recipes.insert(recipe_of("", inputs)).second);
+}
+
+TEST(Recipe, ExecutionKeyIgnoresOrderAndKeepsBoundaries) {
+  const Sha256 key = execution_key("r", {"exe=1", "lib=2"});
+  EXPECT_EQ(key, execution_key("r", {"lib=2", "exe=1"}));
+  EXPECT_NE(key, execution_key("r", {"exe=1", "lib=3"}));
+  EXPECT_NE(key, execution_key("r", {"exe=1"}));
+  EXPECT_NE(key, execution_key("q", {"exe=1", "lib=2"}));
+  EXPECT_NE(execution_key("r", {"ab", "c"}), execution_key("r", {"a", "bc"}));
+  EXPECT_NE(execution_key("r5:x", {}), execution_key("r", {"5:x"}));
+}
+
+TEST(Suggest, NearestWord) {
+  EXPECT_EQ(nearest("bf61", {"fp32", "bf16", "fp16"}), "bf16");
+  EXPECT_EQ(nearest("BATCH", {"batch", "cache"}), "batch");
+  EXPECT_EQ(nearest("xyzzy", {"batch", "cache"}), "");
+  EXPECT_EQ(nearest("", {"batch"}), "");
+  EXPECT_EQ(nearest(std::string(1000, 'a'), {"batch"}), "");
+  EXPECT_EQ(did_you_mean("xyzzy", {"batch", "cache"}), "; known: batch, cache");
+  EXPECT_EQ(did_you_mean("bach", {"batch", "cache"}), "; did you mean \"batch\"?");
+  EXPECT_EQ(in_quotes("a\nb"), "\"a\\x0ab\"");
+  EXPECT_EQ(in_quotes(std::string(100, 'x')).size(), 65u);
+}
+
+}  // namespace
+}  // namespace invar
