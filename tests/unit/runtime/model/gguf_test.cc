@@ -342,6 +342,7 @@ TEST(Gguf, RefusesOtherModelsByName) {
 TEST(Gguf, EveryTruncationIsAnError) {
   const std::string file = tiny_gguf(false).build();
   ASSERT_EQ(read_error(file), "no error");
+  expect_error(file.substr(0, file.size() - 1), "bytes of data; is it truncated?");
   for (std::size_t size = 0; size < file.size(); size += size < 2500 ? 1 : 61) {
     ASSERT_NE(read_error(file.substr(0, size)), "no error") << size;
   }

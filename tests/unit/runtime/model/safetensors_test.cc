@@ -98,6 +98,8 @@ TEST(Safetensors, RefusesBadEntries) {
                  "data_offsets must be two non-negative integers");
   }
   expect_error(entry("\"F32\"", "[2]", "[8, 0]"), "data_offsets run backwards: 8 to 0");
+  expect_error(entry("\"F8_E4M3\"", "[9]", "[0, 9]"),
+               "data_offsets 0 to 9 leave the file's 8 bytes");
   expect_error(entry("\"F32\"", "[4]", "[0, 16]"), "leave the file's 8 bytes of data; is the file");
   expect_error(entry("\"F32\"", "[2]", "[18446744073709551608, 18446744073709551615]"),
                "leave the");
