@@ -15,19 +15,19 @@ namespace invar {
 
 /// Where two traces of the same prompts part. Positions are those of the logits row.
 struct Divergence {
-  int prompt = -1;                    // index in trace a
+  int prompt = -1;                    // index in trace a; -1: only b has the prompt
   std::string prompt_id;
   std::int64_t position = -1;
   std::int64_t index = -1;            // 0-based among generated tokens
   Digest a, b;
   std::int32_t id_a = -1, id_b = -1;
   float margin_a = 0, margin_b = 0;
-  std::string what;                   // "digest", "token", "length", "prompt missing", …
+  std::string what;                   // "digest", "token", "position", "length", "prompt missing"
 };
 
 struct Comparison {
-  std::int64_t tokens = 0;            // compared
-  std::int64_t differing = 0;         // rows whose digests differ
+  std::int64_t tokens = 0;            // rows compared: on both sides and computed from equal inputs
+  std::int64_t differing = 0;         // rows whose digests or ids differ
   std::int64_t flipped = 0;           // rows whose ids differ while all earlier fed tokens agree
   std::int64_t prompts = 0, prompts_differing = 0;
   std::int64_t comparable_rows = 0;   // rows up to and including the first flip of each prompt
@@ -36,20 +36,23 @@ struct Comparison {
   std::vector<float> flip_margins;    // margin in a at each first flip
   Severity severity = Severity::none; // by top-k distance and margin, or by values when known
   std::string mistrust;               // why the comparison says nothing; empty: it does
+  /// Every row of every prompt agrees. This, not a count, decides.
+  [[nodiscard]] bool equal() const { return !first.has_value(); }
 };
 
 /// Compares prompt by prompt (matched by tokens_digest and order). Free-running traces are compared
-/// up to the first flip of each prompt: afterwards inputs differ. Mistrusted: same trace object,
-/// nothing in common, fewer than 8 tokens in a prompt (unless it ended at EOS), constant logits.
+/// up to the first flip of each prompt: afterwards inputs differ (what was fed tells). Mistrusted:
+/// same trace object, nothing in common, fewer than 8 tokens in an equal prompt (unless it ended at
+/// EOS), constant logits, the same logits at every position.
 Comparison compare(const CellTrace& a, const CellTrace& b);
-/// A prompt against its golden.
+/// A prompt against its golden. A golden holds no values: severity is by ids alone.
 Comparison compare(const PromptTrace& a, const GoldenBlock& golden);
 
 /// Distances of two logits rows, fp64, in ascending index order (metrics.cc).
 struct RowDistance {
   std::int64_t differing = 0;         // elements whose bits differ
   double max_abs = 0;
-  std::uint64_t max_ulp = 0;          // in units of fp32's own ordering of bit patterns
+  std::uint64_t max_ulp = 0;          // steps between bit patterns in the order of their values
   double kl = 0;                      // KL(a || b), nats, fp64 log-softmax
   double js = 0;
   double total_variation = 0;
@@ -58,17 +61,18 @@ struct RowDistance {
   int first_segment = -1;             // of eight
   std::int64_t first_element = -1;
 };
+/// REQUIRES equal lengths. kl is infinite when a row has NaN or +inf, or b gives 0 where a does not.
 RowDistance row_distance(std::span<const float> a, std::span<const float> b);
 RowDistance row_distance(std::span<const double> a, std::span<const double> b);
 /// bits only: margin > 2*distance on both sides; flipped: argmax differs; else near tie.
 Severity severity_of(const RowDistance& distance);
 
-/// Upper bound of a rate of which `events` were seen in `trials`: 3/N when events is 0 (95 %),
-/// else the Wilson upper limit.
+/// Upper bound (one-sided, 95 %) of a rate of which `events` were seen in `trials`: 3/N when events
+/// is 0, else the Wilson limit; 1 without trials.
 double rate_upper_bound(std::int64_t events, std::int64_t trials);
 
 /// First differing layer and operation of a prompt at or before a position, from stored
-/// observation digests alone (localise.cc).
+/// observation digests alone (localise.cc). Nothing when no key is on both sides, or all agree.
 struct Location {
   std::int64_t position = -1;
   std::int32_t layer = -1;

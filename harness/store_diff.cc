@@ -80,7 +80,9 @@ Result<void> diff_rows(Query& a, Query& b, const StoredPrompt& prompt, Store::Ce
       note(at_a, &a, &b);
     }
     if (!same_id) ++out.flipped;
-    if (a.integer(2) != b.integer(2)) break;  // from here on the inputs differ
+    const std::int64_t fed_a = a.integer(2);  // -1: a side's last row
+    const std::int64_t fed_b = b.integer(2);
+    if (fed_a != fed_b && fed_a >= 0 && fed_b >= 0) break;  // from here on the inputs differ
     has_a = a.next();
     has_b = b.next();
   }
