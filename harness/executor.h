@@ -1,0 +1,63 @@
+// Cell -> CellTrace, in worker processes (architecture.md, decision 10).
+//
+// A worker is a fork of this process; it serves one (engine, precision, device) and runs many cells
+// on shared packed weights. A crash or a time-out kills the worker, fails that cell, and a new one
+// goes on. The parent never computes.
+#pragma once
+
+#include <csignal>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "harness/session.h"
+
+namespace invar {
+
+/// One execution of one cell.
+struct Job {
+  int id = 0;                              // the caller's
+  int attempt = 1;
+  const Cell* cell = nullptr;
+  std::vector<std::vector<std::int32_t>> teacher;           // by prompt, or empty
+  std::vector<std::pair<int, std::int64_t>> capture;        // rows wanted by value
+  std::string spill;                       // file for every logits row, or empty
+};
+
+struct JobResult {
+  int id = 0;
+  int attempt = 1;
+  CellTrace trace;
+  std::map<std::pair<int, std::int64_t>, RowValues> captured;
+};
+
+struct ExecutorOptions {
+  int jobs = 1;                            // workers at once
+  bool isolate = false;                    // one cell a worker
+  double cell_seconds = 600;
+  /// Selftest's defects: applied to every request in the worker.
+  std::function<void(const Cell&, GenerateRequest&)> sabotage;
+  /// Selftest: changes a trace after the worker made it.
+  std::function<void(const Cell&, CellTrace&)> tamper;
+};
+
+/// Runs all jobs; `done` is called in the parent as each ends, in any order, and returns false to
+/// stop. Gives false when stopped early (by `done` or by the interrupt flag).
+Result<bool> execute(const Scenario& scenario, const Session& session,
+                     const std::vector<Job>& jobs, const ExecutorOptions& options,
+                     const std::function<bool(JobResult&&)>& done);
+
+/// Set by SIGINT and SIGTERM (install_interrupt_handler); execute() returns soon after.
+extern volatile std::sig_atomic_t interrupted;
+void install_interrupt_handler();
+
+/// A spill file: rows of Real in the order (prompt, position) of `index`.
+struct SpillRow {
+  int prompt;
+  std::int64_t position;
+  std::int64_t offset, bytes;
+};
+Result<std::vector<SpillRow>> read_spill_index(const std::string& path);
+
+}  // namespace invar

@@ -1,0 +1,39 @@
+// What the cells of one scenario share: the loaded model, its tokenizer, the prompts as tokens,
+// and the digests that recipes need. Made once, before workers are forked; read-only afterwards.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/matrix.h"
+#include "harness/prompts.h"
+#include "harness/recipe.h"
+#include "runtime/generate.h"
+#include "runtime/model/tokenizer.h"
+
+namespace invar {
+
+struct Session {
+  LoadedModel model;
+  std::optional<Tokenizer> tokenizer;      // empty when every prompt is given as tokens
+  std::vector<Prompt> prompts;
+  std::vector<PromptTokens> tokens;        // by prompt
+  std::vector<std::int32_t> eos;
+  RecipeInputs inputs;
+  std::vector<std::string> warnings;       // "prompt x does not begin with BOS"
+};
+
+/// Loads model and prompts; errors carry the place (scenario, prompt line, model file).
+Result<Session> open_session(const Scenario& scenario);
+
+/// The runtime's request for a cell: axes become ranks, modes, shapes, options.
+/// `teacher`: by prompt, for teacher-forced cells, else empty.
+Result<GenerateRequest> request_for(const Scenario& scenario, const Session& session,
+                                    const Cell& cell,
+                                    const std::vector<std::vector<std::int32_t>>& teacher);
+
+/// Why a cell cannot run on this machine (engine, isa, core type, ranks, `requires`), or empty.
+std::string skip_reason(const Scenario& scenario, const Session& session, const Cell& cell);
+
+}  // namespace invar
