@@ -298,15 +298,15 @@ TEST(StoreFile, EightWritersAtOnceLoseNothing) {
   EXPECT_EQ(finished, kWriters * kCells);
 }
 
-/// Plans 30 cells and finishes them until it is killed.
-[[noreturn]] void write_until_killed(const std::string& path) {
+/// Plans 30 cells, says so, and finishes them until it is killed.
+[[noreturn]] void write_until_killed(const std::string& path, int planned) {
   auto store = Store::open(path, kWrite);
   if (!store) _exit(1);
   const auto run = (*store)->begin_run(sample_run());
   if (!run) _exit(2);
   std::vector<CellInfo> cells;
   for (int i = 0; i < 30; ++i) cells.push_back(sample_cell(*run, i));
-  if (!(*store)->plan(cells)) _exit(3);
+  if (!(*store)->plan(cells) || ::write(planned, "p", 1) != 1) _exit(3);
   for (CellInfo& cell : cells) {
     if (!(*store)->finish(cell, sample_trace(4, 60, std::uint64_t(cell.id), TraceLevel::ops))) {
       _exit(4);
@@ -326,8 +326,17 @@ TEST(StoreFile, AKilledWriterLeavesWholeCellsAndPendingOnes) {
   for (int i = 0; i < kills(); ++i) {
     const ScratchFolder folder;
     const std::string path = folder.file("x.db");
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
     const pid_t child = fork();
-    if (child == 0) write_until_killed(path);
+    if (child == 0) write_until_killed(path, ends[1]);
+    ::close(ends[1]);
+    char byte = 0;
+    // Every fourth kill may come while the file is made, the others once cells are being written.
+    if (i % 4 != 0) {
+      ASSERT_EQ(::read(ends[0], &byte, 1), 1);
+    }
+    ::close(ends[0]);
     ::usleep(useconds_t(random() % 60'000));
     ::kill(child, SIGKILL);
     int status = 0;
