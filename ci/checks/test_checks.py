@@ -22,7 +22,8 @@ class Checks(unittest.TestCase):
     def setUp(self):
         self.root = tempfile.mkdtemp(prefix="invar-checks-")
         self.addCleanup(shutil.rmtree, self.root)
-        shutil.copytree(HERE, self.at("ci/checks"), ignore=shutil.ignore_patterns("__pycache__", "make_*"))
+        skipped = shutil.ignore_patterns("__pycache__", "make_*")
+        shutil.copytree(HERE, self.at("ci/checks"), ignore=skipped)
 
     def at(self, path):
         return os.path.join(self.root, path)
@@ -62,7 +63,8 @@ class Checks(unittest.TestCase):
     def test_lengths(self):
         body = "void f() {\n" + "  g();\n" * 68 + "}\n"
         write(self.at("harness/a.cc"), body)
-        self.assertEqual(self.run_check("lengths")[0], 0)
+        code, text = self.run_check("lengths")
+        self.assertEqual(code, 0, text)
         for text in (body.replace("}\n", "  g();\n}\n"), "// " + "x" * 98 + "\n", "\n" * 501,
                      "class C {\n  void f() {\n" + "    g();\n" * 70 + "  }\n};\n",
                      "void f(int a,\n       int b) {\n" + "  g();\n" * 69 + "}\n"):
@@ -97,8 +99,9 @@ class Checks(unittest.TestCase):
 
     def test_tally(self):
         xml = self.at("ctest.xml")
-        write(xml, '<testsuite><testcase status="run"/><testcase status="fail"><failure/></testcase>'
-              '<testcase status="notrun"><skipped/></testcase></testsuite>')
+        write(xml, '<testsuite><testcase status="run"/>'
+                   '<testcase status="fail"><failure/></testcase>'
+                   '<testcase status="notrun"><skipped/></testcase></testsuite>')
         self.assertEqual(self.run_check("tally", xml), (0, "1 1 1\n"))
         write(xml, "<testsuite></testsuite>")
         self.assertEqual(self.run_check("tally", xml)[0], 1)
