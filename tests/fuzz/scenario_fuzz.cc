@@ -1,7 +1,8 @@
-// Fuzzes scenarios, their overrides and the filter language: no crash, no error without text, and
-// what is accepted expands into cells whose names and hashes are unique.
+// Fuzzes scenarios, their overrides, the filter language and prompt files: no crash, no error
+// without text, and what is accepted expands into cells whose names and hashes are unique.
 //
-// Text behind the first line "--set" is an override; a first line "-k" makes the rest a filter.
+// Text behind the first line "--set" is an override; a first line "-k" makes the rest a filter,
+// "-p" a prompt file.
 #include <algorithm>
 #include <cstdint>
 #include <set>
@@ -10,6 +11,7 @@
 
 #include "harness/filter.h"
 #include "harness/matrix.h"
+#include "harness/prompts.h"
 
 namespace {
 
@@ -23,6 +25,21 @@ void fuzz_filter(const std::string& text) {
   for (const invar::AxisInfo& axis : invar::known_axes())
     cell.axes[axis.name] = {axis.default_text, {}};
   (void)filter->matches(cell.subject());
+}
+
+void fuzz_prompts(const std::string& text) {
+  const auto prompts = invar::parse_prompts(text, "fuzz.jsonl", {});
+  if (!prompts) {
+    INVAR_CHECK(!prompts.error().message.empty() && !prompts.error().place.empty());
+    return;
+  }
+  std::set<std::string> ids;
+  for (const invar::Prompt& prompt : *prompts) {
+    INVAR_CHECK(ids.insert(prompt.id).second);
+    INVAR_CHECK(int{!prompt.text.empty()} + int{!prompt.messages.empty()} +
+                    int{!prompt.tokens.empty()} ==
+                1);
+  }
 }
 
 /// Small enough to expand thousands of times.
@@ -43,6 +60,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::string text(reinterpret_cast<const char*>(data), size);
   if (text.rfind("-k\n", 0) == 0) {
     fuzz_filter(text.substr(3));
+    return 0;
+  }
+  if (text.rfind("-p\n", 0) == 0) {
+    fuzz_prompts(text.substr(3));
     return 0;
   }
   std::vector<std::string> overrides;

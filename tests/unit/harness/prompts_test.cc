@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -130,6 +131,37 @@ TEST(Prompts, HostileInput) {
   EXPECT_EQ(prompt_error(closed), "p.jsonl:1: nested too deeply");
   EXPECT_EQ(load_prompts("/nonexistent.jsonl", {}).error().text(),
             "/nonexistent.jsonl: cannot read the prompts: no such file, or no permission");
+}
+
+TEST(Prompts, ShippedFilesAreRead) {
+  const std::filesystem::path folder =
+      std::filesystem::path(INVAR_SOURCE_DIR) / "scenarios/prompts";
+  int files = 0;
+  for (const auto& file : std::filesystem::directory_iterator(folder)) {
+    if (file.path().extension() != ".jsonl") continue;
+    const auto prompts = load_prompts(file.path().string(), {});
+    ASSERT_TRUE(prompts) << prompts.error().text();
+    EXPECT_FALSE(prompts->empty());
+    ++files;
+  }
+  EXPECT_GE(files, 1);
+}
+
+// GSM8K and IFEval as others publish them: only where a user has them.
+TEST(Prompts, PublishedFilesAreReadWhereTheyAre) {
+  const std::filesystem::path folder =
+      std::filesystem::path(INVAR_SOURCE_DIR) / "../shared/data/prompts";
+  if (!std::filesystem::exists(folder / "gsm8k.jsonl")) GTEST_SKIP() << "no published prompts here";
+  const auto gsm8k = load_prompts((folder / "gsm8k.jsonl").string(), {});
+  ASSERT_TRUE(gsm8k) << gsm8k.error().text();
+  for (const Prompt& prompt : *gsm8k) {
+    EXPECT_FALSE(prompt.text.empty());
+    EXPECT_EQ(prompt.answer.find_first_not_of("-.0123456789"), std::string::npos) << prompt.answer;
+    EXPECT_FALSE(prompt.answer.empty()) << prompt.id;
+  }
+  const auto ifeval = load_prompts((folder / "ifeval.jsonl").string(), {});
+  ASSERT_TRUE(ifeval) << ifeval.error().text();
+  EXPECT_EQ((*ifeval)[0].id, "ifeval-1000");
 }
 
 }  // namespace

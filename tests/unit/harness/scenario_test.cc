@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
+
+#include "harness/matrix.h"
 
 namespace invar {
 namespace {
@@ -383,6 +385,20 @@ TEST(ScenarioOverride, ErrorsNameTheOverride) {
   EXPECT_EQ(error_of(std::string(kBase) + "tags: [a]\n", {"tags.1=b"}),
             "--set tags.1=b: \"1\" is not an index of a list of 1");
   EXPECT_EQ(with("a.b.c.d.e.f.g.h.i=1"), "--set a.b.c.d.e.f.g.h.i=1: the path is too deep");
+}
+
+TEST(ScenarioFile, TheDocumentedExampleIsRead) {
+  std::ifstream file(std::string(INVAR_SOURCE_DIR) + "/scenarios/SCHEMA.md");
+  const std::string page{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const std::size_t begin = page.find("```yaml\n");
+  ASSERT_NE(begin, std::string::npos);
+  const std::string yaml = page.substr(begin + 8, page.find("```", begin + 8) - begin - 8);
+  const auto scenario = parse_scenario(yaml, "SCHEMA.md", {});
+  ASSERT_TRUE(scenario) << scenario.error().text();
+  const auto matrix = expand(*scenario, false);
+  ASSERT_TRUE(matrix) << matrix.error().text();
+  EXPECT_EQ(matrix->cells.size(), 74u);  // 2 x 2 x 3 x 4 x 2 - 24 + 2
+  for (const Group& group : groups_of(*scenario, *matrix)) EXPECT_GE(group.cells.size(), 2u);
 }
 
 TEST(ScenarioFile, MissingFileAndDirectory) {
