@@ -24,7 +24,11 @@ std::uint64_t scatter(std::uint64_t pair) {
 /// One pre-token while it is merged. Symbols never move; a swallowed one has id -1.
 class BpeWord {
  public:
-  explicit BpeWord(const Bpe& bpe) : bpe_(bpe) {}
+  BpeWord(const Bpe& bpe, BpeScratch& scratch)
+      : bpe_(bpe), symbols_(scratch.symbols), queue_(scratch.queue) {
+    symbols_.clear();
+    queue_.clear();
+  }
 
   void append_byte(std::uint8_t byte) {
     std::int32_t id = bpe_.byte_ids_[byte];
@@ -52,15 +56,8 @@ class BpeWord {
   }
 
  private:
-  struct Symbol {
-    std::int32_t id;
-    std::int64_t previous, next;  // -1: none
-  };
-  struct Candidate {
-    std::int32_t rank;
-    std::int32_t result;
-    std::int64_t at;  // the left symbol
-  };
+  using Symbol = BpeScratch::Symbol;
+  using Candidate = BpeScratch::Candidate;
 
   static bool later(const Candidate& a, const Candidate& b) {
     return a.rank != b.rank ? a.rank > b.rank : a.at > b.at;
@@ -94,8 +91,8 @@ class BpeWord {
   }
 
   const Bpe& bpe_;
-  std::vector<Symbol> symbols_;
-  std::vector<Candidate> queue_;  // a heap, the next merge on top
+  std::vector<Symbol>& symbols_;
+  std::vector<Candidate>& queue_;
   bool in_unknown_ = false;
 };
 
@@ -129,7 +126,8 @@ const Bpe::Slot* Bpe::find(std::int32_t left, std::int32_t right) const {
   }
 }
 
-void Bpe::encode(std::string_view piece, std::vector<std::int32_t>& ids) const {
+void Bpe::encode(std::string_view piece, BpeScratch& scratch,
+                 std::vector<std::int32_t>& ids) const {
   if (slots_.empty()) return;
   if (options_.ignore_merges) {
     const auto found = whole_.find(std::string(piece));
@@ -138,7 +136,7 @@ void Bpe::encode(std::string_view piece, std::vector<std::int32_t>& ids) const {
       return;
     }
   }
-  BpeWord word(*this);
+  BpeWord word(*this, scratch);
   for (const char c : piece) word.append_byte(static_cast<std::uint8_t>(c));
   word.merge(ids);
 }

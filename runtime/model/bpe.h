@@ -27,6 +27,21 @@ struct BpeOptions {
   std::int32_t unknown = -1;   // stands for a byte that the vocabulary lacks; -1: such bytes vanish
 };
 
+/// Working memory of encode, kept from piece to piece so that nothing is allocated for each.
+struct BpeScratch {
+  struct Symbol {
+    std::int32_t id;              // -1: swallowed by its left neighbour
+    std::int64_t previous, next;  // -1: none
+  };
+  struct Candidate {
+    std::int32_t rank;
+    std::int32_t result;
+    std::int64_t at;  // the left symbol
+  };
+  std::vector<Symbol> symbols;
+  std::vector<Candidate> queue;  // a heap, the next merge on top
+};
+
 class Bpe {
  public:
   Bpe() = default;
@@ -36,7 +51,7 @@ class Bpe {
       const BpeOptions& options);
 
   /// Appends the ids of one pre-token.
-  void encode(std::string_view piece, std::vector<std::int32_t>& ids) const;
+  void encode(std::string_view piece, BpeScratch& scratch, std::vector<std::int32_t>& ids) const;
   /// How many of the 256 bytes have no token.
   [[nodiscard]] int missing_bytes() const;
 

@@ -76,7 +76,8 @@ void Tokenizer::Tables::encode_piece(std::string_view text, std::vector<std::int
   std::deque<std::string> made;
   std::vector<std::string_view> pieces{text};
   for (const SplitRule rule : spec.rules) pieces = apply_rule(rule, std::move(pieces), made);
-  for (const std::string_view piece : pieces) bpe.encode(piece, ids);
+  BpeScratch scratch;
+  for (const std::string_view piece : pieces) bpe.encode(piece, scratch, ids);
 }
 
 /// Text without the added tokens that are found before normalisation.
