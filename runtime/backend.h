@@ -28,9 +28,9 @@ struct Rows {
 };
 
 /// A weight matrix in the backend's own layout.
-class Matrix {
+class WeightMatrix {
  public:
-  virtual ~Matrix() = default;
+  virtual ~WeightMatrix() = default;
   std::int64_t outputs = 0;
   std::int64_t inputs = 0;    // of this rank's slice
   int segments = 0;           // owned by this rank
@@ -100,7 +100,7 @@ class Backend {
   /// to = from, inside backend memory. Shapes are equal, strides need not be.
   virtual void copy(Rows from, Rows to) = 0;
 
-  virtual std::shared_ptr<Matrix> load_matrix(const MatrixSource& source) = 0;
+  virtual std::shared_ptr<WeightMatrix> load_matrix(const MatrixSource& source) = 0;
 
   /// out(r) = table(ids[r]).
   virtual void gather(Rows table, std::span<const std::int32_t> ids, Rows out) = 0;
@@ -115,9 +115,9 @@ class Backend {
   /// out = R_format(x / scale) when scale is given, else R_format(x).
   virtual void quantize(Rows x, const void* scale, Format format, Rows out) = 0;
   /// out = sums of the matrix's own segments (a complete subtree).
-  virtual void gemm(Rows x, const Matrix& matrix, Rows out) = 0;
+  virtual void gemm(Rows x, const WeightMatrix& matrix, Rows out) = 0;
   /// out = R((tree(parts) * scales + 0) + bias). parts: subtree sums in rank order, each like out.
-  virtual void finish(std::span<const Rows> parts, const Matrix& matrix, const void* row_scale,
+  virtual void finish(std::span<const Rows> parts, const WeightMatrix& matrix, const void* row_scale,
                       const void* bias, Format stored, Rows out) = 0;
   /// Rotates x (rows, heads * d) in place; tables (positions, d/2) in backend memory.
   virtual void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,

@@ -70,7 +70,7 @@ Result<const Library*> load(const std::string& core_type) {
 }
 
 /// Row-major outputs x inputs, as Real.
-class DenseMatrix final : public Matrix {
+class DenseMatrix final : public WeightMatrix {
  public:
   std::vector<float> f32;
   std::vector<double> f64;
@@ -93,7 +93,7 @@ class OpenBlasBackend final : public cpu::CpuBackend {
     return info;
   }
 
-  std::shared_ptr<Matrix> load_matrix(const MatrixSource& source) override {
+  std::shared_ptr<WeightMatrix> load_matrix(const MatrixSource& source) override {
     auto matrix = std::make_shared<DenseMatrix>();
     matrix->outputs = source.outputs;
     matrix->inputs = source.inputs;
@@ -119,7 +119,7 @@ class OpenBlasBackend final : public cpu::CpuBackend {
     return matrix;
   }
 
-  void gemm(Rows x, const Matrix& matrix, Rows out) override {
+  void gemm(Rows x, const WeightMatrix& matrix, Rows out) override {
     const auto& w = static_cast<const DenseMatrix&>(matrix);
     if (x.rows == 0 || w.outputs == 0 || w.segments == 0) return;
     const int m = int(x.rows), n = int(w.outputs), k = int(w.inputs);
@@ -139,7 +139,7 @@ class OpenBlasBackend final : public cpu::CpuBackend {
   }
 
  protected:
-  const float* output_scales(const Matrix& matrix) const override {
+  const float* output_scales(const WeightMatrix& matrix) const override {
     const auto& scale = static_cast<const DenseMatrix&>(matrix).scale;
     return scale.empty() ? nullptr : scale.data();
   }

@@ -266,7 +266,7 @@ Rows Forward::gemm_input(Rows x, Format input, bool scaled, bool sliced, const v
   return rounded;
 }
 
-Rows Forward::column_linear(Rows x, const Matrix& w, const DeviceMemory& bias, Format input,
+Rows Forward::column_linear(Rows x, const WeightMatrix& w, const DeviceMemory& bias, Format input,
                             Format stored, int buffer) {
   const Rows out = scratch(buffer, x.rows, w.outputs);
   const void* scale = nullptr;
@@ -276,7 +276,7 @@ Rows Forward::column_linear(Rows x, const Matrix& w, const DeviceMemory& bias, F
   return out;
 }
 
-Rows Forward::row_linear(Rows x, const Matrix& w, const DeviceMemory& bias,
+Rows Forward::row_linear(Rows x, const WeightMatrix& w, const DeviceMemory& bias,
                          std::int64_t full_inputs, int buffer) {
   const Rows out = scratch(buffer, x.rows, w.outputs);
   const void* scale = nullptr;

@@ -53,10 +53,10 @@ class Forward {
   Rows logits(Rows h, std::span<const StepRow> rows);
 
   /// x * W, complete, R to `stored`; the rank's outputs. `input`: format of activations.
-  Rows column_linear(Rows x, const Matrix& w, const DeviceMemory& bias, Format input, Format stored,
+  Rows column_linear(Rows x, const WeightMatrix& w, const DeviceMemory& bias, Format input, Format stored,
                      int buffer);
   /// x * W over the rank's columns; ranks' subtree sums are exchanged and finished here.
-  Rows row_linear(Rows x, const Matrix& w, const DeviceMemory& bias, std::int64_t full_inputs,
+  Rows row_linear(Rows x, const WeightMatrix& w, const DeviceMemory& bias, std::int64_t full_inputs,
                   int buffer);
   /// Quantised or rounded input of a GEMM and its row scales (null when unscaled).
   Rows gemm_input(Rows x, Format input, bool scaled, bool sliced, const void*& scale);

@@ -95,7 +95,7 @@ class Builder {
     return w;
   }
 
-  std::shared_ptr<Matrix> matrix(const Tensor& t, Span rows, Span columns,
+  std::shared_ptr<WeightMatrix> matrix(const Tensor& t, Span rows, Span columns,
                                  const std::vector<std::int64_t>& bounds, Format format) {
     MatrixSource source;
     source.name = t.name;

@@ -63,7 +63,7 @@ class DeviceMemory {
 
 struct LayerWeights {
   DeviceMemory norm1, norm2;                                 // (hidden)
-  std::shared_ptr<Matrix> q, k, v, o, gate, up, down;
+  std::shared_ptr<WeightMatrix> q, k, v, o, gate, up, down;
   DeviceMemory q_bias, k_bias, v_bias, o_bias;               // empty without attention_bias
   DeviceMemory gate_bias, up_bias, down_bias;                // empty without mlp_bias
 };
@@ -75,7 +75,7 @@ struct RankModel {
   Partition partition;
   DeviceMemory embedding;                                    // (vocabulary slice, hidden)
   DeviceMemory final_norm;                                   // (hidden)
-  std::shared_ptr<Matrix> head;                              // (vocabulary slice, hidden)
+  std::shared_ptr<WeightMatrix> head;                              // (vocabulary slice, hidden)
   DeviceMemory cosine, sine;                                 // (positions, head_dim/2)
   std::int64_t positions = 0;
   std::vector<LayerWeights> layers;

@@ -100,7 +100,7 @@ void CpuBackend::copy(Rows from, Rows to) {
   }
 }
 
-std::shared_ptr<Matrix> CpuBackend::load_matrix(const MatrixSource& source) {
+std::shared_ptr<WeightMatrix> CpuBackend::load_matrix(const MatrixSource& source) {
   auto matrix = std::make_shared<CpuMatrix>();
   matrix->outputs = source.outputs;
   matrix->inputs = source.inputs;
@@ -167,7 +167,7 @@ void CpuBackend::quantize(Rows x, const void* scale, Format format, Rows out) {
   });
 }
 
-void CpuBackend::gemm(Rows x, const Matrix& matrix, Rows out) {
+void CpuBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
   const PackedMatrix& w = static_cast<const CpuMatrix&>(matrix).packed;
   INVAR_CHECK(x.cols == w.k && out.cols == w.n && x.rows == out.rows);
   if (x.rows == 0 || w.n == 0) return;
@@ -193,12 +193,12 @@ void CpuBackend::gemm(Rows x, const Matrix& matrix, Rows out) {
   });
 }
 
-const float* CpuBackend::output_scales(const Matrix& matrix) const {
+const float* CpuBackend::output_scales(const WeightMatrix& matrix) const {
   const auto& scale = static_cast<const CpuMatrix&>(matrix).packed.scale;
   return scale.empty() ? nullptr : scale.data();
 }
 
-void CpuBackend::finish(std::span<const Rows> parts, const Matrix& matrix, const void* row_scale,
+void CpuBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix, const void* row_scale,
                         const void* bias, Format stored, Rows out) {
   dispatch([&]<class T>(T) {
     std::vector<const T*> pointers;

@@ -10,7 +10,7 @@
 namespace invar::cpu {
 
 /// A packed weight matrix, shared by every CPU backend object whatever its instruction set.
-class CpuMatrix final : public Matrix {
+class CpuMatrix final : public WeightMatrix {
  public:
   PackedMatrix packed;
 };
@@ -25,15 +25,15 @@ class CpuBackend : public Backend {
   void upload(void* to, const void* from, std::size_t bytes) override;
   void download(void* to, const void* from, std::size_t bytes) override;
   void copy(Rows from, Rows to) override;
-  std::shared_ptr<Matrix> load_matrix(const MatrixSource& source) override;
+  std::shared_ptr<WeightMatrix> load_matrix(const MatrixSource& source) override;
   void gather(Rows table, std::span<const std::int32_t> ids, Rows out) override;
   void rms_norm(Rows x, const void* weight, double eps, Rows out) override;
   void amax(Rows x, void* out) override;
   void scales(const void* amax, std::int64_t ranks, std::int64_t rows, Format format,
               void* scale) override;
   void quantize(Rows x, const void* scale, Format format, Rows out) override;
-  void gemm(Rows x, const Matrix& matrix, Rows out) override;
-  void finish(std::span<const Rows> parts, const Matrix& matrix, const void* row_scale,
+  void gemm(Rows x, const WeightMatrix& matrix, Rows out) override;
+  void finish(std::span<const Rows> parts, const WeightMatrix& matrix, const void* row_scale,
               const void* bias, Format stored, Rows out) override;
   void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
             const void* cosine, const void* sine) override;
@@ -51,7 +51,7 @@ class CpuBackend : public Backend {
 
  protected:
   /// Output scales of a matrix: what finish() multiplies with, or null.
-  [[nodiscard]] virtual const float* output_scales(const Matrix& matrix) const;
+  [[nodiscard]] virtual const float* output_scales(const WeightMatrix& matrix) const;
 
   ThreadPool pool_;
   const Kernels& kernels_;

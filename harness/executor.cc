@@ -1,0 +1,378 @@
+// Worker processes over pipes. The parent polls; a worker answers one message a job.
+
+#include "harness/executor.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+#include <fstream>
+#include <memory>
+#include <numeric>
+
+#include "harness/wire.h"
+#include "runtime/numerics/probes.h"
+
+namespace invar {
+
+volatile std::sig_atomic_t interrupted = 0;
+
+void install_interrupt_handler() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = 1; };
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kExitWorkerProtocol = 70;  // a worker that was sent nonsense
+
+bool write_all(int fd, const char* data, std::size_t size) {
+  while (size > 0) {
+    const ssize_t n = ::write(fd, data, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    data += n;
+    size -= std::size_t(n);
+  }
+  return true;
+}
+
+bool read_all(int fd, char* data, std::size_t size) {
+  while (size > 0) {
+    const ssize_t n = ::read(fd, data, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    data += n;
+    size -= std::size_t(n);
+  }
+  return true;
+}
+
+bool send_message(int fd, const std::string& bytes) {
+  const std::uint64_t size = bytes.size();
+  return write_all(fd, reinterpret_cast<const char*>(&size), sizeof(size)) &&
+         write_all(fd, bytes.data(), bytes.size());
+}
+
+bool receive_message(int fd, std::string& bytes) {
+  std::uint64_t size = 0;
+  if (!read_all(fd, reinterpret_cast<char*>(&size), sizeof(size))) return false;
+  bytes.resize(size);
+  return read_all(fd, bytes.data(), size);
+}
+
+/// Writes rows and, at the end, an index line a row.
+class SpillWriter {
+ public:
+  explicit SpillWriter(const std::string& path) : path_(path), rows_(path, std::ios::binary) {}
+  void add(int prompt, std::int64_t position, std::span<const std::byte> row) {
+    rows_.write(reinterpret_cast<const char*>(row.data()), std::streamsize(row.size()));
+    index_ += std::to_string(prompt) + " " + std::to_string(position) + " " +
+              std::to_string(offset_) + " " + std::to_string(row.size()) + "\n";
+    offset_ += std::int64_t(row.size());
+  }
+  bool finish() {
+    rows_.close();
+    std::ofstream index(path_ + ".index", std::ios::binary);
+    index << index_;
+    return bool(rows_) && bool(index);
+  }
+
+ private:
+  std::string path_, index_;
+  std::ofstream rows_;
+  std::int64_t offset_ = 0;
+};
+
+/// Ids, answers and decoded text of the prompts, which the runtime does not know.
+void label_prompts(const Session& session, CellTrace& trace) {
+  for (std::size_t p = 0; p < trace.prompts.size(); ++p) {
+    PromptTrace& prompt = trace.prompts[p];
+    prompt.id = session.prompts[p].id;
+    prompt.answer = session.prompts[p].answer;
+    if (!session.tokenizer) continue;
+    std::vector<std::int32_t> ids;
+    for (const TokenRecord& token : prompt.tokens) ids.push_back(token.id);
+    prompt.text = session.tokenizer->decode(ids);
+  }
+}
+
+JobResult run_job(const Scenario& scenario, const Session& session, Runtime& runtime,
+                  const ExecutorOptions& options, const Job& job) {
+  JobResult result;
+  result.id = job.id;
+  result.attempt = job.attempt;
+  const auto fail = [&](const std::string& reason) {
+    result.trace.status = CellStatus::failed;
+    result.trace.reason = reason;
+  };
+  auto request = request_for(scenario, session, *job.cell, job.teacher);
+  if (!request) {
+    fail(request.error().text());
+    return result;
+  }
+  request->capture = job.capture;
+  std::unique_ptr<SpillWriter> spill;
+  if (!job.spill.empty()) {
+    spill = std::make_unique<SpillWriter>(job.spill);
+    request->spill = [&spill](int prompt, std::int64_t position, std::span<const std::byte> row) {
+      spill->add(prompt, position, row);
+    };
+  }
+  if (options.sabotage) options.sabotage(*job.cell, *request);
+  auto generated = runtime.generate(*request);
+  if (!generated) {
+    fail(generated.error().text());
+    return result;
+  }
+  result.trace = std::move(generated->trace);
+  result.captured = std::move(generated->captured);
+  label_prompts(session, result.trace);
+  if (spill && !spill->finish()) fail("cannot write " + job.spill);
+  if (options.tamper) options.tamper(*job.cell, result.trace);
+  return result;
+}
+
+/// The worker's life: receive a job, answer, until the pipe closes. Never returns.
+[[noreturn]] void work(const Scenario& scenario, Session& session, const ExecutorOptions& options,
+                       const std::vector<Job>& jobs, int in, int out) {
+  signal(SIGINT, SIG_IGN);  // the parent decides
+  signal(SIGTERM, SIG_DFL);
+  Runtime runtime(std::move(session.model));
+  std::string message;
+  while (receive_message(in, message)) {
+    wire::Reader reader(message);
+    std::uint64_t index = 0;
+    reader.get(index);
+    if (reader.failed() || index >= jobs.size()) _exit(kExitWorkerProtocol);
+    const JobResult result = run_job(scenario, session, runtime, options, jobs[index]);
+    wire::Writer writer;
+    writer.put(result);
+    if (!send_message(out, writer.bytes())) _exit(kExitWorkerProtocol);
+  }
+  _exit(0);
+}
+
+struct Worker {
+  pid_t pid = -1;
+  int to = -1, from = -1;
+  std::string key;
+  int job = -1;             // index into jobs, -1: idle
+  int served = 0;
+  Clock::time_point started;
+  std::string inbox;
+};
+
+/// What a worker process is for: cells with the same key share its packed weights.
+std::string worker_key(const Cell& cell) {
+  return cell.value("engine") + "/" + cell.value("precision") + "/" + cell.value("device");
+}
+
+class Pool {
+ public:
+  Pool(const Scenario& scenario, const Session& session, const std::vector<Job>& jobs,
+       const ExecutorOptions& options, const std::function<bool(JobResult&&)>& done)
+      : scenario_(scenario), session_(session), jobs_(jobs), options_(options), done_(done) {}
+  ~Pool() {
+    for (Worker& worker : workers_) stop(worker, true);
+  }
+
+  Result<bool> run() {
+    std::vector<int> order(jobs_.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [this](int a, int b) {
+      const Cell& x = *jobs_[std::size_t(a)].cell;
+      const Cell& y = *jobs_[std::size_t(b)].cell;
+      const auto key = [](const Cell& c) { return std::pair(worker_key(c), c.value("gpus")); };
+      return key(x) < key(y);
+    });
+    waiting_.assign(order.begin(), order.end());
+    workers_.resize(std::size_t(std::max(1, options_.jobs)));
+    while (!waiting_.empty() || busy() > 0) {
+      if (interrupted || stopped_) return false;
+      for (Worker& worker : workers_) {
+        if (worker.job < 0 && !waiting_.empty()) {
+          if (auto ok = give_job(worker); !ok) return ok.error();
+        }
+      }
+      wait();
+    }
+    return !stopped_;
+  }
+
+ private:
+  [[nodiscard]] int busy() const {
+    return int(std::count_if(workers_.begin(), workers_.end(),
+                             [](const Worker& w) { return w.job >= 0; }));
+  }
+
+  Result<void> give_job(Worker& worker) {
+    // Prefer a job that the worker has weights for.
+    auto at = std::find_if(waiting_.begin(), waiting_.end(), [&](int j) {
+      return worker_key(*jobs_[std::size_t(j)].cell) == worker.key;
+    });
+    if (at == waiting_.end()) at = waiting_.begin();
+    const int index = *at;
+    waiting_.erase(at);
+    const std::string key = worker_key(*jobs_[std::size_t(index)].cell);
+    if (worker.pid > 0 && (worker.key != key || options_.isolate)) stop(worker, false);
+    if (worker.pid < 0) {
+      if (auto ok = start(worker, key); !ok) return ok;
+    }
+    wire::Writer writer;
+    writer.put(std::uint64_t(index));
+    worker.job = index;
+    worker.started = Clock::now();
+    if (!send_message(worker.to, writer.bytes())) lose(worker);
+    return {};
+  }
+
+  Result<void> start(Worker& worker, const std::string& key) {
+    int down[2], up[2];
+    if (pipe2(down, O_CLOEXEC) != 0) return Error{"cannot make a pipe for a worker", ""};
+    if (pipe2(up, O_CLOEXEC) != 0) {
+      close(down[0]), close(down[1]);
+      return Error{"cannot make a pipe for a worker", ""};
+    }
+    const pid_t pid = fork();
+    if (pid < 0) return Error{"cannot start a worker process", ""};
+    if (pid == 0) {
+      close(down[1]), close(up[0]);
+      for (const Worker& other : workers_) {
+        if (other.pid > 0) close(other.to), close(other.from);
+      }
+      // The child owns its copy of the parent's memory.
+      work(scenario_, const_cast<Session&>(session_), options_, jobs_, down[0], up[1]);
+    }
+    close(down[0]), close(up[1]);
+    worker = Worker{};
+    worker.pid = pid;
+    worker.to = down[1];
+    worker.from = up[0];
+    worker.key = key;
+    return {};
+  }
+
+  void stop(Worker& worker, bool kill_it) {
+    if (worker.pid < 0) return;
+    close(worker.to), close(worker.from);
+    if (kill_it) kill(worker.pid, SIGKILL);
+    int status = 0;
+    while (waitpid(worker.pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    worker = Worker{};
+  }
+
+  void wait() {
+    std::vector<pollfd> fds;
+    std::vector<Worker*> owners;
+    double left = 0.5;
+    for (Worker& worker : workers_) {
+      if (worker.job < 0) continue;
+      fds.push_back({worker.from, POLLIN, 0});
+      owners.push_back(&worker);
+      left = std::min(left, std::max(0.0, options_.cell_seconds - seconds(worker)));
+    }
+    if (fds.empty()) return;
+    poll(fds.data(), fds.size(), int(left * 1000) + 1);
+    for (std::size_t i = 0; i < fds.size(); ++i) {
+      if (fds[i].revents != 0) {
+        receive(*owners[i]);
+      } else if (seconds(*owners[i]) > options_.cell_seconds) {
+        end_job(*owners[i], CellStatus::timed_out,
+                "no result within " + std::to_string(int(options_.cell_seconds)) + " s");
+      }
+    }
+  }
+
+  static double seconds(const Worker& worker) {
+    return std::chrono::duration<double>(Clock::now() - worker.started).count();
+  }
+
+  void receive(Worker& worker) {
+    std::string message;
+    JobResult result;
+    if (!receive_message(worker.from, message)) return lose(worker);
+    wire::Reader reader(message);
+    reader.get(result);
+    if (reader.failed()) return lose(worker);
+    worker.job = -1;
+    if (!done_(std::move(result))) stopped_ = true;
+  }
+
+  /// The worker died in the middle of a job: says how.
+  void lose(Worker& worker) {
+    int status = 0;
+    kill(worker.pid, SIGKILL);  // it may have closed its pipe without ending
+    while (waitpid(worker.pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    std::string how = "worker process ended";
+    if (WIFSIGNALED(status)) {
+      how = std::string("worker process killed by ") + strsignal(WTERMSIG(status));
+    } else if (WIFEXITED(status)) {
+      how = "worker process exited with " + std::to_string(WEXITSTATUS(status));
+    }
+    close(worker.to), close(worker.from);
+    const int job = worker.job;
+    worker = Worker{};
+    report_failure(job, CellStatus::crashed, how);
+  }
+
+  void end_job(Worker& worker, CellStatus status, const std::string& reason) {
+    const int job = worker.job;
+    stop(worker, true);
+    report_failure(job, status, reason);
+  }
+
+  void report_failure(int job, CellStatus status, const std::string& reason) {
+    JobResult result;
+    result.id = jobs_[std::size_t(job)].id;
+    result.attempt = jobs_[std::size_t(job)].attempt;
+    result.trace.status = status;
+    result.trace.reason = reason;
+    if (!done_(std::move(result))) stopped_ = true;
+  }
+
+  const Scenario& scenario_;
+  const Session& session_;
+  const std::vector<Job>& jobs_;
+  const ExecutorOptions& options_;
+  const std::function<bool(JobResult&&)>& done_;
+  std::vector<Worker> workers_;
+  std::deque<int> waiting_;
+  bool stopped_ = false;
+};
+
+}  // namespace
+
+Result<bool> execute(const Scenario& scenario, const Session& session,
+                     const std::vector<Job>& jobs, const ExecutorOptions& options,
+                     const std::function<bool(JobResult&&)>& done) {
+  if (auto ok = run_numeric_probes(); !ok) return ok.error();
+  Pool pool(scenario, session, jobs, options, done);
+  return pool.run();
+}
+
+Result<std::vector<SpillRow>> read_spill_index(const std::string& path) {
+  std::ifstream file(path + ".index");
+  if (!file) return Error{"cannot read the spilled rows", path};
+  std::vector<SpillRow> rows;
+  SpillRow row{};
+  while (file >> row.prompt >> row.position >> row.offset >> row.bytes) rows.push_back(row);
+  std::stable_sort(rows.begin(), rows.end(), [](const SpillRow& a, const SpillRow& b) {
+    return std::pair(a.prompt, a.position) < std::pair(b.prompt, b.position);
+  });
+  return rows;
+}
+
+}  // namespace invar

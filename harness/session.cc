@@ -1,0 +1,184 @@
+// Loads what cells share and turns a cell's axes into the runtime's request.
+
+#include "harness/session.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <thread>
+
+#include "harness/models.h"
+
+namespace invar {
+namespace {
+
+std::int64_t number(const std::string& text) {
+  std::int64_t n = 0;
+  std::from_chars(text.data(), text.data() + text.size(), n);
+  return n;
+}
+
+Precision precision_of(const std::string& name) {
+  for (const Mode& mode : kModes) {
+    if (name == mode.name) return mode.precision;
+  }
+  INVAR_CHECK(false);  // the scenario has checked the value
+  return Precision::fp32;
+}
+
+BackendOptions backend_options(const Cell& cell) {
+  BackendOptions options;
+  const std::string& engine = cell.value("engine");
+  const std::size_t colon = engine.find(':');
+  options.engine = engine.substr(0, colon);
+  if (colon != std::string::npos) options.core_type = engine.substr(colon + 1);
+  options.device = cell.value("device");
+  options.isa = cell.value("isa");
+  options.threads = int(number(cell.value("threads")));
+  return options;
+}
+
+/// Tokens of one prompt: as given, or encoded text or chat.
+Result<std::vector<std::int32_t>> tokens_of(const Prompt& prompt, const Session& session,
+                                            const std::string& place) {
+  if (!prompt.tokens.empty()) return prompt.tokens;
+  if (!session.tokenizer) return Error{"prompt " + prompt.id + " needs a tokenizer", place};
+  if (prompt.messages.empty()) return session.tokenizer->encode(prompt.text, true);
+  std::vector<ChatMessage> messages;
+  for (const auto& [role, content] : prompt.messages) messages.push_back({role, content});
+  auto text = session.tokenizer->apply_chat(messages);
+  if (!text) return Error{"prompt " + prompt.id + ": " + text.error().message, place};
+  std::vector<std::int32_t> ids = session.tokenizer->encode(*text, false);
+  const std::int32_t bos = session.tokenizer->bos();
+  if (session.tokenizer->adds_bos() && bos >= 0 && (ids.empty() || ids.front() != bos)) {
+    ids.insert(ids.begin(), bos);
+  }
+  return ids;
+}
+
+/// Repeats a prompt's tokens after its first (a BOS stays alone) up to a length.
+void pad(std::vector<std::int32_t>& tokens, std::int64_t length) {
+  const std::size_t n = tokens.size();
+  const std::size_t first = n > 1 ? 1 : 0;
+  for (std::size_t i = first; std::int64_t(tokens.size()) < length; i = i + 1 < n ? i + 1 : first) {
+    tokens.push_back(tokens[i]);
+  }
+}
+
+Result<void> read_prompts(const Scenario& scenario, Session& session) {
+  const std::filesystem::path folder = std::filesystem::path(scenario.path).parent_path();
+  const std::string file = (folder / scenario.prompts.file).lexically_normal().string();
+  auto prompts = load_prompts(file, scenario.prompts);
+  INVAR_TRY(prompts);
+  session.prompts = std::move(*prompts);
+  const bool all_tokens =
+      std::all_of(session.prompts.begin(), session.prompts.end(),
+                  [](const Prompt& prompt) { return !prompt.tokens.empty(); });
+  const bool has_tokenizer =
+      !session.model.tokenizer_json.empty() || session.model.gguf_tokenizer != nullptr;
+  if (has_tokenizer || !all_tokens) {
+    auto tokenizer = Tokenizer::from_model(session.model);
+    INVAR_TRY(tokenizer);
+    session.tokenizer.emplace(std::move(*tokenizer));
+  }
+  std::string all;
+  for (const Prompt& prompt : session.prompts) {
+    auto ids = tokens_of(prompt, session, file);
+    INVAR_TRY(ids);
+    pad(*ids, scenario.prompts.pad_to);
+    if (ids->empty()) return Error{"prompt " + prompt.id + " has no tokens", file};
+    if (session.tokenizer && session.tokenizer->adds_bos() &&
+        ids->front() != session.tokenizer->bos()) {
+      session.warnings.push_back("prompt " + prompt.id + " does not begin with the model's BOS");
+    }
+    const Sha256 hash = sha256(ids->data(), ids->size() * sizeof(std::int32_t));
+    all.append(reinterpret_cast<const char*>(hash.data()), hash.size());
+    session.tokens.push_back({std::move(*ids), {}});
+  }
+  session.inputs.prompts_digest = to_hex(sha256(all.data(), all.size()));
+  return {};
+}
+
+}  // namespace
+
+Result<Session> open_session(const Scenario& scenario) {
+  Session session;
+  const std::string folder = std::filesystem::path(scenario.path).parent_path().string();
+  auto model = open_model(scenario.model, folder);
+  INVAR_TRY(model);
+  session.model = std::move(*model);
+  auto digest = model_digest(session.model, scenario.model);
+  INVAR_TRY(digest);
+  session.inputs.model_digest = *digest;
+  session.inputs.numerics_version = kNumericsVersion;
+  if (auto ok = read_prompts(scenario, session); !ok) return ok.error();
+  session.inputs.tokenizer_digest = "none";
+  if (session.tokenizer) {
+    const std::string text = session.tokenizer->fingerprint_text();
+    session.inputs.tokenizer_digest = to_hex(sha256(text.data(), text.size()));
+  }
+  if (!scenario.decode.ignore_eos) {
+    session.eos = session.model.config.eos_tokens;
+    const std::int32_t eos = session.tokenizer ? session.tokenizer->eos() : -1;
+    if (eos >= 0 && std::find(session.eos.begin(), session.eos.end(), eos) == session.eos.end()) {
+      session.eos.push_back(eos);
+    }
+  }
+  return session;
+}
+
+Result<GenerateRequest> request_for(const Scenario& scenario, const Session& session,
+                                    const Cell& cell,
+                                    const std::vector<std::vector<std::int32_t>>& teacher) {
+  GenerateRequest request;
+  request.precision = precision_of(cell.value("precision"));
+  request.backend = backend_options(cell);
+  request.ranks = int(number(cell.value("gpus")));
+  auto cache = parse_cache_mode(cell.value("cache"));
+  INVAR_TRY(cache);
+  request.cache = *cache;
+  auto batch = parse_batch_shape(cell.value("batch"));
+  INVAR_TRY(batch);
+  request.batch = *batch;
+  request.prompts = session.tokens;
+  request.max_new_tokens = scenario.decode.max_new_tokens;
+  request.eos = session.eos;
+  request.level = scenario.observe;
+  if (scenario.decode.strategy == "sample") {
+    request.sampler = {scenario.decode.temperature, scenario.decode.top_k, scenario.decode.top_p,
+                       scenario.decode.seed, 0};
+  }
+  if (!teacher.empty()) {
+    INVAR_CHECK(teacher.size() == request.prompts.size());
+    for (std::size_t p = 0; p < teacher.size(); ++p) request.prompts[p].teacher = teacher[p];
+    request.eos.clear();  // the teacher's length ends a sequence
+  }
+  return request;
+}
+
+std::string skip_reason(const Scenario& scenario, const Session& session, const Cell& cell) {
+  const BackendOptions options = backend_options(cell);
+  const std::string why =
+      unsupported_reason(options, mode_of(precision_of(cell.value("precision"))));
+  if (!why.empty()) return why;
+  const int ranks = int(number(cell.value("gpus")));
+  if (std::string refused = refuse_ranks(session.model.config, ranks); !refused.empty()) {
+    return refused;
+  }
+  for (const Requirement& r : scenario.requirements) {
+    const bool about = r.subject == "gpus" ? ranks > 1 : options.engine == r.subject ||
+                                                             options.device == r.subject;
+    if (!about || r.what == options.engine) continue;
+    if (r.what == "real" || r.what == "gpu" || r.what == "nccl") {
+      if (options.device != "cuda") return r.subject + " requires " + r.what;
+    } else if (r.what == "avx2" || r.what == "avx512") {
+      BackendOptions probe;
+      probe.isa = r.what;
+      const std::string missing = unsupported_reason(probe, mode_of(Precision::fp32));
+      if (!missing.empty()) return missing;
+    }
+  }
+  return "";
+}
+
+}  // namespace invar
