@@ -57,7 +57,8 @@ def measured_rows(measured):
     rows = [("prompt set", "prompts", "tokens", "gap below 1/16", "distinct 4-grams", "accuracy")]
     for name, entry in measured.items():
         if isinstance(entry, dict) and "prompts" in entry:
-            accuracy = ", ".join(f"{g} {100 * a:.1f} %" for g, a in entry.get("accuracy", {}).items())
+            groups = entry.get("accuracy", {}).items()
+            accuracy = ", ".join(f"{group} {100 * share:.1f} %" for group, share in groups)
             rows.append((name, entry["prompts"], entry["tokens"],
                          f"{100 * entry['gap_share']:.2f} %", entry.get("distinct_4grams", ""),
                          accuracy))

@@ -20,7 +20,7 @@ import tokens
 
 SHARD_ROWS = 512
 PROSE_ROWS = 0.45       # share of rows that begin with a stretch of prose
-MAX_AHEAD = 400         # shards on disk that nobody has read yet
+MAX_AHEAD = 200         # shards on disk that nobody has read yet
 
 
 def start_workers(corpus, vocab, row, folder, count, seed):
@@ -81,7 +81,8 @@ def fill_row(ids, weights, at, waiting, tokenizer, row, rng):
 def draw(tokenizer, rng, count, row):
     """Documents of the mixture, none longer than a row."""
     names, shares = zip(*procedural.MIXTURE.items())
-    samples = [procedural.sample(name, rng, "train") for name in rng.choices(names, shares, k=count)]
+    chosen = rng.choices(names, shares, k=count)
+    samples = [procedural.sample(name, rng, "train") for name in chosen]
     return [d for d in tokens.encode_samples(tokenizer, samples) if len(d[0]) <= row]
 
 

@@ -60,7 +60,7 @@ def recall(rng, entries=None, style=None, turns=None):
     return Sample("recall", messages, None, messages[-1][1], lines[:64])
 
 
-UNIQUE_WORDS = sorted(set(WORDS) | set(ITEMS) | set(COLORS) | set(ANIMALS) | set(GOODS) | set(PLACES))
+UNIQUE_WORDS = sorted(set(WORDS + ITEMS + COLORS + ANIMALS + GOODS + PLACES))
 
 
 # --- lists --------------------------------------------------------------------------------------

@@ -217,7 +217,7 @@ def train(model, arguments, device, log):
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=sorted(llama.CONFIGS), required=True)
-    parser.add_argument("--minutes", type=float, required=True, help="of training, compile included")
+    parser.add_argument("--minutes", type=float, required=True, help="compile included")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--corpus", type=pathlib.Path, default=HERE / "corpus")
     parser.add_argument("--rows", type=int, default=128, help="of a batch")
