@@ -30,7 +30,10 @@ struct JudgedCell {
 
 /// Engine, device, isa, precision, ranks, threads, batch and cache: FAIL when something else ran
 /// than was asked, MISTRUSTED when an axis was not exercised, PASS otherwise.
-Judgement check_observed(const Scenario& scenario, const Cell& cell, const CellTrace& trace);
+Judgement check_observed(const Cell& cell, const CellTrace& trace);
+/// FAIL when a prompt stopped before max_new_tokens without an EOS, or positions have holes.
+Judgement check_complete(const Scenario& scenario, const Cell& cell, const CellTrace& trace,
+                         const std::vector<std::int32_t>& eos);
 
 /// Distances of a `within` pair over all compared rows.
 struct WithinResult {
@@ -44,6 +47,7 @@ struct JudgeInput {
   const Scenario* scenario = nullptr;
   const Matrix* matrix = nullptr;
   const GoldenFile* golden = nullptr;      // null: goldens are not judged (differ-only, selftest)
+  std::vector<std::int32_t> eos;           // tokens that may end a prompt before max_new_tokens
   std::string today;                       // YYYY-MM-DD, for xfail.until
   bool filtered = false;                   // a filter or partition is active: no OBSOLETE
   /// Values of `within` pairs: (rule, base cell, other cell) -> distances.
@@ -59,8 +63,8 @@ struct JudgeOutput {
 };
 
 /// Fills judgement and divergence of every cell (same order as matrix.cells) and judges groups.
-/// Order of precedence per cell: FAIL, NONDET, MISTRUSTED, DIFF (contract), DIFF (golden),
-/// STALE, NOGOLD, PASS; then xfail.
+/// Order of precedence per cell: FAIL, NONDET, DIFF (contract before golden), MISTRUSTED, STALE,
+/// NOGOLD, PASS; then xfail.
 JudgeOutput judge(const JudgeInput& input, std::vector<JudgedCell>& cells);
 
 /// Cells with equal bits share a letter, by first appearance: "A", "B", …

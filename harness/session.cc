@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <thread>
 
 #include "harness/models.h"
 
@@ -111,6 +110,7 @@ Result<Session> open_session(const Scenario& scenario) {
   INVAR_TRY(digest);
   session.inputs.model_digest = *digest;
   session.inputs.numerics_version = kNumericsVersion;
+  session.inputs.segments = session.model.config.segments;
   if (auto ok = read_prompts(scenario, session); !ok) return ok.error();
   session.inputs.tokenizer_digest = "none";
   if (session.tokenizer) {
@@ -165,10 +165,7 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
   if (std::string refused = refuse_ranks(session.model.config, ranks); !refused.empty()) {
     return refused;
   }
-  for (const Requirement& r : scenario.requirements) {
-    const bool about = r.subject == "gpus" ? ranks > 1 : options.engine == r.subject ||
-                                                             options.device == r.subject;
-    if (!about || r.what == options.engine) continue;
+  for (const Requirement& r : requirements_of(scenario, cell)) {
     if (r.what == "real" || r.what == "gpu" || r.what == "nccl") {
       if (options.device != "cuda") return r.subject + " requires " + r.what;
     } else if (r.what == "avx2" || r.what == "avx512") {

@@ -157,6 +157,9 @@ struct BackendOptions {
 
 /// Why these options cannot run here (a missing library, instruction set, core type), or empty.
 std::string unsupported_reason(const BackendOptions& options, const Mode& mode);
+/// File of the vendor library that an engine would load, empty when it has none or it is missing.
+/// Its digest is part of what keys a stored result.
+std::string engine_library(const std::string& engine);
 /// Builds the backend. Errors name what is missing; there is no silent fallback.
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, const Mode& mode);
 /// Engines compiled in or loadable, with their state, for `invar doctor` and `invar env`.

@@ -3,6 +3,7 @@
 #include "runtime/backends/openblas.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -176,30 +177,30 @@ const std::vector<OpenBlasCore>& openblas_cores() {
   return cores;
 }
 
-std::string openblas_unsupported(const std::string& core_type) {
-  void* handle = dlopen(kLibrary, RTLD_LAZY | RTLD_NOLOAD);
-  if (handle == nullptr) {
-    // Found without being loaded: loading would fix the core type of this process.
-    static const char* const folders[] = {"/lib/", "/usr/lib/", "/usr/local/lib/", "/usr/lib64/",
-                                          "/lib/x86_64-linux-gnu/", "/usr/lib/x86_64-linux-gnu/",
-                                          "/usr/lib/aarch64-linux-gnu/"};
-    std::vector<std::string> search(std::begin(folders), std::end(folders));
-    if (const char* extra = std::getenv("LD_LIBRARY_PATH")) {
-      std::string paths = extra;
-      for (std::size_t at = 0; at <= paths.size();) {
-        const std::size_t end = std::min(paths.find(':', at), paths.size());
-        if (end > at) search.push_back(paths.substr(at, end - at) + "/");
-        at = end + 1;
-      }
+std::string openblas_path() {
+  static const char* const folders[] = {"/lib/", "/usr/lib/", "/usr/local/lib/", "/usr/lib64/",
+                                        "/lib/x86_64-linux-gnu/", "/usr/lib/x86_64-linux-gnu/",
+                                        "/usr/lib/aarch64-linux-gnu/"};
+  std::vector<std::string> search;
+  if (const char* extra = std::getenv("LD_LIBRARY_PATH")) {
+    const std::string paths = extra;
+    for (std::size_t at = 0; at <= paths.size();) {
+      const std::size_t end = std::min(paths.find(':', at), paths.size());
+      if (end > at) search.push_back(paths.substr(at, end - at) + "/");
+      at = end + 1;
     }
-    const bool found = std::any_of(search.begin(), search.end(), [](const std::string& folder) {
-      std::FILE* file = std::fopen((folder + kLibrary).c_str(), "rb");
-      if (file != nullptr) std::fclose(file);
-      return file != nullptr;
-    });
-    if (!found) return std::string(kLibrary) + " is not installed (package libopenblas0-pthread)";
-  } else {
-    dlclose(handle);
+  }
+  search.insert(search.end(), std::begin(folders), std::end(folders));
+  for (const std::string& folder : search) {
+    const std::string path = folder + kLibrary;
+    if (access(path.c_str(), R_OK) == 0) return path;
+  }
+  return "";
+}
+
+std::string openblas_unsupported(const std::string& core_type) {
+  if (openblas_path().empty()) {
+    return std::string(kLibrary) + " is not installed (package libopenblas0-pthread)";
   }
   if (core_type.empty()) return "";
   for (const OpenBlasCore& core : openblas_cores()) {

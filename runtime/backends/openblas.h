@@ -19,6 +19,8 @@ struct OpenBlasCore {
 };
 const std::vector<OpenBlasCore>& openblas_cores();
 
+/// The library's file in the loader's usual folders, found without loading it; empty: none.
+std::string openblas_path();
 /// Why OpenBLAS with this core type ("" : its own choice) cannot run here, or empty. Does not load.
 std::string openblas_unsupported(const std::string& core_type);
 

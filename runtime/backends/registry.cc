@@ -31,6 +31,10 @@ std::string unsupported_reason(const BackendOptions& options, const Mode&) {
   return "";
 }
 
+std::string engine_library(const std::string& engine) {
+  return engine == "openblas" ? openblas_path() : std::string();
+}
+
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, const Mode& mode) {
   if (const std::string why = unsupported_reason(options, mode); !why.empty()) {
     return Error{why, ""};
