@@ -13,7 +13,6 @@ namespace {
 
 using Matcher = std::size_t (*)(std::string_view, std::size_t);
 
-constexpr std::uint8_t kLetterOrNumber = kLetter | kNumber;
 constexpr std::uint8_t kWordOrSpace = kLetter | kNumber | kSpace;
 
 /// End of the run of characters with any of `bits`, at most `limit` characters.

@@ -7,6 +7,7 @@
 
 #include "runtime/model/chat.h"
 #include "runtime/model/tokenizer_spec.h"
+#include "runtime/model/unicode_tables.h"
 
 namespace invar {
 
@@ -236,7 +237,7 @@ std::string Tokenizer::describe() const {
                     rules_text(spec) + ", Unicode " + kUnicodeVersion + ", bos " +
                     std::to_string(bos()) + (adds_bos() ? " (added)" : "") + ", eos " +
                     std::to_string(eos()) + ", chat " + name_of(tables_->chat.kind);
-  if (spec.nfc) out += ", NFC";
+  if (spec.nfc) out += std::string(", NFC of Unicode ") + kNfcUnicodeVersion;
   if (missing > 0) out += ", no token for " + std::to_string(missing) + " of the 256 bytes";
   return out;
 }
@@ -245,7 +246,7 @@ std::string Tokenizer::fingerprint_text() const {
   const TokenizerSpec& spec = tables_->spec;
   std::string out = "invar tokenizer 1\n";
   put(out, "unicode", kUnicodeVersion);
-  put(out, "nfc", spec.nfc ? nfc_version() : "");
+  put(out, "nfc", spec.nfc ? kNfcUnicodeVersion : "");
   put(out, "rules", rules_text(spec));
   put(out, "bpe",
       joined({spec.bpe.ignore_merges ? 1 : 0, spec.bpe.fuse_unknown ? 1 : 0, spec.bpe.unknown}));

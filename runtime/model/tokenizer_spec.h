@@ -57,9 +57,8 @@ Result<TokenizerSpec> read_tokenizer_json(const std::string& tokenizer_json,
 /// Reads GGUF metadata. Only byte-level BPE ("gpt2") with known pre-tokenizers.
 Result<TokenizerSpec> read_tokenizer_gguf(const GgufTokenizer& gguf, const std::string& place);
 
-/// NFC of the valid UTF-8 stretches of `text`; other bytes stay.
+/// NFC of `text`, by the tables of Unicode kNfcUnicodeVersion (Hugging Face tokenizers' version).
+/// Bytes that are not valid UTF-8 stay and combine with nothing.
 std::string normalize_nfc(std::string_view text);
-/// Version of the tables behind normalize_nfc.
-std::string nfc_version();
 
 }  // namespace invar

@@ -25,6 +25,14 @@ enum CharClass : std::uint8_t {
 inline constexpr std::size_t kClassRunCount = 2165;
 extern const std::uint32_t kClassRuns[kClassRunCount];
 
+/// Tables of NFC, of Unicode kNfcUnicodeVersion: runs of one combining class, first code point << 8
+/// | class; and canonical decompositions, composable << 63 | second << 42 | first << 21 | code.
+inline constexpr std::size_t kCombiningRunCount = 496;
+extern const std::uint32_t kCombiningRuns[kCombiningRunCount];
+inline constexpr std::size_t kDecompositionCount = 2060;
+extern const std::uint64_t kDecompositions[kDecompositionCount];
+extern const char* const kNfcUnicodeVersion;
+
 inline constexpr std::uint32_t kInvalidByte = 0xffffffff;
 
 /// One character of a text. `code` is kInvalidByte when the byte is not part of valid UTF-8.

@@ -1,0 +1,111 @@
+// Fuzzes the tokenizer: arbitrary bytes as tokenizer.json, and small well-formed files whose
+// vocabulary, rules and texts the input chooses.
+//
+// Input: the first byte decides. 'J': the rest is a tokenizer.json up to the first NUL, then
+// tokenizer_config.json, then a text. Anything else: it selects options of a generated GGUF
+// vocabulary; the rest is tokens, merges and a text, separated by 0xff. Whatever is accepted must
+// encode and decode without loss, unless bytes lack tokens.
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/model/tokenizer.h"
+#include "runtime/model/tokenizer_spec.h"
+
+namespace {
+
+std::string_view next_part(std::string_view& rest, char separator) {
+  const std::size_t end = rest.find(separator);
+  const std::string_view part = rest.substr(0, end);
+  rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
+  return part;
+}
+
+void append_utf8(std::string& out, std::uint32_t code) {
+  if (code < 0x80) {
+    out += static_cast<char>(code);
+  } else {
+    out += static_cast<char>(0xc0 | code >> 6);
+    out += static_cast<char>(0x80 | (code & 0x3f));
+  }
+}
+
+std::string printable(std::string_view bytes) {
+  std::string out;
+  for (const char byte : bytes) {
+    append_utf8(out, invar::printable_of_byte(static_cast<std::uint8_t>(byte)));
+  }
+  return out;
+}
+
+void exercise(const invar::Tokenizer& tokenizer, std::string_view text, bool lossless) {
+  const std::vector<std::int32_t> ids = tokenizer.encode(text, false);
+  for (const std::int32_t id : ids) INVAR_CHECK(id >= 0 && id < tokenizer.size());
+  const std::string back = tokenizer.decode(ids);
+  if (lossless) INVAR_CHECK(back == text);
+  INVAR_CHECK(tokenizer.encode(text, true).size() >= ids.size());
+  INVAR_CHECK(!tokenizer.fingerprint_text().empty());
+  INVAR_CHECK(!tokenizer.describe().empty());
+  const std::vector<invar::ChatMessage> messages{{"user", std::string(text)}};
+  const auto chat = tokenizer.apply_chat(messages);
+  INVAR_CHECK(chat.has_value() || !chat.error().message.empty());
+}
+
+void fuzz_json(std::string_view rest) {
+  const std::string file(next_part(rest, '\0'));
+  const std::string config(next_part(rest, '\0'));
+  const auto tokenizer = invar::Tokenizer::from_json(file, config, "tokenizer.json");
+  if (tokenizer) {
+    exercise(*tokenizer, rest, false);
+  } else {
+    INVAR_CHECK(!tokenizer.error().place.empty());
+  }
+}
+
+void fuzz_vocabulary(std::uint8_t options, std::string_view rest) {
+  constexpr const char* kPres[] = {"smollm", "gpt-2", "llama-bpe", "default"};
+  invar::GgufTokenizer gguf;
+  gguf.model = "gpt2";
+  gguf.pre = kPres[options & 3];
+  for (int byte = 0; byte < 256; ++byte) {
+    const char c = static_cast<char>(byte);
+    gguf.tokens.push_back(printable({&c, 1}));
+  }
+  gguf.token_types.assign(256, 1);
+  const char separator = '\xff';
+  for (std::string_view list = next_part(rest, separator); !list.empty();) {  // "a b,ab c,..."
+    const std::string_view merge = next_part(list, ',');
+    const std::size_t space = merge.find(' ');
+    if (space == std::string_view::npos) {
+      gguf.tokens.emplace_back(merge);
+      gguf.token_types.push_back(3);
+      continue;
+    }
+    const std::string left = printable(merge.substr(0, space));
+    const std::string right = printable(merge.substr(space + 1));
+    gguf.tokens.push_back(left + right);
+    gguf.token_types.push_back(1);
+    gguf.merges.push_back(left + " " + right);
+  }
+  gguf.add_bos = (options & 4) != 0;
+  gguf.bos = (options & 8) != 0 ? 0 : -1;
+  gguf.chat_template = std::string(next_part(rest, separator));
+  const auto tokenizer = invar::Tokenizer::from_gguf(gguf, "fuzz.gguf");
+  if (tokenizer) exercise(*tokenizer, rest, true);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  const std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
+  if (data[0] == 'J') {
+    fuzz_json(rest);
+  } else {
+    fuzz_vocabulary(data[0], rest);
+  }
+  return 0;
+}
