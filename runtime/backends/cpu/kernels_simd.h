@@ -30,6 +30,19 @@ struct Vector {
   typedef T Reg __attribute__((vector_size(kBytes)));
   typedef Unsigned Bits __attribute__((vector_size(kBytes)));
   typedef Signed Ints __attribute__((vector_size(kBytes)));
+
+  /// a0 b0 a1 b1 … of the lower (upper) halves.
+  static Reg interleave_low(Reg a, Reg b) { return interleave<0>(a, b); }
+  static Reg interleave_high(Reg a, Reg b) { return interleave<kWidth / 2>(a, b); }
+
+ private:
+  template <int kFirst>
+  static Reg interleave(Reg a, Reg b) {
+    return [&]<int... I>(std::integer_sequence<int, I...>) INVAR_ALWAYS_INLINE {
+      return __builtin_shufflevector(a, b, (kFirst + I / 2 + I % 2 * kWidth)...);
+    }
+    (std::make_integer_sequence<int, kWidth>{});
+  }
 };
 
 /// Calls f(0) … f(N-1) with compile-time indices.

@@ -216,7 +216,7 @@ void attend(const AttentionTask<typename V::T>& task, int head) {
   T* out = task.out + head * d;
   T* gathered = task.kv.page_size % kKeyBlock == 0
                     ? nullptr
-                    : Scratch<V, 2>::of(std::int64_t(kSplitKeys) * d);
+                    : Scratch<V, 3>::of(std::int64_t(kSplitKeys) * d);
   Merge<V> state[H] = {};
   SplitView<V> view;
   T scores[H][kSplitKeys] = {};
