@@ -6,7 +6,8 @@ CREATE TABLE environment (
   hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),  -- SHA-256 of json
   json TEXT NOT NULL CHECK (json_valid(json)),
   -- the GPUs, or the CPU of a machine without one
-  device TEXT AS (coalesce(nullif(json_extract(json, '$.gpu'), ''), json_extract(json, '$.cpu'), ''))
+  device TEXT AS (coalesce(nullif(json_extract(json, '$.gpu'), ''),
+                           json_extract(json, '$.cpu'), ''))
 ) STRICT;
 
 CREATE TABLE run (

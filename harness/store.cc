@@ -29,7 +29,6 @@ struct Identity {
 };
 
 Result<Identity> identity_of(Database& db) {
-  Identity identity;
   auto application = db.number("PRAGMA application_id");
   INVAR_TRY(application);
   auto version = db.number("PRAGMA user_version");

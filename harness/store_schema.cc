@@ -3,8 +3,7 @@
 
 namespace invar {
 
-const char* const kStoreSchema =
-    R"sql(-- The database of traces, version 1. Explained in harness/SCHEMA.md.
+const char* const kStoreSchema = R"sql(-- The database of traces, version 1. Explained in harness/SCHEMA.md.
 -- harness/store_schema.cc holds the same text; a test compares them.
 
 CREATE TABLE environment (
@@ -12,7 +11,8 @@ CREATE TABLE environment (
   hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),  -- SHA-256 of json
   json TEXT NOT NULL CHECK (json_valid(json)),
   -- the GPUs, or the CPU of a machine without one
-  device TEXT AS (coalesce(nullif(json_extract(json, '$.gpu'), ''), json_extract(json, '$.cpu'), ''))
+  device TEXT AS (coalesce(nullif(json_extract(json, '$.gpu'), ''),
+                           json_extract(json, '$.cpu'), ''))
 ) STRICT;
 
 CREATE TABLE run (

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -317,7 +318,7 @@ TEST(StoreFile, EightWritersAtOnceLoseNothing) {
 
 int kills() {
   const char* const text = std::getenv("INVAR_TEST_KILLS");
-  return text != nullptr ? std::atoi(text) : 25;
+  return text != nullptr ? static_cast<int>(std::strtol(text, nullptr, 10)) : 25;
 }
 
 TEST(StoreFile, AKilledWriterLeavesWholeCellsAndPendingOnes) {

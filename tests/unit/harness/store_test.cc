@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
+#include <iterator>
 #include <limits>
 
 #include "harness/store_sqlite.h"
@@ -361,6 +363,20 @@ TEST_F(StoreTest, ViewsAnswerTheCommonQuestions) {
   EXPECT_EQ(rows("SELECT count(*) FROM bits_change"), std::vector<std::string>{"2"});
   EXPECT_EQ(rows("SELECT first_prompt_position FROM divergence ORDER BY run"),
             (std::vector<std::string>{"1:13", "1:13"}));
+}
+
+TEST_F(StoreTest, TheDocumentedQueriesRun) {
+  std::ifstream file(INVAR_SOURCE_DIR "/harness/SCHEMA.md");
+  const std::string page{std::istreambuf_iterator<char>(file), {}};
+  const std::size_t begin = page.find("```sql\n");
+  ASSERT_NE(begin, std::string::npos);
+  std::string queries = page.substr(begin + 7, page.find("```", begin + 7) - begin - 7);
+  int count = 0;
+  for (std::size_t end; (end = queries.find(';')) != std::string::npos; ++count) {
+    rows(queries.substr(0, end));  // fails the test when SQLite refuses it
+    queries.erase(0, end + 1);
+  }
+  EXPECT_EQ(count, 6);
 }
 
 }  // namespace
