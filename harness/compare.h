@@ -61,7 +61,7 @@ struct RowDistance {
   int first_segment = -1;             // of eight
   std::int64_t first_element = -1;
 };
-/// REQUIRES equal lengths. kl is infinite when a row has NaN or +inf, or b gives 0 where a does not.
+/// REQUIRES equal lengths. kl is infinite for NaN, for +inf, and where b gives 0 and a does not.
 RowDistance row_distance(std::span<const float> a, std::span<const float> b);
 RowDistance row_distance(std::span<const double> a, std::span<const double> b);
 /// bits only: margin > 2*distance on both sides; flipped: argmax differs; else near tie.

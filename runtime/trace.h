@@ -51,7 +51,7 @@ constexpr int kTopK = 8;
 struct TokenRecord {
   std::int64_t position = 0;         // of the row: the token it predicts is at position + 1
   std::int32_t id = -1;              // token drawn from this row (greedy: argmax)
-  std::int32_t fed = -1;             // token given to the next step: id, or the teacher's
+  std::int32_t fed = -1;             // token given to the next step: id, or the teacher's; -1: none
   Digest digest;                     // of the full logits row
   float margin = 0;                  // top-1 minus top-2 logit
   std::int32_t top_count = 0;
