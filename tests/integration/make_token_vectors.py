@@ -5,7 +5,7 @@ Usage: make_token_vectors.py > tests/unit/runtime/model/tokenizer_vectors.inc   
 
 Three things: a small byte-level BPE model trained on the texts of check_tokens.py; for each of
 these texts a digest of its ids under every variant; for each splitting rule a digest of the pieces
-of every code point in a context. Digests are FNV-1a steps over whole numbers, see step().
+of every code point in a context, and for NFC one of its normal forms there. Digests are FNV-1a steps over whole numbers, see step().
 """
 import json
 import sys
@@ -53,6 +53,17 @@ def pieces_digest(rule):
             ends.append(total)
         for _, (_, end) in RULES[rule].pre_tokenize_str(text):
             digest = step(digest, ends[end], 64)
+    return digest
+
+
+def nfc_digest():
+    digest, normalize = 0xcbf29ce484222325, normalizers.NFC().normalize_str
+    for code in range(0x110000):
+        if 0xD800 <= code <= 0xDFFF:
+            continue
+        c = chr(code)
+        for char in normalize(f"{c}a{c}\u0301\u0327{c}\u1100{c}\u1161{c}\u11a8"):
+            digest = step(digest, ord(char), 64)
     return digest
 
 
@@ -134,6 +145,7 @@ def main():
     print("constexpr RuleDigest kRuleDigests[] = {")
     for rule in RULES:
         print(f'    {{"{rule}", 0x{pieces_digest(rule):016x}}},')
+    print(f'    {{"nfc", 0x{nfc_digest():016x}}},')
     print("};\nconstexpr char kModel[] =")
     print(raw(json.dumps(model, separators=(",", ":"))) + ";")
     print("struct Variant {\n  const char* name;\n  const char* before_model;\n};")

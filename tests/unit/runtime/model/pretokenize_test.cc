@@ -5,10 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <vector>
 
 #include "runtime/model/tokenizer.h"
+#include "runtime/model/tokenizer_spec.h"
 #include "runtime/model/unicode_tables.h"
 
 namespace invar {
@@ -90,6 +92,33 @@ TEST(PretokenizeTest, EveryCodePointCutsAsHuggingFace) {
     }
     EXPECT_TRUE(known) << name_of(rule);
   }
+}
+
+TEST(NormalizeTest, KnownForms) {
+  EXPECT_EQ(normalize_nfc("e\u0301 \u212b A\u030a"), "\u00e9 \u00c5 \u00c5");
+  EXPECT_EQ(normalize_nfc("q\u0307\u0323"), "q\u0323\u0307");  // ordered by class
+  EXPECT_EQ(normalize_nfc("\u1112\u1161\u11ab"), "\ud55c");
+  EXPECT_EQ(normalize_nfc("\u0344 \u0958"), "\u0308\u0301 \u0915\u093c");  // never composed
+  EXPECT_EQ(normalize_nfc("e\xff\u0301\xcc"), "e\xff\u0301\xcc");
+  EXPECT_EQ(normalize_nfc(""), "");
+}
+
+TEST(NormalizeTest, EveryCodePointNormalizesAsHuggingFace) {
+  std::uint64_t digest = 0xcbf29ce484222325;
+  for (std::uint32_t code = 0; code < 0x110000; ++code) {
+    if (code >= 0xd800 && code <= 0xdfff) continue;
+    const std::string c = utf8(code);
+    const std::string text =
+        normalize_nfc(c + "a" + c + "\u0301\u0327" + c + "\u1100" + c + "\u1161" + c + "\u11a8");
+    for (std::size_t at = 0; at < text.size();) {
+      const Char next = char_at(text, at);
+      digest = (digest ^ next.code) * 0x100000001b3;
+      at += next.bytes;
+    }
+  }
+  const RuleDigest& want = *std::prev(std::end(kRuleDigests));
+  EXPECT_STREQ(want.rule, "nfc");
+  EXPECT_EQ(digest, want.digest);
 }
 
 TEST(PretokenizeTest, AnyBytesAreCutWithoutLoss) {
