@@ -128,7 +128,7 @@ TEST(PretokenizeTest, AnyBytesAreCutWithoutLoss) {
     for (int at = 0; at < 24; ++at) {
       state = state * 1664525 + 1013904223;
       const std::uint32_t high = state >> 24;
-      text += static_cast<char>(round % 2 == 0 ? high : "a 1'\n\xc3\xa9\xf0"[high % 8]);
+      text += round % 2 == 0 ? static_cast<char>(high) : "a 1'\n\xc3\xa9\xf0"[high % 8];
     }
     for (const SplitRule rule : kAllRules) {
       std::string joined;
