@@ -38,14 +38,16 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  /// Ids of `text`. `add_special`: also what the file's post-processor adds (BOS, ...).
+  /// Ids of `text`. `add_special`: also what the file's post-processor adds (BOS, ...). Bytes that
+  /// the vocabulary has no token for become the unknown token, or vanish when the file names none
+  /// (SmolLM2 lacks six control characters and the lead bytes F1 and F2; describe() tells).
   [[nodiscard]] std::vector<std::int32_t> encode(std::string_view text, bool add_special) const;
   /// Bytes of the tokens joined; special tokens appear as their text. May end inside a UTF-8
   /// sequence. Unknown ids give nothing.
   [[nodiscard]] std::string decode(std::span<const std::int32_t> ids) const;
-  /// The chat's text in the file's own format (ChatML, Llama-3, the default model's), ending where
-  /// the assistant answers. Formats are recognised from the template's text by its SHA-free
-  /// normalised content; an unknown template is an error that says so.
+  /// The chat's text in the file's own format (ChatML, Llama-3, Mistral, the default model's),
+  /// ending where the assistant answers. It has BOS in it where the template puts it, so encode it
+  /// with add_special false. A template that is none of the known ones is an error that says so.
   [[nodiscard]] Result<std::string> apply_chat(std::span<const ChatMessage> messages) const;
 
   [[nodiscard]] std::int64_t size() const;     // number of ids, added tokens included

@@ -5,7 +5,8 @@ Usage: make_token_vectors.py > tests/unit/runtime/model/tokenizer_vectors.inc   
 
 Three things: a small byte-level BPE model trained on the texts of check_tokens.py; for each of
 these texts a digest of its ids under every variant; for each splitting rule a digest of the pieces
-of every code point in a context, and for NFC one of its normal forms there. Digests are FNV-1a steps over whole numbers, see step().
+of every code point in a context, and for NFC one of its normal forms there. Digests are FNV-1a
+steps over whole numbers, see step().
 """
 import json
 import sys
