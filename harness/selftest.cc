@@ -1,0 +1,336 @@
+// Runs every defect through run_scenario(), switched on and off, and compares the verdicts.
+
+#include "harness/selftest.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "harness/selftest_defects.h"
+#include "harness/selftest_model.h"
+
+namespace invar {
+namespace {
+
+namespace fs = std::filesystem;
+using selftest::Defect;
+using selftest::Setup;
+
+std::vector<Defect> all_defects() {
+  std::vector<Defect> all;
+  for (auto part : {selftest::order_defects(), selftest::value_defects(), selftest::rank_defects(),
+                    selftest::cache_defects(), selftest::asked_defects(),
+                    selftest::trace_defects()}) {
+    std::move(part.begin(), part.end(), std::back_inserter(all));
+  }
+  return all;
+}
+
+std::vector<Defect> selected(const std::string& filter) {
+  std::vector<Defect> all = all_defects();
+  const bool exact = std::any_of(all.begin(), all.end(),
+                                 [&](const Defect& d) { return d.name == filter; });
+  std::erase_if(all, [&](const Defect& d) {
+    if (exact) return d.name != filter;
+    return !filter.empty() && d.axis != filter && d.name.find(filter) == std::string::npos;
+  });
+  return all;
+}
+
+/// A folder for the files of one selftest; a temporary one goes with it.
+class WorkFolder {
+ public:
+  explicit WorkFolder(const std::string& wanted) : path_(wanted), temporary_(wanted.empty()) {
+    if (!temporary_) return;
+    std::error_code ignored;
+    std::string pattern = (fs::temp_directory_path(ignored) / "invar-selftest-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) != nullptr) path_ = pattern;
+  }
+  ~WorkFolder() {
+    std::error_code ignored;
+    if (temporary_ && !path_.empty()) fs::remove_all(path_, ignored);
+  }
+  WorkFolder(const WorkFolder&) = delete;
+  WorkFolder& operator=(const WorkFolder&) = delete;
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  bool temporary_;
+};
+
+/// The wrappers are there in both cases; `armed` decides whether they do anything.
+ExecutorOptions sabotage_of(const Defect& defect, bool armed) {
+  ExecutorOptions options;
+  options.sabotage = [&defect, armed](const Cell& cell, GenerateRequest& request) {
+    Setup setup{request.ranks, request.backend.threads, request.batch.size, false, request.cache};
+    for (const PromptTokens& prompt : request.prompts) setup.taught |= !prompt.teacher.empty();
+    request.wrap_backend = [&defect, armed, setup](std::unique_ptr<Backend> inner) {
+      if (armed && defect.backend) return defect.backend(std::move(inner), setup);
+      return std::unique_ptr<Backend>(
+          std::make_unique<selftest::ForwardingBackend>(std::move(inner), setup));
+    };
+    request.wrap_communicator = [&defect, armed, setup](std::unique_ptr<Communicator> inner) {
+      if (armed && defect.communicator) return defect.communicator(std::move(inner), setup);
+      return std::unique_ptr<Communicator>(
+          std::make_unique<selftest::ForwardingCommunicator>(std::move(inner), setup));
+    };
+    if (armed && defect.request) defect.request(cell, request);
+  };
+  if (armed) options.tamper = defect.trace;
+  return options;
+}
+
+/// The cell of a report as filters see it.
+bool matches(const Filter& filter, const ReportCell& cell) {
+  std::map<std::string, AxisValue> values;
+  for (const auto& [axis, text] : cell.axes) {
+    AxisValue& value = values[axis];
+    value.text = text;
+    for (std::size_t begin = 0; text.find(':', begin) != std::string::npos;) {
+      const std::size_t colon = text.find(':', begin);
+      const std::size_t end = std::min(text.find('+', colon), text.size());
+      value.args[text.substr(begin, colon - begin)] = text.substr(colon + 1, end - colon - 1);
+      begin = std::min(end + 1, text.size());
+    }
+  }
+  Filter::Subject subject;
+  subject.axis = [&values](const std::string& axis) -> const AxisValue* {
+    const auto at = values.find(axis);
+    return at == values.end() ? nullptr : &at->second;
+  };
+  subject.has_tag = [](const std::string&) { return false; };
+  subject.name = cell.name;
+  return filter.matches(subject);
+}
+
+std::string counted(const Report& report) {
+  std::string out;
+  for (int v = 0; v < kVerdicts; ++v) {
+    const auto n = report.counts[std::size_t(v)];
+    if (n == 0 || v == int(Verdict::pass) || v == int(Verdict::skip)) continue;
+    out += (out.empty() ? "" : ", ") + std::to_string(n) + " " + name_of(static_cast<Verdict>(v));
+  }
+  return out.empty() ? "PASS" : out;
+}
+
+class Runner {
+ public:
+  Runner(const Defect& defect, std::string folder)
+      : defect_(defect), folder_(std::move(folder)), home_(folder_ + "/" + defect.name) {}
+
+  Result<Report> run(bool armed) {
+    RunOptions options;
+    const std::string path = folder_ + "/" + defect_.plan + ".yaml";
+    std::ofstream(path, std::ios::binary) << selftest::plan_text(defect_.plan);
+    options.database = home_ + (armed ? "/on" : "/off") + "/invar.db";
+    options.golden_folder = home_ + "/golden";
+    options.update = "none";
+    options.judge_goldens = defect_.against_golden;
+    options.quiet = true;
+    options.progress = false;
+    options.command = "selftest";
+    options.command_line = "selftest --defect " + defect_.name;
+    if (defect_.settings) defect_.settings(options);
+    if (armed && defect_.run) defect_.run(options);
+    options.sabotage = sabotage_of(defect_, armed);
+    return run_scenario(path, options);
+  }
+
+  /// Makes the golden that later runs are compared with: a clean run's pending blocks.
+  Result<void> make_golden() {
+    RunOptions options;
+    const std::string path = folder_ + "/" + defect_.plan + ".yaml";
+    std::ofstream(path, std::ios::binary) << selftest::plan_text(defect_.plan);
+    options.database = home_ + "/golden-run/invar.db";
+    options.golden_folder = home_ + "/golden";
+    options.quiet = true;
+    options.progress = false;
+    auto report = run_scenario(path, options);
+    INVAR_TRY(report);
+    std::error_code error;
+    fs::create_directories(options.golden_folder, error);
+    fs::copy_file(pending_path(options.database, report->scenario),
+                  golden_path(path, report->scenario, options.golden_folder), error);
+    if (error) return Error{"no golden was made: " + error.message(), home_};
+    return {};
+  }
+
+ private:
+  const Defect& defect_;
+  std::string folder_, home_;
+};
+
+/// Fills what the armed run gave; says in `note` what was not as expected.
+void judge_armed(const Defect& defect, const Report& report, SelftestResult& result) {
+  const auto filter = Filter::parse(defect.red.empty() ? "threads>0" : defect.red, defect.name);
+  if (!filter) {
+    result.note = filter.error().text();
+    return;
+  }
+  std::vector<std::string> wrong;
+  for (const ReportCell& cell : report.cells) {
+    if (cell.verdict == Verdict::skip) continue;
+    const bool expected = matches(*filter, cell);
+    if (expected) result.cells_expected.push_back(cell.name);
+    if (cell.verdict != Verdict::pass) result.cells_red.push_back(cell.name);
+    if (!expected) {
+      if (cell.verdict != Verdict::pass) wrong.push_back(cell.name + " is " + name_of(cell.verdict));
+      continue;
+    }
+    const bool says = cell.reason.find(defect.says) != std::string::npos ||
+                      cell.divergence.layer_site.find(defect.says) != std::string::npos;
+    if (cell.verdict != defect.verdict || !says) {
+      wrong.push_back(cell.name + " is " + name_of(cell.verdict) + " (" + cell.reason +
+                      (cell.divergence.layer_site.empty() ? "" : "; " + cell.divergence.layer_site) +
+                      ")");
+    }
+  }
+  result.observed = counted(report);
+  result.untestable = result.cells_expected.empty() && wrong.empty();
+  const int code = defect.verdict == Verdict::mistrusted ? kExitMistrusted : kExitDifferent;
+  if (!result.untestable && report.exit_code != code) {
+    wrong.push_back("exit code " + std::to_string(report.exit_code));
+  }
+  result.found = wrong.empty() && !result.untestable;
+  for (const std::string& one : wrong) result.note += (result.note.empty() ? "" : "; ") + one;
+}
+
+void judge_off(const Report& report, SelftestResult& result) {
+  result.off = "PASS";
+  for (const ReportCell& cell : report.cells) {
+    if (cell.verdict == Verdict::pass || cell.verdict == Verdict::skip) continue;
+    result.off = cell.name + " is " + name_of(cell.verdict) + " (" + cell.reason + ")";
+    return;
+  }
+  if (report.exit_code != kExitOk) result.off = "exit code " + std::to_string(report.exit_code);
+}
+
+SelftestResult run_defect(const Defect& defect, const std::string& folder, Report* armed_report) {
+  const auto start = std::chrono::steady_clock::now();
+  SelftestResult result;
+  result.defect = defect.name, result.axis = defect.axis, result.site = defect.site;
+  result.expected = name_of(defect.verdict);
+  Runner runner(defect, folder);
+  const auto failed = [&](const Error& error) {
+    result.note = error.text();
+    return result;
+  };
+  if (defect.against_golden) {
+    if (auto ok = runner.make_golden(); !ok) return failed(ok.error());
+  }
+  const auto armed = runner.run(true);
+  if (!armed) return failed(armed.error());
+  judge_armed(defect, *armed, result);
+  if (armed_report != nullptr) *armed_report = *armed;
+  const auto off = runner.run(false);
+  if (!off) return failed(off.error());
+  judge_off(*off, result);
+  result.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+nlohmann::ordered_json to_json(const SelftestResult& r) {
+  return {{"defect", r.defect},
+          {"axis", r.axis},
+          {"site", r.site},
+          {"expected", r.expected},
+          {"observed", r.observed},
+          {"found", r.found},
+          {"untestable", r.untestable},
+          {"off", r.off},
+          {"cells_red", r.cells_red},
+          {"cells_expected", r.cells_expected},
+          {"note", r.note},
+          {"seconds", r.seconds}};
+}
+
+bool good(const SelftestResult& r) { return (r.found || r.untestable) && r.off == "PASS"; }
+
+void print_line(const SelftestResult& r) {
+  const char* state = r.found ? "found" : r.untestable ? "skipped" : "MISSED";
+  std::printf("%-8s %-22s %-14s %-38s %-18s %zu red  %.2f s\n", state, r.defect.c_str(),
+              r.axis.c_str(), r.site.c_str(), r.observed.c_str(), r.cells_red.size(), r.seconds);
+  if (!r.note.empty()) std::printf("         %s\n", r.note.c_str());
+  if (r.off != "PASS") std::printf("         switched off: %s\n", r.off.c_str());
+  std::fflush(stdout);
+}
+
+/// Runs the selected defects; `each` sees every result as it comes.
+Result<void> run_selected(const std::vector<Defect>& defects, const std::string& wanted,
+                          Report* report, const std::function<void(SelftestResult&&)>& each) {
+  const WorkFolder folder(wanted);
+  if (auto ok = selftest::write_selftest_inputs(folder.path()); !ok) return ok;
+  for (const Defect& defect : defects) {
+    std::error_code ignored;
+    fs::remove_all(folder.path() + "/" + defect.name, ignored);  // of an earlier selftest
+    each(run_defect(defect, folder.path(), report));
+    if (interrupted) break;
+  }
+  return {};
+}
+
+}  // namespace
+
+std::vector<std::string> selftest_names() {
+  std::vector<std::string> names;
+  for (const Defect& defect : all_defects()) names.push_back(defect.name);
+  return names;
+}
+
+std::vector<SelftestResult> selftest_results(const SelftestOptions& options) {
+  std::vector<SelftestResult> results;
+  const auto ok = run_selected(selected(options.filter), options.work_folder, nullptr,
+                               [&](SelftestResult&& r) { results.push_back(std::move(r)); });
+  if (!ok) results.clear();
+  return results;
+}
+
+int run_selftest(const SelftestOptions& options) {
+  const std::vector<Defect> defects = selected(options.filter);
+  if (defects.empty()) {
+    std::fprintf(stderr, "invar: no defect is named '%s'\n", options.filter.c_str());
+    return kExitUsage;
+  }
+  install_interrupt_handler();
+  Report report;
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  std::size_t fine = 0, skipped = 0, done = 0;
+  double seconds = 0;
+  const auto ok = run_selected(defects, options.work_folder, &report, [&](SelftestResult&& r) {
+    list.push_back(to_json(r));
+    fine += good(r) ? 1 : 0;
+    skipped += r.untestable ? 1 : 0;
+    ++done;
+    seconds += r.seconds;
+    if (options.json) return;
+    if (defects.size() == 1 && !options.quiet) {
+      const std::string text = render_terminal(report, TerminalStyle{});
+      std::fwrite(text.data(), 1, text.size(), stdout);
+      std::printf("\n");
+    }
+    if (!options.quiet || !good(r)) print_line(r);
+  });
+  if (!ok) {
+    std::fprintf(stderr, "invar: %s\n", ok.error().text().c_str());
+    return kExitUsage;
+  }
+  if (options.json) {
+    const nlohmann::ordered_json all = {{"format", 1}, {"defects", list}};
+    std::printf("%s\n", all.dump(1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  } else {
+    std::printf("%zu of %zu defects found where they are and clean when off, %zu not testable here, "
+                "%.1f s\n",
+                fine - skipped, defects.size(), skipped, seconds);
+  }
+  if (interrupted) return kExitInterrupted;
+  return fine == done && done == defects.size() ? kExitOk : kExitDifferent;
+}
+
+}  // namespace invar

@@ -1,0 +1,57 @@
+// What a seeded defect is, and the lists of them. Callers: selftest*.cc.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness/run.h"
+#include "harness/selftest_wrap.h"
+
+namespace invar::selftest {
+
+struct Defect {
+  std::string name;
+  std::string axis;     // whose cells it reddens
+  std::string site;     // where it sits
+  std::string plan;     // scenario it runs in (selftest_plans.cc)
+  Verdict verdict = Verdict::diff;
+  std::string red;      // filter: the cells that must get `verdict`; every other must PASS
+  std::string says;     // must be in the reason, or in the place of the first difference, of each
+  std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>, const Setup&)> backend;
+  std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>, const Setup&)>
+      communicator;
+  std::function<void(const Cell&, GenerateRequest&)> request;  // also installs cache hooks
+  std::function<void(const Cell&, CellTrace&)> trace;
+  std::function<void(RunOptions&)> run;       // the defect is in how the run is asked for
+  std::function<void(RunOptions&)> settings;  // with and without the defect
+  bool against_golden = false;  // compared with a golden made without the defect
+};
+
+std::vector<Defect> order_defects();  // right numbers summed in another order
+std::vector<Defect> value_defects();  // wrong numbers in one place
+std::vector<Defect> rank_defects();   // between ranks
+std::vector<Defect> cache_defects();  // in what the cache holds, or where attention cuts it
+std::vector<Defect> asked_defects();  // something else ran than was asked
+std::vector<Defect> trace_defects();  // in the record, the process, or the comparison itself
+
+/// YAML of a named scenario; `model` and `prompts` are relative to it. REQUIRES: a known name.
+std::string plan_text(const std::string& name);
+
+/// A defect's `backend` made of a class derived from ForwardingBackend.
+template <class M>
+auto backend_of() {
+  return [](std::unique_ptr<Backend> inner, const Setup& setup) -> std::unique_ptr<Backend> {
+    return std::make_unique<M>(std::move(inner), setup);
+  };
+}
+template <class M>
+auto communicator_of() {
+  return [](std::unique_ptr<Communicator> inner,
+            const Setup& setup) -> std::unique_ptr<Communicator> {
+    return std::make_unique<M>(std::move(inner), setup);
+  };
+}
+
+}  // namespace invar::selftest

@@ -1,0 +1,87 @@
+// The selftest's scenarios. Each has the base value of every axis in its first cell: the judge
+// compares a group with its first cell, so that a defect of one value reddens that value.
+
+#include <map>
+
+#include "harness/selftest_defects.h"
+
+namespace invar::selftest {
+namespace {
+
+struct Plan {
+  const char* decode;
+  const char* body;
+};
+
+constexpr const char* kGreedy = "{strategy: greedy, max_new_tokens: 8, ignore_eos: true}";
+
+const std::map<std::string, Plan>& plans() {
+  static const std::map<std::string, Plan> all = {
+      {"star",  // one cell a value: the base, then every axis by itself
+       {kGreedy, R"(axes: {isa: [auto], batch: [1], gpus: [1], cache: [on], threads: [1]}
+include:
+  - {isa: scalar}
+  - {batch: [3, 8, {size: 3, order: reversed}, {size: 3, join: staggered}]}
+  - {gpus: [2, 4, 8]}
+  - {cache: [off, {chunked: 17}, {chunked: 256}, {paged: 16}, prefix, recomputed]}
+  - {threads: 2}
+expect: [{same_bits: {across: [isa, batch, gpus, cache, threads]}}]
+)"}},
+      {"isa", {kGreedy, R"(axes: {isa: [scalar, avx2, avx512], batch: [1, 3]}
+expect: [{same_bits: {across: [isa, batch]}}]
+)"}},
+      {"order", {kGreedy, R"(axes:
+  batch: [3, {size: 3, order: reversed}, {size: 3, order: shuffled}]
+  gpus: [1, 2]
+expect: [{same_bits: {across: [batch, gpus]}}]
+)"}},
+      {"precision", {kGreedy, R"(axes: {precision: [fp32, bf16, fp16], batch: [1, 3]}
+expect: [{same_bits: {across: [batch]}}]
+)"}},
+      {"fp8", {kGreedy, R"(axes: {precision: [fp32, fp8-e4m3, fp8-e5m2], gpus: [1, 2, 4]}
+expect: [{same_bits: {across: [gpus]}}]
+)"}},
+      {"ops", {kGreedy, R"(observe: ops
+axes: {batch: [1, 3], gpus: [1, 2]}
+expect: [{same_bits: {across: [batch, gpus]}}]
+)"}},
+      {"rebuild", {kGreedy, R"(observe: ops
+axes: {cache: [on, {chunked: 100}, recomputed], threads: [1, 2]}
+expect: [{same_bits: {across: [cache, threads]}}]
+)"}},
+      {"sample",
+       {"{strategy: sample, temperature: 0.8, top_k: 50, top_p: 0.95, seed: 11, "
+        "max_new_tokens: 8, ignore_eos: true}",
+        R"(axes: {batch: [1, 3, 8], gpus: [1, 2]}
+expect: [{same_bits: {across: [batch, gpus]}}]
+)"}},
+      {"teacher", {kGreedy, R"(axes: {teacher_forced: [false, true], batch: [1, 3]}
+expect: [{same_bits: {across: [teacher_forced, batch]}}]
+)"}},
+      {"engine", {kGreedy, R"(axes: {engine: [reference, openblas], batch: [1, 3]}
+expect:
+  - {same_bits: {where: engine=reference, across: [batch]}}
+  - {within: {across: [engine], max_abs: 0.1}}
+)"}},
+      {"pair", {kGreedy, R"(time_limit: 2
+axes: {batch: [1, 3], threads: [1, 2]}
+expect: [{same_bits: {across: [batch, threads]}}]
+)"}},
+      {"within", {kGreedy, R"(axes: {cache: [on, off], threads: [1, 2]}
+expect: [{within: {across: [cache, threads], max_abs: 1e-9, token_match: 1.0}}]
+)"}},
+  };
+  return all;
+}
+
+}  // namespace
+
+std::string plan_text(const std::string& name) {
+  const Plan& plan = plans().at(name);
+  return "version: 1\nname: selftest-" + name +
+         "\nquestion: Is a seeded defect found where it is, and only there?\n"
+         "model: model\nprompts: prompts.jsonl\ndecode: " +
+         plan.decode + "\n" + plan.body;
+}
+
+}  // namespace invar::selftest
