@@ -1,0 +1,72 @@
+// Every option of every verb, once. Verbs pick by name (commands/verbs.cc).
+#include "harness/cli.h"
+
+namespace invar {
+
+const std::vector<OptionInfo>& all_options() {
+  static const std::vector<OptionInfo> options = {
+      // Where things are.
+      {"db", 0, Takes::one, "PATH", "database (default: INVAR_DB, else .invar/invar.db)"},
+      {"golden", 0, Takes::one, "DIR",
+       "goldens (default: INVAR_GOLDEN, else golden/ of the scenario's project)"},
+      {"golden-from", 0, Takes::one, "REV", "judge by the goldens of this Git revision"},
+      {"offline", 0, Takes::nothing, "", "never download; a missing model is an error"},
+      // Which cells.
+      {"filter", 'k', Takes::one, "EXPR",
+       "only cells that match, e.g. 'precision=bf16 and batch>1'"},
+      {"cell", 0, Takes::many, "CELL", "only this cell: name, hash or start of a hash; repeatable"},
+      {"failed", 0, Takes::nothing, "", "only cells that did not pass in the last run"},
+      {"partition", 0, Takes::one, "I/N", "only part I of N; classes stay whole"},
+      {"set", 0, Takes::many, "KEY=VALUE", "override a key, e.g. axes.batch=[1,2]; repeatable"},
+      {"allow-large", 0, Takes::nothing, "", "accept more cells than the scenario's max_cells"},
+      // How to run.
+      {"jobs", 'j', Takes::one, "N", "worker processes at once (default: 1)"},
+      {"max-time", 0, Takes::one, "TIME", "stop cleanly after 10m, 90s, 1h30m"},
+      {"repeat", 0, Takes::one, "N", "execute every cell N times; differing runs are NONDET"},
+      {"until-fail", 0, Takes::nothing, "", "repeat until something fails"},
+      {"shuffle", 0, Takes::maybe, "SEED", "execute in a shuffled order"},
+      {"maxfail", 0, Takes::one, "N", "stop after N failing cells"},
+      {"isolate", 0, Takes::nothing, "", "one process a cell"},
+      {"fresh", 0, Takes::nothing, "", "execute all cells, reuse nothing from the database"},
+      {"dry-run", 0, Takes::nothing, "", "say what would be done, change nothing"},
+      // What counts as a failure.
+      {"update", 0, Takes::one, "none|new|all",
+       "what goes to the pending goldens (default: new; none when CI is set)"},
+      {"lenient", 0, Takes::nothing, "", "MISTRUSTED only warns"},
+      {"require", 0, Takes::many, "LIST",
+       "fail when cells are skipped for want of these: gpu,nccl"},
+      {"max-skip", 0, Takes::one, "N", "fail when more than N cells are skipped"},
+      {"require-env", 0, Takes::one, "FILE",
+       "fail unless this machine is as `invar env --json` said"},
+      // What is said.
+      {"report", 0, Takes::many, "KIND=PATH", "also write junit=, md= or json=PATH; repeatable"},
+      {"json", 0, Takes::nothing, "", "JSON on standard output"},
+      {"quiet", 'q', Takes::nothing, "", "only the summary"},
+      {"verbose", 'v', Takes::nothing, "", "every cell"},
+      {"color", 0, Takes::one, "auto|always|never", "colour (default: auto; NO_COLOR is obeyed)"},
+      // Of single verbs.
+      {"reason", 0, Takes::one, "TEXT", "why; kept in the golden's ledger"},
+      {"by", 0, Takes::one, "NAME", "who (default: Git's user.name, else USER)"},
+      {"logits", 0, Takes::one, "DIR",
+       "execute again and write the logits rows there, little-endian"},
+      {"bits-only", 0, Takes::nothing, "", "only what is stored: do not execute again for values"},
+      {"keep", 0, Takes::one, "N", "runs to keep (default: 50)"},
+      {"work", 0, Takes::one, "DIR",
+       "folder for temporary files (default: a new one under TMPDIR)"},
+      {"precision", 0, Takes::one, "NAME", "precision to measure (default: fp32)"},
+      {"threads", 0, Takes::one, "N", "threads of an operation (default: 1)"},
+      {"prompt-tokens", 0, Takes::one, "N", "length of the prompt (default: 64)"},
+      {"new-tokens", 0, Takes::one, "N", "tokens to decode (default: 32)"},
+      {"help", 'h', Takes::nothing, "", "this text"},
+  };
+  return options;
+}
+
+const OptionInfo* find_option(const std::string& name) {
+  for (const OptionInfo& option : all_options()) {
+    if (name == option.name) return &option;
+  }
+  return nullptr;
+}
+
+}  // namespace invar

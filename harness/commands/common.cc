@@ -1,0 +1,254 @@
+// Options as values, the database by words, printing (common.h).
+#include "harness/commands/common.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+
+#include "golden/git.h"
+#include "harness/suggest.h"
+#include "reports/describe.h"
+#include "reports/text.h"
+
+namespace invar::commands {
+namespace {
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+Result<void> read_partition(const std::string& text, RunOptions& options) {
+  if (text.empty()) return {};
+  const std::size_t slash = text.find('/');
+  int part = 0, parts = 0;
+  const char* const end = text.data() + text.size();
+  if (slash != std::string::npos) {
+    const auto first = std::from_chars(text.data(), text.data() + slash, part);
+    const auto second = std::from_chars(text.data() + slash + 1, end, parts);
+    if (first.ptr != text.data() + slash || second.ptr != end) part = 0;
+  }
+  if (part < 1 || parts < part || parts > 100'000) {
+    return Error{in_quotes(text) + " is not a partition such as 2/4", "--partition"};
+  }
+  options.partition = part;
+  options.partitions = parts;
+  return {};
+}
+
+Result<void> read_shuffle(const Arguments& arguments, RunOptions& options) {
+  options.shuffle = arguments.has("shuffle");
+  if (!options.shuffle) return {};
+  const std::string text = arguments.text("shuffle");
+  if (text.empty()) {
+    options.shuffle_seed = std::uint64_t(::getpid());
+    complain("--shuffle=" + std::to_string(options.shuffle_seed) + " repeats this order");
+    return {};
+  }
+  const auto [end, problem] =
+      std::from_chars(text.data(), text.data() + text.size(), options.shuffle_seed);
+  if (problem != std::errc() || end != text.data() + text.size()) {
+    return Error{in_quotes(text) + " is not a seed (a whole number)", "--shuffle"};
+  }
+  return {};
+}
+
+Result<void> read_numbers(const Arguments& arguments, RunOptions& options) {
+  const auto jobs = arguments.number("jobs", 1, 1, 1024);
+  INVAR_TRY(jobs);
+  const auto repeat = arguments.number("repeat", 1, 1, 1'000'000);
+  INVAR_TRY(repeat);
+  const auto max_fail = arguments.number("maxfail", 0, 1, 1'000'000'000);
+  INVAR_TRY(max_fail);
+  const auto max_skip = arguments.number("max-skip", -1, 0, 1'000'000'000);
+  INVAR_TRY(max_skip);
+  options.jobs = int(*jobs);
+  options.repeat = int(*repeat);
+  options.max_fail = int(*max_fail);
+  options.max_skip = int(*max_skip);
+  if (arguments.has("max-time")) {
+    const auto seconds = parse_duration(arguments.text("max-time"));
+    if (!seconds) return Error{seconds.error().message, "--max-time"};
+    options.max_seconds = *seconds;
+  }
+  return {};
+}
+
+std::vector<std::string> split_commas(const std::vector<std::string>& lists) {
+  std::vector<std::string> out;
+  for (const std::string& list : lists) {
+    for (std::size_t at = 0; at <= list.size();) {
+      const std::size_t comma = std::min(list.find(',', at), list.size());
+      if (comma > at) out.push_back(list.substr(at, comma - at));
+      at = comma + 1;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<RunOptions> run_options(const Arguments& arguments) {
+  RunOptions options;
+  options.command = arguments.verb;
+  options.command_line = arguments.command_line;
+  options.scenarios = arguments.words;
+  options.overrides = arguments.all("set");
+  options.database = database_path(arguments);
+  options.golden_folder = golden_folder(arguments);
+  options.golden_from = arguments.text("golden-from");
+  options.update = arguments.text("update", variable("CI").empty() ? "new" : "none");
+  options.filter = arguments.text("filter");
+  options.cells = arguments.all("cell");
+  options.only_failed = arguments.has("failed");
+  options.until_fail = arguments.has("until-fail");
+  options.isolate = arguments.has("isolate");
+  options.fresh = arguments.has("fresh");
+  options.lenient = arguments.has("lenient");
+  options.allow_large = arguments.has("allow-large");
+  options.offline = arguments.has("offline");
+  options.dry_run = arguments.has("dry-run");
+  options.quiet = arguments.has("quiet");
+  options.verbose = arguments.has("verbose");
+  options.progress = !options.quiet && !arguments.has("json");
+  options.require = split_commas(arguments.all("require"));
+  options.require_env = arguments.text("require-env");
+  if (auto ok = read_numbers(arguments, options); !ok) return ok.error();
+  if (auto ok = read_partition(arguments.text("partition"), options); !ok) return ok.error();
+  if (auto ok = read_shuffle(arguments, options); !ok) return ok.error();
+  return options;
+}
+
+std::string database_path(const Arguments& arguments) {
+  const std::string chosen = variable("INVAR_DB");
+  return arguments.text("db", chosen.empty() ? ".invar/invar.db" : chosen);
+}
+
+std::string golden_folder(const Arguments& arguments) {
+  return arguments.text("golden", variable("INVAR_GOLDEN"));
+}
+
+bool wants_color(const Arguments& arguments) {
+  const std::string when = arguments.text("color", "auto");
+  if (when != "auto") return when == "always";
+  return variable("NO_COLOR").empty() && variable("TERM") != "dumb" && ::isatty(1) == 1;
+}
+
+std::string who(const Arguments& arguments) {
+  if (arguments.has("by")) return arguments.text("by");
+  const auto git = run_git({"config", "user.name"});
+  std::string name = git && git->status == 0 ? git->out : variable("USER");
+  while (!name.empty() && (name.back() == '\n' || name.back() == ' ')) name.pop_back();
+  return name.empty() ? "unknown" : name;
+}
+
+Result<std::unique_ptr<Store>> open_database(const Arguments& arguments) {
+  const std::string path = database_path(arguments);
+  std::error_code problem;
+  if (!std::filesystem::exists(path, problem)) {
+    return Error{"no such database; `invar run SCENARIO` makes it, --db or INVAR_DB names another",
+                 path};
+  }
+  // Reading needs write access only for the migration of an older schema.
+  auto store = Store::open(path, Store::Mode::read_only);
+  return store ? std::move(store) : Store::open(path, Store::Mode::read_write);
+}
+
+bool names_run(const std::string& word) {
+  const bool digits = !word.empty() && word.size() <= 10 &&
+                      word.find_first_not_of("0123456789") == std::string::npos;
+  return digits || word == "last" || word.rfind("last~", 0) == 0;
+}
+
+Result<RunInfo> find_run(Store& store, const std::string& word) {
+  const Error unknown{"there is no run " + in_quotes(word) + "; `invar history` lists the runs",
+                      ""};
+  std::int64_t number = 0;
+  if (word.rfind("last", 0) != 0) {
+    std::from_chars(word.data(), word.data() + word.size(), number);
+    auto run = store.run(number);
+    INVAR_TRY(run);
+    if (!*run) return unknown;
+    return **run;
+  }
+  if (word.size() > 5) {
+    const auto [end, problem] = std::from_chars(word.data() + 5, word.data() + word.size(), number);
+    if (problem != std::errc() || end != word.data() + word.size() || number < 0) return unknown;
+  }
+  auto runs = store.runs();
+  INVAR_TRY(runs);
+  if (number >= std::int64_t(runs->size())) return unknown;
+  return (*runs)[std::size_t(number)];
+}
+
+Result<CellInfo> find_cell(Store& store, const std::string& word) {
+  const std::size_t colon = word.find(':');
+  const bool in_run = colon != std::string::npos && names_run(word.substr(0, colon));
+  std::int64_t run = 0;
+  if (in_run) {
+    auto found = find_run(store, word.substr(0, colon));
+    INVAR_TRY(found);
+    run = found->id;
+  }
+  const std::string name = in_run ? word.substr(colon + 1) : word;
+  auto cells = store.history(name);
+  INVAR_TRY(cells);
+  bool only_pending = false;
+  for (const CellInfo& cell : *cells) {
+    if (run != 0 && cell.run != run) continue;
+    if (!cell.pending) return cell;
+    only_pending = true;
+  }
+  return Error{(only_pending ? "no finished execution of cell " : "no cell ") + in_quotes(name) +
+                   (run != 0 ? " in run " + std::to_string(run) : " in the database") +
+                   "; give a name, a hash as /3fa91c0d, or RUN:CELL",
+               ""};
+}
+
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+void print_json(const Json& json) {
+  print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+void complain(const std::string& text) {
+  const std::string line = "invar: " + text + "\n";
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows) {
+    if (row.size() > widths.size()) widths.resize(row.size());
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      widths[c] = std::max(widths[c], text::length(row[c]));
+    }
+  }
+  std::string out;
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      line += row[c];
+      if (c + 1 < row.size()) line += std::string(widths[c] - text::length(row[c]) + 2, ' ');
+    }
+    while (!line.empty() && line.back() == ' ') line.pop_back();
+    out += line + "\n";
+  }
+  return out;
+}
+
+std::string shown_text(const std::string& bytes) {
+  return text::printable(bytes);
+}
+
+std::string verdict_of(const CellInfo& cell) {
+  if (!cell.judged) return cell.pending ? "PENDING" : "UNJUDGED";
+  return verdict_text(cell.judgement.verdict, cell.judgement.severity);
+}
+
+}  // namespace invar::commands

@@ -1,0 +1,49 @@
+// What several commands need: options as values, the database, printing. For harness/commands only.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "harness/cli.h"
+#include "harness/run.h"
+#include "harness/store.h"
+
+namespace invar::commands {
+
+using Json = nlohmann::ordered_json;
+constexpr int kOutputFormat = 1;  // "format" of every JSON output
+
+/// The options that run, check, list, bless and repro share, defaults and variables applied.
+Result<RunOptions> run_options(const Arguments& arguments);
+std::string database_path(const Arguments& arguments);
+std::string golden_folder(const Arguments& arguments);
+bool wants_color(const Arguments& arguments);
+/// --by, else Git's user.name, else USER.
+std::string who(const Arguments& arguments);
+
+/// An existing database; without one the error says which command makes it.
+Result<std::unique_ptr<Store>> open_database(const Arguments& arguments);
+
+/// "12", "last", "last~1": whether the word can name a run.
+bool names_run(const std::string& word);
+Result<RunInfo> find_run(Store& store, const std::string& word);
+/// A name, a hash, the start of a hash: the newest finished one. "12:/3fa91c0d": of run 12.
+Result<CellInfo> find_cell(Store& store, const std::string& word);
+
+void print(const std::string& text);     // standard output
+void print_json(const Json& json);       // indented, invalid UTF-8 replaced
+void complain(const std::string& text);  // "invar: text" on standard error
+/// Left-aligned columns, two spaces apart.
+std::string table(const std::vector<std::vector<std::string>>& rows);
+/// What a person or a program sends can hold anything: one printable line.
+std::string shown_text(const std::string& text);
+
+/// The executed cell behind a cell: its own id, or that of the trace it reuses.
+inline std::int64_t trace_id(const CellInfo& cell) {
+  return cell.source != 0 ? cell.source : cell.id;
+}
+/// "PASS", "DIFF (near tie)", "PENDING".
+std::string verdict_of(const CellInfo& cell);
+
+}  // namespace invar::commands

@@ -1,0 +1,166 @@
+// Executes two cells again around their first difference (diff_values.h).
+#include "harness/commands/diff_values.h"
+
+#include <algorithm>
+
+#include "harness/commands/rebuild.h"
+#include "reports/text.h"
+
+namespace invar::commands {
+namespace {
+
+/// A side's trace and the index of the prompt in question.
+struct Side {
+  const CellInfo* cell = nullptr;
+  CellTrace trace;
+  int prompt = -1;
+  std::optional<JobResult> again;
+};
+
+/// The prompt of b that has the tokens of prompt `index` of a, counting equal ones.
+int matching_prompt(const CellTrace& a, int index, const CellTrace& b) {
+  const Sha256& wanted = a.prompts[std::size_t(index)].tokens_digest;
+  int repeat = 0;
+  for (int i = 0; i < index; ++i) repeat += a.prompts[std::size_t(i)].tokens_digest == wanted;
+  for (std::size_t i = 0; i < b.prompts.size(); ++i) {
+    if (b.prompts[i].tokens_digest == wanted && repeat-- == 0) return int(i);
+  }
+  return -1;
+}
+
+const TokenRecord* row_at(const CellTrace& trace, int prompt, std::int64_t position) {
+  if (prompt < 0 || std::size_t(prompt) >= trace.prompts.size()) return nullptr;
+  for (const TokenRecord& token : trace.prompts[std::size_t(prompt)].tokens) {
+    if (token.position == position) return &token;
+  }
+  return nullptr;
+}
+
+Result<void> run_again(Store& store, Side& side, std::int64_t position, bool ops) {
+  auto run = store.run(side.cell->run);
+  INVAR_TRY(run);
+  if (!*run) return Error{"its run is gone", side.cell->name};
+  auto rebuilt = rebuild(**run);
+  INVAR_TRY(rebuilt);
+  auto again = execute_again(**rebuilt, *side.cell, side.trace, {{side.prompt, position}}, ops);
+  INVAR_TRY(again);
+  side.again.emplace(std::move(*again));
+  return {};
+}
+
+void measure(Side& a, Side& b, std::int64_t position, ValueDifference& out) {
+  const auto row_a = a.again->captured.find({a.prompt, position});
+  const auto row_b = b.again->captured.find({b.prompt, position});
+  if (row_a == a.again->captured.end() || row_b == b.again->captured.end() ||
+      row_a->second.size() != row_b->second.size()) {
+    out.notes.push_back("executing again did not reach this row on both sides");
+    return;
+  }
+  const bool wide =
+      a.again->trace.observed.precision == "fp64" || b.again->trace.observed.precision == "fp64";
+  if (wide) {
+    out.distance = row_distance(std::span<const double>(row_a->second),
+                                std::span<const double>(row_b->second));
+  } else {
+    const auto narrow = [](const RowValues& row) {
+      std::vector<float> values;
+      for (const double value : row) values.push_back(float(value));
+      return values;
+    };
+    const std::vector<float> x = narrow(row_a->second), y = narrow(row_b->second);
+    out.distance = row_distance(std::span<const float>(x), std::span<const float>(y));
+  }
+  out.has_distance = true;
+  for (const Side* side : {&a, &b}) {
+    const TokenRecord* stored = row_at(side->trace, side->prompt, position);
+    const TokenRecord* now = row_at(side->again->trace, side->prompt, position);
+    out.same_bits &= stored != nullptr && now != nullptr && stored->digest == now->digest;
+  }
+}
+
+/// What stored observations say.
+void place_from_store(const Side& a, const Side& b, ValueDifference& out) {
+  if (a.prompt < 0 || b.prompt < 0) return;
+  out.location =
+      localise(a.trace.prompts[std::size_t(a.prompt)], b.trace.prompts[std::size_t(b.prompt)]);
+}
+
+}  // namespace
+
+Result<ValueDifference> explain_pair(Store& store, const CellInfo& a, const CellInfo& b,
+                                     const std::vector<Store::TokenDifference>& first,
+                                     bool execute) {
+  ValueDifference out;
+  const auto at = std::find_if(first.begin(), first.end(),
+                               [](const auto& d) { return !d.a.none() && !d.b.none(); });
+  if (at == first.end()) {
+    out.notes.push_back("no row is on both sides of a difference");
+    return out;
+  }
+  Side sides[2];
+  for (int i = 0; i < 2; ++i) {
+    sides[i].cell = i == 0 ? &a : &b;
+    auto trace = store.trace(*sides[i].cell, true);
+    INVAR_TRY(trace);
+    sides[i].trace = std::move(*trace);
+  }
+  sides[0].prompt = at->prompt;
+  sides[1].prompt = matching_prompt(sides[0].trace, at->prompt, sides[1].trace);
+  place_from_store(sides[0], sides[1], out);
+  const bool ops_stored =
+      sides[0].trace.level == TraceLevel::ops && sides[1].trace.level == TraceLevel::ops;
+  if (!execute) {
+    if (!out.location) {
+      out.notes.push_back("layers were not recorded; `observe: layers` or `ops` records them");
+    }
+    return out;
+  }
+  for (Side& side : sides) {
+    if (auto ok = run_again(store, side, at->position, !ops_stored); !ok) {
+      out.notes.push_back("no values: " + ok.error().text());
+      return out;
+    }
+  }
+  measure(sides[0], sides[1], at->position, out);
+  if (!ops_stored) {
+    const auto& prompts_a = sides[0].again->trace.prompts;
+    const auto& prompts_b = sides[1].again->trace.prompts;
+    if (auto found = localise(prompts_a[std::size_t(sides[0].prompt)],
+                              prompts_b[std::size_t(sides[1].prompt)])) {
+      out.location = found;
+      out.location_recomputed = true;
+    }
+  }
+  return out;
+}
+
+Json values_json(const ValueDifference& v) {
+  Json out = {{"same_bits", v.same_bits}, {"notes", v.notes}};
+  if (v.has_distance) {
+    out["distance"] = {{"differing", v.distance.differing},
+                       {"first_element", v.distance.first_element},
+                       {"first_segment", v.distance.first_segment},
+                       {"max_abs", v.distance.max_abs},
+                       {"max_abs_hex", text::hex_float(v.distance.max_abs)},
+                       {"max_ulp", v.distance.max_ulp},
+                       {"kl", v.distance.kl},
+                       {"kl_hex", text::hex_float(v.distance.kl)},
+                       {"js", v.distance.js},
+                       {"total_variation", v.distance.total_variation},
+                       {"margin_a", v.distance.margin_a},
+                       {"margin_b", v.distance.margin_b},
+                       {"argmax_a", v.distance.argmax_a},
+                       {"argmax_b", v.distance.argmax_b},
+                       {"severity", name_of(severity_of(v.distance))}};
+  }
+  if (v.location) {
+    out["location"] = {{"position", v.location->position},
+                       {"layer", v.location->layer},
+                       {"site", name_of(v.location->site)},
+                       {"compared", v.location->compared},
+                       {"recomputed", v.location_recomputed}};
+  }
+  return out;
+}
+
+}  // namespace invar::commands

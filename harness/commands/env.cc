@@ -1,0 +1,84 @@
+// `invar env` and `invar env diff A B`: the environment's fingerprint and what changed in it.
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "harness/commands/commands.h"
+#include "harness/commands/common.h"
+#include "harness/environment.h"
+#include "harness/suggest.h"
+
+namespace invar::commands {
+namespace {
+
+Json json_of(const Environment& environment) {
+  Json out = Json::object();
+  for (const auto& [name, value] : environment.entries) out[name] = value;
+  return out;
+}
+
+/// "here", a file of `invar env --json`, or a run.
+Result<Environment> environment_of(const std::string& word, const Arguments& arguments) {
+  if (word == "here") return fingerprint(".");
+  std::error_code problem;
+  if (std::filesystem::is_regular_file(word, problem)) {
+    std::ifstream file(word, std::ios::binary);
+    std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    const auto json = Json::parse(text, nullptr, false);
+    if (json.is_object() && json.contains("environment")) text = json["environment"].dump();
+    return Environment::from_json(text, word);
+  }
+  if (!names_run(word)) {
+    return Error{in_quotes(word) +
+                     " is no file; give a run number, a file of `invar env --json`, " + "or here",
+                 "invar env diff"};
+  }
+  auto store = open_database(arguments);
+  INVAR_TRY(store);
+  auto run = find_run(**store, word);
+  INVAR_TRY(run);
+  return Environment::from_json(run->environment_json, "run " + word);
+}
+
+Result<int> env_diff(const Arguments& arguments) {
+  if (arguments.words.size() != 3) {
+    return Error{"give two of: a run, a file, here; usage: invar env diff A B", "invar env diff"};
+  }
+  const auto a = environment_of(arguments.words[1], arguments);
+  INVAR_TRY(a);
+  const auto b = environment_of(arguments.words[2], arguments);
+  INVAR_TRY(b);
+  const std::vector<EnvironmentDifference> differences = invar::diff(*a, *b);
+  Json out = Json::array();
+  std::vector<std::vector<std::string>> rows;
+  for (const EnvironmentDifference& d : differences) {
+    out.push_back({{"name", d.name}, {"a", d.a}, {"b", d.b}});
+    rows.push_back(
+        {d.name, d.a.empty() ? "-" : shown_text(d.a), d.b.empty() ? "-" : shown_text(d.b)});
+  }
+  if (arguments.has("json"))
+    print_json({{"format", kOutputFormat}, {"differences", out}});
+  else
+    print(table(rows) + std::to_string(differences.size()) + " differences\n");
+  if (a->entries.empty() || b->entries.empty()) return int(kExitNothing);
+  return int(differences.empty() ? kExitOk : kExitDifferent);
+}
+
+}  // namespace
+
+Result<int> env(const Arguments& arguments) {
+  if (!arguments.words.empty()) return env_diff(arguments);
+  const Environment here = fingerprint(".");
+  if (arguments.has("json")) {
+    print_json({{"format", kOutputFormat}, {"environment", json_of(here)}});
+    return int(kExitOk);
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& [name, value] : here.entries) {
+    rows.push_back({name, value.empty() ? "-" : shown_text(value)});
+  }
+  print(table(rows));
+  return int(kExitOk);
+}
+
+}  // namespace invar::commands

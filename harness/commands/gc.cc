@@ -1,0 +1,27 @@
+// `invar gc`: deletes old runs from the database.
+#include "harness/commands/commands.h"
+#include "harness/commands/common.h"
+
+namespace invar::commands {
+
+Result<int> gc(const Arguments& arguments) {
+  const auto keep = arguments.number("keep", 50, 1, 1'000'000'000);
+  INVAR_TRY(keep);
+  const bool dry_run = arguments.has("dry-run");
+  auto store = open_database(arguments);  // refuses a missing file instead of making it
+  INVAR_TRY(store);
+  if (!dry_run) {
+    store = Store::open(database_path(arguments), Store::Mode::read_write);
+    INVAR_TRY(store);
+  }
+  const auto removed = (*store)->gc(int(*keep), dry_run);
+  INVAR_TRY(removed);
+  if (arguments.has("json")) {
+    print_json({{"format", kOutputFormat}, {"runs_removed", *removed}, {"dry_run", dry_run}});
+  } else {
+    print(std::to_string(*removed) + (dry_run ? " runs would be deleted\n" : " runs deleted\n"));
+  }
+  return int(kExitOk);
+}
+
+}  // namespace invar::commands

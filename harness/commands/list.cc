@@ -1,0 +1,133 @@
+// `invar list`: the cells of scenarios, why one would be skipped, whether its result is stored.
+#include <filesystem>
+
+#include "harness/commands/commands.h"
+#include "harness/commands/common.h"
+#include "harness/run_steps.h"
+
+namespace invar::commands {
+namespace {
+
+struct Listed {
+  std::string name, hash, skip, cached;  // cached: date of the stored execution
+  std::map<std::string, std::string> axes;
+};
+
+struct Listing {
+  std::string path, scenario, question, note;
+  std::vector<Listed> cells;
+  std::int64_t unselected = 0;
+};
+
+Listed listed(const Cell& cell) {
+  Listed out;
+  out.name = cell.name();
+  out.hash = cell.hash;
+  for (const auto& [axis, value] : cell.axes) out.axes[axis] = value.text;
+  return out;
+}
+
+/// Dates of stored results by cell; empty without a database.
+Result<std::vector<std::string>> stored_dates(const ScenarioRun& run) {
+  std::vector<std::string> dates(run.keys.size());
+  std::error_code problem;
+  if (!std::filesystem::exists(run.options->database, problem)) return dates;
+  auto store = Store::open(run.options->database, Store::Mode::read_only);
+  INVAR_TRY(store);
+  auto found = (*store)->find(run.keys);
+  INVAR_TRY(found);
+  for (std::size_t i = 0; i < dates.size(); ++i) {
+    if ((*found)[i]) dates[i] = (*found)[i]->source_date;
+  }
+  return dates;
+}
+
+Result<Listing> listing_of(const std::string& path, const RunOptions& options) {
+  ScenarioRun run;
+  run.options = &options;
+  Listing out;
+  const Result<void> loaded = load(run, path);
+  if (!loaded) {
+    // Without the model the matrix is still worth seeing; the scenario itself must be right.
+    auto scenario = load_scenario(path, options.overrides);
+    INVAR_TRY(scenario);
+    auto matrix = expand(*scenario, options.allow_large);
+    INVAR_TRY(matrix);
+    if (!options.filter.empty() || !options.cells.empty() || options.only_failed)
+      return loaded.error();
+    out.path = path;
+    out.scenario = scenario->name;
+    out.question = scenario->question;
+    out.note = "skips and stored results are unknown: " + loaded.error().text();
+    for (const Cell& cell : matrix->cells) out.cells.push_back(listed(cell));
+    return out;
+  }
+  if (auto ok = select_cells(run); !ok) return ok.error();
+  const auto dates = stored_dates(run);
+  INVAR_TRY(dates);
+  out.path = path;
+  out.scenario = run.scenario.name;
+  out.question = run.scenario.question;
+  out.unselected = run.unselected;
+  for (std::size_t i = 0; i < run.cells.size(); ++i) {
+    out.cells.push_back(listed(*run.cells[i].cell));
+    out.cells.back().skip = run.cells[i].state_reason;
+    out.cells.back().cached = (*dates)[i];
+  }
+  return out;
+}
+
+Json json_of(const Listing& listing) {
+  Json cells = Json::array();
+  for (const Listed& cell : listing.cells) {
+    cells.push_back({{"name", cell.name},
+                     {"hash", cell.hash},
+                     {"axes", cell.axes},
+                     {"skip", cell.skip.empty() ? Json(nullptr) : Json(cell.skip)},
+                     {"cached", cell.cached.empty() ? Json(nullptr) : Json(cell.cached)}});
+  }
+  return {
+      {"path", listing.path}, {"scenario", listing.scenario},     {"question", listing.question},
+      {"note", listing.note}, {"unselected", listing.unselected}, {"cells", cells}};
+}
+
+void print_listing(const Listing& listing, bool quiet) {
+  std::int64_t skipped = 0, cached = 0;
+  std::vector<std::vector<std::string>> rows;
+  for (const Listed& cell : listing.cells) {
+    skipped += cell.skip.empty() ? 0 : 1;
+    cached += cell.cached.empty() ? 0 : 1;
+    std::string state = cell.cached.empty() ? "" : "stored " + cell.cached;
+    if (!cell.skip.empty()) state = "SKIP " + shown_text(cell.skip);
+    rows.push_back({"  " + shown_text(cell.name), state});
+  }
+  print(shown_text(listing.scenario) +
+        (listing.question.empty() ? "" : ": " + shown_text(listing.question)) + "\n");
+  if (!quiet) print(table(rows));
+  if (!listing.note.empty()) print("  note: " + shown_text(listing.note) + "\n");
+  print(std::to_string(listing.cells.size()) + " cells, " + std::to_string(skipped) +
+        " skipped here, " + std::to_string(cached) + " stored, " +
+        std::to_string(listing.unselected) + " not selected\n");
+}
+
+}  // namespace
+
+Result<int> list(const Arguments& arguments) {
+  auto options = run_options(arguments);
+  INVAR_TRY(options);
+  Json all = Json::array();
+  std::size_t cells = 0;
+  for (const std::string& path : arguments.words) {
+    auto listing = listing_of(path, *options);
+    INVAR_TRY(listing);
+    cells += listing->cells.size();
+    if (arguments.has("json"))
+      all.push_back(json_of(*listing));
+    else
+      print_listing(*listing, options->quiet);
+  }
+  if (arguments.has("json")) print_json({{"format", kOutputFormat}, {"scenarios", all}});
+  return int(cells == 0 ? kExitNothing : kExitOk);
+}
+
+}  // namespace invar::commands

@@ -1,0 +1,64 @@
+// Rebuilds what a stored cell needs to be executed again (rebuild.h).
+#include "harness/commands/rebuild.h"
+
+#include "harness/cli.h"
+
+namespace invar::commands {
+
+Result<std::unique_ptr<Rebuilt>> rebuild(const RunInfo& run) {
+  auto rebuilt = std::make_unique<Rebuilt>();
+  auto scenario = parse_scenario(run.scenario_text, run.scenario_path, overrides_in(run.command));
+  INVAR_TRY(scenario);
+  rebuilt->scenario = std::move(*scenario);
+  auto matrix = expand(rebuilt->scenario, true);
+  INVAR_TRY(matrix);
+  rebuilt->matrix = std::move(*matrix);
+  auto session = open_session(rebuilt->scenario);
+  INVAR_TRY(session);
+  rebuilt->session = std::move(*session);
+  return rebuilt;
+}
+
+Result<const Cell*> cell_of(const Rebuilt& rebuilt, const CellInfo& stored) {
+  for (const Cell& cell : rebuilt.matrix.cells) {
+    if (cell.hash == stored.hash) return &cell;
+  }
+  return Error{"its scenario does not expand to this cell any more", stored.name};
+}
+
+Result<JobResult> execute_again(Rebuilt& rebuilt, const CellInfo& stored, const CellTrace& trace,
+                                const std::vector<std::pair<int, std::int64_t>>& capture,
+                                bool ops) {
+  const auto cell = cell_of(rebuilt, stored);
+  INVAR_TRY(cell);
+  const std::string why = skip_reason(rebuilt.scenario, rebuilt.session, **cell);
+  if (!why.empty()) return Error{"cannot run here: " + why, stored.name};
+  Job job;
+  job.cell = *cell;
+  job.capture = capture;
+  if ((*cell)->value("teacher_forced") == "true") {
+    for (const PromptTrace& prompt : trace.prompts) {
+      job.teacher.emplace_back();
+      for (const TokenRecord& token : prompt.tokens) job.teacher.back().push_back(token.fed);
+    }
+  }
+  const TraceLevel level = rebuilt.scenario.observe;
+  if (ops) rebuilt.scenario.observe = TraceLevel::ops;
+  ExecutorOptions options;
+  options.cell_seconds = rebuilt.scenario.cell_seconds;
+  std::optional<JobResult> kept;
+  const auto done =
+      execute(rebuilt.scenario, rebuilt.session, {job}, options, [&](JobResult&& result) {
+        kept.emplace(std::move(result));
+        return true;
+      });
+  rebuilt.scenario.observe = level;
+  INVAR_TRY(done);
+  if (!kept || !*done) return Error{"interrupted", stored.name};
+  if (kept->trace.status != CellStatus::ok && kept->trace.status != CellStatus::non_finite) {
+    return Error{"executing it again failed: " + kept->trace.reason, stored.name};
+  }
+  return std::move(*kept);
+}
+
+}  // namespace invar::commands

@@ -1,0 +1,119 @@
+// `invar repro`: executes one cell again, with the cells that its contract compares it with.
+#include <algorithm>
+#include <set>
+
+#include "harness/commands/commands.h"
+#include "harness/commands/common.h"
+#include "harness/matrix.h"
+#include "harness/suggest.h"
+
+namespace invar::commands {
+namespace {
+
+bool is_cell(const Cell& cell, const std::string& word) {
+  const std::string name = cell.name();
+  if (name == word || name.substr(0, name.rfind(" /")) == word) return true;
+  const std::string hash = word.substr(word.rfind('/') + 1);
+  return hash.size() >= 4 && cell.hash.rfind(hash, 0) == 0;
+}
+
+/// Roots of the newest finished executions, as far as the database has them.
+std::string stored_root(Store* store, const Cell& cell) {
+  if (store == nullptr) return "";
+  const auto cells = store->history(cell.hash);
+  if (!cells) return "";
+  for (const CellInfo& stored : *cells) {
+    if (!stored.pending) return to_hex(stored.root);
+  }
+  return "";
+}
+
+/// In every group of the cell: the first other cell, and the first whose stored bits differ.
+std::set<std::string> companions(const Scenario& scenario, const Matrix& matrix, int wanted,
+                                 Store* store) {
+  std::set<std::string> hashes;
+  const std::string root = stored_root(store, matrix.cells[std::size_t(wanted)]);
+  for (const Group& group : groups_of(scenario, matrix)) {
+    if (std::find(group.cells.begin(), group.cells.end(), wanted) == group.cells.end()) continue;
+    bool first = true, different = !root.empty();
+    for (const int i : group.cells) {
+      if (i == wanted) continue;
+      const Cell& other = matrix.cells[std::size_t(i)];
+      const std::string other_root = different ? stored_root(store, other) : "";
+      const bool differs = !other_root.empty() && other_root != root;
+      if (first || differs) hashes.insert("/" + other.hash);
+      first = false;
+      if (differs) different = false;
+    }
+  }
+  return hashes;
+}
+
+struct Target {
+  std::string path, cell;
+  std::vector<std::string> overrides;
+};
+
+/// From `repro SCENARIO --cell CELL`, or `repro CELL` with what the database knows.
+Result<Target> target_of(const Arguments& arguments) {
+  const std::vector<std::string> cells = arguments.all("cell");
+  if (!cells.empty()) {
+    if (cells.size() > 1) return Error{"one cell at a time", "--cell"};
+    return Target{arguments.words[0], cells[0], arguments.all("set")};
+  }
+  auto store = open_database(arguments);
+  INVAR_TRY(store);
+  auto cell = find_cell(**store, arguments.words[0]);
+  INVAR_TRY(cell);
+  auto run = (*store)->run(cell->run);
+  INVAR_TRY(run);
+  return Target{(*run)->scenario_path, "/" + cell->hash, overrides_in((*run)->command)};
+}
+
+}  // namespace
+
+Result<int> repro(const Arguments& arguments) {
+  auto target = target_of(arguments);
+  INVAR_TRY(target);
+  auto scenario = load_scenario(target->path, target->overrides);
+  INVAR_TRY(scenario);
+  auto matrix = expand(*scenario, true);
+  INVAR_TRY(matrix);
+  std::vector<int> found;
+  for (std::size_t i = 0; i < matrix->cells.size(); ++i) {
+    if (is_cell(matrix->cells[i], target->cell)) found.push_back(int(i));
+  }
+  if (found.size() != 1) {
+    return Error{in_quotes(target->cell) +
+                     (found.empty() ? " is no cell of this scenario" : " names several cells") +
+                     "; `invar list " + target->path + "` shows them",
+                 target->path};
+  }
+  const Cell& cell = matrix->cells[std::size_t(found[0])];
+  std::vector<std::string> line{"invar", "repro", target->path, "--cell", "/" + cell.hash};
+  for (const std::string& set : target->overrides) line.insert(line.end(), {"--set", set});
+  if (arguments.has("dry-run")) {
+    print(shell_line(line) + "\n");
+    return int(kExitOk);
+  }
+  complain(shell_line(line));
+  auto options = run_options(arguments);
+  INVAR_TRY(options);
+  const auto store = open_database(arguments);
+  const std::set<std::string> others =
+      companions(*scenario, *matrix, found[0], store ? store->get() : nullptr);
+  options->scenarios = {target->path};
+  options->overrides = target->overrides;
+  options->cells.assign(others.begin(), others.end());
+  options->cells.push_back("/" + cell.hash);
+  options->command = "check";
+  options->command_line = shell_line(line);
+  options->update = "none";
+  options->fresh = true;
+  options->allow_large = true;
+  options->verbose = !options->quiet;
+  return run_scenarios(*options, arguments.all("report"), arguments.has("json"),
+                       wants_color(arguments));
+}
+
+}  // namespace invar::commands

