@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,12 @@
 #include "runtime/result.h"
 
 namespace invar {
+
+/// What a device or a library refused while it computed; memory that runs out is std::bad_alloc.
+/// Caught where ranks are joined: the cell has failed, and the line says why.
+struct BackendError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 /// A rectangle of Real in backend memory.
 struct Rows {

@@ -10,6 +10,7 @@
 #include "runtime/model/forward.h"
 #include "runtime/numerics/bits.h"
 #include "runtime/numerics/probes.h"
+#include "runtime/parallel/staged.h"
 
 namespace invar {
 namespace {
@@ -141,10 +142,13 @@ class RankRun {
     }
     token.fed = batcher_.fed(index, token.id);
     if (needs_row) give_row(prompt, position);
-    const bool ended = token.non_finite || std::find(request_.eos.begin(), request_.eos.end(),
-                                                     token.id) != request_.eos.end();
-    if (result_ != nullptr) keep(prompt, token);
-    batcher_.accept(index, token.id, ended, cache);
+    const bool eos = std::find(request_.eos.begin(), request_.eos.end(), token.id) !=
+                     request_.eos.end();
+    if (result_ != nullptr) {
+      keep(prompt, token);
+      result_->trace.prompts[std::size_t(prompt)].ended = eos;
+    }
+    batcher_.accept(index, token.id, eos || token.non_finite, cache);
   }
 
   void fetch(Rows row) {
@@ -251,6 +255,7 @@ void observe(const GenerateRequest& request, const ScheduleStats& stats, const B
   out.live_rows = stats.live_rows;
   out.joined_late = stats.joined_late;
   out.left_early = stats.left_early;
+  out.out_of_order = stats.out_of_order;
   out.steps = stats.steps;
   out.chunks = stats.chunks;
   out.page_size = request.cache.page_size;
@@ -322,8 +327,14 @@ Result<const Runtime::Packed*> Runtime::packed(const GenerateRequest& request,
     auto holder = make_backend(options, mode);
     INVAR_TRY(holder);
     fresh->holders.push_back(std::move(*holder));
-    fresh->ranks.push_back(build_rank_model(model_, *fresh->holders.back(), rank, request.ranks,
-                                            fresh->positions));
+    try {
+      fresh->ranks.push_back(build_rank_model(model_, *fresh->holders.back(), rank, request.ranks,
+                                              fresh->positions));
+    } catch (const std::bad_alloc&) {
+      return Error{"out of memory while the weights were loaded", ""};
+    } catch (const BackendError& error) {
+      return Error{error.what(), ""};
+    }
   }
   packed_ = std::move(fresh);
   return packed_.get();
@@ -348,6 +359,13 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
     backends.push_back(request.wrap_backend ? request.wrap_backend(std::move(*backend))
                                             : std::move(*backend));
     if (request.wrap_communicator) rank = request.wrap_communicator(std::move(rank));
+    if (request.backend.device != "cpu") {
+      Backend* const memory = backends.back().get();
+      rank = stage_through_host(
+          std::move(rank),
+          {[memory](void* to, const void* from, std::size_t n) { memory->download(to, from, n); },
+           [memory](void* to, const void* from, std::size_t n) { memory->upload(to, from, n); }});
+    }
   }
 
   GenerateResult result;
@@ -367,6 +385,10 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
     } catch (const std::bad_alloc&) {
       result.trace.status = CellStatus::failed;
       result.trace.reason = "out of memory";
+      ranks[r]->abort();
+    } catch (const BackendError& error) {
+      result.trace.status = CellStatus::failed;
+      result.trace.reason = error.what();
       ranks[r]->abort();
     }
   };

@@ -3,6 +3,9 @@
 
 #include "runtime/backends/cpu/cpu_backend.h"
 #include "runtime/backends/openblas.h"
+#if defined(INVAR_HAVE_CUDA)
+#include "runtime/backends/cuda/cuda_engine.h"
+#endif
 
 namespace invar {
 namespace {
@@ -21,6 +24,11 @@ const cpu::Kernels* kernels_for(const std::string& isa) {
 }  // namespace
 
 std::string unsupported_reason(const BackendOptions& options, const Mode&) {
+#if defined(INVAR_HAVE_CUDA)
+  if (options.device == "cuda" && options.engine == "reference") {
+    return cuda::cuda_unsupported(options);
+  }
+#endif
   if (options.device != "cpu") return "device " + options.device + ": this build has no such device";
   if (options.engine == "openblas") {
     if (options.isa != "auto") return "engine openblas chooses its own instruction set";
@@ -39,6 +47,9 @@ Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, con
   if (const std::string why = unsupported_reason(options, mode); !why.empty()) {
     return Error{why, ""};
   }
+#if defined(INVAR_HAVE_CUDA)
+  if (options.device == "cuda") return cuda::make_cuda(options, mode);
+#endif
   if (options.engine == "openblas") return make_openblas(options, mode);
   return std::unique_ptr<Backend>(std::make_unique<cpu::CpuBackend>(
       mode, *kernels_for(options.isa), options.threads));
@@ -56,6 +67,11 @@ std::vector<EngineStatus> engine_status() {
     if (core.missing.empty()) openblas.variants.push_back(core.name);
   }
   out.push_back(openblas);
+#if defined(INVAR_HAVE_CUDA)
+  out.push_back(cuda::cuda_status());
+#else
+  out.push_back({"reference on cuda", "this build has no CUDA", {}});
+#endif
   return out;
 }
 

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Builds here what a bare GPU machine needs, and runs it there: conformance, then scenarios.
+#
+# Usage: ci/gpu/run.sh build            here: build-gpu/bin/ (programs that need libc and a driver)
+#        ci/gpu/run.sh test [FILTER]    there, in the source folder: the GPU's conformance tests
+#        ci/gpu/run.sh scenarios [FILE…]  there: scenarios on the GPU
+# INVAR_CUDA_ARCHITECTURES: what to compile for (90). Results are kept as text in $OUT, if set.
+# Exit: 0 all passed; other than 0 when anything failed, or a GPU is there and the tests skipped.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+out=${OUT:-build-gpu/out}
+build=${INVAR_GPU_BUILD:-build-gpu/cmake}
+
+build_here() {
+  cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O2 -g0" \
+    -DINVAR_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="${INVAR_CUDA_ARCHITECTURES:-90}" \
+    -DCMAKE_FIND_LIBRARY_SUFFIXES=.a -DOPENSSL_USE_STATIC_LIBS=ON -DBoost_USE_STATIC_LIBS=ON \
+    -DCMAKE_EXE_LINKER_FLAGS="-static-libstdc++ -static-libgcc"
+  local targets
+  targets=$(ninja -C "$build" -t targets all | sed -n 's/^\(invar\|tests\/invar_conformance\|tests\/bench_cuda\): .*EXECUTABLE.*/\1/p')
+  # shellcheck disable=SC2086
+  ninja -C "$build" -j "${INVAR_JOBS:-$(nproc)}" $targets
+  mkdir -p build-gpu/bin
+  for target in $targets; do
+    cp "$build/$target" build-gpu/bin/
+    strip "build-gpu/bin/$(basename "$target")"
+  done
+  ls -l build-gpu/bin
+}
+
+test_there() {
+  mkdir -p "$out"
+  nvidia-smi --query-gpu=name,uuid,driver_version,ecc.mode.current,mig.mode.current,clocks.sm \
+    --format=csv | tee "$out/gpu.txt"
+  build-gpu/bin/invar_conformance --gtest_filter="${1:-*Gpu*}" --gtest_brief=1 2>&1 |
+    tee "$out/conformance.txt"
+  if grep -q SKIPPED "$out/conformance.txt"; then
+    echo "a GPU test was skipped on a machine that should have a GPU"
+    return 1
+  fi
+}
+
+scenarios_there() {
+  mkdir -p "$out"
+  local failed=0
+  for scenario in "$@"; do
+    build-gpu/bin/invar run "$scenario" 2>&1 | tee "$out/$(basename "$scenario" .yaml).txt" ||
+      failed=1
+  done
+  return "$failed"
+}
+
+case ${1:-} in
+  build) build_here ;;
+  test) test_there "${2:-}" ;;
+  scenarios) shift; scenarios_there "$@" ;;
+  *) sed -n '2,9p' "$0"; exit 2 ;;
+esac

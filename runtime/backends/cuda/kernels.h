@@ -1,0 +1,144 @@
+// The CUDA kernels as host functions: each starts one operation of backend.h on a stream.
+//
+// Promise: the bits of numerics/order.h, whatever the tile, grid or GPU. Real is float, or double
+// when `wide`. Every pointer is device memory. Errors throw (device.h). Callers: this folder.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "runtime/numerics/precision.h"
+
+namespace invar::cuda {
+
+constexpr int kMaxSegments = 32;   // V of a model is 8, 16 or 32
+constexpr int kDeviceKeyBlock = 16;  // positions of one block of transposed keys
+
+/// How weights lie in memory: whole 16-byte words of `vector` neighbouring k of one output,
+/// outputs side by side: word (b, n) is at [b * n_total + n]. A segment starts a new word.
+struct WeightView {
+  const void* data = nullptr;
+  Format element = Format::f32;      // f32, bf16 or fp16
+  std::int64_t n = 0;                // outputs
+  std::int64_t k = 0;                // columns of the slice
+  int segments = 0;                  // 0: owns nothing
+  std::int64_t bounds[kMaxSegments + 1] = {};  // segment s is columns [bounds[s], bounds[s+1])
+  std::int64_t words[kMaxSegments + 1] = {};   // its first word
+};
+/// Elements in a 16-byte word.
+constexpr int vector_of(Format element) { return element == Format::f32 ? 4 : 8; }
+
+struct GemmCall {
+  cudaStream_t stream;
+  bool wide;
+  const void* x;                     // (rows, k)
+  std::int64_t x_stride;
+  std::int64_t rows;
+  WeightView w;
+  void* out;                         // (rows, n)
+  std::int64_t out_stride;
+};
+/// Few rows: one warp a segment and 32 outputs; no workspace. Gives the variant's name.
+const char* gemm_rows(const GemmCall& call);
+/// Many rows: tiles in shared memory, a plane a segment, then the tree.
+/// workspace: gemm_tile_bytes(call) bytes.
+const char* gemm_tile(const GemmCall& call, void* workspace);
+std::size_t gemm_tile_bytes(const GemmCall& call);
+/// Rows from `staging` (count, k) fp32 into words, R applied, divided by scale (n) when given.
+void pack_rows(cudaStream_t stream, const float* staging, std::int64_t first, std::int64_t count,
+               const float* scale, Format rounded, const WeightView& to);
+
+void fill_words(cudaStream_t stream, void* memory, std::size_t words, std::uint32_t value);
+void gather(cudaStream_t stream, bool wide, const void* table, std::int64_t table_stride,
+            const std::int32_t* ids, std::int64_t rows, std::int64_t cols, void* out,
+            std::int64_t out_stride);
+void rms_norm(cudaStream_t stream, bool wide, const void* x, const void* w, double eps,
+              std::int64_t rows, std::int64_t d, Format stored, void* y);
+void amax(cudaStream_t stream, bool wide, const void* x, std::int64_t stride, std::int64_t rows,
+          std::int64_t cols, void* out);
+void scales(cudaStream_t stream, const float* amax, std::int64_t ranks, std::int64_t rows,
+            Format format, float* scale);
+/// scale may be null: rounding alone.
+void quantize(cudaStream_t stream, bool wide, const void* x, std::int64_t stride,
+              std::int64_t rows, std::int64_t cols, const void* scale, Format format, void* out);
+
+struct FinishCall {
+  cudaStream_t stream;
+  bool wide;
+  const void* parts[kMaxSegments];   // each (rows, n)
+  int ranks;
+  std::int64_t rows, n;
+  const void* row_scale;             // (rows) Real or null
+  const float* output_scale;         // (n) or null
+  const void* bias;                  // (n) Real or null
+  Format stored;
+  void* out;                         // (rows, n)
+};
+void finish(const FinishCall& call);
+void rope(cudaStream_t stream, bool wide, void* x, std::int64_t rows, std::int64_t heads, int d,
+          const std::int64_t* positions, const void* cosine, const void* sine, Format stored);
+void gated_silu(cudaStream_t stream, bool wide, const void* gate, const void* up, std::int64_t n,
+                Format stored, void* out);
+void add(cudaStream_t stream, bool wide, void* h, const void* y, std::int64_t n, Format stored);
+/// y = exp(x): the frozen sequence by itself, for the exhaustive proof.
+void exp_all(cudaStream_t stream, bool wide, const void* x, std::int64_t n, void* y);
+
+/// Strides of a pool's pages, in elements (backends/cpu/kernels.h, KvView).
+struct PageShape {
+  std::int64_t k_head, v_head, k_page, v_page;
+};
+inline PageShape page_shape(std::int64_t kv_heads, std::int64_t d, std::int32_t page_size) {
+  const std::int64_t blocks = (page_size + kDeviceKeyBlock - 1) / kDeviceKeyBlock;
+  const std::int64_t k_head = blocks * kDeviceKeyBlock * d;
+  const std::int64_t v_head = std::int64_t(page_size) * d;
+  return {k_head, v_head, k_head * kv_heads, v_head * kv_heads};
+}
+struct KvCall {
+  cudaStream_t stream;
+  bool wide;
+  std::int64_t kv_heads, d;
+  std::int32_t page_size;
+  PageShape shape;
+};
+void write_kv(const KvCall& call, const void* k, std::int64_t k_stride, const void* v,
+              std::int64_t v_stride, const std::int64_t* slots, std::int64_t rows, void* k_pool,
+              void* v_pool);
+void read_kv(const KvCall& call, std::int64_t slot, const void* k_pool, const void* v_pool,
+             void* k, void* v);
+
+/// One query position. table and keep are offsets into the call's arrays; keep < 0: all visible.
+struct QueryRow {
+  std::int32_t first, last;
+  std::int64_t table;
+  std::int64_t keep;
+};
+struct AttentionCall {
+  cudaStream_t stream;
+  bool wide;
+  const void* q;                     // (rows, heads * d)
+  std::int64_t q_stride;
+  void* out;                         // (rows, heads * d)
+  std::int64_t out_stride;
+  const QueryRow* rows;
+  std::int64_t row_count;
+  const std::int32_t* tables;
+  const std::uint8_t* keeps;
+  const std::int32_t* head_begin;    // (kv_heads + 1): query heads of a KV head
+  std::int64_t heads;
+  std::int64_t kv_heads;
+  int d;
+  double scale;
+  std::int32_t page_size;
+  PageShape shape;
+  const void* k_pool;
+  const void* v_pool;
+  Format stored;
+  std::int32_t max_splits;           // most splits of one row
+  void* workspace;                   // attention_bytes()
+};
+std::size_t attention_bytes(bool wide, std::int64_t rows, std::int64_t heads, int d,
+                            std::int32_t max_splits);
+void attention(const AttentionCall& call);
+
+}  // namespace invar::cuda

@@ -1,0 +1,168 @@
+// A small model end to end: every digest of every operation on the GPU equals the CPU's, over
+// precisions, batches, cache modes and ranks. The model is made here, so nothing has to be shipped.
+#include <cstring>
+
+#include "runtime/generate.h"
+#include "tests/conformance/cuda_pair.h"
+
+namespace invar::cuda_test {
+namespace {
+
+ModelConfig small_config() {
+  ModelConfig c;
+  c.architecture = "llama";
+  c.vocab_size = 517;
+  c.hidden_size = 72;
+  c.intermediate_size = 203;
+  c.layers = 2;
+  c.heads = 6;
+  c.kv_heads = 2;
+  c.head_dim = 24;
+  c.context = 2048;
+  c.attention_bias = true;
+  c.mlp_bias = true;
+  return c;
+}
+
+void add(LoadedModel& model, const std::string& name, std::int64_t rows, std::int64_t cols,
+         bool vector, double size) {
+  std::uint64_t seed = 1;
+  for (const char c : name) seed = seed * 131 + std::uint64_t(c);
+  auto bytes = std::make_shared<std::vector<std::byte>>(std::size_t(rows * cols) * 4);
+  Random random(seed);
+  for (std::int64_t i = 0; i < rows * cols; ++i) {
+    const float value = float(vector ? 1.0 + size * random.unit() : size * random.unit());
+    std::memcpy(bytes->data() + i * 4, &value, 4);
+  }
+  Tensor t;
+  t.name = name;
+  t.type = TensorType::f32;
+  t.rows = rows;
+  t.cols = cols;
+  t.shape = vector ? std::vector<std::int64_t>{cols} : std::vector<std::int64_t>{rows, cols};
+  t.bytes = *bytes;
+  model.weights.add(t);
+  model.weights.keep(bytes);
+}
+
+LoadedModel small_model() {
+  LoadedModel model;
+  model.config = small_config();
+  const ModelConfig& c = model.config;
+  const std::int64_t h = c.hidden_size, q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  add(model, "model.embed_tokens.weight", c.vocab_size, h, false, 1);
+  add(model, "model.norm.weight", 1, h, true, 0.2);
+  add(model, "lm_head.weight", c.vocab_size, h, false, 0.5);
+  for (std::int64_t i = 0; i < c.layers; ++i) {
+    const std::string l = "model.layers." + std::to_string(i) + ".";
+    add(model, l + "input_layernorm.weight", 1, h, true, 0.2);
+    add(model, l + "post_attention_layernorm.weight", 1, h, true, 0.2);
+    const auto linear = [&](const std::string& name, std::int64_t rows, std::int64_t cols) {
+      add(model, l + name + ".weight", rows, cols, false, 0.25);
+      add(model, l + name + ".bias", 1, rows, true, 0.1);
+    };
+    linear("self_attn.q_proj", q, h);
+    linear("self_attn.k_proj", kv, h);
+    linear("self_attn.v_proj", kv, h);
+    linear("self_attn.o_proj", h, q);
+    linear("mlp.gate_proj", c.intermediate_size, h);
+    linear("mlp.up_proj", c.intermediate_size, h);
+    linear("mlp.down_proj", h, c.intermediate_size);
+  }
+  return model;
+}
+
+std::vector<PromptTokens> prompts() {
+  std::vector<PromptTokens> out;
+  Random random(5);
+  for (const std::int64_t length : {5, 17, 250, 40, 1, 9}) {
+    PromptTokens prompt;
+    for (std::int64_t i = 0; i < length; ++i) {
+      prompt.tokens.push_back(std::int32_t(random.below(517)));
+    }
+    out.push_back(prompt);
+  }
+  return out;
+}
+
+/// Everything of a trace that a class must share, as one text.
+std::string bits_of_trace(const CellTrace& trace) {
+  std::string out = trace.reason + "\n";
+  for (const PromptTrace& prompt : trace.prompts) {
+    for (const TokenRecord& t : prompt.tokens) {
+      out += std::to_string(t.position) + " " + std::to_string(t.id) + " " + to_hex(t.digest);
+      for (int i = 0; i < t.top_count; ++i) {
+        out += " " + std::to_string(t.top_ids[std::size_t(i)]) + ":" +
+               std::to_string(bits_of(t.top_logits[std::size_t(i)]));
+      }
+      out += "\n";
+    }
+    for (const Observation& o : prompt.observations) {
+      out += std::to_string(o.position) + " " + std::to_string(o.layer) + " " + name_of(o.site) +
+             " " + to_hex(o.digest) + "\n";
+    }
+  }
+  return out;
+}
+
+class CudaModelGpu : public CudaOps {
+ protected:
+  static GenerateRequest request(int batch) {
+    GenerateRequest r;
+    r.precision = precision();
+    r.prompts = prompts();
+    r.max_new_tokens = 14;
+    r.batch.size = batch;
+    r.level = TraceLevel::ops;
+    return r;
+  }
+  std::string run(GenerateRequest r, const std::string& device) {
+    r.backend.device = device;
+    auto result = runtime_.generate(r);
+    if (!result) return result.error().text();
+    EXPECT_EQ(result->trace.observed.device, device);
+    EXPECT_EQ(result->trace.status, CellStatus::ok) << result->trace.reason;
+    EXPECT_EQ(result->trace.prompts.front().tokens.size(), 14u);
+    return bits_of_trace(result->trace);
+  }
+  Runtime runtime_{small_model()};
+};
+INSTANTIATE_TEST_SUITE_P(Precision, CudaModelGpu, ::testing::Range(0, kPrecisions),
+                         precision_name);
+
+TEST_P(CudaModelGpu, EveryDigestEqualsTheCpus) {
+  const std::string want = run(request(1), "cpu");
+  ASSERT_GT(want.size(), 10000u);
+  for (const int batch : {1, 3, 6}) EXPECT_EQ(want, run(request(batch), "cuda")) << batch;
+}
+
+TEST_P(CudaModelGpu, CacheModes) {
+  for (const char* name : {"off", "chunked:1", "chunked:17", "paged:1", "paged:17", "prefix",
+                           "recomputed"}) {
+    GenerateRequest r = request(3);
+    r.cache = *parse_cache_mode(name);
+    r.batch.staggered = true;
+    r.max_new_tokens = 14;
+    EXPECT_EQ(run(r, "cpu"), run(r, "cuda")) << name;
+  }
+}
+
+TEST_P(CudaModelGpu, RanksOnOneGpu) {
+  for (const int ranks : {2, 4, 8}) {
+    GenerateRequest r = request(3);
+    r.ranks = ranks;
+    r.arrival_seed = 11;
+    EXPECT_EQ(run(request(3), "cpu"), run(r, "cuda")) << ranks;
+  }
+}
+
+TEST_P(CudaModelGpu, SampledTokens) {
+  GenerateRequest r = request(3);
+  r.sampler.temperature = 0.8;
+  r.sampler.top_p = 0.95;
+  r.sampler.seed = 3;
+  EXPECT_EQ(run(r, "cpu"), run(r, "cuda"));
+}
+
+}  // namespace
+}  // namespace invar::cuda_test
