@@ -24,13 +24,16 @@ void expect_hash(const Expected& want, const std::string& got) {
 }
 
 TEST(Functions, Exp32) {
-  expect_hash({"acfedf33a4f282133c23ccecad655ca6", "@exp1"}, hash_sweep<float>([](float x) { return exp_(x); }));
+  expect_hash({"acfedf33a4f282133c23ccecad655ca6", "@exp1"},
+              hash_sweep<float>([](float x) { return exp_(x); }));
 }
 TEST(Functions, Silu32) {
-  expect_hash({"f39e5530145cda7fa6aa8223bddb302e", "@silu1"}, hash_sweep<float>([](float x) { return silu_(x); }));
+  expect_hash({"f39e5530145cda7fa6aa8223bddb302e", "@silu1"},
+              hash_sweep<float>([](float x) { return silu_(x); }));
 }
 TEST(Functions, GeluTanh32) {
-  expect_hash({"b75d3c1f313d2088e8c18a7483c55294", "@gelu1"}, hash_sweep<float>([](float x) { return gelu_tanh_(x); }));
+  expect_hash({"b75d3c1f313d2088e8c18a7483c55294", "@gelu1"},
+              hash_sweep<float>([](float x) { return gelu_tanh_(x); }));
 }
 
 TEST(Functions, ExpAtItsEdges) {
@@ -81,15 +84,24 @@ std::string hash_doubles(int low, int high, const Function& function) {
 }
 
 TEST(Functions, Fp64) {
-  EXPECT_EQ("e9ca08db1298692c02030d5187252f83", hash_doubles(-30, 10, [](double x) { return exp_(x); }));
-  EXPECT_EQ("c78eed2e24bfa01a7bedb0dce6718163", hash_doubles(-1022, 1023, [](double x) { return log_(x); }));
-  EXPECT_EQ("b9a479db8028568c8b5284d149c61ae2", hash_doubles(-30, -1, [](double x) { return log_(1 + x); }));
-  EXPECT_EQ("70e20741881e57f1a5a6c6ca863cb097", hash_doubles(-40, 30, [](double x) { return sin_(x); }));
-  EXPECT_EQ("1fba679c3f39bd0bff558e0d4df049fb", hash_doubles(-40, 30, [](double x) { return cos_(x); }));
-  EXPECT_EQ("b8586e19f248873eecb52b55b0ff1f8f", hash_doubles(-40, 5, [](double x) { return tanh_(x); }));
-  EXPECT_EQ("6d2534e83852ca815602fa7ba76aba5f", hash_doubles(-40, 3, [](double x) { return erf_(x); }));
-  EXPECT_EQ("28fed9321efdde23f89bf4421c285e03", hash_doubles(-40, 10, [](double x) { return silu_(x); }));
-  EXPECT_EQ("b0e09d24a64bb3e298998806a2caa0a5", hash_doubles(-40, 10, [](double x) { return gelu_tanh_(x); }));
+  EXPECT_EQ("e9ca08db1298692c02030d5187252f83",
+            hash_doubles(-30, 10, [](double x) { return exp_(x); }));
+  EXPECT_EQ("c78eed2e24bfa01a7bedb0dce6718163",
+            hash_doubles(-1022, 1023, [](double x) { return log_(x); }));
+  EXPECT_EQ("b9a479db8028568c8b5284d149c61ae2",
+            hash_doubles(-30, -1, [](double x) { return log_(1 + x); }));
+  EXPECT_EQ("70e20741881e57f1a5a6c6ca863cb097",
+            hash_doubles(-40, 30, [](double x) { return sin_(x); }));
+  EXPECT_EQ("1fba679c3f39bd0bff558e0d4df049fb",
+            hash_doubles(-40, 30, [](double x) { return cos_(x); }));
+  EXPECT_EQ("b8586e19f248873eecb52b55b0ff1f8f",
+            hash_doubles(-40, 5, [](double x) { return tanh_(x); }));
+  EXPECT_EQ("6d2534e83852ca815602fa7ba76aba5f",
+            hash_doubles(-40, 3, [](double x) { return erf_(x); }));
+  EXPECT_EQ("28fed9321efdde23f89bf4421c285e03",
+            hash_doubles(-40, 10, [](double x) { return silu_(x); }));
+  EXPECT_EQ("b0e09d24a64bb3e298998806a2caa0a5",
+            hash_doubles(-40, 10, [](double x) { return gelu_tanh_(x); }));
 }
 
 TEST(Functions, RopeFrequenciesOfTheCommonBases) {
