@@ -18,7 +18,8 @@ namespace invar::cpu::simd {
 constexpr int kTreeLevels = 6;  // 32 segments
 constexpr int kRowBlock = 192;  // rows that share one reading of the weights
 constexpr std::int64_t kSmallPanelBytes = 256 << 10;
-constexpr int kPanelGroup = 4;           // panels that share one reading of the rows
+constexpr int kPanelGroup = 4;  // panels that share one reading of the rows
+constexpr int kDirectRows = 8;  // up to so many rows 16-bit weights are widened in registers
 constexpr int kPrefetchElements = 4096;  // ahead in the stream of weights
 
 /// Scratch of one thread, grown as needed, never read before it is written.
@@ -157,6 +158,12 @@ void run_tile(const Tile<V>& tile) {
   }
 }
 
+/// The element type that needs no widening.
+template <class V>
+constexpr Format own_element() {
+  return sizeof(typename V::T) == 8 ? Format::f64 : Format::f32;
+}
+
 /// Segments side by side for R rows: as many chains as there are accumulators.
 template <class V, int R>
 constexpr int segments_at_once() {
@@ -172,7 +179,9 @@ using TileFunction = void (*)(const Tile<V>&);
 template <class V, Format kElement>
 TileFunction<V> tile_function(int rows, int segments) {
   TileFunction<V> found = nullptr;
-  unroll<V::kRows>([&](auto index) INVAR_ALWAYS_INLINE {
+  constexpr bool kOwn = kElement == own_element<V>();
+  constexpr int kMost = !kOwn && V::kRows > kDirectRows ? kDirectRows : V::kRows;
+  unroll<kMost>([&](auto index) INVAR_ALWAYS_INLINE {
     constexpr int R = index + 1;
     constexpr int S = segments_at_once<V, R>();
     if (rows == R) {
@@ -196,11 +205,6 @@ TileFunction<V> tile_function(Format element, int rows, int segments) {
         return tile_function<V, Format::f32>(rows, segments);
     }
   }
-}
-
-template <class V>
-constexpr Format own_element() {
-  return sizeof(typename V::T) == 8 ? Format::f64 : Format::f32;
 }
 
 inline constexpr std::size_t bytes_of(Format element) {
@@ -295,7 +299,7 @@ void gemm_rows(const GemmArgs<typename V::T>& args, std::int64_t begin, std::int
   const int tiles = int((rows + V::kRows - 1) / V::kRows);
   const bool small = w.k * kPanel * std::int64_t(sizeof(T)) <= kSmallPanelBytes;
   const int together = tiles == 1 || small ? segments : 1;  // segments of one pass over a panel
-  const bool widen_first = tiles > 1 || sizeof(T) == 8;
+  const bool widen_first = rows > kDirectRows || tiles > 1 || sizeof(T) == 8;
   const Format element = widen_first ? own_element<V>() : w.element;
   int tile_rows[kRowBlock];
   TileFunction<V> function[kRowBlock];
