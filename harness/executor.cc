@@ -107,6 +107,24 @@ void label_prompts(const Session& session, CellTrace& trace) {
   }
 }
 
+/// Why a taught cell was not fed what its teacher says, or empty.
+std::string not_taught(const Job& job, const CellTrace& trace) {
+  for (std::size_t p = 0; p < job.teacher.size() && p < trace.prompts.size(); ++p) {
+    const std::vector<std::int32_t>& teacher = job.teacher[p];
+    const std::vector<TokenRecord>& tokens = trace.prompts[p].tokens;
+    for (std::size_t i = 0; i < std::min(teacher.size(), tokens.size()); ++i) {
+      if (tokens[i].fed == teacher[i]) continue;
+      return "the teacher's token " + std::to_string(i) + " of prompt " + trace.prompts[p].id +
+             " was not fed";
+    }
+    if (tokens.size() != teacher.size()) {
+      return "prompt " + trace.prompts[p].id + " was fed " + std::to_string(tokens.size()) +
+             " of the teacher's " + std::to_string(teacher.size()) + " tokens";
+    }
+  }
+  return "";
+}
+
 JobResult run_job(const Scenario& scenario, const Session& session, Runtime& runtime,
                   const ExecutorOptions& options, const Job& job) {
   JobResult result;
@@ -138,6 +156,9 @@ JobResult run_job(const Scenario& scenario, const Session& session, Runtime& run
   result.trace = std::move(generated->trace);
   result.captured = std::move(generated->captured);
   label_prompts(session, result.trace);
+  if (result.trace.status == CellStatus::ok) {
+    if (const std::string why = not_taught(job, result.trace); !why.empty()) fail(why);
+  }
   if (spill && !spill->finish()) fail("cannot write " + job.spill);
   if (options.tamper) options.tamper(*job.cell, result.trace);
   return result;

@@ -50,7 +50,22 @@ Judgement check_place(const Cell& cell, const Observed& o) {
   return {};
 }
 
-Judgement check_batch(const Cell& cell, const Observed& o) {
+/// Did the sequences join in the order asked for? All of them join once.
+Judgement check_order(const BatchShape& shape, std::int64_t sequences, const Observed& o) {
+  using Order = BatchShape::Order;
+  if (shape.order == Order::given) {
+    return o.out_of_order == 0 ? Judgement{} : fail("batch order", "given", "another");
+  }
+  if (sequences < 2) return mistrusted("one sequence has no order");
+  if (shape.order == Order::reversed) {
+    return o.out_of_order == sequences - 1 ? Judgement{}
+                                           : fail("batch order", "reversed", "another");
+  }
+  return o.out_of_order > 0 ? Judgement{} : mistrusted("the shuffled order is the given one");
+}
+
+Judgement check_batch(const Cell& cell, const CellTrace& trace) {
+  const Observed& o = trace.observed;
   const auto shape = parse_batch_shape(cell.value("batch"));
   if (!shape) return {Verdict::fail, Severity::none, shape.error().message};
   if (o.live_rows < shape->size) {
@@ -60,18 +75,35 @@ Judgement check_batch(const Cell& cell, const Observed& o) {
   if (shape->staggered && shape->size > 1 && (o.joined_late == 0 || o.left_early == 0)) {
     return mistrusted("no row joined or left a running batch");
   }
+  return check_order(*shape, std::max(std::int64_t(trace.prompts.size()), shape->size), o);
+}
+
+/// Prefill chunks of the longest prompt: as many as its length and the mode make, no others.
+Judgement check_chunks(const CacheMode& mode, const CellTrace& trace) {
+  std::int64_t longest = 0;
+  for (const PromptTrace& prompt : trace.prompts) longest = std::max(longest, prompt.prompt_tokens);
+  const std::int64_t asked =
+      mode.chunk > 0 ? std::max<std::int64_t>((longest + mode.chunk - 1) / mode.chunk, 1) : 1;
+  if (mode.chunk > 0 && asked < 2) {
+    return mistrusted("no prompt was longer than one chunk of " + std::to_string(mode.chunk));
+  }
+  const std::int64_t ran = trace.observed.chunks;
+  if (ran != asked && !trace.prompts.empty()) {
+    return fail("chunks of the longest prompt:", std::to_string(asked), std::to_string(ran));
+  }
   return {};
 }
 
-Judgement check_cache(const Cell& cell, const Observed& o) {
+Judgement check_cache(const Cell& cell, const CellTrace& trace) {
+  const Observed& o = trace.observed;
   const auto mode = parse_cache_mode(cell.value("cache"));
   if (!mode) return {Verdict::fail, Severity::none, mode.error().message};
   if (!mode->keeps) {
     return o.cached_reads == 0 ? Judgement{} : fail("cache", "off", "a cache that was read");
   }
   if (o.cached_reads == 0) return mistrusted("the cache was never hit");
-  if (mode->chunk > 0 && o.chunks < 2) {
-    return mistrusted("no prompt was longer than one chunk of " + std::to_string(mode->chunk));
+  if (const Judgement chunks = check_chunks(*mode, trace); chunks.verdict != Verdict::pass) {
+    return chunks;
   }
   if (mode->page_size != o.page_size) {
     return fail("page size", std::to_string(mode->page_size), std::to_string(o.page_size));
@@ -92,7 +124,7 @@ Judgement check_cache(const Cell& cell, const Observed& o) {
 Judgement check_observed(const Cell& cell, const CellTrace& trace) {
   Judgement worst = check_place(cell, trace.observed);
   for (const Judgement& next :
-       {check_batch(cell, trace.observed), check_cache(cell, trace.observed)}) {
+       {check_batch(cell, trace), check_cache(cell, trace)}) {
     const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
     if (graver || worst.verdict == Verdict::pass) worst = next;
   }

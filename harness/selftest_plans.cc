@@ -63,8 +63,11 @@ expect:
   - {same_bits: {where: engine=reference, across: [batch]}}
   - {within: {across: [engine], max_abs: 0.1}}
 )"}},
-      {"pair", {kGreedy, R"(time_limit: 2
-axes: {batch: [1, 3], threads: [1, 2]}
+      {"limit", {kGreedy, R"(time_limit: 2
+axes: {batch: [1, 2, 3]}
+expect: [{same_bits: {across: [batch]}}]
+)"}},
+      {"pair", {kGreedy, R"(axes: {batch: [1, 3], threads: [1, 2]}
 expect: [{same_bits: {across: [batch, threads]}}]
 )"}},
       {"within", {kGreedy, R"(axes: {cache: [on, off], threads: [1, 2]}

@@ -253,7 +253,7 @@ std::vector<Defect> value_defects() {
   add("constant-logits", "all", "every logit", "star", "", Verdict::mistrusted,
       "constant logits")
       .backend = backend_of<ConstantLogits>();
-  add("frozen-logits", "all", "every row of logits", "star", "", Verdict::mistrusted,
+  add("frozen-logits", "all", "every row of logits", "pair", "", Verdict::mistrusted,
       "the same logits at every position")
       .backend = backend_of<FrozenLogits>();
   add("chunk-positions", "cache", "rope", "star",
@@ -278,9 +278,8 @@ std::vector<Defect> value_defects() {
   golden.against_golden = true;
   add("crash", "batch", "worker process", "pair", "batch=3", kFail, "killed").backend =
       backend_of<Crash>();
-  add("hang", "batch", "worker process", "pair", "batch=3 and threads=1", kFail, "no result within")
+  add("hang", "batch", "worker process", "limit", "batch=3", kFail, "no result within")
       .backend = backend_of<Hang>();
-  all.back().settings = [](RunOptions& options) { options.filter = "threads=1"; };
   return all;
 }
 

@@ -27,6 +27,7 @@ void for_each_field(O& observed, F&& field) {
   field("live_rows", observed.live_rows);
   field("joined_late", observed.joined_late);
   field("left_early", observed.left_early);
+  field("out_of_order", observed.out_of_order);
   field("steps", observed.steps);
   field("chunks", observed.chunks);
   field("page_size", observed.page_size);

@@ -11,13 +11,13 @@ void visit_observed(Stream&& f, O& o) {
   f(o.library_sha256), f(o.threads), f(o.ranks), f(o.virtual_ranks), f(o.collectives);
   f(o.bytes_moved), f(o.live_rows), f(o.joined_late), f(o.left_early), f(o.steps), f(o.chunks);
   f(o.page_size), f(o.pages), f(o.prefix_hits), f(o.recomputed), f(o.cached_reads);
-  f(o.max_position);
+  f(o.max_position), f(o.out_of_order);
 }
 
 template <class Stream, class P>
 void visit_prompt(Stream&& f, P& p) {
-  f(p.id), f(p.tokens_digest), f(p.prompt_tokens), f(p.answer), f(p.text), f(p.tokens);
-  f(p.observations);
+  f(p.id), f(p.tokens_digest), f(p.prompt_tokens), f(p.answer), f(p.text), f(p.ended);
+  f(p.tokens), f(p.observations);
 }
 
 template <class Stream, class T>

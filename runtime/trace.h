@@ -89,6 +89,7 @@ struct Observed {
   std::int64_t live_rows = 0;        // most sequences live in one step
   std::int64_t joined_late = 0;      // sequences that joined after the first step
   std::int64_t left_early = 0;       // sequences that left while others went on
+  std::int64_t out_of_order = 0;     // sequences that joined right after one of a later place
   std::int64_t steps = 0;
   std::int64_t chunks = 0;           // most prefill chunks of one sequence
   std::int64_t page_size = 0;

@@ -106,6 +106,7 @@ void Batcher::join(KvCache& cache) {
       stats_.prefix_hits += s.done;
     }
     if (joined_ > 0 && stats_.steps > 0) ++stats_.joined_late;
+    if (joined_ > 0 && queue_[joined_] < queue_[joined_ - 1]) ++stats_.out_of_order;
     live_.push_back(queue_[joined_]);
   }
 }

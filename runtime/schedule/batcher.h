@@ -30,7 +30,8 @@ struct PromptTokens {
 
 struct ScheduleStats {
   std::int64_t live_rows = 0, joined_late = 0, left_early = 0, steps = 0, chunks = 0, pages = 0,
-               prefix_hits = 0, recomputed = 0, cached_reads = 0, max_position = 0;
+               prefix_hits = 0, recomputed = 0, cached_reads = 0, max_position = 0,
+               out_of_order = 0;
 };
 
 class Batcher {
