@@ -113,7 +113,8 @@ std::string not_taught(const Job& job, const CellTrace& trace) {
     const std::vector<std::int32_t>& teacher = job.teacher[p];
     const std::vector<TokenRecord>& tokens = trace.prompts[p].tokens;
     for (std::size_t i = 0; i < std::min(teacher.size(), tokens.size()); ++i) {
-      if (tokens[i].fed == teacher[i]) continue;
+      const bool last = i + 1 == tokens.size();  // nothing may have been fed after it
+      if (tokens[i].fed == teacher[i] || (last && tokens[i].fed < 0)) continue;
       return "the teacher's token " + std::to_string(i) + " of prompt " + trace.prompts[p].id +
              " was not fed";
     }

@@ -135,7 +135,7 @@ class Runner {
     options.quiet = true;
     options.progress = false;
     options.command = "selftest";
-    options.command_line = "selftest --defect " + defect_.name;
+    options.command_line = "invar selftest " + defect_.name;
     if (defect_.settings) defect_.settings(options);
     if (armed && defect_.run) defect_.run(options);
     options.sabotage = sabotage_of(defect_, armed);
