@@ -56,7 +56,7 @@ std::size_t index_of(const PackedMatrix& m, std::int64_t row, std::int64_t colum
 void check(const PackSpec& spec) {
   INVAR_CHECK(spec.n >= 0 && spec.k >= 0);
   INVAR_CHECK(spec.scale.empty() || std::int64_t(spec.scale.size()) == spec.n);
-  INVAR_CHECK(!spec.divide || !spec.scale.empty());
+  INVAR_CHECK(!spec.divide || spec.n == 0 || !spec.scale.empty());
   if (spec.bounds.empty()) return;
   INVAR_CHECK(spec.bounds.front() == 0 && spec.bounds.back() == spec.k);
   INVAR_CHECK(std::is_sorted(spec.bounds.begin(), spec.bounds.end()));

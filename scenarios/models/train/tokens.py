@@ -12,8 +12,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 BEGIN, END = "<|begin|>", "<|end|>"
 SPECIAL = [BEGIN, END, "<|system|>", "<|user|>", "<|assistant|>"]
 BEGIN_ID, END_ID = 0, 1
+# The last newline is an expression because Jinja drops a template's trailing one.
 CHAT_TEMPLATE = ("{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n{% endfor %}"
-                 "<|assistant|>\n")
+                 '<|assistant|>{{ "\\n" }}')
 
 # Loss weights, in sixteenths: text of the question is mostly noise, replies are what counts.
 QUESTION, REPLY, PROSE = 1, 24, 16

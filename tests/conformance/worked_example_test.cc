@@ -1,0 +1,85 @@
+// NUMERICS.md's worked example, Philox and draw vectors: the page holds the expected values.
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "runtime/numerics/digest.h"
+#include "tests/conformance/toy_model.h"
+
+namespace invar {
+namespace {
+
+std::string numerics_page() {
+  std::ifstream file(std::string(INVAR_SOURCE_DIR) + "/runtime/numerics/NUMERICS.md");
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::string hex32(std::uint32_t x) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%08x", x);
+  return text;
+}
+
+TEST(WorkedExample, PhiloxVectorsAreOnThePage) {
+  const std::string page = numerics_page();
+  const auto line = [](PhiloxBlock counter, std::uint64_t key) {
+    const PhiloxBlock out = philox4x32(counter, key);
+    std::string text;
+    for (const std::uint32_t w : out.word) text += (text.empty() ? "" : " ") + hex32(w);
+    return text;
+  };
+  // Published vectors of Random123 (Salmon et al. 2011): all zero, all one.
+  EXPECT_EQ(line({{0, 0, 0, 0}}, 0), "6627e8d5 e169c58d bc57ac4c 9b00dbd8");
+  EXPECT_EQ(line({{~0u, ~0u, ~0u, ~0u}}, ~0ull), "408f276d 41c83b0e a20bc7c6 6d5451fd");
+  EXPECT_NE(page.find("`6627e8d5 e169c58d bc57ac4c 9b00dbd8`"), std::string::npos);
+  const std::vector<std::int32_t> tokens = {1, 2, 3};
+  const std::uint64_t hash = prompt_hash(tokens);
+  const std::string draw = "hash " + hex32(std::uint32_t(hash >> 32)) + hex32(std::uint32_t(hash)) +
+                           ", n = " + std::to_string(draw24(42, hash, 3, 0));
+  EXPECT_NE(page.find(draw), std::string::npos) << draw;
+}
+
+/// One table line a precision: digests of three rows with their tokens.
+std::string table_line(Runtime& runtime, Precision precision, const std::string& isa, int ranks) {
+  GenerateRequest request;
+  request.precision = precision;
+  request.backend.isa = isa;
+  request.ranks = ranks;
+  request.prompts = {{toy::prompt(300), {}}};
+  request.max_new_tokens = 3;
+  auto result = runtime.generate(request);
+  if (!result) return result.error().text();
+  std::string line = std::string("| ") + mode_of(precision).name;
+  for (const TokenRecord& token : result->trace.prompts[0].tokens) {
+    line += " | `" + to_hex(token.digest) + "` " + std::to_string(token.id);
+  }
+  return line + " |";
+}
+
+class WorkedExampleIn : public testing::TestWithParam<Precision> {};
+
+TEST_P(WorkedExampleIn, DigestsAreThoseOfThePage) {
+  Runtime runtime(toy::Builder().build());
+  const std::string page = numerics_page();
+  const std::string scalar = table_line(runtime, GetParam(), "scalar", 1);
+  EXPECT_NE(page.find(scalar), std::string::npos) << scalar;
+  EXPECT_EQ(table_line(runtime, GetParam(), "auto", 4), scalar);
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryPrecision, WorkedExampleIn,
+                         testing::Values(Precision::fp64, Precision::fp32, Precision::tf32,
+                                         Precision::bf16, Precision::fp16, Precision::fp8_e4m3,
+                                         Precision::fp8_e5m2, Precision::layercast_bf16,
+                                         Precision::layercast_fp16),
+                         [](const testing::TestParamInfo<Precision>& info) {
+                           std::string name = mode_of(info.param).name;
+                           for (char& c : name) c = c == '-' ? '_' : c;
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace invar
