@@ -252,7 +252,7 @@ def main():
     corpus = arguments.corpus
     shutil.copy(corpus / f"tokenizer-{config.vocab}.json", out / "tokenizer.json")
     (out / "tokenizer_config.json").write_text(tokens.tokenizer_config(config.context))
-    facts.update(parameters=sum(p.numel() for p in model.parameters()), command=sys.argv[1:],
+    facts.update(parameters=sum(p.numel() for p in model.parameters()), command=command(),
                  arguments={k: str(v) for k, v in vars(arguments).items()
                             if k not in ("out", "corpus")},
                  device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
@@ -264,6 +264,17 @@ def main():
     write_facts(out, facts)
     print(json.dumps({"measured": facts["measured"], "transformers": facts["transformers"]},
                      indent=1), flush=True)
+
+
+def command():
+    """The arguments without places of this machine."""
+    words, skip = [], False
+    for word in sys.argv[1:]:
+        if skip or word in ("--out", "--corpus"):
+            skip = not skip
+        else:
+            words.append(word)
+    return words
 
 
 def write_facts(out, facts):
