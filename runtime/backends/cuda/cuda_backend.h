@@ -90,6 +90,8 @@ class CudaBackend : public Backend {
   std::set<std::string> ran_;  // kernels, for the observed record
 
  private:
+  TopEntries top_on_host(Rows x, int count);
+
   Mirror ids_, positions_, slots_, places_;
 };
 

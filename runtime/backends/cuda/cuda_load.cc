@@ -94,64 +94,9 @@ std::shared_ptr<WeightMatrix> CudaBackend::load_matrix(const MatrixSource& sourc
   return matrix;
 }
 
-void CudaBackend::digests(Rows x, std::span<Digest> out) {
-  INVAR_CHECK(std::int64_t(out.size()) == x.rows);
-  std::vector<std::byte> host(std::size_t(x.rows * x.cols) * real_size());
-  enter();
-  check(cudaMemcpy2DAsync(host.data(), std::size_t(x.cols) * real_size(), x.data,
-                          std::size_t(x.stride) * real_size(), std::size_t(x.cols) * real_size(),
-                          std::size_t(x.rows), cudaMemcpyDeviceToHost, stream_),
-        "download");
-  check(cudaStreamSynchronize(stream_), "download");
-  for (std::int64_t r = 0; r < x.rows; ++r) {
-    const std::byte* row = host.data() + std::size_t(r * x.cols) * real_size();
-    out[std::size_t(r)] =
-        mode_.wide()
-            ? digest_row(std::span(reinterpret_cast<const double*>(row), std::size_t(x.cols)))
-            : digest_row(std::span(reinterpret_cast<const float*>(row), std::size_t(x.cols)));
-  }
-}
-
-namespace {
-
-/// The CPU backend's rule: value descending, id ascending; a NaN anywhere marks the row.
-template <class T>
-TopEntries top_of(std::span<const T> values, int count) {
-  TopEntries best;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const auto value = double(values[i]);
-    if (!(value - value == 0.0)) best.non_finite = true;
-    if (best.count == count && !(value > best.values.back())) continue;
-    auto at = best.values.begin();
-    while (at != best.values.end() && *at >= value) ++at;
-    const auto offset = at - best.values.begin();
-    best.values.insert(at, value);
-    best.ids.insert(best.ids.begin() + offset, std::int32_t(i));
-    if (best.count == count) {
-      best.values.pop_back();
-      best.ids.pop_back();
-    } else {
-      ++best.count;
-    }
-  }
-  return best;
-}
-
-}  // namespace
-
-TopEntries CudaBackend::top(Rows x, int count) {
-  if (mode_.wide()) {
-    std::vector<double> row(std::size_t(x.cols));
-    download(row.data(), x.data, row.size() * sizeof(double));
-    return top_of<double>(row, count);
-  }
-  std::vector<float> row(std::size_t(x.cols));
-  download(row.data(), x.data, row.size() * sizeof(float));
-  return top_of<float>(row, count);
-}
-
 std::string cuda_unsupported(const BackendOptions& options) {
   if (options.isa != "auto") return "device cuda chooses its own instruction set";
+  if (options.threads > 1) return "device cuda has no host threads to share an operation";
   const auto gpu = gpu_of_rank(options.rank);
   return gpu ? "" : gpu.error().text();
 }

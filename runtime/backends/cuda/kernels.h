@@ -84,6 +84,14 @@ void add(cudaStream_t stream, bool wide, void* h, const void* y, std::int64_t n,
 /// y = exp(x): the frozen sequence by itself, for the exhaustive proof.
 void exp_all(cudaStream_t stream, bool wide, const void* x, std::int64_t n, void* y);
 
+/// Digests of the eight segments of every row, canonical: out (rows, 8, 16 bytes).
+void digests(cudaStream_t stream, bool wide, const void* x, std::int64_t stride,
+             std::int64_t rows, std::int64_t cols, void* out);
+/// The `count` best entries of each of `slices` neighbouring parts of a row, best first: values and
+/// ids (slices, count), id -1 past the last; flags (slices): not finite, the rest is not written.
+void top_entries(cudaStream_t stream, bool wide, const void* x, std::int64_t n, int count,
+                 int slices, double* values, std::int32_t* ids, std::int32_t* flags);
+
 /// Strides of a pool's pages, in elements (backends/cpu/kernels.h, KvView).
 struct PageShape {
   std::int64_t k_head, v_head, k_page, v_page;
