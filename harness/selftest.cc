@@ -132,6 +132,7 @@ class Runner {
     options.golden_folder = home_ + "/golden";
     options.update = "none";
     options.judge_goldens = defect_.against_golden;
+    options.jobs = 2;
     options.quiet = true;
     options.progress = false;
     options.command = "selftest";

@@ -11,6 +11,7 @@ namespace {
 struct Plan {
   const char* decode;
   const char* body;
+  const char* prompts = "prompts.jsonl";
 };
 
 constexpr const char* kGreedy = "{strategy: greedy, max_new_tokens: 8, ignore_eos: true}";
@@ -20,7 +21,7 @@ const std::map<std::string, Plan>& plans() {
       {"star",  // one cell a value: the base, then every axis by itself
        {kGreedy, R"(axes: {isa: [auto], batch: [1], gpus: [1], cache: [on], threads: [1]}
 include:
-  - {isa: scalar}
+  - {isa: avx2}
   - {batch: [3, 8, {size: 3, order: reversed}, {size: 3, join: staggered}]}
   - {gpus: [2, 4, 8]}
   - {cache: [off, {chunked: 17}, {chunked: 256}, {paged: 16}, prefix, recomputed]}
@@ -29,7 +30,8 @@ expect: [{same_bits: {across: [isa, batch, gpus, cache, threads]}}]
 )"}},
       {"isa", {kGreedy, R"(axes: {isa: [scalar, avx2, avx512], batch: [1, 3]}
 expect: [{same_bits: {across: [isa, batch]}}]
-)"}},
+)",
+               "{file: prompts.jsonl, take: 2}"}},  // the scalar text is slow
       {"order", {kGreedy, R"(axes:
   batch: [3, {size: 3, order: reversed}, {size: 3, order: shuffled}]
   gpus: [1, 2]
@@ -83,8 +85,8 @@ std::string plan_text(const std::string& name) {
   const Plan& plan = plans().at(name);
   return "version: 1\nname: selftest-" + name +
          "\nquestion: Is a seeded defect found where it is, and only there?\n"
-         "model: model\nprompts: prompts.jsonl\ndecode: " +
-         plan.decode + "\n" + plan.body;
+         "model: model\nprompts: " +
+         plan.prompts + "\ndecode: " + plan.decode + "\n" + plan.body;
 }
 
 }  // namespace invar::selftest

@@ -1,0 +1,148 @@
+"""kill -9 at random points of `invar run`: nothing finished is lost, no half cell, and the resumed
+run ends with the rows of an undisturbed one.
+
+INVAR_KILLS: how many points (default 10; 200 by hand), INVAR_SEED: their seed (default 1, printed).
+"""
+import os
+import pathlib
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+
+INVAR = os.environ.get("INVAR", "")
+KILLS = int(os.environ.get("INVAR_KILLS", "10"))
+SEED = int(os.environ.get("INVAR_SEED", "1"))
+
+SCENARIO = """version: 1
+name: kill
+question: Does a killed run lose or invent a row?
+model: model
+prompts: {file: prompts.jsonl, take: 2}
+decode: {strategy: greedy, max_new_tokens: 8, ignore_eos: true}
+observe: layers
+axes: {precision: [fp32, bf16], batch: [1, 3], cache: [on, off, {chunked: 17}], threads: [1, 2]}
+expect: [{same_bits: {across: [batch, cache, threads]}}]
+"""
+CELLS = 24
+
+# Everything of a run that is no time, number or date.
+ROWS = {
+    "cells": """SELECT c.name, c.hash, c.class_hash, c.axes, hex(c.key), hex(c.root), c.status, c.level,
+                       c.verdict, c.attempt, c.state
+                FROM cell c WHERE c.run = ? ORDER BY c.name""",
+    "prompts": """SELECT c.name, p.prompt, p.id, hex(p.tokens_digest), p.token_count, hex(p.root), p.ended
+                  FROM cell c JOIN prompt p ON p.cell = coalesce(c.source, c.id)
+                  WHERE c.run = ? ORDER BY c.name, p.prompt""",
+    "tokens": """SELECT c.name, t.prompt, t.position, t.id, t.fed, hex(t.digest), t.margin, hex(t.top)
+                 FROM cell c JOIN token t ON t.cell = coalesce(c.source, c.id)
+                 WHERE c.run = ? ORDER BY c.name, t.prompt, t.position""",
+    "observations": """SELECT c.name, o.prompt, o.position, hex(o.root), hex(o.digests)
+                       FROM cell c JOIN observation o ON o.cell = coalesce(c.source, c.id)
+                       WHERE c.run = ? ORDER BY c.name, o.prompt, o.position""",
+}
+
+
+def rows_of_last_run(database):
+    db = sqlite3.connect(database)
+    run = db.execute("SELECT max(id) FROM run").fetchone()[0]
+    rows = {name: db.execute(sql, (run,)).fetchall() for name, sql in ROWS.items()}
+    db.close()
+    return rows
+
+
+def half_cells(db):
+    """Finished cells without their rows, pending ones with some."""
+    return db.execute("""
+        SELECT count(*) FROM cell c WHERE c.source IS NULL AND (
+          (c.state = 'done' AND (SELECT count(*) FROM token t WHERE t.cell = c.id) <>
+             (SELECT coalesce(sum(p.token_count), -1) FROM prompt p WHERE p.cell = c.id)) OR
+          (c.state = 'pending' AND EXISTS (SELECT 1 FROM prompt p WHERE p.cell = c.id)))
+        """).fetchone()[0]
+
+
+def start(folder, database):
+    return subprocess.Popen([INVAR, "run", "kill.yaml", "--db", str(database), "--quiet"], cwd=folder,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out + err
+
+
+def one_kill(folder, number, after, expected):
+    """Kills a run after some seconds, resumes it; gives (finished cells at the kill, problem)."""
+    database = folder / f"db-{number}" / "invar.db"
+    process = start(folder, database)
+    time.sleep(after)
+    process.kill()
+    finish(process)
+    finished = 0
+    if database.exists():
+        db = sqlite3.connect(database)
+        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+        if "cell" in tables:
+            finished = db.execute("SELECT count(*) FROM cell WHERE state = 'done'").fetchone()[0]
+            if half_cells(db) != 0:
+                return finished, "a half cell after the kill"
+        db.close()
+    code, text = finish(start(folder, database))
+    if code not in (0, 5):  # 5: no golden
+        return finished, f"the resumed run ended with {code}: {text}"
+    if rows_of_last_run(database) != expected:
+        return finished, "the resumed run's rows differ from an undisturbed run's"
+    db = sqlite3.connect(database)
+    run = db.execute("SELECT max(id) FROM run").fetchone()[0]
+    reused = db.execute("SELECT count(*) FROM cell WHERE run = ? AND source IS NOT NULL",
+                        (run,)).fetchone()[0]
+    broken = db.execute("PRAGMA integrity_check").fetchone()[0]
+    halves = half_cells(db)
+    db.close()
+    shutil.rmtree(database.parent)
+    if reused != finished:
+        return finished, f"{finished} cells were finished, {reused} were taken from the store"
+    if broken != "ok" or halves != 0:
+        return finished, f"integrity {broken}, {halves} half cells after the resume"
+    return finished, ""
+
+
+def main():
+    if not INVAR or not os.access(INVAR, os.X_OK):
+        print("skipped: INVAR does not name the built program")
+        return 77
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="invar-kill-"))
+    try:
+        made = subprocess.run([INVAR, "selftest", "one-cell-left", "--work", str(folder)],
+                              capture_output=True, text=True)
+        assert made.returncode == 0, made.stdout + made.stderr
+        (folder / "kill.yaml").write_text(SCENARIO)
+        begin = time.monotonic()
+        code, text = finish(start(folder, folder / "whole" / "invar.db"))
+        seconds = time.monotonic() - begin
+        assert code in (0, 5), text
+        expected = rows_of_last_run(folder / "whole" / "invar.db")
+        assert len(expected["cells"]) == CELLS and len(expected["tokens"]) == CELLS * 16, \
+            {name: len(rows) for name, rows in expected.items()}
+        random.seed(SEED)
+        reached = []
+        for number in range(KILLS):
+            finished, problem = one_kill(folder, number, random.uniform(0, 1.05 * seconds), expected)
+            reached.append(finished)
+            if problem:
+                print(f"FAIL: seed {SEED}, kill {number}, {finished} cells finished: {problem}")
+                return 1
+        inside = sum(0 < n < CELLS for n in reached)
+        print(f"{KILLS} kills (seed {SEED}) over {seconds:.2f} s: every resume gave the undisturbed "
+              f"rows; {inside} kills left some of {CELLS} cells finished, {reached.count(0)} none, "
+              f"{reached.count(CELLS)} all")
+        return 0
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
