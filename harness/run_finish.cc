@@ -50,6 +50,7 @@ ReportCell report_cell(const ScenarioRun& run, std::size_t i, const std::string&
   const JudgedCell& cell = run.cells[i];
   ReportCell out;
   out.name = cell.cell->name();
+  out.name.resize(out.name.rfind(" /"));  // the hash has a field of its own
   out.hash = cell.cell->hash;
   for (const auto& [axis, value] : cell.cell->axes) out.axes[axis] = value.text;
   out.verdict = cell.judgement.verdict;

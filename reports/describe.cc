@@ -120,7 +120,7 @@ std::string verdict_text(Verdict verdict, Severity severity) {
 }
 
 std::string cell_text(const ReportCell& cell) {
-  return text::printable(cell.name) + (cell.hash.empty() ? "" : " /" + text::printable(cell.hash));
+  return text::printable(cell.name) + (cell.hash.empty() ? "" : " /" + text::printable(cell.hash.substr(0, 8)));
 }
 
 std::vector<std::string> divergence_lines(const ReportDivergence& divergence) {
