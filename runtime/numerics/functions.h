@@ -13,7 +13,7 @@ INVAR_HD inline double pow2_double(int n) {
   return double_of(std::uint64_t(std::int64_t(n) + 1023) << 52);
 }
 
-/// exp(x), at most 1 ulp (exhaustive). Cody-Waite reduction by ln 2 in two fp32 parts, then
+/// exp(x), at most 1.0086 ulp over all 2^32 inputs (MPFR). Cody-Waite reduction by ln 2 in two fp32 parts, then
 /// 1 + (r + r*r*q(r)), q of degree 4, then two exact scalings.
 INVAR_HD inline float exp_(float x) {
   if (is_nan(x)) return canonical_nan(x);

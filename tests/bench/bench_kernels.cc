@@ -58,27 +58,23 @@ double thread_seconds() {
   return double(now.tv_sec) + double(now.tv_nsec) * 1e-9;
 }
 
-/// FLOP/s of register-only FMA chains: the best of several tries; 0 when not known.
-double measure_peak(const std::string& isa) {
+/// FLOP/s of register-only FMA chains, the median of several tries; 0 when not known. Measured
+/// before each benchmark, because a shared machine's clock moves.
+double measure_peak(const Kernels& kernels) {
 #if defined(__x86_64__)
-  double best = 0;
-  for (int attempt = 0; attempt < 20; ++attempt) {
+  const bool wide = std::string(kernels.isa) == "avx512";
+  std::vector<double> tries;
+  for (int attempt = 0; attempt < 9; ++attempt) {
     const double start = thread_seconds();
-    const bool wide = isa == "avx512";
     benchmark::DoNotOptimize(wide ? chains_avx512() : chains_avx2());
     const double steps = wide ? double(kSteps * kChains) : double(kSteps * kChains / 12 * 12);
-    best = std::max(best, steps * (wide ? 32 : 16) / (thread_seconds() - start));
+    tries.push_back(steps * (wide ? 32 : 16) / (thread_seconds() - start));
   }
-  return best;
+  std::nth_element(tries.begin(), tries.begin() + 4, tries.end());
+  return tries[4];
 #else
   return 0;
 #endif
-}
-
-double peak_of(const Kernels& kernels) {
-  static const double avx2 = measure_peak("avx2");
-  static const double avx512 = avx512_kernels() != nullptr ? measure_peak("avx512") : 0;
-  return std::string(kernels.isa) == "avx512" ? avx512 : avx2;
 }
 
 void gemm(benchmark::State& state, const Kernels& kernels, Format format) {
@@ -95,6 +91,7 @@ void gemm(benchmark::State& state, const Kernels& kernels, Format format) {
   });
   std::vector<float> x(std::size_t(rows * k)), out(std::size_t(rows * n));
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = float(i % 101) / 101.0f - 0.5f;
+  const double peak = measure_peak(kernels);
   for (auto unused : state) {
     (void)unused;
     kernels.f32.gemm({x.data(), k, &w, out.data(), n, 0, rows, 0, w.panels()});
@@ -102,7 +99,6 @@ void gemm(benchmark::State& state, const Kernels& kernels, Format format) {
     benchmark::ClobberMemory();
   }
   const double flops = 2.0 * double(rows * n * k) * double(state.iterations());
-  const double peak = peak_of(kernels);
   state.counters["FLOP/s"] = benchmark::Counter(flops, benchmark::Counter::kIsRate);
   if (peak > 0) {
     state.counters["of_peak"] = benchmark::Counter(flops / peak, benchmark::Counter::kIsRate);

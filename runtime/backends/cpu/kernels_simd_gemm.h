@@ -18,9 +18,10 @@ namespace invar::cpu::simd {
 constexpr int kTreeLevels = 6;  // 32 segments
 constexpr int kRowBlock = 192;  // rows that share one reading of the weights
 constexpr std::int64_t kSmallPanelBytes = 256 << 10;
-constexpr int kPanelGroup = 4;  // panels that share one reading of the rows
-constexpr int kDirectRows = 8;  // up to so many rows 16-bit weights are widened in registers
-constexpr int kPrefetchElements = 4096;  // ahead in the stream of weights
+constexpr int kPanelGroup = 4;      // panels that share one reading of the rows
+constexpr int kDirectRows = 8;      // up to so many rows 16-bit weights are widened in registers
+constexpr int kPrefetchFar = 4096;  // elements ahead in the stream of weights: out of memory
+constexpr int kPrefetchNear = 256;  // and into the first-level cache
 
 /// Scratch of one thread, grown as needed, never read before it is written.
 template <class V, int kUse>
@@ -129,7 +130,8 @@ void run_tile(const Tile<V>& tile) {
         const typename W::Element* weights = panel + (k - tile.panel_k) * kPanel;
         constexpr int kLine = 64 / int(sizeof(typename W::Element));
         unroll<(N * V::kWidth + kLine - 1) / kLine>([&](auto line) INVAR_ALWAYS_INLINE {
-          __builtin_prefetch(weights + kPrefetchElements / S + line * kLine, 0, 2);
+          __builtin_prefetch(weights + kPrefetchFar / S + line * kLine, 0, 2);
+          if (R > 6) __builtin_prefetch(weights + kPrefetchNear + line * kLine, 0, 3);
         });
         Reg w[N];
         unroll<N>([&](auto n) INVAR_ALWAYS_INLINE { w[n] = W::load(weights + n * V::kWidth); });

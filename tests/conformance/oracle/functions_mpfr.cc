@@ -158,7 +158,7 @@ void measure_gates(std::uint32_t stride) {
 }
 
 struct Exp32 {
-  double worst = 0;
+  double worst = 0.5;  // a correctly rounded result is no news
   float at = 0;
   std::uint64_t compared = 0, wrong_special = 0, incorrectly_rounded = 0, checked_by_mpfr = 0;
 };
