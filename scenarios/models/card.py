@@ -63,10 +63,16 @@ def acceptance_rows(folder):
     path = folder / "acceptance.json"
     if not path.exists():
         return "Not measured yet: run `tests/integration/default_model/accept.py --write`."
-    checks = json.loads(path.read_text())["checks"]
+    checks = [c for part in json.loads(path.read_text())["checks"].values() for c in part]
     return table([("check", "measured", "wanted", "")] +
                  [(c["name"], c["value"], c["wanted"], "met" if c["met"] else "**missed**")
                   for c in checks])
+
+
+def notes(folder):
+    """What a person says about the numbers: misses and their reasons."""
+    path = folder / "notes.md"
+    return path.read_text().strip() if path.exists() else ""
 
 
 def card(name, facts):
@@ -90,6 +96,8 @@ def card(name, facts):
         "BOS (id 0) is always first. One channel of its embedding is a fixed 512: a massive "
         "activation and an attention sink, as large models grow them. The final norm's weight is "
         "0 in that channel.",
+        "The chat template writes no BOS. With transformers, apply it with `tokenize=False` and "
+        "give the text to the tokenizer, which adds it; a run without BOS is not this model.",
         "## Data and licence",
         table([("source", "licence")] + sorted(sources.LICENCES.items())),
         "Prose from the Debian packages " + ", ".join(sources.PACKAGES) + "; about 2.5 % of the "
@@ -111,16 +119,17 @@ def card(name, facts):
         "### Loss curve (weighted, in nats)",
         "```csv\n" + ",".join(facts["loss_columns"]) + "\n"
         + "\n".join(",".join(map(str, row)) for row in thin) + "\n```",
-        "## Measured on the saved weights", measured_rows(facts["measured"]),
+        f"## Measured on the saved weights ({facts.get('evaluated_on', facts['device'])})",
+        measured_rows(facts["measured"]),
         f"Share of all greedy steps with a top1-top2 gap below 1/16: "
         f"{100 * facts['measured']['gap_share_all']:.2f} %. Mean attention to BOS by layer: "
         f"{facts['measured']['sink']['attention_to_bos_by_layer']}.",
-        "## Acceptance", acceptance_rows(folder),
+        "## Acceptance", acceptance_rows(folder), notes(folder),
         "## Files",
         table([("file", "SHA-256")] + [(f, f"`{digest(folder / f)}`") for f in FILES
                                        if (folder / f).exists()]),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def main():

@@ -1,7 +1,8 @@
 """Measures a model on the project's prompt sets: accuracy, near ties, looping, the sink.
 
 `measure` is called at the end of training on the rounded weights. Answers are scored as the
-prompt sets define it: after the last "#### " where the answer has one, else the whole reply.
+prompt sets define it: after the last "#### " where the answer has one, else the whole reply. A
+reply ends at the end token or where the model opens another turn.
 """
 
 import json
@@ -52,7 +53,7 @@ def generate(model, prompts, new):
     outputs, distances = [], []
     for row, length in enumerate(lengths.tolist()):
         out = ids[row, length:length + new].tolist()
-        end = out.index(tokens.END_ID) if tokens.END_ID in out else len(out)
+        end = next((at for at, token in enumerate(out) if token in tokens.ENDS), len(out))
         outputs.append(out[:end])
         distances.append(gaps[row, length:length + min(end + 1, new)].tolist())
     return outputs, distances

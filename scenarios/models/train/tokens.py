@@ -12,6 +12,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 BEGIN, END = "<|begin|>", "<|end|>"
 SPECIAL = [BEGIN, END, "<|system|>", "<|user|>", "<|assistant|>"]
 BEGIN_ID, END_ID = 0, 1
+ENDS = range(1, len(SPECIAL))   # a reply ends at any of these: end, or another turn
 # The last newline is an expression because Jinja drops a template's trailing one.
 CHAT_TEMPLATE = ("{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n{% endfor %}"
                  '<|assistant|>{{ "\\n" }}')
