@@ -23,9 +23,9 @@ using selftest::Setup;
 
 std::vector<Defect> all_defects() {
   std::vector<Defect> all;
-  for (auto part : {selftest::order_defects(), selftest::value_defects(), selftest::rank_defects(),
-                    selftest::cache_defects(), selftest::asked_defects(),
-                    selftest::trace_defects()}) {
+  for (auto part :
+       {selftest::order_defects(), selftest::value_defects(), selftest::rank_defects(),
+        selftest::cache_defects(), selftest::asked_defects(), selftest::trace_defects()}) {
     std::move(part.begin(), part.end(), std::back_inserter(all));
   }
   return all;
@@ -33,8 +33,8 @@ std::vector<Defect> all_defects() {
 
 std::vector<Defect> selected(const std::string& filter) {
   std::vector<Defect> all = all_defects();
-  const bool exact = std::any_of(all.begin(), all.end(),
-                                 [&](const Defect& d) { return d.name == filter; });
+  const bool exact =
+      std::any_of(all.begin(), all.end(), [&](const Defect& d) { return d.name == filter; });
   std::erase_if(all, [&](const Defect& d) {
     if (exact) return d.name != filter;
     return !filter.empty() && d.axis != filter && d.name.find(filter) == std::string::npos;
@@ -181,15 +181,16 @@ void judge_armed(const Defect& defect, const Report& report, SelftestResult& res
     if (expected) result.cells_expected.push_back(cell.name);
     if (cell.verdict != Verdict::pass) result.cells_red.push_back(cell.name);
     if (!expected) {
-      if (cell.verdict != Verdict::pass) wrong.push_back(cell.name + " is " + name_of(cell.verdict));
+      if (cell.verdict != Verdict::pass)
+        wrong.push_back(cell.name + " is " + name_of(cell.verdict));
       continue;
     }
     const bool says = cell.reason.find(defect.says) != std::string::npos ||
                       cell.divergence.layer_site.find(defect.says) != std::string::npos;
     if (cell.verdict != defect.verdict || !says) {
-      wrong.push_back(cell.name + " is " + name_of(cell.verdict) + " (" + cell.reason +
-                      (cell.divergence.layer_site.empty() ? "" : "; " + cell.divergence.layer_site) +
-                      ")");
+      wrong.push_back(
+          cell.name + " is " + name_of(cell.verdict) + " (" + cell.reason +
+          (cell.divergence.layer_site.empty() ? "" : "; " + cell.divergence.layer_site) + ")");
     }
   }
   result.observed = counted(report);
@@ -232,8 +233,7 @@ SelftestResult run_defect(const Defect& defect, const std::string& folder, Repor
   const auto off = runner.run(false);
   if (!off) return failed(off.error());
   judge_off(*off, result);
-  result.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
 
@@ -252,7 +252,9 @@ nlohmann::ordered_json to_json(const SelftestResult& r) {
           {"seconds", r.seconds}};
 }
 
-bool good(const SelftestResult& r) { return (r.found || r.untestable) && r.off == "PASS"; }
+bool good(const SelftestResult& r) {
+  return (r.found || r.untestable) && r.off == "PASS";
+}
 
 void print_line(const SelftestResult& r) {
   const char* state = r.found ? "found" : r.untestable ? "skipped" : "MISSED";
@@ -326,9 +328,10 @@ int run_selftest(const SelftestOptions& options) {
     const nlohmann::ordered_json all = {{"format", 1}, {"defects", list}};
     std::printf("%s\n", all.dump(1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   } else {
-    std::printf("%zu of %zu defects found where they are and clean when off, %zu not testable here, "
-                "%.1f s\n",
-                fine - skipped, defects.size(), skipped, seconds);
+    std::printf(
+        "%zu of %zu defects found where they are and clean when off, %zu not testable here, "
+        "%.1f s\n",
+        fine - skipped, defects.size(), skipped, seconds);
   }
   if (interrupted) return kExitInterrupted;
   return fine == done && done == defects.size() ? kExitOk : kExitDifferent;

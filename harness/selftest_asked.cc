@@ -71,12 +71,12 @@ std::vector<Defect> asked_defects() {
       .request = where("isa", "avx2", [](GenerateRequest& r) { r.backend.isa = "scalar"; });
   add("other-precision", "precision", "precision", "precision", "precision=bf16", kFail,
       "precision bf16 was asked, fp32 ran")
-      .request = where("precision", "bf16",
-                       [](GenerateRequest& r) { r.precision = Precision::fp32; });
+      .request =
+      where("precision", "bf16", [](GenerateRequest& r) { r.precision = Precision::fp32; });
   add("other-engine", "engine", "backend choice", "engine", "engine=openblas", kFail,
       "engine openblas was asked, reference ran")
-      .request = where("engine", "openblas",
-                       [](GenerateRequest& r) { r.backend.engine = "reference"; });
+      .request =
+      where("engine", "openblas", [](GenerateRequest& r) { r.backend.engine = "reference"; });
   add("other-device", "device", "what the backend says it is", "pair", "batch=3", kFail,
       "device cpu was asked, cuda ran")
       .backend = backend_of<SaysCuda>();
@@ -91,9 +91,8 @@ std::vector<Defect> asked_defects() {
       .request = where("batch", "join:staggered+size:3",
                        [](GenerateRequest& r) { r.batch.staggered = false; });
   add("order-ignored", "batch", "schedule", "star", "batch=order:reversed", kFail, "order")
-      .request = where("batch", "order:reversed+size:3", [](GenerateRequest& r) {
-    r.batch.order = BatchShape::Order::given;
-  });
+      .request = where("batch", "order:reversed+size:3",
+                       [](GenerateRequest& r) { r.batch.order = BatchShape::Order::given; });
   add("cache-never-hit", "cache", "cache mode", "star", "cache=paged", kMistrusted,
       "the cache was never hit")
       .request = where("cache", "paged:16", [](GenerateRequest& r) { r.cache.keeps = false; });
@@ -101,12 +100,12 @@ std::vector<Defect> asked_defects() {
       .request = where("cache", "off", [](GenerateRequest& r) { r.cache.keeps = true; });
   add("prefix-not-shared", "cache", "cache mode", "star", "cache=prefix", kMistrusted,
       "no prefix was shared")
-      .request = where("cache", "prefix",
-                       [](GenerateRequest& r) { r.cache.shares_prefix = false; });
+      .request =
+      where("cache", "prefix", [](GenerateRequest& r) { r.cache.shares_prefix = false; });
   add("not-recomputed", "cache", "cache mode", "star", "cache=recomputed", kMistrusted,
       "no position was recomputed")
-      .request = where("cache", "recomputed",
-                       [](GenerateRequest& r) { r.cache.recomputes = false; });
+      .request =
+      where("cache", "recomputed", [](GenerateRequest& r) { r.cache.recomputes = false; });
   add("not-chunked", "cache", "cache mode", "star", "cache=chunked:17", kFail,
       "16 was asked, 1 ran")
       .request = where("cache", "chunked:17", [](GenerateRequest& r) { r.cache.chunk = 0; });
@@ -120,8 +119,7 @@ std::vector<Defect> asked_defects() {
   add("late-teacher", "teacher_forced", "teacher", "teacher", "teacher_forced=true", kFail,
       "teacher")
       .request = late_teacher;
-  add("no-teacher", "teacher_forced", "teacher", "teacher", "teacher_forced=true", kFail,
-      "teacher")
+  add("no-teacher", "teacher_forced", "teacher", "teacher", "teacher_forced=true", kFail, "teacher")
       .request = no_teacher;
   all.back().backend = backend_of<RunnerUp>();
   return all;

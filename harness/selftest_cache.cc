@@ -90,11 +90,10 @@ class PageSplits final : public MovedSplits {
     const std::int64_t page = args.page_size;
     if (page >= kSplit) return ForwardingBackend::attention(q, args, k_pool, v_pool, out);
     attend(q, args, k_pool, v_pool, out, [page](std::size_t) {
-      return Places{
-          [page](std::int64_t p) { return p / page * kSplit + p % page; },
-          [page](std::int64_t place) {
-            return place % kSplit < page ? place / kSplit * page + place % kSplit : -1;
-          }};
+      return Places{[page](std::int64_t p) { return p / page * kSplit + p % page; },
+                    [page](std::int64_t place) {
+                      return place % kSplit < page ? place / kSplit * page + place % kSplit : -1;
+                    }};
     });
   }
 };
@@ -119,7 +118,9 @@ class StaleRow final : public ForwardingBackend {
   std::vector<float> last_k_, last_v_;
 };
 
-float cut_to_bf16(double x) { return float_of(bits_of(float(x)) & 0xffff0000u); }
+float cut_to_bf16(double x) {
+  return float_of(bits_of(float(x)) & 0xffff0000u);
+}
 
 /// Installs hooks in cells of one cache mode. A request keeps a pointer, so hooks live forever.
 std::function<void(const Cell&, GenerateRequest&)> hooked(const std::string& mode, KvHooks hooks) {
@@ -195,8 +196,8 @@ std::vector<Defect> cache_defects() {
       .backend = backend_of<ChunkSplits>();
   add("page-splits", "attention, a split a page", "star", "cache=paged or cache=prefix").backend =
       backend_of<PageSplits>();
-  add("stale-row", "write_kv, first row of a page", "star", "cache=paged or cache=prefix")
-      .backend = backend_of<StaleRow>();
+  add("stale-row", "write_kv, first row of a page", "star", "cache=paged or cache=prefix").backend =
+      backend_of<StaleRow>();
   add("lossy-read", "read hook", "star", "cache=paged").request = hooked("paged:16", lossy_read());
   add("lossy-write", "write hook, layer 1, position 5", "star", "cache=chunked:17").request =
       hooked("chunked:17", lossy_write());

@@ -13,12 +13,12 @@ namespace invar::selftest {
 
 struct Defect {
   std::string name;
-  std::string axis;     // whose cells it reddens
-  std::string site;     // where it sits
-  std::string plan;     // scenario it runs in (selftest_plans.cc)
+  std::string axis;  // whose cells it reddens
+  std::string site;  // where it sits
+  std::string plan;  // scenario it runs in (selftest_plans.cc)
   Verdict verdict = Verdict::diff;
-  std::string red;      // filter: the cells that must get `verdict`; every other must PASS
-  std::string says;     // must be in the reason, or in the place of the first difference, of each
+  std::string red;   // filter: the cells that must get `verdict`; every other must PASS
+  std::string says;  // must be in the reason, or in the place of the first difference, of each
   std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>, const Setup&)> backend;
   std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>, const Setup&)>
       communicator;
@@ -26,7 +26,7 @@ struct Defect {
   std::function<void(const Cell&, CellTrace&)> trace;
   std::function<void(RunOptions&)> run;       // the defect is in how the run is asked for
   std::function<void(RunOptions&)> settings;  // with and without the defect
-  bool against_golden = false;  // compared with a golden made without the defect
+  bool against_golden = false;                // compared with a golden made without the defect
 };
 
 std::vector<Defect> order_defects();  // right numbers summed in another order
@@ -48,10 +48,10 @@ auto backend_of() {
 }
 template <class M>
 auto communicator_of() {
-  return [](std::unique_ptr<Communicator> inner,
-            const Setup& setup) -> std::unique_ptr<Communicator> {
-    return std::make_unique<M>(std::move(inner), setup);
-  };
+  return
+      [](std::unique_ptr<Communicator> inner, const Setup& setup) -> std::unique_ptr<Communicator> {
+        return std::make_unique<M>(std::move(inner), setup);
+      };
 }
 
 }  // namespace invar::selftest

@@ -35,8 +35,8 @@ class Random {
 class SafetensorsWriter {
  public:
   /// Random values of the given width around `middle`; `zero_row` is all zeros.
-  void add(const std::string& name, std::int64_t rows, std::int64_t cols, float middle,
-           float width, std::int64_t zero_row = -1) {
+  void add(const std::string& name, std::int64_t rows, std::int64_t cols, float middle, float width,
+           std::int64_t zero_row = -1) {
     const std::size_t begin = data_.size();
     for (std::int64_t r = 0; r < std::max<std::int64_t>(rows, 1); ++r) {
       for (std::int64_t c = 0; c < cols; ++c) {
@@ -66,7 +66,9 @@ class SafetensorsWriter {
 };
 
 /// Width of uniform weights over k inputs that keep a row's size, times `gain`.
-float width_for(std::int64_t k, double gain) { return float(gain * std::sqrt(3.0 / double(k))); }
+float width_for(std::int64_t k, double gain) {
+  return float(gain * std::sqrt(3.0 / double(k)));
+}
 
 std::string model_file() {
   SafetensorsWriter writer;

@@ -74,8 +74,8 @@ class SwappedSegments final : public ForwardingBackend {
     const auto s = partial_products(x, matrix, out, cuts);
     std::vector<float> sum(s[0].size());
     for (std::size_t i = 0; i < sum.size(); ++i) {
-      sum[i] = ((s[0][i] + s[2][i]) + (s[1][i] + s[3][i])) +
-               ((s[4][i] + s[5][i]) + (s[6][i] + s[7][i]));
+      sum[i] =
+          ((s[0][i] + s[2][i]) + (s[1][i] + s[3][i])) + ((s[4][i] + s[5][i]) + (s[6][i] + s[7][i]));
     }
     store(sum, out);
   }
@@ -86,8 +86,8 @@ class SwappedSegments final : public ForwardingBackend {
 class UnfusedRope final : public ForwardingBackend {
  public:
   using ForwardingBackend::ForwardingBackend;
-  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
-            const void* cosine, const void* sine) override {
+  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions, const void* cosine,
+            const void* sine) override {
     if (inner_->describe().isa != "avx2" || heads == 0) {
       return ForwardingBackend::rope(x, heads, positions, cosine, sine);
     }

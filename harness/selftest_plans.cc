@@ -28,10 +28,11 @@ include:
   - {threads: 2}
 expect: [{same_bits: {across: [isa, batch, gpus, cache, threads]}}]
 )"}},
-      {"isa", {kGreedy, R"(axes: {isa: [scalar, avx2, avx512], batch: [1, 3]}
+      {"isa",
+       {kGreedy, R"(axes: {isa: [scalar, avx2, avx512], batch: [1, 3]}
 expect: [{same_bits: {across: [isa, batch]}}]
 )",
-               "{file: prompts.jsonl, take: 2}"}},  // the scalar text is slow
+        "{file: prompts.jsonl, take: 2}"}},  // the scalar text is slow
       {"order", {kGreedy, R"(axes:
   batch: [3, {size: 3, order: reversed}, {size: 3, order: shuffled}]
   gpus: [1, 2]

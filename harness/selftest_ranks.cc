@@ -124,10 +124,9 @@ std::vector<Defect> rank_defects() {
   };
   add("linear-ranks", "sum over ranks", "star", "gpus>2").backend = backend_of<LinearSum>();
   add("rotated-ranks", "order of ranks", "star", "gpus>2").backend = backend_of<RotatedRanks>();
-  add("own-fp8-scale", "scale of a row cut by ranks", "fp8", "precision!=fp32 and gpus>1")
-      .backend = backend_of<OwnScale>();
-  add("lost-message", "all_gather", "star", "gpus>2").communicator =
-      communicator_of<LostMessage>();
+  add("own-fp8-scale", "scale of a row cut by ranks", "fp8", "precision!=fp32 and gpus>1").backend =
+      backend_of<OwnScale>();
+  add("lost-message", "all_gather", "star", "gpus>2").communicator = communicator_of<LostMessage>();
   add("swapped-messages", "all_gather", "star", "gpus>2").communicator =
       communicator_of<SwappedMessages>();
   add("silent-ranks", "bytes moved", "star", "gpus>1", Verdict::mistrusted, "no bytes moved")

@@ -42,9 +42,8 @@ std::vector<Defect> trace_defects() {
   add("truncated-trace", "cache", "trace", "star", "cache=off", Verdict::fail, "truncated").trace =
       spoiled("off", [](PromptTrace& prompt) { prompt.tokens.pop_back(); });
   add("hole-in-trace", "cache", "trace", "star", "cache=prefix", Verdict::fail, "is missing")
-      .trace = spoiled("prefix", [](PromptTrace& prompt) {
-    prompt.tokens.erase(prompt.tokens.begin() + 3);
-  });
+      .trace = spoiled("prefix",
+                       [](PromptTrace& prompt) { prompt.tokens.erase(prompt.tokens.begin() + 3); });
   add("lost-prompt", "cache", "trace", "star", "cache=recomputed", Verdict::diff, "prompt").trace =
       [](const Cell& cell, CellTrace& trace) {
         if (cell.value("cache") == "recomputed") trace.prompts.pop_back();
@@ -55,8 +54,8 @@ std::vector<Defect> trace_defects() {
       };
   add("one-cell-left", "all", "filter", "pair", "", Verdict::mistrusted, "vacuous").run =
       [](RunOptions& options) { options.filter = "batch=1 and threads=1"; };
-  add("values-beyond-bound", "cache", "residual hook, layer 2", "within", "cache=off", Verdict::diff,
-      "exceeds")
+  add("values-beyond-bound", "cache", "residual hook, layer 2", "within", "cache=off",
+      Verdict::diff, "exceeds")
       .request = [](const Cell& cell, GenerateRequest& request) {
     static const KvHooks kShift = [] {
       KvHooks hooks;

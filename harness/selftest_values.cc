@@ -61,9 +61,7 @@ class NotANumber final : public Logits {
  protected:
   void spoil(Rows logits) override {
     if (logits.rows != 8) return;
-    change(logits, [](std::vector<float>& v) {
-      v[5] = std::numeric_limits<float>::quiet_NaN();
-    });
+    change(logits, [](std::vector<float>& v) { v[5] = std::numeric_limits<float>::quiet_NaN(); });
   }
 };
 
@@ -76,7 +74,8 @@ class MinusZero final : public Logits {
   void spoil(Rows logits) override {
     if (setup_.ranks < 2) return;
     change(logits, [](std::vector<float>& v) {
-      std::replace_if(v.begin(), v.end(), [](float x) { return x == 0.0f; }, -0.0f);
+      std::replace_if(
+          v.begin(), v.end(), [](float x) { return x == 0.0f; }, -0.0f);
     });
   }
 };
@@ -114,9 +113,8 @@ class Race final : public Logits {
  protected:
   void spoil(Rows logits) override {
     if (setup_.threads < 2) return;
-    change(logits, [](std::vector<float>& v) {
-      v[9] = v[9] + float(::getpid() % 4096) * 0x1p-12f;
-    });
+    change(logits,
+           [](std::vector<float>& v) { v[9] = v[9] + float(::getpid() % 4096) * 0x1p-12f; });
   }
 };
 
@@ -158,12 +156,11 @@ class Hang final : public Logits {
 class ChunkPositions final : public ForwardingBackend {
  public:
   using ForwardingBackend::ForwardingBackend;
-  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
-            const void* cosine, const void* sine) override {
+  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions, const void* cosine,
+            const void* sine) override {
     std::vector<std::int64_t> wrong(positions.begin(), positions.end());
-    const bool run = std::adjacent_find(wrong.begin(), wrong.end(), [](auto a, auto b) {
-                       return b != a + 1;
-                     }) == wrong.end();
+    const bool run = std::adjacent_find(wrong.begin(), wrong.end(),
+                                        [](auto a, auto b) { return b != a + 1; }) == wrong.end();
     if (run && wrong.size() > 1) {
       const std::int64_t start = wrong.front();
       for (std::int64_t& position : wrong) position -= start;
@@ -241,8 +238,7 @@ std::vector<Defect> value_defects() {
     return defect;
   };
   constexpr Verdict kDiff = Verdict::diff, kFail = Verdict::fail;
-  add("one-ulp", "threads", "one logit", "star", "threads=2", kDiff).backend =
-      backend_of<OneUlp>();
+  add("one-ulp", "threads", "one logit", "star", "threads=2", kDiff).backend = backend_of<OneUlp>();
   add("swapped-rows", "batch", "logits of places 0 and 1", "star", "batch>1", kDiff).backend =
       backend_of<SwappedRows>();
   add("nan-logit", "batch", "one logit in steps of 8 rows", "star", "batch=8", kFail,
@@ -250,8 +246,7 @@ std::vector<Defect> value_defects() {
       .backend = backend_of<NotANumber>();
   add("minus-zero", "gpus", "sign of zero logits", "star", "gpus>1", kDiff).backend =
       backend_of<MinusZero>();
-  add("constant-logits", "all", "every logit", "star", "", Verdict::mistrusted,
-      "constant logits")
+  add("constant-logits", "all", "every logit", "star", "", Verdict::mistrusted, "constant logits")
       .backend = backend_of<ConstantLogits>();
   add("frozen-logits", "all", "every row of logits", "pair", "", Verdict::mistrusted,
       "the same logits at every position")
@@ -263,8 +258,8 @@ std::vector<Defect> value_defects() {
       backend_of<LayerOneAct>();
   add("layer-2-attention", "gpus", "layer 2, attn", "ops", "gpus=2", kDiff, "layer 2, attn")
       .backend = backend_of<LayerTwoAttention>();
-  add("cut-bf16", "precision", "residual add in bf16", "precision",
-      "precision=bf16 and batch=3", kDiff)
+  add("cut-bf16", "precision", "residual add in bf16", "precision", "precision=bf16 and batch=3",
+      kDiff)
       .backend = backend_of<Truncated16>();
   add("slot-sampler", "batch", "greedy choice", "star", "batch>1", kDiff).backend =
       backend_of<SlotSampler>();
@@ -278,8 +273,8 @@ std::vector<Defect> value_defects() {
   golden.against_golden = true;
   add("crash", "batch", "worker process", "pair", "batch=3", kFail, "killed").backend =
       backend_of<Crash>();
-  add("hang", "batch", "worker process", "limit", "batch=3", kFail, "no result within")
-      .backend = backend_of<Hang>();
+  add("hang", "batch", "worker process", "limit", "batch=3", kFail, "no result within").backend =
+      backend_of<Hang>();
   return all;
 }
 

@@ -12,16 +12,24 @@ namespace invar::selftest {
 ForwardingBackend::ForwardingBackend(std::unique_ptr<Backend> inner, const Setup& setup)
     : Backend(inner->mode()), inner_(std::move(inner)), setup_(setup) {}
 
-BackendInfo ForwardingBackend::describe() const { return inner_->describe(); }
-void* ForwardingBackend::allocate(std::size_t bytes) { return inner_->allocate(bytes); }
-void ForwardingBackend::release(void* memory) { inner_->release(memory); }
+BackendInfo ForwardingBackend::describe() const {
+  return inner_->describe();
+}
+void* ForwardingBackend::allocate(std::size_t bytes) {
+  return inner_->allocate(bytes);
+}
+void ForwardingBackend::release(void* memory) {
+  inner_->release(memory);
+}
 void ForwardingBackend::upload(void* to, const void* from, std::size_t bytes) {
   inner_->upload(to, from, bytes);
 }
 void ForwardingBackend::download(void* to, const void* from, std::size_t bytes) {
   inner_->download(to, from, bytes);
 }
-void ForwardingBackend::copy(Rows from, Rows to) { inner_->copy(from, to); }
+void ForwardingBackend::copy(Rows from, Rows to) {
+  inner_->copy(from, to);
+}
 std::shared_ptr<WeightMatrix> ForwardingBackend::load_matrix(const MatrixSource& source) {
   return inner_->load_matrix(source);
 }
@@ -31,7 +39,9 @@ void ForwardingBackend::gather(Rows table, std::span<const std::int32_t> ids, Ro
 void ForwardingBackend::rms_norm(Rows x, const void* weight, double eps, Rows out) {
   inner_->rms_norm(x, weight, eps, out);
 }
-void ForwardingBackend::amax(Rows x, void* out) { inner_->amax(x, out); }
+void ForwardingBackend::amax(Rows x, void* out) {
+  inner_->amax(x, out);
+}
 void ForwardingBackend::scales(const void* amax, std::int64_t ranks, std::int64_t rows,
                                Format format, void* scale) {
   inner_->scales(amax, ranks, rows, format, scale);
@@ -68,9 +78,15 @@ void ForwardingBackend::attention(Rows q, const AttentionRows& args, const void*
 void ForwardingBackend::gated_silu(Rows gate, Rows up, Rows out) {
   inner_->gated_silu(gate, up, out);
 }
-void ForwardingBackend::add(Rows h, Rows y) { inner_->add(h, y); }
-void ForwardingBackend::digests(Rows x, std::span<Digest> out) { inner_->digests(x, out); }
-TopEntries ForwardingBackend::top(Rows row, int count) { return inner_->top(row, count); }
+void ForwardingBackend::add(Rows h, Rows y) {
+  inner_->add(h, y);
+}
+void ForwardingBackend::digests(Rows x, std::span<Digest> out) {
+  inner_->digests(x, out);
+}
+TopEntries ForwardingBackend::top(Rows row, int count) {
+  return inner_->top(row, count);
+}
 
 ForwardingBackend::Place ForwardingBackend::place_of(const WeightMatrix& matrix) {
   auto at = std::find(seen_.begin(), seen_.end(), &matrix);

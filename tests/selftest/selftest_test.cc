@@ -29,8 +29,8 @@ TEST_P(SeededDefect, IsFoundWhereItIs) {
   const SelftestResult& r = results.front();
   EXPECT_EQ(r.off, "PASS") << "switched off";
   if (r.untestable) GTEST_SKIP() << "this machine skips every cell of " << r.defect;
-  EXPECT_TRUE(r.found) << r.note << "\n  expected " << r.expected << " in" << joined(r.cells_expected)
-                       << "\n  red:" << joined(r.cells_red);
+  EXPECT_TRUE(r.found) << r.note << "\n  expected " << r.expected << " in"
+                       << joined(r.cells_expected) << "\n  red:" << joined(r.cells_red);
   EXPECT_EQ(std::set<std::string>(r.cells_red.begin(), r.cells_red.end()),
             std::set<std::string>(r.cells_expected.begin(), r.cells_expected.end()));
   EXPECT_FALSE(r.cells_expected.empty());
