@@ -168,8 +168,9 @@ JobResult run_job(const Scenario& scenario, const Session& session, Runtime& run
 /// The worker's life: receive a job, answer, until the pipe closes. Never returns.
 [[noreturn]] void work(const Scenario& scenario, Session& session, const ExecutorOptions& options,
                        const std::vector<Job>& jobs, int in, int out) {
-  signal(SIGINT, SIG_IGN);  // the parent decides
-  signal(SIGTERM, SIG_DFL);
+  // The parent decides: a signal to the whole group must not look like a crashed cell.
+  signal(SIGINT, SIG_IGN);
+  signal(SIGTERM, SIG_IGN);
   Runtime runtime(std::move(session.model));
   std::string message;
   while (receive_message(in, message)) {

@@ -13,7 +13,7 @@ namespace invar::cpu {
 namespace {
 
 constexpr std::int64_t kElementwiseGrain = 32768;  // elements worth a thread
-constexpr std::int64_t kGemmGrain = 32768;         // FMAs worth a thread
+constexpr std::int64_t kGemmGrain = 4096;          // FMAs worth a thread
 
 template <class T>
 T* row(const Rows& x, std::int64_t r) {
