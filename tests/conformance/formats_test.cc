@@ -18,28 +18,29 @@ struct Expected {
   const char* all;
 };
 
+/// An empty hash: nobody has compared all 2^32 inputs with the oracle yet.
 void expect_hash(const Expected& want, const std::string& got) {
+  if (exhaustive() && *want.all == 0) {
+    GTEST_SKIP() << "compare by hand with oracle/conversions.py: " << got;
+  }
   EXPECT_EQ(exhaustive() ? want.all : want.every_251st, got);
 }
 
 TEST(Formats, Bf16EqualsTheOracle) {
-  expect_hash({"a8a47a359877cdbd26b5ae17f5281161", "@bf16"},
+  expect_hash({"a8a47a359877cdbd26b5ae17f5281161", "d3c7670117254f856ff736f690c9828a"},
               hash_sweep<std::uint16_t>(bf16_from_float));
 }
 TEST(Formats, Fp16EqualsTheOracle) {
-  expect_hash({"1c3f0e1187450ad132c1646389f99750", "@fp16"},
-              hash_sweep<std::uint16_t>(fp16_from_float));
+  expect_hash({"1c3f0e1187450ad132c1646389f99750", ""}, hash_sweep<std::uint16_t>(fp16_from_float));
 }
 TEST(Formats, Tf32EqualsTheOracle) {
-  expect_hash({"8d4647e7f97f4f0196fe97134f6b47f9", "@tf32"}, hash_sweep<float>(round_tf32));
+  expect_hash({"8d4647e7f97f4f0196fe97134f6b47f9", ""}, hash_sweep<float>(round_tf32));
 }
 TEST(Formats, E4m3EqualsTheOracle) {
-  expect_hash({"d2e3fa0a5568dccba248b1c094cf2fcd", "@e4m3"},
-              hash_sweep<std::uint8_t>(e4m3_from_float));
+  expect_hash({"d2e3fa0a5568dccba248b1c094cf2fcd", ""}, hash_sweep<std::uint8_t>(e4m3_from_float));
 }
 TEST(Formats, E5m2EqualsTheOracle) {
-  expect_hash({"a131f8ebd49cd633a26c7b1198e7116a", "@e5m2"},
-              hash_sweep<std::uint8_t>(e5m2_from_float));
+  expect_hash({"a131f8ebd49cd633a26c7b1198e7116a", ""}, hash_sweep<std::uint8_t>(e5m2_from_float));
 }
 
 /// Widening then narrowing gives every 16- and 8-bit pattern back; a NaN comes back canonical.

@@ -3,14 +3,16 @@
 // A program for the hand, not for CI (minutes):
 //   g++ -std=c++20 -O2 -march=haswell -ffp-contract=off -I. -o functions_mpfr
 //       tests/conformance/oracle/functions_mpfr.cc -lmpfr -lgmp -lpthread
-//   ./functions_mpfr            fp64 functions, 2,000,000 samples each; fp32 exp, silu, gelu
-//   strided
+//   ./functions_mpfr            fp64 functions, 2,000,000 samples each
+//   ./functions_mpfr gates      fp32 silu and gelu-tanh, every 1009th input
 //   ./functions_mpfr exp32      every one of the 2^32 inputs of the fp32 exp
 // Results are kept in tests/bench/numerics-proofs.txt.
 #include <mpfr.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <vector>
@@ -220,8 +222,11 @@ int main(int argc, char** argv) {
     run_exp32();
     return 0;
   }
+  if (argc > 1 && std::strcmp(argv[1], "gates") == 0) {
+    measure_gates(1009);
+    return 0;
+  }
   const long samples = argc > 1 ? std::atol(argv[1]) : 2000000;
   for (const Function& f : kFunctions) measure(f, samples);
-  measure_gates(argc > 1 ? 100003 : 1009);
   return 0;
 }
