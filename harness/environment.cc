@@ -24,6 +24,9 @@
 #include <string_view>
 
 #include "golden/git.h"
+#if defined(INVAR_HAVE_CUDA)
+#include "runtime/backends/cuda/cuda_engine.h"
+#endif
 #include "runtime/numerics/precision.h"
 #include "runtime/trace.h"
 
@@ -102,7 +105,7 @@ void add_cpu(std::map<std::string, std::string>& entries) {
   entries["cores.usable"] = known ? std::to_string(CPU_COUNT(&usable)) : "";
 }
 
-/// Names from the driver's own files; no CUDA library is loaded for this.
+/// Names from the driver's own files; a build with CUDA asks the driver itself, in a child process.
 void add_gpus(std::map<std::string, std::string>& entries) {
   std::vector<std::string> gpus;
   std::error_code error;
@@ -116,6 +119,9 @@ void add_gpus(std::map<std::string, std::string>& entries) {
   entries["gpu"] = names;
   entries["gpu.driver"] =
       value_of(head_of("/proc/driver/nvidia/version", 1024), "NVRM version", ':');
+#if defined(INVAR_HAVE_CUDA)
+  for (const auto& [name, value] : cuda::cuda_environment()) entries[name] = value;
+#endif
 }
 
 void add_system(std::map<std::string, std::string>& entries) {

@@ -172,11 +172,14 @@ Report make_report(ScenarioRun& run) {
 RunOutcome outcome_of(const ScenarioRun& run) {
   RunOutcome outcome;
   std::int64_t skipped = 0;
-  bool no_gpu = true;
+  bool no_gpu = true, gpu_skipped = false;
   for (const JudgedCell& cell : run.cells) {
     ++outcome.counts[std::size_t(cell.judgement.verdict)];
     skipped += cell.judgement.verdict == Verdict::skip ? 1 : 0;
     if (cell.has_trace() && cell.attempts.front().observed.device != "cpu") no_gpu = false;
+    if (cell.state == JudgedCell::State::skipped && cell.cell->value("device") != "cpu") {
+      gpu_skipped = true;
+    }
   }
   outcome.counts[std::size_t(Verdict::obsolete)] = run.judged.obsolete;
   outcome.interrupted = run.interrupted;
@@ -186,7 +189,8 @@ RunOutcome outcome_of(const ScenarioRun& run) {
   const RunOptions& options = *run.options;
   if (options.max_skip >= 0 && skipped > options.max_skip) outcome.environment_mismatch = true;
   for (const std::string& what : options.require) {
-    if ((what == "gpu" || what == "nccl") && no_gpu) outcome.environment_mismatch = true;
+    const bool gpu = what == "gpu" || what == "nccl";
+    if (gpu && (no_gpu || gpu_skipped)) outcome.environment_mismatch = true;
   }
   return outcome;
 }

@@ -137,7 +137,8 @@ Result<void> select_cells(ScenarioRun& run) {
     const bool named = options.cells.empty() ||
                        std::any_of(options.cells.begin(), options.cells.end(),
                                    [&](const std::string& w) { return names_cell(cell, w); });
-    const bool wanted = part[i] && named && (!options.only_failed || failed.count(cell.hash) != 0) &&
+    const bool wanted = part[i] && named &&
+                        (!options.only_failed || failed.count(cell.hash) != 0) &&
                         (options.filter.empty() || filter->matches(cell.subject()));
     if (wanted) {
       kept.push_back(cell);
@@ -149,16 +150,20 @@ Result<void> select_cells(ScenarioRun& run) {
   for (std::size_t i = 0; i < run.matrix.cells.size(); ++i) run.matrix.cells[i].index = int(i);
 
   const std::vector<std::string> common = execution_binaries();
-  const std::string machine = fingerprint("").at("cpu");
-  std::map<std::string, std::vector<std::string>> binaries;  // by engine
+  const Environment here = fingerprint("");
+  const std::string gpu = here.at("gpu") + ", " + here.at("gpu.driver");
+  std::map<std::string, std::vector<std::string>> binaries;  // by engine and device
   for (const Cell& cell : run.matrix.cells) {
     JudgedCell judged;
     judged.cell = &cell;
     judged.state_reason = skip_reason(run.scenario, *run.session, cell);
     if (!judged.state_reason.empty()) judged.state = JudgedCell::State::skipped;
     const std::string recipe = cell_recipe(run.scenario, cell, run.session->inputs);
-    auto& of_engine = binaries[cell.value("engine")];
-    if (of_engine.empty()) of_engine = binaries_of(cell, common, machine);
+    const std::string& device = cell.value("device");
+    auto& of_engine = binaries[cell.value("engine") + " on " + device];
+    if (of_engine.empty()) {
+      of_engine = binaries_of(cell, common, device == "cpu" ? here.at("cpu") : gpu);
+    }
     run.keys.push_back(execution_key(recipe, of_engine));
     run.recipes.push_back(recipe);
     if (cell.value("engine") == "reference") {

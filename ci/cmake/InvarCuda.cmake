@@ -14,8 +14,15 @@ if(cuda_sources AND NOT INVAR_CUDA STREQUAL "OFF")
   endif()
   if(CMAKE_CUDA_COMPILER)
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-      set(CMAKE_CUDA_ARCHITECTURES 80-real 90)  # "native" fails on a machine without a GPU
+      set(CMAKE_CUDA_ARCHITECTURES 90)  # one, to build fast; the preset release-gpu has them all
     endif()
+    # GPUs older than the least architecture are refused with a reason, not by a failing launch.
+    string(REGEX MATCHALL "[0-9]+" numbers "${CMAKE_CUDA_ARCHITECTURES}")
+    list(SORT numbers COMPARE NATURAL)
+    list(APPEND numbers 80)  # when it is "all" or "native"
+    list(GET numbers 0 least)
+    set_property(SOURCE ${PROJECT_SOURCE_DIR}/runtime/backends/cuda/probe.cc APPEND PROPERTY
+                 COMPILE_DEFINITIONS INVAR_CUDA_LEAST=${least})
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
     # CMake 3.25 does not know nvcc's C++20 and would silently leave the flag out.

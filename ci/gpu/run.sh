@@ -11,10 +11,17 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=${OUT:-build-gpu/out}
 build=${INVAR_GPU_BUILD:-build-gpu/cmake}
 
+archive() {
+  # Where the distribution keeps a static library.
+  "${CXX:-c++}" -print-file-name="lib$1.a"
+}
+
 build_here() {
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O2 -g0" \
     -DINVAR_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="${INVAR_CUDA_ARCHITECTURES:-90}" \
-    -DCMAKE_FIND_LIBRARY_SUFFIXES=.a -DOPENSSL_USE_STATIC_LIBS=ON -DBoost_USE_STATIC_LIBS=ON \
+    -DOPENSSL_USE_STATIC_LIBS=ON -DBoost_USE_STATIC_LIBS=ON -Dyaml-cpp_DIR="$PWD/ci/gpu/static" \
+    -DSQLite3_LIBRARY="$(archive sqlite3)" -Dpkgcfg_lib_xxhash_xxhash="$(archive xxhash)" \
+    -Dpkgcfg_lib_utf8proc_utf8proc="$(archive utf8proc)" \
     -DCMAKE_EXE_LINKER_FLAGS="-static-libstdc++ -static-libgcc"
   local targets
   targets=$(ninja -C "$build" -t targets all | sed -n 's/^\(invar\|tests\/invar_conformance\|tests\/bench_cuda\): .*EXECUTABLE.*/\1/p')

@@ -28,6 +28,7 @@ std::string unsupported_reason(const BackendOptions& options, const Mode&) {
   if (options.device == "cuda" && options.engine == "reference") {
     return cuda::cuda_unsupported(options);
   }
+  if (options.engine == "cublas") return cuda::cublas_unsupported(options);
 #endif
   if (options.device != "cpu") return "device " + options.device + ": this build has no such device";
   if (options.engine == "openblas") {
@@ -40,6 +41,9 @@ std::string unsupported_reason(const BackendOptions& options, const Mode&) {
 }
 
 std::string engine_library(const std::string& engine) {
+#if defined(INVAR_HAVE_CUDA)
+  if (engine == "cublas") return cuda::cublas_path();
+#endif
   return engine == "openblas" ? openblas_path() : std::string();
 }
 
@@ -48,6 +52,7 @@ Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, con
     return Error{why, ""};
   }
 #if defined(INVAR_HAVE_CUDA)
+  if (options.engine == "cublas") return cuda::make_cublas(options, mode);
   if (options.device == "cuda") return cuda::make_cuda(options, mode);
 #endif
   if (options.engine == "openblas") return make_openblas(options, mode);

@@ -3,6 +3,7 @@
 // Promise: a machine without a driver or GPU gets a reason in one line, never a crash.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -13,7 +14,14 @@ namespace invar::cuda {
 /// Why there is no reference engine on device cuda here, or empty.
 std::string cuda_unsupported(const BackendOptions& options);
 Result<std::unique_ptr<Backend>> make_cuda(const BackendOptions& options, const Mode& mode);
+/// The same for engine cublas (its algorithm is the core type: "" or a number).
+std::string cublas_unsupported(const BackendOptions& options);
+Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions& options, const Mode& mode);
+/// File of libcublas as the loader finds it, empty: none or no GPU.
+std::string cublas_path();
 /// "ready", or why not, and the GPUs that are there.
 EngineStatus cuda_status();
+/// Entries for the environment's fingerprint: gpu, gpu.driver, gpu.clock, gpu.0 …; empty without a GPU.
+std::map<std::string, std::string> cuda_environment();
 
 }  // namespace invar::cuda

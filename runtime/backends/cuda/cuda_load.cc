@@ -11,7 +11,9 @@ namespace {
 
 constexpr std::size_t kStaging = std::size_t(64) << 20;  // bytes of fp32 rows sent at once
 
-bool eight_bit(Format format) { return format == Format::e4m3 || format == Format::e5m2; }
+bool eight_bit(Format format) {
+  return format == Format::e4m3 || format == Format::e5m2;
+}
 
 /// The smallest element that holds a format's values; an fp64 weight is one fp32 number.
 Format element_of(Format format) {
@@ -82,8 +84,7 @@ std::shared_ptr<WeightMatrix> CudaBackend::load_matrix(const MatrixSource& sourc
   for (std::int64_t first = 0; first < view.n; first += share) {
     const std::int64_t count = std::min(share, view.n - first);
     for (std::int64_t r = 0; r < count; ++r) {
-      source.read(first + r, std::span(rows).subspan(std::size_t(r * view.k),
-                                                     std::size_t(view.k)));
+      source.read(first + r, std::span(rows).subspan(std::size_t(r * view.k), std::size_t(view.k)));
     }
     void* staging = workspace_.reserve(std::size_t(share) * row_bytes, stream_);
     upload(staging, rows.data(), std::size_t(count) * row_bytes);
@@ -115,20 +116,30 @@ Result<std::unique_ptr<Backend>> make_cuda(const BackendOptions& options, const 
 
 EngineStatus cuda_status() {
   EngineStatus status{"reference on cuda", "ready", {}};
-  const auto count = gpu_count();
-  if (!count) {
-    status.state = count.error().text();
+  const auto gpus = all_gpus();
+  if (!gpus) {
+    status.state = gpus.error().text();
     return status;
   }
-  for (int i = 0; i < *count; ++i) {
-    const auto gpu = gpu_of_rank(i);
-    if (!gpu) {
-      status.state = gpu.error().text();
-    } else {
-      status.variants.push_back(gpu->name + " sm_" + std::to_string(gpu->capability));
-    }
+  for (const GpuInfo& gpu : *gpus) {
+    if (const auto usable = gpu_of_rank(gpu.index); !usable) status.state = usable.error().text();
+    status.variants.push_back(gpu.name + " sm_" + std::to_string(gpu.capability));
   }
   return status;
+}
+
+std::map<std::string, std::string> cuda_environment() {
+  const auto gpus = all_gpus();
+  if (!gpus) return {};
+  std::map<std::string, std::string> out{{"gpu.driver", driver_facts()}};
+  for (const GpuInfo& gpu : *gpus) {
+    out["gpu"] += (gpu.index == 0 ? "" : "; ") + gpu.name;
+    out["gpu.clock"] += (gpu.index == 0 ? "" : "; ") + gpu.clock;
+    out["gpu." + std::to_string(gpu.index)] =
+        gpu.name + ", GPU-" + gpu.uuid + ", sm_" + std::to_string(gpu.capability) + ", " +
+        std::to_string(gpu.multiprocessors) + " SMs, " + gpu.facts;
+  }
+  return out;
 }
 
 }  // namespace invar::cuda

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "runtime/backend.h"
 
@@ -28,10 +29,15 @@ struct GpuInfo {
   std::size_t shared_limit = 0;  // bytes of shared memory a block may ask for
   std::string name;
   std::string uuid;
+  std::string facts;         // memory, ECC, MIG: one line for people
+  std::string clock;         // of the multiprocessors, as found
 };
 
-/// GPUs that this process can use; an Error in one line when there is none.
-Result<int> gpu_count();
+/// GPUs that a process here can use, asked once; an Error in one line when there is none. A child
+/// process asks (probe.cc): one that has begun with CUDA could not fork workers that use it.
+Result<std::vector<GpuInfo>> all_gpus();
+/// "driver 580.1, CUDA 13.0 (driver), 13.0 (this build)", empty without a GPU.
+std::string driver_facts();
 /// The GPU that serves a rank: ranks beyond the last GPU start again at the first.
 Result<GpuInfo> gpu_of_rank(int rank);
 

@@ -1,0 +1,19 @@
+// cuBLAS as an engine: the CUDA backend with gemm replaced by cublasGemmEx and nothing else.
+//
+// Promise: every argument of a call is explicit; the library is found and loaded at run time.
+// What is observed names the library's file, its digest and the algorithm that was asked for.
+// Callers: registry.cc (through cuda_engine.h), this folder.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "runtime/backends/cuda/device.h"
+
+namespace invar::cuda {
+
+/// x (rows, cols) fp32 with a stride -> out (rows, cols) dense bf16, or fp16 when `half`.
+void narrow(cudaStream_t stream, const float* x, std::int64_t stride, std::int64_t rows,
+            std::int64_t cols, bool half, void* out);
+
+}  // namespace invar::cuda
