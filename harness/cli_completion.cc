@@ -132,6 +132,7 @@ std::string zsh_script() {
     for (const std::string& name : verb.options) {
       out += " \\\n        " + zsh_option(*find_option(name));
     }
+    out += " \\\n        " + zsh_option(*find_option("help"));
     const std::string words = first_words(verb);
     if (!words.empty()) out += " \\\n        '1:word:(" + words + ")'";
     out += " \\\n        '*:argument:_files'\n      ;;\n";
@@ -150,7 +151,7 @@ Result<std::string> completion_script(const std::string& shell) {
   if (shell == "bash") return bash_script();
   if (shell == "zsh") return zsh_script();
   return Error{"unknown shell " + in_quotes(shell) + did_you_mean(shell, {"bash", "zsh"}),
-               "invar completion"};
+               "completion"};
 }
 
 }  // namespace invar

@@ -24,9 +24,7 @@ po::options_description description_of(const Verb& verb) {
       description.add_options()(spelled(option).c_str(), "");
       return;
     }
-    auto* value = po::value<std::vector<std::string>>();
-    if (option.takes == Takes::maybe) value->implicit_value({""}, "");
-    description.add_options()(spelled(option).c_str(), value, "");
+    description.add_options()(spelled(option).c_str(), po::value<std::vector<std::string>>(), "");
   };
   for (const std::string& name : verb.options) {
     const OptionInfo* option = find_option(name);
@@ -36,6 +34,18 @@ po::options_description description_of(const Verb& verb) {
   add(*find_option("help"));
   description.add_options()(kWords, po::value<std::vector<std::string>>(), "");
   return description;
+}
+
+constexpr const char* kNoValue = "?";  // stands for the missing value of --shuffle
+
+/// Program_options would take the next word as the value of an option that may have none.
+std::vector<std::string> with_missing_values(std::vector<std::string> words) {
+  for (std::string& word : words) {
+    if (word == "--") break;
+    const OptionInfo* option = word.rfind("--", 0) == 0 ? find_option(word.substr(2)) : nullptr;
+    if (option != nullptr && option->takes == Takes::maybe) word += std::string("=") + kNoValue;
+  }
+  return words;
 }
 
 std::vector<std::string> dashed_names(const Verb& verb) {
@@ -55,7 +65,7 @@ Error unknown_option(const Verb& verb, const std::string& typed) {
     if (find_option(bare) != nullptr) message += "; other verbs have it, this one does not";
     message += "; `invar " + std::string(verb.name) + " --help` lists the options";
   }
-  return Error{message, "invar " + std::string(verb.name)};
+  return Error{message, verb.name};
 }
 
 std::vector<std::string> choices_of(const OptionInfo& option) {
@@ -79,15 +89,15 @@ Result<void> keep_option(const OptionInfo& option, const std::vector<std::string
     if (!choices.empty() && std::find(choices.begin(), choices.end(), value) == choices.end()) {
       return Error{"unknown value " + in_quotes(value) + did_you_mean(value, choices), dashed};
     }
-    kept.push_back(value);
+    kept.push_back(option.takes == Takes::maybe && value == kNoValue ? "" : value);
   }
   return {};
 }
 
 Result<void> check_words(const Verb& verb, const Arguments& arguments) {
-  const std::string place = "invar " + std::string(verb.name);
+  const std::string place = verb.name;
   const std::size_t count = arguments.words.size();
-  const std::string usage = "; usage: " + place + " " + verb.arguments;
+  const std::string usage = "; usage: invar " + place + " " + verb.arguments;
   if (count < std::size_t(verb.least)) {
     return Error{(count == 0 ? "an argument is missing" : "more arguments are needed") + usage,
                  place};
@@ -110,13 +120,13 @@ Result<void> check_words(const Verb& verb, const Arguments& arguments) {
 Result<Arguments> parse_arguments(const Verb& verb, const std::vector<std::string>& words) {
   Arguments arguments;
   arguments.verb = verb.name;
-  const std::string place = "invar " + std::string(verb.name);
+  const std::string place = verb.name;
   po::positional_options_description positional;
   positional.add(kWords, -1);
   const po::options_description description = description_of(verb);
   const int style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
   try {
-    const auto parsed = po::command_line_parser(words)
+    const auto parsed = po::command_line_parser(with_missing_values(words))
                             .options(description)
                             .positional(positional)
                             .style(style)

@@ -15,7 +15,10 @@ namespace invar {
 Result<void> run_all(ScenarioRun& run, const std::string& path) {
   if (auto ok = load(run, path); !ok) return ok;
   if (auto ok = select_cells(run); !ok) return ok;
-  if (run.options->dry_run) return {};
+  if (run.options->dry_run) {
+    judge_cells(run);  // nothing ran: NOT-RUN, or SKIP with the reason
+    return {};
+  }
   if (auto ok = open_records(run); !ok) return ok;
   if (auto ok = reuse_stored(run); !ok) return ok;
   if (auto ok = execute_cells(run); !ok) return ok;

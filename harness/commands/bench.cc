@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 
 #include "harness/commands/commands.h"
@@ -57,9 +58,10 @@ Result<Measured> measure(const Plan& plan, const std::string& isa) {
   auto model = open_model(plan.model, "");
   INVAR_TRY(model);
   Runtime runtime(std::move(*model));
-  Measured best;
-  best.prefill_seconds = best.decode_seconds = 1e300;
-  for (int round = 0; round < 3; ++round) {  // the first packs the weights and warms the caches
+  const auto started = std::chrono::steady_clock::now();
+  double one_token = 1e300, all_tokens = 1e300, share = 0;
+  // The first round packs the weights; small models need many for a steady minimum.
+  for (int round = 0; round < 200; ++round) {
     const auto shorter = runtime.generate(request_of(plan, runtime.model(), isa, 1));
     INVAR_TRY(shorter);
     const auto longer =
@@ -68,13 +70,17 @@ Result<Measured> measure(const Plan& plan, const std::string& isa) {
     for (const CellTrace* trace : {&shorter->trace, &longer->trace}) {
       if (trace->status != CellStatus::ok) return Error{trace->reason, "bench"};
     }
-    if (round == 0) continue;
-    best.prefill_seconds = std::min(best.prefill_seconds, shorter->trace.seconds);
-    const double decode = longer->trace.seconds - shorter->trace.seconds;
-    if (decode < best.decode_seconds) {
-      best.decode_seconds = decode;
-      best.record_share = longer->trace.record_seconds / longer->trace.seconds;
+    one_token = std::min(one_token, shorter->trace.seconds);
+    if (longer->trace.seconds < all_tokens) {
+      all_tokens = longer->trace.seconds;
+      share = longer->trace.record_seconds / longer->trace.seconds;
     }
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - started;
+    if (round >= 2 && spent.count() > 1.0) break;
+  }
+  const Measured best{one_token, all_tokens - one_token, share};
+  if (!(best.decode_seconds > 0)) {
+    return Error{"decoding is too short to measure; give more --new-tokens", "bench"};
   }
   return best;
 }

@@ -31,6 +31,10 @@ Result<RunInfo> find_run(Store& store, const std::string& word);
 /// A name, a hash, the start of a hash: the newest finished one. "12:/3fa91c0d": of run 12.
 Result<CellInfo> find_cell(Store& store, const std::string& word);
 
+/// Whether this machine is as a file of `invar env --json` says, host name and commit aside; every
+/// difference is a line on standard error. (env.cc)
+Result<bool> environment_matches(const std::string& file);
+
 void print(const std::string& text);     // standard output
 void print_json(const Json& json);       // indented, invalid UTF-8 replaced
 void complain(const std::string& text);  // "invar: text" on standard error

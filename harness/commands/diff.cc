@@ -155,8 +155,7 @@ Result<int> diff_runs(Store& store, const Arguments& arguments) {
   INVAR_TRY(a);
   auto b = find_run(store, arguments.words[1]);
   INVAR_TRY(b);
-  if (a->id == b->id)
-    return Error{"A and B are the same run " + std::to_string(a->id), "invar diff"};
+  if (a->id == b->id) return Error{"A and B are the same run " + std::to_string(a->id), "diff"};
   auto difference = compare_runs(store, *a, *b);
   INVAR_TRY(difference);
   if (arguments.has("json")) {
@@ -250,7 +249,7 @@ Result<int> diff(const Arguments& arguments) {
     return Error{in_quotes(arguments.words[run_a ? 0 : 1]) + " is a run, " +
                      in_quotes(arguments.words[run_a ? 1 : 0]) +
                      " is a cell; give two runs or two cells (a hash of digits only: /123)",
-                 "invar diff"};
+                 "diff"};
   }
   return run_a ? diff_runs(**store, arguments) : diff_cells(**store, arguments);
 }

@@ -31,7 +31,7 @@ Result<Environment> environment_of(const std::string& word, const Arguments& arg
   if (!names_run(word)) {
     return Error{in_quotes(word) +
                      " is no file; give a run number, a file of `invar env --json`, " + "or here",
-                 "invar env diff"};
+                 "env diff"};
   }
   auto store = open_database(arguments);
   INVAR_TRY(store);
@@ -42,7 +42,7 @@ Result<Environment> environment_of(const std::string& word, const Arguments& arg
 
 Result<int> env_diff(const Arguments& arguments) {
   if (arguments.words.size() != 3) {
-    return Error{"give two of: a run, a file, here; usage: invar env diff A B", "invar env diff"};
+    return Error{"give two of: a run, a file, here; usage: invar env diff A B", "env diff"};
   }
   const auto a = environment_of(arguments.words[1], arguments);
   INVAR_TRY(a);
@@ -65,6 +65,19 @@ Result<int> env_diff(const Arguments& arguments) {
 }
 
 }  // namespace
+
+Result<bool> environment_matches(const std::string& file) {
+  const auto wanted = environment_of(file, {});
+  INVAR_TRY(wanted);
+  bool same = true;
+  for (const EnvironmentDifference& d : invar::diff(*wanted, fingerprint(""))) {
+    if (d.name == "host" || d.name.rfind("git.", 0) == 0) continue;
+    complain("--require-env: " + d.name + " is " + (d.b.empty() ? "not there" : d.b) + ", not " +
+             (d.a.empty() ? "absent" : d.a));
+    same = false;
+  }
+  return same;
+}
 
 Result<int> env(const Arguments& arguments) {
   if (!arguments.words.empty()) return env_diff(arguments);

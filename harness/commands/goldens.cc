@@ -191,7 +191,7 @@ Result<int> bless(const Arguments& arguments) {
   auto options = run_options(arguments);
   INVAR_TRY(options);
   if (arguments.text("reason").empty()) {
-    return Error{"a golden needs a reason: --reason 'why these bits are right'", "invar bless"};
+    return Error{"a golden needs a reason: --reason 'why these bits are right'", "bless"};
   }
   BlessOptions bless_options;
   bless_options.run = *options;

@@ -185,7 +185,7 @@ Result<int> model(const Arguments& arguments) {
   if (what == "list") return list_models(arguments);
   if (arguments.words.size() < 2) {
     return Error{"which model? known: " + did_you_mean("", manifest_names()).substr(2),
-                 "invar model " + what};
+                 "model " + what};
   }
   return what == "fetch"  ? fetch(arguments)
          : what == "info" ? info(arguments)

@@ -183,7 +183,7 @@ Result<int> report(const Arguments& arguments) {
   bool unfinished = false;
   int worst = kExitOk;
   for (const std::string& word : words) {
-    if (!names_run(word)) return Error{"give run numbers, last or last~N", "invar report"};
+    if (!names_run(word)) return Error{"give run numbers, last or last~N", "report"};
     auto run = find_run(**store, word);
     INVAR_TRY(run);
     auto one = stored_report(**store, *run);

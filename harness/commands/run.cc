@@ -35,8 +35,17 @@ Result<int> run(const Arguments& arguments) {
     if (!fetched && interrupted != 0) return int(kExitInterrupted);
     INVAR_TRY(fetched);
   }
-  return run_scenarios(*options, arguments.all("report"), arguments.has("json"),
-                       wants_color(arguments));
+  bool right_place = true;
+  if (!options->require_env.empty()) {
+    const auto same = environment_matches(options->require_env);
+    INVAR_TRY(same);
+    right_place = *same;
+  }
+  const int code = run_scenarios(*options, arguments.all("report"), arguments.has("json"),
+                                 wants_color(arguments));
+  const bool graver = code == kExitInterrupted || code == kExitInternal || code == kExitUsage ||
+                      code == kExitDifferent || code == kExitMistrusted;
+  return int(right_place || graver ? code : kExitEnvironment);
 }
 
 }  // namespace invar::commands

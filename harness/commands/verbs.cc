@@ -27,273 +27,266 @@ const Names kPlaces = {"db", "golden"};
 const Names kGate = {"golden-from", "update", "require", "max-skip", "require-env"};
 const Names kTell = {"report", "json", "quiet", "verbose", "color"};
 
-std::vector<Verb> running_verbs() {
-  const Names all = kSelect + kExecute + kGate + kPlaces + Names{"offline"};
-  return {
-      {"run",
-       "SCENARIO…",
-       "execute scenarios, compare, report",
-       "Executes the cells of each scenario, compares them with the contract and the goldens, "
-       "stores\n"
-       "everything, and reports. Unchanged cells come from the database. Goldens are never edited.",
-       "invar run scenarios/cache.yaml -k 'precision=bf16' -j 2",
-       {},
-       all + Names{"lenient"} + kTell,
-       1,
-       -1,
-       commands::run},
-      {"check",
-       "SCENARIO…",
-       "the same for CI: MISTRUSTED always fails",
-       "Like run, for a gate: nothing is lenient. --golden-from main judges by the goldens of the "
-       "base\n"
-       "branch, so that a change cannot bless itself.",
-       "invar check scenarios/smoke.yaml --report junit=results.xml",
-       {},
-       all + kTell,
-       1,
-       -1,
-       commands::run},
-      {"repro",
-       "CELL | SCENARIO --cell CELL",
-       "execute one failing cell again",
-       "Executes a cell afresh, together with the cells that its contract compares it with. CELL "
-       "is\n"
-       "looked up in the database. --dry-run only prints the line that repeats it anywhere.",
-       "invar repro /3fa91c0d",
-       {},
-       Names{"cell", "set", "dry-run", "jobs", "isolate", "repeat", "offline"} + kPlaces + kTell,
-       1,
-       1,
-       commands::repro},
-  };
-}
+const Names kRunning = kSelect + kExecute + kGate + kPlaces + Names{"offline"};
 
-std::vector<Verb> reading_verbs() {
-  return {
-      {"list",
-       "SCENARIO…",
-       "the cells, why some are skipped, which are stored",
-       "Expands scenarios and shows every cell with the reason why it cannot run here, or the date "
-       "of\n"
-       "its stored result. Executes nothing.",
-       "invar list scenarios/batch.yaml -k 'batch>1' --json",
-       {},
-       kSelect + Names{"db", "json", "quiet"},
-       1,
-       -1,
-       commands::list},
-      {"validate",
-       "SCENARIO…",
-       "check scenario files and their prompts",
-       "Reads scenario files strictly, expands the matrix, and reads the prompts. Errors have "
-       "file,\n"
-       "line and column.",
-       "invar validate scenarios/*.yaml",
-       {},
-       {"set", "allow-large", "json", "quiet"},
-       1,
-       -1,
-       commands::validate},
-      {"diff",
-       "A B",
-       "first divergence of two runs or two cells",
-       "Two runs (12, last, last~1) are compared cell by cell. Two cells (name, hash, RUN:CELL) "
-       "are\n"
-       "compared down to the first row, its values, and the layer and operation where they part.\n"
-       "Exit code 0: equal, 1: different, 4: nothing compared.",
-       "invar diff last~1 last",
-       {},
-       {"bits-only", "db", "json", "verbose"},
-       2,
-       2,
-       commands::diff},
-      {"show",
-       "CELL | RUN",
-       "tokens, text, digests, top logits",
-       "Shows what a cell, or every cell of a run, recorded. --logits executes it again and "
-       "writes\n"
-       "each logits row as raw little-endian numbers: DIR/PROMPT-POSITION.f32 (or .f64).",
-       "invar show /3fa91c0d --json",
-       {},
-       {"logits", "db", "json", "verbose"},
-       1,
-       1,
-       commands::show},
-      {"history",
-       "[CELL]",
-       "executions of a cell, or all runs",
-       "Lists the executions of a cell, newest first, and where its bits changed. Without a cell:\n"
-       "the runs of the database.",
-       "invar history /3fa91c0d",
-       {},
-       {"db", "json"},
-       0,
-       1,
-       commands::history},
-      {"report",
-       "[RUN…]",
-       "reports of stored runs: JUnit, Markdown, JSON",
-       "Tells a stored run again (default: the last one) as text, or writes files.",
-       "invar report last --report md=summary.md",
-       {},
-       Names{"db"} + kTell,
-       0,
-       -1,
-       commands::report},
-  };
-}
+const std::vector<Verb> kRunningVerbs = {
+    {"run",
+     "SCENARIO…",
+     "execute scenarios, compare, report",
+     "Executes the cells of each scenario, compares them with the contract and the goldens, "
+     "stores\n"
+     "everything, and reports. Unchanged cells come from the database. Goldens are never edited.",
+     "invar run scenarios/cache.yaml -k 'precision=bf16' -j 2",
+     {},
+     kRunning + Names{"lenient"} + kTell,
+     1,
+     -1,
+     commands::run},
+    {"check",
+     "SCENARIO…",
+     "the same for CI: MISTRUSTED always fails",
+     "Like run, for a gate: nothing is lenient. --golden-from main judges by the goldens of the "
+     "base\n"
+     "branch, so that a change cannot bless itself.",
+     "invar check scenarios/smoke.yaml --report junit=results.xml",
+     {},
+     kRunning + kTell,
+     1,
+     -1,
+     commands::run},
+    {"repro",
+     "CELL | SCENARIO --cell CELL",
+     "execute one failing cell again",
+     "Executes a cell afresh, together with the cells that its contract compares it with. CELL "
+     "is\n"
+     "looked up in the database. --dry-run only prints the line that repeats it anywhere.",
+     "invar repro /3fa91c0d",
+     {},
+     Names{"cell", "set", "dry-run", "jobs", "isolate", "repeat", "offline"} + kPlaces + kTell,
+     1,
+     1,
+     commands::repro},
+};
 
-std::vector<Verb> golden_verbs() {
-  return {
-      {"pending",
-       "",
-       "golden blocks that wait for a decision",
-       "Lists the pending goldens, one line a block: new, changed, or equal to the golden.",
-       "invar pending",
-       {},
-       {"db", "golden", "json"},
-       0,
-       0,
-       commands::pending},
-      {"review",
-       "[SCENARIO…]",
-       "show what pending goldens would change",
-       "Compares every pending block with its golden: first differing row, flipped tokens. "
-       "SCENARIO\n"
-       "is a file or a name.",
-       "invar review smoke",
-       {},
-       {"db", "golden", "json"},
-       0,
-       -1,
-       commands::review},
-      {"bless",
-       "SCENARIO…",
-       "make the present bits the goldens, with a reason",
-       "Executes the scenarios twice; when both agree, writes the goldens and keeps who and why "
-       "in\n"
-       "their ledger. This is the only verb that writes goldens.",
-       "invar bless scenarios/smoke.yaml --reason 'first goldens'",
-       {},
-       Names{"reason", "by", "dry-run"} + kSelect + Names{"jobs", "isolate", "offline"} + kPlaces +
-           Names{"quiet", "verbose", "color"},
-       1,
-       -1,
-       commands::bless},
-      {"reject",
-       "[SCENARIO…]",
-       "throw pending goldens away",
-       "Removes pending blocks (of these scenarios, or all) and records the decision.",
-       "invar reject smoke --reason 'a bug, not a change'",
-       {},
-       {"reason", "by", "dry-run", "db", "golden", "json"},
-       0,
-       -1,
-       commands::reject},
-  };
-}
+const std::vector<Verb> kReadingVerbs = {
+    {"list",
+     "SCENARIO…",
+     "the cells, why some are skipped, which are stored",
+     "Expands scenarios and shows every cell with the reason why it cannot run here, or the date "
+     "of\n"
+     "its stored result. Executes nothing.",
+     "invar list scenarios/batch.yaml -k 'batch>1' --json",
+     {},
+     kSelect + Names{"db", "json", "quiet"},
+     1,
+     -1,
+     commands::list},
+    {"validate",
+     "SCENARIO…",
+     "check scenario files and their prompts",
+     "Reads scenario files strictly, expands the matrix, and reads the prompts. Errors have "
+     "file,\n"
+     "line and column.",
+     "invar validate scenarios/*.yaml",
+     {},
+     {"set", "allow-large", "json", "quiet"},
+     1,
+     -1,
+     commands::validate},
+    {"diff",
+     "A B",
+     "first divergence of two runs or two cells",
+     "Two runs (12, last, last~1) are compared cell by cell. Two cells (name, hash, RUN:CELL) "
+     "are\n"
+     "compared down to the first row, its values, and the layer and operation where they part.\n"
+     "Exit code 0: equal, 1: different, 4: nothing compared.",
+     "invar diff last~1 last",
+     {},
+     {"bits-only", "db", "json", "verbose"},
+     2,
+     2,
+     commands::diff},
+    {"show",
+     "CELL | RUN",
+     "tokens, text, digests, top logits",
+     "Shows what a cell, or every cell of a run, recorded. --logits executes it again and "
+     "writes\n"
+     "each logits row as raw little-endian numbers: DIR/PROMPT-POSITION.f32 (or .f64).",
+     "invar show /3fa91c0d --json",
+     {},
+     {"logits", "db", "json", "verbose"},
+     1,
+     1,
+     commands::show},
+    {"history",
+     "[CELL]",
+     "executions of a cell, or all runs",
+     "Lists the executions of a cell, newest first, and where its bits changed. Without a cell:\n"
+     "the runs of the database.",
+     "invar history /3fa91c0d",
+     {},
+     {"db", "json"},
+     0,
+     1,
+     commands::history},
+    {"report",
+     "[RUN…]",
+     "reports of stored runs: JUnit, Markdown, JSON",
+     "Tells a stored run again (default: the last one) as text, or writes files.",
+     "invar report last --report md=summary.md",
+     {},
+     Names{"db"} + kTell,
+     0,
+     -1,
+     commands::report},
+};
 
-std::vector<Verb> machine_verbs() {
-  return {
-      {"env",
-       "[diff A B]",
-       "this machine's fingerprint, or what changed",
-       "Prints everything that should not change the bits: CPU, libraries by hash, compiler, "
-       "flags.\n"
-       "`env diff A B` compares two runs, files of `env --json`, or `here`.",
-       "invar env diff last here",
-       {"diff"},
-       {"db", "json"},
-       0,
-       3,
-       commands::env},
-      {"doctor",
-       "",
-       "is this machine ready? with fixes",
-       "Checks arithmetic, engines, models, database and goldens. Exit code 6 when something is "
-       "bad.",
-       "invar doctor",
-       {},
-       {"db", "golden", "json"},
-       0,
-       0,
-       commands::doctor},
-      {"selftest",
-       "[DEFECT | AXIS]",
-       "seeded defects that must be found",
-       "Runs known defects through the shipped scenario, store and judge; each must be found on "
-       "exactly\n"
-       "its axis, and not when switched off.",
-       "invar selftest batch --json",
-       {},
-       {"work", "json", "quiet"},
-       0,
-       1,
-       commands::selftest},
-      {"model",
-       "list | fetch NAME | info MODEL | tokenize MODEL",
-       "models: fetch, describe, tokenize",
-       "fetch downloads a model and checks every digest. info describes a name, folder or .gguf "
-       "file.\n"
-       "tokenize reads texts from standard input, one a line (with --json: one JSON string a "
-       "line),\n"
-       "and writes their ids.",
-       "invar model fetch smollm2-135m",
-       {"list", "fetch", "info", "tokenize"},
-       {"offline", "dry-run", "json"},
-       1,
-       2,
-       commands::model},
-      {"bench",
-       "MODEL",
-       "tokens a second, cost of recording, memory",
-       "Measures prefill and decoding of the reference on this machine, for each instruction set.",
-       "invar bench smollm2-135m --precision bf16 --threads 2",
-       {},
-       {"precision", "threads", "prompt-tokens", "new-tokens", "json"},
-       1,
-       1,
-       commands::bench},
-      {"gc",
-       "",
-       "delete old runs from the database",
-       "Deletes the oldest runs of which nothing that remains reuses a cell.",
-       "invar gc --keep 20 --dry-run",
-       {},
-       {"keep", "dry-run", "db", "json"},
-       0,
-       0,
-       commands::gc},
-      {"completion",
-       "bash | zsh",
-       "a completion script for the shell",
-       "Prints a script that completes verbs, options and their values.",
-       "source <(invar completion bash)",
-       {"bash", "zsh"},
-       {},
-       1,
-       1,
-       commands::completion},
-      {"version",
-       "",
-       "versions of program, numerics and Unicode tables",
-       "Prints what decides bits and ids.",
-       "invar version",
-       {},
-       {"json"},
-       0,
-       0,
-       commands::version},
-  };
-}
+const std::vector<Verb> kGoldenVerbs = {
+    {"pending",
+     "",
+     "golden blocks that wait for a decision",
+     "Lists the pending goldens, one line a block: new, changed, or equal to the golden.",
+     "invar pending",
+     {},
+     {"db", "golden", "json"},
+     0,
+     0,
+     commands::pending},
+    {"review",
+     "[SCENARIO…]",
+     "show what pending goldens would change",
+     "Compares every pending block with its golden: first differing row, flipped tokens. "
+     "SCENARIO\n"
+     "is a file or a name.",
+     "invar review smoke",
+     {},
+     {"db", "golden", "json"},
+     0,
+     -1,
+     commands::review},
+    {"bless",
+     "SCENARIO…",
+     "make the present bits the goldens, with a reason",
+     "Executes the scenarios twice; when both agree, writes the goldens and keeps who and why "
+     "in\n"
+     "their ledger. This is the only verb that writes goldens.",
+     "invar bless scenarios/smoke.yaml --reason 'first goldens'",
+     {},
+     Names{"reason", "by", "dry-run"} + kSelect + Names{"jobs", "isolate", "offline"} + kPlaces +
+         Names{"quiet", "verbose", "color"},
+     1,
+     -1,
+     commands::bless},
+    {"reject",
+     "[SCENARIO…]",
+     "throw pending goldens away",
+     "Removes pending blocks (of these scenarios, or all) and records the decision.",
+     "invar reject smoke --reason 'a bug, not a change'",
+     {},
+     {"reason", "by", "dry-run", "db", "golden", "json"},
+     0,
+     -1,
+     commands::reject},
+};
+
+const std::vector<Verb> kMachineVerbs = {
+    {"env",
+     "[diff A B]",
+     "this machine's fingerprint, or what changed",
+     "Prints everything that should not change the bits: CPU, libraries by hash, compiler, "
+     "flags.\n"
+     "`env diff A B` compares two runs, files of `env --json`, or `here`.",
+     "invar env diff last here",
+     {"diff"},
+     {"db", "json"},
+     0,
+     3,
+     commands::env},
+    {"doctor",
+     "",
+     "is this machine ready? with fixes",
+     "Checks arithmetic, engines, models, database and goldens. Exit code 6 when something is "
+     "bad.",
+     "invar doctor",
+     {},
+     {"db", "golden", "json"},
+     0,
+     0,
+     commands::doctor},
+    {"selftest",
+     "[DEFECT | AXIS]",
+     "seeded defects that must be found",
+     "Runs known defects through the shipped scenario, store and judge; each must be found on "
+     "exactly\n"
+     "its axis, and not when switched off.",
+     "invar selftest batch --json",
+     {},
+     {"work", "json", "quiet"},
+     0,
+     1,
+     commands::selftest},
+    {"model",
+     "list | fetch NAME | info MODEL | tokenize MODEL",
+     "models: fetch, describe, tokenize",
+     "fetch downloads a model and checks every digest. info describes a name, folder or .gguf "
+     "file.\n"
+     "tokenize reads texts from standard input, one a line (with --json: one JSON string a "
+     "line),\n"
+     "and writes their ids.",
+     "invar model fetch smollm2-135m",
+     {"list", "fetch", "info", "tokenize"},
+     {"offline", "dry-run", "json"},
+     1,
+     2,
+     commands::model},
+    {"bench",
+     "MODEL",
+     "tokens a second, cost of recording, memory",
+     "Measures prefill and decoding of the reference on this machine, for each instruction set.",
+     "invar bench smollm2-135m --precision bf16 --threads 2",
+     {},
+     {"precision", "threads", "prompt-tokens", "new-tokens", "json"},
+     1,
+     1,
+     commands::bench},
+    {"gc",
+     "",
+     "delete old runs from the database",
+     "Deletes the oldest runs of which nothing that remains reuses a cell.",
+     "invar gc --keep 20 --dry-run",
+     {},
+     {"keep", "dry-run", "db", "json"},
+     0,
+     0,
+     commands::gc},
+    {"completion",
+     "bash | zsh",
+     "a completion script for the shell",
+     "Prints a script that completes verbs, options and their values.",
+     "source <(invar completion bash)",
+     {"bash", "zsh"},
+     {},
+     1,
+     1,
+     commands::completion},
+    {"version",
+     "",
+     "versions of program, numerics and Unicode tables",
+     "Prints what decides bits and ids.",
+     "invar version",
+     {},
+     {"json"},
+     0,
+     0,
+     commands::version},
+};
 
 }  // namespace
 
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> all = [] {
-    std::vector<Verb> out = running_verbs();
-    for (const auto& more : {reading_verbs(), golden_verbs(), machine_verbs()}) {
+    std::vector<Verb> out = kRunningVerbs;
+    for (const auto& more : {kReadingVerbs, kGoldenVerbs, kMachineVerbs}) {
       out.insert(out.end(), more.begin(), more.end());
     }
     return out;
