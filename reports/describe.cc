@@ -120,7 +120,9 @@ std::string verdict_text(Verdict verdict, Severity severity) {
 }
 
 std::string cell_text(const ReportCell& cell) {
-  return text::printable(cell.name) + (cell.hash.empty() ? "" : " /" + text::printable(cell.hash.substr(0, 8)));
+  const std::string hash = " /" + cell.hash.substr(0, 8);
+  const bool named = cell.hash.empty() || cell.name.ends_with(hash);
+  return text::printable(named ? cell.name : cell.name + hash);
 }
 
 std::vector<std::string> divergence_lines(const ReportDivergence& divergence) {

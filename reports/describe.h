@@ -1,4 +1,5 @@
-// What every renderer says about a cell or a group, as lines of plain text. Pure; reports/ only.
+// What every renderer says about a cell or a group, as lines of plain text. Pure; for reports/ and
+// harness/commands/.
 #pragma once
 
 #include <string>

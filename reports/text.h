@@ -1,4 +1,5 @@
-// Text that is safe to show: escaping, truncation, counts and times. Pure; for reports/ only.
+// Text that is safe to show: escaping, truncation, counts and times. Pure; for reports/ and
+// harness/commands/.
 //
 // Token texts and reasons may hold anything: broken UTF-8, control characters, markup. What these
 // functions return is always valid UTF-8.
