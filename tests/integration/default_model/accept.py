@@ -145,9 +145,10 @@ def against_transformers(model, folder, quick):
                 (ties.append(f"{prompt['id']}@{at} gap {gap:.2g}") if gap < 1e-4 else None)
                 differ += gap >= 1e-4
             compared += len(ids)
-    return [check("fp32 logits against transformers, of the row's range", f"{worst:.2e}",
+    return [check("fp32 logits of the training code against transformers, of the row's range",
+                  f"{worst:.2e}",
                   "<= 5e-6", worst <= 5e-6),
-            check(f"argmax against transformers, {compared} positions, near ties "
+            check(f"its argmax against transformers, {compared} positions, near ties "
                   f"{ties or 'none'}", differ, "0", differ == 0)]
 
 
