@@ -26,11 +26,13 @@ add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fmacro-prefix-map=${PROJECT_SOURC
 set(CMAKE_INTERPROCEDURAL_OPTIMIZATION OFF)
 
 find_program(INVAR_CCACHE ccache)
-if(INVAR_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER
-      ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1
-      ${INVAR_CCACHE})
-endif()
+foreach(language CXX CUDA)
+  if(INVAR_CCACHE AND NOT CMAKE_${language}_COMPILER_LAUNCHER)
+    set(CMAKE_${language}_COMPILER_LAUNCHER
+        ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1
+        ${INVAR_CCACHE})
+  endif()
+endforeach()
 
 # Gives each *_avx2.cc and *_avx512.cc its flags.
 function(invar_set_instruction_sets)
