@@ -66,11 +66,12 @@ std::string name_in(const LoadedModel& model, const std::string& file) {
 Result<void> check_against(const ModelManifest& manifest,
                            const std::map<std::string, std::string>& actual) {
   for (const auto& [file, digest] : actual) {
-    const auto expected =
-        std::find_if(manifest.sha256.begin(), manifest.sha256.end(), [&](const auto& entry) {
-          return entry.first == file || (manifest.kind == "wheel-gguf" &&
-                                         fs::path(entry.first).filename().string() == file);
-        });
+    const std::string& wanted = file;  // clang 14 captures no structured binding
+    const auto names_it = [&](const auto& entry) {
+      return entry.first == wanted ||
+             (manifest.kind == "wheel-gguf" && fs::path(entry.first).filename().string() == wanted);
+    };
+    const auto expected = std::find_if(manifest.sha256.begin(), manifest.sha256.end(), names_it);
     if (expected == manifest.sha256.end()) {
       return Error{"file " + in_quotes(file) + " is not in the manifest's sha256", manifest.place};
     }
