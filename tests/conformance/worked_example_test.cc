@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "runtime/numerics/digest.h"
+#include "runtime/numerics/functions.h"
 #include "tests/conformance/toy_model.h"
 
 namespace invar {
@@ -41,6 +42,31 @@ TEST(WorkedExample, PhiloxVectorsAreOnThePage) {
   const std::string draw = "hash " + hex32(std::uint32_t(hash >> 32)) + hex32(std::uint32_t(hash)) +
                            ", n = " + std::to_string(draw24(42, hash, 3, 0));
   EXPECT_NE(page.find(draw), std::string::npos) << draw;
+}
+
+/// Digest of f over the page's 65,536 inputs.
+template <class T, class F>
+std::string function_digest(const F& f) {
+  std::vector<T> results;
+  for (std::uint32_t e = 0; e < 65536; ++e) {
+    results.push_back(f(T(draw24(2026, 0, e, 8)) * T(0x1p-24) - T(0.5)));
+  }
+  return to_hex(digest_bytes(std::as_bytes(std::span(results))));
+}
+
+TEST(WorkedExample, FunctionsHaveTheDigestsOfThePage) {
+  const std::string page = numerics_page();
+  const auto expect = [&](const std::string& name, const std::string& digest) {
+    EXPECT_NE(page.find("| " + name + " | `" + digest + "` |"), std::string::npos)
+        << name << " " << digest;
+  };
+  expect("exp, fp32, of x·256", function_digest<float>([](float x) { return exp_(x * 256); }));
+  expect("silu, fp32, of x·256", function_digest<float>([](float x) { return silu_(x * 256); }));
+  expect("exp, fp64, of x·2048", function_digest<double>([](double x) { return exp_(x * 2048); }));
+  expect("log of exp fp64 of x·1400",
+         function_digest<double>([](double x) { return log_(exp_(x * 1400)); }));
+  expect("sin of x·2^21", function_digest<double>([](double x) { return sin_(x * 0x1p21); }));
+  expect("cos of x·2^21", function_digest<double>([](double x) { return cos_(x * 0x1p21); }));
 }
 
 /// One table line a precision: digests of three rows with their tokens.
