@@ -71,7 +71,8 @@ PACKAGES = [
     ("dlfcn.h", ["runtime/*.cc", "harness/environment*.cc"]),
     ("boost/*", ["harness/cli*.cc"]),
 ]
-TESTS_MAY = {"sqlite3.h", "nlohmann/*", "xxhash.h", "openssl/*", "dlfcn.h", "cuda*"}
+TESTS_MAY = {"sqlite3.h", "nlohmann/*", "xxhash.h", "openssl/*", "dlfcn.h", "cuda*",
+             "cublas*"}
 
 
 def part_of(path):

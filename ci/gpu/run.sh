@@ -3,7 +3,7 @@
 #
 # Usage: ci/gpu/run.sh build            here: build-gpu/bin/ (programs that need libc and a driver)
 #        ci/gpu/run.sh test [FILTER]    there, in the source folder: the GPU's conformance tests
-#        ci/gpu/run.sh scenarios [FILE…]  there: scenarios on the GPU
+#        ci/gpu/run.sh scenarios [FILE…]  there: scenarios on the GPU, none of its cells skipped
 # INVAR_CUDA_ARCHITECTURES: what to compile for (90). Results are kept as text in $OUT, if set.
 # Exit: 0 all passed; other than 0 when anything failed, or a GPU is there and the tests skipped.
 set -euo pipefail
@@ -24,7 +24,8 @@ build_here() {
     -Dpkgcfg_lib_utf8proc_utf8proc="$(archive utf8proc)" \
     -DCMAKE_EXE_LINKER_FLAGS="-static-libstdc++ -static-libgcc"
   local targets
-  targets=$(ninja -C "$build" -t targets all | sed -n 's/^\(invar\|tests\/invar_conformance\|tests\/bench_cuda\): .*EXECUTABLE.*/\1/p')
+  targets=$(ninja -C "$build" -t targets all | grep EXECUTABLE |
+    grep -oE '^(invar|tests/invar_conformance|tests/bench_cuda):' | tr -d ':')
   # shellcheck disable=SC2086
   ninja -C "$build" -j "${INVAR_JOBS:-$(nproc)}" $targets
   mkdir -p build-gpu/bin
@@ -49,10 +50,11 @@ test_there() {
 
 scenarios_there() {
   mkdir -p "$out"
+  export INVAR_MODELS=${INVAR_MODELS:-$PWD/scenarios/models}
   local failed=0
   for scenario in "$@"; do
-    build-gpu/bin/invar run "$scenario" 2>&1 | tee "$out/$(basename "$scenario" .yaml).txt" ||
-      failed=1
+    build-gpu/bin/invar check "$scenario" --require gpu --jobs 8 2>&1 |
+      tee "$out/$(basename "$scenario" .yaml).txt" || failed=1
   done
   return "$failed"
 }

@@ -83,7 +83,8 @@ struct Lt {
     return reinterpret_cast<F*>(dlsym(handle, name));
   }
   Lt() {
-    if (handle == nullptr || get<decltype(cublasLtCreate)>("cublasLtCreate")(&lt) != 0) lt = nullptr;
+    if (handle == nullptr) return;
+    if (get<decltype(cublasLtCreate)>("cublasLtCreate")(&lt) != 0) lt = nullptr;
   }
 
   /// Seconds of bf16 (rows, k) x (n, k)^T; 0 without the library.

@@ -70,7 +70,9 @@ class Attention {
 
  private:
   void lay_out() {
-    for (const std::int64_t length : c_.lengths) pages_ += (length + c_.page_size - 1) / c_.page_size;
+    for (const std::int64_t length : c_.lengths) {
+      pages_ += (length + c_.page_size - 1) / c_.page_size;
+    }
     std::vector<std::int32_t> order(static_cast<std::size_t>(pages_));
     std::iota(order.begin(), order.end(), 0);
     for (std::size_t i = order.size(); i > 1; --i) {

@@ -142,8 +142,8 @@ void CudaBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
   }
 }
 
-void CudaBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix, const void* row_scale,
-                         const void* bias, Format stored, Rows out) {
+void CudaBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,
+                         const void* row_scale, const void* bias, Format stored, Rows out) {
   INVAR_CHECK(dense(out) && !parts.empty() && parts.size() <= std::size_t(kMaxSegments));
   enter();
   FinishCall call{};

@@ -21,7 +21,8 @@ Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions& options, cons
 std::string cublas_path();
 /// "ready", or why not, and the GPUs that are there.
 EngineStatus cuda_status();
-/// Entries for the environment's fingerprint: gpu, gpu.driver, gpu.clock, gpu.0 …; empty without a GPU.
+/// Entries for the environment's fingerprint: gpu, gpu.driver, gpu.clock, gpu.0 …; empty without a
+/// GPU.
 std::map<std::string, std::string> cuda_environment();
 
 }  // namespace invar::cuda
