@@ -23,23 +23,23 @@ struct GoldenRow {
 };
 
 struct GoldenKey {
-  std::string class_hash;      // hex SHA-256 of the class recipe
-  std::string prompt_digest;   // hex SHA-256 of the prompt's tokens
+  std::string class_hash;     // hex SHA-256 of the class recipe
+  std::string prompt_digest;  // hex SHA-256 of the prompt's tokens
   auto operator<=>(const GoldenKey&) const = default;
 };
 
 struct GoldenBlock {
   GoldenKey key;
   std::string prompt_id;
-  std::string class_recipe;    // sorted key=value lines, for people and for STALE's explanation
-  std::vector<GoldenRow> rows; // by position
+  std::string class_recipe;     // sorted key=value lines, for people and for STALE's explanation
+  std::vector<GoldenRow> rows;  // by position
   [[nodiscard]] std::string block_hash() const;  // hex SHA-256 over key and rows (first 16 digits)
 };
 
 /// One line of the ledger: who blessed which block, why, and what it replaced.
 struct LedgerEntry {
   std::string block_hash;
-  std::string parent_hash;     // "-": none
+  std::string parent_hash;  // "-": none
   std::string prompt_id;
   std::string by, reason;
   GoldenKey key;

@@ -25,8 +25,8 @@ std::string refusal(const ScenarioRun& run) {
 
 struct Change {
   GoldenBlock block;
-  std::string parent;          // "-": none
-  Comparison comparison;       // with the parent
+  std::string parent;     // "-": none
+  Comparison comparison;  // with the parent
 };
 
 /// Blocks of all classes, new and changed ones with what changed.
@@ -92,12 +92,17 @@ Result<int> bless(const BlessOptions& options) {
     const std::size_t untouched = run.golden.blocks.size();
     for (const Change& change : changes) {
       run.golden.blocks[change.block.key] = change.block;
-      run.golden.ledger.push_back({change.block.block_hash(), change.parent,
-                                   change.block.prompt_id, options.by, options.reason,
-                                   change.block.key});
-      const GoldenEvent event{"bless", run.scenario.name, change.block.key.class_hash,
-                              change.block.prompt_id, change.block.block_hash(), change.parent,
-                              options.by, options.reason, utc_now()};
+      run.golden.ledger.push_back({change.block.block_hash(), change.parent, change.block.prompt_id,
+                                   options.by, options.reason, change.block.key});
+      const GoldenEvent event{"bless",
+                              run.scenario.name,
+                              change.block.key.class_hash,
+                              change.block.prompt_id,
+                              change.block.block_hash(),
+                              change.parent,
+                              options.by,
+                              options.reason,
+                              utc_now()};
       if (auto ok = run.store->record(event); !ok) return ok.error();
     }
     if (run.filtered && untouched > 0) {

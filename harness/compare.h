@@ -15,27 +15,27 @@ namespace invar {
 
 /// Where two traces of the same prompts part. Positions are those of the logits row.
 struct Divergence {
-  int prompt = -1;                    // index in trace a; -1: only b has the prompt
+  int prompt = -1;  // index in trace a; -1: only b has the prompt
   std::string prompt_id;
   std::int64_t position = -1;
-  std::int64_t index = -1;            // 0-based among generated tokens
+  std::int64_t index = -1;  // 0-based among generated tokens
   Digest a, b;
   std::int32_t id_a = -1, id_b = -1;
   float margin_a = 0, margin_b = 0;
-  std::string what;                   // "digest", "token", "position", "length", "prompt missing"
+  std::string what;  // "digest", "token", "position", "length", "prompt missing"
 };
 
 struct Comparison {
-  std::int64_t tokens = 0;            // rows compared: on both sides and computed from equal inputs
-  std::int64_t differing = 0;         // rows whose digests or ids differ
-  std::int64_t flipped = 0;           // rows whose ids differ while all earlier fed tokens agree
+  std::int64_t tokens = 0;     // rows compared: on both sides and computed from equal inputs
+  std::int64_t differing = 0;  // rows whose digests or ids differ
+  std::int64_t flipped = 0;    // rows whose ids differ while all earlier fed tokens agree
   std::int64_t prompts = 0, prompts_differing = 0;
-  std::int64_t comparable_rows = 0;   // rows up to and including the first flip of each prompt
-  std::optional<Divergence> first;    // in prompt order, then position
+  std::int64_t comparable_rows = 0;  // rows up to and including the first flip of each prompt
+  std::optional<Divergence> first;   // in prompt order, then position
   std::vector<std::int64_t> divergence_index;  // per prompt: first differing token index or -1
-  std::vector<float> flip_margins;    // margin in a at each first flip
-  Severity severity = Severity::none; // by top-k distance and margin, or by values when known
-  std::string mistrust;               // why the comparison says nothing; empty: it does
+  std::vector<float> flip_margins;             // margin in a at each first flip
+  Severity severity = Severity::none;  // by top-k distance and margin, or by values when known
+  std::string mistrust;                // why the comparison says nothing; empty: it does
   /// Every row of every prompt agrees. This, not a count, decides.
   [[nodiscard]] bool equal() const { return !first.has_value(); }
 };
@@ -50,15 +50,15 @@ Comparison compare(const PromptTrace& a, const GoldenBlock& golden);
 
 /// Distances of two logits rows, fp64, in ascending index order (metrics.cc).
 struct RowDistance {
-  std::int64_t differing = 0;         // elements whose bits differ
+  std::int64_t differing = 0;  // elements whose bits differ
   double max_abs = 0;
-  std::uint64_t max_ulp = 0;          // steps between bit patterns in the order of their values
-  double kl = 0;                      // KL(a || b), nats, fp64 log-softmax
+  std::uint64_t max_ulp = 0;  // steps between bit patterns in the order of their values
+  double kl = 0;              // KL(a || b), nats, fp64 log-softmax
   double js = 0;
   double total_variation = 0;
   double margin_a = 0, margin_b = 0;
   std::int32_t argmax_a = -1, argmax_b = -1;
-  int first_segment = -1;             // of eight
+  int first_segment = -1;  // of eight
   std::int64_t first_element = -1;
 };
 /// REQUIRES equal lengths. kl is infinite for NaN, for +inf, and where b gives 0 and a does not.
@@ -78,8 +78,8 @@ struct Location {
   std::int32_t layer = -1;
   Site site = Site::logits;
   Digest a, b;
-  std::int64_t compared = 0;          // observations on both sides
-  std::int64_t absent = 0;            // on one side only
+  std::int64_t compared = 0;  // observations on both sides
+  std::int64_t absent = 0;    // on one side only
 };
 std::optional<Location> localise(const PromptTrace& a, const PromptTrace& b);
 

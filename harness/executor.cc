@@ -190,7 +190,7 @@ struct Worker {
   pid_t pid = -1;
   int to = -1, from = -1;
   std::string key;
-  int job = -1;             // index into jobs, -1: idle
+  int job = -1;  // index into jobs, -1: idle
   int served = 0;
   Clock::time_point started;
   std::string inbox;
@@ -378,9 +378,8 @@ class Pool {
 
 }  // namespace
 
-Result<bool> execute(const Scenario& scenario, const Session& session,
-                     const std::vector<Job>& jobs, const ExecutorOptions& options,
-                     const std::function<bool(JobResult&&)>& done) {
+Result<bool> execute(const Scenario& scenario, const Session& session, const std::vector<Job>& jobs,
+                     const ExecutorOptions& options, const std::function<bool(JobResult&&)>& done) {
   if (auto ok = run_numeric_probes(); !ok) return ok.error();
   Pool pool(scenario, session, jobs, options, done);
   return pool.run();

@@ -17,12 +17,12 @@ namespace invar {
 
 /// One execution of one cell.
 struct Job {
-  int id = 0;                              // the caller's
+  int id = 0;  // the caller's
   int attempt = 1;
   const Cell* cell = nullptr;
-  std::vector<std::vector<std::int32_t>> teacher;           // by prompt, or empty
-  std::vector<std::pair<int, std::int64_t>> capture;        // rows wanted by value
-  std::string spill;                       // file for every logits row, or empty
+  std::vector<std::vector<std::int32_t>> teacher;     // by prompt, or empty
+  std::vector<std::pair<int, std::int64_t>> capture;  // rows wanted by value
+  std::string spill;                                  // file for every logits row, or empty
 };
 
 struct JobResult {
@@ -33,8 +33,8 @@ struct JobResult {
 };
 
 struct ExecutorOptions {
-  int jobs = 1;                            // workers at once
-  bool isolate = false;                    // one cell a worker
+  int jobs = 1;          // workers at once
+  bool isolate = false;  // one cell a worker
   double cell_seconds = 600;
   /// Selftest's defects: applied to every request in the worker.
   std::function<void(const Cell&, GenerateRequest&)> sabotage;
@@ -44,9 +44,8 @@ struct ExecutorOptions {
 
 /// Runs all jobs; `done` is called in the parent as each ends, in any order, and returns false to
 /// stop. Gives false when stopped early (by `done` or by the interrupt flag).
-Result<bool> execute(const Scenario& scenario, const Session& session,
-                     const std::vector<Job>& jobs, const ExecutorOptions& options,
-                     const std::function<bool(JobResult&&)>& done);
+Result<bool> execute(const Scenario& scenario, const Session& session, const std::vector<Job>& jobs,
+                     const ExecutorOptions& options, const std::function<bool(JobResult&&)>& done);
 
 /// Set by SIGINT and SIGTERM (install_interrupt_handler); execute() returns soon after.
 extern volatile std::sig_atomic_t interrupted;

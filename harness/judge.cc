@@ -10,14 +10,22 @@ namespace {
 
 int gravity(Verdict verdict) {
   switch (verdict) {
-    case Verdict::fail: return 7;
-    case Verdict::nondet: return 6;
-    case Verdict::diff: return 5;
-    case Verdict::mistrusted: return 4;
-    case Verdict::stale: return 3;
-    case Verdict::nogold: return 2;
-    case Verdict::pass: return 0;
-    default: return 1;
+    case Verdict::fail:
+      return 7;
+    case Verdict::nondet:
+      return 6;
+    case Verdict::diff:
+      return 5;
+    case Verdict::mistrusted:
+      return 4;
+    case Verdict::stale:
+      return 3;
+    case Verdict::nogold:
+      return 2;
+    case Verdict::pass:
+      return 0;
+    default:
+      return 1;
   }
 }
 
@@ -63,7 +71,8 @@ class Judge {
     }
     for (const CellTrace& trace : cell.attempts) {
       switch (trace.status) {
-        case CellStatus::ok: break;
+        case CellStatus::ok:
+          break;
         case CellStatus::recomputed_differs:
           if (strict_.count(int(index)) != 0) {
             raise(cell.judgement, {Verdict::diff, Severity::none, "recomputed: " + trace.reason});
@@ -72,7 +81,9 @@ class Judge {
           // A control: the engine depends on the place in the batch, which is what is asked.
           out_.notes.push_back(cell.cell->name() + ": " + trace.reason);
           break;
-        default: raise(cell.judgement, {Verdict::fail, Severity::none, trace.reason}); continue;
+        default:
+          raise(cell.judgement, {Verdict::fail, Severity::none, trace.reason});
+          continue;
       }
       raise(cell.judgement, check_observed(*cell.cell, trace));
       raise(cell.judgement, check_complete(*in_.scenario, *cell.cell, trace, in_.eos));
@@ -132,8 +143,8 @@ class Judge {
       return cells_[std::size_t(i)].state == JudgedCell::State::not_run;
     });
     report.verdict = none_ran ? Verdict::skip : Verdict::mistrusted;
-    report.reason = none_ran ? "every cell was skipped"
-                             : "vacuous: fewer than two cells of the group ran";
+    report.reason =
+        none_ran ? "every cell was skipped" : "vacuous: fewer than two cells of the group ran";
     if (waiting && members.size() <= 1 && !in_.filtered) report.verdict = Verdict::not_run;
     if (report.verdict != Verdict::mistrusted) {
       for (const int i : members) compared_[std::size_t(i)] = true;
@@ -321,11 +332,12 @@ class Judge {
     if (stale) {
       stale_sources_.insert(stale->block->key);
       std::string changed;
-      for (const std::string& line : stale->changed) changed += (changed.empty() ? "" : "; ") + line;
+      for (const std::string& line : stale->changed)
+        changed += (changed.empty() ? "" : "; ") + line;
       const bool equal = !compare(prompt, *stale->block).first;
-      raise(cell.judgement, {Verdict::stale, Severity::none,
-                             std::string("stale, bits ") + (equal ? "equal" : "differ") + " (" +
-                                 changed + ")"});
+      raise(cell.judgement,
+            {Verdict::stale, Severity::none,
+             std::string("stale, bits ") + (equal ? "equal" : "differ") + " (" + changed + ")"});
       return;
     }
     if (block == nullptr) {

@@ -18,13 +18,13 @@ namespace invar {
 struct JudgedCell {
   const Cell* cell = nullptr;
   enum class State { skipped, not_run, executed, cached } state = State::not_run;
-  std::string state_reason;                // why it was skipped
-  std::vector<CellTrace> attempts;         // at least one when executed or cached
-  std::string class_hash, class_recipe;    // empty: the cell has no golden class
+  std::string state_reason;              // why it was skipped
+  std::vector<CellTrace> attempts;       // at least one when executed or cached
+  std::string class_hash, class_recipe;  // empty: the cell has no golden class
   Judgement judgement;
   ReportDivergence divergence;
-  int against = -1;                        // cell it was found different from, or -1: golden
-  Divergence first;                        // place of that difference
+  int against = -1;  // cell it was found different from, or -1: golden
+  Divergence first;  // place of that difference
   [[nodiscard]] bool has_trace() const { return !attempts.empty(); }
 };
 
@@ -46,10 +46,10 @@ struct WithinResult {
 struct JudgeInput {
   const Scenario* scenario = nullptr;
   const Matrix* matrix = nullptr;
-  const GoldenFile* golden = nullptr;      // null: goldens are not judged (differ-only, selftest)
-  std::vector<std::int32_t> eos;           // tokens that may end a prompt before max_new_tokens
-  std::string today;                       // YYYY-MM-DD, for xfail.until
-  bool filtered = false;                   // a filter or partition is active: no OBSOLETE
+  const GoldenFile* golden = nullptr;  // null: goldens are not judged (differ-only, selftest)
+  std::vector<std::int32_t> eos;       // tokens that may end a prompt before max_new_tokens
+  std::string today;                   // YYYY-MM-DD, for xfail.until
+  bool filtered = false;               // a filter or partition is active: no OBSOLETE
   /// Values of `within` pairs: (rule, base cell, other cell) -> distances.
   std::map<std::tuple<int, int, int>, WithinResult> within;
 };
@@ -57,7 +57,7 @@ struct JudgeInput {
 struct JudgeOutput {
   std::vector<ReportGroup> groups;
   std::int64_t tokens_compared = 0;
-  std::int64_t obsolete = 0;               // golden blocks that no cell produces
+  std::int64_t obsolete = 0;  // golden blocks that no cell produces
   std::vector<std::string> notes;
   bool xfail_expired = false;
 };

@@ -24,7 +24,9 @@ bool equal_ignoring_case(const std::string& a, const std::string& b) {
 Judgement fail(const std::string& axis, const std::string& asked, const std::string& ran) {
   return {Verdict::fail, Severity::none, axis + " " + asked + " was asked, " + ran + " ran"};
 }
-Judgement mistrusted(const std::string& why) { return {Verdict::mistrusted, Severity::none, why}; }
+Judgement mistrusted(const std::string& why) {
+  return {Verdict::mistrusted, Severity::none, why};
+}
 
 Judgement check_place(const Cell& cell, const Observed& o) {
   const std::string& engine = cell.value("engine");
@@ -123,8 +125,7 @@ Judgement check_cache(const Cell& cell, const CellTrace& trace) {
 
 Judgement check_observed(const Cell& cell, const CellTrace& trace) {
   Judgement worst = check_place(cell, trace.observed);
-  for (const Judgement& next :
-       {check_batch(cell, trace), check_cache(cell, trace)}) {
+  for (const Judgement& next : {check_batch(cell, trace), check_cache(cell, trace)}) {
     const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
     if (graver || worst.verdict == Verdict::pass) worst = next;
   }
@@ -146,8 +147,8 @@ Judgement check_complete(const Scenario& scenario, const Cell& cell, const CellT
       }
     }
     const std::int32_t last = prompt.tokens.back().id;
-    const bool ended = !scenario.decode.ignore_eos &&
-                       std::find(eos.begin(), eos.end(), last) != eos.end();
+    const bool ended =
+        !scenario.decode.ignore_eos && std::find(eos.begin(), eos.end(), last) != eos.end();
     const auto count = std::int64_t(prompt.tokens.size());
     if (count < scenario.decode.max_new_tokens && !ended && !taught) {
       return broken("truncated: " + std::to_string(count) + " of " +

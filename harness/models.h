@@ -15,14 +15,14 @@
 namespace invar {
 
 struct ModelManifest {
-  std::string name, kind;             // kind: directory | wheel-gguf | transform
-  std::string path;                   // directory: relative to the manifest
+  std::string name, kind;  // kind: directory | wheel-gguf | transform
+  std::string path;        // directory: relative to the manifest
   std::string package, version, wheel_sha256, file;
   std::int64_t size = 0;
   std::map<std::string, std::string> sha256;  // file -> hex
-  std::string of, transform;          // kind transform
+  std::string of, transform;                  // kind transform
   std::string licence, source;
-  std::string place;                  // the manifest's own path
+  std::string place;  // the manifest's own path
 };
 
 /// Manifests folder: INVAR_MODELS, else the build's, else the installed one.

@@ -14,33 +14,33 @@ namespace invar {
 
 struct RunOptions {
   std::vector<std::string> scenarios;
-  std::vector<std::string> overrides;      // --set
+  std::vector<std::string> overrides;  // --set
   std::string database = ".invar/invar.db";
-  std::string golden_folder;               // empty: golden/ of the scenario's project
-  std::string golden_from;                 // Git revision, empty: the working tree
-  std::string update = "new";              // none | new | all: fills the pending area only
-  std::string filter;                      // -k
-  std::vector<std::string> cells;          // --cell: names, hashes, prefixes
-  bool only_failed = false;                // --failed: cells not PASS in the last run
-  int partition = 1, partitions = 1;       // --partition 2/4, split by class
-  double max_seconds = 0;                  // --max-time; 0: none
+  std::string golden_folder;          // empty: golden/ of the scenario's project
+  std::string golden_from;            // Git revision, empty: the working tree
+  std::string update = "new";         // none | new | all: fills the pending area only
+  std::string filter;                 // -k
+  std::vector<std::string> cells;     // --cell: names, hashes, prefixes
+  bool only_failed = false;           // --failed: cells not PASS in the last run
+  int partition = 1, partitions = 1;  // --partition 2/4, split by class
+  double max_seconds = 0;             // --max-time; 0: none
   int repeat = 1;
   bool until_fail = false;
   bool shuffle = false;
   std::uint64_t shuffle_seed = 0;
-  int max_fail = 0;                        // 0: no limit
+  int max_fail = 0;  // 0: no limit
   int jobs = 1;
   bool isolate = false;
-  bool fresh = false;                      // do not reuse stored cells
+  bool fresh = false;  // do not reuse stored cells
   bool lenient = false;
   bool allow_large = false;
   bool offline = false;
-  bool dry_run = false;                    // expand and look up, execute nothing
+  bool dry_run = false;  // expand and look up, execute nothing
   bool quiet = false, verbose = false, progress = true;
-  std::vector<std::string> require;        // --require gpu,nccl
-  int max_skip = -1;                       // --max-skip N
-  std::string require_env;                 // file of `invar env --json`
-  std::string command = "check";           // "run" or "check", for the record
+  std::vector<std::string> require;  // --require gpu,nccl
+  int max_skip = -1;                 // --max-skip N
+  std::string require_env;           // file of `invar env --json`
+  std::string command = "check";     // "run" or "check", for the record
   std::string command_line;
   /// Selftest only.
   ExecutorOptions sabotage;

@@ -35,9 +35,8 @@ class Teachers {
       const Cell& cell = *run_.cells[std::size_t(i)].cell;
       if (cell.value("teacher_forced") != "true") continue;
       const std::string& precision = cell.value("precision");
-      if (std::any_of(lessons.begin(), lessons.end(), [&](const Cell& c) {
-            return c.value("precision") == precision;
-          })) {
+      if (std::any_of(lessons.begin(), lessons.end(),
+                      [&](const Cell& c) { return c.value("precision") == precision; })) {
         continue;
       }
       Cell lesson = cell;

@@ -31,8 +31,8 @@ bool answers(const PromptTrace& prompt) {
   const std::string number = last_number(prompt.answer);
   if (!number.empty() && number == prompt.answer) return last_number(prompt.text) == number;
   const std::size_t begin = prompt.text.find_first_not_of(" \n\t");
-  return begin != std::string::npos && prompt.text.compare(begin, prompt.answer.size(),
-                                                           prompt.answer) == 0;
+  return begin != std::string::npos &&
+         prompt.text.compare(begin, prompt.answer.size(), prompt.answer) == 0;
 }
 
 std::string repro_line(const ScenarioRun& run, const Cell& cell) {
@@ -100,8 +100,8 @@ Result<void> record_verdicts(ScenarioRun& run, int exit_code) {
     CellInfo& record = run.records[i];
     record.judgement = run.cells[i].judgement;
     record.judged = true;
-    const Sha256 root = run.cells[i].has_trace() ? cell_root(run.cells[i].attempts.front())
-                                                 : Sha256{};
+    const Sha256 root =
+        run.cells[i].has_trace() ? cell_root(run.cells[i].attempts.front()) : Sha256{};
     all.append(reinterpret_cast<const char*>(root.data()), root.size());
   }
   if (auto ok = run.store->judge(run.records); !ok) return ok;

@@ -18,18 +18,18 @@ struct ScenarioRun {
   const RunOptions* options = nullptr;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
-  Scenario scenario;                       // load
+  Scenario scenario;  // load
   std::optional<Session> session;
-  Matrix matrix;                           // select: only selected cells
+  Matrix matrix;  // select: only selected cells
   std::int64_t unselected = 0;
-  std::vector<JudgedCell> cells;           // by matrix.cells
-  std::vector<std::string> recipes;        // cell recipes
+  std::vector<JudgedCell> cells;     // by matrix.cells
+  std::vector<std::string> recipes;  // cell recipes
   std::vector<Sha256> keys;
   bool filtered = false;
 
-  std::unique_ptr<Store> store;            // open_records
+  std::unique_ptr<Store> store;  // open_records
   RunInfo run;
-  std::vector<CellInfo> records;           // by matrix.cells, first attempts
+  std::vector<CellInfo> records;  // by matrix.cells, first attempts
   std::string golden_file;
   GoldenFile golden;
 

@@ -70,9 +70,8 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
   auto prompts = load_prompts(file, scenario.prompts);
   INVAR_TRY(prompts);
   session.prompts = std::move(*prompts);
-  const bool all_tokens =
-      std::all_of(session.prompts.begin(), session.prompts.end(),
-                  [](const Prompt& prompt) { return !prompt.tokens.empty(); });
+  const bool all_tokens = std::all_of(session.prompts.begin(), session.prompts.end(),
+                                      [](const Prompt& prompt) { return !prompt.tokens.empty(); });
   const bool has_tokenizer =
       !session.model.tokenizer_json.empty() || session.model.gguf_tokenizer != nullptr;
   if (has_tokenizer || !all_tokens) {

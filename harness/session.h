@@ -16,12 +16,12 @@ namespace invar {
 
 struct Session {
   LoadedModel model;
-  std::optional<Tokenizer> tokenizer;      // empty when every prompt is given as tokens
+  std::optional<Tokenizer> tokenizer;  // empty when every prompt is given as tokens
   std::vector<Prompt> prompts;
-  std::vector<PromptTokens> tokens;        // by prompt
+  std::vector<PromptTokens> tokens;  // by prompt
   std::vector<std::int32_t> eos;
   RecipeInputs inputs;
-  std::vector<std::string> warnings;       // "prompt x does not begin with BOS"
+  std::vector<std::string> warnings;  // "prompt x does not begin with BOS"
 };
 
 /// Loads model and prompts; errors carry the place (scenario, prompt line, model file).

@@ -21,33 +21,33 @@ namespace invar {
 
 struct RunInfo {
   std::int64_t id = 0;
-  std::string command;            // the command line
-  std::string scenario;           // name
+  std::string command;   // the command line
+  std::string scenario;  // name
   std::string scenario_path;
   std::string scenario_text;
-  std::string environment_json;   // stored once by its hash, shared by runs
-  std::string commit;             // of the scenario's project, may be empty
+  std::string environment_json;  // stored once by its hash, shared by runs
+  std::string commit;            // of the scenario's project, may be empty
   bool dirty = false;
-  std::string started;            // UTC, "2026-11-22T13:40:00Z"; given by the caller
-  std::string finished;           // empty while running or after a kill
+  std::string started;   // UTC, "2026-11-22T13:40:00Z"; given by the caller
+  std::string finished;  // empty while running or after a kill
   int exit_code = -1;
-  std::string unseed;             // hash over the run's traces: two equal runs have equal unseeds
+  std::string unseed;  // hash over the run's traces: two equal runs have equal unseeds
 };
 
 struct CellInfo {
   std::int64_t id = 0;
   std::int64_t run = 0;
-  std::string name;               // Cell::name()
-  std::string hash;               // Cell::hash
-  std::string class_hash;         // hex SHA-256 of the class recipe
+  std::string name;        // Cell::name()
+  std::string hash;        // Cell::hash
+  std::string class_hash;  // hex SHA-256 of the class recipe
   std::string class_recipe;
-  std::string axes_json;          // {"batch": "3", …}
-  Sha256 key{};                   // execution key
-  int attempt = 1;                // --repeat counts up
+  std::string axes_json;  // {"batch": "3", …}
+  Sha256 key{};           // execution key
+  int attempt = 1;        // --repeat counts up
   bool pending = true;
-  std::int64_t source = 0;        // the executed cell whose trace this cell reuses; 0: executed
-  std::string source_date;        // start of the run that executed it (its own when executed)
-  Sha256 root{};                  // cell_root
+  std::int64_t source = 0;  // the executed cell whose trace this cell reuses; 0: executed
+  std::string source_date;  // start of the run that executed it (its own when executed)
+  Sha256 root{};            // cell_root
   CellStatus status = CellStatus::ok;
   std::string status_reason;
   Judgement judgement;
@@ -56,7 +56,7 @@ struct CellInfo {
 };
 
 struct GoldenEvent {
-  std::string action;             // bless | reject | pending | import
+  std::string action;  // bless | reject | pending | import
   std::string scenario, class_hash, prompt_id;
   std::string block_hash, parent_hash;
   std::string by, reason, at;
@@ -88,9 +88,9 @@ class Store {
   virtual Result<std::optional<CellInfo>> find(const Sha256& key) = 0;
   /// Many at once (check of 1,000 unchanged cells takes under a second).
   virtual Result<std::vector<std::optional<CellInfo>>> find(const std::vector<Sha256>& keys) = 0;
-  virtual Result<std::vector<RunInfo>> runs() = 0;                       // newest first
+  virtual Result<std::vector<RunInfo>> runs() = 0;  // newest first
   virtual Result<std::optional<RunInfo>> run(std::int64_t id) = 0;
-  virtual Result<std::vector<CellInfo>> cells(std::int64_t run) = 0;     // by id
+  virtual Result<std::vector<CellInfo>> cells(std::int64_t run) = 0;  // by id
   virtual Result<std::optional<CellInfo>> cell(std::int64_t id) = 0;
   /// By name, hash or unique hash prefix (with or without '/'), newest first.
   virtual Result<std::vector<CellInfo>> history(const std::string& name_or_hash) = 0;
@@ -102,18 +102,18 @@ class Store {
   /// prompt count while everything fed to the model so far agrees (as compare() does). Prompts with
   /// equal roots are decided without reading rows.
   struct TokenDifference {
-    std::int32_t prompt = 0;             // index in a (in b, when only b has it)
+    std::int32_t prompt = 0;  // index in a (in b, when only b has it)
     std::string prompt_id;
-    std::int64_t position = 0;           // -1: one side lacks the whole prompt
-    Digest a, b;                         // none: that side lacks the row
+    std::int64_t position = 0;  // -1: one side lacks the whole prompt
+    Digest a, b;                // none: that side lacks the row
     std::int32_t id_a = -1, id_b = -1;
   };
   struct CellDifference {
-    std::int64_t compared = 0;           // rows on both sides
-    std::int64_t differing = 0;          // of them with another digest or id
-    std::int64_t flipped = 0;            // of them with another id
-    std::int64_t only_a = 0, only_b = 0; // rows on one side
-    std::vector<TokenDifference> first;  // one a prompt: its first difference
+    std::int64_t compared = 0;            // rows on both sides
+    std::int64_t differing = 0;           // of them with another digest or id
+    std::int64_t flipped = 0;             // of them with another id
+    std::int64_t only_a = 0, only_b = 0;  // rows on one side
+    std::vector<TokenDifference> first;   // one a prompt: its first difference
     [[nodiscard]] bool equal() const { return first.empty(); }
   };
   virtual Result<CellDifference> diff(const CellInfo& a, const CellInfo& b) = 0;

@@ -3,7 +3,8 @@
 
 namespace invar {
 
-const char* const kStoreSchema = R"sql(-- The database of traces, version 1. Explained in harness/SCHEMA.md.
+const char* const kStoreSchema =
+    R"sql(-- The database of traces, version 1. Explained in harness/SCHEMA.md.
 -- harness/store_schema.cc holds the same text; a test compares them.
 
 CREATE TABLE environment (

@@ -10,7 +10,18 @@
 namespace invar {
 
 enum class Verdict : std::uint8_t {
-  pass, diff, nondet, fail, mistrusted, nogold, stale, obsolete, xfail, xpass, skip, not_run,
+  pass,
+  diff,
+  nondet,
+  fail,
+  mistrusted,
+  nogold,
+  stale,
+  obsolete,
+  xfail,
+  xpass,
+  skip,
+  not_run,
   deferred
 };
 constexpr int kVerdicts = 13;

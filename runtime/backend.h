@@ -39,18 +39,18 @@ class WeightMatrix {
  public:
   virtual ~WeightMatrix() = default;
   std::int64_t outputs = 0;
-  std::int64_t inputs = 0;    // of this rank's slice
-  int segments = 0;           // owned by this rank
-  bool scaled = false;        // 8-bit with a scale an output
+  std::int64_t inputs = 0;  // of this rank's slice
+  int segments = 0;         // owned by this rank
+  bool scaled = false;      // 8-bit with a scale an output
 };
 
 /// What a matrix is made of. Values are the checkpoint's fp32 numbers; the backend rounds.
 struct MatrixSource {
   std::string name;
-  std::int64_t outputs = 0;                // rows of this rank's slice
-  std::int64_t inputs = 0;                 // columns of this rank's slice
-  std::vector<std::int64_t> bounds;        // owned segments, in slice columns; size segments + 1
-  Format format = Format::f32;             // R of the weights; 8-bit formats get output scales
+  std::int64_t outputs = 0;          // rows of this rank's slice
+  std::int64_t inputs = 0;           // columns of this rank's slice
+  std::vector<std::int64_t> bounds;  // owned segments, in slice columns; size segments + 1
+  Format format = Format::f32;       // R of the weights; 8-bit formats get output scales
   /// Fills the slice's columns of one output row.
   std::function<void(std::int64_t row, std::span<float> out)> read;
   /// Largest magnitude of the *whole* output row, for 8-bit scales.
@@ -60,16 +60,16 @@ struct MatrixSource {
 /// Positions, pages and heads of one attention call.
 struct AttentionRows {
   struct Row {
-    std::int64_t position = 0;             // of the query; the last visible key
-    std::int64_t first = 0;                // first visible key (sliding window)
-    const std::int32_t* table = nullptr;   // pages of the row's sequence, host memory
-    const std::uint8_t* keep = nullptr;    // (position + 1), 0 hides; null: all visible
+    std::int64_t position = 0;            // of the query; the last visible key
+    std::int64_t first = 0;               // first visible key (sliding window)
+    const std::int32_t* table = nullptr;  // pages of the row's sequence, host memory
+    const std::uint8_t* keep = nullptr;   // (position + 1), 0 hides; null: all visible
   };
   std::span<const Row> rows;
-  std::int64_t heads = 0;                  // query heads of this rank
+  std::int64_t heads = 0;  // query heads of this rank
   std::int64_t head_dim = 0;
-  std::int64_t kv_heads = 0;               // KV heads of this rank
-  std::vector<std::int32_t> kv_of_head;    // (heads) -> local KV head, ascending
+  std::int64_t kv_heads = 0;             // KV heads of this rank
+  std::vector<std::int32_t> kv_of_head;  // (heads) -> local KV head, ascending
   double scale = 0;
   std::int32_t page_size = 0;
 };
@@ -77,18 +77,18 @@ struct AttentionRows {
 /// The best entries of a logits row, and whether all of it is finite.
 struct TopEntries {
   std::int32_t count = 0;
-  std::vector<std::int32_t> ids;           // value descending, id ascending; -0 equals +0
+  std::vector<std::int32_t> ids;  // value descending, id ascending; -0 equals +0
   std::vector<double> values;
   bool non_finite = false;
 };
 
 struct BackendInfo {
-  std::string engine;                      // "reference", "openblas"
-  std::string device;                      // "cpu"
-  std::string isa;                         // of the kernels that run
-  std::string kernels;                     // names, for the observed record
-  std::string library, library_sha256;     // vendor library
-  std::int64_t threads_used = 0;           // most threads that took a share of one operation
+  std::string engine;                   // "reference", "openblas"
+  std::string device;                   // "cpu"
+  std::string isa;                      // of the kernels that run
+  std::string kernels;                  // names, for the observed record
+  std::string library, library_sha256;  // vendor library
+  std::int64_t threads_used = 0;        // most threads that took a share of one operation
 };
 
 class Backend {
@@ -124,8 +124,8 @@ class Backend {
   /// out = sums of the matrix's own segments (a complete subtree).
   virtual void gemm(Rows x, const WeightMatrix& matrix, Rows out) = 0;
   /// out = R((tree(parts) * scales + 0) + bias). parts: subtree sums in rank order, each like out.
-  virtual void finish(std::span<const Rows> parts, const WeightMatrix& matrix, const void* row_scale,
-                      const void* bias, Format stored, Rows out) = 0;
+  virtual void finish(std::span<const Rows> parts, const WeightMatrix& matrix,
+                      const void* row_scale, const void* bias, Format stored, Rows out) = 0;
   /// Rotates x (rows, heads * d) in place; tables (positions, d/2) in backend memory.
   virtual void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
                     const void* cosine, const void* sine) = 0;
@@ -154,12 +154,12 @@ class Backend {
 
 /// What a cell asks of the runtime.
 struct BackendOptions {
-  std::string engine = "reference";   // reference | openblas
-  std::string core_type;              // openblas only: OPENBLAS_CORETYPE, empty: the library's choice
+  std::string engine = "reference";  // reference | openblas
+  std::string core_type;  // openblas only: OPENBLAS_CORETYPE, empty: the library's choice
   std::string device = "cpu";
-  std::string isa = "auto";           // auto | scalar | avx2 | avx512
+  std::string isa = "auto";  // auto | scalar | avx2 | avx512
   int threads = 1;
-  int rank = 0;                       // device index for GPUs
+  int rank = 0;  // device index for GPUs
 };
 
 /// Why these options cannot run here (a missing library, instruction set, core type), or empty.

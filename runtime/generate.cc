@@ -142,8 +142,8 @@ class RankRun {
     }
     token.fed = batcher_.fed(index, token.id);
     if (needs_row) give_row(prompt, position);
-    const bool eos = std::find(request_.eos.begin(), request_.eos.end(), token.id) !=
-                     request_.eos.end();
+    const bool eos =
+        std::find(request_.eos.begin(), request_.eos.end(), token.id) != request_.eos.end();
     if (result_ != nullptr) {
       keep(prompt, token);
       result_->trace.prompts[std::size_t(prompt)].ended = eos;
@@ -163,9 +163,8 @@ class RankRun {
 
   std::int32_t sample_row(int prompt, std::int64_t position) const {
     const std::uint64_t hash = hashes_[std::size_t(prompt)];
-    return backend_.mode().wide()
-               ? sample(values<double>(), request_.sampler, hash, position + 1)
-               : sample(values<float>(), request_.sampler, hash, position + 1);
+    return backend_.mode().wide() ? sample(values<double>(), request_.sampler, hash, position + 1)
+                                  : sample(values<float>(), request_.sampler, hash, position + 1);
   }
 
   void give_row(int prompt, std::int64_t position) {
@@ -192,9 +191,9 @@ class RankRun {
     if (at == tokens.end() || at->position != token.position) {
       tokens.insert(at, token);
     } else if (at->digest != token.digest || at->id != token.id) {
-      fail(CellStatus::recomputed_differs,
-           "prompt " + std::to_string(prompt) + ", position " + std::to_string(token.position) +
-               ": identical sequences in one batch differ");
+      fail(CellStatus::recomputed_differs, "prompt " + std::to_string(prompt) + ", position " +
+                                               std::to_string(token.position) +
+                                               ": identical sequences in one batch differ");
     }
     if (token.non_finite) {
       fail(CellStatus::non_finite, "prompt " + std::to_string(prompt) + ", position " +
@@ -317,9 +316,9 @@ Result<const Runtime::Packed*> Runtime::packed(const GenerateRequest& request,
   packed_.reset();  // the old weights go before the new ones come
   auto fresh = std::make_unique<Packed>();
   fresh->key = key;
-  fresh->positions = std::min(model_.config.context,
-                              std::int64_t(std::bit_ceil(std::uint64_t(std::max<std::int64_t>(
-                                  positions, 1024)))));
+  fresh->positions =
+      std::min(model_.config.context,
+               std::int64_t(std::bit_ceil(std::uint64_t(std::max<std::int64_t>(positions, 1024)))));
   for (int rank = 0; rank < request.ranks; ++rank) {
     BackendOptions options = request.backend;
     options.threads = 1;
@@ -328,8 +327,8 @@ Result<const Runtime::Packed*> Runtime::packed(const GenerateRequest& request,
     INVAR_TRY(holder);
     fresh->holders.push_back(std::move(*holder));
     try {
-      fresh->ranks.push_back(build_rank_model(model_, *fresh->holders.back(), rank, request.ranks,
-                                              fresh->positions));
+      fresh->ranks.push_back(
+          build_rank_model(model_, *fresh->holders.back(), rank, request.ranks, fresh->positions));
     } catch (const std::bad_alloc&) {
       return Error{"out of memory while the weights were loaded", ""};
     } catch (const BackendError& error) {

@@ -37,10 +37,10 @@ struct GenerateRequest {
   std::vector<PromptTokens> prompts;
   std::int64_t max_new_tokens = 16;
   SamplerOptions sampler;
-  std::vector<std::int32_t> eos;               // empty: never stop early
+  std::vector<std::int32_t> eos;  // empty: never stop early
   TraceLevel level = TraceLevel::logits;
 
-  const KvHooks* hooks = nullptr;              // compressing, noisy, evicting caches
+  const KvHooks* hooks = nullptr;  // compressing, noisy, evicting caches
   /// Called for each rank's parts before use; selftest wraps them in defects.
   std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> wrap_backend;
   std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)> wrap_communicator;
@@ -49,11 +49,11 @@ struct GenerateRequest {
   std::vector<std::pair<int, std::int64_t>> capture;
   /// Every logits row as it is computed, rank 0 (spill files).
   std::function<void(int prompt, std::int64_t position, std::span<const std::byte> row)> spill;
-  std::uint64_t arrival_seed = 0;              // shuffles message arrival between ranks
+  std::uint64_t arrival_seed = 0;  // shuffles message arrival between ranks
 };
 
 struct GenerateResult {
-  CellTrace trace;                             // prompts: one a request prompt, ids left empty
+  CellTrace trace;  // prompts: one a request prompt, ids left empty
   std::map<std::pair<int, std::int64_t>, RowValues> captured;
 };
 
@@ -75,7 +75,7 @@ class Runtime {
   Result<const Packed*> packed(const GenerateRequest& request, std::int64_t positions);
 
   LoadedModel model_;
-  std::unique_ptr<Packed> packed_;             // the one in use
+  std::unique_ptr<Packed> packed_;  // the one in use
 };
 
 }  // namespace invar

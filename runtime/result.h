@@ -76,8 +76,7 @@ class [[nodiscard]] Result<void> {
   ((condition) ? void(0) : ::invar::check_failed(#condition, __FILE__, __LINE__))
 
 /// Returns the error of `result` from the enclosing function when there is one.
-#define INVAR_TRY(result)                            \
-  do {                                               \
-    if (auto&& try_result_ = (result); !try_result_)  \
-      return ::invar::Error(try_result_.error());    \
+#define INVAR_TRY(result)                                                                        \
+  do {                                                                                           \
+    if (auto&& try_result_ = (result); !try_result_) return ::invar::Error(try_result_.error()); \
   } while (false)

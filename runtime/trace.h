@@ -25,7 +25,20 @@ bool sha256_file(const std::string& path, Sha256& out);
 /// Places in the forward pass whose rows a trace can record; order is the order of computation.
 /// Row shapes: NUMERICS.md, "Sites".
 enum class Site : std::uint8_t {
-  embed, norm1, q, k, v, attn, o, h1, norm2, act, down, h2, final_norm, logits
+  embed,
+  norm1,
+  q,
+  k,
+  v,
+  attn,
+  o,
+  h1,
+  norm2,
+  act,
+  down,
+  h2,
+  final_norm,
+  logits
 };
 constexpr int kSites = 14;
 const char* name_of(Site site);
@@ -49,63 +62,70 @@ constexpr int kTopK = 8;
 
 /// One position whose logits were wanted: the last prompt token and every later one.
 struct TokenRecord {
-  std::int64_t position = 0;         // of the row: the token it predicts is at position + 1
-  std::int32_t id = -1;              // token drawn from this row (greedy: argmax)
-  std::int32_t fed = -1;             // token given to the next step: id, or the teacher's; -1: none
-  Digest digest;                     // of the full logits row
-  float margin = 0;                  // top-1 minus top-2 logit
+  std::int64_t position = 0;  // of the row: the token it predicts is at position + 1
+  std::int32_t id = -1;       // token drawn from this row (greedy: argmax)
+  std::int32_t fed = -1;      // token given to the next step: id, or the teacher's; -1: none
+  Digest digest;              // of the full logits row
+  float margin = 0;           // top-1 minus top-2 logit
   std::int32_t top_count = 0;
   std::array<std::int32_t, kTopK> top_ids{};  // logit descending, id ascending
   std::array<float, kTopK> top_logits{};
-  bool non_finite = false;           // some logit is NaN or infinite
+  bool non_finite = false;  // some logit is NaN or infinite
 };
 
 struct PromptTrace {
   std::string id;
-  Sha256 tokens_digest{};            // SHA-256 of the prompt's token ids, int32 little-endian
+  Sha256 tokens_digest{};  // SHA-256 of the prompt's token ids, int32 little-endian
   std::int64_t prompt_tokens = 0;
-  std::string answer;                // expected answer of the prompt file, may be empty
-  std::string text;                  // decoded continuation, empty without a tokenizer
-  bool ended = false;                // stopped by an end-of-sequence token, not by the limit
-  std::vector<TokenRecord> tokens;   // by position
+  std::string answer;                     // expected answer of the prompt file, may be empty
+  std::string text;                       // decoded continuation, empty without a tokenizer
+  bool ended = false;                     // stopped by an end-of-sequence token, not by the limit
+  std::vector<TokenRecord> tokens;        // by position
   std::vector<Observation> observations;  // sorted by (position, layer, site); without logits
 };
 
 /// What really ran. Compared with what was asked: requested and observed differing is FAIL, a
 /// trivial value where the axis wants more is MISTRUSTED.
 struct Observed {
-  std::string engine;                // "reference", "openblas:HASWELL 0.3.21 …"
-  std::string device;                // "cpu"
-  std::string isa;                   // of the kernels that ran: "scalar", "avx2", "avx512"
+  std::string engine;  // "reference", "openblas:HASWELL 0.3.21 …"
+  std::string device;  // "cpu"
+  std::string isa;     // of the kernels that ran: "scalar", "avx2", "avx512"
   std::string precision;
-  std::string kernels;               // short list of kernel names that ran
-  std::string library;               // vendor library path, empty for the reference
+  std::string kernels;  // short list of kernel names that ran
+  std::string library;  // vendor library path, empty for the reference
   std::string library_sha256;
-  std::int64_t threads = 0;          // most threads that took work in one operation
+  std::int64_t threads = 0;  // most threads that took work in one operation
   std::int64_t ranks = 0;
-  bool virtual_ranks = false;        // in-process ranks instead of devices
-  std::int64_t collectives = 0;      // a rank's collectives, summed over steps, least rank
-  std::int64_t bytes_moved = 0;      // a rank's bytes sent, least rank
-  std::int64_t live_rows = 0;        // most sequences live in one step
-  std::int64_t joined_late = 0;      // sequences that joined after the first step
-  std::int64_t left_early = 0;       // sequences that left while others went on
-  std::int64_t out_of_order = 0;     // sequences that joined right after one of a later place
+  bool virtual_ranks = false;     // in-process ranks instead of devices
+  std::int64_t collectives = 0;   // a rank's collectives, summed over steps, least rank
+  std::int64_t bytes_moved = 0;   // a rank's bytes sent, least rank
+  std::int64_t live_rows = 0;     // most sequences live in one step
+  std::int64_t joined_late = 0;   // sequences that joined after the first step
+  std::int64_t left_early = 0;    // sequences that left while others went on
+  std::int64_t out_of_order = 0;  // sequences that joined right after one of a later place
   std::int64_t steps = 0;
-  std::int64_t chunks = 0;           // most prefill chunks of one sequence
+  std::int64_t chunks = 0;  // most prefill chunks of one sequence
   std::int64_t page_size = 0;
-  std::int64_t pages = 0;            // most pages of one sequence
-  std::int64_t prefix_hits = 0;      // positions served from a shared prefix
-  std::int64_t recomputed = 0;       // positions whose K/V were computed again
-  std::int64_t cached_reads = 0;     // positions read that an earlier step wrote
+  std::int64_t pages = 0;         // most pages of one sequence
+  std::int64_t prefix_hits = 0;   // positions served from a shared prefix
+  std::int64_t recomputed = 0;    // positions whose K/V were computed again
+  std::int64_t cached_reads = 0;  // positions read that an earlier step wrote
   std::int64_t max_position = 0;
 };
 
-enum class CellStatus : std::uint8_t { ok, crashed, timed_out, failed, non_finite, recomputed_differs };
+enum class CellStatus : std::uint8_t {
+  ok,
+  crashed,
+  timed_out,
+  failed,
+  non_finite,
+  recomputed_differs
+};
 
 /// Everything one execution of one cell gave.
 struct CellTrace {
   CellStatus status = CellStatus::ok;
-  std::string reason;                // for people, when status is not ok
+  std::string reason;  // for people, when status is not ok
   Observed observed;
   TraceLevel level = TraceLevel::logits;
   std::vector<PromptTrace> prompts;  // by order in the prompt file

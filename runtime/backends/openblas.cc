@@ -178,8 +178,12 @@ const std::vector<OpenBlasCore>& openblas_cores() {
 }
 
 std::string openblas_path() {
-  static const char* const folders[] = {"/lib/", "/usr/lib/", "/usr/local/lib/", "/usr/lib64/",
-                                        "/lib/x86_64-linux-gnu/", "/usr/lib/x86_64-linux-gnu/",
+  static const char* const folders[] = {"/lib/",
+                                        "/usr/lib/",
+                                        "/usr/local/lib/",
+                                        "/usr/lib64/",
+                                        "/lib/x86_64-linux-gnu/",
+                                        "/usr/lib/x86_64-linux-gnu/",
                                         "/usr/lib/aarch64-linux-gnu/"};
   std::vector<std::string> search;
   if (const char* extra = std::getenv("LD_LIBRARY_PATH")) {
@@ -209,7 +213,8 @@ std::string openblas_unsupported(const std::string& core_type) {
     return "OpenBLAS core type " + core.name + " needs " + core.missing + ", which this CPU lacks";
   }
   std::string known;
-  for (const OpenBlasCore& core : openblas_cores()) known += (known.empty() ? "" : ", ") + core.name;
+  for (const OpenBlasCore& core : openblas_cores())
+    known += (known.empty() ? "" : ", ") + core.name;
   return "unknown OpenBLAS core type '" + core_type + "'; known: " + known;
 }
 

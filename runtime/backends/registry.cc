@@ -30,7 +30,8 @@ std::string unsupported_reason(const BackendOptions& options, const Mode&) {
   }
   if (options.engine == "cublas") return cuda::cublas_unsupported(options);
 #endif
-  if (options.device != "cpu") return "device " + options.device + ": this build has no such device";
+  if (options.device != "cpu")
+    return "device " + options.device + ": this build has no such device";
   if (options.engine == "openblas") {
     if (options.isa != "auto") return "engine openblas chooses its own instruction set";
     return openblas_unsupported(options.core_type);
@@ -56,8 +57,8 @@ Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, con
   if (options.device == "cuda") return cuda::make_cuda(options, mode);
 #endif
   if (options.engine == "openblas") return make_openblas(options, mode);
-  return std::unique_ptr<Backend>(std::make_unique<cpu::CpuBackend>(
-      mode, *kernels_for(options.isa), options.threads));
+  return std::unique_ptr<Backend>(
+      std::make_unique<cpu::CpuBackend>(mode, *kernels_for(options.isa), options.threads));
 }
 
 std::vector<EngineStatus> engine_status() {

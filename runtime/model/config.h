@@ -24,26 +24,26 @@ struct RopeScaling {
 };
 
 struct ModelConfig {
-  std::string architecture;            // "llama", "mistral"
-  std::string name;                    // for people only
+  std::string architecture;  // "llama", "mistral"
+  std::string name;          // for people only
   std::int64_t vocab_size = 0;
   std::int64_t hidden_size = 0;        // width of the residual stream
   std::int64_t intermediate_size = 0;  // width of the gated MLP
   std::int64_t layers = 0;
-  std::int64_t heads = 0;              // query heads
-  std::int64_t kv_heads = 0;           // divides heads
-  std::int64_t head_dim = 0;           // even, a multiple of 8
-  std::int64_t context = 0;            // largest number of positions
-  std::int64_t sliding_window = 0;     // 0: full causal attention
-  std::int64_t segments = 8;           // V of NUMERICS.md; 8, 16 or 32
+  std::int64_t heads = 0;           // query heads
+  std::int64_t kv_heads = 0;        // divides heads
+  std::int64_t head_dim = 0;        // even, a multiple of 8
+  std::int64_t context = 0;         // largest number of positions
+  std::int64_t sliding_window = 0;  // 0: full causal attention
+  std::int64_t segments = 8;        // V of NUMERICS.md; 8, 16 or 32
   double rms_norm_eps = 1e-5;
   double rope_theta = 10000.0;
   RopeScaling rope_scaling;
-  std::vector<float> rope_factors;     // divides inv_freq; empty or head_dim/2 (GGUF rope_freqs)
-  bool tied_embeddings = false;        // lm_head is the embedding
-  bool attention_bias = false;         // q, k, v, o
+  std::vector<float> rope_factors;  // divides inv_freq; empty or head_dim/2 (GGUF rope_freqs)
+  bool tied_embeddings = false;     // lm_head is the embedding
+  bool attention_bias = false;      // q, k, v, o
   bool mlp_bias = false;
-  std::int32_t bos_token = -1;         // -1: none
+  std::int32_t bos_token = -1;  // -1: none
   std::vector<std::int32_t> eos_tokens;
 
   /// Refuses shapes that the forward pass cannot run, naming the field.

@@ -13,8 +13,29 @@ namespace {
 
 /// Names of scratch arrays.
 enum Buffer : int {
-  kH, kNormed, kQ, kK, kV, kAttn, kAttnFull, kY, kGate, kUp, kAct, kInput, kScale, kAmax, kParts,
-  kGathered, kRecorded, kPastH, kWanted, kLocalLogits, kLogits, kEmbedded, kBuffers
+  kH,
+  kNormed,
+  kQ,
+  kK,
+  kV,
+  kAttn,
+  kAttnFull,
+  kY,
+  kGate,
+  kUp,
+  kAct,
+  kInput,
+  kScale,
+  kAmax,
+  kParts,
+  kGathered,
+  kRecorded,
+  kPastH,
+  kWanted,
+  kLocalLogits,
+  kLogits,
+  kEmbedded,
+  kBuffers
 };
 
 Rows columns(Rows x, std::int64_t begin, std::int64_t count, std::size_t real) {
@@ -78,8 +99,8 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
   Rows k, v;
   project_kv(index, x, rows, k, v);
   const std::int64_t d = config_.head_dim;
-  record_sliced(Site::q, index, q, widths([d](const Partition& each) { return each.heads.size() * d; }),
-                rows);
+  record_sliced(Site::q, index, q,
+                widths([d](const Partition& each) { return each.heads.size() * d; }), rows);
   const auto kv_widths =
       widths([d](const Partition& each) { return each.owned_kv_heads.size() * d; });
   const Partition& p = model_.partition;
@@ -88,13 +109,13 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
   record_sliced(Site::k, index, columns(k, skip, owned, backend_.real_size()), kv_widths, rows);
   record_sliced(Site::v, index, columns(v, skip, owned, backend_.real_size()), kv_widths, rows);
   apply_write_hook(index, k, v, rows);
-  backend_.write_kv(k, v, slots_, p.kv_heads.size(), cache_.mode().page_size,
-                    cache_.k_pool(index), cache_.v_pool(index));
+  backend_.write_kv(k, v, slots_, p.kv_heads.size(), cache_.mode().page_size, cache_.k_pool(index),
+                    cache_.v_pool(index));
 
   const Rows attn = attend(index, q, rows);
   record(Site::attn, index, attn, rows);
-  const Rows mine = columns(attn, p.attention_columns.begin, p.attention_columns.size(),
-                            backend_.real_size());
+  const Rows mine =
+      columns(attn, p.attention_columns.begin, p.attention_columns.size(), backend_.real_size());
   const Rows o = row_linear(mine, *w.o, w.o_bias, attn.cols, kY);
   record(Site::o, index, o, rows);
   backend_.add(h, o);
@@ -225,8 +246,8 @@ Rows Forward::attend(int index, Rows q, std::span<const StepRow> rows) {
 
 Rows Forward::logits(Rows h, std::span<const StepRow> rows) {
   std::vector<StepRow> wanting;
-  const auto wanted = std::count_if(rows.begin(), rows.end(),
-                                    [](const StepRow& row) { return row.wants_logits; });
+  const auto wanted =
+      std::count_if(rows.begin(), rows.end(), [](const StepRow& row) { return row.wants_logits; });
   const Rows x = scratch(kWanted, wanted, h.cols);
   for (std::size_t r = 0; r < rows.size(); ++r) {
     if (!rows[r].wants_logits) continue;
@@ -317,8 +338,7 @@ Rows Forward::gather_columns(Rows local, std::span<const std::int64_t> widths, i
   std::int64_t column = 0;
   auto* block = static_cast<char*>(blocks.data);
   for (std::size_t r = 0; r < widths.size(); ++r) {
-    backend_.copy({block, local.rows, widths[r], widths[r]},
-                  columns(out, column, widths[r], real));
+    backend_.copy({block, local.rows, widths[r], widths[r]}, columns(out, column, widths[r], real));
     block += sizes[r];
     column += widths[r];
   }

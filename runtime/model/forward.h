@@ -17,7 +17,7 @@ namespace invar {
 
 /// One position of one sequence in this step.
 struct StepRow {
-  int sequence = 0;             // KvCache sequence
+  int sequence = 0;  // KvCache sequence
   std::int64_t position = 0;
   std::int32_t token = 0;
   bool wants_logits = false;
@@ -53,8 +53,8 @@ class Forward {
   Rows logits(Rows h, std::span<const StepRow> rows);
 
   /// x * W, complete, R to `stored`; the rank's outputs. `input`: format of activations.
-  Rows column_linear(Rows x, const WeightMatrix& w, const DeviceMemory& bias, Format input, Format stored,
-                     int buffer);
+  Rows column_linear(Rows x, const WeightMatrix& w, const DeviceMemory& bias, Format input,
+                     Format stored, int buffer);
   /// x * W over the rank's columns; ranks' subtree sums are exchanged and finished here.
   Rows row_linear(Rows x, const WeightMatrix& w, const DeviceMemory& bias, std::int64_t full_inputs,
                   int buffer);

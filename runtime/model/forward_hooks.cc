@@ -158,10 +158,10 @@ void Forward::observe_and_select(int index, Rows q, std::span<const StepRow> row
       const auto query = std::span(queries).subspan(
           r * std::size_t(q.cols) + std::size_t((head - p.heads.begin) * d), std::size_t(d));
       const auto offset = std::size_t((head / group - p.kv_heads.begin) * d);
-      hooks->observe(index, int(head), rows[r].sequence, rows[r].position,
-                     weights_of(query, std::span(keys).subspan(offset), width,
-                                rows[r].position + 1, 1.0 / sqrt_(double(d)),
-                                cache_.keep(index, rows[r].sequence, false)));
+      hooks->observe(
+          index, int(head), rows[r].sequence, rows[r].position,
+          weights_of(query, std::span(keys).subspan(offset), width, rows[r].position + 1,
+                     1.0 / sqrt_(double(d)), cache_.keep(index, rows[r].sequence, false)));
     }
   }
   if (!hooks->select) return;

@@ -19,7 +19,8 @@ Span owned_columns(std::int64_t n, const ModelConfig& config, int rank, int rank
   const std::int64_t last = v == 1 ? 1 : v * (rank + 1) / ranks;
   const Span span{segment_begin(n, first, v), segment_begin(n, last, v)};
   bounds.clear();
-  for (std::int64_t s = first; s <= last; ++s) bounds.push_back(segment_begin(n, s, v) - span.begin);
+  for (std::int64_t s = first; s <= last; ++s)
+    bounds.push_back(segment_begin(n, s, v) - span.begin);
   return span;
 }
 
@@ -96,7 +97,7 @@ class Builder {
   }
 
   std::shared_ptr<WeightMatrix> matrix(const Tensor& t, Span rows, Span columns,
-                                 const std::vector<std::int64_t>& bounds, Format format) {
+                                       const std::vector<std::int64_t>& bounds, Format format) {
     MatrixSource source;
     source.name = t.name;
     source.outputs = rows.size();
@@ -110,7 +111,8 @@ class Builder {
       std::vector<float> whole(std::size_t(t.cols));
       t.read_row(rows.begin + row, 0, t.cols, whole);
       float m = 0;
-      for (const float x : whole) m = max_nan(m, with_sign(float_of(bits_of(x) & 0x7fffffffu), false));
+      for (const float x : whole)
+        m = max_nan(m, with_sign(float_of(bits_of(x) & 0x7fffffffu), false));
       return m;
     };
     return backend_.load_matrix(source);
@@ -179,7 +181,8 @@ std::string refuse_ranks(const ModelConfig& config, int ranks) {
   return "";
 }
 
-Partition::Partition(const ModelConfig& config, int rank_, int ranks_) : rank(rank_), ranks(ranks_) {
+Partition::Partition(const ModelConfig& config, int rank_, int ranks_)
+    : rank(rank_), ranks(ranks_) {
   INVAR_CHECK(refuse_ranks(config, ranks).empty() && rank >= 0 && rank < ranks);
   const std::int64_t group = config.heads / config.kv_heads;
   const auto heads_of = [&](int r) {
@@ -194,9 +197,9 @@ Partition::Partition(const ModelConfig& config, int rank_, int ranks_) : rank(ra
   std::int64_t taken = 0;  // KV heads reported by earlier ranks
   for (int r = 0; r < rank; ++r) taken = std::max(taken, kv_of(heads_of(r)).end);
   owned_kv_heads = {std::min(std::max(kv_heads.begin, taken), kv_heads.end), kv_heads.end};
-  vocabulary = {segment_begin(config.vocab_size, kDigestSegments * rank / ranks, kDigestSegments),
-                segment_begin(config.vocab_size, kDigestSegments * (rank + 1) / ranks,
-                              kDigestSegments)};
+  vocabulary = {
+      segment_begin(config.vocab_size, kDigestSegments * rank / ranks, kDigestSegments),
+      segment_begin(config.vocab_size, kDigestSegments * (rank + 1) / ranks, kDigestSegments)};
   attention_columns =
       owned_columns(config.heads * config.head_dim, config, rank, ranks, attention_bounds);
   mlp_columns = owned_columns(config.intermediate_size, config, rank, ranks, mlp_bounds);

@@ -24,12 +24,12 @@ struct Span {
 struct Partition {
   Partition(const ModelConfig& config, int rank, int ranks);
   int rank, ranks;
-  Span heads;             // query heads
-  Span kv_heads;          // KV heads computed here, shared ones on several ranks
-  Span owned_kv_heads;    // of these, the ones reported by this rank
+  Span heads;           // query heads
+  Span kv_heads;        // KV heads computed here, shared ones on several ranks
+  Span owned_kv_heads;  // of these, the ones reported by this rank
   Span vocabulary;
-  Span attention_columns; // of o_proj's input, (heads * head_dim) wide
-  Span mlp_columns;       // of down_proj's input
+  Span attention_columns;  // of o_proj's input, (heads * head_dim) wide
+  Span mlp_columns;        // of down_proj's input
   std::vector<std::int64_t> attention_bounds, mlp_bounds;  // owned segments in slice columns
 };
 
@@ -62,10 +62,10 @@ class DeviceMemory {
 };
 
 struct LayerWeights {
-  DeviceMemory norm1, norm2;                                 // (hidden)
+  DeviceMemory norm1, norm2;  // (hidden)
   std::shared_ptr<WeightMatrix> q, k, v, o, gate, up, down;
-  DeviceMemory q_bias, k_bias, v_bias, o_bias;               // empty without attention_bias
-  DeviceMemory gate_bias, up_bias, down_bias;                // empty without mlp_bias
+  DeviceMemory q_bias, k_bias, v_bias, o_bias;  // empty without attention_bias
+  DeviceMemory gate_bias, up_bias, down_bias;   // empty without mlp_bias
 };
 
 struct RankModel {
@@ -73,10 +73,10 @@ struct RankModel {
       : config(model_config), partition(slice) {}
   ModelConfig config;
   Partition partition;
-  DeviceMemory embedding;                                    // (vocabulary slice, hidden)
-  DeviceMemory final_norm;                                   // (hidden)
-  std::shared_ptr<WeightMatrix> head;                              // (vocabulary slice, hidden)
-  DeviceMemory cosine, sine;                                 // (positions, head_dim/2)
+  DeviceMemory embedding;              // (vocabulary slice, hidden)
+  DeviceMemory final_norm;             // (hidden)
+  std::shared_ptr<WeightMatrix> head;  // (vocabulary slice, hidden)
+  DeviceMemory cosine, sine;           // (positions, head_dim/2)
   std::int64_t positions = 0;
   std::vector<LayerWeights> layers;
 };

@@ -82,7 +82,7 @@ std::int32_t sample(std::span<const T> logits, const SamplerOptions& options, st
 
 template std::int32_t sample<float>(std::span<const float>, const SamplerOptions&, std::uint64_t,
                                     std::int64_t);
-template std::int32_t sample<double>(std::span<const double>, const SamplerOptions&,
-                                     std::uint64_t, std::int64_t);
+template std::int32_t sample<double>(std::span<const double>, const SamplerOptions&, std::uint64_t,
+                                     std::int64_t);
 
 }  // namespace invar

@@ -22,7 +22,7 @@ std::uint64_t prompt_hash(std::span<const std::int32_t> tokens);
 /// The token drawn from a finite row. `position` is the absolute position of the token drawn.
 /// T is float, or double in fp64.
 template <class T>
-std::int32_t sample(std::span<const T> logits, const SamplerOptions& options,
-                    std::uint64_t prompt, std::int64_t position);
+std::int32_t sample(std::span<const T> logits, const SamplerOptions& options, std::uint64_t prompt,
+                    std::int64_t position);
 
 }  // namespace invar

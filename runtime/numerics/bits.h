@@ -6,26 +6,46 @@
 
 namespace invar {
 
-INVAR_HD inline std::uint32_t bits_of(float x) { return bits_cast<std::uint32_t>(x); }
-INVAR_HD inline std::uint64_t bits_of(double x) { return bits_cast<std::uint64_t>(x); }
-INVAR_HD inline float float_of(std::uint32_t u) { return bits_cast<float>(u); }
-INVAR_HD inline double double_of(std::uint64_t u) { return bits_cast<double>(u); }
+INVAR_HD inline std::uint32_t bits_of(float x) {
+  return bits_cast<std::uint32_t>(x);
+}
+INVAR_HD inline std::uint64_t bits_of(double x) {
+  return bits_cast<std::uint64_t>(x);
+}
+INVAR_HD inline float float_of(std::uint32_t u) {
+  return bits_cast<float>(u);
+}
+INVAR_HD inline double double_of(std::uint64_t u) {
+  return bits_cast<double>(u);
+}
 
 /// The only equality that decides a verdict: sign of zero and NaN payload count.
-INVAR_HD inline bool same_bits(float a, float b) { return bits_of(a) == bits_of(b); }
-INVAR_HD inline bool same_bits(double a, double b) { return bits_of(a) == bits_of(b); }
+INVAR_HD inline bool same_bits(float a, float b) {
+  return bits_of(a) == bits_of(b);
+}
+INVAR_HD inline bool same_bits(double a, double b) {
+  return bits_of(a) == bits_of(b);
+}
 
-INVAR_HD inline bool is_nan(float x) { return (bits_of(x) & 0x7fffffffu) > 0x7f800000u; }
+INVAR_HD inline bool is_nan(float x) {
+  return (bits_of(x) & 0x7fffffffu) > 0x7f800000u;
+}
 INVAR_HD inline bool is_nan(double x) {
   return (bits_of(x) & 0x7fffffffffffffffull) > 0x7ff0000000000000ull;
 }
-INVAR_HD inline bool is_finite(float x) { return (bits_of(x) & 0x7f800000u) != 0x7f800000u; }
+INVAR_HD inline bool is_finite(float x) {
+  return (bits_of(x) & 0x7f800000u) != 0x7f800000u;
+}
 INVAR_HD inline bool is_finite(double x) {
   return (bits_of(x) & 0x7ff0000000000000ull) != 0x7ff0000000000000ull;
 }
 
-INVAR_HD inline float canonical_nan(float) { return float_of(0x7fc00000u); }
-INVAR_HD inline double canonical_nan(double) { return double_of(0x7ff8000000000000ull); }
+INVAR_HD inline float canonical_nan(float) {
+  return float_of(0x7fc00000u);
+}
+INVAR_HD inline double canonical_nan(double) {
+  return double_of(0x7ff8000000000000ull);
+}
 
 /// Every store of family F goes through this (NUMERICS.md, rule "Non-finite values").
 template <class T>

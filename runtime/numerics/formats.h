@@ -30,8 +30,8 @@ INVAR_HD inline std::uint32_t narrow_magnitude(float x, int mantissa, int bias) 
     const std::uint32_t half = (1u << (drop - 1)) - 1u + ((rebased >> drop) & 1u);
     return (rebased + half) >> drop;
   }
-  if ((u >> 23) == 0) return 0;                    // fp32 subnormals are far below every target
-  const int drop = 23 - mantissa + 1 - exponent;   // extra shift below the smallest normal
+  if ((u >> 23) == 0) return 0;                   // fp32 subnormals are far below every target
+  const int drop = 23 - mantissa + 1 - exponent;  // extra shift below the smallest normal
   if (drop > 24) return 0;
   const std::uint32_t significand = (u & 0x7fffffu) | 0x800000u;
   const std::uint32_t kept = significand >> drop;
@@ -99,15 +99,23 @@ INVAR_HD inline float round_tf32(float x) {
 /// canonicalise NaN.
 INVAR_HD inline float round_to(Format format, float x) {
   switch (format) {
-    case Format::bf16: return float_from_bf16(bf16_from_float(x));
-    case Format::fp16: return float_from_fp16(fp16_from_float(x));
-    case Format::tf32: return round_tf32(x);
-    case Format::e4m3: return float_from_e4m3(e4m3_from_float(x));
-    case Format::e5m2: return float_from_e5m2(e5m2_from_float(x));
-    default: return canonical(x);
+    case Format::bf16:
+      return float_from_bf16(bf16_from_float(x));
+    case Format::fp16:
+      return float_from_fp16(fp16_from_float(x));
+    case Format::tf32:
+      return round_tf32(x);
+    case Format::e4m3:
+      return float_from_e4m3(e4m3_from_float(x));
+    case Format::e5m2:
+      return float_from_e5m2(e5m2_from_float(x));
+    default:
+      return canonical(x);
   }
 }
-INVAR_HD inline double round_to(Format, double x) { return canonical(x); }
+INVAR_HD inline double round_to(Format, double x) {
+  return canonical(x);
+}
 
 /// Largest finite value of an 8-bit format.
 INVAR_HD inline float largest_finite(Format format) {

@@ -8,13 +8,15 @@
 namespace invar {
 
 /// 2^n for n in [-126, 127] (fp32), [-1022, 1023] (fp64).
-INVAR_HD inline float pow2_float(int n) { return float_of(std::uint32_t(n + 127) << 23); }
+INVAR_HD inline float pow2_float(int n) {
+  return float_of(std::uint32_t(n + 127) << 23);
+}
 INVAR_HD inline double pow2_double(int n) {
   return double_of(std::uint64_t(std::int64_t(n) + 1023) << 52);
 }
 
-/// exp(x), at most 1.0086 ulp over all 2^32 inputs (MPFR). Cody-Waite reduction by ln 2 in two fp32 parts, then
-/// 1 + (r + r*r*q(r)), q of degree 4, then two exact scalings.
+/// exp(x), at most 1.0086 ulp over all 2^32 inputs (MPFR). Cody-Waite reduction by ln 2 in two fp32
+/// parts, then 1 + (r + r*r*q(r)), q of degree 4, then two exact scalings.
 INVAR_HD inline float exp_(float x) {
   if (is_nan(x)) return canonical_nan(x);
   if (x > 89.0f) return float_of(0x7f800000u);
@@ -152,10 +154,14 @@ INVAR_HD inline double sin_(double x) {
   if (!(x < 0x1p+30 && x > -0x1p+30)) return canonical_nan(x);
   double r, t;
   switch (detail::reduce_half_pi(x, r, t)) {
-    case 0: return detail::sin_kernel(r, t);
-    case 1: return detail::cos_kernel(r, t);
-    case 2: return -detail::sin_kernel(r, t);
-    default: return -detail::cos_kernel(r, t);
+    case 0:
+      return detail::sin_kernel(r, t);
+    case 1:
+      return detail::cos_kernel(r, t);
+    case 2:
+      return -detail::sin_kernel(r, t);
+    default:
+      return -detail::cos_kernel(r, t);
   }
 }
 /// cos(x), fp64, for |x| < 2^30; NaN beyond.
@@ -163,10 +169,14 @@ INVAR_HD inline double cos_(double x) {
   if (!(x < 0x1p+30 && x > -0x1p+30)) return canonical_nan(x);
   double r, t;
   switch (detail::reduce_half_pi(x, r, t)) {
-    case 0: return detail::cos_kernel(r, t);
-    case 1: return -detail::sin_kernel(r, t);
-    case 2: return -detail::cos_kernel(r, t);
-    default: return detail::sin_kernel(r, t);
+    case 0:
+      return detail::cos_kernel(r, t);
+    case 1:
+      return -detail::sin_kernel(r, t);
+    case 2:
+      return -detail::cos_kernel(r, t);
+    default:
+      return detail::sin_kernel(r, t);
   }
 }
 

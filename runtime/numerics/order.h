@@ -10,9 +10,9 @@
 
 namespace invar {
 
-constexpr int kSplit = 256;   // keys of one attention split, at absolute positions
-constexpr int kLanes = 256;   // lanes of a row reduction
-constexpr int kSumLanes = 32; // lanes of an attention split's sum
+constexpr int kSplit = 256;    // keys of one attention split, at absolute positions
+constexpr int kLanes = 256;    // lanes of a row reduction
+constexpr int kSumLanes = 32;  // lanes of an attention split's sum
 
 /// V of a reduction of length k: the model's segments, or 1 below 64.
 INVAR_HD inline int segments_of(std::int64_t k, int model_segments) {

@@ -11,7 +11,15 @@ namespace invar {
 enum class Format : std::uint8_t { f64, f32, tf32, bf16, fp16, e4m3, e5m2 };
 
 enum class Precision : std::uint8_t {
-  fp64, fp32, tf32, bf16, fp16, fp8_e4m3, fp8_e5m2, layercast_bf16, layercast_fp16
+  fp64,
+  fp32,
+  tf32,
+  bf16,
+  fp16,
+  fp8_e4m3,
+  fp8_e5m2,
+  layercast_bf16,
+  layercast_fp16
 };
 constexpr int kPrecisions = 9;
 
@@ -58,6 +66,8 @@ inline constexpr Mode kModes[kPrecisions] = {
      Format::f32, Format::f32, Format::f32, Format::f32},
 };
 
-constexpr const Mode& mode_of(Precision precision) { return kModes[std::size_t(precision)]; }
+constexpr const Mode& mode_of(Precision precision) {
+  return kModes[std::size_t(precision)];
+}
 
 }  // namespace invar

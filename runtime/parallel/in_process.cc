@@ -125,7 +125,9 @@ class SingleRank final : public Communicator {
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_single_rank() { return std::make_unique<SingleRank>(); }
+std::unique_ptr<Communicator> make_single_rank() {
+  return std::make_unique<SingleRank>();
+}
 
 std::vector<std::unique_ptr<Communicator>> make_in_process_ranks(int size,
                                                                  std::uint64_t arrival_seed) {

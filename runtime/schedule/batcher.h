@@ -46,8 +46,8 @@ class Batcher {
 
   struct Step {
     std::vector<StepRow> rows;
-    std::vector<int> owners;               // of each row: index into sequences
-    std::vector<StepRow> past;             // positions to rebuild first (modes that recompute)
+    std::vector<int> owners;    // of each row: index into sequences
+    std::vector<StepRow> past;  // positions to rebuild first (modes that recompute)
     std::vector<int> past_owners;
   };
   /// Rows of the next step; empty when everything is done. Opens and closes cache sequences.
@@ -70,10 +70,10 @@ class Batcher {
     bool donor = false;
     std::vector<std::int32_t> tokens;  // prompt and what was fed
     std::int64_t prompt_length = 0;
-    std::int64_t done = 0;             // positions in the cache
+    std::int64_t done = 0;  // positions in the cache
     std::int64_t drawn = 0;
     std::int64_t chunks = 0;
-    int slot = -1;                     // cache sequence, -1: waiting or finished
+    int slot = -1;  // cache sequence, -1: waiting or finished
     bool finished = false;
   };
   void join(KvCache& cache);
@@ -85,7 +85,7 @@ class Batcher {
   CacheMode mode_;
   std::vector<std::vector<std::int32_t>> teachers_;
   std::vector<Sequence> sequences_;
-  std::vector<int> queue_;             // sequences in joining order
+  std::vector<int> queue_;  // sequences in joining order
   std::size_t joined_ = 0;
   std::vector<int> live_;
   std::vector<int> donor_of_prompt_;

@@ -12,7 +12,8 @@ constexpr std::int64_t kKeyBlock = 16;  // keys are stored in transposed blocks 
 /// Page numbers in a fixed scattered order (modes that page), or ascending.
 std::vector<std::int32_t> page_order(std::int64_t pages, bool shuffled) {
   std::vector<std::int32_t> order(static_cast<std::size_t>(pages));
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = std::int32_t(pages) - 1 - std::int32_t(i);
+  for (std::size_t i = 0; i < order.size(); ++i)
+    order[i] = std::int32_t(pages) - 1 - std::int32_t(i);
   if (!shuffled) return order;
   std::uint64_t state = 88172645463325252u;
   for (std::size_t i = order.size(); i > 1; --i) {

@@ -20,12 +20,12 @@ namespace invar {
 /// A lossless cache mode: what is kept between steps, in which pieces it is computed and stored.
 struct CacheMode {
   std::string name = "on";
-  bool keeps = true;              // false: every step starts from nothing ("off")
-  std::int64_t chunk = 0;         // prompt tokens a step; 0: all at once
+  bool keeps = true;       // false: every step starts from nothing ("off")
+  std::int64_t chunk = 0;  // prompt tokens a step; 0: all at once
   std::int32_t page_size = 256;
-  bool shuffled_pages = false;    // pages are handed out in a scattered order
-  bool shares_prefix = false;     // whole pages of the prompt come from an earlier sequence
-  bool recomputes = false;        // K/V are rebuilt each step from the stored residual stream
+  bool shuffled_pages = false;  // pages are handed out in a scattered order
+  bool shares_prefix = false;   // whole pages of the prompt come from an earlier sequence
+  bool recomputes = false;      // K/V are rebuilt each step from the stored residual stream
 };
 
 /// "on", "off", "chunked:17", "paged:16", "prefix", "recomputed"; an error names the value.
@@ -59,10 +59,10 @@ struct KvHooks {
 
 struct KvShape {
   std::int64_t layers = 0;
-  std::int64_t kv_heads = 0;      // of this rank
+  std::int64_t kv_heads = 0;  // of this rank
   std::int64_t head_dim = 0;
-  std::int64_t hidden = 0;        // residual rows, used by modes that recompute
-  std::int64_t max_slots = 0;     // positions in all pages together
+  std::int64_t hidden = 0;     // residual rows, used by modes that recompute
+  std::int64_t max_slots = 0;  // positions in all pages together
 };
 
 class KvCache {
@@ -112,8 +112,8 @@ class KvCache {
   const KvHooks* hooks_;
   std::vector<void*> k_, v_, residual_;
   std::size_t k_bytes_ = 0, v_bytes_ = 0;
-  std::vector<std::int32_t> free_;       // taken from the back
-  std::vector<int> references_;          // by page
+  std::vector<std::int32_t> free_;  // taken from the back
+  std::vector<int> references_;     // by page
   std::vector<Sequence> sequences_;
 };
 

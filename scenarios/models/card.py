@@ -38,7 +38,8 @@ def manifest(name, facts):
 
 def command(facts):
     """The training command."""
-    return "python3 scenarios/models/train/train.py " + " ".join(facts["command"] + ["--out", "OUT"])
+    arguments = facts["command"] + ["--out", "OUT"]
+    return "python3 scenarios/models/train/train.py " + " ".join(arguments)
 
 
 def table(rows):

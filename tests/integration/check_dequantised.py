@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Prints the digest of a GGUF Llama's values, made without Invar. By hand; needs gguf, numpy, xxhash.
+"""Prints the digest of a GGUF Llama's values, made without Invar.
+
+By hand; needs gguf, numpy, xxhash.
 
   check_dequantised.py model.gguf [--tensors]
 

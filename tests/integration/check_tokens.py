@@ -21,27 +21,40 @@ import sys
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 WORDS = """Привет, мир! Как дела?|你好,世界。今天天气怎么样?|こんにちは世界、カタカナとひらがな|안녕하세요 세계
-مرحبا بالعالم كيف حالك؟|שלום עולם, מה שלומך?|नमस्ते दुनिया कैसे हैं|สวัสดีชาวโลก|Γειά σου Κόσμε|Đây là tiếng Việt có dấu
-Größe, Straße, ÄÖÜ äöü ß ẞ|Ça va? L'été n'est pas fini, j'aimerais…|¿Qué tal? ¡Mañana será otro día!|İstanbul'da ılık bir gün
-தமிழ் மொழி|ಕನ್ನಡ|తెలుగు|മലയാളം|বাংলা ভাষা|ગુજરાતી|ਪੰਜਾਬੀ|ଓଡ଼ିଆ|සිංහල|ქართული|Հայերեն|አማርኛ|ខ្មែរ|ລາວ|မြန်မာ|བོད་ཡིག|ᏣᎳᎩ|ᚠᚢᚦ|𐍈𐌰|𒀀𒁀
+مرحبا بالعالم كيف حالك؟|שלום עולם, מה שלומך?|नमस्ते दुनिया कैसे हैं|สวัสดีชาวโลก|Γειά σου Κόσμε
+Đây là tiếng Việt có dấu
+Größe, Straße, ÄÖÜ äöü ß ẞ|Ça va? L'été n'est pas fini, j'aimerais…
+¿Qué tal? ¡Mañana será otro día!|İstanbul'da ılık bir gün
+தமிழ் மொழி|ಕನ್ನಡ|తెలుగు|മലയാളം|বাংলা ভাষা|ગુજરાતી|ਪੰਜਾਬੀ|ଓଡ଼ିଆ|සිංහල|ქართული|Հայերեն|አማርኛ|ខ្មែរ
+ລາວ|မြန်မာ|བོད་ཡིག|ᏣᎳᎩ|ᚠᚢᚦ|𐍈𐌰|𒀀𒁀
 👩‍👩‍👧‍👦 family|👍🏽 skin|🏳️‍🌈🏴‍☠️|🇩🇪🇫🇷🇯🇵 flags|❤️‍🔥|1️⃣2️⃣#️⃣|🧑🏿‍🚀🛰️|😀😁😂🤣😃|🏴󠁧󠁢󠁥󠁮󠁧󠁿|☎️✈️©®™
-e\u0301 vs é|a\u0300\u0301\u0302\u0303|Z\u0351\u036b\u0343algo|n\u0303 ñ|\u1100\u1161\u11a8 각|\u0915\u094d\u0937|A\u030a Å \u212b|\ufb01 ﬁne|ǆ ǅ Ǆ
-I'm you're we've he'll she'd it's don't|I'M YOU'RE WE'VE HE'LL SHE'D IT'S DON'T|'s 't 're 've 'm 'll 'd 'S 'T 'RE|it\u2019s|'\u017f '\u017fx 'ſ|''''s'|'x 'l 'r
-1234567890|3.14159 1,000,000|12 345 6|٠١٢٣٤٥|१२३|①②③ ⅓ ½ ² ³ Ⅷ|\U0001d7ce\U0001d7cf|x1y22z333|a1 b2  c3   4|0x1F 1e-10|\U00011de0\U00016ff4
-<|im_start|>user\\nhi<|im_end|>\\n|<|im_start|><|im_end|>|<|im_start|><|im_start|>|<|endoftext|>x<|endoftext|>|<|im_start| >|<<|im_end|>>|<|im_end|
-<repo_name>a/b<file_sep>c<gh_stars>0|<reponame><repo_name>|<filename>x.py|<issue_start>text<issue_comment>|<jupyter_code>1+1|<empty_output><empty"""
+e\u0301 vs é|a\u0300\u0301\u0302\u0303|Z\u0351\u036b\u0343algo|n\u0303 ñ|\u1100\u1161\u11a8 각
+\u0915\u094d\u0937|A\u030a Å \u212b|\ufb01 ﬁne|ǆ ǅ Ǆ
+I'm you're we've he'll she'd it's don't|I'M YOU'RE WE'VE HE'LL SHE'D IT'S DON'T
+'s 't 're 've 'm 'll 'd 'S 'T 'RE|it\u2019s|'\u017f '\u017fx 'ſ|''''s'|'x 'l 'r
+1234567890|3.14159 1,000,000|12 345 6|٠١٢٣٤٥|१२३|①②③ ⅓ ½ ² ³ Ⅷ|\U0001d7ce\U0001d7cf|x1y22z333
+a1 b2  c3   4|0x1F 1e-10|\U00011de0\U00016ff4
+<|im_start|>user\\nhi<|im_end|>\\n|<|im_start|><|im_end|>|<|im_start|><|im_start|>|<|endoftext|>x<
+endoftext|>|<|im_start| >|<<|im_end|>>|<|im_end|
+<repo_name>a/b<file_sep>c<gh_stars>0|<reponame><repo_name>|<filename>x.py
+<issue_start>text<issue_comment>|<jupyter_code>1+1|<empty_output><empty"""
 
-CODE = r"""def f(x):\n    return x ** 2  # square\n|for (int i = 0; i < n; ++i) {\n\t\ta[i] += b[i];\n}\n|SELECT * FROM t WHERE a='b' AND c!=3;
-<html><body class="x">&nbsp;</body></html>|{"a": [1, 2.5, null], "b": "c\\n"}|#include <vector>\nint main() { return 0; }|if __name__ == '__main__':\n    main()
-$ ls -la | grep foo > /dev/null 2>&1|x = y if z else w; q //= 3|/* comment */ // line\n\n\n|a->b::c<d>(e)&&f||g|\\section{A}\n\\frac{1}{2}$x^2$|'''doc'''\n\"\"\"s\"\"\"
-!!!???...---___===+++***|@user #tag $5 50% ^ & ~ `code`|http://example.com/a?b=c&d=e#f|C:\\Users\\x|a.b.c,d;e:f|(((())))[[]]{{}}|--flag=value -x|1+1=2"""
+CODE = r"""def f(x):\n    return x ** 2  # square\n
+for (int i = 0; i < n; ++i) {\n\t\ta[i] += b[i];\n}\n|SELECT * FROM t WHERE a='b' AND c!=3;
+<html><body class="x">&nbsp;</body></html>|{"a": [1, 2.5, null], "b": "c\\n"}
+#include <vector>\nint main() { return 0; }|if __name__ == '__main__':\n    main()
+$ ls -la | grep foo > /dev/null 2>&1|x = y if z else w; q //= 3|/* comment */ // line\n\n\n
+a->b::c<d>(e)&&f||g|\\section{A}\n\\frac{1}{2}$x^2$|'''doc'''\n\"\"\"s\"\"\"
+!!!???...---___===+++***|@user #tag $5 50% ^ & ~ `code`|http://example.com/a?b=c&d=e#f
+C:\\Users\\x|a.b.c,d;e:f|(((())))[[]]{{}}|--flag=value -x|1+1=2"""
 
 
 def hand_made():
     texts = ["", " ", "  ", "a", "\n", "\0", "\x7f", "\ufeff", "\u200b", "\u00ad"]
     for line in (WORDS + "\n" + CODE).split("\n"):
         texts += [t.replace("\\n", "\n").replace("\\t", "\t") for t in line.split("|")]
-    spaces = [" ", "  ", "   ", "\t", "\n", "\r\n", "\n\n", " \n", "\n ", " \n \n ", "\t\t ", "\u00a0",
+    spaces = [" ", "  ", "   ", "\t", "\n", "\r\n", "\n\n", " \n", "\n ", " \n \n ", "\t\t ",
+              "\u00a0",
               "\u3000", "\u2003\u2003", "\u2028", "\u0085", "\x0b\x0c", "\x1c", " \u00a0 ", "\r"]
     texts += [s + w for s in spaces for w in ("x", "1", "!", "")]
     texts += ["x" + s + w for s in spaces for w in ("y", "2", "?", "'s")]
@@ -97,7 +110,8 @@ def compare(oracle, command, texts, special):
         print(f"the command failed: status {done.returncode}, {len(ours)} of {len(texts)} lines")
         sys.exit(2)
     wrong = 0
-    for text, line, want in zip(texts, ours, oracle.encode_batch(texts, add_special_tokens=special)):
+    wanted = oracle.encode_batch(texts, add_special_tokens=special)
+    for text, line, want in zip(texts, ours, wanted):
         if json.loads(line) != want.ids:
             wrong += 1
             if wrong <= 5:

@@ -20,7 +20,9 @@ T* row(const Rows& x, std::int64_t r) {
   return static_cast<T*>(x.data) + r * x.stride;
 }
 
-bool dense(const Rows& x) { return x.stride == x.cols; }
+bool dense(const Rows& x) {
+  return x.stride == x.cols;
+}
 
 /// A source as the packer wants it; 8-bit formats get the power-of-two scale of the whole row.
 PackSpec pack_spec(const MatrixSource& source) {
@@ -82,7 +84,9 @@ void* CpuBackend::allocate(std::size_t bytes) {
   return memory;
 }
 
-void CpuBackend::release(void* memory) { std::free(memory); }
+void CpuBackend::release(void* memory) {
+  std::free(memory);
+}
 void CpuBackend::upload(void* to, const void* from, std::size_t bytes) {
   std::memcpy(to, from, bytes);
 }
@@ -174,8 +178,8 @@ void CpuBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
   const std::int64_t work = x.rows * w.n * std::max<std::int64_t>(w.k, 1);
   dispatch([&]<class T>(T) {
     pool_.run(work / kGemmGrain + 1, [&](int index, int shares) {
-      GemmArgs<T> args{row<T>(x, 0), x.stride, &w, row<T>(out, 0), out.stride, 0, x.rows, 0,
-                       w.panels()};
+      GemmArgs<T> args{row<T>(x, 0), x.stride, &w,        row<T>(out, 0), out.stride, 0,
+                       x.rows,       0,        w.panels()};
       // Few panels: cut rows instead. Either way an output is computed whole by one thread.
       if (w.panels() >= 4 * shares || x.rows < 8 * shares) {
         const Range panels = share_of(w.panels(), index, shares);
@@ -198,8 +202,8 @@ const float* CpuBackend::output_scales(const WeightMatrix& matrix) const {
   return scale.empty() ? nullptr : scale.data();
 }
 
-void CpuBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix, const void* row_scale,
-                        const void* bias, Format stored, Rows out) {
+void CpuBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,
+                        const void* row_scale, const void* bias, Format stored, Rows out) {
   dispatch([&]<class T>(T) {
     std::vector<const T*> pointers;
     for (const Rows& part : parts) {
@@ -209,11 +213,16 @@ void CpuBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,
     INVAR_CHECK(dense(out));
     pool_.run(out.rows * out.cols / kElementwiseGrain + 1, [&](int index, int shares) {
       const Range r = share_of(out.rows, index, shares);
-      const FinishArgs<T> args{pointers.data(), int(parts.size()),
-                               out.cols, static_cast<const T*>(row_scale),
-                               output_scales(matrix), static_cast<const T*>(bias),
-                               stored, row<T>(out, 0),
-                               r.begin, r.end};
+      const FinishArgs<T> args{pointers.data(),
+                               int(parts.size()),
+                               out.cols,
+                               static_cast<const T*>(row_scale),
+                               output_scales(matrix),
+                               static_cast<const T*>(bias),
+                               stored,
+                               row<T>(out, 0),
+                               r.begin,
+                               r.end};
       table<T>().finish(args);
     });
   });
@@ -302,12 +311,20 @@ void CpuBackend::attention(Rows q, const AttentionRows& args, const void* k_pool
         const AttentionRows::Row& place = args.rows[std::size_t(r)];
         const KvView<T> view{static_cast<const T*>(k_pool) + h * shape.k_head,
                              static_cast<const T*>(v_pool) + h * shape.v_head,
-                             place.table, shape.k_page, shape.v_page, args.page_size};
-        const AttentionTask<T> task{row<T>(q, r) + first * d, row<T>(out, r) + first * d,
-                                    int(last - first), int(d),
-                                    T(args.scale), mode_.stored,
-                                    place.first, place.position,
-                                    place.keep, view};
+                             place.table,
+                             shape.k_page,
+                             shape.v_page,
+                             args.page_size};
+        const AttentionTask<T> task{row<T>(q, r) + first * d,
+                                    row<T>(out, r) + first * d,
+                                    int(last - first),
+                                    int(d),
+                                    T(args.scale),
+                                    mode_.stored,
+                                    place.first,
+                                    place.position,
+                                    place.keep,
+                                    view};
         table<T>().attention(task);
       }
     });
@@ -332,8 +349,7 @@ void CpuBackend::add(Rows h, Rows y) {
   dispatch([&]<class T>(T) {
     pool_.run(n / kElementwiseGrain + 1, [&](int index, int shares) {
       const Range r = share_of(n, index, shares);
-      table<T>().add(row<T>(h, 0) + r.begin, row<T>(y, 0) + r.begin, r.end - r.begin,
-                     mode_.stored);
+      table<T>().add(row<T>(h, 0) + r.begin, row<T>(y, 0) + r.begin, r.end - r.begin, mode_.stored);
     });
   });
 }
@@ -341,8 +357,7 @@ void CpuBackend::add(Rows h, Rows y) {
 void CpuBackend::digests(Rows x, std::span<Digest> out) {
   dispatch([&]<class T>(T) {
     for (std::int64_t r = 0; r < x.rows; ++r) {
-      out[std::size_t(r)] =
-          digest_row(std::span<const T>(row<T>(x, r), std::size_t(x.cols)));
+      out[std::size_t(r)] = digest_row(std::span<const T>(row<T>(x, r), std::size_t(x.cols)));
     }
   });
 }

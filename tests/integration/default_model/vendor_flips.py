@@ -93,7 +93,8 @@ def main():
     against = flip_share(taught["reference", "1"], taught["openblas", "1"])
     own = flip_share(taught["reference", "1"], taught["reference", "8"])
     numbers = {"engine": f"OpenBLAS {arguments.core}", "precision": "bf16",
-               "max_new": arguments.max_new, "prompts": len(first), "steps": steps, "flip_rate": flips, "rows_differing": bits,
+               "max_new": arguments.max_new, "prompts": len(first), "steps": steps,
+               "flip_rate": flips, "rows_differing": bits,
                "median_divergence": median(first), "never_parting": first.count(None),
                "flip_rate_against_reference": against[0], "rows_against_reference": against[1],
                "flip_rate_reference": own[0], "rows_reference": own[1]}

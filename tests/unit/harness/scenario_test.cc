@@ -37,8 +37,7 @@ std::vector<std::string> axis_texts(const std::string& axis, const std::string& 
 
 using Texts = std::vector<std::string>;
 
-TEST(Scenario, ReadsEveryKey) {
-  const std::string text = R"(version: 1
+const char* const kEveryKey = R"(version: 1
 name: kv-cache-equivalence
 question: Same bits?
 model: smollm2-135m
@@ -65,6 +64,9 @@ max_cells: 77
 time_limit: 2.5
 pairwise: {per: [engine]}
 )";
+
+TEST(Scenario, ReadsEveryKey) {
+  const std::string text = kEveryKey;
   const auto read = parse_scenario(text, "dir/t.yaml", {});
   ASSERT_TRUE(read) << read.error().text();
   const Scenario& s = *read;
