@@ -62,7 +62,6 @@ PACKAGES = [
     ("boost/program_options*", ["harness/cli*.cc"]),
     ("openssl/*", ["runtime/sha256.cc"]),
     ("xxhash.h", ["runtime/numerics/digest.cc"]),
-    ("utf8proc.h", ["runtime/model/tokenizer_nfc.cc", "runtime/model/unicode*.cc"]),
     ("nlohmann/*", ["harness/*", "golden/*", "reports/*", "runtime/model/*", "runtime/backends/*"]),
     ("cublas*", ["runtime/backends/cuda/cublas*"]),
     ("nccl.h", ["runtime/parallel/nccl*"]),
@@ -93,7 +92,6 @@ def wrong_package(path, name):
 def main():
     wrong, seen, arrows = [], 0, {}
     own_tops = ("harness/", "runtime/", "golden/", "reports/", "tests/")
-    utf8proc_users = set()
     for path in sources.files(".h", ".cc", ".cu", ".cuh", ".inc", tops=own_tops):
         here = part_of(path)
         for line, _, name in sources.includes(path):
@@ -101,8 +99,6 @@ def main():
             reason = wrong_package(path, name)
             if reason:
                 wrong.append(f"{path}:{line}: <{name}>: {reason}")
-            if name == "utf8proc.h":
-                utf8proc_users.add(path)
             if not name.startswith(own_tops):
                 continue
             there = part_of(name)
@@ -111,8 +107,6 @@ def main():
                 wrong.append(f"{path}:{line}: {name}: the product never includes a test")
             elif here != there and not ARROWS[here] & {there, "*"}:
                 wrong.append(f"{path}:{line}: {name}: {here} may not include {there}")
-    if len(utf8proc_users) > 1:
-        wrong.append("utf8proc.h in more than one file: " + ", ".join(sorted(utf8proc_users)))
     if "--list" in sys.argv:
         for (here, there), place in sorted(arrows.items()):
             print(f"{here:10} -> {there:10} {place}")

@@ -8,7 +8,6 @@ find_package(SQLite3 REQUIRED)
 find_package(Boost REQUIRED COMPONENTS program_options)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
-pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
 
 # yaml-cpp 0.8 exports yaml-cpp::yaml-cpp, 0.7 exports yaml-cpp.
 find_package(yaml-cpp REQUIRED)
