@@ -13,7 +13,7 @@ import tempfile
 
 ROOT = pathlib.Path(os.environ.get("INVAR_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 SCENARIOS = ["smoke", "batch", "gpus", "cache", "precision", "threads", "drift", "equality",
-             "vendor"]
+             "migration", "vendor"]
 
 
 def check(name, database):
