@@ -1,19 +1,12 @@
 // One cell by itself: did what was asked run, was the axis exercised, is the trace whole?
 
 #include <algorithm>
-#include <charconv>
 
 #include "harness/judge.h"
 #include "runtime/schedule/batcher.h"
 
 namespace invar {
 namespace {
-
-std::int64_t number(const std::string& text) {
-  std::int64_t n = 0;
-  std::from_chars(text.data(), text.data() + text.size(), n);
-  return n;
-}
 
 bool equal_ignoring_case(const std::string& a, const std::string& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
@@ -39,12 +32,12 @@ Judgement check_place(const Cell& cell, const Observed& o) {
   if (cell.value("precision") != o.precision) {
     return fail("precision", cell.value("precision"), o.precision);
   }
-  const std::int64_t gpus = number(cell.value("gpus"));
+  const std::int64_t gpus = cell.number("gpus");
   if (gpus != o.ranks) return fail("gpus", cell.value("gpus"), std::to_string(o.ranks));
   if (gpus > 1 && (o.collectives == 0 || o.bytes_moved == 0)) {
     return mistrusted("no bytes moved between " + std::to_string(gpus) + " ranks");
   }
-  const std::int64_t threads = number(cell.value("threads"));
+  const std::int64_t threads = cell.number("threads");
   if (o.threads < threads) {
     return mistrusted(std::to_string(threads) + " threads were asked, at most " +
                       std::to_string(o.threads) + " took work");

@@ -2,6 +2,7 @@
 #include "harness/matrix.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <functional>
 #include <set>
@@ -270,6 +271,13 @@ std::string last_component(const std::string& path) {
 }
 
 }  // namespace
+
+std::int64_t Cell::number(const std::string& axis) const {
+  const std::string& text = value(axis);
+  std::int64_t n = 0;
+  std::from_chars(text.data(), text.data() + text.size(), n);
+  return n;
+}
 
 std::string Cell::name() const {
   std::string axes_text;

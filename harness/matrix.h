@@ -27,6 +27,8 @@ struct Cell {
   [[nodiscard]] const std::string& value(const std::string& axis) const {
     return axes.at(axis).text;
   }
+  /// A numeric axis (gpus, threads). REQUIRES: the scenario has checked the value.
+  [[nodiscard]] std::int64_t number(const std::string& axis) const;
   /// "kv-cache-equivalence%batch=3,cache=off,precision=bf16 /3fa91c0d"
   [[nodiscard]] std::string name() const;
   [[nodiscard]] Filter::Subject subject() const;

@@ -3,19 +3,12 @@
 #include "harness/session.h"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 
 #include "harness/models.h"
 
 namespace invar {
 namespace {
-
-std::int64_t number(const std::string& text) {
-  std::int64_t n = 0;
-  std::from_chars(text.data(), text.data() + text.size(), n);
-  return n;
-}
 
 Precision precision_of(const std::string& name) {
   for (const Mode& mode : kModes) {
@@ -33,7 +26,7 @@ BackendOptions backend_options(const Cell& cell) {
   if (colon != std::string::npos) options.core_type = engine.substr(colon + 1);
   options.device = cell.value("device");
   options.isa = cell.value("isa");
-  options.threads = int(number(cell.value("threads")));
+  options.threads = int(cell.number("threads"));
   return options;
 }
 
@@ -132,7 +125,7 @@ Result<GenerateRequest> request_for(const Scenario& scenario, const Session& ses
   GenerateRequest request;
   request.precision = precision_of(cell.value("precision"));
   request.backend = backend_options(cell);
-  request.ranks = int(number(cell.value("gpus")));
+  request.ranks = int(cell.number("gpus"));
   auto cache = parse_cache_mode(cell.value("cache"));
   INVAR_TRY(cache);
   request.cache = *cache;
@@ -160,7 +153,7 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
   const std::string why =
       unsupported_reason(options, mode_of(precision_of(cell.value("precision"))));
   if (!why.empty()) return why;
-  const int ranks = int(number(cell.value("gpus")));
+  const int ranks = int(cell.number("gpus"));
   if (std::string refused = refuse_ranks(session.model.config, ranks); !refused.empty()) {
     return refused;
   }

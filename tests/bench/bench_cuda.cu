@@ -107,8 +107,7 @@ struct Lt {
     cublasLtMatmulPreference_t preference;
     get<decltype(cublasLtMatmulPreferenceCreate)>("cublasLtMatmulPreferenceCreate")(&preference);
     get<decltype(cublasLtMatmulPreferenceSetAttribute)>("cublasLtMatmulPreferenceSetAttribute")(
-        preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kLtWorkspace,
-        sizeof(kLtWorkspace));
+        preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kLtWorkspace, sizeof(kLtWorkspace));
     cublasLtMatmulHeuristicResult_t results[16];
     int found = 0;
     get<decltype(cublasLtMatmulAlgoGetHeuristic)>("cublasLtMatmulAlgoGetHeuristic")(
@@ -161,17 +160,19 @@ struct GemmBench {
     void* workspace = device(std::max(kLtWorkspace, std::size_t(m * n) * 8 * 4));
     const int count = m > 256 ? 4 : copies;
     const double ours = seconds_of(count, [&](int i, cudaStream_t stream) {
-      const GemmCall call{stream, false, x, k, m,
-                          view_of(n, k, w + std::size_t(i) * std::size_t(n * k) * 2), out, n};
+      const GemmCall call{stream, false, x,
+                          k,      m,     view_of(n, k, w + std::size_t(i) * std::size_t(n * k) * 2),
+                          out,    n};
       tile ? gemm_tile(call, workspace) : gemm_rows(call);
     });
     const double theirs = lt.gemm(m, n, k, count, w, x16, out, workspace);
     const double bytes = double(n * k) * 2, flops = 2.0 * double(m) * double(n) * double(k);
-    std::printf("gemm %-4s M %5ld N %6ld K %6ld: %8.1f us %6.0f GB/s %6.2f TFLOP/s | cublasLt "
-                "%8.1f us %6.0f GB/s %7.2f TFLOP/s | ratio %.3f\n",
-                tile ? "tile" : "rows", long(m), long(n), long(k), ours * 1e6, bytes / ours * 1e-9,
-                flops / ours * 1e-12, theirs * 1e6, bytes / theirs * 1e-9, flops / theirs * 1e-12,
-                theirs / ours);
+    std::printf(
+        "gemm %-4s M %5ld N %6ld K %6ld: %8.1f us %6.0f GB/s %6.2f TFLOP/s | cublasLt "
+        "%8.1f us %6.0f GB/s %7.2f TFLOP/s | ratio %.3f\n",
+        tile ? "tile" : "rows", long(m), long(n), long(k), ours * 1e6, bytes / ours * 1e-9,
+        flops / ours * 1e-12, theirs * 1e6, bytes / theirs * 1e-9, flops / theirs * 1e-12,
+        theirs / ours);
     std::fflush(stdout);
     for (void* p : {x, x16, out, workspace}) cudaFree(p);
   }
@@ -230,9 +231,8 @@ void bench_digest(std::int64_t rows, std::int64_t cols) {
   auto* x = static_cast<float*>(device(std::size_t(rows * cols) * 4));
   random_f32<<<unsigned((rows * cols + 255) / 256), 256>>>(x, std::size_t(rows * cols));
   void* out = device(std::size_t(rows) * 128);
-  const double seconds = seconds_of(8, [&](int, cudaStream_t stream) {
-    digests(stream, false, x, cols, rows, cols, out);
-  });
+  const double seconds = seconds_of(
+      8, [&](int, cudaStream_t stream) { digests(stream, false, x, cols, rows, cols, out); });
   std::printf("digest %ld rows of %ld: %8.1f us\n", long(rows), long(cols), seconds * 1e6);
 }
 
@@ -249,8 +249,8 @@ int run(int argc, char** argv) {
   std::printf("%s sm_%d\n", gpu->name.c_str(), gpu->capability);
   const Lt lt;
   if (lt.lt == nullptr) std::printf("no cublasLt: %s\n", dlerror());
-  for (const auto& [n, k] : {std::pair<int, int>{4096, 4096}, {1024, 4096}, {14336, 4096},
-                             {4096, 14336}}) {
+  for (const auto& [n, k] :
+       {std::pair<int, int>{4096, 4096}, {1024, 4096}, {14336, 4096}, {4096, 14336}}) {
     if (!asked("gemm") && !asked("prefill")) break;
     GemmBench bench(n, k);
     for (const int m : {1, 2, 4, 8, 16}) {

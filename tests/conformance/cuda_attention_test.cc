@@ -89,7 +89,8 @@ class Attention {
       for (std::int64_t p = 0; p < length; ++p) {
         if (keep[std::size_t(p)] == 0) continue;  // what may not be read is never written
         slots_.push_back(std::int64_t(tables_.back()[std::size_t(p / c_.page_size)]) *
-                             c_.page_size + p % c_.page_size);
+                             c_.page_size +
+                         p % c_.page_size);
       }
     }
     if (slots_.empty()) slots_.push_back(0);

@@ -127,8 +127,7 @@ class CudaModelGpu : public CudaOps {
   }
   Runtime runtime_{small_model()};
 };
-INSTANTIATE_TEST_SUITE_P(Precision, CudaModelGpu, ::testing::Range(0, kPrecisions),
-                         precision_name);
+INSTANTIATE_TEST_SUITE_P(Precision, CudaModelGpu, ::testing::Range(0, kPrecisions), precision_name);
 
 TEST_P(CudaModelGpu, EveryDigestEqualsTheCpus) {
   const std::string want = run(request(1), "cpu");
@@ -137,8 +136,8 @@ TEST_P(CudaModelGpu, EveryDigestEqualsTheCpus) {
 }
 
 TEST_P(CudaModelGpu, CacheModes) {
-  for (const char* name : {"off", "chunked:1", "chunked:17", "paged:1", "paged:17", "prefix",
-                           "recomputed"}) {
+  for (const char* name :
+       {"off", "chunked:1", "chunked:17", "paged:1", "paged:17", "prefix", "recomputed"}) {
     GenerateRequest r = request(3);
     r.cache = *parse_cache_mode(name);
     r.batch.staggered = true;

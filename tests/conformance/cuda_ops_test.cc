@@ -26,8 +26,7 @@ MatrixSource source_of(const Shape& s, const Mode& mode, std::uint64_t seed) {
   }
   source.format = mode.matrix;
   const std::int64_t k = source.inputs;
-  const auto values =
-      std::make_shared<std::vector<float>>(make_data<float>(s.data, s.n * k, seed));
+  const auto values = std::make_shared<std::vector<float>>(make_data<float>(s.data, s.n * k, seed));
   source.read = [values, k](std::int64_t row, std::span<float> out) {
     std::copy_n(values->begin() + row * k, k, out.begin());
   };
@@ -42,15 +41,15 @@ MatrixSource source_of(const Shape& s, const Mode& mode, std::uint64_t seed) {
 }
 
 void check_gemm(Pair& pair, const Shape& s, std::uint64_t seed) {
-  SCOPED_TRACE(::testing::Message() << "M " << s.m << " N " << s.n << " K " << s.k << " segments "
-                                    << s.first << ".." << s.last << " of " << s.segments
-                                    << " data " << int(s.data) << " seed " << seed);
+  SCOPED_TRACE(::testing::Message()
+               << "M " << s.m << " N " << s.n << " K " << s.k << " segments " << s.first << ".."
+               << s.last << " of " << s.segments << " data " << int(s.data) << " seed " << seed);
   const Mode& mode = pair.mode();
   const MatrixSource source = source_of(s, mode, seed);
   const std::int64_t k = source.inputs;
   const Array x = pair.random(s.data, s.m * k, seed + 1, mode.gemm_input);
-  const Array part = pair.empty(s.m * s.n), second = pair.random(s.data, s.m * s.n, seed + 2,
-                                                                 Format::f32);
+  const Array part = pair.empty(s.m * s.n),
+              second = pair.random(s.data, s.m * s.n, seed + 2, Format::f32);
   const Array bias = pair.random(Data::plain, s.n, seed + 3, mode.weight);
   const Array row_scale = pair.put(std::vector<double>(std::size_t(s.m), 0.25), Format::f32);
   const Array plain = pair.empty(s.m * s.n), full = pair.empty(s.m * s.n);
@@ -75,8 +74,13 @@ TEST_P(CudaOpsGpu, GemmOfEveryShape) {
   for (const Data data : kEveryData) {
     for (const std::int64_t m : {1, 2, 3, 5, 8, 32, 33, 64}) {
       Pair pair(precision());
-      for (const auto& [n, k] : {std::pair<int, int>{1, 1}, {33, 63}, {40, 64}, {70, 65},
-                                 {129, 200}, {31, 577}, {260, 131}}) {
+      for (const auto& [n, k] : {std::pair<int, int>{1, 1},
+                                 {33, 63},
+                                 {40, 64},
+                                 {70, 65},
+                                 {129, 200},
+                                 {31, 577},
+                                 {260, 131}}) {
         check_gemm(pair, {m, n, k, k < 64 ? 1 : 8, 0, k < 64 ? 1 : 8, data}, seed += 10);
       }
     }
@@ -171,8 +175,9 @@ TEST_P(CudaOpsGpu, ScalesOfEightBitRows) {
     Random random(9);
     for (std::int64_t i = 0; i < rows * ranks; ++i) {
       const double size = double_of(std::uint64_t(1023 - 100 + i) << 52);
-      amax.push_back(i % 37 == 0 ? 0.0 : i % 41 == 0 ? double_of(0x7ff0000000000000ull)
-                                                     : std::abs(random.unit()) * size);
+      amax.push_back(i % 37 == 0   ? 0.0
+                     : i % 41 == 0 ? double_of(0x7ff0000000000000ull)
+                                   : std::abs(random.unit()) * size);
     }
     const Array a = pair.put(amax, Format::f32), scale = pair.empty(rows);
     const Array x = pair.random(Data::special, rows * d, 10, Format::bf16);
@@ -199,8 +204,8 @@ TEST_P(CudaOpsGpu, RopeGatherAndCopy) {
       const Array sine = pair.random(Data::plain, positions * d / 2, ++seed, Format::f32);
       const Array table = pair.random(data, 20 * width, ++seed, mode.stored);
       const Array rows_out = pair.empty(rows * width);
-      const Array copied = pair.put(std::vector<double>(std::size_t(rows * 2 * width), 1.0),
-                                    Format::f32);
+      const Array copied =
+          pair.put(std::vector<double>(std::size_t(rows * 2 * width), 1.0), Format::f32);
       const std::vector<std::int64_t> at = {0, 49, 3, 3, 17, 48, 1};
       const std::vector<std::int32_t> ids = {19, 0, 5, 5, 7, 18, 2};
       pair.both([&](Backend& b, bool gpu) {
@@ -218,8 +223,9 @@ TEST_P(CudaOpsGpu, RopeGatherAndCopy) {
 TEST_P(CudaOpsGpu, DigestsAndBestEntries) {
   std::uint64_t seed = 600000;
   for (const Data data : kEveryData) {
-    for (const std::int64_t n : {1, 2, 3, 7, 8, 9, 16, 17, 31, 40, 64, 100, 128, 200, 256, 257, 300,
-                                 480, 481, 500, 1000, 2047, 2048, 2049, 8192, 49152, 128256}) {
+    for (const std::int64_t n :
+         {1,   2,   3,   7,   8,   9,   16,   17,   31,   40,   64,   100,   128,   200,
+          256, 257, 300, 480, 481, 500, 1000, 2047, 2048, 2049, 8192, 49152, 128256}) {
       Pair pair(precision());
       SCOPED_TRACE(::testing::Message() << "n " << n << " data " << int(data));
       const std::int64_t rows = n > 4096 ? 2 : 5;

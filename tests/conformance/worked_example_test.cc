@@ -101,8 +101,8 @@ INSTANTIATE_TEST_SUITE_P(EveryPrecision, WorkedExampleIn,
                                          Precision::bf16, Precision::fp16, Precision::fp8_e4m3,
                                          Precision::fp8_e5m2, Precision::layercast_bf16,
                                          Precision::layercast_fp16),
-                         [](const testing::TestParamInfo<Precision>& info) {
-                           std::string name = mode_of(info.param).name;
+                         [](const testing::TestParamInfo<Precision>& each) {
+                           std::string name = mode_of(each.param).name;
                            for (char& c : name) c = c == '-' ? '_' : c;
                            return name;
                          });

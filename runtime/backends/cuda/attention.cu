@@ -82,8 +82,8 @@ __device__ void scores(const Shared<T>& shared, const T* key, int d, T scale, T 
 
 /// p = exp(score - m) into shared memory; gives each head's maximum in m.
 template <class T>
-__device__ void softmax_terms(Shared<T>& shared, bool visible, int heads,
-                              const T (&score)[kHeads], T (&m)[kHeads]) {
+__device__ void softmax_terms(Shared<T>& shared, bool visible, int heads, const T (&score)[kHeads],
+                              T (&m)[kHeads]) {
   const int t = int(threadIdx.x);
   const T lowest = sizeof(T) == 8 ? T(double_of(0xfff0000000000000ull)) : T(float_of(0xff800000u));
 #pragma unroll
@@ -200,8 +200,7 @@ __global__ void merge_kernel(Call<T> call) {
     state.started = true;
   }
   T* out = call.out + std::int64_t(blockIdx.y) * a.out_stride + std::int64_t(head) * a.d;
-  out[i] = state.started ? T(round_to(a.stored, o * (T(1) / state.l) + T(0)))
-                         : canonical_nan(T(0));
+  out[i] = state.started ? T(round_to(a.stored, o * (T(1) / state.l) + T(0))) : canonical_nan(T(0));
 }
 
 template <class T>
@@ -233,7 +232,9 @@ __global__ void read_kernel(KvCall call, std::int64_t slot, const T* k_pool, con
   v[index] = v_pool[page * call.shape.v_page + h * call.shape.v_head + o * call.d + i];
 }
 
-std::size_t aligned(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
+std::size_t aligned(std::size_t bytes) {
+  return (bytes + 255) / 256 * 256;
+}
 
 template <class T>
 void launch(const AttentionCall& a) {
@@ -244,8 +245,14 @@ void launch(const AttentionCall& a) {
     memory += aligned(bytes);
     return at;
   };
-  Call<T> call{a, static_cast<const T*>(a.q), static_cast<const T*>(a.k_pool),
-               static_cast<const T*>(a.v_pool), static_cast<T*>(a.out), nullptr, nullptr, nullptr,
+  Call<T> call{a,
+               static_cast<const T*>(a.q),
+               static_cast<const T*>(a.k_pool),
+               static_cast<const T*>(a.v_pool),
+               static_cast<T*>(a.out),
+               nullptr,
+               nullptr,
+               nullptr,
                nullptr};
   call.part_m = reinterpret_cast<T*>(take(parts * sizeof(T)));
   call.part_l = reinterpret_cast<T*>(take(parts * sizeof(T)));
@@ -254,8 +261,8 @@ void launch(const AttentionCall& a) {
   const dim3 grid(unsigned(a.max_splits), unsigned(a.kv_heads), unsigned(a.row_count));
   split_kernel<T><<<grid, kSplit, 0, a.stream>>>(call);
   check_launch("attention_split");
-  merge_kernel<T><<<dim3(unsigned(a.heads), unsigned(a.row_count)), unsigned(a.d), 0, a.stream>>>(
-      call);
+  merge_kernel<T>
+      <<<dim3(unsigned(a.heads), unsigned(a.row_count)), unsigned(a.d), 0, a.stream>>>(call);
   check_launch("attention_merge");
 }
 
@@ -287,8 +294,8 @@ void write_kv(const KvCall& call, const void* k, std::int64_t k_stride, const vo
   check_launch("write_kv");
 }
 
-void read_kv(const KvCall& call, std::int64_t slot, const void* k_pool, const void* v_pool,
-             void* k, void* v) {
+void read_kv(const KvCall& call, std::int64_t slot, const void* k_pool, const void* v_pool, void* k,
+             void* v) {
   const std::int64_t count = call.kv_heads * call.d;
   if (count == 0) return;
   const auto run = [&]<class T>(T) {

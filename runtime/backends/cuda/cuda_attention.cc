@@ -26,8 +26,8 @@ Places places_of(const AttentionRows& args) {
   Places out;
   std::map<const void*, std::int64_t> last;  // of a table or mask: the last position it serves
   for (const auto& row : args.rows) {
-    for (const void* array : {static_cast<const void*>(row.table),
-                              static_cast<const void*>(row.keep)}) {
+    for (const void* array :
+         {static_cast<const void*>(row.table), static_cast<const void*>(row.keep)}) {
       if (array == nullptr) continue;
       const auto at = last.emplace(array, row.position).first;
       at->second = std::max(at->second, row.position);
@@ -39,8 +39,7 @@ Places places_of(const AttentionRows& args) {
       const std::int64_t pages = last[row.table] / args.page_size + 1;
       out.tables.insert(out.tables.end(), row.table, row.table + pages);
     }
-    if (row.keep != nullptr &&
-        offset.emplace(row.keep, std::int64_t(out.keeps.size())).second) {
+    if (row.keep != nullptr && offset.emplace(row.keep, std::int64_t(out.keeps.size())).second) {
       out.keeps.insert(out.keeps.end(), row.keep, row.keep + last[row.keep] + 1);
     }
     out.rows.push_back({std::int32_t(row.first), std::int32_t(row.position), offset[row.table],

@@ -12,7 +12,9 @@ constexpr std::int64_t kTileRows = 33;  // from here on tiles beat one warp a se
 constexpr std::size_t kWorkspace = std::size_t(512) << 20;  // soft limit, bytes
 constexpr std::int64_t kMostRows = 16384;                   // rows of one launch (grid limits)
 
-bool dense(const Rows& x) { return x.stride == x.cols; }
+bool dense(const Rows& x) {
+  return x.stride == x.cols;
+}
 
 }  // namespace
 
@@ -37,7 +39,9 @@ CudaBackend::~CudaBackend() {
   cudaStreamDestroy(stream_);
 }
 
-void CudaBackend::enter() const { check(cudaSetDevice(gpu_.index), "cudaSetDevice"); }
+void CudaBackend::enter() const {
+  check(cudaSetDevice(gpu_.index), "cudaSetDevice");
+}
 
 BackendInfo CudaBackend::describe() const {
   BackendInfo info;
@@ -180,20 +184,19 @@ void CudaBackend::write_kv(Rows k, Rows v, std::span<const std::int64_t> slots,
   if (kv_heads == 0) return;
   enter();
   const std::int64_t d = k.cols / kv_heads;
-  const KvCall call{stream_, mode_.wide(), kv_heads, d, page_size,
-                    page_shape(kv_heads, d, page_size)};
+  const KvCall call{stream_, mode_.wide(), kv_heads,
+                    d,       page_size,    page_shape(kv_heads, d, page_size)};
   const void* on_gpu = slots_.send(slots.data(), slots.size_bytes(), stream_);
-  cuda::write_kv(call, k.data, k.stride, v.data, v.stride,
-                 static_cast<const std::int64_t*>(on_gpu), std::int64_t(slots.size()), k_pool,
-                 v_pool);
+  cuda::write_kv(call, k.data, k.stride, v.data, v.stride, static_cast<const std::int64_t*>(on_gpu),
+                 std::int64_t(slots.size()), k_pool, v_pool);
 }
 
 void CudaBackend::read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t head_dim,
                           std::int32_t page_size, const void* k_pool, const void* v_pool, void* k,
                           void* v) {
   enter();
-  const KvCall call{stream_, mode_.wide(), kv_heads, head_dim, page_size,
-                    page_shape(kv_heads, head_dim, page_size)};
+  const KvCall call{stream_,  mode_.wide(), kv_heads,
+                    head_dim, page_size,    page_shape(kv_heads, head_dim, page_size)};
   cuda::read_kv(call, slot, k_pool, v_pool, k, v);
 }
 

@@ -8,7 +8,7 @@
 namespace invar::cuda {
 namespace {
 
-constexpr int kSlices = 64;            // parts of a logits row that are searched in parallel
+constexpr int kSlices = 64;                // parts of a logits row that are searched in parallel
 constexpr std::int64_t kMostRows = 32768;  // of one launch
 
 /// The CPU backend's rule: value descending, id ascending; a value that is not finite marks the

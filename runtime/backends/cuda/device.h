@@ -19,18 +19,20 @@ inline void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) fail(error, what);
 }
 /// After a kernel launch.
-inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
+inline void check_launch(const char* kernel) {
+  check(cudaGetLastError(), kernel);
+}
 
 struct GpuInfo {
   int index = 0;
-  int count = 0;             // of GPUs
-  int capability = 0;        // 90 for 9.0
+  int count = 0;       // of GPUs
+  int capability = 0;  // 90 for 9.0
   int multiprocessors = 0;
   std::size_t shared_limit = 0;  // bytes of shared memory a block may ask for
   std::string name;
   std::string uuid;
-  std::string facts;         // memory, ECC, MIG: one line for people
-  std::string clock;         // of the multiprocessors, as found
+  std::string facts;  // memory, ECC, MIG: one line for people
+  std::string clock;  // of the multiprocessors, as found
 };
 
 /// GPUs that a process here can use, asked once; an Error in one line when there is none. A child

@@ -25,8 +25,7 @@ __global__ void __launch_bounds__(xxh3::kThreads)
                   unsigned char* out) {
   __shared__ std::uint64_t sums[2][xxh3::kThreads / 32][8];
   __shared__ std::uint64_t acc[8];
-  const std::int64_t s = blockIdx.x, begin = cols * s / kSegments,
-                     end = cols * (s + 1) / kSegments;
+  const std::int64_t s = blockIdx.x, begin = cols * s / kSegments, end = cols * (s + 1) / kSegments;
   const std::uint32_t* input = x + std::int64_t(blockIdx.y) * stride + begin * words;
   const std::int64_t length = (end - begin) * words * 4;
   unsigned char* const to = out + (std::int64_t(blockIdx.y) * kSegments + s) * 16;
@@ -81,8 +80,8 @@ __global__ void __launch_bounds__(kTopThreads)
     __syncthreads();
     for (int h = kTopThreads / 2; h >= 1; h /= 2) {
       if (t < h && best_id[t + h] >= 0 &&
-          (best_id[t] < 0 || before(best_value[t + h], best_id[t + h], best_value[t],
-                                    best_id[t]))) {
+          (best_id[t] < 0 ||
+           before(best_value[t + h], best_id[t + h], best_value[t], best_id[t]))) {
         best_value[t] = best_value[t + h];
         best_id[t] = best_id[t + h];
       }
@@ -106,8 +105,8 @@ __global__ void __launch_bounds__(kTopThreads)
 
 }  // namespace
 
-void digests(cudaStream_t stream, bool wide, const void* x, std::int64_t stride,
-             std::int64_t rows, std::int64_t cols, void* out) {
+void digests(cudaStream_t stream, bool wide, const void* x, std::int64_t stride, std::int64_t rows,
+             std::int64_t cols, void* out) {
   if (rows == 0) return;
   const int words = wide ? 2 : 1;
   digest_kernel<<<dim3(kSegments, unsigned(rows)), xxh3::kThreads, 0, stream>>>(
@@ -119,11 +118,11 @@ void digests(cudaStream_t stream, bool wide, const void* x, std::int64_t stride,
 void top_entries(cudaStream_t stream, bool wide, const void* x, std::int64_t n, int count,
                  int slices, double* values, std::int32_t* ids, std::int32_t* flags) {
   if (wide) {
-    top_kernel<double><<<unsigned(slices), kTopThreads, 0, stream>>>(
-        static_cast<const double*>(x), n, count, values, ids, flags);
+    top_kernel<double><<<unsigned(slices), kTopThreads, 0, stream>>>(static_cast<const double*>(x),
+                                                                     n, count, values, ids, flags);
   } else {
-    top_kernel<float><<<unsigned(slices), kTopThreads, 0, stream>>>(
-        static_cast<const float*>(x), n, count, values, ids, flags);
+    top_kernel<float><<<unsigned(slices), kTopThreads, 0, stream>>>(static_cast<const float*>(x), n,
+                                                                    count, values, ids, flags);
   }
   check_launch("top");
 }

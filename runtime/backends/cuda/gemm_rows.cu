@@ -70,8 +70,7 @@ __device__ inline void chunk_chain(const uint4 (&raw)[NT][kWords], const T* xs, 
 
 template <class T, class W, class S>
 __device__ inline void segment_chain(const RowsCall<T>& call, int segment, std::int64_t n0,
-                                     std::int64_t row0, T* xs,
-                                     T (&acc)[S::kRows][S::kOutputs]) {
+                                     std::int64_t row0, T* xs, T (&acc)[S::kRows][S::kOutputs]) {
   constexpr int R = S::kRows, NT = S::kOutputs, kWords = S::kWords;
   constexpr int kChunk = kWords * W::kVector;
   const int lane = int(threadIdx.x);
@@ -117,8 +116,8 @@ __global__ void __launch_bounds__(S::kThreads) rows_kernel(RowsCall<T> call) {
   T* const all_sums = reinterpret_cast<T*>(shared) + std::int64_t(blockDim.y) * R * kChunk;
   const int lane = int(threadIdx.x), warp = int(threadIdx.y);
   const int segments = call.w.segments, segment = warp % segments;
-  const std::int64_t group = std::int64_t(blockIdx.x) * (blockDim.y / unsigned(segments)) +
-                             warp / segments;
+  const std::int64_t group =
+      std::int64_t(blockIdx.x) * (blockDim.y / unsigned(segments)) + warp / segments;
   const std::int64_t n0 = group * (32 * NT), row0 = std::int64_t(blockIdx.y) * R;
   T acc[R][NT];
 #pragma unroll
@@ -162,11 +161,11 @@ void launch(const GemmCall& call) {
   const dim3 block(32, unsigned(segments * groups));
   const dim3 grid(unsigned((wanted + groups - 1) / groups), unsigned((call.rows + R - 1) / R));
   const std::size_t shared = std::size_t(block.y) * R * (kChunk + NT * 32) * sizeof(T);
-  const RowsCall<T> args{static_cast<const T*>(call.x), call.x_stride, call.rows, call.w,
-                         static_cast<T*>(call.out), call.out_stride};
+  const RowsCall<T> args{static_cast<const T*>(call.x), call.x_stride,  call.rows, call.w,
+                         static_cast<T*>(call.out),     call.out_stride};
   if (shared > 48 * 1024) {
-    check(cudaFuncSetAttribute(rows_kernel<T, W, S>,
-                               cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)),
+    check(cudaFuncSetAttribute(rows_kernel<T, W, S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               int(shared)),
           "cudaFuncSetAttribute");
   }
   rows_kernel<T, W, S><<<grid, block, shared, call.stream>>>(args);
@@ -243,8 +242,10 @@ const char* gemm_rows(const GemmCall& call) {
                   : launch<T, W, Shape<8, 1, 16, 256>>(call);
     }
   });
-  return call.rows == 1 ? "gemm_rows1" : call.rows == 2 ? "gemm_rows2"
-         : call.rows <= 4 ? "gemm_rows4" : "gemm_rows8";
+  return call.rows == 1   ? "gemm_rows1"
+         : call.rows == 2 ? "gemm_rows2"
+         : call.rows <= 4 ? "gemm_rows4"
+                          : "gemm_rows8";
 }
 
 void pack_rows(cudaStream_t stream, const float* staging, std::int64_t first, std::int64_t count,
@@ -252,8 +253,8 @@ void pack_rows(cudaStream_t stream, const float* staging, std::int64_t first, st
   const std::int64_t n = to.words[to.segments] * count;
   if (n == 0) return;
   with_types(false, to.element, [&]<class T, class W>(T, W) {
-    pack_kernel<W><<<unsigned((n + 255) / 256), 256, 0, stream>>>(staging, first, count, scale,
-                                                                  rounded, to);
+    pack_kernel<W>
+        <<<unsigned((n + 255) / 256), 256, 0, stream>>>(staging, first, count, scale, rounded, to);
   });
   check_launch("pack");
 }

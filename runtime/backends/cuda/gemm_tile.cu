@@ -21,7 +21,7 @@ struct TileCall {
   const T* x;
   std::int64_t x_stride, rows;
   WeightView w;
-  T* out;                       // plane s at out + s * plane; stride is out_stride
+  T* out;  // plane s at out + s * plane; stride is out_stride
   std::int64_t out_stride, plane;
 };
 
@@ -75,7 +75,9 @@ struct Stage {
 };
 
 /// Row or column of element i of thread t's share: groups of four, 64 apart.
-__device__ inline int place(int t, int i) { return i / 4 * 64 + t * 4 + i % 4; }
+__device__ inline int place(int t, int i) {
+  return i / 4 * 64 + t * 4 + i % 4;
+}
 
 template <class T, int kTile>
 __device__ inline void outer_product(const T (&xs)[kDepth][kTile + 4],
@@ -170,7 +172,7 @@ void launch(const GemmCall& call, void* workspace) {
   constexpr int kTile = sizeof(T) == 8 ? 64 : 128;
   const std::int64_t plane = call.rows * call.w.n;
   const TileCall<T> args{static_cast<const T*>(call.x), call.x_stride, call.rows, call.w,
-                         static_cast<T*>(workspace), call.w.n, plane};
+                         static_cast<T*>(workspace),    call.w.n,      plane};
   const dim3 grid(unsigned((call.w.n + kTile - 1) / kTile),
                   unsigned((call.rows + kTile - 1) / kTile), unsigned(call.w.segments));
   tile_kernel<T, W, kTile><<<grid, kThreads, 0, call.stream>>>(args);

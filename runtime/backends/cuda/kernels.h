@@ -12,31 +12,33 @@
 
 namespace invar::cuda {
 
-constexpr int kMaxSegments = 32;   // V of a model is 8, 16 or 32
+constexpr int kMaxSegments = 32;     // V of a model is 8, 16 or 32
 constexpr int kDeviceKeyBlock = 16;  // positions of one block of transposed keys
 
 /// How weights lie in memory: whole 16-byte words of `vector` neighbouring k of one output,
 /// outputs side by side: word (b, n) is at [b * n_total + n]. A segment starts a new word.
 struct WeightView {
   const void* data = nullptr;
-  Format element = Format::f32;      // f32, bf16 or fp16
-  std::int64_t n = 0;                // outputs
-  std::int64_t k = 0;                // columns of the slice
-  int segments = 0;                  // 0: owns nothing
+  Format element = Format::f32;                // f32, bf16 or fp16
+  std::int64_t n = 0;                          // outputs
+  std::int64_t k = 0;                          // columns of the slice
+  int segments = 0;                            // 0: owns nothing
   std::int64_t bounds[kMaxSegments + 1] = {};  // segment s is columns [bounds[s], bounds[s+1])
   std::int64_t words[kMaxSegments + 1] = {};   // its first word
 };
 /// Elements in a 16-byte word.
-constexpr int vector_of(Format element) { return element == Format::f32 ? 4 : 8; }
+constexpr int vector_of(Format element) {
+  return element == Format::f32 ? 4 : 8;
+}
 
 struct GemmCall {
   cudaStream_t stream;
   bool wide;
-  const void* x;                     // (rows, k)
+  const void* x;  // (rows, k)
   std::int64_t x_stride;
   std::int64_t rows;
   WeightView w;
-  void* out;                         // (rows, n)
+  void* out;  // (rows, n)
   std::int64_t out_stride;
 };
 /// Few rows: one warp a segment and 32 outputs; no workspace. Gives the variant's name.
@@ -60,20 +62,20 @@ void amax(cudaStream_t stream, bool wide, const void* x, std::int64_t stride, st
 void scales(cudaStream_t stream, const float* amax, std::int64_t ranks, std::int64_t rows,
             Format format, float* scale);
 /// scale may be null: rounding alone.
-void quantize(cudaStream_t stream, bool wide, const void* x, std::int64_t stride,
-              std::int64_t rows, std::int64_t cols, const void* scale, Format format, void* out);
+void quantize(cudaStream_t stream, bool wide, const void* x, std::int64_t stride, std::int64_t rows,
+              std::int64_t cols, const void* scale, Format format, void* out);
 
 struct FinishCall {
   cudaStream_t stream;
   bool wide;
-  const void* parts[kMaxSegments];   // each (rows, n)
+  const void* parts[kMaxSegments];  // each (rows, n)
   int ranks;
   std::int64_t rows, n;
-  const void* row_scale;             // (rows) Real or null
-  const float* output_scale;         // (n) or null
-  const void* bias;                  // (n) Real or null
+  const void* row_scale;      // (rows) Real or null
+  const float* output_scale;  // (n) or null
+  const void* bias;           // (n) Real or null
   Format stored;
-  void* out;                         // (rows, n)
+  void* out;  // (rows, n)
 };
 void finish(const FinishCall& call);
 void rope(cudaStream_t stream, bool wide, void* x, std::int64_t rows, std::int64_t heads, int d,
@@ -85,8 +87,8 @@ void add(cudaStream_t stream, bool wide, void* h, const void* y, std::int64_t n,
 void exp_all(cudaStream_t stream, bool wide, const void* x, std::int64_t n, void* y);
 
 /// Digests of the eight segments of every row, canonical: out (rows, 8, 16 bytes).
-void digests(cudaStream_t stream, bool wide, const void* x, std::int64_t stride,
-             std::int64_t rows, std::int64_t cols, void* out);
+void digests(cudaStream_t stream, bool wide, const void* x, std::int64_t stride, std::int64_t rows,
+             std::int64_t cols, void* out);
 /// The `count` best entries of each of `slices` neighbouring parts of a row, best first: values and
 /// ids (slices, count), id -1 past the last; flags (slices): not finite, the rest is not written.
 void top_entries(cudaStream_t stream, bool wide, const void* x, std::int64_t n, int count,
@@ -112,8 +114,8 @@ struct KvCall {
 void write_kv(const KvCall& call, const void* k, std::int64_t k_stride, const void* v,
               std::int64_t v_stride, const std::int64_t* slots, std::int64_t rows, void* k_pool,
               void* v_pool);
-void read_kv(const KvCall& call, std::int64_t slot, const void* k_pool, const void* v_pool,
-             void* k, void* v);
+void read_kv(const KvCall& call, std::int64_t slot, const void* k_pool, const void* v_pool, void* k,
+             void* v);
 
 /// One query position. table and keep are offsets into the call's arrays; keep < 0: all visible.
 struct QueryRow {
@@ -124,15 +126,15 @@ struct QueryRow {
 struct AttentionCall {
   cudaStream_t stream;
   bool wide;
-  const void* q;                     // (rows, heads * d)
+  const void* q;  // (rows, heads * d)
   std::int64_t q_stride;
-  void* out;                         // (rows, heads * d)
+  void* out;  // (rows, heads * d)
   std::int64_t out_stride;
   const QueryRow* rows;
   std::int64_t row_count;
   const std::int32_t* tables;
   const std::uint8_t* keeps;
-  const std::int32_t* head_begin;    // (kv_heads + 1): query heads of a KV head
+  const std::int32_t* head_begin;  // (kv_heads + 1): query heads of a KV head
   std::int64_t heads;
   std::int64_t kv_heads;
   int d;
@@ -142,8 +144,8 @@ struct AttentionCall {
   const void* k_pool;
   const void* v_pool;
   Format stored;
-  std::int32_t max_splits;           // most splits of one row
-  void* workspace;                   // attention_bytes()
+  std::int32_t max_splits;  // most splits of one row
+  void* workspace;          // attention_bytes()
 };
 std::size_t attention_bytes(bool wide, std::int64_t rows, std::int64_t heads, int d,
                             std::int32_t max_splits);

@@ -11,7 +11,9 @@ namespace {
 
 constexpr int kThreads = 256;
 
-int blocks_for(std::int64_t n) { return int((n + kThreads - 1) / kThreads); }
+int blocks_for(std::int64_t n) {
+  return int((n + kThreads - 1) / kThreads);
+}
 __device__ std::int64_t global_index() {
   return std::int64_t(blockIdx.x) * kThreads + std::int64_t(threadIdx.x);
 }
@@ -166,8 +168,8 @@ void with_real(bool wide, F&& f) {
 void fill_words(cudaStream_t stream, void* memory, std::size_t words, std::uint32_t value) {
   if (words == 0) return;
   const std::size_t blocks = std::min<std::size_t>((words + kThreads - 1) / kThreads, 4096);
-  fill_kernel<<<unsigned(blocks), kThreads, 0, stream>>>(static_cast<std::uint32_t*>(memory),
-                                                         words, value);
+  fill_kernel<<<unsigned(blocks), kThreads, 0, stream>>>(static_cast<std::uint32_t*>(memory), words,
+                                                         value);
   check_launch("fill");
 }
 
@@ -187,9 +189,8 @@ void rms_norm(cudaStream_t stream, bool wide, const void* x, const void* w, doub
               std::int64_t rows, std::int64_t d, Format stored, void* y) {
   if (rows == 0) return;
   with_real(wide, [&]<class T>(T) {
-    rms_norm_kernel<<<unsigned(rows), kLanes, 0, stream>>>(static_cast<const T*>(x),
-                                                           static_cast<const T*>(w), T(eps), d,
-                                                           stored, static_cast<T*>(y));
+    rms_norm_kernel<<<unsigned(rows), kLanes, 0, stream>>>(
+        static_cast<const T*>(x), static_cast<const T*>(w), T(eps), d, stored, static_cast<T*>(y));
   });
   check_launch("rms_norm");
 }
@@ -211,8 +212,8 @@ void scales(cudaStream_t stream, const float* amax, std::int64_t ranks, std::int
   check_launch("scales");
 }
 
-void quantize(cudaStream_t stream, bool wide, const void* x, std::int64_t stride,
-              std::int64_t rows, std::int64_t cols, const void* scale, Format format, void* out) {
+void quantize(cudaStream_t stream, bool wide, const void* x, std::int64_t stride, std::int64_t rows,
+              std::int64_t cols, const void* scale, Format format, void* out) {
   if (rows * cols == 0) return;
   with_real(wide, [&]<class T>(T) {
     quantize_kernel<<<blocks_for(rows * cols), kThreads, 0, stream>>>(
@@ -260,8 +261,8 @@ void gated_silu(cudaStream_t stream, bool wide, const void* gate, const void* up
 void add(cudaStream_t stream, bool wide, void* h, const void* y, std::int64_t n, Format stored) {
   if (n == 0) return;
   with_real(wide, [&]<class T>(T) {
-    add_kernel<<<blocks_for(n), kThreads, 0, stream>>>(static_cast<T*>(h),
-                                                       static_cast<const T*>(y), n, stored);
+    add_kernel<<<blocks_for(n), kThreads, 0, stream>>>(static_cast<T*>(h), static_cast<const T*>(y),
+                                                       n, stored);
   });
   check_launch("add");
 }

@@ -47,7 +47,9 @@ __device__ inline float element(const uint4& word, int e) {
 }
 
 /// A word that is read once by one thread.
-__device__ inline uint4 stream_word(const uint4* at) { return __ldcs(at); }
+__device__ inline uint4 stream_word(const uint4* at) {
+  return __ldcs(at);
+}
 
 /// Calls f with Real's and the elements' tags. fp64 works on fp32 words: a weight is one fp32.
 template <class F>
