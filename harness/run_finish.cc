@@ -27,12 +27,19 @@ std::string last_number(const std::string& text) {
   return best;
 }
 
+/// A reply ends where another role speaks; what counts is the text after its last "#### ", else all
+/// of it (scenarios/prompts/README.md). A number may stand in a sentence.
 bool answers(const PromptTrace& prompt) {
+  std::string reply = prompt.text.substr(0, prompt.text.find("<|"));
+  if (const std::size_t mark = reply.rfind("#### "); mark != std::string::npos) {
+    reply.erase(0, mark + 5);
+  }
+  const std::size_t begin = reply.find_first_not_of(" \n\t");
+  if (begin == std::string::npos) return false;
+  reply = reply.substr(begin, reply.find_last_not_of(" \n\t") + 1 - begin);
   const std::string number = last_number(prompt.answer);
-  if (!number.empty() && number == prompt.answer) return last_number(prompt.text) == number;
-  const std::size_t begin = prompt.text.find_first_not_of(" \n\t");
-  return begin != std::string::npos &&
-         prompt.text.compare(begin, prompt.answer.size(), prompt.answer) == 0;
+  return reply == prompt.answer ||
+         (!number.empty() && number == prompt.answer && last_number(reply) == number);
 }
 
 std::string repro_line(const ScenarioRun& run, const Cell& cell) {
