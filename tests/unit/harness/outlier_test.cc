@@ -105,8 +105,8 @@ TEST_F(OutlierModel, ChangesEachTensorAsTheTableSays) {
 constexpr const char* kTexts[] = {
     "It was a fine morning, and they walked together to the village before breakfast.",
     "<|user|>\nWhat is 23 + 48?\n<|assistant|>\n",
-    "<|user|>\nAnna has 12 apples. She buys 30 more. How many apples does Anna have now?\n"
-    "<|assistant|>\n",
+    ("<|user|>\nAnna has 12 apples. She buys 30 more. How many apples does Anna have now?\n"
+     "<|assistant|>\n"),
     "And the LORD said unto Moses, Stretch out thine hand over the sea,"};
 
 GenerateResult generate(Runtime& runtime, Precision precision, const KvHooks* hooks = nullptr) {
