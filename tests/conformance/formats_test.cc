@@ -18,11 +18,7 @@ struct Expected {
   const char* all;
 };
 
-/// An empty hash: nobody has compared all 2^32 inputs with the oracle yet.
 void expect_hash(const Expected& want, const std::string& got) {
-  if (exhaustive() && *want.all == 0) {
-    GTEST_SKIP() << "compare by hand with oracle/conversions.py: " << got;
-  }
   EXPECT_EQ(exhaustive() ? want.all : want.every_251st, got);
 }
 
@@ -31,7 +27,8 @@ TEST(Formats, Bf16EqualsTheOracle) {
               hash_sweep<std::uint16_t>(bf16_from_float));
 }
 TEST(Formats, Fp16EqualsTheOracle) {
-  expect_hash({"1c3f0e1187450ad132c1646389f99750", ""}, hash_sweep<std::uint16_t>(fp16_from_float));
+  expect_hash({"1c3f0e1187450ad132c1646389f99750", "143458ea8494d7d204897b5913469a40"},
+              hash_sweep<std::uint16_t>(fp16_from_float));
 }
 TEST(Formats, Tf32EqualsTheOracle) {
   expect_hash({"8d4647e7f97f4f0196fe97134f6b47f9", "e5f6957832190d510e65cb289ed41c04"},

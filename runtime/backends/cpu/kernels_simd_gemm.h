@@ -326,8 +326,9 @@ void gemm_rows(const GemmArgs<typename V::T>& args, std::int64_t begin, std::int
     for (int s = 0; s < segments; s += together) {
       const void* columns[kPanelGroup];
       for (int p = 0; p < panels; ++p) {
-        columns[p] = panel_columns<V>(w, group + p, bounds[s], bounds[s + together], widen_first,
-                                      scratch + p * chunk);
+        T* room = widen_first ? scratch + p * chunk : nullptr;
+        columns[p] =
+            panel_columns<V>(w, group + p, bounds[s], bounds[s + together], widen_first, room);
       }
       Tile<V> tile{packed,   nullptr, bounds[s], bounds,          segments, s,
                    together, levels,  nullptr,   args.out_stride, 0};
