@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/backends/cuda/cuda_step.h"
 #include "runtime/backends/cuda/device.h"
 #include "runtime/backends/cuda/kernels.h"
 
@@ -78,6 +79,10 @@ class CudaBackend : public Backend {
   void add(Rows h, Rows y) override;
   void digests(Rows x, std::span<Digest> out) override;
   TopEntries top(Rows row, int count) override;
+  double read_logits(Rows logits, int count, std::span<TopEntries> best,
+                     std::span<Digest> digests) override;
+  bool begin_step(const StepInputs& inputs) override;
+  void end_step() override;
 
  protected:
   /// Makes this object's GPU the thread's.
@@ -90,9 +95,17 @@ class CudaBackend : public Backend {
   std::set<std::string> ran_;  // kernels, for the observed record
 
  private:
+  /// A host array on the GPU: a step's own, or sent now. A step that is captured has only its own.
+  const void* send(Mirror& mirror, const void* data, std::size_t bytes);
+  PlacesView send_places(const Places& places);
+  double read_share(Rows logits, int count, std::span<TopEntries> best, std::span<Digest> digests);
   TopEntries top_on_host(Rows x, int count);
 
-  Mirror ids_, positions_, slots_, places_;
+  Step step_;
+  Mirror ids_, positions_, slots_, places_mirror_;
+  Buffer results_;  // of read_logits(), and on the host
+  PinnedBuffer results_here_;
+  Event reading_, read_;
 };
 
 }  // namespace invar::cuda

@@ -48,7 +48,7 @@ WeightView view_of(const MatrixSource& source) {
 
 CudaMatrix::~CudaMatrix() {
   cudaSetDevice(gpu_);
-  for (void* memory : memory_) cudaFree(memory);
+  for (void* memory : memory_) free_memory(memory);
 }
 
 void* CudaMatrix::take(std::size_t bytes) {
