@@ -68,7 +68,7 @@ TopEntries CudaBackend::top(Rows x, int count) {
   enter();
   const Candidates layout(count);
   auto* on_gpu = static_cast<char*>(workspace_.reserve(layout.bytes(), stream_));
-  top_entries(stream_, mode_.wide(), x.data, x.cols, count, kSlices,
+  top_entries(stream_, mode_.wide(), x.data, x.stride, 1, x.cols, count, kSlices,
               reinterpret_cast<double*>(on_gpu + layout.values_at()),
               reinterpret_cast<std::int32_t*>(on_gpu + layout.ids_at()),
               reinterpret_cast<std::int32_t*>(on_gpu + layout.flags_at()));
