@@ -138,15 +138,16 @@ double CudaBackend::read_share(Rows x, int count, std::span<TopEntries> best,
   }
   enter();
   const Candidates layout(best.size(), count);
+  const bool grows = results_.bytes() < layout.bytes();
   auto* on_gpu = static_cast<unsigned char*>(results_.reserve(layout.bytes(), stream_));
+  // The copy takes all of it, and kernels do not write what comes after a slice's last entry.
+  if (grows) check(cudaMemsetAsync(on_gpu, 0, results_.bytes(), stream_), "cudaMemset");
   unsigned char* here = results_here_.reserve(layout.bytes());
   reading_.record(stream_);
-  for (std::size_t r = 0; r < best.size(); ++r) {
-    top_entries(stream_, mode_.wide(), some_rows(x, r, 1, real_size()).data, x.cols, count, kSlices,
-                reinterpret_cast<double*>(on_gpu + layout.values_at(r)),
-                reinterpret_cast<std::int32_t*>(on_gpu + layout.ids_at(r)),
-                reinterpret_cast<std::int32_t*>(on_gpu + layout.flags_at(r)));
-  }
+  top_entries(stream_, mode_.wide(), x.data, x.stride, x.rows, x.cols, count, kSlices,
+              reinterpret_cast<double*>(on_gpu + layout.values_at(0)),
+              reinterpret_cast<std::int32_t*>(on_gpu + layout.ids_at(0)),
+              reinterpret_cast<std::int32_t*>(on_gpu + layout.flags_at(0)));
   if (!digests_out.empty()) {
     cuda::digests(stream_, mode_.wide(), x.data, x.stride, x.rows, x.cols,
                   on_gpu + layout.digests_at());
