@@ -79,6 +79,12 @@ class CudaBackend : public Backend {
   void add(Rows h, Rows y) override;
   void digests(Rows x, std::span<Digest> out) override;
   TopEntries top(Rows row, int count) override;
+  void finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
+                  std::int64_t kv_heads, std::span<const std::int64_t> positions,
+                  const void* cosine, const void* sine) override;
+  void finish_gated(const Product& gate, const Product& up, Rows act) override;
+  void finish_add(const Product& y, Rows h) override;
+  void finish_add_norm(const Product& y, Rows h, const void* weight, double eps, Rows x) override;
   double read_logits(Rows logits, int count, std::span<TopEntries> best,
                      std::span<Digest> digests) override;
   bool begin_step(const StepInputs& inputs) override;
