@@ -28,7 +28,8 @@ const void* Mirror::send(const void* data, std::size_t bytes, cudaStream_t strea
   return to;
 }
 
-CudaBackend::CudaBackend(const Mode& mode, GpuInfo gpu) : Backend(mode), gpu_(std::move(gpu)) {
+CudaBackend::CudaBackend(const Mode& mode, GpuInfo gpu, bool branches)
+    : Backend(mode), gpu_(std::move(gpu)), branches_(branches) {
   enter();
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
 }
@@ -168,6 +169,35 @@ void CudaBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
     call.out = static_cast<char*>(out.data) + std::size_t(r * out.stride) * real_size();
     ran(gemm_tile(call, workspace_.reserve(gemm_tile_bytes(call), stream_)));
   }
+}
+
+void CudaBackend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
+                        std::span<const Rows> outs) {
+  INVAR_CHECK(matrices.size() == outs.size());
+  if (!branches_ || outs.size() < 2 || x.rows >= kTileRows) {
+    return Backend::gemms(x, matrices, outs);
+  }
+  enter();
+  if (!step_.capturing()) {
+    side_.prepare(outs.size() - 1);
+    return Backend::gemms(x, matrices, outs);
+  }
+  side_.fork(stream_, outs.size() - 1);
+  for (std::size_t i = 0; i < outs.size(); ++i) {
+    const auto& w = static_cast<const CudaMatrix&>(*matrices[i]);
+    const Rows& out = outs[i];
+    INVAR_CHECK(x.cols == w.words.k && out.cols == w.words.n && x.rows == out.rows);
+    const GemmCall call{side_.stream(stream_, i),
+                        mode_.wide(),
+                        x.data,
+                        x.stride,
+                        x.rows,
+                        w.words,
+                        out.data,
+                        out.stride};
+    ran(gemm_rows(call));
+  }
+  side_.join(stream_);
 }
 
 void CudaBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,

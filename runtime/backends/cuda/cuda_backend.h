@@ -45,7 +45,9 @@ class Mirror {
 
 class CudaBackend : public Backend {
  public:
-  CudaBackend(const Mode& mode, GpuInfo gpu);
+  /// `branches`: products of one input may run side by side in a captured step. Only for gemm() as
+  /// it is here.
+  CudaBackend(const Mode& mode, GpuInfo gpu, bool branches = false);
   ~CudaBackend() override;
   CudaBackend(const CudaBackend&) = delete;
   CudaBackend& operator=(const CudaBackend&) = delete;
@@ -79,6 +81,8 @@ class CudaBackend : public Backend {
   void add(Rows h, Rows y) override;
   void digests(Rows x, std::span<Digest> out) override;
   TopEntries top(Rows row, int count) override;
+  void gemms(Rows x, std::span<const WeightMatrix* const> matrices,
+             std::span<const Rows> outs) override;
   void finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
                   std::int64_t kv_heads, std::span<const std::int64_t> positions,
                   const void* cosine, const void* sine) override;
@@ -107,6 +111,8 @@ class CudaBackend : public Backend {
   double read_share(Rows logits, int count, std::span<TopEntries> best, std::span<Digest> digests);
   TopEntries top_on_host(Rows x, int count);
 
+  bool branches_;
+  Branches side_;
   Step step_;
   Mirror ids_, positions_, slots_, places_mirror_;
   Buffer results_;  // of read_logits(), and on the host

@@ -106,7 +106,7 @@ Result<std::unique_ptr<Backend>> make_cuda(const BackendOptions& options, const 
   auto gpu = gpu_of_rank(options.rank);
   INVAR_TRY(gpu);
   try {
-    return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(mode, *gpu));
+    return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(mode, *gpu, true));
   } catch (const BackendError& error) {
     return Error{error.what(), ""};
   } catch (const std::bad_alloc&) {

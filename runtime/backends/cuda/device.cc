@@ -84,6 +84,41 @@ double Event::seconds_since(const Event& earlier) const {
   return double(milliseconds) * 1e-3;
 }
 
+Branches::~Branches() {
+  for (cudaEvent_t event : events_) cudaEventDestroy(event);
+  for (cudaStream_t stream : streams_) cudaStreamDestroy(stream);
+}
+
+void Branches::prepare(std::size_t count) {
+  while (streams_.size() < count) {
+    cudaStream_t stream = nullptr;
+    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+    streams_.push_back(stream);
+  }
+  while (events_.size() < count + 1) {
+    cudaEvent_t event = nullptr;
+    check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+    events_.push_back(event);
+  }
+}
+
+void Branches::fork(cudaStream_t from, std::size_t count) {
+  INVAR_CHECK(count <= streams_.size());
+  check(cudaEventRecord(events_[0], from), "cudaEventRecord");
+  for (std::size_t i = 0; i < count; ++i) {
+    check(cudaStreamWaitEvent(streams_[i], events_[0], 0), "cudaStreamWaitEvent");
+  }
+  live_ = count;
+}
+
+void Branches::join(cudaStream_t to) {
+  for (std::size_t i = 0; i < live_; ++i) {
+    check(cudaEventRecord(events_[i + 1], streams_[i]), "cudaEventRecord");
+    check(cudaStreamWaitEvent(to, events_[i + 1], 0), "cudaStreamWaitEvent");
+  }
+  live_ = 0;
+}
+
 Graph::Graph(cudaGraph_t graph) {
   const cudaError_t error = cudaGraphInstantiate(&exec_, graph, 0);
   cudaGraphDestroy(graph);

@@ -100,6 +100,29 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
+/// Streams that leave a stream and come back to it: work between fork() and join() may overlap.
+class Branches {
+ public:
+  Branches() = default;
+  ~Branches();
+  Branches(const Branches&) = delete;
+  Branches& operator=(const Branches&) = delete;
+  /// Makes what fork() needs: nothing is made while a stream is captured.
+  void prepare(std::size_t count);
+  /// REQUIRES: prepare() was called with as many.
+  void fork(cudaStream_t from, std::size_t count);
+  /// 0: `from` itself, then the branches.
+  [[nodiscard]] cudaStream_t stream(cudaStream_t from, std::size_t index) const {
+    return index == 0 ? from : streams_[index - 1];
+  }
+  void join(cudaStream_t to);
+
+ private:
+  std::vector<cudaStream_t> streams_;
+  std::vector<cudaEvent_t> events_;  // the fork's, then the end of every branch
+  std::size_t live_ = 0;
+};
+
 /// Queued work that can be queued again. Move-only.
 class Graph {
  public:
