@@ -259,7 +259,7 @@ TEST_F(Replay, ATapeGivesTheBitsOfTheOperations) {
         r.batch.staggered = staggered;
         const Outcome want = run(r, false), got = run(r, true);
         EXPECT_EQ(want.bits, got.bits) << batch << " " << cache;
-        EXPECT_GT(got.played.replayed, 3) << batch << " " << cache;
+        EXPECT_GT(got.played.replayed, 1) << batch << " " << cache;
         EXPECT_GT(got.played.captured, 0);
       }
     }
