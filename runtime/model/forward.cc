@@ -128,7 +128,7 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
   }
 
   const Rows x = scratch(kNormed, h.rows, h.cols);
-  backend_.rms_norm(h, w.norm1.get(), config_.rms_norm_eps, x);
+  if (!joins_next(index - 1)) backend_.rms_norm(h, w.norm1.get(), config_.rms_norm_eps, x);
   record(Site::norm1, index, x, rows);
   Rows q, k, v;
   project(index, x, positions_, &q, k, v);
@@ -164,9 +164,22 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
   record_sliced(Site::act, index, act,
                 widths([](const Partition& each) { return each.mlp_columns.size(); }), rows);
   const Product down = row_product(act, *w.down, w.down_bias, config_.intermediate_size);
-  backend_.finish_add(down, h);
+  if (joins_next(index)) {
+    const LayerWeights& next = model_.layers[std::size_t(index) + 1];
+    backend_.finish_add_norm(down, h, next.norm1.get(), config_.rms_norm_eps, x);
+  } else {
+    backend_.finish_add(down, h);
+  }
   record(Site::down, index, down.out, rows);
   record(Site::h2, index, h, rows);
+}
+
+/// True when a layer's last add and the norm of the next one are one operation: nothing is read or
+/// patched between them.
+bool Forward::joins_next(int index) const {
+  const KvHooks* hooks = cache_.hooks();
+  return index >= 0 && index + 1 < int(config_.layers) && !cache_.mode().recomputes &&
+         (hooks == nullptr || !hooks->residual);
 }
 
 /// Q and K, rotated, and V of normalised rows; Q only when asked for.

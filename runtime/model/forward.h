@@ -49,6 +49,7 @@ class Forward {
   Rows embed(std::span<const StepRow> rows);
   void exchange_embeddings(Rows table, Rows h);
   void layer(int index, Rows h, std::span<const StepRow> rows, std::span<const StepRow> past);
+  [[nodiscard]] bool joins_next(int index) const;
   void project(int index, Rows x, std::span<const std::int64_t> positions, Rows* q, Rows& k,
                Rows& v);
   void recompute(int index, std::span<const StepRow> past);
