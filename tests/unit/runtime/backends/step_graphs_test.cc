@@ -296,5 +296,26 @@ TEST_F(Replay, RunsWhatIsNotTheSameEachTime) {
   EXPECT_EQ(replays(hooked), 0);
 }
 
+class NoCollectives final : public selftest::ForwardingCommunicator {
+ public:
+  using ForwardingCommunicator::ForwardingCommunicator;
+  void all_gather(const void*, void*, std::span<const std::size_t>) override {
+    ADD_FAILURE() << "a group of one has nobody to gather from";
+  }
+};
+
+TEST_F(Replay, OneRankMovesNothing) {
+  GenerateRequest r = request(3, "on");
+  r.precision = Precision::fp8_e4m3;
+  r.level = TraceLevel::ops;
+  r.wrap_communicator = [](std::unique_ptr<Communicator> inner) -> std::unique_ptr<Communicator> {
+    return std::make_unique<NoCollectives>(std::move(inner), selftest::Setup{});
+  };
+  const auto result = runtime_.generate(r);
+  ASSERT_TRUE(result.has_value());
+  EXPECT_EQ(result->trace.status, CellStatus::ok);
+  EXPECT_EQ(result->trace.observed.collectives, 0);
+}
+
 }  // namespace
 }  // namespace invar
