@@ -2,7 +2,7 @@
 # Builds here what a bare GPU machine needs, runs it there, and prints a short table last.
 #
 # Usage: ci/gpu/run.sh build            here: build-gpu/bin/ (programs that need libc and a driver)
-#        ci/gpu/run.sh all [SECONDS]    there: every verb below, resumable, within a time limit (540)
+#        ci/gpu/run.sh all [SECONDS]    there: every verb below, resumable, within 540 seconds
 #        ci/gpu/run.sh test [FILTER]    the GPU's conformance tests; none may be skipped
 #        ci/gpu/run.sh sanitize [TOOL…] memcheck racecheck initcheck over the label sanitize
 #        ci/gpu/run.sh bench [NAME…]    build-gpu/bin/{bench,phenomenon}_*, each side by side
@@ -65,7 +65,8 @@ left() {
 }
 
 # step NAME SUMMARY COMMAND…: keeps its output in $out/NAME.txt and "result seconds key summary" in
-# $out/NAME.state. SUMMARY is a function that reads the output. A step that was well is not repeated.
+# $out/NAME.state. SUMMARY is a function that reads the output. A step that was well is not
+# repeated.
 step() {
   local name=$1 summary=$2 begun key rc=0 seconds result what
   shift 2
@@ -97,7 +98,9 @@ of_tests() {
   skipped=$(grep -c '^\[  SKIPPED \].*(' "$1" || true)
   echo "$(grep -oE '[0-9]+ tests ran' "$1" | tail -n 1), $failed failed, $skipped skipped"
 }
-of_sanitizer() { grep -E 'ERROR SUMMARY|RACECHECK SUMMARY|^no ' "$1" | tail -n 1 | sed 's/^=* *//'; }
+of_sanitizer() {
+  grep -E 'ERROR SUMMARY|RACECHECK SUMMARY|^no ' "$1" | tail -n 1 | sed 's/^=* *//'
+}
 of_bench() { echo "$(grep -c . "$1") lines: $(grep -v '^ *$' "$1" | tail -n 1)"; }
 of_scenario() { tail -n 2 "$1" | head -n 1; }
 

@@ -60,6 +60,41 @@ std::size_t size_of(int attribute) {
   return attribute == 7 || attribute == 8 ? 2 : 4;
 }
 
+void add_algorithms(LtCalls& calls) {
+  calls.init = [](LtHandle, int, int, int, int, int, int, int id, LtAlgorithm* out) {
+    *out = algorithm(std::uint64_t(id));
+    return fake.init_status;
+  };
+  calls.check = [](LtHandle, LtObject, LtObject, LtObject, LtObject, LtObject, const LtAlgorithm*,
+                   LtHeuristic* out) {
+    out->workspace = fake.check_workspace;
+    return fake.check_status;
+  };
+  calls.config_set = [](LtAlgorithm* a, int attribute, const void* value, std::size_t bytes) {
+    if (bytes != size_of(attribute)) return 7;
+    std::uint32_t number = 0;
+    std::memcpy(&number, value, bytes);
+    set_value(*a, attribute, number);
+    return 0;
+  };
+  calls.config_get = [](const LtAlgorithm* a, int attribute, void* value, std::size_t bytes,
+                        std::size_t* written) {
+    if (bytes != size_of(attribute)) return 7;
+    auto number = std::uint32_t(attribute == kLtConfigId ? id_of(*a) : a->data[attribute - 1]);
+    if (fake.lies && attribute == 1) ++number;
+    std::memcpy(value, &number, bytes);
+    *written = bytes;
+    return 0;
+  };
+  calls.matmul = [](LtHandle, LtObject, const void*, const void*, LtObject, const void*, LtObject,
+                    const void*, const void*, LtObject, void*, LtObject, const LtAlgorithm* a,
+                    void*, std::size_t workspace, void*) {
+    ++fake.products;
+    fake.ran = *a;
+    return workspace == kVendorWorkspace ? fake.matmul_status : 7;
+  };
+}
+
 LtCalls fake_calls() {
   LtCalls calls;
   calls.create = [](LtHandle* to) { return create_object(reinterpret_cast<LtObject*>(to)); };
@@ -100,38 +135,7 @@ LtCalls fake_calls() {
     }
     return fake.heuristic_status;
   };
-  calls.init = [](LtHandle, int, int, int, int, int, int, int id, LtAlgorithm* out) {
-    *out = algorithm(std::uint64_t(id));
-    return fake.init_status;
-  };
-  calls.check = [](LtHandle, LtObject, LtObject, LtObject, LtObject, LtObject, const LtAlgorithm*,
-                   LtHeuristic* out) {
-    out->workspace = fake.check_workspace;
-    return fake.check_status;
-  };
-  calls.config_set = [](LtAlgorithm* a, int attribute, const void* value, std::size_t bytes) {
-    if (bytes != size_of(attribute)) return 7;
-    std::uint32_t number = 0;
-    std::memcpy(&number, value, bytes);
-    set_value(*a, attribute, number);
-    return 0;
-  };
-  calls.config_get = [](const LtAlgorithm* a, int attribute, void* value, std::size_t bytes,
-                        std::size_t* written) {
-    if (bytes != size_of(attribute)) return 7;
-    auto number = std::uint32_t(attribute == kLtConfigId ? id_of(*a) : a->data[attribute - 1]);
-    if (fake.lies && attribute == 1) ++number;
-    std::memcpy(value, &number, bytes);
-    *written = bytes;
-    return 0;
-  };
-  calls.matmul = [](LtHandle, LtObject, const void*, const void*, LtObject, const void*, LtObject,
-                    const void*, const void*, LtObject, void*, LtObject, const LtAlgorithm* a,
-                    void*, std::size_t workspace, void*) {
-    ++fake.products;
-    fake.ran = *a;
-    return workspace == kVendorWorkspace ? fake.matmul_status : 7;
-  };
+  add_algorithms(calls);
   return calls;
 }
 
