@@ -59,14 +59,15 @@ class GemmProducts {
   GemmProducts& operator=(const GemmProducts&) = delete;
 
   void run(const Product& p) {
-    if (seen_.emplace(p.outputs, p.rows, p.inputs).second) {
-      const std::string names = kernel_names(stream_, [&] { return call(p); });
-      record_.note(p.outputs, p.inputs, p.rows, names.empty() ? "kernel unknown" : names);
-    }
     if (const int status = call(p); status != 0) {
       throw BackendError("cublasGemmEx, algorithm " + std::to_string(choice_.algorithm) + ": " +
                          vendor_status(status) + " for " + shape_text(p));
     }
+    // The names after the product: by now the library has loaded what it starts.
+    const auto place = [](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % 256; };
+    if (!seen_.emplace(p.outputs, p.rows, p.inputs, place(p.x), place(p.out)).second) return;
+    const std::string names = kernel_names(stream_, [&] { return call(p); });
+    record_.note(p.outputs, p.inputs, p.rows, names.empty() ? "kernel unknown" : names);
   }
   [[nodiscard]] std::string seen() const { return record_.text(); }
   [[nodiscard]] int version() const {
@@ -92,7 +93,9 @@ class GemmProducts {
   ProductTypes types_;
   cudaStream_t stream_;
   CublasHandle handle_ = nullptr;
-  std::set<std::tuple<std::int64_t, std::int64_t, std::int64_t>> seen_;
+  /// Shapes and addresses, by which the library chooses.
+  std::set<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::uintptr_t, std::uintptr_t>>
+      seen_;
   ScheduleRecord record_;
 };
 
