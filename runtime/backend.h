@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -25,6 +26,19 @@ namespace invar {
 struct BackendError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+/// Device memory that ran out, in one line: what was asked for and what was left.
+struct OutOfMemory : std::bad_alloc {
+  explicit OutOfMemory(std::string line) : line_(std::make_shared<std::string>(std::move(line))) {}
+  [[nodiscard]] const char* what() const noexcept override { return line_->c_str(); }
+
+ private:
+  std::shared_ptr<const std::string> line_;  // copied without throwing
+};
+/// The line of an OutOfMemory, "out of memory" for the host's own.
+inline std::string memory_text(const std::bad_alloc& error) {
+  return dynamic_cast<const OutOfMemory*>(&error) == nullptr ? "out of memory" : error.what();
+}
 
 /// A rectangle of Real in backend memory.
 struct Rows {
@@ -205,8 +219,10 @@ class Backend {
 
 /// What a cell asks of the runtime.
 struct BackendOptions {
-  std::string engine = "reference";  // reference | openblas
-  std::string core_type;  // openblas only: OPENBLAS_CORETYPE, empty: the library's choice
+  std::string engine = "reference";  // reference | openblas | cublas | cublaslt
+  /// OPENBLAS_CORETYPE, or the algorithm of cublas and cublaslt (vendor_choice.h); empty: the
+  /// library's choice.
+  std::string core_type;
   std::string device = "cpu";
   std::string isa = "auto";  // auto | scalar | avx2 | avx512
   int threads = 1;
@@ -215,9 +231,9 @@ struct BackendOptions {
 
 /// Why these options cannot run here (a missing library, instruction set, core type), or empty.
 std::string unsupported_reason(const BackendOptions& options, const Mode& mode);
-/// File of the vendor library that an engine would load, empty when it has none or it is missing.
-/// Its digest is part of what keys a stored result.
-std::string engine_library(const std::string& engine);
+/// Files of the vendor libraries that an engine would load: none for the reference, or when they
+/// are missing. Their digests are part of what keys a stored result.
+std::vector<std::string> engine_libraries(const std::string& engine);
 /// Builds the backend. Errors name what is missing; there is no silent fallback.
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, const Mode& mode);
 /// Engines compiled in or loadable, with their state, for `invar doctor` and `invar env`.

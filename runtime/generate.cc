@@ -335,8 +335,8 @@ Result<const Runtime::Packed*> Runtime::packed(const GenerateRequest& request,
     try {
       fresh->ranks.push_back(
           build_rank_model(model_, *fresh->holders.back(), rank, request.ranks, fresh->positions));
-    } catch (const std::bad_alloc&) {
-      return Error{"out of memory while the weights were loaded", ""};
+    } catch (const std::bad_alloc& error) {
+      return Error{memory_text(error) + " while the weights were loaded", ""};
     } catch (const BackendError& error) {
       return Error{error.what(), ""};
     }
@@ -387,9 +387,9 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
       if (r == 0) stats = run.stats();
     } catch (const RankFailure&) {
       // Another rank has said why.
-    } catch (const std::bad_alloc&) {
+    } catch (const std::bad_alloc& error) {
       result.trace.status = CellStatus::failed;
-      result.trace.reason = "out of memory";
+      result.trace.reason = memory_text(error);
       ranks[r]->abort();
     } catch (const BackendError& error) {
       result.trace.status = CellStatus::failed;

@@ -59,8 +59,7 @@ BackendInfo CudaBackend::describe() const {
 void* CudaBackend::allocate(std::size_t bytes) {
   enter();
   const std::size_t size = (std::max<std::size_t>(bytes, 1) + 63) / 64 * 64;
-  void* memory = nullptr;
-  check(cudaMalloc(&memory, size), "cudaMalloc");
+  void* const memory = take_memory(size);
   constexpr std::uint32_t kPoison = 0x7ff47ff4u;  // a NaN as fp32 and, doubled, as fp64
   fill_words(stream_, memory, size / 4, kPoison);
   return memory;

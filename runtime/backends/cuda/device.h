@@ -25,6 +25,11 @@ inline void check_launch(const char* kernel) {
   check(cudaGetLastError(), kernel);
 }
 
+/// Device memory. Short memory throws OutOfMemory with the bytes asked for and those left.
+void* take_memory(std::size_t bytes);
+/// "device cuda: out of memory: 512.0 MiB asked, 37.1 of 81559.0 MiB free".
+std::string out_of_memory_text(std::size_t asked, std::size_t free, std::size_t total);
+
 struct GpuInfo {
   int index = 0;
   int count = 0;       // of GPUs
