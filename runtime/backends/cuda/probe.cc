@@ -30,6 +30,9 @@ struct Found {
   bool begun = false;  // the asked process had begun with CUDA before it forked
   std::string driver;
   std::string cublas;  // its file
+  std::string nccl;    // its file
+  int nccl_version = 0;
+  std::string peers;  // pairs of GPUs that read each other's memory: "0-1 0-2"
   std::vector<GpuInfo> gpus;
 };
 
@@ -123,6 +126,27 @@ std::string find_cublas() {
   return "";
 }
 
+void find_nccl(Found& found) {
+  void* library = dlopen("libnccl.so.2", RTLD_LAZY | RTLD_LOCAL);
+  if (library == nullptr) return;
+  const auto version = reinterpret_cast<int (*)(int*)>(dlsym(library, "ncclGetVersion"));
+  Dl_info info{};
+  if (version == nullptr || dladdr(reinterpret_cast<void*>(version), &info) == 0) return;
+  if (version(&found.nccl_version) == 0) found.nccl = info.dli_fname;
+}
+
+std::string find_peers(int count) {
+  std::string pairs;
+  for (int a = 0; a < count; ++a) {
+    for (int b = a + 1; b < count; ++b) {
+      int yes = 0;
+      if (cudaDeviceCanAccessPeer(&yes, a, b) != cudaSuccess || yes == 0) continue;
+      pairs += (pairs.empty() ? "" : " ") + std::to_string(a) + "-" + std::to_string(b);
+    }
+  }
+  return pairs;
+}
+
 /// Asks CUDA in this process.
 Found look() {
   Found found;
@@ -141,6 +165,8 @@ Found look() {
   found.driver = "driver " + nvml.driver() + ", CUDA " + version_text(driver) + " (driver), " +
                  version_text(runtime) + " (this build)";
   found.cublas = find_cublas();
+  find_nccl(found);
+  found.peers = find_peers(count);
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties{};
     if (const cudaError_t bad = cudaGetDeviceProperties(&properties, i); bad != cudaSuccess) {
@@ -166,11 +192,10 @@ std::string to_text(const Found& found) {
                     {"facts", g.facts},
                     {"clock", g.clock}});
   }
-  const Json out{{"error", found.error},
-                 {"begun", found.begun},
-                 {"driver", found.driver},
-                 {"cublas", found.cublas},
-                 {"gpus", gpus}};
+  const Json out{{"error", found.error},   {"begun", found.begun},
+                 {"driver", found.driver}, {"cublas", found.cublas},
+                 {"nccl", found.nccl},     {"nccl_version", found.nccl_version},
+                 {"peers", found.peers},   {"gpus", gpus}};
   return out.dump(-1, ' ', true, Json::error_handler_t::replace);
 }
 
@@ -183,6 +208,9 @@ Found from_text(const std::string& text) {
   found.begun = json.value("begun", false);
   found.driver = json.value("driver", "");
   found.cublas = json.value("cublas", "");
+  found.nccl = json.value("nccl", "");
+  found.nccl_version = json.value("nccl_version", 0);
+  found.peers = json.value("peers", "");
   for (const Json& g : json["gpus"]) {
     GpuInfo info;
     info.index = g.value("index", 0);
@@ -250,6 +278,21 @@ std::string driver_facts() {
 
 std::string cublas_path() {
   return found().cublas;
+}
+
+RealRanks real_ranks() {
+  RealRanks out;
+  out.missing = found().error;
+  out.nccl = found().nccl;
+  out.nccl_version = found().nccl_version;
+  out.peers = found().peers;
+  for (const GpuInfo& gpu : found().gpus) {
+    if (gpu.capability < kLeast) continue;
+    out.gpus.push_back("GPU-" + gpu.uuid);
+  }
+  // Rank r gets GPU r: one that is too old in between would break the order.
+  if (out.gpus.size() != found().gpus.size()) out.gpus.clear();
+  return out;
 }
 
 Result<GpuInfo> gpu_of_rank(int rank) {
