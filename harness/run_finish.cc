@@ -181,11 +181,15 @@ Report make_report(ScenarioRun& run) {
 RunOutcome outcome_of(const ScenarioRun& run) {
   RunOutcome outcome;
   std::int64_t skipped = 0;
-  bool no_gpu = true, gpu_skipped = false;
+  bool no_gpu = true, no_nccl = true, gpu_skipped = false;
   for (const JudgedCell& cell : run.cells) {
     ++outcome.counts[std::size_t(cell.judgement.verdict)];
     skipped += cell.judgement.verdict == Verdict::skip ? 1 : 0;
-    if (cell.has_trace() && cell.attempts.front().observed.device != "cpu") no_gpu = false;
+    if (cell.has_trace()) {
+      const Observed& ran = cell.attempts.front().observed;
+      if (ran.device != "cpu") no_gpu = false;
+      if (ran.transport.starts_with("nccl")) no_nccl = false;
+    }
     if (cell.state == JudgedCell::State::skipped && cell.cell->value("device") != "cpu") {
       gpu_skipped = true;
     }
@@ -200,6 +204,7 @@ RunOutcome outcome_of(const ScenarioRun& run) {
   for (const std::string& what : options.require) {
     const bool gpu = what == "gpu" || what == "nccl";
     if (gpu && (no_gpu || gpu_skipped)) outcome.environment_mismatch = true;
+    if (what == "nccl" && no_nccl) outcome.environment_mismatch = true;
   }
   return outcome;
 }

@@ -134,6 +134,9 @@ class Backend {
   [[nodiscard]] const Mode& mode() const { return mode_; }
   [[nodiscard]] std::size_t real_size() const { return mode_.wide() ? 8 : 4; }
   [[nodiscard]] virtual BackendInfo describe() const = 0;
+  /// The stream on which this backend queues its work, for a communicator that moves bytes on the
+  /// device; makes the device this thread's. Null: the memory is the host's, and nothing is queued.
+  [[nodiscard]] virtual void* native_stream() { return nullptr; }
 
   /// Memory filled with NaN, so that a value never written is never a number.
   virtual void* allocate(std::size_t bytes) = 0;

@@ -56,6 +56,11 @@ BackendInfo CudaBackend::describe() const {
   return info;
 }
 
+void* CudaBackend::native_stream() {
+  enter();
+  return stream_;
+}
+
 void* CudaBackend::allocate(std::size_t bytes) {
   enter();
   const std::size_t size = (std::max<std::size_t>(bytes, 1) + 63) / 64 * 64;

@@ -53,6 +53,7 @@ class CudaBackend : public Backend {
   CudaBackend& operator=(const CudaBackend&) = delete;
 
   [[nodiscard]] BackendInfo describe() const override;
+  [[nodiscard]] void* native_stream() override;
   void* allocate(std::size_t bytes) override;
   void release(void* memory) override;
   void upload(void* to, const void* from, std::size_t bytes) override;
