@@ -36,7 +36,7 @@ build_here() {
     -DCMAKE_EXE_LINKER_FLAGS="-static-libstdc++ -static-libgcc"
   local targets
   targets=$(ninja -C "$build" -t targets all | grep EXECUTABLE |
-    grep -oE '^(invar|tests/invar_conformance|tests/(bench_(cuda|ranks)|[a-z_]+_gpu)[a-z_]*):' | tr -d ':')
+    grep -oE '^(invar|tests/(invar_conformance|bench_cuda|bench_ranks|[a-z_]+_gpu)):' | tr -d ':')
   # shellcheck disable=SC2086
   ninja -C "$build" -j "${INVAR_JOBS:-$(nproc)}" $targets
   mkdir -p build-gpu/bin
