@@ -83,8 +83,10 @@ std::string why_virtual(const BackendOptions& options, int ranks) {
 }
 
 std::string transport_identity(const BackendOptions& options, int ranks) {
-  if (ranks < 2 || !why_virtual(options, ranks).empty()) return "";
-  return "nccl=" + nccl_sha256();
+  if (ranks < 2) return "";
+  const bool across = world() != nullptr && world()->size() == ranks;
+  const std::string processes = across ? "processes=" + std::to_string(ranks) : "";
+  return why_virtual(options, ranks).empty() ? processes + "nccl=" + nccl_sha256() : processes;
 }
 
 std::string rank_status() {
@@ -103,6 +105,9 @@ std::string rank_status() {
 
 std::map<std::string, std::string> rank_environment() {
   std::map<std::string, std::string> entries;
+  if (world() != nullptr) {
+    entries["mpi"] = world()->library() + ", " + std::to_string(world()->size()) + " processes";
+  }
   const RealRanks real = real_ranks();
   if (!real.peers.empty()) entries["gpu.peers"] = real.peers;
   if (real.nccl.empty()) return entries;
