@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "harness/cli.h"
 #include "harness/environment.h"
 #include "harness/run_steps.h"
 
@@ -43,9 +44,10 @@ bool answers(const PromptTrace& prompt) {
 }
 
 std::string repro_line(const ScenarioRun& run, const Cell& cell) {
-  std::string line = "invar repro " + run.scenario.path + " --cell /" + cell.hash.substr(0, 8);
-  for (const std::string& set : run.options->overrides) line += " --set '" + set + "'";
-  return line;
+  std::vector<std::string> words{"invar", "repro", run.scenario.path, "--cell",
+                                 "/" + cell.hash.substr(0, 8)};
+  for (const std::string& set : run.options->overrides) words.insert(words.end(), {"--set", set});
+  return shell_line(words);
 }
 
 std::string token_text(const ScenarioRun& run, std::int32_t id) {

@@ -92,14 +92,11 @@ class RankRun {
       if (step.rows.empty()) break;
       note_owners(step);
       const Rows logits = forward.run(step.rows, step.past);
-      std::int64_t row = 0;
+      read(logits);
+      std::size_t row = 0;
       for (std::size_t i = 0; i < step.rows.size(); ++i) {
         if (!step.rows[i].wants_logits) continue;
-        Rows one = logits;
-        one.rows = 1;
-        one.data = static_cast<char*>(logits.data) +
-                   std::size_t(row++ * logits.stride) * backend_.real_size();
-        draw(step.owners[i], step.rows[i].position, one, cache);
+        draw(step.owners[i], step.rows[i].position, logits, row++, cache);
       }
     }
     if (result_ != nullptr) finish_trace();
@@ -118,11 +115,17 @@ class RankRun {
     for (std::size_t i = 0; i < step.past.size(); ++i) note(step.past[i], step.past_owners[i]);
   }
 
+  /// The best entries and digests of a step's rows: all that leaves the backend's memory.
+  void read(Rows logits) {
+    best_.resize(std::size_t(logits.rows));
+    digests_.resize(result_ != nullptr ? best_.size() : 0);
+    if (!best_.empty()) record_seconds_ += backend_.read_logits(logits, kTopK, best_, digests_);
+  }
+
   /// Draws from one row, records it, and feeds the sequence.
-  void draw(int index, std::int64_t position, Rows row, KvCache& cache) {
+  void draw(int index, std::int64_t position, Rows logits, std::size_t at, KvCache& cache) {
     const int prompt = batcher_.prompt_of(index);
-    const Clock::time_point start = Clock::now();
-    const TopEntries top = backend_.top(row, kTopK);
+    const TopEntries& top = best_[at];
     TokenRecord token;
     token.position = position;
     token.non_finite = top.non_finite;
@@ -133,11 +136,10 @@ class RankRun {
     }
     if (top.count >= 2) token.margin = float(top.values[0] - top.values[1]);
     token.id = top.count > 0 ? top.ids[0] : 0;
-    if (result_ != nullptr) backend_.digests(row, {&token.digest, 1});
-    record_seconds_ += seconds_since(start);
+    if (result_ != nullptr) token.digest = digests_[at];
 
     const bool needs_row = result_ != nullptr && (request_.spill || !request_.capture.empty());
-    if (request_.sampler.temperature != 0.0 || needs_row) fetch(row);
+    if (request_.sampler.temperature != 0.0 || needs_row) fetch(logits, at);
     if (request_.sampler.temperature != 0.0 && !token.non_finite) {
       token.id = sample_row(prompt, position);
     }
@@ -152,9 +154,11 @@ class RankRun {
     batcher_.accept(index, token.id, eos || token.non_finite, cache);
   }
 
-  void fetch(Rows row) {
-    bytes_.resize(std::size_t(row.cols) * backend_.real_size());
-    backend_.download(bytes_.data(), row.data, bytes_.size());
+  void fetch(Rows logits, std::size_t at) {
+    bytes_.resize(std::size_t(logits.cols) * backend_.real_size());
+    const char* row = static_cast<const char*>(logits.data) +
+                      at * std::size_t(logits.stride) * backend_.real_size();
+    backend_.download(bytes_.data(), row, bytes_.size());
   }
 
   template <class T>
@@ -231,6 +235,8 @@ class RankRun {
   TraceRecorder recorder_;
   std::vector<std::uint64_t> hashes_;
   std::vector<std::byte> bytes_;
+  std::vector<TopEntries> best_;  // of the step's wanted rows, as the next
+  std::vector<Digest> digests_;
   double record_seconds_ = 0;
 };
 
@@ -333,8 +339,8 @@ Result<const Runtime::Packed*> Runtime::packed(const GenerateRequest& request,
     try {
       fresh->ranks.push_back(
           build_rank_model(model_, *fresh->holders.back(), rank, request.ranks, fresh->positions));
-    } catch (const std::bad_alloc&) {
-      return Error{"out of memory while the weights were loaded", ""};
+    } catch (const std::bad_alloc& error) {
+      return Error{memory_text(error) + " while the weights were loaded", ""};
     } catch (const BackendError& error) {
       return Error{error.what(), ""};
     }
@@ -396,8 +402,8 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
       if (keeps) stats = run.stats();
     } catch (const RankFailure&) {
       fail(kOtherRankFailed);
-    } catch (const std::bad_alloc&) {
-      fail("out of memory");
+    } catch (const std::bad_alloc& error) {
+      fail(memory_text(error));
       ranks[r]->abort();
     } catch (const BackendError& error) {
       fail(error.what());

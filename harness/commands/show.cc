@@ -33,8 +33,15 @@ Json cell_json(const CellInfo& cell, const CellTrace& trace) {
     for (const TokenRecord& token : prompt.tokens) tokens.push_back(token_json(token));
     prompts.push_back({{"prompt", prompt.id}, {"text", prompt.text}, {"tokens", tokens}});
   }
-  return {{"name", cell.name}, {"hash", cell.hash},         {"verdict", verdict_of(cell)},
-          {"run", cell.run},   {"root", to_hex(cell.root)}, {"prompts", prompts}};
+  return {{"name", cell.name},
+          {"hash", cell.hash},
+          {"verdict", verdict_of(cell)},
+          {"run", cell.run},
+          {"root", to_hex(cell.root)},
+          {"engine", trace.observed.engine},
+          {"kernels", trace.observed.kernels},
+          {"library_sha256", trace.observed.library_sha256},
+          {"prompts", prompts}};
 }
 
 std::string decimal(double value) {
@@ -63,6 +70,11 @@ void print_cell(const CellInfo& cell, const CellTrace& trace, bool verbose) {
         (cell.source != 0 ? " (reused)" : "") + "\n");
   print("  root      " + to_hex(cell.root) + "\n");
   print("  observed  " + shown_text(observed_text(trace.observed)) + "\n");
+  print("  kernels   " + shown_text(trace.observed.kernels) + "\n");
+  if (!trace.observed.library.empty()) {
+    print("  library   " + shown_text(fs::path(trace.observed.library).filename().string()) +
+          ", SHA-256 " + trace.observed.library_sha256.substr(0, 16) + "\n");
+  }
   print("  recorded  " + std::string(name_of(trace.level)) + "\n");
   for (const PromptTrace& prompt : trace.prompts) {
     print("  prompt " + shown_text(prompt.id) + ", " + std::to_string(prompt.prompt_tokens) +
