@@ -188,7 +188,8 @@ Result<Ranks> RankGroups::join_processes(const GenerateRequest& request, Backend
     }
     const std::string bytes = all.exchange(std::string(id->bytes.begin(), id->bytes.end())).front();
     std::copy(bytes.begin(), bytes.end(), id->bytes.begin());
-    const NcclGroup::Place place{all.rank(), [&backend] { backend.native_stream(); }};
+    const NcclGroup::Place place{all.rank(),
+                                 [&backend] { static_cast<void>(backend.native_stream()); }};
     auto made = NcclGroup::make(real.nccl, request.ranks, *id, {&place, 1}, all.rendezvous());
     if (auto ok = agree(request, made ? Result<void>() : Result<void>(made.error())); !ok) {
       return ok.error();
@@ -212,7 +213,7 @@ Result<Ranks> RankGroups::join_nccl(const GenerateRequest& request, Backends bac
     std::vector<NcclGroup::Place> places;
     for (int r = 0; r < request.ranks; ++r) {
       Backend* const backend = backends[std::size_t(r)].get();
-      places.push_back({r, [backend] { backend->native_stream(); }});
+      places.push_back({r, [backend] { static_cast<void>(backend->native_stream()); }});
     }
     auto made = NcclGroup::make(real.nccl, request.ranks, *id, places,
                                 make_thread_rendezvous(request.ranks));
