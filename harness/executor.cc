@@ -160,7 +160,8 @@ JobResult run_job(const Scenario& scenario, const Session& session, Runtime& run
   result.trace = std::move(generated->trace);
   result.captured = std::move(generated->captured);
   label_prompts(session, result.trace);
-  if (result.trace.status == CellStatus::ok) {
+  const bool keeps = request->world == nullptr || request->world->rank() == 0;
+  if (keeps && result.trace.status == CellStatus::ok) {
     if (const std::string why = not_taught(job, result.trace); !why.empty()) fail(why);
   }
   if (spill && !spill->finish()) fail("cannot write " + job.spill);

@@ -83,8 +83,10 @@ std::string why_virtual(const BackendOptions& options, int ranks) {
 }
 
 std::string transport_identity(const BackendOptions& options, int ranks) {
-  if (ranks < 2 || !why_virtual(options, ranks).empty()) return "";
-  return "nccl=" + nccl_sha256();
+  if (ranks < 2) return "";
+  const bool across = world() != nullptr && world()->size() == ranks;
+  const std::string processes = across ? "processes=" + std::to_string(ranks) : "";
+  return why_virtual(options, ranks).empty() ? processes + "nccl=" + nccl_sha256() : processes;
 }
 
 std::string rank_status() {
@@ -103,6 +105,9 @@ std::string rank_status() {
 
 std::map<std::string, std::string> rank_environment() {
   std::map<std::string, std::string> entries;
+  if (world() != nullptr) {
+    entries["mpi"] = world()->library() + ", " + std::to_string(world()->size()) + " processes";
+  }
   const RealRanks real = real_ranks();
   if (!real.peers.empty()) entries["gpu.peers"] = real.peers;
   if (real.nccl.empty()) return entries;
@@ -183,7 +188,8 @@ Result<Ranks> RankGroups::join_processes(const GenerateRequest& request, Backend
     }
     const std::string bytes = all.exchange(std::string(id->bytes.begin(), id->bytes.end())).front();
     std::copy(bytes.begin(), bytes.end(), id->bytes.begin());
-    const NcclGroup::Place place{all.rank(), [&backend] { backend.native_stream(); }};
+    const NcclGroup::Place place{all.rank(),
+                                 [&backend] { static_cast<void>(backend.native_stream()); }};
     auto made = NcclGroup::make(real.nccl, request.ranks, *id, {&place, 1}, all.rendezvous());
     if (auto ok = agree(request, made ? Result<void>() : Result<void>(made.error())); !ok) {
       return ok.error();
@@ -207,7 +213,7 @@ Result<Ranks> RankGroups::join_nccl(const GenerateRequest& request, Backends bac
     std::vector<NcclGroup::Place> places;
     for (int r = 0; r < request.ranks; ++r) {
       Backend* const backend = backends[std::size_t(r)].get();
-      places.push_back({r, [backend] { backend->native_stream(); }});
+      places.push_back({r, [backend] { static_cast<void>(backend->native_stream()); }});
     }
     auto made = NcclGroup::make(real.nccl, request.ranks, *id, places,
                                 make_thread_rendezvous(request.ranks));

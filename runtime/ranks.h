@@ -27,7 +27,8 @@ std::string why_virtual(const BackendOptions& options, int ranks);
 std::string transport_identity(const BackendOptions& options, int ranks);
 /// For the doctor: "nccl 2.28.9, 2 GPUs: gpus: 2 is real, 4 and 8 are virtual", or what is missing.
 std::string rank_status();
-/// Entries for the environment's fingerprint: nccl, nccl.nvls, lib.libnccl…, gpu.peers.
+/// Entries for the environment's fingerprint: mpi, nccl, nccl.nvls, lib.libnccl…,
+/// gpu.peers.
 std::map<std::string, std::string> rank_environment();
 
 /// The ranks that this process computes for a request, in order.

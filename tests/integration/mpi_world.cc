@@ -79,7 +79,7 @@ int main(int argc, char** argv) {
       expect(texts[std::size_t(r)] == std::string(std::size_t(r * i), char('0' + r)), "wrong text");
     }
   }
-  for (const std::size_t scale : {9, 100000}) {  // eager messages, and ones with a hand-shake
+  for (const std::size_t scale : {9u, 100000u}) {  // eager messages, and ones with a hand-shake
     const auto comm = world()->communicator(false);
     gather(*comm, 30, scale);
     comm->finish();

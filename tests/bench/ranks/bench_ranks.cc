@@ -1,10 +1,11 @@
 // Time per decode step on 1, 2, 4 and 8 ranks of a GPU machine, and the share of communication.
 //
-// Usage: bench_ranks MODEL_FOLDER|8b [PRECISION…]     8b: two layers of an 8B model, made here
+// Usage: bench_ranks [MODEL_FOLDER|8b [PRECISION…]]   8b: two layers of an 8B model, made here
 // Each row is the best of three runs of 64 steps. Communication is the time of the collectives on
 // the first rank's stream (events), waiting for the other ranks included; ranks that share a GPU go
 // through the host, and their time includes the wait for their own device. Every run's digests must
 // be those of one rank.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -118,20 +119,20 @@ bool measure(Runtime& runtime, Precision precision, int ranks, int batch, Measur
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) return std::fprintf(stderr, "usage: bench_ranks MODEL_FOLDER|8b [PRECISION…]\n"), 2;
-  const bool synthetic = std::strcmp(argv[1], "8b") == 0;
-  auto loaded = synthetic ? Result<LoadedModel>(make_8b_layers()) : load_model(argv[1]);
+  const char* const name = argc < 2 ? "scenarios/models/default-7m" : argv[1];
+  const bool synthetic = std::strcmp(name, "8b") == 0;
+  auto loaded = synthetic ? Result<LoadedModel>(make_8b_layers()) : load_model(name);
   if (!loaded) return std::fprintf(stderr, "%s\n", loaded.error().text().c_str()), 2;
   Runtime runtime(std::move(*loaded));
-  std::vector<std::string> precisions(argv + 2, argv + argc);
+  std::vector<std::string> precisions(argv + std::min(argc, 2), argv + argc);
   if (precisions.empty()) precisions = {"bf16", "fp32"};
-  std::printf("%s: %s\n", argv[1], rank_status().c_str());
+  std::printf("%s: %s\n", name, rank_status().c_str());
   std::printf("%-6s %6s %6s %12s %16s  %s\n", "", "batch", "ranks", "ms a step", "communication",
               "digests, between ranks");
   bool all_equal = true;
   for (const Mode& mode : kModes) {
     bool wanted = false;
-    for (const std::string& name : precisions) wanted |= name == mode.name;
+    for (const std::string& each : precisions) wanted |= each == mode.name;
     std::string want[2];
     for (const int ranks : {1, 2, 4, 8}) {
       for (const int batch : {1, 8}) {

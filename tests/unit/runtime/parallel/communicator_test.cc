@@ -58,7 +58,7 @@ TEST(InProcessRanks, EveryTopologyGathersTheSameBytes) {
   constexpr int kRounds = 30;
   for (const Topology topology : kTopologies) {
     for (const int n : {1, 2, 3, 4, 5, 8}) {
-      for (const std::uint64_t seed : {0, 11}) {
+      for (const std::uint64_t seed : {0u, 11u}) {
         auto ranks = make_in_process_ranks(n, seed, topology);
         std::atomic<int> wrong{0};
         on_every_rank(ranks, [&](Communicator& comm) {
