@@ -72,6 +72,16 @@ std::string axes_text(const AxisValues& cells, const AxisValues& all) {
   return out;
 }
 
+// Groups name cells with their hash; a cell's own name may lack it.
+std::map<std::string, const ReportCell*> cells_by_name(const Report& report) {
+  std::map<std::string, const ReportCell*> by_name;
+  for (const ReportCell& cell : report.cells) {
+    by_name[cell.name] = &cell;
+    by_name[cell.name + " /" + cell.hash.substr(0, 8)] = &cell;
+  }
+  return by_name;
+}
+
 struct ClassOfCells {
   std::string label;
   std::int64_t cells = 0;
@@ -164,8 +174,7 @@ std::vector<std::string> picture_lines(const ReportGroup& group, const Report& r
   const std::string letters = text::printable(group.classes);
   for (std::size_t i = 0; i < letters.size(); i += step) lines.push_back(letters.substr(i, step));
 
-  std::map<std::string, const ReportCell*> by_name;
-  for (const ReportCell& cell : report.cells) by_name[cell.name] = &cell;
+  std::map<std::string, const ReportCell*> by_name = cells_by_name(report);
   AxisValues all;
   const std::vector<ClassOfCells> classes = classes_of(group, by_name, all);
   constexpr std::size_t kMost = 12;
@@ -202,8 +211,7 @@ std::string measured_text(const ReportGroup& group) {
 }
 
 std::vector<std::string> pair_lines(const ReportGroup& group, const Report& report) {
-  std::map<std::string, const ReportCell*> by_name;
-  for (const ReportCell& cell : report.cells) by_name[cell.name] = &cell;
+  std::map<std::string, const ReportCell*> by_name = cells_by_name(report);
   AxisValues all;
   for (const std::string& name : group.cells) {
     if (by_name.count(name) != 0) add_axes(*by_name[name], all);

@@ -203,10 +203,11 @@ class Terminal {
 
   // The letters of the first group that a cell is in: which other cells share its bits.
   [[nodiscard]] std::string letters_around(const ReportCell& cell) const {
+    const auto names_it = [&](const std::string& name) {
+      return name == cell.name || name == cell.name + " /" + cell.hash.substr(0, 8);
+    };
     for (const ReportGroup& group : report_.groups) {
-      if (std::find(group.cells.begin(), group.cells.end(), cell.name) == group.cells.end()) {
-        continue;
-      }
+      if (std::none_of(group.cells.begin(), group.cells.end(), names_it)) continue;
       return text::truncate(text::printable(group.classes), picture_width());
     }
     return {};

@@ -68,8 +68,8 @@ class Gpu(unittest.TestCase):
         self.assertIn("4 differences", out)
 
     def test_a_variable_of_a_library_is_in_its_key_alone(self):
-        name = self.scenario("key.yaml", "{engine: [reference, openblas], batch: [1, 3]}",
-                             "measure: {across: [engine, batch]}")
+        name = self.scenario("key.yaml", "{engine: [reference, openblas], precision: [fp32, bf16]}",
+                             "measure: {across: [engine, precision]}")
         if "SKIP" in self.invar("list", name):
             self.skipTest("no OpenBLAS here")
         counts = []
