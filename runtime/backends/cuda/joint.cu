@@ -100,58 +100,54 @@ __global__ void __launch_bounds__(kThreads) add_kernel(End<T> end, Format stored
   sum = T(round_to(stored, sum + y));
 }
 
-/// One block a row; thread j is lane j of the sum and ends the elements that it sums. Some are read
-/// before any is written, so that their reads overlap; the order of the sum stays.
+constexpr int kNormThreads = 1024;
+constexpr std::size_t kNormShared = 32 * 1024;  // bytes; a longer row is read back from memory
+
+/// The lane tree over `lane`, by a block's first 256 threads; every thread has the sum.
 template <class T>
-__global__ void __launch_bounds__(kLanes)
-    add_norm_kernel(End<T> end, Format stored, T* h, const T* w, T eps, T* x) {
-  constexpr int kAhead = 8;
+__device__ T tree_of(T (&lane)[kLanes]) {
+  const int t = int(threadIdx.x);
+  for (int half = kLanes / 2; half >= 32; half /= 2) {
+    __syncthreads();
+    if (t < half) lane[t] = lane[t] + lane[t + half];
+  }
+  if (t < 32) {
+    for (int half = 16; half >= 1; half /= 2) {
+      __syncwarp();
+      if (t < half) lane[t] = lane[t] + lane[t + half];
+    }
+  }
+  __syncthreads();
+  return lane[0];
+}
+
+/// One block a row. All threads end and add elements; the sum is that of 256 lanes.
+template <class T>
+__global__ void __launch_bounds__(kNormThreads)
+    add_norm_kernel(End<T> end, Format stored, T* h, const T* w, T eps, bool staged, T* x) {
+  extern __shared__ __align__(16) unsigned char memory[];
   __shared__ T lane[kLanes];
   const std::int64_t r = blockIdx.x, d = end.n;
   T* const row = h + r * d;
-  T* const out = x + r * d;
-  const int j = int(threadIdx.x);
-  T sum = T(0);
-  for (std::int64_t first = j; first < d; first += kAhead * kLanes) {
-    T y[kAhead], value[kAhead];
-#pragma unroll
-    for (int u = 0; u < kAhead; ++u) {
-      const std::int64_t i = first + u * kLanes;
-      if (i >= d) continue;
-      y[u] = finished(end, r, i, stored);
-      value[u] = row[i];
-    }
-#pragma unroll
-    for (int u = 0; u < kAhead; ++u) {
-      const std::int64_t i = first + u * kLanes;
-      if (i >= d) continue;
-      value[u] = T(round_to(stored, value[u] + y[u]));
-      end.out[r * d + i] = y[u];
-      row[i] = value[u];
-      sum = fma_(value[u], value[u], sum);
-    }
+  const int t = int(threadIdx.x);
+  T* const values = staged ? reinterpret_cast<T*>(memory) : row;
+  for (std::int64_t i = t; i < d; i += kNormThreads) {
+    const T y = finished(end, r, i, stored);
+    const T value = T(round_to(stored, row[i] + y));
+    end.out[r * d + i] = y;
+    row[i] = value;
+    if (staged) values[i] = value;
   }
-  lane[j] = sum;
   __syncthreads();
-  for (int half = kLanes / 2; half >= 1; half /= 2) {
-    if (j < half) lane[j] = lane[j] + lane[j + half];
-    __syncthreads();
+  if (t < kLanes) {
+    T sum = T(0);
+#pragma unroll 8
+    for (std::int64_t i = t; i < d; i += kLanes) sum = fma_(values[i], values[i], sum);
+    lane[t] = sum;
   }
-  const T scale = T(1) / sqrt_(lane[0] / T(d) + eps);
-  for (std::int64_t first = j; first < d; first += kAhead * kLanes) {
-    T value[kAhead], weight[kAhead];
-#pragma unroll
-    for (int u = 0; u < kAhead; ++u) {
-      const std::int64_t i = first + u * kLanes;
-      if (i >= d) continue;
-      value[u] = row[i];
-      weight[u] = w[i];
-    }
-#pragma unroll
-    for (int u = 0; u < kAhead; ++u) {
-      const std::int64_t i = first + u * kLanes;
-      if (i < d) out[i] = T(round_to(stored, (value[u] * scale) * weight[u]));
-    }
+  const T scale = T(1) / sqrt_(tree_of(lane) / T(d) + eps);
+  for (std::int64_t i = t; i < d; i += kNormThreads) {
+    x[r * d + i] = T(round_to(stored, (values[i] * scale) * w[i]));
   }
 }
 
@@ -210,9 +206,11 @@ void finish_add(const AddCall& call) {
 void finish_add_norm(const AddCall& call, const void* w, double eps, void* x) {
   if (call.rows * call.y.n == 0) return;
   with_real(call.wide, [&]<class T>(T) {
-    add_norm_kernel<T><<<unsigned(call.rows), kLanes, 0, call.stream>>>(
+    const std::size_t bytes = std::size_t(call.y.n) * sizeof(T);
+    const bool staged = bytes <= kNormShared;
+    add_norm_kernel<T><<<unsigned(call.rows), kNormThreads, staged ? bytes : 0, call.stream>>>(
         end_of<T>(call.y), call.stored, static_cast<T*>(call.h), static_cast<const T*>(w), T(eps),
-        static_cast<T*>(x));
+        staged, static_cast<T*>(x));
   });
   check_launch("finish_add_norm");
 }
