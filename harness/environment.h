@@ -2,8 +2,9 @@
 // suspect when they change.
 //
 // Recorded with every run, compared by `invar env diff`; only the binaries' hashes enter the key of
-// stored results (recipe.h, execution_key). Read anew at each call in some milliseconds; nothing
-// is cached. A value that cannot be read is "", never an error.
+// stored results (recipe.h, execution_key). Read anew at each call in some milliseconds; GPUs are
+// asked, and NVIDIA's large libraries hashed, once a process. A value that cannot be read is "",
+// never an error.
 #pragma once
 
 #include <map>

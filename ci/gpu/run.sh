@@ -17,9 +17,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=${OUT:-build-gpu/out}
 bin=${INVAR_GPU_BIN:-build-gpu/bin}
 build=${INVAR_GPU_BUILD:-build-gpu/cmake}
-default_scenarios=(scenarios/migration.yaml scenarios/vendor-gpu.yaml
-                   scenarios/vendor-gpu-cache.yaml scenarios/vendor-gpu-batch.yaml
-                   scenarios/vendor-gpu-pinned.yaml)
+default_scenarios=(scenarios/migration.yaml scenarios/migration-smollm2.yaml
+                   scenarios/vendor-gpu.yaml scenarios/vendor-gpu-cache.yaml
+                   scenarios/vendor-gpu-batch.yaml scenarios/vendor-gpu-pinned.yaml)
 self=ci/gpu/run.sh
 export INVAR_GPU_DEADLINE=${INVAR_GPU_DEADLINE:-0}  # seconds since the epoch; 0: none
 
@@ -36,7 +36,7 @@ build_here() {
     -DCMAKE_EXE_LINKER_FLAGS="-static-libstdc++ -static-libgcc"
   local targets
   targets=$(ninja -C "$build" -t targets all | grep EXECUTABLE |
-    grep -oE '^(invar|tests/invar_conformance|tests/(bench_(cuda|ranks)|[a-z_]+_gpu)[a-z_]*):' | tr -d ':')
+    grep -oE '^(invar|tests/(invar_conformance|bench_[a-z_0-9]+|[a-z_0-9]+_gpu)):' | tr -d ':')
   # shellcheck disable=SC2086
   ninja -C "$build" -j "${INVAR_JOBS:-$(nproc)}" $targets
   mkdir -p build-gpu/bin
@@ -179,9 +179,13 @@ bench() {
 }
 
 scenarios() {
-  local file
-  if [ $# -eq 0 ]; then set -- "${default_scenarios[@]}"; fi
-  for file in "$@"; do
+  local file files=("$@")
+  if [ $# -eq 0 ]; then
+    for file in "${default_scenarios[@]}"; do
+      if [ -e "$file" ]; then files+=("$file"); fi
+    done
+  fi
+  for file in "${files[@]}"; do
     step "$(basename "$file" .yaml)" of_scenario "$self" -scenario "$file"
   done
 }

@@ -1,8 +1,8 @@
 // The phenomenon on the shapes of an 8B model's layers: how many rows of a product change their
 // bits when more rows are computed together, for cublasLt's own choice and for the reference.
 //
-// Row r is multiplied alone (M = 1) for every r, then as one of M rows; synthetic data, uniform in
-// [-1, 1). Prints one line a number of rows, with cublasLt's configuration, and one line a shape.
+// Row r is multiplied alone (M = 1) for every r, then as one of M rows; synthetic data over 12
+// binades. Prints one line a number of rows, with cublasLt's configuration, and one line a shape.
 // Usage: phenomenon_gpu [bf16] [fp16] [fp32] [tf32]      nothing: bf16, fp16 and fp32
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -19,6 +19,7 @@
 
 #include "runtime/backends/cuda/cublaslt.h"
 #include "runtime/backends/cuda/device.h"
+#include "runtime/numerics/bits.h"
 
 namespace invar::cuda {
 namespace {
@@ -37,12 +38,29 @@ constexpr Kind kKinds[] = {{"bf16", Precision::bf16, kReal16b, kCompute32},
                            {"fp32", Precision::fp32, kReal32, kCompute32},
                            {"tf32", Precision::tf32, kReal32, kComputeTf32}};
 
-/// Element i of an array, exact in every element type: 8 significant bits.
+/// Element i of an array, exact in every element type: 8 significant bits at 12 exponents, so that
+/// sums of products round. (Multiples of one power of two would add up exactly, in any order.)
 __host__ __device__ float number(std::uint64_t i, std::uint32_t seed) {
   std::uint64_t h = (i + 1) * 0x9e3779b97f4a7c15ull + seed;
   h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9ull;
   h = (h ^ (h >> 27)) * 0x94d049bb133111ebull;
-  return float(int((h >> 33) & 0xff) - 128) * (1.0f / 128);
+  const auto sign = std::uint32_t(h >> 63) << 31;
+  const auto exponent = std::uint32_t(127 - (h >> 40) % 12) << 23;
+  return float_of(sign | exponent | std::uint32_t(h >> 20 & 0x7f) << 16);
+}
+
+/// Whether the order of addition matters to this data at all: a check of the check.
+bool order_matters(std::int64_t k) {
+  for (std::int64_t n = 0; n < 64; ++n) {
+    float up = 0, down = 0;
+    for (std::int64_t i = 0; i < k; ++i) {
+      const std::int64_t j = k - 1 - i;
+      up += number(std::uint64_t(n * k + i), 1) * number(std::uint64_t(i), 2);
+      down += number(std::uint64_t(n * k + j), 1) * number(std::uint64_t(j), 2);
+    }
+    if (std::memcmp(&up, &down, 4) != 0) return true;
+  }
+  return false;
 }
 
 __global__ void fill(void* to, int element, std::uint64_t n, std::uint32_t seed) {
@@ -129,7 +147,7 @@ void library(const LtCalls& calls, const Kind& kind, std::int64_t n, std::int64_
   choice.lt = true;
   LtProducts products(calls, choice, {kind.element, kReal32, kind.compute}, workspace.data, stream);
   const auto product = [&](std::int64_t first, std::int64_t count, float* out) {
-    return Product{n, count, k, w.data, x.data + first * k * size, k, out, n};
+    return LtProduct{n, count, k, w.data, x.data + first * k * size, k, out, n};
   };
   const std::string shape = "N " + std::to_string(n) + " K " + std::to_string(k);
   const std::string label = "cublaslt " + std::string(kind.name) + " " + shape;
@@ -194,6 +212,7 @@ int run(int argc, char** argv) {
   }
   std::printf("%s sm_%d, cublasLt %zu\n\n", gpu->name.c_str(), gpu->capability,
               (*lt)->calls.version());
+  if (!order_matters(4096)) throw BackendError("the data adds up exactly in any order");
   std::int64_t broken = 0;
   for (const Kind& kind : kKinds) {
     const bool named = std::any_of(

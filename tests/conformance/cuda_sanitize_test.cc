@@ -375,10 +375,10 @@ TEST_P(SanitizeLibraryGpu, WhatTheLibraryLacksIsRefused) {
 }
 
 /// Memory that is not there: one line with both sizes, and the next cell goes on.
-class SanitizeMemoryGpu : public CudaOps {};
-INSTANTIATE_TEST_SUITE_P(Precision, SanitizeMemoryGpu, ::testing::Values(int(Precision::fp32)),
+class CudaMemoryGpu : public CudaOps {};
+INSTANTIATE_TEST_SUITE_P(Precision, CudaMemoryGpu, ::testing::Values(int(Precision::fp32)),
                          precision_name);
-TEST_P(SanitizeMemoryGpu, TooMuchIsOneLineAndLeavesTheBackendUsable) {
+TEST_P(CudaMemoryGpu, TooMuchIsOneLineAndLeavesTheBackendUsable) {
   Pair pair(precision());
   try {
     pair.gpu().allocate(std::size_t(1) << 46);

@@ -55,33 +55,43 @@ struct Candidates {
 };
 
 template <class T>
-std::vector<T> array_at(const unsigned char* bytes, std::size_t count) {
-  std::vector<T> out(count);
-  std::memcpy(out.data(), bytes, count * sizeof(T));
+T value_at(const unsigned char* bytes, std::size_t index) {
+  T out;
+  std::memcpy(&out, bytes + index * sizeof(T), sizeof(T));
   return out;
 }
 
-/// The `count` best of a row's candidates; nothing when a value is not finite.
+/// The `count` best of a row's candidates; nothing when a value is not finite. A slice's candidates
+/// come best first: from the first that is not wanted on, none is.
 TopEntries best_of(const unsigned char* bytes, const Candidates& layout, std::size_t row,
                    int count) {
   TopEntries best;
-  const auto flags = array_at<std::int32_t>(bytes + layout.flags_at(row), kSlices);
-  best.non_finite = std::any_of(flags.begin(), flags.end(), [](auto flag) { return flag != 0; });
+  for (std::size_t s = 0; s < kSlices; ++s) {
+    best.non_finite |= value_at<std::int32_t>(bytes + layout.flags_at(row), s) != 0;
+  }
   if (best.non_finite) return best;
-  const auto values = array_at<double>(bytes + layout.values_at(row), layout.entries);
-  const auto ids = array_at<std::int32_t>(bytes + layout.ids_at(row), layout.entries);
-  std::vector<std::size_t> order;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] >= 0) order.push_back(i);
+  const unsigned char* const values = bytes + layout.values_at(row);
+  const unsigned char* const ids = bytes + layout.ids_at(row);
+  const auto wanted = std::size_t(count);
+  for (std::size_t first = 0; first < layout.entries; first += wanted) {
+    for (std::size_t i = first; i < first + wanted; ++i) {
+      const auto id = value_at<std::int32_t>(ids, i);
+      const auto value = value_at<double>(values, i);
+      const auto precedes = [&](std::size_t k) {
+        return value > best.values[k] || (value == best.values[k] && id < best.ids[k]);
+      };
+      std::size_t at = best.ids.size();
+      while (id >= 0 && at > 0 && precedes(at - 1)) --at;
+      if (id < 0 || at == wanted) break;
+      best.ids.insert(best.ids.begin() + std::ptrdiff_t(at), id);
+      best.values.insert(best.values.begin() + std::ptrdiff_t(at), value);
+      if (best.ids.size() > wanted) {
+        best.ids.pop_back();
+        best.values.pop_back();
+      }
+    }
   }
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return values[a] > values[b] || (values[a] == values[b] && ids[a] < ids[b]);
-  });
-  best.count = std::int32_t(std::min(order.size(), std::size_t(count)));
-  for (std::size_t i = 0; i < std::size_t(best.count); ++i) {
-    best.ids.push_back(ids[order[i]]);
-    best.values.push_back(values[order[i]]);
-  }
+  best.count = std::int32_t(best.ids.size());
   return best;
 }
 
@@ -144,14 +154,18 @@ double CudaBackend::read_share(Rows x, int count, std::span<TopEntries> best,
   if (grows) check(cudaMemsetAsync(on_gpu, 0, results_.bytes(), stream_), "cudaMemset");
   unsigned char* here = results_here_.reserve(layout.bytes());
   reading_.record(stream_);
+  // The two read the same rows, neither fills the GPU: side by side.
+  side_.prepare(1);
+  side_.fork(stream_, 1);
   top_entries(stream_, mode_.wide(), x.data, x.stride, x.rows, x.cols, count, kSlices,
               reinterpret_cast<double*>(on_gpu + layout.values_at(0)),
               reinterpret_cast<std::int32_t*>(on_gpu + layout.ids_at(0)),
               reinterpret_cast<std::int32_t*>(on_gpu + layout.flags_at(0)));
   if (!digests_out.empty()) {
-    cuda::digests(stream_, mode_.wide(), x.data, x.stride, x.rows, x.cols,
+    cuda::digests(side_.stream(stream_, 1), mode_.wide(), x.data, x.stride, x.rows, x.cols,
                   on_gpu + layout.digests_at());
   }
+  side_.join(stream_);
   check(cudaMemcpyAsync(here, on_gpu, layout.bytes(), cudaMemcpyDeviceToHost, stream_), "download");
   read_.record(stream_);
   read_.wait();
@@ -160,8 +174,7 @@ double CudaBackend::read_share(Rows x, int count, std::span<TopEntries> best,
     best[r] = best_of(here, layout, r, count);
     if (best[r].non_finite) best[r] = top_on_host(some_rows(x, r, 1, real_size()), count);
     if (digests_out.empty()) continue;
-    digests_out[r] = join_segments(
-        array_at<SegmentDigests>(here + layout.digests_at() + r * sizeof(SegmentDigests), 1)[0]);
+    digests_out[r] = join_segments(value_at<SegmentDigests>(here + layout.digests_at(), r));
   }
   return read_.seconds_since(reading_) +
          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -72,6 +72,22 @@ TEST(Environment, VariablesThatMatterAreRecorded) {
   EXPECT_EQ(differences[0].b, "HASWELL");
 }
 
+TEST(Environment, VariablesOfVendorLibrariesAreKnownApart) {
+  Environment env;
+  env.entries = {{"env.CUBLAS_WORKSPACE_CONFIG", ":4096:8"},
+                 {"env.CUBLASLT_DISABLE_CPU_INSTRUCTIONS_MASK", "1"},
+                 {"env.CUDA_VISIBLE_DEVICES", "0"},
+                 {"env.INVAR_DB", "x"},
+                 {"env.LD_LIBRARY_PATH", "y"},
+                 {"env.NVIDIA_TF32_OVERRIDE", "0"},
+                 {"env.OPENBLAS_CORETYPE", "Zen"},
+                 {"cublas", "13.0.2"}};
+  const std::vector<std::string> want = {
+      "env.CUBLASLT_DISABLE_CPU_INSTRUCTIONS_MASK=1", "env.CUBLAS_WORKSPACE_CONFIG=:4096:8",
+      "env.CUDA_VISIBLE_DEVICES=0", "env.NVIDIA_TF32_OVERRIDE=0", "env.OPENBLAS_CORETYPE=Zen"};
+  EXPECT_EQ(library_variables(env), want);
+}
+
 TEST(Environment, JsonRoundTripsAndIsStrict) {
   Environment env;
   env.entries = {{"a", "1 \"quoted\"\n"}, {"b", ""}};
