@@ -122,6 +122,18 @@ def time_limit(folder):
     expect(("timed_out",) in rows, f"time limit: recorded as {rows}")
 
 
+def children_of(parent):
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(errors="replace").rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent:
+            found.append(int(path.parent.name))
+    return sorted(found)
+
+
 def killed_process(folder):
     """A process that dies takes the run with it; what was finished is kept."""
     path = scenario(os.path.join(folder, "k"), TEXT.replace("TOKENS", "400"))
@@ -133,11 +145,10 @@ def killed_process(folder):
     deadline = time.time() + 20
     while len(children) < 2 and time.time() < deadline:
         time.sleep(0.2)
-        children = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid="],
-                                  capture_output=True, text=True).stdout.split()
+        children = children_of(process.pid)
     time.sleep(1)
     if len(children) == 2 and process.poll() is None:
-        os.kill(int(children[1]), signal.SIGKILL)
+        os.kill(children[1], signal.SIGKILL)
     try:
         code = process.wait(timeout=30)
     except subprocess.TimeoutExpired:
