@@ -160,7 +160,7 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
   for (const Requirement& r : requirements_of(scenario, cell)) {
     if (r.what == "real" || r.what == "gpu" || r.what == "nccl") {
       if (options.device != "cuda") return r.subject + " requires " + r.what;
-    } else if (r.what == "avx2" || r.what == "avx512") {
+    } else if (r.what == "avx2" || r.what == "avx512" || r.what == "neon") {
       BackendOptions probe;
       probe.isa = r.what;
       const std::string missing = unsupported_reason(probe, mode_of(Precision::fp32));

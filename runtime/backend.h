@@ -157,7 +157,7 @@ struct BackendOptions {
   std::string engine = "reference";  // reference | openblas
   std::string core_type;  // openblas only: OPENBLAS_CORETYPE, empty: the library's choice
   std::string device = "cpu";
-  std::string isa = "auto";  // auto | scalar | avx2 | avx512
+  std::string isa = "auto";  // auto | scalar | avx2 | avx512 | neon
   int threads = 1;
   int rank = 0;  // device index for GPUs
 };
