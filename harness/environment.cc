@@ -143,7 +143,9 @@ void add_cpu(std::map<std::string, std::string>& entries) {
   const std::string info = head_of("/proc/cpuinfo", 8192);
   entries["cpu"] = cpu_name(info);
   entries["cpu.flags"] = computing_flags(cpu_flags(info));
+#if defined(__x86_64__)
   entries["cpu.microcode"] = value_of(info, "microcode", ':');
+#endif
   entries["cores"] = std::to_string(::sysconf(_SC_NPROCESSORS_ONLN));
   cpu_set_t usable;
   CPU_ZERO(&usable);
