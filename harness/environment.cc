@@ -11,6 +11,9 @@
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include <algorithm>
@@ -90,15 +93,60 @@ std::string computing_flags(const std::string& all) {
   return text;
 }
 
+#if defined(__aarch64__)
+// The kernel's own account: under an emulator /proc/cpuinfo describes the machine beneath.
+std::string cpu_name(const std::string& info) {
+  std::uint64_t id = 0;
+  if ((::getauxval(AT_HWCAP) & HWCAP_CPUID) != 0) __asm__("mrs %0, midr_el1" : "=r"(id));
+  char text[80];
+  std::snprintf(text, sizeof text, "Arm implementer 0x%02x part 0x%03x variant %u revision %u",
+                unsigned(id >> 24 & 0xff), unsigned(id >> 4 & 0xfff), unsigned(id >> 20 & 0xf),
+                unsigned(id & 0xf));
+  const std::string beneath = value_of(info, "model name", ':');
+  const bool emulated = value_of(info, "CPU part", ':').empty() && !beneath.empty();
+  return text + (emulated ? ", emulated on " + beneath : "");
+}
+
+std::string cpu_flags(const std::string&) {
+  struct Feature {
+    unsigned long bit;
+    const char* name;  // as in /proc/cpuinfo
+  };
+  static constexpr Feature kFirst[] = {{HWCAP_ASIMD, "asimd"},
+                                       {HWCAP_ASIMDHP, "asimdhp"},
+                                       {HWCAP_ASIMDDP, "asimddp"},
+                                       {HWCAP_ASIMDFHM, "asimdfhm"},
+                                       {HWCAP_SVE, "sve"}};
+  static constexpr Feature kSecond[] = {{HWCAP2_SVE2, "sve2"},
+                                        {HWCAP2_BF16, "bf16"},
+                                        {HWCAP2_SVEBF16, "svebf16"},
+                                        {HWCAP2_I8MM, "i8mm"}};
+  std::string text;
+  const auto add = [&](const auto& features, unsigned long bits) {
+    for (const Feature& feature : features) {
+      if ((bits & feature.bit) != 0) text += std::string(feature.name) + " ";
+    }
+  };
+  add(kFirst, ::getauxval(AT_HWCAP));
+  add(kSecond, ::getauxval(AT_HWCAP2));
+  return text;
+}
+#else
+std::string cpu_name(const std::string& info) {
+  return value_of(info, "model name", ':');
+}
+std::string cpu_flags(const std::string& info) {
+  return value_of(info, "flags", ':');
+}
+#endif
+
 void add_cpu(std::map<std::string, std::string>& entries) {
   const std::string info = head_of("/proc/cpuinfo", 8192);
-  const auto either = [&](const char* x86, const char* arm) {
-    const std::string value = value_of(info, x86, ':');
-    return value.empty() ? value_of(info, arm, ':') : value;
-  };
-  entries["cpu"] = either("model name", "CPU part");
-  entries["cpu.flags"] = computing_flags(either("flags", "Features"));
+  entries["cpu"] = cpu_name(info);
+  entries["cpu.flags"] = computing_flags(cpu_flags(info));
+#if defined(__x86_64__)
   entries["cpu.microcode"] = value_of(info, "microcode", ':');
+#endif
   entries["cores"] = std::to_string(::sysconf(_SC_NPROCESSORS_ONLN));
   cpu_set_t usable;
   CPU_ZERO(&usable);

@@ -36,7 +36,7 @@ struct AxisValue {
 ///                 {cublas: ALGORITHM, math: …} | cublaslt | {cublaslt: heuristic, index: n, …} |
 ///                 {cublaslt: ALGORITHM, tile: n, …} | model:sm90 | plugin:LIBRARY | exec:COMMAND
 ///   device        cpu (default) | cuda
-///   isa           auto (default: the best) | scalar | avx2 | avx512
+///   isa           auto (default: the best) | scalar | avx2 | avx512 | neon
 ///   precision     fp32 (default) | fp64 tf32 bf16 fp16 fp8-e4m3 fp8-e5m2 layercast-bf16
 ///   layercast-fp16 batch         1 (default) | n | {size: n, order: given|reversed|shuffled, join:
 ///   together|staggered} gpus          1 (default) | 2 | 4 | 8 cache         on (default) | off |

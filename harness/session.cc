@@ -170,7 +170,7 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
     if (r.what == "real" || r.what == "nccl") {
       const std::string unreal = why_virtual(options, ranks);
       if (!unreal.empty()) return r.subject + " requires " + r.what + ": " + unreal;
-    } else if (r.what == "avx2" || r.what == "avx512") {
+    } else if (r.what == "avx2" || r.what == "avx512" || r.what == "neon") {
       BackendOptions probe;
       probe.isa = r.what;
       const std::string missing = unsupported_reason(probe, mode_of(Precision::fp32));

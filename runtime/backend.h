@@ -227,7 +227,7 @@ struct BackendOptions {
   /// library's choice.
   std::string core_type;
   std::string device = "cpu";
-  std::string isa = "auto";  // auto | scalar | avx2 | avx512
+  std::string isa = "auto";  // auto | scalar | avx2 | avx512 | neon
   int threads = 1;
   int rank = 0;  // device index for GPUs
 };

@@ -89,7 +89,7 @@ struct PromptTrace {
 struct Observed {
   std::string engine;  // "reference", "openblas:HASWELL 0.3.21 …"
   std::string device;  // "cpu"
-  std::string isa;     // of the kernels that ran: "scalar", "avx2", "avx512"
+  std::string isa;     // of the kernels that ran: "scalar", "avx2", "avx512", "neon"
   std::string precision;
   std::string kernels;  // short list of kernel names that ran
   std::string library;  // vendor library path, empty for the reference

@@ -33,12 +33,12 @@ class Checks(unittest.TestCase):
                               capture_output=True, text=True)
         return done.returncode, done.stdout + done.stderr
 
-    def compile(self, path, source, *flags):
+    def compile(self, path, source, *flags, compiler="c++"):
         source_file = self.at("source.cc")
         write(source_file, source)
         target = self.at(f"build/invar_runtime.dir/{path}.o")
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        subprocess.run(["c++", "-O2", "-c", source_file, "-o", target, *flags], check=True)
+        subprocess.run([compiler, "-O2", "-c", source_file, "-o", target, *flags], check=True)
 
     def test_arrows(self):
         self.assertEqual(self.run_check("arrows")[0], 1, "nothing was looked at")
@@ -90,12 +90,54 @@ class Checks(unittest.TestCase):
                  "bf16 hardware"),
                 ("runtime/numerics/bad.cc", "#include <immintrin.h>\n__m128 f(__m128 a) {"
                  " return _mm_rsqrt_ps(a); }\n", [], "approximation"),
+                ("runtime/numerics/bad.cc", "#include <immintrin.h>\nvoid f() {"
+                 " _mm_setcsr(0x9fc0); }\n", [], "control word written"),
                 ("runtime/backends/cpu/bad_avx512.cc", shared, ["-mavx512f"], "shared with")):
-            self.compile(path, source, *flags)
-            code, text = self.run_check("machine_code", build)
-            self.assertEqual(code, 1, text)
-            self.assertIn(found, text)
-            os.remove(self.at(f"build/invar_runtime.dir/{path}.o"))
+            self.expect_found(build, found, path, source, *flags)
+
+    def expect_found(self, build, found, path, source, *flags, **compiler):
+        self.compile(path, source, *flags, **compiler)
+        code, text = self.run_check("machine_code", build)
+        self.assertEqual(code, 1, text)
+        self.assertIn(found, text)
+        os.remove(self.at(f"build/invar_runtime.dir/{path}.o"))
+
+    def test_machine_code_of_aarch64(self):
+        cross = "aarch64-linux-gnu-g++"
+        if not shutil.which(cross):
+            self.skipTest("no " + cross)
+        build = self.at("build")
+        good = "float f(float a, float b) { return __builtin_fmaf(a, b, 1); }\n"
+        write_fpcr = 'void f(unsigned long w) { asm volatile("msr fpcr, %0" : : "r"(w)); }\n'
+        self.compile("runtime/numerics/good.cc", good, compiler=cross)
+        self.compile("runtime/numerics/probes.cc", write_fpcr, compiler=cross)
+        code, text = self.run_check("machine_code", build)
+        self.assertEqual(code, 0, text)
+        self.assertIn("aarch64: 2 objects", text)
+        neon = "#include <arm_neon.h>\n"
+        bf16 = "-march=armv8.6-a"
+        for source, flags, found in (
+                (neon + "float32x4_t f(float32x4_t c, bfloat16x8_t a, bfloat16x8_t b) {"
+                 " return vbfdotq_f32(c, a, b); }\n", [bf16], "bf16 hardware: bfdot"),
+                (neon + "float32x4_t f(float32x4_t c, bfloat16x8_t a, bfloat16x8_t b) {"
+                 " return vbfmmlaq_f32(c, a, b); }\n", [bf16], "bf16 hardware: bfmmla"),
+                (neon + "float32x4_t f(float32x4_t c, bfloat16x8_t a, bfloat16x8_t b) {"
+                 " return vbfmlalbq_f32(c, a, b); }\n", [bf16], "bf16 hardware: bfmlalb"),
+                (neon + "bfloat16x4_t f(float32x4_t a) { return vcvt_bf16_f32(a); }\n", [bf16],
+                 "bf16 hardware: bfcvtn"),
+                (neon + "float32x4_t f(float32x4_t a) { return vrecpeq_f32(a); }\n", [],
+                 "approximation: frecpe"),
+                (neon + "float32x4_t f(float32x4_t a) { return vrsqrteq_f32(a); }\n", [],
+                 "approximation: frsqrte"),
+                ("float f(float a, float b) { return a / __builtin_sqrtf(b); }\n",
+                 ["-ffast-math", "-mlow-precision-sqrt"], "approximation: frsqrte"),
+                ("#include <cmath>\nfloat f(float a) { return std::exp(a); }\n", [],
+                 "calls expf of libm"),
+                ("long double f(long double a) { return a * a; }\n", [],
+                 "quad precision: calls __multf3"),
+                (write_fpcr, [], "control word written")):
+            self.expect_found(build, found, "runtime/backends/cpu/bad.cc", source, *flags,
+                              compiler=cross)
 
     def test_tally(self):
         xml = self.at("ctest.xml")

@@ -5,6 +5,7 @@
 # Written fma() is fused and nothing else is: the bits may not depend on the compiler's taste.
 # Haswell is the least x86 machine for the whole program, not only for runtime/: were an inline
 # function compiled with and without FMA, the linker would choose which one the kernels get.
+# AArch64 is Armv8.0, whatever the compiler's own default: it has FMA, and no bf16 instructions.
 # Without errno, sqrt() is the instruction alone; with it, negative operands would call libm.
 add_library(invar_numeric_flags INTERFACE)
 target_compile_options(invar_numeric_flags INTERFACE
@@ -17,6 +18,9 @@ if(processor MATCHES "^(x86_64|amd64)$")
   set(INVAR_X86 ON)
   target_compile_options(invar_numeric_flags INTERFACE
     $<BUILD_INTERFACE:$<$<COMPILE_LANGUAGE:CXX>:-march=haswell>>)
+elseif(processor MATCHES "^(aarch64|arm64)$")
+  target_compile_options(invar_numeric_flags INTERFACE
+    $<BUILD_INTERFACE:$<$<COMPILE_LANGUAGE:CXX>:-march=armv8-a>>)
 endif()
 
 # __FILE__ without the place of the checkout: the same program wherever it was built.

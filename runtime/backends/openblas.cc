@@ -161,6 +161,7 @@ std::string lower(std::string text) {
 
 const std::vector<OpenBlasCore>& openblas_cores() {
   static const std::vector<OpenBlasCore> cores = [] {
+#if defined(__x86_64__)
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
@@ -173,6 +174,9 @@ const std::vector<OpenBlasCore>& openblas_cores() {
                                      {"Zen", avx2 ? "" : "avx2"},
                                      {"SkylakeX", avx512 ? "" : "avx512"},
                                      {"Cooperlake", bf16 ? "" : "avx512_bf16"}};
+#else
+    return std::vector<OpenBlasCore>{{"ARMV8", ""}};  // what every AArch64 machine has
+#endif
   }();
   return cores;
 }
@@ -227,6 +231,7 @@ Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, co
   INVAR_TRY(library);
   const cpu::Kernels* kernels = cpu::avx512_kernels();
   if (kernels == nullptr) kernels = cpu::avx2_kernels();
+  if (kernels == nullptr) kernels = cpu::neon_kernels();
   if (kernels == nullptr) kernels = &cpu::scalar_kernels();
   return std::unique_ptr<Backend>(
       std::make_unique<OpenBlasBackend>(mode, *kernels, options.threads, **library));

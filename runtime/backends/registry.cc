@@ -15,9 +15,11 @@ const cpu::Kernels* kernels_for(const std::string& isa) {
   if (isa == "scalar") return &cpu::scalar_kernels();
   if (isa == "avx2") return cpu::avx2_kernels();
   if (isa == "avx512") return cpu::avx512_kernels();
+  if (isa == "neon") return cpu::neon_kernels();
   if (isa != "auto") return nullptr;
   if (const cpu::Kernels* best = cpu::avx512_kernels()) return best;
   if (const cpu::Kernels* next = cpu::avx2_kernels()) return next;
+  if (const cpu::Kernels* arm = cpu::neon_kernels()) return arm;
   return &cpu::scalar_kernels();
 }
 
@@ -75,6 +77,7 @@ std::vector<EngineStatus> engine_status() {
   EngineStatus reference{"reference", "ready", {"scalar"}};
   if (cpu::avx2_kernels() != nullptr) reference.variants.push_back("avx2");
   if (cpu::avx512_kernels() != nullptr) reference.variants.push_back("avx512");
+  if (cpu::neon_kernels() != nullptr) reference.variants.push_back("neon");
   out.push_back(reference);
   const std::string why = openblas_unsupported("");
   EngineStatus openblas{"openblas", why.empty() ? "ready" : why, {}};

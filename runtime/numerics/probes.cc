@@ -13,12 +13,20 @@
 namespace invar {
 namespace {
 
+/// Bits of the control word that change results, and what they do.
+struct ModeBits {
+  std::uint64_t bits;
+  const char* trouble;
+};
+
 #if defined(__x86_64__)
 // MXCSR: the six sticky flags are state, not mode.
 constexpr std::uint64_t kStickyFlags = 0x3f;
-constexpr std::uint64_t kDenormalsAreZero = 0x40;
-constexpr std::uint64_t kRounding = 0x6000;
-constexpr std::uint64_t kFlushToZero = 0x8000;
+constexpr ModeBits kModeBits[] = {
+    {0x6000, "rounding is not to nearest even"},
+    {0x8000, "subnormal results are flushed to zero"},
+    {0x0040, "subnormal operands are treated as zero"},
+};
 std::uint64_t control_word() {
   return _mm_getcsr();
 }
@@ -26,11 +34,18 @@ void set_control_word(std::uint64_t word) {
   _mm_setcsr(std::uint32_t(word));
 }
 #elif defined(__aarch64__)
-// FPCR: FZ16, FZ, rounding mode; the sticky flags live in FPSR.
+// FPCR; the sticky flags live in FPSR. FIZ, AH and NEP came with Armv8.7 and read as zero before.
 constexpr std::uint64_t kStickyFlags = 0;
-constexpr std::uint64_t kDenormalsAreZero = 1ull << 24;
-constexpr std::uint64_t kRounding = 3ull << 22;
-constexpr std::uint64_t kFlushToZero = 1ull << 19;
+constexpr ModeBits kModeBits[] = {
+    {3ull << 22, "rounding is not to nearest even (RMode)"},
+    {1ull << 24, "subnormal numbers are flushed to zero (FZ)"},
+    {1ull << 19, "fp16 subnormal numbers are flushed to zero (FZ16)"},
+    {1ull << 0, "subnormal operands are treated as zero (FIZ)"},
+    {1ull << 1, "alternate handling of floating-point numbers is on (AH)"},
+    {1ull << 26, "fp16 is the alternative format without infinities (AHP)"},
+    {1ull << 25, "every NaN becomes the default NaN (DN)"},
+    {1ull << 2, "scalar operations merge into vectors (NEP)"},
+};
 std::uint64_t control_word() {
   std::uint64_t word;
   asm volatile("mrs %0, fpcr" : "=r"(word));
@@ -51,9 +66,9 @@ std::string hex(std::uint64_t value) {
 
 /// What is wrong with a control word, or empty.
 std::string mode_trouble(std::uint64_t word) {
-  if (word & kRounding) return "rounding is not to nearest even";
-  if (word & kFlushToZero) return "subnormal results are flushed to zero";
-  if (word & kDenormalsAreZero) return "subnormal operands are treated as zero";
+  for (const ModeBits& mode : kModeBits) {
+    if (word & mode.bits) return mode.trouble;
+  }
   return "";
 }
 

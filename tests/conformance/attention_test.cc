@@ -11,7 +11,7 @@ namespace invar::cpu::testing {
 namespace {
 
 class AttentionTable : public KernelTable {};
-INSTANTIATE_TEST_SUITE_P(Isa, AttentionTable, ::testing::Values("avx2", "avx512"),
+INSTANTIATE_TEST_SUITE_P(Isa, AttentionTable, ::testing::ValuesIn(kSimdIsas),
                          [](const auto& isa) { return std::string(isa.param); });
 
 struct Case {

@@ -75,7 +75,7 @@ TEST(Formats, PowerOfTwoScaleIsTheSmallest) {
 }
 
 class FormatTable : public KernelTable {};
-INSTANTIATE_TEST_SUITE_P(Isa, FormatTable, ::testing::Values("avx2", "avx512"),
+INSTANTIATE_TEST_SUITE_P(Isa, FormatTable, ::testing::ValuesIn(kSimdIsas),
                          [](const auto& isa) { return std::string(isa.param); });
 
 TEST_P(FormatTable, RoundsAsTheIntegerCode) {

@@ -118,7 +118,7 @@ TEST(Functions, RopeFrequenciesOfTheCommonBases) {
 }
 
 class FunctionTable : public KernelTable {};
-INSTANTIATE_TEST_SUITE_P(Isa, FunctionTable, ::testing::Values("avx2", "avx512"),
+INSTANTIATE_TEST_SUITE_P(Isa, FunctionTable, ::testing::ValuesIn(kSimdIsas),
                          [](const auto& isa) { return std::string(isa.param); });
 
 TEST_P(FunctionTable, ExpAndSiluOfEveryInputEqualTheScalarText) {

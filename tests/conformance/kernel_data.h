@@ -139,12 +139,22 @@ std::vector<Format> formats() {
   return {Format::f32, Format::tf32, Format::bf16, Format::fp16, Format::e4m3, Format::e5m2};
 }
 
+constexpr const char* kSimdIsas[] = {"avx2", "avx512", "neon"};
+
+/// The table of an isa other than scalar, or null when this machine or build has none.
+inline const Kernels* simd_kernels(const std::string& isa) {
+  return isa == "avx2"     ? avx2_kernels()
+         : isa == "avx512" ? avx512_kernels()
+         : isa == "neon"   ? neon_kernels()
+                           : nullptr;
+}
+
 /// The suite's parameter is the isa; a machine without it skips, visibly.
 class KernelTable : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     const std::string isa = GetParam();
-    table_ = isa == "avx2" ? avx2_kernels() : isa == "avx512" ? avx512_kernels() : nullptr;
+    table_ = simd_kernels(isa);
     if (table_ == nullptr) GTEST_SKIP() << "this machine or build has no " << isa;
     ASSERT_EQ(isa, table_->isa);
     ASSERT_NE(table_->f32.gemm, scalar_kernels().f32.gemm);

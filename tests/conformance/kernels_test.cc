@@ -9,12 +9,12 @@
 namespace invar::cpu::testing {
 namespace {
 
-INSTANTIATE_TEST_SUITE_P(Isa, KernelTable, ::testing::Values("avx2", "avx512"),
+INSTANTIATE_TEST_SUITE_P(Isa, KernelTable, ::testing::ValuesIn(kSimdIsas),
                          [](const auto& isa) { return std::string(isa.param); });
 
 TEST_P(KernelTable, RunsTheTableItNames) {
   const Kernels& scalar = scalar_kernels();
-  const Kernels& table = *(std::string(GetParam()) == "avx2" ? avx2_kernels() : avx512_kernels());
+  const Kernels& table = *simd_kernels(GetParam());
   EXPECT_STREQ(table.isa, GetParam());
   EXPECT_STREQ(scalar.isa, "scalar");
   const auto differ = [](const auto& a, const auto& b) {

@@ -82,12 +82,14 @@ void expect_rank_invariance(Data data) {
       std::vector<T> sum(std::size_t(kRows * kN));
       const GemmArgs<T> args{x.data() + begin, kK, &packed, sum.data(), kN, 0, kRows, 0, 2};
       typed<T>(scalar_kernels()).gemm(args);
-      if (const Kernels* fast = avx2_kernels(); fast != nullptr) {
+      for (const char* isa : kSimdIsas) {
+        const Kernels* fast = simd_kernels(isa);
+        if (fast == nullptr) continue;
         std::vector<T> again(sum.size());
         GemmArgs<T> other = args;
         other.out = again.data();
         typed<T>(*fast).gemm(other);
-        EXPECT_TRUE(same(sum, again));
+        EXPECT_TRUE(same(sum, again)) << isa;
       }
       sums.push_back(std::move(sum));
     }

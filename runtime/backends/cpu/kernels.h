@@ -130,5 +130,6 @@ const Kernels& scalar_kernels();
 /// nullptr when this machine or build has no such instructions.
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
+const Kernels* neon_kernels();
 
 }  // namespace invar::cpu
