@@ -28,6 +28,7 @@
 #include "runtime/backends/cuda/cuda_engine.h"
 #endif
 #include "runtime/numerics/precision.h"
+#include "runtime/ranks.h"
 #include "runtime/trace.h"
 
 #ifndef INVAR_VERSION
@@ -122,6 +123,7 @@ void add_gpus(std::map<std::string, std::string>& entries) {
 #if defined(INVAR_HAVE_CUDA)
   for (const auto& [name, value] : cuda::cuda_environment()) entries[name] = value;
 #endif
+  for (const auto& [name, value] : rank_environment()) entries[name] = value;
 }
 
 void add_system(std::map<std::string, std::string>& entries) {
@@ -164,9 +166,9 @@ std::string floating_point_control() {
 
 void add_variables(std::map<std::string, std::string>& entries) {
   static constexpr std::string_view kPrefixes[] = {
-      "OPENBLAS_",  "GOTO_",           "OMP_",          "KMP_",  "MKL_",      "BLIS_",
-      "CUDA_",      "CUBLAS_",         "NVIDIA_TF32",   "NCCL_", "OMPI_MCA_", "INVAR_",
-      "LD_PRELOAD", "LD_LIBRARY_PATH", "GLIBC_TUNABLES"};
+      "OPENBLAS_",       "GOTO_",         "OMP_",    "KMP_",  "MKL_",      "BLIS_",  "CUDA_",
+      "CUBLAS_",         "CUBLASLT_",     "NVIDIA_", "NCCL_", "OMPI_MCA_", "INVAR_", "LD_PRELOAD",
+      "LD_LIBRARY_PATH", "GLIBC_TUNABLES"};
   for (char** variable = environ; *variable != nullptr; ++variable) {
     const std::string_view text(*variable);
     const std::size_t equals = text.find('=');
@@ -249,6 +251,20 @@ std::vector<LoadedLibrary> computing_libraries() {
   std::sort(libraries.begin(), libraries.end(),
             [](const LoadedLibrary& a, const LoadedLibrary& b) { return a.name < b.name; });
   return libraries;
+}
+
+std::vector<std::string> library_variables(const Environment& environment) {
+  static constexpr std::string_view kPrefixes[] = {"env.OPENBLAS_",  "env.GOTO_",     "env.OMP_",
+                                                   "env.CUBLAS_",    "env.CUBLASLT_", "env.CUDA_",
+                                                   "env.NVIDIA_TF32"};
+  std::vector<std::string> out;
+  for (const auto& [name, value] : environment.entries) {
+    const auto starts = [&key = name](std::string_view prefix) { return key.starts_with(prefix); };
+    if (std::any_of(std::begin(kPrefixes), std::end(kPrefixes), starts)) {
+      out.push_back(name + "=" + value);
+    }
+  }
+  return out;
 }
 
 std::vector<std::string> execution_binaries() {

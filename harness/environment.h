@@ -15,9 +15,10 @@
 namespace invar {
 
 /// Sorted names with text values: cpu, cpu.flags, cpu.microcode, cores, cores.usable, gpu (names
-/// joined by "; ", empty without one), gpu.driver, os, kernel, arch, host, libc, compiler,
-/// compiler.flags, build, invar, numerics, executable (SHA-256), lib.<file> (SHA-256), fp.control,
-/// env.<NAME>, git.commit, git.dirty.
+/// joined by "; ", empty without one), gpu.driver, gpu.clock (as found), gpu.0 … (name, UUID,
+/// architecture, SMs, memory, ECC, MIG), cublas, cublaslt (versions), os, kernel, arch, host, libc,
+/// compiler, compiler.flags, build, invar, numerics, executable (SHA-256), lib.<file> (SHA-256),
+/// fp.control, env.<NAME>, git.commit, git.dirty.
 struct Environment {
   std::map<std::string, std::string> entries;
 
@@ -48,6 +49,10 @@ struct LoadedLibrary {
   std::string sha256;  // hex, of the file
 };
 std::vector<LoadedLibrary> computing_libraries();  // by name
+
+/// "env.<NAME>=value" of the variables by which a vendor library chooses what it computes (core
+/// type, workspace, tf32, emulation, algorithms): part of the key of such an engine's results.
+std::vector<std::string> library_variables(const Environment& environment);
 
 /// What execution_key() takes: "executable=…", then "lib.<file>=…" of computing_libraries().
 std::vector<std::string> execution_binaries();

@@ -126,8 +126,9 @@ class Judge {
       judge_within(group, rule, members, report);
     } else {
       compare_pairs(members, rule.kind == Expectation::Kind::same_bits, report);
-      if (rule.kind != Expectation::Kind::same_bits) {
-        judge_control(members, rule.kind == Expectation::Kind::differ_all, report);
+      const bool all_pairs = rule.kind == Expectation::Kind::differ_all;
+      if (all_pairs || rule.kind == Expectation::Kind::differ) {
+        judge_control(members, all_pairs, report);
       }
     }
     report.flip_rate_bound = rate_upper_bound(report.flipped, report.comparable_rows);
@@ -180,10 +181,25 @@ class Judge {
         if (report.verdict == Verdict::pass) report.verdict = Verdict::mistrusted;
         report.reason = c.mistrust;
       }
-      if (!must_equal) continue;
+      if (!must_equal) {
+        report.base = cells_[std::size_t(base)].cell->name();
+        report.pairs.push_back(pair_of(cell, c));
+        continue;
+      }
       if (!c.first) inner_difference(reference, mine, c);
       if (c.first) differs(cell, c, base, report);
     }
+  }
+
+  /// How far a cell of a control or a measured group is from the group's first.
+  static ReportPair pair_of(const JudgedCell& cell, const Comparison& c) {
+    ReportPair pair{cell.cell->name(), c.tokens, c.differing, c.flipped, c.prompts, 0, -1};
+    for (const std::int64_t index : c.divergence_index) {
+      if (index < 0) continue;
+      ++pair.prompts_differing;
+      if (pair.earliest < 0 || index < pair.earliest) pair.earliest = index;
+    }
+    return pair;
   }
 
   /// Logits agree; do recorded layers and operations too?

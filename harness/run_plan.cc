@@ -79,16 +79,24 @@ std::string axes_json(const Cell& cell) {
   return out.dump();
 }
 
-/// Digests of everything that computes: program, loaded libraries, the engine's own library.
+/// Digests of everything that computes: program, loaded libraries, the engine's own libraries and
+/// the variables that these read.
 std::vector<std::string> binaries_of(const Cell& cell, const std::vector<std::string>& common,
-                                     const std::string& machine) {
+                                     const Environment& here) {
   std::vector<std::string> out = common;
-  out.push_back("machine=" + machine);
+  const bool on_cpu = cell.value("device") == "cpu";
+  out.push_back("machine=" +
+                (on_cpu ? here.at("cpu") : here.at("gpu") + ", " + here.at("gpu.driver")));
   const std::string& engine = cell.value("engine");
-  const std::string library = engine_library(engine.substr(0, engine.find(':')));
-  if (!library.empty()) {
+  for (const std::string& library : engine_libraries(engine.substr(0, engine.find(':')))) {
+    // The fingerprint has hashed the large ones already.
+    std::string hex = here.at("lib." + library.substr(library.rfind('/') + 1));
     Sha256 hash{};
-    if (sha256_file(library, hash)) out.push_back("engine.library=" + to_hex(hash));
+    if (hex.empty() && sha256_file(library, hash)) hex = to_hex(hash);
+    out.push_back("engine.library=" + hex);
+  }
+  if (engine != "reference") {
+    for (const std::string& variable : library_variables(here)) out.push_back(variable);
   }
   return out;
 }
@@ -151,7 +159,6 @@ Result<void> select_cells(ScenarioRun& run) {
 
   const std::vector<std::string> common = execution_binaries();
   const Environment here = fingerprint("");
-  const std::string gpu = here.at("gpu") + ", " + here.at("gpu.driver");
   std::map<std::string, std::vector<std::string>> binaries;  // by engine and device
   for (const Cell& cell : run.matrix.cells) {
     JudgedCell judged;
@@ -162,9 +169,12 @@ Result<void> select_cells(ScenarioRun& run) {
     const std::string& device = cell.value("device");
     auto& of_engine = binaries[cell.value("engine") + " on " + device];
     if (of_engine.empty()) {
-      of_engine = binaries_of(cell, common, device == "cpu" ? here.at("cpu") : gpu);
+      of_engine = binaries_of(cell, common, here);
     }
-    run.keys.push_back(execution_key(recipe, of_engine));
+    std::vector<std::string> all = of_engine;
+    const std::string transport = transport_of(cell);
+    if (!transport.empty()) all.push_back(transport);
+    run.keys.push_back(execution_key(recipe, all));
     run.recipes.push_back(recipe);
     if (cell.value("engine") == "reference") {
       judged.class_recipe = class_recipe(run.scenario, cell, run.session->inputs);

@@ -21,6 +21,7 @@ namespace invar {
 /// A value of an axis. `text` is canonical and is what names, filters and hashes use:
 /// a scalar as written ("bf16", "8"), a map as key:value pairs sorted by key and joined by "+":
 /// {chunked: 17} is "chunked:17", {size: 3, order: reversed} is "order:reversed+size:3".
+/// An engine's own pair comes first: {tile: 20, cublaslt: 66} is "cublaslt:66+tile:20".
 /// Equal meanings have equal text: batch {size: 3} is "3"; the scalar "chunked:17" is {chunked:
 /// 17}; YAML's true and yes are "on" (cache) or "true" (teacher_forced); core types are spelled as
 /// OpenBLAS does ("SkylakeX").
@@ -32,7 +33,8 @@ struct AxisValue {
 
 /// Axes, their defaults and what they may hold. Every cell has a value on every axis.
 ///   engine        reference (default) | openblas | {openblas: CORETYPE, threads: n} | cublas |
-///                 {cublas: ALGORITHM} | model:sm90 | plugin:LIBRARY | exec:COMMAND
+///                 {cublas: ALGORITHM, math: …} | cublaslt | {cublaslt: heuristic, index: n, …} |
+///                 {cublaslt: ALGORITHM, tile: n, …} | model:sm90 | plugin:LIBRARY | exec:COMMAND
 ///   device        cpu (default) | cuda
 ///   isa           auto (default: the best) | scalar | avx2 | avx512
 ///   precision     fp32 (default) | fp64 tf32 bf16 fp16 fp8-e4m3 fp8-e5m2 layercast-bf16
@@ -66,7 +68,7 @@ struct PromptSelection {
 
 /// One rule of the contract.
 struct Expectation {
-  enum class Kind { same_bits, within, differ, differ_all };
+  enum class Kind { same_bits, within, differ, differ_all, measure };  // measure: demands nothing
   Kind kind = Kind::same_bits;
   Filter where;                            // empty: every cell
   std::vector<std::string> across;         // axes the rule ranges over
@@ -95,6 +97,7 @@ struct Requirement {
 struct Scenario {
   std::string path;
   std::string text;  // the file as read (overrides not applied)
+  std::vector<std::string> overrides;
   std::int64_t version = 1;
   std::string name;
   std::string question;  // one sentence: what the scenario asks

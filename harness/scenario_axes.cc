@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "harness/suggest.h"
+#include "runtime/backends/vendor_choice.h"
 
 namespace invar {
 namespace {
@@ -25,7 +26,7 @@ const Words kPrecisions = {"fp64",     "fp32",     "tf32",           "bf16",    
 const Words kGpus = {"1", "2", "4", "8"};
 const Words kOrders = {"given", "reversed", "shuffled"};
 const Words kJoins = {"together", "staggered"};
-const Words kEngines = {"reference", "openblas", "cublas", "model", "plugin", "exec"};
+const Words kEngines = {"reference", "openblas", "cublas", "cublaslt", "model", "plugin", "exec"};
 const Words kModels = {"sm70", "sm75", "sm80", "sm89", "sm90", "sm100"};
 // OpenBLAS's own spelling of its core types; any case is read.
 const Words kCoreTypes = {"Prescott",       "Core2",      "Penryn",      "Dunnington", "Nehalem",
@@ -178,6 +179,32 @@ Result<AxisValue> openblas_value(const Pairs& pairs) {
   return map_value(args);
 }
 
+/// cublas and cublaslt: a number of the library or a word, then options (vendor_choice.h).
+Result<AxisValue> vendor_value(const std::string& head, const Pairs& pairs) {
+  const auto own = std::find_if(pairs.begin(), pairs.end(),
+                                [&](const auto& pair) { return pair.first == head; });
+  if (own->second.empty()) return Error{"engine " + head + " has no value in the map", ""};
+  const bool exact = own->second.find_first_of("0123456789") == 0;
+  const Words known = vendor_option_names(head, exact);
+  for (const auto& [key, text] : pairs) {
+    if (key == head || std::find(known.begin(), known.end(), key) != known.end()) continue;
+    Words every = vendor_option_names(head, !exact);
+    const bool elsewhere = std::find(every.begin(), every.end(), key) != every.end();
+    const std::string hint = elsewhere ? std::string("; it goes with {cublaslt: ") +
+                                             (exact ? "heuristic}" : "ALGORITHM}, a number")
+                                       : did_you_mean(key, known);
+    return Error{"unknown option " + in_quotes(key) + " of engine " + head + hint, ""};
+  }
+  const auto choice = vendor_choice(head, pairs);
+  INVAR_TRY(choice);
+  AxisValue value{head, {}};
+  for (const auto& [key, text] : vendor_pairs(head, *choice)) {
+    value.args[key] = text;
+    value.text += key == head ? ":" + text : "+" + key + ":" + text;
+  }
+  return value;
+}
+
 /// plugin:lib.so, exec:command and model:sm90 keep everything after the first ':'.
 Result<AxisValue> engine_value(const RawValue& raw, ValueUse use) {
   Pairs pairs = raw.pairs;
@@ -185,7 +212,8 @@ Result<AxisValue> engine_value(const RawValue& raw, ValueUse use) {
     const std::size_t colon = raw.scalar.find(':');
     const std::string head = raw.scalar.substr(0, colon);
     const bool plain = colon == std::string::npos;
-    if (head == "openblas" && !plain)
+    const bool mapped = head == "openblas" || head == "cublas" || head == "cublaslt";
+    if (mapped && !plain)
       pairs = split_pairs(raw.scalar);
     else
       pairs = {{head, plain ? "" : raw.scalar.substr(colon + 1)}};
@@ -198,10 +226,12 @@ Result<AxisValue> engine_value(const RawValue& raw, ValueUse use) {
     return bad("engine", pairs[0].first, did_you_mean(pairs[0].first, kEngines));
   const std::string head = found->first;
   const bool bare = pairs.size() == 1 && found->second.empty() && raw.pairs.empty();
-  const bool free_standing = head == "reference" || head == "openblas" || head == "cublas";
+  const bool vendor = head == "cublas" || head == "cublaslt";
+  const bool free_standing = head == "reference" || head == "openblas" || vendor;
   if (bare && (free_standing || use == ValueUse::pattern)) return scalar_value(head);
   if (head == "reference") return Error{"engine reference has no options", ""};
   if (head == "openblas") return openblas_value(pairs);
+  if (vendor) return vendor_value(head, pairs);
   if (pairs.size() != 1 || found->second.empty())
     return Error{"engine " + head + " needs one value, e.g. \"" + head +
                      (head == "model" ? ":sm90\"" : ":…\""),

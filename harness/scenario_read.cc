@@ -304,7 +304,8 @@ Filter Reader::where(const TreeNode& node) {
 
 /// {same_bits: {…}} and its siblings.
 void Reader::expectation(const TreeNode& node) {
-  static const std::vector<std::string> kKinds = {"same_bits", "within", "differ", "differ_all"};
+  static const std::vector<std::string> kKinds = {"same_bits", "within", "differ", "differ_all",
+                                                  "measure"};
   if (!map(node, "a rule of expect", kKinds)) return;
   if (node.keys.size() != 1)
     fail(node.keys.back(), "one rule an entry; start this one with \"- \"");
@@ -400,7 +401,7 @@ Result<Scenario> read_scenario(const Tree& tree) {
 }
 
 std::string Expectation::text() const {
-  static const char* const kNames[] = {"same_bits", "within", "differ", "differ_all"};
+  static const char* const kNames[] = {"same_bits", "within", "differ", "differ_all", "measure"};
   std::string out = std::string(kNames[static_cast<int>(kind)]) + " across ";
   for (std::size_t i = 0; i < across.size(); ++i) out += (i == 0 ? "" : ", ") + across[i];
   return where.empty() ? out : out + " where " + where.text();

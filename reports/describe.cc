@@ -189,7 +189,45 @@ std::string measured_text(const ReportGroup& group) {
            text::count(group.comparable_rows, "row") + " (rate below " +
            text::number(group.flip_rate_bound) + ", 95 %)";
   }
-  return out;
+  std::vector<std::int64_t> parted;
+  for (const std::int64_t index : group.divergence_index) {
+    if (index >= 0) parted.push_back(index);
+  }
+  if (parted.empty()) return out;
+  std::sort(parted.begin(), parted.end());
+  return out + ", first difference at token " + text::count(parted.front()) + " (median " +
+         text::count(parted[parted.size() / 2]) + ") in " +
+         text::count(std::int64_t(parted.size())) + " of " +
+         text::count(std::int64_t(group.divergence_index.size()), "prompt");
+}
+
+std::vector<std::string> pair_lines(const ReportGroup& group, const Report& report) {
+  std::map<std::string, const ReportCell*> by_name;
+  for (const ReportCell& cell : report.cells) by_name[cell.name] = &cell;
+  AxisValues all;
+  for (const std::string& name : group.cells) {
+    if (by_name.count(name) != 0) add_axes(*by_name[name], all);
+  }
+  const auto label = [&](const std::string& name) {
+    AxisValues own;
+    if (by_name.count(name) != 0) add_axes(*by_name[name], own);
+    const std::string axes = axes_text(own, all);
+    return axes.empty() ? text::printable(name) : axes;
+  };
+  std::vector<std::string> lines;
+  if (group.pairs.empty()) return lines;
+  lines.push_back("against " + label(group.base) + ":");
+  for (const ReportPair& pair : group.pairs) {
+    std::string line = label(pair.cell) + "   " + text::count(pair.differing) + " of " +
+                       text::count(pair.rows, "row");
+    if (pair.prompts_differing > 0) {
+      line += " in " + text::count(pair.prompts_differing) + " of " +
+              text::count(pair.prompts, "prompt") + ", first at token " +
+              text::count(pair.earliest) + ", " + text::count(pair.flipped, "flip");
+    }
+    lines.push_back(line);
+  }
+  return lines;
 }
 
 std::string totals_text(const Report& report) {

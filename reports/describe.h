@@ -29,8 +29,12 @@ std::vector<std::string> divergence_lines(const ReportDivergence& divergence);
 /// Only axes that vary within the group are named. Letters are wrapped at `width`.
 std::vector<std::string> picture_lines(const ReportGroup& group, const Report& report,
                                        std::size_t width);
-/// What the group measured: tokens compared, differing, flips with the bound of their rate.
+/// What the group measured: tokens compared, differing, flips with the bound of their rate, and
+/// where the prompts part.
 std::string measured_text(const ReportGroup& group);
+/// A line for each cell of a group whose cells need not be equal, against its first cell:
+///   batch 48 cache on   95 of 96 rows in 8 of 8 prompts, first at token 1, 2 flips
+std::vector<std::string> pair_lines(const ReportGroup& group, const Report& report);
 
 /// "2 groups, 6 cells (2 executed, 4 cached), 480 tokens compared, 3.20 s"
 std::string totals_text(const Report& report);

@@ -90,6 +90,16 @@ Json cell_json(const ReportCell& cell) {
 Json group_json(const ReportGroup& group) {
   Json margins = Json::array();
   for (const float margin : group.flip_margins) margins.push_back(double(margin));
+  Json pairs = Json::array();
+  for (const ReportPair& pair : group.pairs) {
+    pairs.push_back({{"cell", clean(pair.cell)},
+                     {"rows", pair.rows},
+                     {"differing", pair.differing},
+                     {"flipped", pair.flipped},
+                     {"prompts", pair.prompts},
+                     {"prompts_differing", pair.prompts_differing},
+                     {"earliest", pair.earliest}});
+  }
   return {{"rule", clean(group.rule)},
           {"key", clean(group.key)},
           {"verdict", name_of(group.verdict)},
@@ -103,7 +113,9 @@ Json group_json(const ReportGroup& group) {
           {"comparable_rows", group.comparable_rows},
           {"flip_rate_bound", group.flip_rate_bound},
           {"divergence_index", group.divergence_index},
-          {"flip_margins", margins}};
+          {"flip_margins", margins},
+          {"base", clean(group.base)},
+          {"pairs", pairs}};
 }
 
 }  // namespace

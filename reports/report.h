@@ -49,6 +49,14 @@ struct ReportCell {
   std::string repro;  // the one line that repeats this cell
 };
 
+/// A cell of a group whose cells need not be equal, against the group's first cell.
+struct ReportPair {
+  std::string cell;
+  std::int64_t rows = 0, differing = 0, flipped = 0;  // rows: computed from equal inputs
+  std::int64_t prompts = 0, prompts_differing = 0;
+  std::int64_t earliest = -1;  // least index of a first differing token, -1: none
+};
+
 /// One group of one contract rule with its picture.
 struct ReportGroup {
   std::string rule;  // "same_bits across batch, cache"
@@ -62,6 +70,8 @@ struct ReportGroup {
   double flip_rate_bound = 0;  // 3/N or Wilson
   std::vector<std::int64_t> divergence_index;
   std::vector<float> flip_margins;
+  std::string base;               // of pairs: the cell that the others are compared with
+  std::vector<ReportPair> pairs;  // of differ, differ_all and measure
 };
 
 struct Report {

@@ -128,8 +128,23 @@ class Terminal {
       content += "  " + measured_text(group);
       if (!group.reason.empty()) content += "  " + text::printable(group.reason);
       line(content);
+      measured_cells(group);
     }
     more(shown + quiet, shown, quiet == 1 ? "group that holds" : "groups that hold");
+  }
+
+  // Of a control or a measured group: which cells share bits, and how far each is from the first.
+  void measured_cells(const ReportGroup& group) {
+    if (group.pairs.empty()) return;
+    for (const std::string& row : picture_lines(group, report_, picture_width())) {
+      line("    " + row);
+    }
+    const std::vector<std::string> rows = pair_lines(group, report_);
+    const std::size_t shown = std::min(rows.size(), limit(rows.size()) + 1);
+    for (std::size_t i = 0; i < shown; ++i) line("    " + rows[i]);
+    if (shown < rows.size()) {
+      line("    and " + text::count(std::int64_t(rows.size() - shown)) + " more: -v shows all");
+    }
   }
 
   void notes() {

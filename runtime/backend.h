@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -25,6 +26,19 @@ namespace invar {
 struct BackendError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+/// Device memory that ran out, in one line: what was asked for and what was left.
+struct OutOfMemory : std::bad_alloc {
+  explicit OutOfMemory(std::string line) : line_(std::make_shared<std::string>(std::move(line))) {}
+  [[nodiscard]] const char* what() const noexcept override { return line_->c_str(); }
+
+ private:
+  std::shared_ptr<const std::string> line_;  // copied without throwing
+};
+/// The line of an OutOfMemory, "out of memory" for the host's own.
+inline std::string memory_text(const std::bad_alloc& error) {
+  return dynamic_cast<const OutOfMemory*>(&error) == nullptr ? "out of memory" : error.what();
+}
 
 /// A rectangle of Real in backend memory.
 struct Rows {
@@ -74,6 +88,28 @@ struct AttentionRows {
   std::int32_t page_size = 0;
 };
 
+/// What one step of the forward pass reads besides weights and cache. The step's operations get
+/// these very arrays; they stay as they are until end_step().
+struct StepInputs {
+  std::uint64_t owner = 0;                  // who works in the same arrays each time; never reused
+  std::span<const std::int32_t> ids;        // gather(): rows of the embedding
+  std::span<const std::int32_t> wanted;     // gather(): rows whose logits are wanted
+  std::span<const std::int64_t> positions;  // rope()
+  std::span<const std::int64_t> slots;      // write_kv()
+  const AttentionRows* attention = nullptr;
+  /// A step of the same owner, rows and wanted rows does the same but for what lies in the arrays.
+  bool repeatable = false;
+};
+
+/// A linear layer before its end: finish() is still to come.
+struct Product {
+  std::vector<Rows> parts;  // subtree sums in rank order, each like out
+  const WeightMatrix* matrix = nullptr;
+  const void* row_scale = nullptr;
+  const void* bias = nullptr;
+  Rows out;
+};
+
 /// The best entries of a logits row, and whether all of it is finite.
 struct TopEntries {
   std::int32_t count = 0;
@@ -98,6 +134,9 @@ class Backend {
   [[nodiscard]] const Mode& mode() const { return mode_; }
   [[nodiscard]] std::size_t real_size() const { return mode_.wide() ? 8 : 4; }
   [[nodiscard]] virtual BackendInfo describe() const = 0;
+  /// The stream on which this backend queues its work, for a communicator that moves bytes on the
+  /// device; makes the device this thread's. Null: the memory is the host's, and nothing is queued.
+  [[nodiscard]] virtual void* native_stream() { return nullptr; }
 
   /// Memory filled with NaN, so that a value never written is never a number.
   virtual void* allocate(std::size_t bytes) = 0;
@@ -148,14 +187,45 @@ class Backend {
   /// The `count` best entries of one logits row.
   virtual TopEntries top(Rows row, int count) = 0;
 
+  // Several operations at once. Each is what its default does with the operations above, in that
+  // order, and has their bits; a backend may start fewer kernels for it, and nothing else.
+
+  /// outs[i] = x * matrices[i].
+  virtual void gemms(Rows x, std::span<const WeightMatrix* const> matrices,
+                     std::span<const Rows> outs);
+  /// q (may be null), k and v finished, q and k rotated.
+  virtual void finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
+                          std::int64_t kv_heads, std::span<const std::int64_t> positions,
+                          const void* cosine, const void* sine);
+  /// act = gated_silu of both, finished. What gate.out and up.out hold afterwards is open.
+  virtual void finish_gated(const Product& gate, const Product& up, Rows act);
+  /// y finished, h = R(h + y).
+  virtual void finish_add(const Product& y, Rows h);
+  /// The same, then x = rms_norm(h).
+  virtual void finish_add_norm(const Product& y, Rows h, const void* weight, double eps, Rows x);
+  /// top() of every row and its digest; `digests` may be empty. Gives the seconds that this took
+  /// by itself, without what was still being computed.
+  virtual double read_logits(Rows logits, int count, std::span<TopEntries> best,
+                             std::span<Digest> digests);
+
+  // A step of the forward pass. A backend may keep what a step queued, and repeat it for a later
+  // step of the same shape with that step's inputs.
+
+  /// True: the whole step is done or queued, its results are where they were the last time. False:
+  /// the caller does it, then calls end_step().
+  virtual bool begin_step(const StepInputs& inputs);
+  virtual void end_step();
+
  protected:
   Mode mode_;
 };
 
 /// What a cell asks of the runtime.
 struct BackendOptions {
-  std::string engine = "reference";  // reference | openblas
-  std::string core_type;  // openblas only: OPENBLAS_CORETYPE, empty: the library's choice
+  std::string engine = "reference";  // reference | openblas | cublas | cublaslt
+  /// OPENBLAS_CORETYPE, or the algorithm of cublas and cublaslt (vendor_choice.h); empty: the
+  /// library's choice.
+  std::string core_type;
   std::string device = "cpu";
   std::string isa = "auto";  // auto | scalar | avx2 | avx512
   int threads = 1;
@@ -164,9 +234,9 @@ struct BackendOptions {
 
 /// Why these options cannot run here (a missing library, instruction set, core type), or empty.
 std::string unsupported_reason(const BackendOptions& options, const Mode& mode);
-/// File of the vendor library that an engine would load, empty when it has none or it is missing.
-/// Its digest is part of what keys a stored result.
-std::string engine_library(const std::string& engine);
+/// Files of the vendor libraries that an engine would load: none for the reference, or when they
+/// are missing. Their digests are part of what keys a stored result.
+std::vector<std::string> engine_libraries(const std::string& engine);
 /// Builds the backend. Errors name what is missing; there is no silent fallback.
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, const Mode& mode);
 /// Engines compiled in or loadable, with their state, for `invar doctor` and `invar env`.

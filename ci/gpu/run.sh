@@ -1,15 +1,27 @@
 #!/usr/bin/env bash
-# Builds here what a bare GPU machine needs, and runs it there: conformance, then scenarios.
+# Builds here what a bare GPU machine needs, runs it there, and prints a short table last.
 #
 # Usage: ci/gpu/run.sh build            here: build-gpu/bin/ (programs that need libc and a driver)
-#        ci/gpu/run.sh test [FILTER]    there, in the source folder: the GPU's conformance tests
-#        ci/gpu/run.sh scenarios [FILE…]  there: scenarios on the GPU, none of its cells skipped
-# INVAR_CUDA_ARCHITECTURES: what to compile for (90). Results are kept as text in $OUT, if set.
-# Exit: 0 all passed; other than 0 when anything failed, or a GPU is there and the tests skipped.
+#        ci/gpu/run.sh all [SECONDS]    there: every verb below, resumable, within 540 seconds
+#        ci/gpu/run.sh test [FILTER]    the GPU's conformance tests; none may be skipped
+#        ci/gpu/run.sh sanitize [TOOL…] memcheck racecheck initcheck over the label sanitize
+#        ci/gpu/run.sh bench [NAME…]    build-gpu/bin/{bench,phenomenon}_*, each side by side
+#        ci/gpu/run.sh scenarios [FILE…]  scenarios on the GPU, none of its cells skipped
+#        ci/gpu/run.sh multi [FILE…]    the same with ranks on GPUs of their own (two or more)
+#        ci/gpu/run.sh table            what the verbs found so far
+# Carry: this folder's checkout with build-gpu/bin/ (ci/gpu/README.md). Environment: OUT (results as
+# text, and the database; build-gpu/out), INVAR_CUDA_ARCHITECTURES (90), INVAR_SANITIZER.
+# Exit: 0 all is well, 1 something failed, 2 usage, 8 not all was run in the time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=${OUT:-build-gpu/out}
+bin=${INVAR_GPU_BIN:-build-gpu/bin}
 build=${INVAR_GPU_BUILD:-build-gpu/cmake}
+default_scenarios=(scenarios/migration.yaml scenarios/vendor-gpu.yaml
+                   scenarios/vendor-gpu-cache.yaml scenarios/vendor-gpu-batch.yaml
+                   scenarios/vendor-gpu-pinned.yaml)
+self=ci/gpu/run.sh
+export INVAR_GPU_DEADLINE=${INVAR_GPU_DEADLINE:-0}  # seconds since the epoch; 0: none
 
 archive() {
   # Where the distribution keeps a static library.
@@ -21,14 +33,14 @@ build_here() {
     -DINVAR_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="${INVAR_CUDA_ARCHITECTURES:-90}" \
     -DOPENSSL_USE_STATIC_LIBS=ON -DBoost_USE_STATIC_LIBS=ON -Dyaml-cpp_DIR="$PWD/ci/gpu/static" \
     -DSQLite3_LIBRARY="$(archive sqlite3)" -Dpkgcfg_lib_xxhash_xxhash="$(archive xxhash)" \
-    -Dpkgcfg_lib_utf8proc_utf8proc="$(archive utf8proc)" \
     -DCMAKE_EXE_LINKER_FLAGS="-static-libstdc++ -static-libgcc"
   local targets
   targets=$(ninja -C "$build" -t targets all | grep EXECUTABLE |
-    grep -oE '^(invar|tests/invar_conformance|tests/bench_cuda):' | tr -d ':')
+    grep -oE '^(invar|tests/(invar_conformance|bench_cuda|bench_ranks|[a-z_]+_gpu)):' | tr -d ':')
   # shellcheck disable=SC2086
   ninja -C "$build" -j "${INVAR_JOBS:-$(nproc)}" $targets
   mkdir -p build-gpu/bin
+  local target
   for target in $targets; do
     cp "$build/$target" build-gpu/bin/
     strip "build-gpu/bin/$(basename "$target")"
@@ -36,32 +48,203 @@ build_here() {
   ls -l build-gpu/bin
 }
 
-test_there() {
-  mkdir -p "$out"
-  nvidia-smi --query-gpu=name,uuid,driver_version,ecc.mode.current,mig.mode.current,clocks.sm \
-    --format=csv | tee "$out/gpu.txt"
-  build-gpu/bin/invar_conformance --gtest_filter="${1:-*Gpu*}" --gtest_brief=1 2>&1 |
-    tee "$out/conformance.txt"
-  if grep -q SKIPPED "$out/conformance.txt"; then
-    echo "a GPU test was skipped on a machine that should have a GPU"
-    return 1
+# What a step depends on: programs, scenarios, goldens, models. A changed one runs again.
+inputs_key() {
+  if [ -z "${key_of_inputs:-}" ]; then
+    key_of_inputs=$(cat "$bin"/* scenarios/*.yaml golden/*.golden 2>/dev/null | sha256sum |
+      cut -c1-16)
   fi
 }
 
-scenarios_there() {
-  mkdir -p "$out"
-  export INVAR_MODELS=${INVAR_MODELS:-$PWD/scenarios/models}
-  local failed=0
-  for scenario in "$@"; do
-    build-gpu/bin/invar check "$scenario" --require gpu --jobs 8 2>&1 |
-      tee "$out/$(basename "$scenario" .yaml).txt" || failed=1
-  done
-  return "$failed"
+left() {
+  if [ "$INVAR_GPU_DEADLINE" -eq 0 ]; then
+    echo 1000000
+  else
+    echo $((INVAR_GPU_DEADLINE - $(date +%s)))
+  fi
 }
 
-case ${1:-} in
-  build) build_here ;;
-  test) test_there "${2:-}" ;;
-  scenarios) shift; scenarios_there "$@" ;;
-  *) sed -n '2,9p' "$0"; exit 2 ;;
+# step NAME SUMMARY COMMAND…: keeps its output in $out/NAME.txt and "result seconds key summary" in
+# $out/NAME.state. SUMMARY is a function that reads the output. A step that was well is not
+# repeated.
+step() {
+  local name=$1 summary=$2 begun key rc=0 seconds result what
+  shift 2
+  inputs_key
+  key=$key_of_inputs-$(echo "$*" | sha256sum | cut -c1-8)
+  if grep -q "^ok [0-9]* $key " "$out/$name.state" 2>/dev/null; then return 0; fi
+  if [ "$(left)" -lt 5 ]; then
+    echo "waits 0 $key " >"$out/$name.state"
+    return 0
+  fi
+  begun=$(date +%s)
+  timeout --kill-after=10 "$(left)" "$@" >"$out/$name.txt" 2>&1 || rc=$?
+  seconds=$(($(date +%s) - begun))
+  what=$("$summary" "$out/$name.txt" | tr -d '\n' | cut -c1-100 || true)
+  case $rc in
+    0) result=ok ;;
+    5) result=ok; what="no goldens; $what" ;;
+    8 | 124 | 137) result='time' ;;
+    77) result=skipped ;;
+    *) result=FAILED; what="exit code $rc; $what" ;;
+  esac
+  echo "$result $seconds $key $what" >"$out/$name.state"
+  printf '%-8s %-28s %5s s  %s\n' "$result" "$name" "$seconds" "$what"
+}
+
+of_tests() {
+  local failed skipped
+  failed=$(grep -c '^\[  FAILED  \].*(' "$1" || true)
+  skipped=$(grep -c '^\[  SKIPPED \].*(' "$1" || true)
+  echo "$(grep -oE '[0-9]+ tests ran' "$1" | tail -n 1), $failed failed, $skipped skipped"
+}
+of_sanitizer() {
+  grep -E 'ERROR SUMMARY|RACECHECK SUMMARY|^no ' "$1" | tail -n 1 | sed 's/^=* *//'
+}
+of_bench() { echo "$(grep -c . "$1") lines: $(grep -v '^ *$' "$1" | tail -n 1)"; }
+of_scenario() { tail -n 2 "$1" | head -n 1; }
+
+# GoogleTest, where a skipped test is a failure: this machine should have a GPU.
+conformance() {
+  local rc=0 log
+  log=$(mktemp)
+  "$bin/invar_conformance" --gtest_filter="$1" 2>&1 | tee "$log" || rc=1
+  if ! grep -q '\[  PASSED  \]' "$log"; then rc=1; fi
+  # Ranks on more GPUs than the machine has skip with their number.
+  if grep '\[  SKIPPED \].*(' "$log" | grep -qv RealRanksGpu; then
+    echo "a GPU test was skipped on a machine that should have a GPU"
+    rc=1
+  fi
+  rm -f "$log"
+  return "$rc"
+}
+
+find_sanitizer() {
+  local place
+  for place in "${INVAR_SANITIZER:-}" build-gpu/sanitizer/compute-sanitizer \
+    "$(command -v compute-sanitizer || true)" /usr/local/cuda/bin/compute-sanitizer \
+    /usr/local/cuda/compute-sanitizer/compute-sanitizer; do
+    if [ -n "$place" ] && [ -x "$place" ]; then echo "$place" && return 0; fi
+  done
+  return 1
+}
+
+# Kernels of a library are not ours to change: memcheck alone sees them.
+sanitize_with() {
+  local tool=$1 sanitizer filter='*SanitizeGpu*'
+  if ! sanitizer=$(find_sanitizer); then
+    echo "no compute-sanitizer here: install the toolkit's, or name it with INVAR_SANITIZER"
+    return 1
+  fi
+  local options=(--tool "$tool" --error-exitcode 9 --print-limit 20)
+  case $tool in
+    memcheck) filter='*SanitizeGpu*:*SanitizeLibraryGpu*'; options+=(--leak-check no) ;;
+    racecheck) options+=(--racecheck-report all) ;;
+    initcheck) ;;
+    *) echo "no tool $tool: memcheck, racecheck or initcheck"; return 2 ;;
+  esac
+  "$sanitizer" "${options[@]}" "$bin/invar_conformance" --gtest_filter="$filter" --gtest_brief=1
+}
+
+scenario() {
+  local limit=()
+  if [ "$(left)" -lt 100000 ]; then limit=(--max-time "$(($(left) > 15 ? $(left) - 10 : 5))s"); fi
+  INVAR_MODELS=${INVAR_MODELS:-$PWD/scenarios/models} "$bin/invar" check "$@" --db "$out/invar.db" \
+    --require gpu --jobs "${INVAR_JOBS:-8}" "${limit[@]}"
+}
+
+gpu_facts() {
+  nvidia-smi --query-gpu=name,uuid,driver_version,ecc.mode.current,mig.mode.current,clocks.sm \
+    --format=csv || echo "no nvidia-smi here"
+  "$bin/invar" env
+}
+
+tests() { step conformance of_tests "$self" -conformance "${1:-*Gpu*}"; }
+
+sanitize() {
+  local tool
+  if [ $# -eq 0 ]; then set -- memcheck racecheck initcheck; fi
+  for tool in "$@"; do step "$tool" of_sanitizer "$self" -sanitize "$tool"; done
+}
+
+bench() {
+  local program
+  if [ $# -gt 0 ]; then
+    for program in "$@"; do step "$program" of_bench "$bin/$program"; done
+    return 0
+  fi
+  for program in "$bin"/bench_* "$bin"/*_gpu; do
+    if [ -x "$program" ]; then step "$(basename "$program")" of_bench "$program"; fi
+  done
+}
+
+scenarios() {
+  local file
+  if [ $# -eq 0 ]; then set -- "${default_scenarios[@]}"; fi
+  for file in "$@"; do
+    step "$(basename "$file" .yaml)" of_scenario "$self" -scenario "$file"
+  done
+}
+
+multi() {
+  local count file files=("$@")
+  count=$(nvidia-smi --list-gpus 2>/dev/null | grep -c . || true)
+  if [ "$count" -lt 2 ]; then
+    echo "skipped 0 - one GPU here; ranks on GPUs of their own need two" >"$out/multi.state"
+    return 0
+  fi
+  if [ $# -eq 0 ]; then mapfile -t files < <(grep -lE 'requires:.*gpus: *real' scenarios/*.yaml); fi
+  for file in "${files[@]}"; do
+    step "multi-$(basename "$file" .yaml)" of_scenario "$self" -scenario "$file"
+  done
+}
+
+table() {
+  local state name result seconds key what code=0
+  echo
+  printf '%-28s %-8s %7s  %s\n' step result seconds what
+  for state in "$out"/*.state; do
+    if [ ! -e "$state" ]; then echo "nothing was run"; return 8; fi
+    name=$(basename "$state" .state)
+    read -r result seconds key what <"$state"
+    printf '%-28s %-8s %7s  %s\n' "$name" "$result" "$seconds" "$what"
+    case $result in
+      FAILED) code=1 ;;
+      time | waits) if [ "$code" -eq 0 ]; then code=8; fi ;;
+    esac
+  done
+  : "$key"
+  return "$code"
+}
+
+everything() {
+  INVAR_GPU_DEADLINE=$(($(date +%s) + ${1:-540}))
+  gpu_facts >"$out/gpu.txt" 2>&1 || true
+  tests
+  sanitize
+  scenarios
+  bench
+  multi
+}
+
+verb=${1:-}
+if [ -n "$verb" ]; then shift; fi
+case $verb in
+  build) build_here; exit 0 ;;
+  # Steps, in processes of their own so that a time limit ends all of them.
+  -conformance) conformance "$1"; exit $? ;;
+  -sanitize) sanitize_with "$1"; exit $? ;;
+  -scenario) scenario "$1"; exit $? ;;
 esac
+mkdir -p "$out"
+case $verb in
+  all) everything "$@" ;;
+  test) tests "$@" ;;
+  sanitize) sanitize "$@" ;;
+  bench) bench "$@" ;;
+  scenarios) scenarios "$@" ;;
+  multi) multi "$@" ;;
+  table) ;;
+  *) sed -n '2,16p' "$0"; exit 2 ;;
+esac
+table

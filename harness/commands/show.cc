@@ -33,8 +33,15 @@ Json cell_json(const CellInfo& cell, const CellTrace& trace) {
     for (const TokenRecord& token : prompt.tokens) tokens.push_back(token_json(token));
     prompts.push_back({{"prompt", prompt.id}, {"text", prompt.text}, {"tokens", tokens}});
   }
-  return {{"name", cell.name}, {"hash", cell.hash},         {"verdict", verdict_of(cell)},
-          {"run", cell.run},   {"root", to_hex(cell.root)}, {"prompts", prompts}};
+  return {{"name", cell.name},
+          {"hash", cell.hash},
+          {"verdict", verdict_of(cell)},
+          {"run", cell.run},
+          {"root", to_hex(cell.root)},
+          {"engine", trace.observed.engine},
+          {"kernels", trace.observed.kernels},
+          {"library_sha256", trace.observed.library_sha256},
+          {"prompts", prompts}};
 }
 
 std::string decimal(double value) {
@@ -48,6 +55,7 @@ std::string observed_text(const Observed& o) {
                     std::to_string(o.threads) + " threads, " + std::to_string(o.ranks) +
                     (o.virtual_ranks ? " virtual" : "") + " ranks, " + std::to_string(o.live_rows) +
                     " live rows, " + std::to_string(o.steps) + " steps";
+  if (!o.transport.empty()) out += ", between ranks: " + o.transport;
   if (o.chunks > 1) out += ", " + std::to_string(o.chunks) + " chunks";
   if (o.prefix_hits > 0) out += ", " + std::to_string(o.prefix_hits) + " prefix hits";
   if (o.recomputed > 0) out += ", " + std::to_string(o.recomputed) + " recomputed";
@@ -62,6 +70,11 @@ void print_cell(const CellInfo& cell, const CellTrace& trace, bool verbose) {
         (cell.source != 0 ? " (reused)" : "") + "\n");
   print("  root      " + to_hex(cell.root) + "\n");
   print("  observed  " + shown_text(observed_text(trace.observed)) + "\n");
+  print("  kernels   " + shown_text(trace.observed.kernels) + "\n");
+  if (!trace.observed.library.empty()) {
+    print("  library   " + shown_text(fs::path(trace.observed.library).filename().string()) +
+          ", SHA-256 " + trace.observed.library_sha256.substr(0, 16) + "\n");
+  }
   print("  recorded  " + std::string(name_of(trace.level)) + "\n");
   for (const PromptTrace& prompt : trace.prompts) {
     print("  prompt " + shown_text(prompt.id) + ", " + std::to_string(prompt.prompt_tokens) +

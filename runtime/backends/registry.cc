@@ -23,12 +23,14 @@ const cpu::Kernels* kernels_for(const std::string& isa) {
 
 }  // namespace
 
-std::string unsupported_reason(const BackendOptions& options, const Mode&) {
+std::string unsupported_reason(const BackendOptions& options, [[maybe_unused]] const Mode& mode) {
 #if defined(INVAR_HAVE_CUDA)
   if (options.device == "cuda" && options.engine == "reference") {
     return cuda::cuda_unsupported(options);
   }
-  if (options.engine == "cublas") return cuda::cublas_unsupported(options);
+  if (options.engine == "cublas" || options.engine == "cublaslt") {
+    return cuda::cublas_unsupported(options, mode);
+  }
 #endif
   if (options.device != "cpu")
     return "device " + options.device + ": this build has no such device";
@@ -41,11 +43,16 @@ std::string unsupported_reason(const BackendOptions& options, const Mode&) {
   return "";
 }
 
-std::string engine_library(const std::string& engine) {
+std::vector<std::string> engine_libraries(const std::string& engine) {
+  std::vector<std::string> files;
 #if defined(INVAR_HAVE_CUDA)
-  if (engine == "cublas") return cuda::cublas_path();
+  if (engine == "cublas") files.push_back(cuda::cublas_path());
+  // cuBLAS computes with kernels of cublasLt too.
+  if (engine == "cublas" || engine == "cublaslt") files.push_back(cuda::cublaslt_path());
 #endif
-  return engine == "openblas" ? openblas_path() : std::string();
+  if (engine == "openblas") files.push_back(openblas_path());
+  std::erase(files, std::string());
+  return files;
 }
 
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, const Mode& mode) {
@@ -53,7 +60,9 @@ Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, con
     return Error{why, ""};
   }
 #if defined(INVAR_HAVE_CUDA)
-  if (options.engine == "cublas") return cuda::make_cublas(options, mode);
+  if (options.engine == "cublas" || options.engine == "cublaslt") {
+    return cuda::make_cublas(options, mode);
+  }
   if (options.device == "cuda") return cuda::make_cuda(options, mode);
 #endif
   if (options.engine == "openblas") return make_openblas(options, mode);
@@ -75,6 +84,8 @@ std::vector<EngineStatus> engine_status() {
   out.push_back(openblas);
 #if defined(INVAR_HAVE_CUDA)
   out.push_back(cuda::cuda_status());
+  out.push_back(cuda::vendor_status_line("cublas"));
+  out.push_back(cuda::vendor_status_line("cublaslt"));
 #else
   out.push_back({"reference on cuda", "this build has no CUDA", {}});
 #endif

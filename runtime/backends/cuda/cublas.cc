@@ -1,120 +1,144 @@
-// Everything of cuBLAS behind dlopen. Its header is not needed: the few constants are named here.
+// cuBLAS and cublasLt as engines: elements and weights here, the products in cublaslt.cc and below.
 
 #include "runtime/backends/cuda/cublas.h"
 
-#include <dlfcn.h>
-#include <library_types.h>
-
-#include <charconv>
-#include <mutex>
-
+#include "runtime/backends/cuda/cublas_library.h"
+#include "runtime/backends/cuda/cublaslt.h"
 #include "runtime/backends/cuda/cuda_backend.h"
 #include "runtime/backends/cuda/cuda_engine.h"
+#include "runtime/backends/cuda/kernel_names.h"
+#include "runtime/backends/vendor_choice.h"
 #include "runtime/numerics/formats.h"
-#include "runtime/trace.h"
 
 namespace invar::cuda {
 namespace {
 
-constexpr const char* kLibraries[] = {"libcublas.so.13", "libcublas.so.12"};
-constexpr int kNormal = 0, kTransposed = 1;                         // cublasOperation_t
-constexpr int kCompute32 = 68, kCompute64 = 70, kComputeTf32 = 77;  // cublasComputeType_t
-constexpr int kDefaultMath = 0;                                     // cublasMath_t
-constexpr int kDefaultAlgorithm = -1, kMostAlgorithm = 23;          // cublasGemmAlgo_t
-constexpr std::size_t kWorkspaceBytes = std::size_t(32) << 20;
-
-using Handle = struct Opaque*;
-
-struct Library {
-  int (*create)(Handle*);
-  int (*destroy)(Handle);
-  int (*version)(Handle, int*);
-  int (*set_stream)(Handle, cudaStream_t);
-  int (*set_workspace)(Handle, void*, std::size_t);
-  int (*set_math)(Handle, int);
-  int (*gemm)(Handle, int, int, int, int, int, const void*, const void*, cudaDataType, int,
-              const void*, cudaDataType, int, const void*, void*, cudaDataType, int, int, int);
-  std::string path, sha256_hex;
-};
-
-template <class F>
-bool symbol(void* handle, const char* name, F& out) {
-  out = reinterpret_cast<F>(dlsym(handle, name));
-  return out != nullptr;
-}
-
-/// The process's cuBLAS, loaded on first use.
-Result<const Library*> load() {
-  static std::mutex mutex;
-  static std::unique_ptr<Library> loaded;
-  const std::lock_guard lock(mutex);
-  if (loaded != nullptr) return loaded.get();
-  void* handle = nullptr;
-  for (const char* name : kLibraries) {
-    if (handle == nullptr) handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-  }
-  if (handle == nullptr) return Error{std::string("cuBLAS cannot be loaded: ") + dlerror(), ""};
-  auto library = std::make_unique<Library>();
-  const bool complete = symbol(handle, "cublasCreate_v2", library->create) &&
-                        symbol(handle, "cublasDestroy_v2", library->destroy) &&
-                        symbol(handle, "cublasGetVersion_v2", library->version) &&
-                        symbol(handle, "cublasSetStream_v2", library->set_stream) &&
-                        symbol(handle, "cublasSetWorkspace_v2", library->set_workspace) &&
-                        symbol(handle, "cublasSetMathMode", library->set_math) &&
-                        symbol(handle, "cublasGemmEx", library->gemm);
-  if (!complete) return Error{"cuBLAS lacks a symbol that Invar calls", ""};
-  Dl_info info{};
-  if (dladdr(reinterpret_cast<void*>(library->gemm), &info) != 0) library->path = info.dli_fname;
-  Sha256 hash{};
-  if (sha256_file(library->path, hash)) library->sha256_hex = to_hex(hash);
-  loaded = std::move(library);
-  return loaded.get();
-}
-
 void check_status(int status, const char* what) {
-  if (status != 0) {
-    throw BackendError(std::string("cuBLAS: ") + what + ": status " + std::to_string(status));
-  }
+  if (status != 0)
+    throw BackendError(std::string("cuBLAS: ") + what + ": " + vendor_status(status));
 }
 
-/// "" or a number of cublasGemmAlgo_t.
-bool parse_algorithm(const std::string& text, int& algorithm) {
-  algorithm = kDefaultAlgorithm;
-  if (text.empty()) return true;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), algorithm);
-  return error == std::errc{} && end == text.data() + text.size() &&
-         algorithm >= kDefaultAlgorithm && algorithm <= kMostAlgorithm;
+/// What both operands are: the narrowest element that holds the mode's values.
+ProductTypes types_of(const Mode& mode, VendorChoice::Math math) {
+  const bool pedantic = math == VendorChoice::Math::pedantic;
+  if (mode.wide()) return {kReal64, kReal64, pedantic ? kCompute64Pedantic : kCompute64};
+  ProductTypes types;
+  const bool tf32 = mode.gemm_input == Format::tf32;
+  if (mode.gemm_input != Format::f32 && !tf32) {
+    types.element = mode.gemm_input == Format::fp16 ? kReal16 : kReal16b;
+  }
+  types.compute = pedantic                                   ? kCompute32Pedantic
+                  : tf32 || math == VendorChoice::Math::tf32 ? kComputeTf32
+                                                             : kCompute32;
+  return types;
 }
+
+/// The same products by cublasGemmEx, whose choice is seen only in the kernels that it starts.
+class GemmProducts {
+ public:
+  GemmProducts(const CublasCalls& calls, const VendorChoice& choice, const ProductTypes& types,
+               void* workspace, cudaStream_t stream)
+      : calls_(calls), choice_(choice), types_(types), stream_(stream) {
+    check_status(calls_.create(&handle_), "cublasCreate");
+    const int math = types.compute == kComputeTf32                 ? kMathTf32
+                     : choice.math == VendorChoice::Math::pedantic ? kMathPedantic
+                                                                   : kMathDefault;
+    try {
+      check_status(calls_.set_stream(handle_, stream), "cublasSetStream");
+      check_status(calls_.set_workspace(handle_, workspace, kVendorWorkspace),
+                   "cublasSetWorkspace");
+      check_status(calls_.set_math(handle_, math), "cublasSetMathMode");
+      check_status(calls_.set_pointer_mode(handle_, 0), "cublasSetPointerMode");
+    } catch (...) {
+      calls_.destroy(handle_);
+      throw;
+    }
+  }
+  ~GemmProducts() { calls_.destroy(handle_); }
+  GemmProducts(const GemmProducts&) = delete;
+  GemmProducts& operator=(const GemmProducts&) = delete;
+
+  void run(const LtProduct& p) {
+    if (const int status = call(p); status != 0) {
+      throw BackendError("cublasGemmEx, algorithm " + std::to_string(choice_.algorithm) + ": " +
+                         vendor_status(status) + " for " + shape_text(p));
+    }
+    // The names after the product: by now the library has loaded what it starts.
+    const auto place = [](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % 256; };
+    if (!seen_.emplace(p.outputs, p.rows, p.inputs, place(p.x), place(p.out)).second) return;
+    const std::string names = kernel_names(stream_, [&] { return call(p); });
+    record_.note(p.outputs, p.inputs, p.rows, names.empty() ? "kernel unknown" : names);
+  }
+  [[nodiscard]] std::string seen() const { return record_.text(); }
+  [[nodiscard]] int version() const {
+    int version = 0;
+    calls_.version(handle_, &version);
+    return version;
+  }
+
+ private:
+  int call(const LtProduct& p) {
+    const float one = 1, zero = 0;
+    const double wide_one = 1, wide_zero = 0;
+    const bool wide = types_.result == kReal64;
+    return calls_.gemm(handle_, kOperationTransposed, kOperationNormal, int(p.outputs), int(p.rows),
+                       int(p.inputs), wide ? static_cast<const void*>(&wide_one) : &one, p.w,
+                       types_.element, int(p.inputs), p.x, types_.element, int(p.x_stride),
+                       wide ? static_cast<const void*>(&wide_zero) : &zero, p.out, types_.result,
+                       int(p.out_stride), types_.compute, choice_.algorithm);
+  }
+
+  const CublasCalls& calls_;
+  VendorChoice choice_;
+  ProductTypes types_;
+  cudaStream_t stream_;
+  CublasHandle handle_ = nullptr;
+  /// Shapes and addresses, by which the library chooses.
+  std::set<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::uintptr_t, std::uintptr_t>>
+      seen_;
+  ScheduleRecord record_;
+};
 
 class CublasBackend final : public CudaBackend {
  public:
-  CublasBackend(const Mode& mode, GpuInfo gpu, const Library& library, int algorithm)
-      : CudaBackend(mode, std::move(gpu)), library_(library), algorithm_(algorithm) {
-    check_status(library_.create(&handle_), "cublasCreate");
-    check_status(library_.set_stream(handle_, stream_), "cublasSetStream");
-    check_status(
-        library_.set_workspace(handle_, memory_.reserve(kWorkspaceBytes, stream_), kWorkspaceBytes),
-        "cublasSetWorkspace");
-    check_status(library_.set_math(handle_, kDefaultMath), "cublasSetMathMode");
+  CublasBackend(const Mode& mode, GpuInfo gpu, const VendorChoice& choice)
+      : CudaBackend(mode, std::move(gpu)), choice_(choice), types_(types_of(mode, choice.math)) {
+    void* const workspace = memory_.reserve(kVendorWorkspace, stream_);
+    if (choice.lt) {
+      const auto library = load_cublaslt();
+      if (!library) throw BackendError(library.error().text());
+      path_ = (*library)->path;
+      sha256_hex_ = (*library)->sha256_hex;
+      lt_ = std::make_unique<LtProducts>((*library)->calls, choice, types_, workspace, stream_);
+      return;
+    }
+    const auto library = load_cublas();
+    if (!library) throw BackendError(library.error().text());
+    path_ = (*library)->path;
+    sha256_hex_ = (*library)->sha256_hex;
+    gemm_ = std::make_unique<GemmProducts>((*library)->calls, choice, types_, workspace, stream_);
   }
   ~CublasBackend() override {
     cudaSetDevice(gpu_.index);
-    library_.destroy(handle_);
+    cudaStreamSynchronize(stream_);
+    lt_.reset();
+    gemm_.reset();
   }
   CublasBackend(const CublasBackend&) = delete;
   CublasBackend& operator=(const CublasBackend&) = delete;
 
   BackendInfo describe() const override {
     BackendInfo info = CudaBackend::describe();
-    int version = 0;
-    library_.version(handle_, &version);
-    info.engine = "cublas";
-    if (algorithm_ != kDefaultAlgorithm) info.engine += ":" + std::to_string(algorithm_);
-    info.kernels += " cublasGemmEx " + std::to_string(version) + " algorithm " +
-                    std::to_string(algorithm_) + " compute " + std::to_string(compute()) +
-                    " workspace 32 MiB";
-    info.library = library_.path;
-    info.library_sha256 = library_.sha256_hex;
+    const std::string text = vendor_text(choice_);
+    info.engine =
+        std::string(choice_.lt ? "cublaslt" : "cublas") + (text.empty() ? "" : ":") + text;
+    info.kernels += choice_.lt ? " cublasLtMatmul " + std::to_string(lt_->version())
+                               : " cublasGemmEx " + std::to_string(gemm_->version()) +
+                                     " algorithm " + std::to_string(choice_.algorithm);
+    info.kernels += " compute " + std::to_string(types_.compute) +
+                    " workspace 32 MiB: " + (choice_.lt ? lt_->seen() : gemm_->seen());
+    info.library = path_;
+    info.library_sha256 = sha256_hex_;
     return info;
   }
 
@@ -149,40 +173,21 @@ class CublasBackend final : public CudaBackend {
     const auto& w = static_cast<const CudaMatrix&>(matrix);
     if (x.rows == 0 || w.outputs == 0 || w.segments == 0) return;
     enter();
-    const void* input = x.data;
-    std::int64_t stride = x.stride;
+    LtProduct product{w.outputs, x.rows,   w.inputs, w.words.data,
+                      x.data,    x.stride, out.data, out.stride};
     if (narrow_elements()) {
       void* to = inputs_.reserve(std::size_t(x.rows * x.cols) * 2, stream_);
       narrow(stream_, static_cast<const float*>(x.data), x.stride, x.rows, x.cols,
-             element() == CUDA_R_16F, to);
-      input = to;
-      stride = x.cols;
+             types_.element == kReal16, to);
+      product.x = to;
+      product.x_stride = x.cols;
     }
-    const float one = 1, zero = 0;
-    const double wide_one = 1, wide_zero = 0;
-    const bool wide = mode_.wide();
-    const cudaDataType result = wide ? CUDA_R_64F : CUDA_R_32F;
-    check_status(library_.gemm(handle_, kTransposed, kNormal, int(w.outputs), int(x.rows),
-                               int(w.inputs), wide ? static_cast<const void*>(&wide_one) : &one,
-                               w.words.data, element(), int(w.inputs), input, element(),
-                               int(stride), wide ? static_cast<const void*>(&wide_zero) : &zero,
-                               out.data, result, int(out.stride), compute(), algorithm_),
-                 "cublasGemmEx");
+    choice_.lt ? lt_->run(product) : gemm_->run(product);
   }
 
  private:
-  /// What both operands are: the narrowest element that holds the mode's values.
-  [[nodiscard]] cudaDataType element() const {
-    if (mode_.wide()) return CUDA_R_64F;
-    if (mode_.gemm_input == Format::f32 || mode_.gemm_input == Format::tf32) return CUDA_R_32F;
-    return mode_.gemm_input == Format::fp16 ? CUDA_R_16F : CUDA_R_16BF;
-  }
   [[nodiscard]] bool narrow_elements() const {
-    return element() == CUDA_R_16F || element() == CUDA_R_16BF;
-  }
-  [[nodiscard]] int compute() const {
-    if (mode_.wide()) return kCompute64;
-    return mode_.gemm_input == Format::tf32 ? kComputeTf32 : kCompute32;
+    return types_.element == kReal16 || types_.element == kReal16b;
   }
 
   void store(const std::vector<float>& rows, CudaMatrix& matrix) {
@@ -204,43 +209,50 @@ class CublasBackend final : public CudaBackend {
     void* staging = inputs_.reserve(n * 4, stream_);
     upload(staging, rows.data(), n * 4);
     narrow(stream_, static_cast<const float*>(staging), matrix.inputs, matrix.outputs,
-           matrix.inputs, element() == CUDA_R_16F, to);
+           matrix.inputs, types_.element == kReal16, to);
     check(cudaStreamSynchronize(stream_), "narrow");
     matrix.words.data = to;
   }
 
-  const Library& library_;
-  int algorithm_;
-  Handle handle_ = nullptr;
-  Buffer memory_, inputs_;  // the library's workspace; operands as it wants them
+  VendorChoice choice_;
+  ProductTypes types_;
+  std::string path_, sha256_hex_;  // of the library
+  Buffer memory_, inputs_;         // the library's workspace; operands as it wants them
+  std::unique_ptr<LtProducts> lt_;
+  std::unique_ptr<GemmProducts> gemm_;
 };
 
 }  // namespace
 
-std::string cublas_unsupported(const BackendOptions& options) {
-  int algorithm = 0;
-  if (options.device != "cuda") return "engine cublas needs device cuda";
-  if (!parse_algorithm(options.core_type, algorithm)) {
-    return "cublas algorithm '" + options.core_type + "' is none of -1 (the default) … 23";
+std::string cublas_unsupported(const BackendOptions& options, const Mode& mode) {
+  const std::string& engine = options.engine;
+  if (options.device != "cuda") return "engine " + engine + " needs device cuda";
+  const auto choice = parse_vendor_text(engine, options.core_type);
+  if (!choice) return choice.error().message;
+  const bool takes_tf32 =
+      !mode.wide() && (mode.gemm_input == Format::f32 || mode.gemm_input == Format::tf32);
+  if (choice->math == VendorChoice::Math::tf32 && !takes_tf32) {
+    return "math tf32 of engine " + engine + " needs fp32 operands; precision " +
+           std::string(mode.name) + " has others";
   }
   if (std::string why = cuda_unsupported(options); !why.empty()) return why;
+  if (choice->lt) {
+    return cublaslt_path().empty() ? "cublasLt is not installed (libcublasLt.so.13 or .12)" : "";
+  }
   return cublas_path().empty() ? "cuBLAS is not installed (libcublas.so.13 or .12)" : "";
 }
 
 Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions& options, const Mode& mode) {
-  int algorithm = 0;
-  parse_algorithm(options.core_type, algorithm);  // checked by cublas_unsupported
+  const auto choice = parse_vendor_text(options.engine, options.core_type);
+  INVAR_TRY(choice);
   auto gpu = gpu_of_rank(options.rank);
   INVAR_TRY(gpu);
-  const auto library = load();
-  INVAR_TRY(library);
   try {
-    return std::unique_ptr<Backend>(
-        std::make_unique<CublasBackend>(mode, *gpu, **library, algorithm));
+    return std::unique_ptr<Backend>(std::make_unique<CublasBackend>(mode, *gpu, *choice));
   } catch (const BackendError& error) {
     return Error{error.what(), ""};
-  } catch (const std::bad_alloc&) {
-    return Error{"device cuda: out of memory", ""};
+  } catch (const std::bad_alloc& error) {
+    return Error{memory_text(error), ""};
   }
 }
 

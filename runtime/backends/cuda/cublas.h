@@ -1,12 +1,12 @@
-// cuBLAS as an engine: the CUDA backend with gemm replaced by cublasGemmEx and nothing else.
+// cuBLAS and cublasLt as engines: the CUDA backend with gemm replaced by the library's product and
+// nothing else.
 //
-// Promise: every argument of a call is explicit; the library is found and loaded at run time.
-// What is observed names the library's file, its digest and the algorithm that was asked for.
+// Promise: every argument of a call is explicit; the libraries are found and loaded at run time.
+// What is observed names the library's file, its digest, what was asked for and what was chosen.
 // Callers: registry.cc (through cuda_engine.h), this folder.
 #pragma once
 
-#include <memory>
-#include <string>
+#include <cstdint>
 
 #include "runtime/backends/cuda/device.h"
 

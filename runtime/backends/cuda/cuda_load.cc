@@ -48,12 +48,11 @@ WeightView view_of(const MatrixSource& source) {
 
 CudaMatrix::~CudaMatrix() {
   cudaSetDevice(gpu_);
-  for (void* memory : memory_) cudaFree(memory);
+  for (void* memory : memory_) free_memory(memory);
 }
 
 void* CudaMatrix::take(std::size_t bytes) {
-  void* memory = nullptr;
-  check(cudaMalloc(&memory, std::max<std::size_t>(bytes, 16)), "cudaMalloc");
+  void* const memory = take_memory(std::max<std::size_t>(bytes, 16));
   memory_.push_back(memory);
   return memory;
 }
@@ -106,40 +105,12 @@ Result<std::unique_ptr<Backend>> make_cuda(const BackendOptions& options, const 
   auto gpu = gpu_of_rank(options.rank);
   INVAR_TRY(gpu);
   try {
-    return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(mode, *gpu));
+    return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(mode, *gpu, true));
   } catch (const BackendError& error) {
     return Error{error.what(), ""};
-  } catch (const std::bad_alloc&) {
-    return Error{"device cuda: out of memory", ""};
+  } catch (const std::bad_alloc& error) {
+    return Error{memory_text(error), ""};
   }
-}
-
-EngineStatus cuda_status() {
-  EngineStatus status{"reference on cuda", "ready", {}};
-  const auto gpus = all_gpus();
-  if (!gpus) {
-    status.state = gpus.error().text();
-    return status;
-  }
-  for (const GpuInfo& gpu : *gpus) {
-    if (const auto usable = gpu_of_rank(gpu.index); !usable) status.state = usable.error().text();
-    status.variants.push_back(gpu.name + " sm_" + std::to_string(gpu.capability));
-  }
-  return status;
-}
-
-std::map<std::string, std::string> cuda_environment() {
-  const auto gpus = all_gpus();
-  if (!gpus) return {};
-  std::map<std::string, std::string> out{{"gpu.driver", driver_facts()}};
-  for (const GpuInfo& gpu : *gpus) {
-    out["gpu"] += (gpu.index == 0 ? "" : "; ") + gpu.name;
-    out["gpu.clock"] += (gpu.index == 0 ? "" : "; ") + gpu.clock;
-    out["gpu." + std::to_string(gpu.index)] =
-        gpu.name + ", GPU-" + gpu.uuid + ", sm_" + std::to_string(gpu.capability) + ", " +
-        std::to_string(gpu.multiprocessors) + " SMs, " + gpu.facts;
-  }
-  return out;
 }
 
 }  // namespace invar::cuda

@@ -12,8 +12,10 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "runtime/backends/cuda/cublas_library.h"
 #include "runtime/backends/cuda/cuda_engine.h"
 #include "runtime/backends/cuda/device.h"
+#include "runtime/backends/cuda/facts.h"
 
 namespace invar::cuda {
 namespace {
@@ -29,7 +31,10 @@ struct Found {
   std::string error;   // why there is none, in one line
   bool begun = false;  // the asked process had begun with CUDA before it forked
   std::string driver;
-  std::string cublas;  // its file
+  VendorFile cublas, cublaslt;
+  std::string nccl;  // its file
+  int nccl_version = 0;
+  std::string peers;  // pairs of GPUs that read each other's memory: "0-1 0-2"
   std::vector<GpuInfo> gpus;
 };
 
@@ -64,9 +69,14 @@ class Nvml {
     if (mig != nullptr && mig(gpu, &now, &pending) == 0) {
       info.facts += now != 0 ? ", MIG on" : ", MIG off";
     }
-    constexpr int kSmClock = 1;
+    const auto most = find<int(void*, int, unsigned*)>("nvmlDeviceGetMaxClockInfo");
+    constexpr int kSmClock = 1, kMemoryClock = 2;
     if (clock != nullptr && clock(gpu, kSmClock, &now) == 0) {
       info.clock = std::to_string(now) + " MHz";
+      if (most != nullptr && most(gpu, kSmClock, &now) == 0) {
+        info.clock += " of " + std::to_string(now);
+      }
+      if (clock(gpu, kMemoryClock, &now) == 0) info.clock += ", memory " + std::to_string(now);
     }
   }
 
@@ -112,15 +122,25 @@ GpuInfo info_of(int index, const cudaDeviceProp& properties, const Nvml& nvml) {
   return info;
 }
 
-/// The file behind cuBLAS, by loading it: only the loader knows all its folders.
-std::string find_cublas() {
-  for (const char* name : {"libcublas.so.13", "libcublas.so.12"}) {
-    void* library = dlopen(name, RTLD_LAZY | RTLD_LOCAL);
-    Dl_info info{};
-    if (library == nullptr) continue;
-    if (dladdr(dlsym(library, "cublasGemmEx"), &info) != 0) return info.dli_fname;
+void find_nccl(Found& found) {
+  void* library = dlopen("libnccl.so.2", RTLD_LAZY | RTLD_LOCAL);
+  if (library == nullptr) return;
+  const auto version = reinterpret_cast<int (*)(int*)>(dlsym(library, "ncclGetVersion"));
+  Dl_info info{};
+  if (version == nullptr || dladdr(reinterpret_cast<void*>(version), &info) == 0) return;
+  if (version(&found.nccl_version) == 0) found.nccl = info.dli_fname;
+}
+
+std::string find_peers(int count) {
+  std::string pairs;
+  for (int a = 0; a < count; ++a) {
+    for (int b = a + 1; b < count; ++b) {
+      int yes = 0;
+      if (cudaDeviceCanAccessPeer(&yes, a, b) != cudaSuccess || yes == 0) continue;
+      pairs += (pairs.empty() ? "" : " ") + std::to_string(a) + "-" + std::to_string(b);
+    }
   }
-  return "";
+  return pairs;
 }
 
 /// Asks CUDA in this process.
@@ -140,7 +160,10 @@ Found look() {
   cudaRuntimeGetVersion(&runtime);
   found.driver = "driver " + nvml.driver() + ", CUDA " + version_text(driver) + " (driver), " +
                  version_text(runtime) + " (this build)";
-  found.cublas = find_cublas();
+  found.cublas = find_cublas_file();
+  found.cublaslt = find_cublaslt_file();
+  find_nccl(found);
+  found.peers = find_peers(count);
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties{};
     if (const cudaError_t bad = cudaGetDeviceProperties(&properties, i); bad != cudaSuccess) {
@@ -169,9 +192,18 @@ std::string to_text(const Found& found) {
   const Json out{{"error", found.error},
                  {"begun", found.begun},
                  {"driver", found.driver},
-                 {"cublas", found.cublas},
+                 {"cublas", {found.cublas.path, found.cublas.version}},
+                 {"cublaslt", {found.cublaslt.path, found.cublaslt.version}},
+                 {"nccl", found.nccl},
+                 {"nccl_version", found.nccl_version},
+                 {"peers", found.peers},
                  {"gpus", gpus}};
   return out.dump(-1, ' ', true, Json::error_handler_t::replace);
+}
+
+VendorFile file_from(const Json& json, const char* name) {
+  const auto parts = json.value(name, std::vector<std::string>{});
+  return parts.size() == 2 ? VendorFile{parts[0], parts[1]} : VendorFile{};
 }
 
 Found from_text(const std::string& text) {
@@ -182,7 +214,11 @@ Found from_text(const std::string& text) {
   found.error = json.value("error", "");
   found.begun = json.value("begun", false);
   found.driver = json.value("driver", "");
-  found.cublas = json.value("cublas", "");
+  found.cublas = file_from(json, "cublas");
+  found.cublaslt = file_from(json, "cublaslt");
+  found.nccl = json.value("nccl", "");
+  found.nccl_version = json.value("nccl_version", 0);
+  found.peers = json.value("peers", "");
   for (const Json& g : json["gpus"]) {
     GpuInfo info;
     info.index = g.value("index", 0);
@@ -249,7 +285,32 @@ std::string driver_facts() {
 }
 
 std::string cublas_path() {
-  return found().cublas;
+  return found().cublas.path;
+}
+
+std::string cublaslt_path() {
+  return found().cublaslt.path;
+}
+
+std::map<std::string, std::string> cuda_environment() {
+  const Found& all = found();
+  if (!all.error.empty()) return {};
+  return environment_entries(all.driver, all.gpus, all.cublas, all.cublaslt);
+}
+
+RealRanks real_ranks() {
+  RealRanks out;
+  out.missing = found().error;
+  out.nccl = found().nccl;
+  out.nccl_version = found().nccl_version;
+  out.peers = found().peers;
+  for (const GpuInfo& gpu : found().gpus) {
+    if (gpu.capability < kLeast) continue;
+    out.gpus.push_back("GPU-" + gpu.uuid);
+  }
+  // Rank r gets GPU r: one that is too old in between would break the order.
+  if (out.gpus.size() != found().gpus.size()) out.gpus.clear();
+  return out;
 }
 
 Result<GpuInfo> gpu_of_rank(int rank) {

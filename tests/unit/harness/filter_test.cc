@@ -78,6 +78,10 @@ TEST(Filter, PartsOfMaps) {
   EXPECT_TRUE(cell.selected_by("engine=openblas:HASWELL"));
   EXPECT_FALSE(cell.selected_by("engine=openblas:Zen"));
   EXPECT_FALSE(cell_with({}).selected_by("engine=openblas"));
+  const FakeCell lt = cell_with({{"engine", "cublaslt:66+cluster:2+tile:20"}});
+  EXPECT_TRUE(lt.selected_by("engine=cublaslt and engine=cublaslt:66"));
+  EXPECT_TRUE(lt.selected_by("engine=cublaslt:66+tile:20+cluster:2"));
+  EXPECT_FALSE(lt.selected_by("engine=cublas or engine=cublaslt:20"));
 }
 
 TEST(Filter, Order) {

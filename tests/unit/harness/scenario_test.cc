@@ -125,6 +125,13 @@ TEST(Scenario, MakesAxisValuesCanonical) {
             (Texts{"openblas:SkylakeX+threads:2", "openblas:Zen", "model:sm90"}));
   EXPECT_EQ(axis_texts("engine", "[{plugin: ./a+b.so}, \"exec:python x.py: y\", cublas]"),
             (Texts{"plugin:./a+b.so", "exec:python x.py: y", "cublas"}));
+  EXPECT_EQ(axis_texts("engine", "[{cublas: 5}, cublas:-1, {math: pedantic, cublas: default}]"),
+            (Texts{"cublas:5", "cublas", "cublas:default+math:pedantic"}));
+  EXPECT_EQ(axis_texts("engine",
+                       "[{cublaslt: heuristic}, {index: 3, cublaslt: heuristic}, {tile: 020, "
+                       "cluster: 2, cublaslt: 66}, \"cublaslt:heuristic+algorithm:7\"]"),
+            (Texts{"cublaslt", "cublaslt:heuristic+index:3", "cublaslt:66+cluster:2+tile:20",
+                   "cublaslt:heuristic+algorithm:7"}));
 }
 
 TEST(Scenario, TeacherForcedInDecodeIsTheAxis) {
@@ -238,6 +245,23 @@ INSTANTIATE_TEST_SUITE_P(
         BadScenario{"axes: {engine: [model:sm91]}\n",
                     "t.yaml:5:17: unknown value \"sm91\" for axis engine model; did you mean "
                     "\"sm90\"?"},
+        BadScenario{"axes: {engine: [cublastl]}\n",
+                    "t.yaml:5:17: unknown value \"cublastl\" for axis engine; did you mean "
+                    "\"cublaslt\"?"},
+        BadScenario{"axes: {engine: [{cublaslt: 66, tiles: 20}]}\n",
+                    "t.yaml:5:17: unknown option \"tiles\" of engine cublaslt; did you mean "
+                    "\"tile\"?"},
+        BadScenario{"axes: {engine: [{cublaslt: heuristic, tile: 20}]}\n",
+                    "t.yaml:5:17: unknown option \"tile\" of engine cublaslt; it goes with "
+                    "{cublaslt: ALGORITHM}, a number"},
+        BadScenario{"axes: {engine: [{cublaslt: 66, index: 2}]}\n",
+                    "t.yaml:5:17: unknown option \"index\" of engine cublaslt; it goes with "
+                    "{cublaslt: heuristic}"},
+        BadScenario{"axes: {engine: [{cublas: 24}]}\n",
+                    "t.yaml:5:17: algorithm '24' of engine cublas is neither default nor a whole "
+                    "number from -1 to 23"},
+        BadScenario{"axes: {engine: [{cublas: 1}, {cublas: 01}]}\n",
+                    "t.yaml:5:30: value \"cublas:1\" is twice in axis engine"},
         BadScenario{"axes: {engine: [plugin]}\n",
                     "t.yaml:5:17: engine plugin needs one value, e.g. \"plugin:…\""},
         BadScenario{"axes: {engine: [{reference: x}]}\n",
