@@ -1,9 +1,9 @@
-// Speed of the CUDA reference kernels beside cuBLAS's, in one run: GEMM at the shapes of an 8B
-// model (synthetic weights), attention decode, digests. Prints one line a measurement.
+// Speed of the CUDA reference kernels beside cuBLAS's and the chip's own limits, in one run: GEMM
+// at the shapes of an 8B model (synthetic weights), attention decode, digests and best entries.
 //
-// Both sides run as CUDA graphs over at least four times the L2 cache of different weights. The
+// Both sides run as CUDA graphs over at least four times the L2 cache of different data. The
 // cuBLAS side is the best of its first 16 heuristics: bf16, fp32 accumulation, 32 MiB workspace.
-// Usage: bench_cuda [gemm] [prefill] [attention] [digest]      nothing: all
+// Usage: bench_cuda [gemm] [prefill] [attention] [digest]      nothing: all; limits always
 #include <cublasLt.h>
 #include <cuda_runtime.h>
 #include <dlfcn.h>
@@ -73,6 +73,69 @@ __global__ void random_bf16(std::uint32_t* x, std::size_t words, std::uint32_t s
 __global__ void random_f32(float* x, std::size_t n) {
   const std::size_t i = std::size_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i < n) x[i] = __uint_as_float(((std::uint32_t(i) * 2654435761u) & 0x87ff0000u) | 0x38000000u);
+}
+
+/// Nothing but fp32 FMA in registers: 16 chains a thread.
+__global__ void __launch_bounds__(512) fma_kernel(float* out, int rounds, float a, float b) {
+  float acc[16];
+  for (int i = 0; i < 16; ++i) acc[i] = float(threadIdx.x + unsigned(i));
+  for (int r = 0; r < rounds; ++r) {
+#pragma unroll
+    for (int u = 0; u < 128; ++u) acc[u % 16] = __fmaf_rn(acc[u % 16], a, b);
+  }
+  float sum = 0;
+  for (const float x : acc) sum += x;
+  if (sum == 1.25f) *out = sum;
+}
+
+/// Reads `words`, and writes them to `to` unless it is null: eight words of a thread are under way.
+__global__ void __launch_bounds__(256)
+    stream_words(const uint4* from, uint4* to, std::size_t words, std::uint32_t* out) {
+  constexpr int kAhead = 8;
+  const std::size_t step = std::size_t(gridDim.x) * blockDim.x;
+  std::uint32_t all = 0;
+  for (std::size_t i = std::size_t(blockIdx.x) * blockDim.x + threadIdx.x;
+       i + (kAhead - 1) * step < words; i += kAhead * step) {
+    uint4 v[kAhead];
+#pragma unroll
+    for (int u = 0; u < kAhead; ++u) v[u] = __ldcs(from + i + std::size_t(u) * step);
+#pragma unroll
+    for (int u = 0; u < kAhead; ++u) {
+      if (to != nullptr) __stcs(to + i + std::size_t(u) * step, v[u]);
+      all ^= v[u].x ^ v[u].y ^ v[u].z ^ v[u].w;
+    }
+  }
+  if (to == nullptr && all == 1) *out = all;
+}
+
+/// What the chip does at most, a second: fp32 FMA, bytes copied (read and written), bytes read.
+struct Limits {
+  double flops = 0, copied = 0, read = 0;
+};
+Limits measure_limits(int multiprocessors) {
+  constexpr int kRounds = 4000, kThreads = 512;
+  constexpr std::size_t kBytes = std::size_t(2) << 30;
+  void *from = device(kBytes), *to = device(kBytes);
+  const unsigned blocks = unsigned(multiprocessors) * 4;
+  const double fma = seconds_of(1, [&](int, cudaStream_t stream) {
+    fma_kernel<<<blocks, kThreads, 0, stream>>>(static_cast<float*>(to), kRounds, 0.999f, 0.001f);
+  });
+  const std::size_t round = std::size_t(blocks) * 2 * 256 * 8;  // words
+  const std::size_t words = kBytes / sizeof(uint4) / round * round;
+  const auto rate = [&](bool copy) {
+    const double seconds = seconds_of(1, [&](int, cudaStream_t stream) {
+      stream_words<<<blocks * 2, 256, 0, stream>>>(static_cast<uint4*>(from),
+                                                   copy ? static_cast<uint4*>(to) : nullptr, words,
+                                                   static_cast<std::uint32_t*>(to));
+    });
+    return double(words * sizeof(uint4)) * (copy ? 2 : 1) / seconds;
+  };
+  const Limits limits{double(blocks) * kThreads * kRounds * 128 * 2 / fma, rate(true), rate(false)};
+  cudaFree(from);
+  cudaFree(to);
+  std::printf("limits: fp32 FMA %.2f TFLOP/s, copy %.0f GB/s (read and written), read %.0f GB/s\n",
+              limits.flops * 1e-12, limits.copied * 1e-9, limits.read * 1e-9);
+  return limits;
 }
 
 struct Lt {
@@ -151,41 +214,43 @@ struct GemmBench {
   }
   ~GemmBench() { cudaFree(w); }
 
-  void run(const Lt& lt, std::int64_t m, bool tile) {
+  void run(const Lt& lt, const Limits& limits, std::int64_t m) {
     void* x = device(std::size_t(m * k) * 4);
     random_f32<<<unsigned((m * k + 255) / 256), 256>>>(static_cast<float*>(x), std::size_t(m * k));
     void* x16 = device(std::size_t(m * k) * 2);
     random_bf16<<<256, 256>>>(static_cast<std::uint32_t*>(x16), std::size_t(m * k) / 2, 7);
     void* out = device(std::size_t(m * n) * 4);
-    void* workspace = device(std::max(kLtWorkspace, std::size_t(m * n) * 8 * 4));
+    GemmCall call{nullptr, false, x, k, m, view_of(n, k, w), out, n};
+    void* workspace = device(std::max(kLtWorkspace, gemm_tile_bytes(call)));
     const int count = m > 256 ? 4 : copies;
     const double ours = seconds_of(count, [&](int i, cudaStream_t stream) {
-      const GemmCall call{stream, false, x,
-                          k,      m,     view_of(n, k, w + std::size_t(i) * std::size_t(n * k) * 2),
-                          out,    n};
-      tile ? gemm_tile(call, workspace) : gemm_rows(call);
+      call.stream = stream;
+      call.w.data = w + std::size_t(i) * std::size_t(n * k) * 2;
+      m < kTileRows ? gemm_rows(call) : gemm_tile(call, workspace);
     });
     const double theirs = lt.gemm(m, n, k, count, w, x16, out, workspace);
     const double bytes = double(n * k) * 2, flops = 2.0 * double(m) * double(n) * double(k);
     std::printf(
-        "gemm %-4s M %5ld N %6ld K %6ld: %8.1f us %6.0f GB/s %6.2f TFLOP/s | cublasLt "
-        "%8.1f us %6.0f GB/s %7.2f TFLOP/s | ratio %.3f\n",
-        tile ? "tile" : "rows", long(m), long(n), long(k), ours * 1e6, bytes / ours * 1e-9,
-        flops / ours * 1e-12, theirs * 1e6, bytes / theirs * 1e-9, flops / theirs * 1e-12,
-        theirs / ours);
+        "gemm M %4ld N %5ld K %5ld: %7.1f us %5.0f GB/s %5.2f TFLOP/s (%2.0f %% of FMA) | cublasLt "
+        "%7.1f us %5.0f GB/s %6.2f TFLOP/s | ratio %.3f\n",
+        long(m), long(n), long(k), ours * 1e6, bytes / ours * 1e-9, flops / ours * 1e-12,
+        flops / ours / limits.flops * 100, theirs * 1e6, bytes / theirs * 1e-9,
+        flops / theirs * 1e-12, theirs / ours);
     std::fflush(stdout);
     for (void* p : {x, x16, out, workspace}) cudaFree(p);
   }
 };
 
-void bench_attention(std::int64_t batch, std::int64_t context) {
+void bench_attention(const Limits& limits, std::int64_t batch, std::int64_t context) {
   const std::int64_t heads = 32, kv = 8, d = 128, page = 256, pages = context / page;
   const PageShape shape = page_shape(kv, d, page);
-  const std::size_t pool = std::size_t(batch * pages * shape.k_page) * 4;
-  auto* k = static_cast<float*>(device(pool));
-  auto* v = static_cast<float*>(device(pool));
-  random_f32<<<unsigned((pool / 4 + 255) / 256), 256>>>(k, pool / 4);
-  random_f32<<<unsigned((pool / 4 + 255) / 256), 256>>>(v, pool / 4);
+  const std::size_t pool = std::size_t(batch * pages * shape.k_page);  // floats
+  const int copies = int(kRotate / (pool * 8) + 2);
+  const std::size_t all = pool * std::size_t(copies);
+  auto* k = static_cast<float*>(device(all * 4));
+  auto* v = static_cast<float*>(device(all * 4));
+  random_f32<<<unsigned((all + 255) / 256), 256>>>(k, all);
+  random_f32<<<unsigned((all + 255) / 256), 256>>>(v, all);
   void* q = device(std::size_t(batch * heads * d) * 4);
   void* out = device(std::size_t(batch * heads * d) * 4);
   std::vector<QueryRow> rows;
@@ -214,26 +279,57 @@ void bench_attention(std::int64_t batch, std::int64_t context) {
   call.scale = 0.088388347648318447;
   call.page_size = page;
   call.shape = shape;
-  call.k_pool = k;
-  call.v_pool = v;
   call.stored = Format::bf16;
   call.max_splits = std::int32_t((context + 255) / 256);
   call.workspace = device(attention_bytes(false, batch, heads, int(d), call.max_splits));
-  const double seconds = seconds_of(4, [&](int, cudaStream_t stream) {
+  const double seconds = seconds_of(copies, [&](int i, cudaStream_t stream) {
     call.stream = stream;
+    call.k_pool = k + std::size_t(i) * pool;
+    call.v_pool = v + std::size_t(i) * pool;
     attention(call);
   });
-  std::printf("attention decode batch %ld context %ld: %8.1f us %6.0f GB/s of K and V\n",
-              long(batch), long(context), seconds * 1e6, 2.0 * double(pool) / seconds * 1e-9);
+  const double rate = 8.0 * double(pool) / seconds;
+  std::printf(
+      "attention decode batch %ld context %ld: %7.1f us %5.0f GB/s of K and V, %.0f %% of the "
+      "copy, "
+      "%.0f %% of the read\n",
+      long(batch), long(context), seconds * 1e6, rate * 1e-9, rate / limits.copied * 100,
+      rate / limits.read * 100);
+  for (const void* p :
+       {static_cast<const void*>(k), static_cast<const void*>(v), static_cast<const void*>(q),
+        static_cast<const void*>(out), static_cast<const void*>(call.rows),
+        static_cast<const void*>(call.tables), static_cast<const void*>(call.head_begin),
+        static_cast<const void*>(call.workspace)}) {
+    cudaFree(const_cast<void*>(p));
+  }
 }
 
+/// Over rows in rotation, so that no launch finds its row in the L2 cache.
 void bench_digest(std::int64_t rows, std::int64_t cols) {
-  auto* x = static_cast<float*>(device(std::size_t(rows * cols) * 4));
-  random_f32<<<unsigned((rows * cols + 255) / 256), 256>>>(x, std::size_t(rows * cols));
+  constexpr int kSlices = 64, kCount = 2;
+  const std::size_t each = std::size_t(rows * cols);
+  const int copies = int(kRotate / (each * 4) + 1);
+  auto* x = static_cast<float*>(device(each * std::size_t(copies) * 4));
+  const std::size_t all = each * std::size_t(copies);
+  random_f32<<<unsigned((all + 255) / 256), 256>>>(x, all);
   void* out = device(std::size_t(rows) * 128);
-  const double seconds = seconds_of(
-      8, [&](int, cudaStream_t stream) { digests(stream, false, x, cols, rows, cols, out); });
-  std::printf("digest %ld rows of %ld: %8.1f us\n", long(rows), long(cols), seconds * 1e6);
+  const std::size_t entries = std::size_t(rows) * kSlices * kCount;
+  auto* values = static_cast<double*>(device(entries * 8));
+  auto* ids = static_cast<std::int32_t*>(device(entries * 4));
+  auto* flags = static_cast<std::int32_t*>(device(std::size_t(rows) * kSlices * 4));
+  const double digest = seconds_of(copies, [&](int i, cudaStream_t stream) {
+    digests(stream, false, x + std::size_t(i) * each, cols, rows, cols, out);
+  });
+  const double top = seconds_of(copies, [&](int i, cudaStream_t stream) {
+    top_entries(stream, false, x + std::size_t(i) * each, cols, rows, cols, kCount, kSlices, values,
+                ids, flags);
+  });
+  std::printf("digest of %ld rows of %ld: %.1f us; best %d entries of each: %.1f us\n", long(rows),
+              long(cols), digest * 1e6, kCount, top * 1e6);
+  for (void* p : {static_cast<void*>(x), out, static_cast<void*>(values), static_cast<void*>(ids),
+                  static_cast<void*>(flags)}) {
+    cudaFree(p);
+  }
 }
 
 int run(int argc, char** argv) {
@@ -249,25 +345,29 @@ int run(int argc, char** argv) {
   std::printf("%s sm_%d\n", gpu->name.c_str(), gpu->capability);
   const Lt lt;
   if (lt.lt == nullptr) std::printf("no cublasLt: %s\n", dlerror());
-  for (const auto& [n, k] :
-       {std::pair<int, int>{4096, 4096}, {1024, 4096}, {14336, 4096}, {4096, 14336}}) {
+  const Limits limits = measure_limits(gpu->multiprocessors);
+  for (const auto& [n, k] : {std::pair<int, int>{4096, 4096},
+                             {1024, 4096},
+                             {14336, 4096},
+                             {4096, 14336},
+                             {6144, 4096},
+                             {28672, 4096}}) {
     if (!asked("gemm") && !asked("prefill")) break;
     GemmBench bench(n, k);
-    for (const int m : {1, 2, 4, 8, 16}) {
-      if (asked("gemm")) bench.run(lt, m, false);
+    for (const int m : {1, 2, 4, 8, 16, 32}) {
+      if (asked("gemm")) bench.run(lt, limits, m);
     }
-    if (!asked("prefill")) continue;
-    for (const int m : {32, 64, 2048}) bench.run(lt, m, true);
+    for (const int m : {64, 2048}) {
+      if (asked("prefill")) bench.run(lt, limits, m);
+    }
   }
   if (asked("attention")) {
-    bench_attention(1, 8192);
-    bench_attention(8, 8192);
-    bench_attention(64, 1024);
+    bench_attention(limits, 1, 8192);
+    bench_attention(limits, 8, 8192);
+    bench_attention(limits, 64, 1024);
   }
-  if (asked("digest")) {
-    bench_digest(1, 128256);
-    bench_digest(8, 128256);
-    bench_digest(8, 4096);
+  for (const int rows : {1, 8, 64}) {
+    if (asked("digest")) bench_digest(rows, 128256);
   }
   return 0;
 }

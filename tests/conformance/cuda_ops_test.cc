@@ -105,6 +105,39 @@ TEST_P(CudaOpsGpu, GemmWithMoreOutputsAWarp) {
   }
 }
 
+/// Segments of whole words and one length: the paths for narrow, middle and wide matrices.
+TEST_P(CudaOpsGpu, GemmOfWholeWords) {
+  std::uint64_t seed = 250000;
+  for (const std::int64_t m : {1, 2, 4, 7, 12, 16, 21, 32, 33, 70}) {
+    Pair pair(precision());
+    check_gemm(pair, {m, 1000, 576, 8, 0, 8, Data::wide}, seed += 10);
+    check_gemm(pair, {m, 2100, 192, 8, 0, 8, Data::special}, seed += 10);
+    check_gemm(pair, {m, 8500, 128, 8, 0, 8, Data::wide}, seed += 10);
+    check_gemm(pair, {m, 130, 1024, 32, 0, 32, Data::wide}, seed += 10);
+    check_gemm(pair, {m, 130, 1024, 16, 4, 8, Data::cancelling}, seed += 10);
+  }
+}
+
+/// Each product reads what the one before has just written: a kernel that starts early waits.
+TEST_P(CudaOpsGpu, GemmAfterGemm) {
+  for (const std::int64_t m : {1, 2, 3, 8, 16, 32, 50}) {
+    Pair pair(precision());
+    const std::int64_t d = 512;
+    const MatrixSource source = source_of({m, d, d, 8, 0, 8, Data::plain}, pair.mode(), 5);
+    const Array x = pair.random(Data::plain, m * d, 6, pair.mode().gemm_input);
+    const Array y = pair.empty(m * d);
+    pair.both([&](Backend& b, bool gpu) {
+      const auto w = b.load_matrix(source);
+      for (int i = 0; i < 4; ++i) {
+        b.gemm(rows_of(x, gpu, m, d), *w, rows_of(y, gpu, m, d));
+        b.gemm(rows_of(y, gpu, m, d), *w, rows_of(x, gpu, m, d));
+      }
+    });
+    EXPECT_TRUE(pair.same(x, true));
+    EXPECT_TRUE(pair.same(y, true));
+  }
+}
+
 TEST_P(CudaOpsGpu, GemmOfRanksAndOfMoreSegments) {
   std::uint64_t seed = 300000;
   for (const int v : {8, 16, 32}) {

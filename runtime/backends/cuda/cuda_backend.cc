@@ -8,10 +8,6 @@
 namespace invar::cuda {
 namespace {
 
-constexpr std::int64_t kTileRows = 33;  // from here on tiles beat one warp a segment
-constexpr std::size_t kWorkspace = std::size_t(512) << 20;  // soft limit, bytes
-constexpr std::int64_t kMostRows = 16384;                   // rows of one launch (grid limits)
-
 bool dense(const Rows& x) {
   return x.stride == x.cols;
 }
@@ -161,18 +157,10 @@ void CudaBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
   const auto& w = static_cast<const CudaMatrix&>(matrix);
   INVAR_CHECK(x.cols == w.words.k && out.cols == w.words.n && x.rows == out.rows);
   enter();
-  GemmCall call{stream_, mode_.wide(), x.data, x.stride, x.rows, w.words, out.data, out.stride};
+  const GemmCall call{stream_, mode_.wide(), x.data,   x.stride,
+                      x.rows,  w.words,      out.data, out.stride};
   if (x.rows < kTileRows || w.words.segments == 0) return ran(gemm_rows(call));
-  // Rows in shares that fit the workspace: which share a row is in changes none of its bits.
-  const std::size_t row_bytes = std::size_t(w.words.n * w.words.segments) * real_size();
-  const auto fits = std::int64_t(kWorkspace / std::max<std::size_t>(row_bytes, 1)) / 128 * 128;
-  const std::int64_t share = std::clamp<std::int64_t>(fits, 128, kMostRows);
-  for (std::int64_t r = 0; r < x.rows; r += share) {
-    call.rows = std::min(share, x.rows - r);
-    call.x = static_cast<const char*>(x.data) + std::size_t(r * x.stride) * real_size();
-    call.out = static_cast<char*>(out.data) + std::size_t(r * out.stride) * real_size();
-    ran(gemm_tile(call, workspace_.reserve(gemm_tile_bytes(call), stream_)));
-  }
+  ran(gemm_tile(call, workspace_.reserve(gemm_tile_bytes(call), stream_)));
 }
 
 void CudaBackend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,

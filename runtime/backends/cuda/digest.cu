@@ -23,7 +23,7 @@ __device__ void store_canonical(const xxh3::Hash& hash, unsigned char* out) {
 __global__ void __launch_bounds__(xxh3::kThreads)
     digest_kernel(const std::uint32_t* x, std::int64_t stride, std::int64_t cols, int words,
                   unsigned char* out) {
-  __shared__ std::uint64_t sums[2][xxh3::kThreads / 32][8];
+  __shared__ std::uint64_t sums[xxh3::kTogether][8];
   __shared__ std::uint64_t acc[8];
   const std::int64_t s = blockIdx.x, begin = cols * s / kSegments, end = cols * (s + 1) / kSegments;
   const std::uint32_t* input = x + std::int64_t(blockIdx.y) * stride + begin * words;

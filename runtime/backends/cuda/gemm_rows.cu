@@ -32,16 +32,6 @@ struct RowsCall {
   std::int64_t out_stride;
 };
 
-__device__ inline void load4(const float* at, float (&x)[4]) {
-  const float4 v = *reinterpret_cast<const float4*>(at);
-  x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
-}
-__device__ inline void load4(const double* at, double (&x)[4]) {
-  const double2 a = reinterpret_cast<const double2*>(at)[0];
-  const double2 b = reinterpret_cast<const double2*>(at)[1];
-  x[0] = a.x, x[1] = a.y, x[2] = b.x, x[3] = b.y;
-}
-
 /// The chain of one segment over one chunk of k: `raw` words against x in shared memory.
 template <class T, class W, int R, int NT, int kWords, bool kWhole>
 __device__ inline void chunk_chain(const uint4 (&raw)[NT][kWords], const T* xs, int length,
@@ -222,6 +212,11 @@ const char* gemm_rows(const GemmCall& call) {
     call.wide ? zero<double>(call) : zero<float>(call);
     return "zero";
   }
+  const char* const name = call.rows == 1   ? "gemm_rows1"
+                           : call.rows == 2 ? "gemm_rows2"
+                           : call.rows <= 4 ? "gemm_rows4"
+                                            : "gemm_rows8";
+  if (gemm_stream(call)) return name;
   // Enough warps first, then more outputs a warp: a value of x from shared memory serves them all.
   const bool many = call.w.n * call.w.segments >= 65536;
   with_types(call.wide, call.w.element, [&]<class T, class W>(T, W) {
@@ -242,10 +237,7 @@ const char* gemm_rows(const GemmCall& call) {
                   : launch<T, W, Shape<8, 1, 16, 256>>(call);
     }
   });
-  return call.rows == 1   ? "gemm_rows1"
-         : call.rows == 2 ? "gemm_rows2"
-         : call.rows <= 4 ? "gemm_rows4"
-                          : "gemm_rows8";
+  return name;
 }
 
 void pack_rows(cudaStream_t stream, const float* staging, std::int64_t first, std::int64_t count,

@@ -1,198 +1,133 @@
-// GEMM for many rows (prefill): tiles of outputs in registers, tiles of k in shared memory, one
-// grid plane a segment, then the neighbour tree over the planes.
-//
-// Shared memory holds 16 k at a time; a segment's last, shorter tile runs only its own k, so that
-// a chain sees exactly the operations of order.h.
+// GEMM for many rows (prefill): which tile of gemm_tile.cuh serves a call, and the planes of GPUs
+// without clusters.
 
-#include <cuda_runtime.h>
+#include <algorithm>
 
-#include "runtime/backends/cuda/device.h"
-#include "runtime/backends/cuda/words.cuh"
-#include "runtime/numerics/order.h"
+#include "runtime/backends/cuda/gemm_tile.cuh"
 
 namespace invar::cuda {
+namespace tile {
 namespace {
 
-constexpr int kThreads = 256;  // 16 x 16 threads of a tile
-constexpr int kDepth = 16;     // k of a tile in shared memory
-
-template <class T>
-struct TileCall {
-  const T* x;
-  std::int64_t x_stride, rows;
-  WeightView w;
-  T* out;  // plane s at out + s * plane; stride is out_stride
-  std::int64_t out_stride, plane;
+/// How a call is dealt out.
+struct Plan {
+  std::int64_t tiles = 0, at_once = 0;
+  int blocks = 1;          // that share a tile
+  std::size_t levels = 0;  // bytes of the counters of all blocks
+  std::size_t planes = 0;  // bytes of the sums of GPUs without clusters
 };
 
-/// What one thread carries from global to shared memory for one step of 16 k.
-template <class T, class W, int kTile>
-struct Stage {
-  static constexpr int kWords = kDepth / W::kVector * kTile / kThreads;
-  static constexpr int kValues = kDepth * kTile / kThreads;
-  uint4 words[kWords];
-  T values[kValues];
-
-  __device__ void load(const TileCall<T>& call, std::int64_t word, std::int64_t k, int length,
-                       std::int64_t row0, std::int64_t n0) {
-    const int t = int(threadIdx.x);
-    const auto* data = static_cast<const uint4*>(call.w.data);
-#pragma unroll
-    for (int i = 0; i < kWords; ++i) {
-      const int index = t + i * kThreads;
-      const std::int64_t n = n0 + index % kTile;
-      const int b = index / kTile;
-      words[i] = make_uint4(0, 0, 0, 0);
-      if (n < call.w.n && b * W::kVector < length) {
-        words[i] = __ldg(data + (word + b) * call.w.n + n);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kValues; ++i) {
-      const int index = t + i * kThreads;
-      const std::int64_t row = row0 + index / kDepth;
-      const int j = index % kDepth;
-      values[i] = row < call.rows && j < length ? call.x[row * call.x_stride + k + j] : T(0);
-    }
+/// One block a tile where there are enough of them; else a tile's segments are dealt out, and all
+/// of them where one tile has all rows: the shorter the blocks, the better they fill the GPU.
+/// Clusters do not find the last places of a GPU that they would just fill.
+template <class T, class S>
+Plan plan_of(const Room& gpu, const GemmCall& call) {
+  Plan plan;
+  const std::int64_t down = (call.rows + S::kRows - 1) / S::kRows;
+  plan.tiles = down * ((call.w.n + S::kOutputs - 1) / S::kOutputs);
+  const std::int64_t room = std::int64_t(gpu.multiprocessors) * S::kBlocks;
+  const auto fits = [&](std::int64_t blocks) {
+    return blocks <= room * 9 / 10 || (down == 1 && blocks > room);
+  };
+  while (plan.blocks < std::min(call.w.segments, 8) && fits(plan.tiles * plan.blocks * 2)) {
+    plan.blocks *= 2;
   }
-
-  __device__ void store(T (&xs)[kDepth][kTile + 4], T (&ws)[kDepth][kTile + 4]) const {
-    const int t = int(threadIdx.x);
-#pragma unroll
-    for (int i = 0; i < kWords; ++i) {
-      const int index = t + i * kThreads;
-#pragma unroll
-      for (int e = 0; e < W::kVector; ++e) {
-        ws[index / kTile * W::kVector + e][index % kTile] = T(element<W>(words[i], e));
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kValues; ++i) {
-      const int index = t + i * kThreads;
-      xs[index % kDepth][index / kDepth] = values[i];
-    }
+  plan.at_once = plan.blocks == 1 ? std::min(plan.tiles, room) : plan.tiles;
+  int kept = 0;
+  for (int own = call.w.segments / plan.blocks; own > 1; own /= 2) ++kept;
+  plan.levels = std::size_t(plan.at_once * plan.blocks) * std::size_t(kept) * S::kRows *
+                S::kOutputs * sizeof(T);
+  if (!gpu.clusters && plan.blocks > 1) {
+    plan.planes = std::size_t(plan.blocks) * std::size_t(call.rows * call.w.n) * sizeof(T);
   }
-};
-
-/// Row or column of element i of thread t's share: groups of four, 64 apart.
-__device__ inline int place(int t, int i) {
-  return i / 4 * 64 + t * 4 + i % 4;
+  return plan;
 }
 
-template <class T, int kTile>
-__device__ inline void outer_product(const T (&xs)[kDepth][kTile + 4],
-                                     const T (&ws)[kDepth][kTile + 4], int k,
-                                     T (&acc)[kTile / 16][kTile / 16]) {
-  constexpr int kEach = kTile / 16;
-  const int tx = int(threadIdx.x) % 16, ty = int(threadIdx.x) / 16;
-  T a[kEach], b[kEach];
-#pragma unroll
-  for (int i = 0; i < kEach; ++i) a[i] = xs[k][place(ty, i)];
-#pragma unroll
-  for (int i = 0; i < kEach; ++i) b[i] = ws[k][place(tx, i)];
-#pragma unroll
-  for (int i = 0; i < kEach; ++i) {
-#pragma unroll
-    for (int j = 0; j < kEach; ++j) acc[i][j] = fma_(a[i], b[j], acc[i][j]);
-  }
-}
-
-/// grid: (outputs, rows, segments) in tiles of kTile.
-template <class T, class W, int kTile>
-__global__ void __launch_bounds__(kThreads) tile_kernel(TileCall<T> call) {
-  constexpr int kEach = kTile / 16;
-  __shared__ __align__(16) T xs[2][kDepth][kTile + 4];
-  __shared__ __align__(16) T ws[2][kDepth][kTile + 4];
-  const std::int64_t n0 = std::int64_t(blockIdx.x) * kTile, row0 = std::int64_t(blockIdx.y) * kTile;
-  const int s = int(blockIdx.z);
-  const std::int64_t begin = call.w.bounds[s], end = call.w.bounds[s + 1];
-  T acc[kEach][kEach];
-#pragma unroll
-  for (int i = 0; i < kEach; ++i) {
-#pragma unroll
-    for (int j = 0; j < kEach; ++j) acc[i][j] = T(0);
-  }
-  Stage<T, W, kTile> stage;
-  const auto length_at = [&](std::int64_t k) { return int(end - k < kDepth ? end - k : kDepth); };
-  std::int64_t word = call.w.words[s];
-  if (begin < end) {
-    stage.load(call, word, begin, length_at(begin), row0, n0);
-    stage.store(xs[0], ws[0]);
-  }
-  __syncthreads();
-  int now = 0;
-  for (std::int64_t k = begin; k < end; k += kDepth) {
-    const std::int64_t next = k + kDepth;
-    word += kDepth / W::kVector;
-    if (next < end) stage.load(call, word, next, length_at(next), row0, n0);
-    const int length = length_at(k);
-    if (length == kDepth) {
-#pragma unroll
-      for (int i = 0; i < kDepth; ++i) outer_product<T, kTile>(xs[now], ws[now], i, acc);
-    } else {
-      for (int i = 0; i < length; ++i) outer_product<T, kTile>(xs[now], ws[now], i, acc);
-    }
-    if (next < end) stage.store(xs[now ^ 1], ws[now ^ 1]);
-    __syncthreads();
-    now ^= 1;
-  }
-  const int tx = int(threadIdx.x) % 16, ty = int(threadIdx.x) / 16;
-  T* out = call.out + std::int64_t(s) * call.plane;
-#pragma unroll
-  for (int i = 0; i < kEach; ++i) {
-    const std::int64_t row = row0 + place(ty, i);
-#pragma unroll
-    for (int j = 0; j < kEach; ++j) {
-      const std::int64_t n = n0 + place(tx, j);
-      if (row < call.rows && n < call.w.n) out[row * call.out_stride + n] = acc[i][j];
-    }
-  }
-}
+constexpr int kTreeThreads = 256;
 
 template <class T>
-__global__ void tree_kernel(const T* planes, std::int64_t plane, int segments, std::int64_t rows,
+__global__ void tree_kernel(const T* planes, std::int64_t plane, int count, std::int64_t rows,
                             std::int64_t n, T* out, std::int64_t out_stride) {
-  const std::int64_t i = std::int64_t(blockIdx.x) * kThreads + std::int64_t(threadIdx.x);
+  const std::int64_t i = std::int64_t(blockIdx.x) * kTreeThreads + std::int64_t(threadIdx.x);
   if (i >= rows * n) return;
-  T sum[kMaxSegments];
-  if (segments == 8) {
-#pragma unroll
-    for (int s = 0; s < 8; ++s) sum[s] = planes[s * plane + i];
-    const T left = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-    sum[0] = left + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
-  } else {
-    for (int s = 0; s < segments; ++s) sum[s] = planes[s * plane + i];
-    neighbour_tree(sum, segments);
-  }
-  out[i / n * out_stride + i % n] = canonical(sum[0]);
+  out[i / n * out_stride + i % n] =
+      canonical(tree_of<T>(count, [&](int s) { return planes[s * plane + i]; }));
 }
 
-template <class T, class W>
-void launch(const GemmCall& call, void* workspace) {
-  constexpr int kTile = sizeof(T) == 8 ? 64 : 128;
-  const std::int64_t plane = call.rows * call.w.n;
-  const TileCall<T> args{static_cast<const T*>(call.x), call.x_stride, call.rows, call.w,
-                         static_cast<T*>(workspace),    call.w.n,      plane};
-  const dim3 grid(unsigned((call.w.n + kTile - 1) / kTile),
-                  unsigned((call.rows + kTile - 1) / kTile), unsigned(call.w.segments));
-  tile_kernel<T, W, kTile><<<grid, kThreads, 0, call.stream>>>(args);
-  check_launch("gemm_tile");
-  tree_kernel<T><<<unsigned((plane + kThreads - 1) / kThreads), kThreads, 0, call.stream>>>(
-      static_cast<const T*>(workspace), plane, call.w.segments, call.rows, call.w.n,
-      static_cast<T*>(call.out), call.out_stride);
+template <class T, class W, class S>
+void launch(const GemmCall& g, void* workspace) {
+  const Room gpu = room_of_gpu();
+  const Plan plan = plan_of<T, S>(gpu, g);
+  T* const planes = reinterpret_cast<T*>(static_cast<char*>(workspace) + plan.levels);
+  Call<T> call{static_cast<const T*>(g.x), g.x_stride,  g.rows, g.w,
+               static_cast<T*>(g.out),     g.out_stride};
+  call.levels = static_cast<T*>(workspace);
+  call.blocks = plan.blocks;
+  call.cluster = plan.blocks > 1 && gpu.clusters;
+  call.aligned = g.x_stride % 4 == 0 && reinterpret_cast<std::uintptr_t>(g.x) % 16 == 0;
+  for (int s = 0; s < g.w.segments; ++s) call.aligned = call.aligned && g.w.bounds[s] % 4 == 0;
+  if (plan.planes > 0) {
+    call.out = planes;
+    call.out_stride = g.w.n;
+    call.plane = g.rows * g.w.n;
+  }
+  std::size_t shared = std::size_t(2) * S::kStage * sizeof(T);
+  if (call.cluster) shared = std::max(shared, std::size_t(S::kRows) * S::kOutputs * sizeof(T));
+  check(cudaFuncSetAttribute(tile_kernel<T, W, S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             int(shared)),
+        "cudaFuncSetAttribute");
+  cudaLaunchAttribute cluster = {};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(unsigned(plan.at_once * plan.blocks));
+  config.blockDim = dim3(S::kThreads);
+  config.dynamicSmemBytes = shared;
+  config.stream = g.stream;
+  if (call.cluster) {
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim = {unsigned(plan.blocks), 1, 1};
+    config.attrs = &cluster;
+    config.numAttrs = 1;
+  }
+  check(cudaLaunchKernelEx(&config, tile_kernel<T, W, S>, call), "gemm_tile");
+  if (plan.planes == 0) return;
+  tree_kernel<T>
+      <<<unsigned((call.plane + kTreeThreads - 1) / kTreeThreads), kTreeThreads, 0, g.stream>>>(
+          planes, call.plane, plan.blocks, g.rows, g.w.n, static_cast<T*>(g.out), g.out_stride);
   check_launch("gemm_tree");
 }
 
+/// f with the tile that serves the call.
+template <class T, class F>
+void with_shape(const GemmCall& call, F&& f) {
+  if constexpr (sizeof(T) == 8) {
+    f(Shape<64, 64, 4, 4, 2>{});
+  } else if (call.rows <= 256) {
+    f(Shape<64, 128, 8, 8, 3>{});
+  } else {
+    f(Shape<128, 256, 8, 16, 1>{});
+  }
+}
+
 }  // namespace
+}  // namespace tile
 
 std::size_t gemm_tile_bytes(const GemmCall& call) {
-  return std::size_t(call.rows * call.w.n * call.w.segments) * (call.wide ? 8 : 4);
+  if (call.rows * call.w.n == 0 || call.w.segments == 0) return 0;
+  std::size_t bytes = 0;
+  with_types(call.wide, call.w.element, [&]<class T, class W>(T, W) {
+    tile::with_shape<T>(call, [&]<class S>(S) {
+      const tile::Plan plan = tile::plan_of<T, S>(room_of_gpu(), call);
+      bytes = plan.levels + plan.planes;
+    });
+  });
+  return bytes;
 }
 
 const char* gemm_tile(const GemmCall& call, void* workspace) {
   if (call.rows * call.w.n == 0 || call.w.segments == 0) return gemm_rows(call);
-  with_types(call.wide, call.w.element,
-             [&]<class T, class W>(T, W) { launch<T, W>(call, workspace); });
+  with_types(call.wide, call.w.element, [&]<class T, class W>(T, W) {
+    tile::with_shape<T>(call, [&]<class S>(S) { tile::launch<T, W, S>(call, workspace); });
+  });
   return "gemm_tile";
 }
 

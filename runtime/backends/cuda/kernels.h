@@ -41,10 +41,13 @@ struct GemmCall {
   void* out;  // (rows, n)
   std::int64_t out_stride;
 };
-/// Few rows: one warp a segment and 32 outputs; no workspace. Gives the variant's name.
+/// From this many rows on, gemm_tile() serves a call.
+constexpr std::int64_t kTileRows = 33;
+/// Few rows, no workspace. Gives the variant's name.
 const char* gemm_rows(const GemmCall& call);
-/// Many rows: tiles in shared memory, a plane a segment, then the tree.
-/// workspace: gemm_tile_bytes(call) bytes.
+/// The fast path of gemm_rows(); false: not for this call (fp64, odd lengths), nothing was done.
+bool gemm_stream(const GemmCall& call);
+/// Many rows: tiles in registers. workspace: gemm_tile_bytes(call) bytes.
 const char* gemm_tile(const GemmCall& call, void* workspace);
 std::size_t gemm_tile_bytes(const GemmCall& call);
 /// Rows from `staging` (count, k) fp32 into words, R applied, divided by scale (n) when given.

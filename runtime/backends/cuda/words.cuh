@@ -46,6 +46,24 @@ __device__ inline float element(const uint4& word, int e) {
   }
 }
 
+/// Four neighbouring values, at 16 bytes.
+__device__ inline void load4(const float* at, float (&x)[4]) {
+  const float4 v = *reinterpret_cast<const float4*>(at);
+  x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
+}
+__device__ inline void load4(const double* at, double (&x)[4]) {
+  const double2 a = reinterpret_cast<const double2*>(at)[0];
+  const double2 b = reinterpret_cast<const double2*>(at)[1];
+  x[0] = a.x, x[1] = a.y, x[2] = b.x, x[3] = b.y;
+}
+__device__ inline void store4(float* at, const float (&x)[4]) {
+  *reinterpret_cast<float4*>(at) = make_float4(x[0], x[1], x[2], x[3]);
+}
+__device__ inline void store4(double* at, const double (&x)[4]) {
+  reinterpret_cast<double2*>(at)[0] = make_double2(x[0], x[1]);
+  reinterpret_cast<double2*>(at)[1] = make_double2(x[2], x[3]);
+}
+
 /// A word that is read once by one thread.
 __device__ inline uint4 stream_word(const uint4* at) {
   return __ldcs(at);

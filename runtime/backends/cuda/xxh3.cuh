@@ -1,5 +1,5 @@
 // XXH3-128, seed 0, of arrays of 4-byte words on the GPU: the published algorithm, written for one
-// block of 128 threads an array. Callers: digest.cu.
+// block of kThreads threads an array. Callers: digest.cu.
 //
 // Promise: the value of numerics/digest.h's digest_bytes(); conformance compares every path of it
 // (0, 4-8, 9-16, 17-128, 129-240 bytes and long arrays of every remainder).
@@ -131,7 +131,8 @@ __device__ inline Hash hash_short(const std::uint32_t* input, std::uint64_t leng
   return up_to_240(input, length);
 }
 
-constexpr int kThreads = 128;  // 16 stripes of a block of 1024 bytes, 8 lanes each
+constexpr int kThreads = 256;
+constexpr int kTogether = 64;  // blocks of 1024 bytes whose stripes are summed before the scrambles
 
 /// What a stripe adds to accumulator `lane`: its own product and its neighbour's data.
 __device__ inline std::uint64_t stripe(std::uint64_t data, std::uint64_t key) {
@@ -140,31 +141,55 @@ __device__ inline std::uint64_t stripe(std::uint64_t data, std::uint64_t key) {
   return product + __shfl_xor_sync(0xffffffffu, data, 1);
 }
 
-/// More than 240 bytes, by a block of kThreads; every thread gets the accumulators' lane t % 8.
-/// The stripes of 1024 bytes only add, so they go in parallel; the scrambles are in order.
-__device__ inline std::uint64_t accumulate(const std::uint32_t* input, std::int64_t length,
-                                           std::uint64_t (&sums)[2][kThreads / 32][8]) {
-  const std::uint64_t start[8] = {kP32_3, kP64_1, kP64_2, kP64_3, kP64_4, kP32_2, kP64_5, kP32_1};
-  const int t = int(threadIdx.x), lane = t % 8, row = t / 8;
-  std::uint64_t acc = start[lane];
-  const std::int64_t blocks = (length - 1) / 1024, rest = (length - 1 - blocks * 1024) / 64;
-  const std::uint64_t key = secret(8 * row + 8 * lane), scramble = secret(128 + 8 * lane);
-  for (std::int64_t b = 0; b <= blocks; ++b) {
-    const bool mine = b < blocks || row < rest;
+/// What block `b` of 1024 bytes adds to accumulator t % 8: the stripes only add. Called by whole
+/// warps. The last block has `rest` stripes and the last 64 bytes once more, with their own key.
+__device__ inline std::uint64_t block_sum(const std::uint32_t* input, std::int64_t length,
+                                          std::int64_t b, bool last, int rest) {
+  const int lane = int(threadIdx.x) % 8, first = int(threadIdx.x) % 32 / 8;
+  std::uint64_t sum = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int row = first + 4 * i;
+    const bool mine = !last || row < rest;
     const std::uint64_t data = mine ? read64(input, b * 1024 + row * 64 + lane * 8) : 0;
-    std::uint64_t sum = stripe(data, key);
-    if (!mine) sum = 0;
-    if (b == blocks) {  // the last 64 bytes once more, with a key of their own
-      const std::uint64_t last = read64(input, length - 64 + lane * 8);
-      const std::uint64_t extra = stripe(last, secret(121 + 8 * lane));
-      if (row == 0) sum += extra;
+    const std::uint64_t one = stripe(data, secret(8 * row + 8 * lane));
+    if (mine) sum += one;
+  }
+  if (last) {
+    const std::uint64_t end = read64(input, length - 64 + lane * 8);
+    const std::uint64_t extra = stripe(end, secret(121 + 8 * lane));
+    if (first == 0) sum += extra;
+  }
+  sum += __shfl_xor_sync(0xffffffffu, sum, 8);
+  return sum + __shfl_xor_sync(0xffffffffu, sum, 16);
+}
+
+/// More than 240 bytes, by a block of kThreads; the threads of the first warp get the accumulators'
+/// lane t % 8. Blocks of 1024 bytes are summed in parallel; the scrambles are in order.
+__device__ inline std::uint64_t accumulate(const std::uint32_t* input, std::int64_t length,
+                                           std::uint64_t (&sums)[kTogether][8]) {
+  const std::uint64_t start[8] = {kP32_3, kP64_1, kP64_2, kP64_3, kP64_4, kP32_2, kP64_5, kP32_1};
+  const int t = int(threadIdx.x), lane = t % 8, warp = t / 32;
+  std::uint64_t acc = start[lane];
+  const std::int64_t blocks = (length - 1) / 1024;
+  const int rest = int((length - 1 - blocks * 1024) / 64);
+  const std::uint64_t scramble = secret(128 + 8 * lane);
+  for (std::int64_t from = 0; from <= blocks; from += kTogether) {
+    const int count = int(blocks + 1 - from < kTogether ? blocks + 1 - from : kTogether);
+#pragma unroll 2
+    for (int b = warp; b < count; b += kThreads / 32) {
+      const std::uint64_t sum = block_sum(input, length, from + b, from + b == blocks, rest);
+      if (t % 32 < 8) sums[b][lane] = sum;
     }
-    sum += __shfl_xor_sync(0xffffffffu, sum, 8);
-    sum += __shfl_xor_sync(0xffffffffu, sum, 16);
-    if (t % 32 < 8) sums[b % 2][t / 32][lane] = sum;
     __syncthreads();
-    for (int w = 0; w < kThreads / 32; ++w) acc += sums[b % 2][w][lane];
-    if (b < blocks) acc = ((acc ^ (acc >> 47)) ^ scramble) * kP32_1;
+    if (warp == 0) {
+#pragma unroll 4
+      for (int b = 0; b < count; ++b) {
+        acc += sums[b][lane];
+        if (from + b < blocks) acc = ((acc ^ (acc >> 47)) ^ scramble) * kP32_1;
+      }
+    }
+    __syncthreads();
   }
   return acc;
 }
