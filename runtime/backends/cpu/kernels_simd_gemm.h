@@ -86,7 +86,8 @@ struct RowTiles {
       : rows(count), equal(count), tiles(int((count + V::kRows - 1) / V::kRows)) {
     constexpr int kStrip = strip_rows<V>();
     const std::int64_t least = count / tiles;
-    if (tiles > 1 && least > kStrip && least * V::kColumns < 10) equal = count - kStrip;
+    const bool few = least > kStrip && least * V::kColumns < 10;
+    if (few && count - kStrip <= (tiles - 1) * V::kRows) equal = count - kStrip;
     x = Scratch<V, 0>::of(args.w->k * rows + V::kWidth);
     Blocks<V> block(*args.w, tiles);
     while (block.next()) {

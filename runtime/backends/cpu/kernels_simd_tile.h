@@ -168,12 +168,13 @@ struct Strip {
   std::int64_t outputs;
 };
 
-/// Segments side by side for R rows: eight chains hide the latency of fma.
+/// Segments side by side for R rows. Eight chains hide the latency of fma, with some more to spare
+/// where memory is not the limit.
 template <class V, int R>
 constexpr int segments_at_once() {
+  constexpr int kChains = R * panel_registers<V>(), kEnough = R == 1 ? 8 : 12;
   int s = 1;
-  while (s * R * panel_registers<V>() < 8 && 2 * s * R * panel_registers<V>() <= V::kAccumulators)
-    s *= 2;
+  while (s * kChains < kEnough && 2 * s * kChains <= V::kAccumulators) s *= 2;
   return s;
 }
 
