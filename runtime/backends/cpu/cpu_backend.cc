@@ -301,12 +301,14 @@ void CpuBackend::read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t 
 
 namespace {
 
-/// One (row, KV head) of an attention call.
+/// One (KV head, row) of an attention call. Rows go by fastest: what neighbours of a prompt read of
+/// one head stays in the cache.
 template <class T>
 AttentionTask<T> attention_task(const Rows& q, const AttentionRows& args, const void* k_pool,
                                 const void* v_pool, const Rows& out, std::int64_t task,
                                 Format stored) {
-  const std::int64_t d = args.head_dim, r = task / args.kv_heads, h = task % args.kv_heads;
+  const std::int64_t rows = std::int64_t(args.rows.size());
+  const std::int64_t d = args.head_dim, h = task / rows, r = task % rows;
   const PageShape shape = page_shape(args.kv_heads, d, args.page_size);
   const auto& kv_of = args.kv_of_head;
   const auto first = std::lower_bound(kv_of.begin(), kv_of.end(), h) - kv_of.begin();
