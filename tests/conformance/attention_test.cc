@@ -47,18 +47,22 @@ class Sequence {
 
   std::vector<T> run(const KernelsOf<T>& kernels) const {
     std::vector<T> out(q_.size(), signalling_nan<T>());
-    const AttentionTask<T> task{
-        q_.data(),
-        out.data(),
-        c_.heads,
-        c_.head_dim,
-        T(0.125),
-        c_.stored,
-        first_,
-        c_.length - 1,
-        c_.evict > 0 ? keep_.data() : nullptr,
-        {k_pages_.data(), v_pages_.data(), table_.data(), k_stride_, v_stride_, c_.page_size}};
+    const AttentionTask<T> task = make_task(out);
     kernels.attention(task);
+    return out;
+  }
+
+  /// The same through parts, the splits in falling order.
+  std::vector<T> run_parts(const KernelsOf<T>& kernels) const {
+    std::vector<T> out(q_.size(), signalling_nan<T>());
+    const AttentionTask<T> task = make_task(out);
+    const std::int64_t first = first_ / 256, splits = (c_.length - 1) / 256 - first + 1;
+    const std::int64_t size = std::int64_t(c_.heads) * (c_.head_dim + 2);
+    std::vector<T> parts(std::size_t(splits * size), signalling_nan<T>());
+    for (std::int64_t s = splits; s-- > 0;) {
+      kernels.attention_part(task, first + s, parts.data() + s * size);
+    }
+    kernels.attention_merge(task, parts.data());
     return out;
   }
 
@@ -78,6 +82,19 @@ class Sequence {
   }
 
  private:
+  AttentionTask<T> make_task(std::vector<T>& out) const {
+    return {q_.data(),
+            out.data(),
+            c_.heads,
+            c_.head_dim,
+            T(0.125),
+            c_.stored,
+            first_,
+            c_.length - 1,
+            c_.evict > 0 ? keep_.data() : nullptr,
+            {k_pages_.data(), v_pages_.data(), table_.data(), k_stride_, v_stride_, c_.page_size}};
+  }
+
   void lay_out_pages() {
     const std::int64_t d = c_.head_dim, pages = (c_.length + c_.page_size - 1) / c_.page_size;
     k_stride_ = (c_.page_size + kKeyBlock - 1) / kKeyBlock * kKeyBlock * d + 3;
@@ -123,6 +140,7 @@ void compare(const KernelsOf<T>& want, const KernelsOf<T>& got, const Case& c, D
   ASSERT_TRUE(same(sequence.run_plain(), a)) << "pages of the scalar table";
   ASSERT_TRUE(same(a, b));
   ASSERT_TRUE(canonical_nans(b));
+  ASSERT_TRUE(same(a, sequence.run_parts(got))) << "in parts";
   if (data == Data::plain) {
     ASSERT_TRUE(has_substance(a));
     ASSERT_EQ(std::count_if(a.begin(), a.end(), [](T x) { return is_nan(x); }), 0);

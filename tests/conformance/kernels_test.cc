@@ -38,6 +38,7 @@ struct GemmCase {
   std::int64_t rows, n, k;
   int segments;
   Format rounded;
+  std::vector<std::int64_t> bounds = {};  // instead of equal segments
 };
 
 /// Runs one share (rows [1, rows), all panels but the first when there are several) and all of it.
@@ -50,7 +51,8 @@ void compare_gemm(const KernelsOf<T>& want, const KernelsOf<T>& got, const GemmC
   spec.n = c.n;
   spec.k = c.k;
   spec.rounded = c.rounded;
-  for (int s = 0; s <= c.segments && c.segments > 0; ++s) {
+  spec.bounds = c.bounds;
+  for (int s = 0; s <= c.segments && c.bounds.empty(); ++s) {
     spec.bounds.push_back(c.k * s / c.segments);
   }
   const std::vector<float> w = make_data<float>(data, c.n * c.k, seed);
@@ -129,6 +131,53 @@ TEST_P(KernelTable, GemmFormatsAndSpecialValues) {
 TEST_P(KernelTable, GemmManyRowBlocks) {  // rows and k beyond one cache block of rows
   compare_gemm<float>(scalar<float>(), simd<float>(), {401, 33, 1031, 8, Format::bf16}, Data::plain,
                       5);
+}
+
+/// Every count of rows around the tiles and strips, in every way that weights are read.
+TEST_P(KernelTable, GemmEveryCountOfRows) {
+  std::uint64_t seed = 2000;
+  for (std::int64_t rows = 1; rows <= 40; ++rows) {
+    for (const Format format : {Format::f32, Format::bf16, Format::fp16}) {
+      const std::int64_t n = 1 + std::int64_t(seed * 7 % 70), k = 64 + std::int64_t(seed % 29);
+      compare_gemm<float>(scalar<float>(), simd<float>(), {rows, n, k, 8, format}, Data::wide,
+                          ++seed);
+    }
+    compare_gemm<double>(scalar<double>(), simd<double>(), {rows, 37, 101, 8, Format::f64},
+                         Data::wide, ++seed);
+  }
+}
+
+/// Segments that a block holds by the dozen, one at a time, or in parts.
+TEST_P(KernelTable, GemmBlocksCutSegments) {
+  std::uint64_t seed = 3000;
+  for (const std::int64_t k : {64, 290, 700, 2311, 3001, 6007}) {
+    for (const int segments : {1, 8, 16, 32}) {
+      for (const std::int64_t rows : {5, 14, 27}) {
+        const Format format = seed % 2 == 0 ? Format::f32 : Format::bf16;
+        compare_gemm<float>(scalar<float>(), simd<float>(), {rows, 35, k, segments, format},
+                            Data::cancelling, ++seed);
+      }
+    }
+    compare_gemm<double>(scalar<double>(), simd<double>(), {14, 35, k, 8, Format::f64},
+                         Data::cancelling, ++seed);
+  }
+}
+
+TEST_P(KernelTable, GemmUnevenSegments) {
+  const std::vector<std::vector<std::int64_t>> every = {{0, 700},
+                                                        {0, 1, 700},
+                                                        {0, 0, 350, 351, 700, 700, 700, 700, 700},
+                                                        {0, 400, 403, 404, 408, 415, 431, 463, 700},
+                                                        {0, 0, 0, 0, 0, 0, 0, 0, 700}};
+  std::uint64_t seed = 4000;
+  for (const auto& bounds : every) {
+    for (const std::int64_t rows : {1, 2, 3, 6, 9, 13, 25}) {
+      for (const Format format : {Format::f32, Format::bf16, Format::fp16}) {
+        compare_gemm<float>(scalar<float>(), simd<float>(), {rows, 64, 700, 8, format, bounds},
+                            Data::wide, ++seed);
+      }
+    }
+  }
 }
 
 TEST_P(KernelTable, GemmOfARankWithoutSegmentsIsZero) {

@@ -13,7 +13,10 @@ namespace invar::cpu {
 namespace {
 
 constexpr std::int64_t kElementwiseGrain = 32768;  // elements worth a thread
-constexpr std::int64_t kGemmGrain = 4096;          // FMAs worth a thread
+constexpr std::int64_t kGemmGrain = 65536;         // FMAs worth a thread
+constexpr std::int64_t kSplit = 256;               // positions of one split (NUMERICS.md)
+constexpr std::int64_t kSharedPositions = 1024;    // from so many on threads share a query
+constexpr std::int64_t kManyRows = 128;            // of a thread: rows are cut, not outputs
 
 template <class T>
 T* row(const Rows& x, std::int64_t r) {
@@ -180,8 +183,9 @@ void CpuBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
     pool_.run(work / kGemmGrain + 1, [&](int index, int shares) {
       GemmArgs<T> args{row<T>(x, 0), x.stride, &w,        row<T>(out, 0), out.stride, 0,
                        x.rows,       0,        w.panels()};
-      // Few panels: cut rows instead. Either way an output is computed whole by one thread.
-      if (w.panels() >= 4 * shares || x.rows < 8 * shares) {
+      // Few rows: each thread reads its own weights once. Many: each turns its own rows into
+      // tiles once. Either way an output is computed whole by one thread.
+      if (x.rows < kManyRows * shares && (w.panels() >= 2 * shares || x.rows < shares)) {
         const Range panels = share_of(w.panels(), index, shares);
         args.panel_begin = panels.begin;
         args.panel_end = panels.end;
@@ -295,40 +299,72 @@ void CpuBackend::read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t 
   });
 }
 
-void CpuBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
-                           const void* v_pool, Rows out) {
-  if (args.heads == 0) return;
-  const std::int64_t d = args.head_dim;
+namespace {
+
+/// One (KV head, row) of an attention call. Rows go by fastest: what neighbours of a prompt read of
+/// one head stays in the cache.
+template <class T>
+AttentionTask<T> attention_task(const Rows& q, const AttentionRows& args, const void* k_pool,
+                                const void* v_pool, const Rows& out, std::int64_t task,
+                                Format stored) {
+  const std::int64_t rows = std::int64_t(args.rows.size());
+  const std::int64_t d = args.head_dim, h = task / rows, r = task % rows;
   const PageShape shape = page_shape(args.kv_heads, d, args.page_size);
   const auto& kv_of = args.kv_of_head;
+  const auto first = std::lower_bound(kv_of.begin(), kv_of.end(), h) - kv_of.begin();
+  const auto last = std::upper_bound(kv_of.begin(), kv_of.end(), h) - kv_of.begin();
+  const AttentionRows::Row& place = args.rows[std::size_t(r)];
+  return {row<T>(q, r) + first * d,
+          row<T>(out, r) + first * d,
+          int(last - first),
+          int(d),
+          T(args.scale),
+          stored,
+          place.first,
+          place.position,
+          place.keep,
+          {static_cast<const T*>(k_pool) + h * shape.k_head,
+           static_cast<const T*>(v_pool) + h * shape.v_head, place.table, shape.k_page,
+           shape.v_page, args.page_size}};
+}
+
+}  // namespace
+
+void CpuBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
+                           const void* v_pool, Rows out) {
+  if (args.heads == 0 || args.rows.empty()) return;
   const std::int64_t tasks = std::int64_t(args.rows.size()) * args.kv_heads;
+  std::int64_t most = 0;  // positions that one row sees
+  for (const auto& place : args.rows) most = std::max(most, place.position - place.first + 1);
   dispatch([&]<class T>(T) {
+    const auto task = [&](std::int64_t t) {
+      return attention_task<T>(q, args, k_pool, v_pool, out, t, mode_.stored);
+    };
+    if (pool_.size() > 1 && tasks < 4 * pool_.size() && most >= kSharedPositions &&
+        table<T>().attention_part != nullptr) {
+      for (std::int64_t t = 0; t < tasks; ++t) shared_attention(task(t));
+      return;
+    }
     pool_.run(tasks, [&](int index, int shares) {
-      for (std::int64_t t = index; t < tasks; t += shares) {
-        const std::int64_t r = t / args.kv_heads, h = t % args.kv_heads;
-        const auto first = std::lower_bound(kv_of.begin(), kv_of.end(), h) - kv_of.begin();
-        const auto last = std::upper_bound(kv_of.begin(), kv_of.end(), h) - kv_of.begin();
-        const AttentionRows::Row& place = args.rows[std::size_t(r)];
-        const KvView<T> view{static_cast<const T*>(k_pool) + h * shape.k_head,
-                             static_cast<const T*>(v_pool) + h * shape.v_head,
-                             place.table,
-                             shape.k_page,
-                             shape.v_page,
-                             args.page_size};
-        const AttentionTask<T> task{row<T>(q, r) + first * d,
-                                    row<T>(out, r) + first * d,
-                                    int(last - first),
-                                    int(d),
-                                    T(args.scale),
-                                    mode_.stored,
-                                    place.first,
-                                    place.position,
-                                    place.keep,
-                                    view};
-        table<T>().attention(task);
-      }
+      for (std::int64_t t = index; t < tasks; t += shares) table<T>().attention(task(t));
     });
   });
+}
+
+/// Few queries over many positions: the threads share one query's splits.
+template <class T>
+void CpuBackend::shared_attention(const AttentionTask<T>& task) {
+  const std::int64_t first = task.first / kSplit, splits = task.last / kSplit - first + 1;
+  const std::int64_t size = std::int64_t(task.heads) * (task.head_dim + 2);
+  parts_.resize(std::size_t(splits * size) * sizeof(T));
+  T* parts = reinterpret_cast<T*>(parts_.data());
+  pool_.run(splits, [&](int index, int shares) {
+    const Range range = share_of(splits, index, shares);
+    for (std::int64_t s = range.begin; s < range.end; ++s) {
+      table<T>().attention_part(task, first + s, parts + s * size);
+    }
+  });
+  table<T>().attention_merge(task, parts);
 }
 
 void CpuBackend::gated_silu(Rows gate, Rows up, Rows out) {

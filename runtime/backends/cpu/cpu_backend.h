@@ -3,6 +3,9 @@
 // `openblas.cc` derives from it and replaces gemm and load_matrix. Built by registry.cc.
 #pragma once
 
+#include <cstddef>
+#include <vector>
+
 #include "runtime/backend.h"
 #include "runtime/backends/cpu/kernels.h"
 #include "runtime/backends/cpu/thread_pool.h"
@@ -61,6 +64,10 @@ class CpuBackend : public Backend {
   const KernelsOf<T>& table() const;
   template <class F>
   void dispatch(F&& f);
+  template <class T>
+  void shared_attention(const AttentionTask<T>& task);
+
+  std::vector<std::byte> parts_;  // of one query, between its two steps
 };
 
 }  // namespace invar::cpu

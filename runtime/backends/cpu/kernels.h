@@ -116,6 +116,11 @@ struct KernelsOf {
   void (*amax)(const T* x, std::int64_t rows, std::int64_t k, T* out);
   /// One query over at least one visible position; without one the output is NaN.
   void (*attention)(const AttentionTask<T>& task);
+  /// The same in two steps, so that threads can share one query: splits [first / 256, last / 256]
+  /// in any order, each to its part, (heads, head_dim + 2) elements; then their merge in order,
+  /// parts being (splits, heads, head_dim + 2). Null where a table has only the whole.
+  void (*attention_part)(const AttentionTask<T>& task, std::int64_t split, T* part);
+  void (*attention_merge)(const AttentionTask<T>& task, const T* parts);
   /// y = exp(x), n elements: attention's exponential by itself, for the exhaustive proof.
   void (*exp)(const T* x, std::int64_t n, T* y);
 };

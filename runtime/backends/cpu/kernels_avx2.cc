@@ -19,9 +19,32 @@ struct Float256 : simd::Vector<float, 32> {
   }
   static Reg set1(float x) { return (Reg)_mm256_set1_ps(x); }
   static Reg fma(Reg a, Reg b, Reg c) { return (Reg)_mm256_fmadd_ps(a, b, c); }
+  static void accumulate(Reg& sum, Reg a, Reg b) {
+    __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  }
   static Reg sqrt(Reg x) { return (Reg)_mm256_sqrt_ps(x); }
   static Reg load_n(const float* p, int n) { return (Reg)_mm256_maskload_ps(p, first(n)); }
   static void store_n(float* p, int n, Reg x) { _mm256_maskstore_ps(p, first(n), x); }
+  /// Eight rows of eight: pairs, fours, halves.
+  static void transpose(Reg* r) {
+    __m256 pair[8], four[8];
+    simd::unroll<4>([&](auto half) INVAR_ALWAYS_INLINE {
+      constexpr int i = 2 * half;
+      pair[i] = _mm256_unpacklo_ps((__m256)r[i], (__m256)r[i + 1]);
+      pair[i + 1] = _mm256_unpackhi_ps((__m256)r[i], (__m256)r[i + 1]);
+    });
+    simd::unroll<2>([&](auto quarter) INVAR_ALWAYS_INLINE {
+      constexpr int i = 4 * quarter;
+      four[i] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0x44);
+      four[i + 1] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0xee);
+      four[i + 2] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0x44);
+      four[i + 3] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0xee);
+    });
+    simd::unroll<4>([&](auto i) INVAR_ALWAYS_INLINE {
+      r[i] = (Reg)_mm256_permute2f128_ps(four[i], four[i + 4], 0x20);
+      r[i + 4] = (Reg)_mm256_permute2f128_ps(four[i], four[i + 4], 0x31);
+    });
+  }
   static Reg load_f32(const float* p) { return (Reg)_mm256_loadu_ps(p); }
   static Reg load_bf16(const std::uint16_t* p) {
     const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -43,6 +66,9 @@ struct Double256 : simd::Vector<double, 32> {
   }
   static Reg set1(double x) { return (Reg)_mm256_set1_pd(x); }
   static Reg fma(Reg a, Reg b, Reg c) { return (Reg)_mm256_fmadd_pd(a, b, c); }
+  static void accumulate(Reg& sum, Reg a, Reg b) {
+    __asm__ volatile("vfmadd231pd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  }
   static Reg sqrt(Reg x) { return (Reg)_mm256_sqrt_pd(x); }
   static Reg load_n(const double* p, int n) { return (Reg)_mm256_maskload_pd(p, first(n)); }
   static void store_n(double* p, int n, Reg x) { _mm256_maskstore_pd(p, first(n), x); }

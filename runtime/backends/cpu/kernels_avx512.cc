@@ -20,6 +20,9 @@ struct Float512 : simd::Vector<float, 64> {
   static constexpr int kRows = 12, kColumns = 2, kAccumulators = 24;
   static Reg set1(float x) { return (Reg)_mm512_set1_ps(x); }
   static Reg fma(Reg a, Reg b, Reg c) { return (Reg)_mm512_fmadd_ps(a, b, c); }
+  static void accumulate(Reg& sum, Reg a, Reg b) {
+    __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  }
   static Reg sqrt(Reg x) { return (Reg)_mm512_maskz_sqrt_ps(kAll, x); }
   static Reg load_n(const float* p, int n) {
     return (Reg)_mm512_maskz_loadu_ps(__mmask16((1u << n) - 1u), p);
@@ -47,6 +50,9 @@ struct Double512 : simd::Vector<double, 64> {
   static constexpr int kRows = 12, kColumns = 2, kAccumulators = 24;
   static Reg set1(double x) { return (Reg)_mm512_set1_pd(x); }
   static Reg fma(Reg a, Reg b, Reg c) { return (Reg)_mm512_fmadd_pd(a, b, c); }
+  static void accumulate(Reg& sum, Reg a, Reg b) {
+    __asm__ volatile("vfmadd231pd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  }
   static Reg sqrt(Reg x) { return (Reg)_mm512_maskz_sqrt_pd(0xff, x); }
   static Reg load_n(const double* p, int n) {
     return (Reg)_mm512_maskz_loadu_pd(__mmask8((1u << n) - 1u), p);

@@ -129,8 +129,8 @@ void exp_all(const T* x, std::int64_t n, T* y) {
 
 template <class T>
 constexpr KernelsOf<T> table() {
-  return {gemm<T>,      finish<T>,   rms_norm<T>, rope<T>,      gated_silu<T>, add<T>,
-          round_all<T>, quantize<T>, amax<T>,     attention<T>, exp_all<T>};
+  return {gemm<T>,     finish<T>, rms_norm<T>,  rope<T>, gated_silu<T>, add<T>,    round_all<T>,
+          quantize<T>, amax<T>,   attention<T>, nullptr, nullptr,       exp_all<T>};
 }
 
 }  // namespace

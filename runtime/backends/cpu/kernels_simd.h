@@ -78,6 +78,18 @@ inline void store(typename V::T* p, typename V::Reg x, std::int64_t n) {
   }
 }
 
+/// sum = fma(a, b, sum), in place where the traits say how: left to itself, g++ moves the sums of
+/// a tile from register to register.
+template <class V>
+INVAR_ALWAYS_INLINE inline void accumulate(typename V::Reg& sum, typename V::Reg a,
+                                           typename V::Reg b) {
+  if constexpr (requires { V::accumulate(sum, a, b); }) {
+    V::accumulate(sum, a, b);
+  } else {
+    sum = V::fma(a, b, sum);
+  }
+}
+
 template <class V>
 inline typename V::Reg from_bits(typename V::Unsigned u) {
   typename V::Bits bits = typename V::Bits{} + u;

@@ -1,4 +1,8 @@
-// Threads wait on a generation counter (a futex after a short spin) and count themselves out.
+// Threads wait on a generation counter and count themselves out.
+//
+// A decode step has some hundred regions of tens of microseconds; waking a thread through the
+// kernel costs about as much as one of them. So a waiter first looks at the counter itself for
+// about as long as the gap between two regions, and sleeps after that: an idle pool uses no time.
 
 #include "runtime/backends/cpu/thread_pool.h"
 
@@ -8,6 +12,34 @@
 #include "runtime/result.h"
 
 namespace invar::cpu {
+namespace {
+
+constexpr int kLooks = 2000;  // some ten microseconds, with the processor told to take it easy
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+/// Returns a value other than `old`.
+template <class T>
+T changed(const std::atomic<T>& value, T old) {
+  for (int look = 0; look < kLooks; ++look) {
+    const T now = value.load(std::memory_order_acquire);
+    if (now != old) return now;
+    relax();
+  }
+  for (;;) {
+    value.wait(old);
+    const T now = value.load();
+    if (now != old) return now;
+  }
+}
+
+}  // namespace
 
 ThreadPool::ThreadPool(int threads) {
   INVAR_CHECK(threads >= 1);
@@ -32,15 +64,14 @@ void ThreadPool::run(std::int64_t limit, const std::function<void(int, int)>& sh
   generation_.fetch_add(1);
   generation_.notify_all();
   share(0, shares);
-  for (int left = left_.load(); left != 0; left = left_.load()) left_.wait(left);
+  for (int left = left_.load(); left != 0;) left = changed(left_, left);
 }
 
 void ThreadPool::work(int member, std::stop_token stop) {
   INVAR_CHECK(check_floating_point_mode().has_value());
   std::uint32_t seen = 0;
   for (;;) {
-    generation_.wait(seen);
-    seen = generation_.load();
+    seen = changed(generation_, seen);
     if (stop.stop_requested()) return;
     if (member < shares_) (*share_)(member, shares_);
     if (left_.fetch_sub(1) == 1) left_.notify_one();
