@@ -1,10 +1,5 @@
 // Golden files on disk and in Git: strict reading, atomic writing, reading of a revision.
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -12,6 +7,7 @@
 
 #include "golden/git.h"
 #include "golden/golden.h"
+#include "reports/file.h"
 
 namespace invar {
 namespace {
@@ -39,26 +35,6 @@ Error system_error(const std::string& action, const std::string& path) {
   return Error{action + ": " + std::strerror(errno), path};
 }
 
-/// Writes all bytes to `file` and syncs; errno says why when it fails.
-bool write_all(int file, const std::string& bytes) {
-  std::size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t wrote = ::write(file, bytes.data() + done, bytes.size() - done);
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote <= 0) return false;
-    done += std::size_t(wrote);
-  }
-  return ::fsync(file) == 0;
-}
-
-/// Makes a rename durable; a file system that cannot sync folders is not an error.
-void sync_folder(const std::string& folder) {
-  const int handle = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (handle < 0) return;
-  (void)::fsync(handle);
-  ::close(handle);
-}
-
 }  // namespace
 
 Result<GoldenFile> read_golden_file(const std::string& path, const std::string& scenario) {
@@ -78,24 +54,9 @@ Result<void> write_golden_file(const std::string& path, const GoldenFile& file) 
     return Error{"refused to write a golden that could not be read back: " + again.error().message,
                  again.error().place};
   }
-  const fs::path folder = fs::path(path).has_parent_path() ? fs::path(path).parent_path() : ".";
-  std::error_code made;
-  fs::create_directories(folder, made);
-  if (made) return Error{"cannot make the folder: " + made.message(), folder.string()};
-
-  std::string temporary = path + ".XXXXXX";
-  const int handle = ::mkostemp(temporary.data(), O_CLOEXEC);
-  if (handle < 0) return system_error("cannot make a temporary file", path);
-  const bool written = ::fchmod(handle, 0644) == 0 && write_all(handle, bytes);
-  const int saved = errno;
-  ::close(handle);
-  errno = saved;
-  if (!written || std::rename(temporary.c_str(), path.c_str()) != 0) {
-    const Error failure = system_error("cannot be written; the old file is unchanged", path);
-    ::unlink(temporary.c_str());
-    return failure;
+  if (auto ok = write_file_atomically(path, bytes); !ok) {
+    return Error{ok.error().message + "; the old file is unchanged", ok.error().place};
   }
-  sync_folder(folder.string());
   return {};
 }
 

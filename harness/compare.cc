@@ -143,7 +143,6 @@ class Comparer {
     for (std::size_t i = 0; i < both; ++i) {
       if (a[i].position != b[i].position) return differ(i, &a[i], &b[i], "position");
       ++out_.tokens;
-      if (!flipped_before) ++out_.comparable_rows;
       const bool flip = a[i].id != b[i].id;
       if (flip || a[i].digest != b[i].digest) {
         ++out_.differing;

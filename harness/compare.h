@@ -30,8 +30,7 @@ struct Comparison {
   std::int64_t differing = 0;  // rows whose digests or ids differ
   std::int64_t flipped = 0;    // rows whose ids differ while all earlier fed tokens agree
   std::int64_t prompts = 0, prompts_differing = 0;
-  std::int64_t comparable_rows = 0;  // rows up to and including the first flip of each prompt
-  std::optional<Divergence> first;   // in prompt order, then position
+  std::optional<Divergence> first;             // in prompt order, then position
   std::vector<std::int64_t> divergence_index;  // per prompt: first differing token index or -1
   std::vector<float> flip_margins;             // margin in a at each first flip
   Severity severity = Severity::none;  // by top-k distance and margin, or by values when known

@@ -28,6 +28,7 @@
 #include "runtime/backends/cuda/cuda_engine.h"
 #endif
 #include "runtime/numerics/precision.h"
+#include "runtime/ranks.h"
 #include "runtime/trace.h"
 
 #ifndef INVAR_VERSION
@@ -122,6 +123,7 @@ void add_gpus(std::map<std::string, std::string>& entries) {
 #if defined(INVAR_HAVE_CUDA)
   for (const auto& [name, value] : cuda::cuda_environment()) entries[name] = value;
 #endif
+  for (const auto& [name, value] : rank_environment()) entries[name] = value;
 }
 
 void add_system(std::map<std::string, std::string>& entries) {

@@ -15,6 +15,7 @@
 #include <memory>
 #include <numeric>
 
+#include "harness/distributed.h"
 #include "harness/wire.h"
 #include "runtime/numerics/probes.h"
 
@@ -126,6 +127,8 @@ std::string not_taught(const Job& job, const CellTrace& trace) {
   return "";
 }
 
+}  // namespace
+
 JobResult run_job(const Scenario& scenario, const Session& session, Runtime& runtime,
                   const ExecutorOptions& options, const Job& job) {
   JobResult result;
@@ -164,6 +167,8 @@ JobResult run_job(const Scenario& scenario, const Session& session, Runtime& run
   if (options.tamper) options.tamper(*job.cell, result.trace);
   return result;
 }
+
+namespace {
 
 /// The worker's life: receive a job, answer, until the pipe closes. Never returns.
 [[noreturn]] void work(const Scenario& scenario, Session& session, const ExecutorOptions& options,
@@ -381,6 +386,9 @@ class Pool {
 Result<bool> execute(const Scenario& scenario, const Session& session, const std::vector<Job>& jobs,
                      const ExecutorOptions& options, const std::function<bool(JobResult&&)>& done) {
   if (auto ok = run_numeric_probes(); !ok) return ok.error();
+  if (World* const all = world(); all != nullptr) {
+    return execute_distributed(*all, scenario, session, jobs, options, done);
+  }
   Pool pool(scenario, session, jobs, options, done);
   return pool.run();
 }

@@ -42,6 +42,10 @@ struct ExecutorOptions {
   std::function<void(const Cell&, CellTrace&)> tamper;
 };
 
+/// One job in this process: what a worker does, and a process under mpirun.
+JobResult run_job(const Scenario& scenario, const Session& session, Runtime& runtime,
+                  const ExecutorOptions& options, const Job& job);
+
 /// Runs all jobs; `done` is called in the parent as each ends, in any order, and returns false to
 /// stop. Gives false when stopped early (by `done` or by the interrupt flag).
 Result<bool> execute(const Scenario& scenario, const Session& session, const std::vector<Job>& jobs,

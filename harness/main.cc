@@ -9,6 +9,11 @@
 
 #include "harness/cli.h"
 #include "harness/verdict.h"
+#if defined(INVAR_HAVE_MPI)
+#include "harness/distributed.h"
+#include "runtime/parallel/mpi_world.h"
+#include "runtime/ranks.h"
+#endif
 
 namespace {
 
@@ -28,6 +33,16 @@ bool output_lost() {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+#if defined(INVAR_HAVE_MPI)
+  invar::rank_status();  // asks the driver in a child process, before MPI forbids to fork
+  invar::start_mpi(&argc, &argv);
+  invar::World* const all = invar::world();
+  if (all != nullptr && all->rank() > 0) {
+    invar::follow(*all);
+    invar::end_mpi();
+    return invar::kExitOk;
+  }
+#endif
   int code = invar::kExitInternal;
   try {
     code = invar::run_cli(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
@@ -38,6 +53,10 @@ int main(int argc, char** argv) {
   } catch (...) {
     return internal_error("an exception of unknown type");
   }
+#if defined(INVAR_HAVE_MPI)
+  if (all != nullptr) invar::dismiss(*all);
+  invar::end_mpi();
+#endif
   if (output_lost()) return internal_error("standard output could not be written");
   return code;
 }

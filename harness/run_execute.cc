@@ -23,11 +23,11 @@ ExecutorOptions executor_options(const ScenarioRun& run) {
   return options;
 }
 
-/// Tokens that teacher-forced cells are fed, by precision: the reference's own greedy choice in
-/// that precision, one sequence at a time.
+/// Fills run.taught: what teacher-forced cells are fed, by precision. It is the reference's own
+/// greedy choice in that precision, one sequence at a time; made once a run.
 class Teachers {
  public:
-  explicit Teachers(const ScenarioRun& run) : run_(run) {}
+  explicit Teachers(ScenarioRun& run) : run_(run) {}
 
   Result<void> prepare(const std::vector<int>& cells) {
     std::vector<Cell> lessons;
@@ -35,6 +35,7 @@ class Teachers {
       const Cell& cell = *run_.cells[std::size_t(i)].cell;
       if (cell.value("teacher_forced") != "true") continue;
       const std::string& precision = cell.value("precision");
+      if (run_.taught.count(precision) != 0) continue;
       if (std::any_of(lessons.begin(), lessons.end(),
                       [&](const Cell& c) { return c.value("precision") == precision; })) {
         continue;
@@ -57,7 +58,7 @@ class Teachers {
     options.tamper = nullptr;
     auto all = execute(run_.scenario, *run_.session, jobs, options, [&](JobResult&& result) {
       if (result.trace.status != CellStatus::ok) failure = result.trace.reason;
-      auto& taught = tokens_[lessons[std::size_t(result.id)].value("precision")];
+      auto& taught = run_.taught[lessons[std::size_t(result.id)].value("precision")];
       for (const PromptTrace& prompt : result.trace.prompts) {
         taught.emplace_back();
         for (const TokenRecord& token : prompt.tokens) taught.back().push_back(token.id);
@@ -71,13 +72,12 @@ class Teachers {
 
   [[nodiscard]] std::vector<std::vector<std::int32_t>> of(const Cell& cell) const {
     if (cell.value("teacher_forced") != "true") return {};
-    const auto at = tokens_.find(cell.value("precision"));
-    return at == tokens_.end() ? std::vector<std::vector<std::int32_t>>{} : at->second;
+    const auto at = run_.taught.find(cell.value("precision"));
+    return at == run_.taught.end() ? std::vector<std::vector<std::int32_t>>{} : at->second;
   }
 
  private:
-  const ScenarioRun& run_;
-  std::map<std::string, std::vector<std::vector<std::int32_t>>> tokens_;
+  ScenarioRun& run_;
 };
 
 /// Rows of a spill file, read one at a time.

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "harness/cli.h"
 #include "harness/environment.h"
 #include "harness/run_steps.h"
 
@@ -43,9 +44,10 @@ bool answers(const PromptTrace& prompt) {
 }
 
 std::string repro_line(const ScenarioRun& run, const Cell& cell) {
-  std::string line = "invar repro " + run.scenario.path + " --cell /" + cell.hash.substr(0, 8);
-  for (const std::string& set : run.options->overrides) line += " --set '" + set + "'";
-  return line;
+  std::vector<std::string> words{"invar", "repro", run.scenario.path, "--cell",
+                                 "/" + cell.hash.substr(0, 8)};
+  for (const std::string& set : run.options->overrides) words.insert(words.end(), {"--set", set});
+  return shell_line(words);
 }
 
 std::string token_text(const ScenarioRun& run, std::int32_t id) {
@@ -179,11 +181,15 @@ Report make_report(ScenarioRun& run) {
 RunOutcome outcome_of(const ScenarioRun& run) {
   RunOutcome outcome;
   std::int64_t skipped = 0;
-  bool no_gpu = true, gpu_skipped = false;
+  bool no_gpu = true, no_nccl = true, gpu_skipped = false;
   for (const JudgedCell& cell : run.cells) {
     ++outcome.counts[std::size_t(cell.judgement.verdict)];
     skipped += cell.judgement.verdict == Verdict::skip ? 1 : 0;
-    if (cell.has_trace() && cell.attempts.front().observed.device != "cpu") no_gpu = false;
+    if (cell.has_trace()) {
+      const Observed& ran = cell.attempts.front().observed;
+      if (ran.device != "cpu") no_gpu = false;
+      if (ran.transport.starts_with("nccl")) no_nccl = false;
+    }
     if (cell.state == JudgedCell::State::skipped && cell.cell->value("device") != "cpu") {
       gpu_skipped = true;
     }
@@ -198,6 +204,7 @@ RunOutcome outcome_of(const ScenarioRun& run) {
   for (const std::string& what : options.require) {
     const bool gpu = what == "gpu" || what == "nccl";
     if (gpu && (no_gpu || gpu_skipped)) outcome.environment_mismatch = true;
+    if (what == "nccl" && no_nccl) outcome.environment_mismatch = true;
   }
   return outcome;
 }

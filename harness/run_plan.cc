@@ -171,7 +171,10 @@ Result<void> select_cells(ScenarioRun& run) {
     if (of_engine.empty()) {
       of_engine = binaries_of(cell, common, here);
     }
-    run.keys.push_back(execution_key(recipe, of_engine));
+    std::vector<std::string> all = of_engine;
+    const std::string transport = transport_of(cell);
+    if (!transport.empty()) all.push_back(transport);
+    run.keys.push_back(execution_key(recipe, all));
     run.recipes.push_back(recipe);
     if (cell.value("engine") == "reference") {
       judged.class_recipe = class_recipe(run.scenario, cell, run.session->inputs);

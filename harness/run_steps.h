@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,6 +36,8 @@ struct ScenarioRun {
 
   bool interrupted = false, out_of_time = false;
   std::int64_t executed = 0, reused = 0;
+  /// Token ids that teacher-forced cells are fed, by precision, then by prompt.
+  std::map<std::string, std::vector<std::vector<std::int32_t>>> taught;
   std::map<std::tuple<int, int, int>, WithinResult> within;
   JudgeOutput judged;
   std::vector<std::string> notes;

@@ -221,6 +221,7 @@ Result<Scenario> parse_scenario(const std::string& text, const std::string& path
   INVAR_TRY(scenario);
   scenario->path = path;
   scenario->text = text;
+  scenario->overrides = overrides;
   return scenario;
 }
 

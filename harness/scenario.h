@@ -97,6 +97,7 @@ struct Requirement {
 struct Scenario {
   std::string path;
   std::string text;  // the file as read (overrides not applied)
+  std::vector<std::string> overrides;
   std::int64_t version = 1;
   std::string name;
   std::string question;  // one sentence: what the scenario asks

@@ -15,6 +15,9 @@ ForwardingBackend::ForwardingBackend(std::unique_ptr<Backend> inner, const Setup
 BackendInfo ForwardingBackend::describe() const {
   return inner_->describe();
 }
+void* ForwardingBackend::native_stream() {
+  return inner_->native_stream();
+}
 void* ForwardingBackend::allocate(std::size_t bytes) {
   return inner_->allocate(bytes);
 }

@@ -26,6 +26,7 @@ class ForwardingBackend : public Backend {
  public:
   ForwardingBackend(std::unique_ptr<Backend> inner, const Setup& setup);
   [[nodiscard]] BackendInfo describe() const override;
+  void* native_stream() override;
   void* allocate(std::size_t bytes) override;
   void release(void* memory) override;
   void upload(void* to, const void* from, std::size_t bytes) override;
@@ -94,8 +95,11 @@ class ForwardingCommunicator : public Communicator {
   void all_gather(const void* mine, void* all, std::span<const std::size_t> sizes) override {
     inner_->all_gather(mine, all, sizes);
   }
+  [[nodiscard]] std::string transport() const override { return inner_->transport(); }
   [[nodiscard]] Traffic traffic() const override { return inner_->traffic(); }
+  [[nodiscard]] double seconds() const override { return inner_->seconds(); }
   void abort() override { inner_->abort(); }
+  void finish() override { inner_->finish(); }
 
  protected:
   std::unique_ptr<Communicator> inner_;

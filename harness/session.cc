@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "harness/models.h"
+#include "runtime/ranks.h"
 
 namespace invar {
 namespace {
@@ -148,6 +149,10 @@ Result<GenerateRequest> request_for(const Scenario& scenario, const Session& ses
   return request;
 }
 
+std::string transport_of(const Cell& cell) {
+  return transport_identity(backend_options(cell), int(cell.number("gpus")));
+}
+
 std::string skip_reason(const Scenario& scenario, const Session& session, const Cell& cell) {
   const BackendOptions options = backend_options(cell);
   const std::string why =
@@ -158,8 +163,13 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
     return refused;
   }
   for (const Requirement& r : requirements_of(scenario, cell)) {
-    if (r.what == "real" || r.what == "gpu" || r.what == "nccl") {
-      if (options.device != "cuda") return r.subject + " requires " + r.what;
+    if (r.what == "gpu" && options.device != "cuda") return r.subject + " requires gpu";
+    if (r.what == "mpi" && (world() == nullptr || world()->size() != ranks)) {
+      return r.subject + " requires mpi: mpirun -n " + std::to_string(ranks) + " invar-mpi";
+    }
+    if (r.what == "real" || r.what == "nccl") {
+      const std::string unreal = why_virtual(options, ranks);
+      if (!unreal.empty()) return r.subject + " requires " + r.what + ": " + unreal;
     } else if (r.what == "avx2" || r.what == "avx512") {
       BackendOptions probe;
       probe.isa = r.what;

@@ -33,6 +33,9 @@ Result<GenerateRequest> request_for(const Scenario& scenario, const Session& ses
                                     const Cell& cell,
                                     const std::vector<std::vector<std::int32_t>>& teacher);
 
+/// What a cell's key holds of the library between its ranks, or empty (ranks.h).
+std::string transport_of(const Cell& cell);
+
 /// Why a cell cannot run on this machine (engine, isa, core type, ranks, `requires`), or empty.
 std::string skip_reason(const Scenario& scenario, const Session& session, const Cell& cell);
 

@@ -22,6 +22,7 @@ void for_each_field(O& observed, F&& field) {
   field("threads", observed.threads);
   field("ranks", observed.ranks);
   field("virtual_ranks", observed.virtual_ranks);
+  field("transport", observed.transport);
   field("collectives", observed.collectives);
   field("bytes_moved", observed.bytes_moved);
   field("live_rows", observed.live_rows);

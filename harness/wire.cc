@@ -11,7 +11,7 @@ void visit_observed(Stream&& f, O& o) {
   f(o.library_sha256), f(o.threads), f(o.ranks), f(o.virtual_ranks), f(o.collectives);
   f(o.bytes_moved), f(o.live_rows), f(o.joined_late), f(o.left_early), f(o.steps), f(o.chunks);
   f(o.page_size), f(o.pages), f(o.prefix_hits), f(o.recomputed), f(o.cached_reads);
-  f(o.max_position), f(o.out_of_order);
+  f(o.max_position), f(o.out_of_order), f(o.transport);
 }
 
 template <class Stream, class P>
@@ -23,7 +23,7 @@ void visit_prompt(Stream&& f, P& p) {
 template <class Stream, class T>
 void visit_trace(Stream&& f, T& t) {
   f(t.status), f(t.reason), f(t.observed), f(t.level), f(t.prompts), f(t.seconds);
-  f(t.record_seconds);
+  f(t.record_seconds), f(t.communication_seconds);
 }
 
 }  // namespace

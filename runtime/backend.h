@@ -88,6 +88,28 @@ struct AttentionRows {
   std::int32_t page_size = 0;
 };
 
+/// What one step of the forward pass reads besides weights and cache. The step's operations get
+/// these very arrays; they stay as they are until end_step().
+struct StepInputs {
+  std::uint64_t owner = 0;                  // who works in the same arrays each time; never reused
+  std::span<const std::int32_t> ids;        // gather(): rows of the embedding
+  std::span<const std::int32_t> wanted;     // gather(): rows whose logits are wanted
+  std::span<const std::int64_t> positions;  // rope()
+  std::span<const std::int64_t> slots;      // write_kv()
+  const AttentionRows* attention = nullptr;
+  /// A step of the same owner, rows and wanted rows does the same but for what lies in the arrays.
+  bool repeatable = false;
+};
+
+/// A linear layer before its end: finish() is still to come.
+struct Product {
+  std::vector<Rows> parts;  // subtree sums in rank order, each like out
+  const WeightMatrix* matrix = nullptr;
+  const void* row_scale = nullptr;
+  const void* bias = nullptr;
+  Rows out;
+};
+
 /// The best entries of a logits row, and whether all of it is finite.
 struct TopEntries {
   std::int32_t count = 0;
@@ -112,6 +134,9 @@ class Backend {
   [[nodiscard]] const Mode& mode() const { return mode_; }
   [[nodiscard]] std::size_t real_size() const { return mode_.wide() ? 8 : 4; }
   [[nodiscard]] virtual BackendInfo describe() const = 0;
+  /// The stream on which this backend queues its work, for a communicator that moves bytes on the
+  /// device; makes the device this thread's. Null: the memory is the host's, and nothing is queued.
+  [[nodiscard]] virtual void* native_stream() { return nullptr; }
 
   /// Memory filled with NaN, so that a value never written is never a number.
   virtual void* allocate(std::size_t bytes) = 0;
@@ -161,6 +186,35 @@ class Backend {
   virtual void digests(Rows x, std::span<Digest> out) = 0;
   /// The `count` best entries of one logits row.
   virtual TopEntries top(Rows row, int count) = 0;
+
+  // Several operations at once. Each is what its default does with the operations above, in that
+  // order, and has their bits; a backend may start fewer kernels for it, and nothing else.
+
+  /// outs[i] = x * matrices[i].
+  virtual void gemms(Rows x, std::span<const WeightMatrix* const> matrices,
+                     std::span<const Rows> outs);
+  /// q (may be null), k and v finished, q and k rotated.
+  virtual void finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
+                          std::int64_t kv_heads, std::span<const std::int64_t> positions,
+                          const void* cosine, const void* sine);
+  /// act = gated_silu of both, finished. What gate.out and up.out hold afterwards is open.
+  virtual void finish_gated(const Product& gate, const Product& up, Rows act);
+  /// y finished, h = R(h + y).
+  virtual void finish_add(const Product& y, Rows h);
+  /// The same, then x = rms_norm(h).
+  virtual void finish_add_norm(const Product& y, Rows h, const void* weight, double eps, Rows x);
+  /// top() of every row and its digest; `digests` may be empty. Gives the seconds that this took
+  /// by itself, without what was still being computed.
+  virtual double read_logits(Rows logits, int count, std::span<TopEntries> best,
+                             std::span<Digest> digests);
+
+  // A step of the forward pass. A backend may keep what a step queued, and repeat it for a later
+  // step of the same shape with that step's inputs.
+
+  /// True: the whole step is done or queued, its results are where they were the last time. False:
+  /// the caller does it, then calls end_step().
+  virtual bool begin_step(const StepInputs& inputs);
+  virtual void end_step();
 
  protected:
   Mode mode_;

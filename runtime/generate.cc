@@ -5,12 +5,13 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <mutex>
 #include <thread>
 
 #include "runtime/model/forward.h"
 #include "runtime/numerics/bits.h"
 #include "runtime/numerics/probes.h"
-#include "runtime/parallel/staged.h"
+#include "runtime/ranks.h"
 
 namespace invar {
 namespace {
@@ -91,14 +92,11 @@ class RankRun {
       if (step.rows.empty()) break;
       note_owners(step);
       const Rows logits = forward.run(step.rows, step.past);
-      std::int64_t row = 0;
+      read(logits);
+      std::size_t row = 0;
       for (std::size_t i = 0; i < step.rows.size(); ++i) {
         if (!step.rows[i].wants_logits) continue;
-        Rows one = logits;
-        one.rows = 1;
-        one.data = static_cast<char*>(logits.data) +
-                   std::size_t(row++ * logits.stride) * backend_.real_size();
-        draw(step.owners[i], step.rows[i].position, one, cache);
+        draw(step.owners[i], step.rows[i].position, logits, row++, cache);
       }
     }
     if (result_ != nullptr) finish_trace();
@@ -117,11 +115,17 @@ class RankRun {
     for (std::size_t i = 0; i < step.past.size(); ++i) note(step.past[i], step.past_owners[i]);
   }
 
+  /// The best entries and digests of a step's rows: all that leaves the backend's memory.
+  void read(Rows logits) {
+    best_.resize(std::size_t(logits.rows));
+    digests_.resize(result_ != nullptr ? best_.size() : 0);
+    if (!best_.empty()) record_seconds_ += backend_.read_logits(logits, kTopK, best_, digests_);
+  }
+
   /// Draws from one row, records it, and feeds the sequence.
-  void draw(int index, std::int64_t position, Rows row, KvCache& cache) {
+  void draw(int index, std::int64_t position, Rows logits, std::size_t at, KvCache& cache) {
     const int prompt = batcher_.prompt_of(index);
-    const Clock::time_point start = Clock::now();
-    const TopEntries top = backend_.top(row, kTopK);
+    const TopEntries& top = best_[at];
     TokenRecord token;
     token.position = position;
     token.non_finite = top.non_finite;
@@ -132,11 +136,10 @@ class RankRun {
     }
     if (top.count >= 2) token.margin = float(top.values[0] - top.values[1]);
     token.id = top.count > 0 ? top.ids[0] : 0;
-    if (result_ != nullptr) backend_.digests(row, {&token.digest, 1});
-    record_seconds_ += seconds_since(start);
+    if (result_ != nullptr) token.digest = digests_[at];
 
     const bool needs_row = result_ != nullptr && (request_.spill || !request_.capture.empty());
-    if (request_.sampler.temperature != 0.0 || needs_row) fetch(row);
+    if (request_.sampler.temperature != 0.0 || needs_row) fetch(logits, at);
     if (request_.sampler.temperature != 0.0 && !token.non_finite) {
       token.id = sample_row(prompt, position);
     }
@@ -151,9 +154,11 @@ class RankRun {
     batcher_.accept(index, token.id, eos || token.non_finite, cache);
   }
 
-  void fetch(Rows row) {
-    bytes_.resize(std::size_t(row.cols) * backend_.real_size());
-    backend_.download(bytes_.data(), row.data, bytes_.size());
+  void fetch(Rows logits, std::size_t at) {
+    bytes_.resize(std::size_t(logits.cols) * backend_.real_size());
+    const char* row = static_cast<const char*>(logits.data) +
+                      at * std::size_t(logits.stride) * backend_.real_size();
+    backend_.download(bytes_.data(), row, bytes_.size());
   }
 
   template <class T>
@@ -230,6 +235,8 @@ class RankRun {
   TraceRecorder recorder_;
   std::vector<std::uint64_t> hashes_;
   std::vector<std::byte> bytes_;
+  std::vector<TopEntries> best_;  // of the step's wanted rows, as the next
+  std::vector<Digest> digests_;
   double record_seconds_ = 0;
 };
 
@@ -243,8 +250,9 @@ void observe(const GenerateRequest& request, const ScheduleStats& stats, const B
   out.library_sha256 = info.library_sha256;
   out.precision = mode_of(request.precision).name;
   out.threads = info.threads_used;
-  out.ranks = std::int64_t(ranks.size());
+  out.ranks = std::int64_t(ranks.front()->size());
   out.virtual_ranks = ranks.front()->is_virtual();
+  out.transport = ranks.front()->transport();
   out.collectives = ranks.front()->traffic().collectives;
   out.bytes_moved = ranks.front()->traffic().bytes_sent;
   for (const auto& rank : ranks) {
@@ -301,7 +309,8 @@ struct Runtime::Packed {
   ~Packed() { ranks.clear(); }
 };
 
-Runtime::Runtime(LoadedModel model) : model_(std::move(model)) {}
+Runtime::Runtime(LoadedModel model)
+    : model_(std::move(model)), groups_(std::make_unique<RankGroups>()) {}
 Runtime::~Runtime() = default;
 
 Result<const Runtime::Packed*> Runtime::packed(const GenerateRequest& request,
@@ -309,7 +318,8 @@ Result<const Runtime::Packed*> Runtime::packed(const GenerateRequest& request,
   const Mode& mode = mode_of(request.precision);
   const std::string key = std::string(mode.name) + "/" + request.backend.engine + "/" +
                           request.backend.core_type + "/" + request.backend.device + "/" +
-                          std::to_string(request.ranks);
+                          std::to_string(request.ranks) +
+                          (request.world != nullptr ? "/world" : "");
   if (packed_ != nullptr && packed_->key == key && packed_->positions >= positions) {
     return packed_.get();
   }
@@ -319,10 +329,10 @@ Result<const Runtime::Packed*> Runtime::packed(const GenerateRequest& request,
   fresh->positions =
       std::min(model_.config.context,
                std::int64_t(std::bit_ceil(std::uint64_t(std::max<std::int64_t>(positions, 1024)))));
-  for (int rank = 0; rank < request.ranks; ++rank) {
+  for (const int rank : ranks_here(request)) {
     BackendOptions options = request.backend;
     options.threads = 1;
-    options.rank = rank;
+    options.rank = device_of_rank(request, rank);
     auto holder = make_backend(options, mode);
     INVAR_TRY(holder);
     fresh->holders.push_back(std::move(*holder));
@@ -339,55 +349,64 @@ Result<const Runtime::Packed*> Runtime::packed(const GenerateRequest& request,
   return packed_.get();
 }
 
-Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
+/// What the ranks of one run compute with, by rank of this process.
+struct Runtime::Team {
+  const Packed* weights = nullptr;
+  std::vector<std::unique_ptr<Backend>> backends;
+};
+
+Result<void> Runtime::equip(const GenerateRequest& request, Team& team) {
   if (auto ok = check_request(request, model_.config); !ok) return ok.error();
   INVAR_CHECK(!request.prompts.empty());
   const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
   auto weights = packed(request, plan.longest());
   INVAR_TRY(weights);
-
-  auto ranks = request.ranks == 1 ? std::vector<std::unique_ptr<Communicator>>{}
-                                  : make_in_process_ranks(request.ranks, request.arrival_seed);
-  if (ranks.empty()) ranks.push_back(make_single_rank());
-  std::vector<std::unique_ptr<Backend>> backends;
-  for (auto& rank : ranks) {
+  team.weights = *weights;
+  for (const int rank : ranks_here(request)) {
     BackendOptions options = request.backend;
-    options.rank = rank->rank();
+    options.rank = device_of_rank(request, rank);
     auto backend = make_backend(options, mode_of(request.precision));
     INVAR_TRY(backend);
-    backends.push_back(request.wrap_backend ? request.wrap_backend(std::move(*backend))
-                                            : std::move(*backend));
-    if (request.wrap_communicator) rank = request.wrap_communicator(std::move(rank));
-    if (request.backend.device != "cpu") {
-      Backend* const memory = backends.back().get();
-      rank = stage_through_host(
-          std::move(rank),
-          {[memory](void* to, const void* from, std::size_t n) { memory->download(to, from, n); },
-           [memory](void* to, const void* from, std::size_t n) { memory->upload(to, from, n); }});
-    }
+    team.backends.push_back(request.wrap_backend ? request.wrap_backend(std::move(*backend))
+                                                 : std::move(*backend));
   }
+  return {};
+}
+
+Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
+  Team team;
+  if (auto ok = agree(request, equip(request, team)); !ok) return ok.error();
+  auto joined = groups_->join(request, team.backends);
+  INVAR_TRY(joined);
+  const std::vector<std::unique_ptr<Communicator>>& ranks = *joined;
 
   GenerateResult result;
   result.trace.level = request.level;
   result.trace.prompts.resize(request.prompts.size());
+  std::mutex failing;
+  std::string why;  // of the first rank that failed; one that only heard of it does not know
+  const auto fail = [&](const std::string& reason) {
+    const std::lock_guard lock(failing);
+    if (why.empty() || why == kOtherRankFailed) why = reason;
+  };
   const Clock::time_point start = Clock::now();
   ScheduleStats stats;
   const auto run_rank = [&](std::size_t r) {
+    const bool keeps = ranks[r]->rank() == 0;
     try {
       INVAR_CHECK(check_floating_point_mode().has_value());
-      RankRun run(request, *(*weights)->ranks[r], *backends[r], *ranks[r],
-                  r == 0 ? &result : nullptr);
+      RankRun run(request, *team.weights->ranks[r], *team.backends[r], *ranks[r],
+                  keeps ? &result : nullptr);
       run.run();
-      if (r == 0) stats = run.stats();
+      ranks[r]->finish();
+      if (keeps) stats = run.stats();
     } catch (const RankFailure&) {
-      // Another rank has said why.
+      fail(kOtherRankFailed);
     } catch (const std::bad_alloc& error) {
-      result.trace.status = CellStatus::failed;
-      result.trace.reason = memory_text(error);
+      fail(memory_text(error));
       ranks[r]->abort();
     } catch (const BackendError& error) {
-      result.trace.status = CellStatus::failed;
-      result.trace.reason = error.what();
+      fail(error.what());
       ranks[r]->abort();
     }
   };
@@ -396,8 +415,13 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
     for (std::size_t r = 1; r < ranks.size(); ++r) threads.emplace_back(run_rank, r);
     run_rank(0);
   }
+  if (!why.empty()) {
+    result.trace.status = CellStatus::failed;
+    result.trace.reason = why;
+  }
   result.trace.seconds = seconds_since(start);
-  observe(request, stats, backends.front()->describe(), ranks, result.trace.observed);
+  result.trace.communication_seconds = ranks.front()->seconds();
+  observe(request, stats, team.backends.front()->describe(), ranks, result.trace.observed);
   return result;
 }
 

@@ -19,6 +19,7 @@
 #include "runtime/model/sampler.h"
 #include "runtime/model/weights.h"
 #include "runtime/parallel/communicator.h"
+#include "runtime/parallel/world.h"
 #include "runtime/schedule/batcher.h"
 #include "runtime/schedule/kv_cache.h"
 #include "runtime/trace.h"
@@ -49,13 +50,21 @@ struct GenerateRequest {
   std::vector<std::pair<int, std::int64_t>> capture;
   /// Every logits row as it is computed, rank 0 (spill files).
   std::function<void(int prompt, std::int64_t position, std::span<const std::byte> row)> spill;
-  std::uint64_t arrival_seed = 0;  // shuffles message arrival between ranks
+  bool time_communication = false;       // also where it costs: a device's collectives
+  std::uint64_t arrival_seed = 0;        // shuffles message arrival between ranks
+  Topology topology = Topology::direct;  // of ranks that are threads
+  World* world = nullptr;  // the processes that are the ranks, one each; null: this process alone
 };
+
+/// The reason of a rank that knows only that another one has failed.
+inline constexpr const char* kOtherRankFailed = "another rank failed";
 
 struct GenerateResult {
   CellTrace trace;  // prompts: one a request prompt, ids left empty
   std::map<std::pair<int, std::int64_t>, RowValues> captured;
 };
+
+class RankGroups;
 
 /// A loaded model with the rounded, sliced weights of the last few (precision, ranks, engine).
 class Runtime {
@@ -72,9 +81,12 @@ class Runtime {
 
  private:
   struct Packed;
+  struct Team;
   Result<const Packed*> packed(const GenerateRequest& request, std::int64_t positions);
+  Result<void> equip(const GenerateRequest& request, Team& team);
 
   LoadedModel model_;
+  std::unique_ptr<RankGroups> groups_;
   std::unique_ptr<Packed> packed_;  // the one in use
 };
 

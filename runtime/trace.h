@@ -97,6 +97,7 @@ struct Observed {
   std::int64_t threads = 0;  // most threads that took work in one operation
   std::int64_t ranks = 0;
   bool virtual_ranks = false;     // in-process ranks instead of devices
+  std::string transport;          // between ranks: "threads, direct", "nccl 2.28.9, NVLS off, …"
   std::int64_t collectives = 0;   // a rank's collectives, summed over steps, least rank
   std::int64_t bytes_moved = 0;   // a rank's bytes sent, least rank
   std::int64_t live_rows = 0;     // most sequences live in one step
@@ -131,6 +132,7 @@ struct CellTrace {
   std::vector<PromptTrace> prompts;  // by order in the prompt file
   double seconds = 0;                // wall clock of the cell, load excluded
   double record_seconds = 0;         // of it: digests, top-k and bookkeeping
+  double communication_seconds = 0;  // of it, first rank: in collectives; 0 when not measured
 };
 
 /// Root over a prompt's logits digests and token ids, in position order.

@@ -39,7 +39,7 @@ ARROWS = {
     "numerics": BASE,
     "trace": BASE | {"numerics"},
     "backend": BASE | {"numerics", "trace"},
-    "parallel": BASE | {"numerics", "trace"},
+    "parallel": BASE | {"numerics", "trace", "backend"},
     "kv_cache": BASE | {"numerics", "trace", "backend"},
     "model": BASE | {"numerics", "trace", "backend", "kv_cache", "parallel"},
     "schedule": BASE | {"numerics", "trace", "backend", "kv_cache", "model"},

@@ -8,6 +8,9 @@ install(TARGETS invar_runtime invar_numeric_flags EXPORT invar_targets
 if(TARGET invar)
   install(TARGETS invar RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
+if(TARGET invar_mpi)
+  install(TARGETS invar_mpi RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
 install(DIRECTORY scenarios golden DESTINATION ${CMAKE_INSTALL_DATADIR}/invar
         PATTERN "*.cc" EXCLUDE PATTERN "*.h" EXCLUDE PATTERN "__pycache__" EXCLUDE)
 

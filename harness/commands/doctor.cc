@@ -10,6 +10,7 @@
 #include "reports/text.h"
 #include "runtime/backend.h"
 #include "runtime/numerics/probes.h"
+#include "runtime/ranks.h"
 
 namespace invar::commands {
 namespace {
@@ -139,6 +140,12 @@ class Doctor {
       note("GPU", "none", "gpus: N runs as in-process ranks; cells that require gpu are skipped");
     } else {
       good("GPU", here.at("gpu"));
+      const std::string ranks = rank_status();
+      if (ranks.find(" real") != std::string::npos) {
+        good("several GPUs", ranks);
+      } else {
+        note("several GPUs", ranks, "virtual: ranks share a GPU, same bits; install libnccl2");
+      }
     }
   }
 };

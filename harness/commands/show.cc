@@ -55,6 +55,7 @@ std::string observed_text(const Observed& o) {
                     std::to_string(o.threads) + " threads, " + std::to_string(o.ranks) +
                     (o.virtual_ranks ? " virtual" : "") + " ranks, " + std::to_string(o.live_rows) +
                     " live rows, " + std::to_string(o.steps) + " steps";
+  if (!o.transport.empty()) out += ", between ranks: " + o.transport;
   if (o.chunks > 1) out += ", " + std::to_string(o.chunks) + " chunks";
   if (o.prefix_hits > 0) out += ", " + std::to_string(o.prefix_hits) + " prefix hits";
   if (o.recomputed > 0) out += ", " + std::to_string(o.recomputed) + " recomputed";

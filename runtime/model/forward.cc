@@ -4,6 +4,7 @@
 #include "runtime/model/forward.h"
 
 #include <algorithm>
+#include <atomic>
 #include <numeric>
 
 #include "runtime/numerics/order.h"
@@ -38,6 +39,8 @@ enum Buffer : int {
   kBuffers
 };
 
+std::atomic<std::uint64_t> forwards{0};  // made so far in this process
+
 Rows columns(Rows x, std::int64_t begin, std::int64_t count, std::size_t real) {
   x.data = static_cast<char*>(x.data) + std::size_t(begin) * real;
   x.cols = count;
@@ -60,21 +63,55 @@ Forward::Forward(const RankModel& model, Backend& backend, Communicator& communi
       comm_(communicator),
       cache_(cache),
       recorder_(recorder),
+      number_(++forwards),
       scratch_(kBuffers) {
   for (int r = 0; r < comm_.size(); ++r) partitions_.emplace_back(config_, r, comm_.size());
+  const Partition& p = model_.partition;
+  attention_.heads = p.heads.size();
+  attention_.head_dim = config_.head_dim;
+  attention_.kv_heads = p.kv_heads.size();
+  const std::int64_t group = config_.heads / config_.kv_heads;
+  for (std::int64_t head = p.heads.begin; head < p.heads.end; ++head) {
+    attention_.kv_of_head.push_back(std::int32_t(head / group - p.kv_heads.begin));
+  }
+  attention_.scale = 1.0 / sqrt_(double(config_.head_dim));
+  attention_.page_size = cache_.mode().page_size;
 }
 
 Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) {
-  positions_.clear();
-  slots_.clear();
-  for (const StepRow& row : rows) {
-    INVAR_CHECK(row.position < model_.positions);
-    positions_.push_back(row.position);
-    slots_.push_back(cache_.slot(row.sequence, row.position));
+  note_inputs(rows);
+  StepInputs inputs{number_, ids_, wanted_, positions_, slots_, &attention_, false};
+  inputs.repeatable = comm_.size() == 1 && recorder_ == nullptr && cache_.hooks() == nullptr &&
+                      !cache_.mode().recomputes && past.empty();
+  if (backend_.begin_step(inputs)) {  // computed, or queued, like an earlier step of this shape
+    return scratch(kLocalLogits, std::int64_t(wanted_.size()), model_.head->outputs);
   }
   const Rows h = embed(rows);
   for (int i = 0; i < int(config_.layers); ++i) layer(i, h, rows, past);
-  return logits(h, rows);
+  const Rows out = logits(h, rows);
+  backend_.end_step();
+  return out;
+}
+
+/// The arrays that the step's operations read: made once, before any of them.
+void Forward::note_inputs(std::span<const StepRow> rows) {
+  ids_.clear(), wanted_.clear(), positions_.clear(), slots_.clear(), places_.clear();
+  for (const StepRow& row : rows) {
+    INVAR_CHECK(row.position < model_.positions);
+    INVAR_CHECK(row.token >= 0 && row.token < config_.vocab_size);
+    if (row.wants_logits) wanted_.push_back(std::int32_t(ids_.size()));
+    ids_.push_back(row.token);
+    positions_.push_back(row.position);
+    slots_.push_back(cache_.slot(row.sequence, row.position));
+    AttentionRows::Row place;
+    place.position = row.position;
+    if (config_.sliding_window > 0) {
+      place.first = std::max<std::int64_t>(0, row.position - config_.sliding_window + 1);
+    }
+    place.table = cache_.table(row.sequence);
+    places_.push_back(place);
+  }
+  attention_.rows = places_;
 }
 
 void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
@@ -91,13 +128,10 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
   }
 
   const Rows x = scratch(kNormed, h.rows, h.cols);
-  backend_.rms_norm(h, w.norm1.get(), config_.rms_norm_eps, x);
+  if (!joins_next(index - 1)) backend_.rms_norm(h, w.norm1.get(), config_.rms_norm_eps, x);
   record(Site::norm1, index, x, rows);
-  const Rows q = column_linear(x, *w.q, w.q_bias, mode.gemm_input, mode.stored, kQ);
-  backend_.rope(q, model_.partition.heads.size(), positions_, model_.cosine.get(),
-                model_.sine.get());
-  Rows k, v;
-  project_kv(index, x, rows, k, v);
+  Rows q, k, v;
+  project(index, x, positions_, &q, k, v);
   const std::int64_t d = config_.head_dim;
   record_sliced(Site::q, index, q,
                 widths([d](const Partition& each) { return each.heads.size() * d; }), rows);
@@ -116,43 +150,64 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
   record(Site::attn, index, attn, rows);
   const Rows mine =
       columns(attn, p.attention_columns.begin, p.attention_columns.size(), backend_.real_size());
-  const Rows o = row_linear(mine, *w.o, w.o_bias, attn.cols, kY);
-  record(Site::o, index, o, rows);
-  backend_.add(h, o);
+  const Product o = row_product(mine, *w.o, w.o_bias, attn.cols);
+  backend_.finish_add_norm(o, h, w.norm2.get(), config_.rms_norm_eps, x);
+  record(Site::o, index, o.out, rows);
   record(Site::h1, index, h, rows);
-
-  backend_.rms_norm(h, w.norm2.get(), config_.rms_norm_eps, x);
   record(Site::norm2, index, x, rows);
-  const Rows gate = column_linear(x, *w.gate, w.gate_bias, mode.gemm_input, mode.stored, kGate);
-  const Rows up = column_linear(x, *w.up, w.up_bias, mode.gemm_input, mode.stored, kUp);
-  const Rows act = scratch(kAct, h.rows, gate.cols);
-  backend_.gated_silu(gate, up, act);
+
+  const auto gated = column_products(
+      x, {{w.gate.get(), w.gate_bias.get(), kGate}, {w.up.get(), w.up_bias.get(), kUp}},
+      mode.gemm_input);
+  const Rows act = scratch(kAct, h.rows, gated[0].out.cols);
+  backend_.finish_gated(gated[0], gated[1], act);
   record_sliced(Site::act, index, act,
                 widths([](const Partition& each) { return each.mlp_columns.size(); }), rows);
-  const Rows down = row_linear(act, *w.down, w.down_bias, config_.intermediate_size, kY);
-  record(Site::down, index, down, rows);
-  backend_.add(h, down);
+  const Product down = row_product(act, *w.down, w.down_bias, config_.intermediate_size);
+  if (joins_next(index)) {
+    const LayerWeights& next = model_.layers[std::size_t(index) + 1];
+    backend_.finish_add_norm(down, h, next.norm1.get(), config_.rms_norm_eps, x);
+  } else {
+    backend_.finish_add(down, h);
+  }
+  record(Site::down, index, down.out, rows);
   record(Site::h2, index, h, rows);
 }
 
-/// K (rotated) and V of normalised rows.
-void Forward::project_kv(int index, Rows x, std::span<const StepRow> rows, Rows& k, Rows& v) {
+/// True when a layer's last add and the norm of the next one are one operation: nothing is read or
+/// patched between them.
+bool Forward::joins_next(int index) const {
+  const KvHooks* hooks = cache_.hooks();
+  return index >= 0 && index + 1 < int(config_.layers) && !cache_.mode().recomputes &&
+         (hooks == nullptr || !hooks->residual);
+}
+
+/// Q and K, rotated, and V of normalised rows; Q only when asked for.
+void Forward::project(int index, Rows x, std::span<const std::int64_t> positions, Rows* q, Rows& k,
+                      Rows& v) {
   const LayerWeights& w = model_.layers[std::size_t(index)];
-  const Mode& mode = backend_.mode();
-  std::vector<std::int64_t> positions;
-  for (const StepRow& row : rows) positions.push_back(row.position);
-  k = column_linear(x, *w.k, w.k_bias, mode.gemm_input, mode.stored, kK);
-  backend_.rope(k, model_.partition.kv_heads.size(), positions, model_.cosine.get(),
-                model_.sine.get());
-  v = column_linear(x, *w.v, w.v_bias, mode.gemm_input, mode.stored, kV);
+  const Partition& p = model_.partition;
+  std::vector<Linear> linears;
+  if (q != nullptr) linears.push_back({w.q.get(), w.q_bias.get(), kQ});
+  linears.push_back({w.k.get(), w.k_bias.get(), kK});
+  linears.push_back({w.v.get(), w.v_bias.get(), kV});
+  const auto products = column_products(x, linears, backend_.mode().gemm_input);
+  const Product& key = products[linears.size() - 2];
+  const Product& value = products[linears.size() - 1];
+  backend_.finish_qkv(q != nullptr ? products.data() : nullptr, key, value, p.heads.size(),
+                      p.kv_heads.size(), positions, model_.cosine.get(), model_.sine.get());
+  if (q != nullptr) *q = products[0].out;
+  k = key.out;
+  v = value.out;
 }
 
 /// Rebuilds K and V of earlier positions from the residual rows stored at this layer's input.
 void Forward::recompute(int index, std::span<const StepRow> past) {
   if (past.empty()) return;
   const Rows h = scratch(kPastH, std::int64_t(past.size()), config_.hidden_size);
-  std::vector<std::int64_t> slots;
+  std::vector<std::int64_t> slots, positions;
   for (std::size_t r = 0; r < past.size(); ++r) {
+    positions.push_back(past[r].position);
     slots.push_back(cache_.slot(past[r].sequence, past[r].position));
     backend_.copy({cache_.residual(index, slots.back()), 1, h.cols, h.cols},
                   some_rows(h, std::int64_t(r), 1, backend_.real_size()));
@@ -160,79 +215,51 @@ void Forward::recompute(int index, std::span<const StepRow> past) {
   backend_.rms_norm(h, model_.layers[std::size_t(index)].norm1.get(), config_.rms_norm_eps, h);
   record(Site::norm1, index, h, past);
   Rows k, v;
-  project_kv(index, h, past, k, v);
+  project(index, h, positions, nullptr, k, v);
   apply_write_hook(index, k, v, past);
   backend_.write_kv(k, v, slots, model_.partition.kv_heads.size(), cache_.mode().page_size,
                     cache_.k_pool(index), cache_.v_pool(index));
 }
 
 Rows Forward::embed(std::span<const StepRow> rows) {
-  const std::int64_t n = std::int64_t(rows.size()), hidden = config_.hidden_size;
-  const Rows h = scratch(kH, n, hidden);
-  // A rank looks up the ids of its own vocabulary; the others' rows arrive as bytes.
-  std::vector<std::vector<std::int64_t>> rows_of(partitions_.size());
-  std::vector<std::int32_t> mine;
-  for (std::int64_t r = 0; r < n; ++r) {
-    const std::int32_t id = rows[std::size_t(r)].token;
-    INVAR_CHECK(id >= 0 && id < config_.vocab_size);
-    for (std::size_t rank = 0; rank < partitions_.size(); ++rank) {
-      const Span v = partitions_[rank].vocabulary;
-      if (id < v.begin || id >= v.end) continue;
-      rows_of[rank].push_back(r);
-      if (int(rank) == comm_.rank()) mine.push_back(std::int32_t(id - v.begin));
-    }
-  }
+  const std::int64_t hidden = config_.hidden_size;
+  const Rows h = scratch(kH, std::int64_t(rows.size()), hidden);
   const Rows table{model_.embedding.get(), model_.partition.vocabulary.size(), hidden, hidden};
-  const Rows local = scratch(kEmbedded, std::int64_t(mine.size()), hidden);
-  backend_.gather(table, mine, local);
-  std::vector<std::size_t> sizes;
-  for (const auto& r : rows_of) {
-    sizes.push_back(r.size() * std::size_t(hidden) * backend_.real_size());
-  }
-  const Rows all = scratch(kGathered, n, hidden);
-  comm_.all_gather(local.data, all.data, sizes);
-  std::int64_t at = 0;
-  for (const auto& owned : rows_of) {
-    for (const std::int64_t r : owned) {
-      backend_.copy(some_rows(all, at++, 1, backend_.real_size()),
-                    some_rows(h, r, 1, backend_.real_size()));
-    }
+  if (comm_.size() == 1) {
+    backend_.gather(table, ids_, h);
+  } else {
+    exchange_embeddings(table, h);
   }
   record(Site::embed, -1, h, rows);
   return h;
 }
 
+/// A rank looks up the ids of its own vocabulary; the others' rows arrive as bytes, rank by rank.
+void Forward::exchange_embeddings(Rows table, Rows h) {
+  std::vector<std::int32_t> mine, order(ids_.size());
+  std::vector<std::size_t> sizes;
+  std::int32_t at = 0;
+  for (const Partition& each : partitions_) {
+    const std::int32_t first = at;
+    for (std::size_t r = 0; r < ids_.size(); ++r) {
+      const std::int32_t id = ids_[r];
+      if (id < each.vocabulary.begin || id >= each.vocabulary.end) continue;
+      order[r] = at++;
+      if (each.rank == comm_.rank()) mine.push_back(std::int32_t(id - each.vocabulary.begin));
+    }
+    sizes.push_back(std::size_t((at - first) * h.cols) * backend_.real_size());
+  }
+  const Rows local = scratch(kEmbedded, std::int64_t(mine.size()), h.cols);
+  backend_.gather(table, mine, local);
+  const Rows all = scratch(kGathered, h.rows, h.cols);
+  comm_.all_gather(local.data, all.data, sizes);
+  backend_.gather(all, order, h);
+}
+
 Rows Forward::attend(int index, Rows q, std::span<const StepRow> rows) {
-  const Partition& p = model_.partition;
-  AttentionRows args;
-  args.heads = p.heads.size();
-  args.head_dim = config_.head_dim;
-  args.kv_heads = p.kv_heads.size();
-  const std::int64_t group = config_.heads / config_.kv_heads;
-  for (std::int64_t head = p.heads.begin; head < p.heads.end; ++head) {
-    args.kv_of_head.push_back(std::int32_t(head / group - p.kv_heads.begin));
-  }
-  args.scale = 1.0 / sqrt_(double(config_.head_dim));
-  args.page_size = cache_.mode().page_size;
-  std::vector<AttentionRows::Row> places;
-  for (const StepRow& row : rows) {
-    std::vector<std::uint8_t>* keep = cache_.keep(index, row.sequence, false);
-    if (keep != nullptr && !keep->empty()) {
-      keep->resize(std::max(keep->size(), std::size_t(row.position) + 1), 1);
-    }
-  }
-  for (const StepRow& row : rows) {
-    AttentionRows::Row place;
-    place.position = row.position;
-    if (config_.sliding_window > 0) {
-      place.first = std::max<std::int64_t>(0, row.position - config_.sliding_window + 1);
-    }
-    place.table = cache_.table(row.sequence);
-    std::vector<std::uint8_t>* keep = cache_.keep(index, row.sequence, false);
-    if (keep != nullptr && !keep->empty()) place.keep = keep->data();
-    places.push_back(place);
-  }
-  args.rows = places;
+  AttentionRows args = attention_;
+  std::vector<AttentionRows::Row> masked;
+  if (hide_evicted(index, rows, masked)) args.rows = masked;
   void* k_pool = cache_.k_pool(index);
   void* v_pool = cache_.v_pool(index);
   hooked_pools(index, rows, k_pool, v_pool);
@@ -245,23 +272,23 @@ Rows Forward::attend(int index, Rows q, std::span<const StepRow> rows) {
 }
 
 Rows Forward::logits(Rows h, std::span<const StepRow> rows) {
-  std::vector<StepRow> wanting;
-  const auto wanted =
-      std::count_if(rows.begin(), rows.end(), [](const StepRow& row) { return row.wants_logits; });
-  const Rows x = scratch(kWanted, wanted, h.cols);
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    if (!rows[r].wants_logits) continue;
-    backend_.copy(some_rows(h, std::int64_t(r), 1, backend_.real_size()),
-                  some_rows(x, std::int64_t(wanting.size()), 1, backend_.real_size()));
-    wanting.push_back(rows[r]);
+  if (wanted_.empty()) return {};
+  const Rows x = scratch(kWanted, std::int64_t(wanted_.size()), h.cols);
+  Rows from = h;
+  if (wanted_.size() < rows.size()) {
+    backend_.gather(h, wanted_, x);
+    from = x;
   }
-  if (wanting.empty()) return x;
-  backend_.rms_norm(x, model_.final_norm.get(), config_.rms_norm_eps, x);
+  backend_.rms_norm(from, model_.final_norm.get(), config_.rms_norm_eps, x);
+  std::vector<StepRow> wanting;
+  for (const std::int32_t r : wanted_) wanting.push_back(rows[std::size_t(r)]);
   record(Site::final_norm, int(config_.layers), x, wanting);
   const Mode& mode = backend_.mode();
   const Format kept = mode.wide() ? Format::f64 : Format::f32;  // logits are not rounded
-  const Rows local = column_linear(x, *model_.head, {}, mode.head_input, kept, kLocalLogits);
-  return gather_columns(local, widths([](const Partition& p) { return p.vocabulary.size(); }),
+  const Linear head{model_.head.get(), nullptr, kLocalLogits};
+  const Product local = column_products(x, {{head}}, mode.head_input).front();
+  backend_.finish(local.parts, *local.matrix, local.row_scale, nullptr, kept, local.out);
+  return gather_columns(local.out, widths([](const Partition& p) { return p.vocabulary.size(); }),
                         kLogits);
 }
 
@@ -287,26 +314,30 @@ Rows Forward::gemm_input(Rows x, Format input, bool scaled, bool sliced, const v
   return rounded;
 }
 
-Rows Forward::column_linear(Rows x, const WeightMatrix& w, const DeviceMemory& bias, Format input,
-                            Format stored, int buffer) {
-  const Rows out = scratch(buffer, x.rows, w.outputs);
+std::vector<Product> Forward::column_products(Rows x, const std::vector<Linear>& linears,
+                                              Format input) {
   const void* scale = nullptr;
-  const Rows in = gemm_input(x, input, w.scaled, false, scale);
-  backend_.gemm(in, w, out);
-  backend_.finish({&out, 1}, w, scale, bias.get(), stored, out);
-  return out;
+  const bool scaled = linears.front().matrix->scaled;  // one precision: all of them or none
+  const Rows in = gemm_input(x, input, scaled, false, scale);
+  std::vector<const WeightMatrix*> matrices;
+  std::vector<Rows> outs;
+  std::vector<Product> products;
+  for (const Linear& linear : linears) {
+    matrices.push_back(linear.matrix);
+    outs.push_back(scratch(linear.buffer, x.rows, linear.matrix->outputs));
+    products.push_back({{outs.back()}, linear.matrix, scale, linear.bias, outs.back()});
+  }
+  backend_.gemms(in, matrices, outs);
+  return products;
 }
 
-Rows Forward::row_linear(Rows x, const WeightMatrix& w, const DeviceMemory& bias,
-                         std::int64_t full_inputs, int buffer) {
-  const Rows out = scratch(buffer, x.rows, w.outputs);
+Product Forward::row_product(Rows x, const WeightMatrix& w, const DeviceMemory& bias,
+                             std::int64_t full_inputs) {
+  const Rows out = scratch(kY, x.rows, w.outputs);
   const void* scale = nullptr;
   const Rows in = gemm_input(x, backend_.mode().gemm_input, w.scaled, true, scale);
   backend_.gemm(in, w, out);
-  if (comm_.size() == 1) {
-    backend_.finish({&out, 1}, w, scale, bias.get(), backend_.mode().stored, out);
-    return out;
-  }
+  if (comm_.size() == 1) return {{out}, &w, scale, bias.get(), out};
   // Below 64 columns there is one segment, owned by rank 0: nobody else has a part.
   const bool single = segments_of(full_inputs, int(config_.segments)) == 1;
   const std::size_t part_bytes = std::size_t(out.rows * out.cols) * backend_.real_size();
@@ -315,12 +346,11 @@ Rows Forward::row_linear(Rows x, const WeightMatrix& w, const DeviceMemory& bias
   const std::int64_t owners = single ? 1 : comm_.size();
   const Rows all = scratch(kParts, out.rows * owners, out.cols);
   comm_.all_gather(out.data, all.data, sizes);
-  std::vector<Rows> parts;
+  Product product{{}, &w, scale, bias.get(), out};
   for (std::int64_t r = 0; r < owners; ++r) {
-    parts.push_back(some_rows(all, r * out.rows, out.rows, backend_.real_size()));
+    product.parts.push_back(some_rows(all, r * out.rows, out.rows, backend_.real_size()));
   }
-  backend_.finish(parts, w, scale, bias.get(), backend_.mode().stored, out);
-  return out;
+  return product;
 }
 
 Rows Forward::gather_columns(Rows local, std::span<const std::int64_t> widths, int buffer) {

@@ -45,19 +45,28 @@ class Forward {
   Rows run(std::span<const StepRow> rows, std::span<const StepRow> past);
 
  private:
+  void note_inputs(std::span<const StepRow> rows);
   Rows embed(std::span<const StepRow> rows);
+  void exchange_embeddings(Rows table, Rows h);
   void layer(int index, Rows h, std::span<const StepRow> rows, std::span<const StepRow> past);
-  void project_kv(int index, Rows x, std::span<const StepRow> rows, Rows& k, Rows& v);
+  [[nodiscard]] bool joins_next(int index) const;
+  void project(int index, Rows x, std::span<const std::int64_t> positions, Rows* q, Rows& k,
+               Rows& v);
   void recompute(int index, std::span<const StepRow> past);
   Rows attend(int index, Rows q, std::span<const StepRow> rows);
   Rows logits(Rows h, std::span<const StepRow> rows);
 
-  /// x * W, complete, R to `stored`; the rank's outputs. `input`: format of activations.
-  Rows column_linear(Rows x, const WeightMatrix& w, const DeviceMemory& bias, Format input,
-                     Format stored, int buffer);
-  /// x * W over the rank's columns; ranks' subtree sums are exchanged and finished here.
-  Rows row_linear(Rows x, const WeightMatrix& w, const DeviceMemory& bias, std::int64_t full_inputs,
-                  int buffer);
+  /// A matrix, its bias or null, and the scratch array of its outputs.
+  struct Linear {
+    const WeightMatrix* matrix;
+    const void* bias;
+    int buffer;
+  };
+  /// x times matrices of which the rank owns outputs. `input`: format of activations.
+  std::vector<Product> column_products(Rows x, const std::vector<Linear>& linears, Format input);
+  /// x * W over the rank's columns; ranks' subtree sums are exchanged.
+  Product row_product(Rows x, const WeightMatrix& w, const DeviceMemory& bias,
+                      std::int64_t full_inputs);
   /// Quantised or rounded input of a GEMM and its row scales (null when unscaled).
   Rows gemm_input(Rows x, Format input, bool scaled, bool sliced, const void*& scale);
   /// Rows of all ranks side by side: local columns -> (rows, sum of widths).
@@ -68,6 +77,9 @@ class Forward {
 
   void apply_write_hook(int index, Rows k, Rows v, std::span<const StepRow> rows);
   void apply_residual_hook(int index, Rows h, std::span<const StepRow> rows);
+  /// Places of the rows with the layer's keep masks; false when nothing was ever evicted.
+  bool hide_evicted(int index, std::span<const StepRow> rows,
+                    std::vector<AttentionRows::Row>& masked);
   void observe_and_select(int index, Rows q, std::span<const StepRow> rows);
   void hooked_pools(int index, std::span<const StepRow> rows, void*& k_pool, void*& v_pool);
 
@@ -81,14 +93,18 @@ class Forward {
   Communicator& comm_;
   KvCache& cache_;
   Recorder* recorder_;
+  std::uint64_t number_;               // of this object, in the process
   std::vector<Partition> partitions_;  // of every rank
   struct Scratch {
     DeviceMemory memory;
     std::size_t bytes = 0;
   };
   std::vector<Scratch> scratch_;
-  std::vector<std::int64_t> positions_, slots_;  // of the current rows
-  DeviceMemory read_k_, read_v_;                 // what a read hook left, for one layer
+  std::vector<std::int32_t> ids_, wanted_;  // of the current rows, and the three below
+  std::vector<std::int64_t> positions_, slots_;
+  std::vector<AttentionRows::Row> places_;
+  AttentionRows attention_;       // with places_
+  DeviceMemory read_k_, read_v_;  // what a read hook left, for one layer
 };
 
 }  // namespace invar

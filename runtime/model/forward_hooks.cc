@@ -136,6 +136,24 @@ void Forward::hooked_pools(int index, std::span<const StepRow> rows, void*& k_po
   v_pool = read_v_.get();
 }
 
+bool Forward::hide_evicted(int index, std::span<const StepRow> rows,
+                           std::vector<AttentionRows::Row>& masked) {
+  bool any = false;
+  for (const StepRow& row : rows) {  // all grow before any is pointed to
+    std::vector<std::uint8_t>* keep = cache_.keep(index, row.sequence, false);
+    if (keep == nullptr || keep->empty()) continue;
+    keep->resize(std::max(keep->size(), std::size_t(row.position) + 1), 1);
+    any = true;
+  }
+  if (!any) return false;
+  masked = places_;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const std::vector<std::uint8_t>* keep = cache_.keep(index, rows[r].sequence, false);
+    if (keep != nullptr && !keep->empty()) masked[r].keep = keep->data();
+  }
+  return true;
+}
+
 void Forward::observe_and_select(int index, Rows q, std::span<const StepRow> rows) {
   const KvHooks* hooks = cache_.hooks();
   if (hooks == nullptr || !hooks->evicts()) return;

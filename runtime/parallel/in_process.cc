@@ -1,10 +1,10 @@
-// Ranks as threads of one process. A rank sees the others only through the bytes it receives:
-// a collective posts a copy of its message into every other rank's mailbox and waits for theirs.
+// Ranks as threads of one process. A rank sees the others only through the bytes it receives: it
+// posts copies of its messages into other ranks' mailboxes and waits for theirs.
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
-#include <map>
 #include <mutex>
 
 #include "runtime/parallel/communicator.h"
@@ -15,7 +15,8 @@ namespace {
 
 struct Message {
   int from = 0;
-  std::int64_t sequence = 0;
+  std::int64_t sequence = 0;  // of the collective
+  int step = 0;               // within it
   std::vector<std::byte> bytes;
 };
 
@@ -26,40 +27,47 @@ struct Mailbox {
   bool aborted = false;
 };
 
+constexpr int kAnyone = -1;
+
 class InProcessRank final : public Communicator {
  public:
-  InProcessRank(int rank, std::shared_ptr<std::vector<Mailbox>> boxes, std::uint64_t seed)
-      : rank_(rank), boxes_(std::move(boxes)), shuffle_(seed) {}
+  InProcessRank(int rank, std::shared_ptr<std::vector<Mailbox>> boxes, std::uint64_t seed,
+                Topology topology)
+      : rank_(rank), boxes_(std::move(boxes)), shuffle_(seed), topology_(topology) {}
 
   int rank() const override { return rank_; }
   int size() const override { return int(boxes_->size()); }
   bool is_virtual() const override { return true; }
+  std::string transport() const override { return std::string("threads, ") + name_of(topology_); }
   Traffic traffic() const override { return traffic_; }
+  double seconds() const override { return seconds_; }
 
   void all_gather(const void* mine, void* all, std::span<const std::size_t> sizes) override {
     INVAR_CHECK(int(sizes.size()) == size());
-    std::vector<std::size_t> offsets(sizes.size());
-    for (std::size_t r = 1; r < sizes.size(); ++r) offsets[r] = offsets[r - 1] + sizes[r - 1];
-    auto* out = static_cast<std::byte*>(all);
-    const auto* bytes = static_cast<const std::byte*>(mine);
+    const auto start = std::chrono::steady_clock::now();
+    offsets_.assign(sizes.size() + 1, 0);
+    for (std::size_t r = 0; r < sizes.size(); ++r) offsets_[r + 1] = offsets_[r] + sizes[r];
+    all_ = static_cast<std::byte*>(all);
+    std::byte* const place = all_ + offsets_[std::size_t(rank_)];
     const std::size_t own = sizes[std::size_t(rank_)];
-    for (int to = 0; to < size(); ++to) {
-      if (to != rank_) post(to, bytes, own);
-    }
-    if (own > 0 && out + offsets[std::size_t(rank_)] != bytes) {
-      std::memcpy(out + offsets[std::size_t(rank_)], bytes, own);
-    }
-    for (int left = size() - 1; left > 0; --left) {
-      const Message message = take();
-      const auto from = std::size_t(message.from);
-      INVAR_CHECK(message.bytes.size() == sizes[from]);
-      if (!message.bytes.empty()) {
-        std::memcpy(out + offsets[from], message.bytes.data(), message.bytes.size());
-      }
+    if (own > 0 && place != mine) std::memcpy(place, mine, own);
+    switch (topology_) {
+      case Topology::direct:
+        direct();
+        break;
+      case Topology::ring:
+        ring();
+        break;
+      case Topology::doubling:
+        doubling();
+        break;
+      case Topology::tree:
+        tree();
+        break;
     }
     ++sequence_;
     ++traffic_.collectives;
-    traffic_.bytes_sent += std::int64_t(own) * (size() - 1);
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
   void abort() override {
@@ -71,23 +79,83 @@ class InProcessRank final : public Communicator {
   }
 
  private:
-  void post(int to, const std::byte* bytes, std::size_t size) {
+  /// Everybody's block to everybody.
+  void direct() {
+    for (int to = 0; to < size(); ++to) {
+      if (to != rank_) send(to, 0, rank_, rank_ + 1);
+    }
+    for (int left = size() - 1; left > 0; --left) {
+      const Message message = take(kAnyone, 0);
+      put(message, message.from, message.from + 1);
+    }
+  }
+
+  /// In each step the block that came last goes on to the right neighbour.
+  void ring() {
+    const int n = size();
+    for (int step = 0; step + 1 < n; ++step) {
+      const int out = (rank_ - step + n) % n, in = (rank_ - step - 1 + n) % n;
+      send((rank_ + 1) % n, step, out, out + 1);
+      put(take((rank_ - 1 + n) % n, step), in, in + 1);
+    }
+  }
+
+  /// Pairs at distance 1, 2, 4 … exchange all that they have: runs of blocks of that length.
+  void doubling() {
+    for (int distance = 1, step = 0; distance < size(); distance *= 2, ++step) {
+      const int other = rank_ ^ distance;
+      const int mine = rank_ & ~(distance - 1), theirs = other & ~(distance - 1);
+      send(other, step, mine, mine + distance);
+      put(take(other, step), theirs, theirs + distance);
+    }
+  }
+
+  /// Up a binomial tree to rank 0, which then has all blocks, and down the same tree.
+  void tree() {
+    const int n = size();
+    int distance = 1;
+    for (; distance < n && rank_ % (2 * distance) == 0; distance *= 2) {
+      const int child = rank_ + distance;
+      if (child < n) put(take(child, 0), child, std::min(child + distance, n));
+    }
+    if (rank_ != 0) {
+      send(rank_ - distance, 0, rank_, std::min(rank_ + distance, n));
+      put(take(rank_ - distance, 1), 0, n);
+    }
+    for (distance /= 2; distance >= 1; distance /= 2) {
+      if (rank_ + distance < n) send(rank_ + distance, 1, 0, n);
+    }
+  }
+
+  /// Posts a copy of the blocks of ranks [first, last).
+  void send(int to, int step, int first, int last) {
+    const std::byte* begin = all_ + offsets_[std::size_t(first)];
+    const std::byte* end = all_ + offsets_[std::size_t(last)];
+    Message message{rank_, sequence_, step, {begin, end}};
+    traffic_.bytes_sent += end - begin;
     Mailbox& box = (*boxes_)[std::size_t(to)];
-    Message message{rank_, sequence_, {bytes, bytes + size}};
     const std::lock_guard lock(box.mutex);
     box.messages.push_back(std::move(message));
     box.arrived.notify_one();
   }
 
-  /// One message of the current collective, in arrival order or, with a seed, in a shuffled one.
-  Message take() {
+  void put(const Message& message, int first, int last) {
+    const std::size_t begin = offsets_[std::size_t(first)], end = offsets_[std::size_t(last)];
+    INVAR_CHECK(message.bytes.size() == end - begin);
+    if (end > begin) std::memcpy(all_ + begin, message.bytes.data(), end - begin);
+  }
+
+  /// A message of the current collective and step, in arrival order or, with a seed, shuffled.
+  Message take(int from, int step) {
     Mailbox& box = (*boxes_)[std::size_t(rank_)];
     std::unique_lock lock(box.mutex);
     for (;;) {
       if (box.aborted) throw RankFailure{};
       std::vector<std::size_t> ready;
       for (std::size_t i = 0; i < box.messages.size(); ++i) {
-        if (box.messages[i].sequence == sequence_) ready.push_back(i);
+        const Message& m = box.messages[i];
+        const bool wanted = from == kAnyone || m.from == from;
+        if (wanted && m.sequence == sequence_ && m.step == step) ready.push_back(i);
       }
       if (!ready.empty()) {
         std::size_t pick = 0;
@@ -107,8 +175,13 @@ class InProcessRank final : public Communicator {
   int rank_;
   std::shared_ptr<std::vector<Mailbox>> boxes_;
   std::uint64_t shuffle_;
+  Topology topology_;
   std::int64_t sequence_ = 0;
   Traffic traffic_;
+  double seconds_ = 0;
+  // Of the current collective:
+  std::vector<std::size_t> offsets_;  // (ranks + 1)
+  std::byte* all_ = nullptr;
 };
 
 class SingleRank final : public Communicator {
@@ -116,6 +189,7 @@ class SingleRank final : public Communicator {
   int rank() const override { return 0; }
   int size() const override { return 1; }
   bool is_virtual() const override { return false; }
+  std::string transport() const override { return ""; }
   void all_gather(const void* mine, void* all, std::span<const std::size_t> sizes) override {
     if (mine != all) std::memcpy(all, mine, sizes[0]);
   }
@@ -125,17 +199,25 @@ class SingleRank final : public Communicator {
 
 }  // namespace
 
+const char* name_of(Topology topology) {
+  constexpr const char* kNames[] = {"direct", "ring", "doubling", "tree"};
+  return kNames[std::size_t(topology)];
+}
+
 std::unique_ptr<Communicator> make_single_rank() {
   return std::make_unique<SingleRank>();
 }
 
 std::vector<std::unique_ptr<Communicator>> make_in_process_ranks(int size,
-                                                                 std::uint64_t arrival_seed) {
+                                                                 std::uint64_t arrival_seed,
+                                                                 Topology topology) {
+  const bool power_of_two = (size & (size - 1)) == 0;
+  if (topology == Topology::doubling && !power_of_two) topology = Topology::tree;
   auto boxes = std::make_shared<std::vector<Mailbox>>(std::size_t(size));
   std::vector<std::unique_ptr<Communicator>> ranks;
   for (int r = 0; r < size; ++r) {
     const std::uint64_t seed = arrival_seed == 0 ? 0 : arrival_seed + std::uint64_t(r) * 977;
-    ranks.push_back(std::make_unique<InProcessRank>(r, boxes, seed));
+    ranks.push_back(std::make_unique<InProcessRank>(r, boxes, seed, topology));
   }
   return ranks;
 }

@@ -58,7 +58,7 @@ class GemmProducts {
   GemmProducts(const GemmProducts&) = delete;
   GemmProducts& operator=(const GemmProducts&) = delete;
 
-  void run(const Product& p) {
+  void run(const LtProduct& p) {
     if (const int status = call(p); status != 0) {
       throw BackendError("cublasGemmEx, algorithm " + std::to_string(choice_.algorithm) + ": " +
                          vendor_status(status) + " for " + shape_text(p));
@@ -77,7 +77,7 @@ class GemmProducts {
   }
 
  private:
-  int call(const Product& p) {
+  int call(const LtProduct& p) {
     const float one = 1, zero = 0;
     const double wide_one = 1, wide_zero = 0;
     const bool wide = types_.result == kReal64;
@@ -173,8 +173,8 @@ class CublasBackend final : public CudaBackend {
     const auto& w = static_cast<const CudaMatrix&>(matrix);
     if (x.rows == 0 || w.outputs == 0 || w.segments == 0) return;
     enter();
-    Product product{w.outputs, x.rows,   w.inputs, w.words.data,
-                    x.data,    x.stride, out.data, out.stride};
+    LtProduct product{w.outputs, x.rows,   w.inputs, w.words.data,
+                      x.data,    x.stride, out.data, out.stride};
     if (narrow_elements()) {
       void* to = inputs_.reserve(std::size_t(x.rows * x.cols) * 2, stream_);
       narrow(stream_, static_cast<const float*>(x.data), x.stride, x.rows, x.cols,

@@ -42,7 +42,7 @@ std::string option_text(const LtOption& option, const LtCalls& calls, const LtAl
 
 }  // namespace
 
-std::string shape_text(const Product& product) {
+std::string shape_text(const LtProduct& product) {
   return "outputs " + std::to_string(product.outputs) + ", rows " + std::to_string(product.rows) +
          ", inputs " + std::to_string(product.inputs);
 }
@@ -77,13 +77,13 @@ void LtProducts::free_layouts(const Plan& plan) {
   }
 }
 
-void LtProducts::refuse(const Product& product, const std::string& why) const {
+void LtProducts::refuse(const LtProduct& product, const std::string& why) const {
   const std::string text = vendor_text(choice_);
   throw BackendError("cublasLt, engine cublaslt" + (text.empty() ? "" : ":" + text) + ": " + why +
                      " for " + shape_text(product));
 }
 
-void LtProducts::run(const Product& product) {
+void LtProducts::run(const LtProduct& product) {
   const Plan& plan = plan_of(product);
   const float one = 1, zero = 0;
   const double wide_one = 1, wide_zero = 0;
@@ -96,11 +96,11 @@ void LtProducts::run(const Product& product) {
   if (status != 0) refuse(product, "the product failed with " + vendor_status(status));
 }
 
-std::string LtProducts::configuration(const Product& product) {
+std::string LtProducts::configuration(const LtProduct& product) {
   return plan_of(product).text;
 }
 
-const LtProducts::Plan& LtProducts::plan_of(const Product& product) {
+const LtProducts::Plan& LtProducts::plan_of(const LtProduct& product) {
   const Key key{product.outputs,      product.rows,          product.inputs,
                 product.x_stride,     product.out_stride,    alignment(product.w),
                 alignment(product.x), alignment(product.out)};
@@ -131,7 +131,7 @@ const LtProducts::Plan& LtProducts::plan_of(const Product& product) {
 }
 
 /// The heuristic's answer number `index`, of any algorithm or of one.
-void LtProducts::choose(const Product& product, Plan& plan) {
+void LtProducts::choose(const LtProduct& product, Plan& plan) {
   LtObject preference = nullptr;
   check(calls_.preference_create(&preference), "preference");
   const auto set = [&](int attribute, const void* value, std::size_t bytes) {
@@ -175,7 +175,7 @@ void LtProducts::choose(const Product& product, Plan& plan) {
 }
 
 /// Exactly the scenario's configuration; what it leaves out is as the library begins it.
-void LtProducts::configure(const Product& product, Plan& plan) {
+void LtProducts::configure(const LtProduct& product, Plan& plan) {
   int status = calls_.init(handle_, types_.compute, types_.result, types_.element, types_.element,
                            types_.result, types_.result, choice_.algorithm, &plan.algorithm);
   if (status != 0) refuse(product, "algorithm refused with " + vendor_status(status));
@@ -204,7 +204,7 @@ void LtProducts::configure(const Product& product, Plan& plan) {
 }
 
 /// Into words, and proof that what was asked for is what is there.
-void LtProducts::read_back(const Product& product, Plan& plan) const {
+void LtProducts::read_back(const LtProduct& product, Plan& plan) const {
   std::int32_t id = -1;
   std::size_t written = 0;
   check(calls_.config_get(&plan.algorithm, kLtConfigId, &id, sizeof id, &written), "algorithm id");

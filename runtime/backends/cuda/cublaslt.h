@@ -30,7 +30,7 @@ struct ProductTypes {
 };
 
 /// out (rows, outputs) = x (rows, inputs) times w (outputs, inputs) transposed; row-major.
-struct Product {
+struct LtProduct {
   std::int64_t outputs, rows, inputs;
   const void* w;
   const void* x;
@@ -39,7 +39,7 @@ struct Product {
   std::int64_t out_stride;
 };
 /// "outputs 1024, rows 8, inputs 4096", for messages.
-std::string shape_text(const Product& product);
+std::string shape_text(const LtProduct& product);
 
 class LtProducts {
  public:
@@ -50,10 +50,10 @@ class LtProducts {
   LtProducts(const LtProducts&) = delete;
   LtProducts& operator=(const LtProducts&) = delete;
 
-  void run(const Product& product);
+  void run(const LtProduct& product);
   /// What the library says it runs: "66 tile 20 stages 4 split_k 1 … workspace 0", the words of a
   /// scenario. Chooses first when the shape is new.
-  std::string configuration(const Product& product);
+  std::string configuration(const LtProduct& product);
   [[nodiscard]] std::string seen() const { return record_.text(); }
   [[nodiscard]] std::size_t version() const { return calls_.version(); }
 
@@ -68,12 +68,12 @@ class LtProducts {
     std::string text;
   };
 
-  const Plan& plan_of(const Product& product);
-  void choose(const Product& product, Plan& plan);
-  void configure(const Product& product, Plan& plan);
-  void read_back(const Product& product, Plan& plan) const;
+  const Plan& plan_of(const LtProduct& product);
+  void choose(const LtProduct& product, Plan& plan);
+  void configure(const LtProduct& product, Plan& plan);
+  void read_back(const LtProduct& product, Plan& plan) const;
   void free_layouts(const Plan& plan);
-  [[noreturn]] void refuse(const Product& product, const std::string& why) const;
+  [[noreturn]] void refuse(const LtProduct& product, const std::string& why) const;
 
   const LtCalls& calls_;
   VendorChoice choice_;

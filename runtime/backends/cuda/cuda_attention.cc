@@ -12,15 +12,16 @@ namespace {
 constexpr std::size_t kWorkspace = std::size_t(256) << 20;  // soft limit, bytes
 constexpr int kSplitKeys = 256;                             // numerics/order.h, kSplit
 
-/// Everything the kernels read besides Real arrays, at offsets in one byte array. A table or mask
-/// that several rows share is there once.
-struct Places {
-  std::vector<QueryRow> rows;
-  std::vector<std::int32_t> tables;
-  std::vector<std::uint8_t> keeps;
-  std::vector<std::int32_t> head_begin;
-  std::int32_t max_splits = 1;
-};
+/// Appends an array at the next multiple of 16; gives its offset.
+template <class T>
+std::size_t append(std::vector<unsigned char>& bytes, const std::vector<T>& array) {
+  const std::size_t at = (bytes.size() + 15) / 16 * 16;
+  bytes.resize(at + array.size() * sizeof(T));
+  if (!array.empty()) std::memcpy(bytes.data() + at, array.data(), array.size() * sizeof(T));
+  return at;
+}
+
+}  // namespace
 
 Places places_of(const AttentionRows& args) {
   Places out;
@@ -54,39 +55,40 @@ Places places_of(const AttentionRows& args) {
   return out;
 }
 
-/// Appends an array at the next multiple of 16; gives its offset.
-template <class T>
-std::size_t append(std::vector<unsigned char>& bytes, const std::vector<T>& array) {
-  const std::size_t at = (bytes.size() + 15) / 16 * 16;
-  bytes.resize(at + array.size() * sizeof(T));
-  if (!array.empty()) std::memcpy(bytes.data() + at, array.data(), array.size() * sizeof(T));
-  return at;
-}
-
-}  // namespace
-
-void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
-                            const void* v_pool, Rows out) {
-  if (args.heads == 0 || args.rows.empty()) return;
-  INVAR_CHECK(args.head_dim % 8 == 0 && args.head_dim >= 8 && args.head_dim <= 256);
-  enter();
-  const Places places = places_of(args);
+/// For a call that is not a step's: every layer of a cache that evicts has its own masks.
+PlacesView CudaBackend::send_places(const Places& places) {
   std::vector<unsigned char> bytes;
   const std::size_t rows_at = append(bytes, places.rows);
   const std::size_t tables_at = append(bytes, places.tables);
   const std::size_t keeps_at = append(bytes, places.keeps);
   const std::size_t heads_at = append(bytes, places.head_begin);
   const auto* base =
-      static_cast<const unsigned char*>(places_.send(bytes.data(), bytes.size(), stream_));
+      static_cast<const unsigned char*>(send(places_mirror_, bytes.data(), bytes.size()));
+  return {reinterpret_cast<const QueryRow*>(base + rows_at),
+          reinterpret_cast<const std::int32_t*>(base + tables_at), base + keeps_at,
+          reinterpret_cast<const std::int32_t*>(base + heads_at), places.max_splits};
+}
+
+void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
+                            const void* v_pool, Rows out) {
+  if (args.heads == 0 || args.rows.empty()) return;
+  INVAR_CHECK(args.head_dim % 8 == 0 && args.head_dim >= 8 && args.head_dim <= 256);
+  enter();
+  PlacesView places;
+  if (const PlacesView* sent = step_.places(args.rows)) {
+    places = *sent;
+  } else {
+    places = send_places(places_of(args));
+  }
 
   AttentionCall call{};
   call.stream = stream_;
   call.wide = mode_.wide();
   call.q_stride = q.stride;
   call.out_stride = out.stride;
-  call.tables = reinterpret_cast<const std::int32_t*>(base + tables_at);
-  call.keeps = base + keeps_at;
-  call.head_begin = reinterpret_cast<const std::int32_t*>(base + heads_at);
+  call.tables = places.tables;
+  call.keeps = places.keeps;
+  call.head_begin = places.head_begin;
   call.heads = args.heads;
   call.kv_heads = args.kv_heads;
   call.d = int(args.head_dim);
@@ -102,7 +104,7 @@ void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_poo
   const auto all = std::int64_t(args.rows.size());
   for (std::int64_t r = 0; r < all; r += share) {
     call.row_count = std::min(share, all - r);
-    call.rows = reinterpret_cast<const QueryRow*>(base + rows_at) + r;
+    call.rows = places.rows + r;
     call.q = static_cast<const char*>(q.data) + std::size_t(r * q.stride) * real_size();
     call.out = static_cast<char*>(out.data) + std::size_t(r * out.stride) * real_size();
     call.workspace = workspace_.reserve(

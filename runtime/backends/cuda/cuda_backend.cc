@@ -28,13 +28,15 @@ const void* Mirror::send(const void* data, std::size_t bytes, cudaStream_t strea
   return to;
 }
 
-CudaBackend::CudaBackend(const Mode& mode, GpuInfo gpu) : Backend(mode), gpu_(std::move(gpu)) {
+CudaBackend::CudaBackend(const Mode& mode, GpuInfo gpu, bool branches)
+    : Backend(mode), gpu_(std::move(gpu)), branches_(branches) {
   enter();
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
 }
 
 CudaBackend::~CudaBackend() {
   cudaSetDevice(gpu_.index);
+  step_.abandon(stream_);
   cudaStreamSynchronize(stream_);
   cudaStreamDestroy(stream_);
 }
@@ -54,6 +56,11 @@ BackendInfo CudaBackend::describe() const {
   return info;
 }
 
+void* CudaBackend::native_stream() {
+  enter();
+  return stream_;
+}
+
 void* CudaBackend::allocate(std::size_t bytes) {
   enter();
   const std::size_t size = (std::max<std::size_t>(bytes, 1) + 63) / 64 * 64;
@@ -65,8 +72,9 @@ void* CudaBackend::allocate(std::size_t bytes) {
 
 void CudaBackend::release(void* memory) {
   cudaSetDevice(gpu_.index);  // a failure that matters shows at the next kernel
+  step_.abandon(stream_);     // memory goes inside a step only when the step has failed
   cudaStreamSynchronize(stream_);
-  cudaFree(memory);
+  free_memory(memory);
 }
 
 void CudaBackend::upload(void* to, const void* from, std::size_t bytes) {
@@ -92,10 +100,32 @@ void CudaBackend::copy(Rows from, Rows to) {
         "copy");
 }
 
+bool CudaBackend::begin_step(const StepInputs& inputs) {
+  enter();
+  const bool replayed = step_.begin(inputs, stream_);
+  if (replayed) ran("graph");
+  return replayed;
+}
+
+void CudaBackend::end_step() {
+  enter();
+  const bool captured = step_.capturing();
+  step_.end(stream_);
+  if (captured) ran("graph");
+}
+
+const void* CudaBackend::send(Mirror& mirror, const void* data, std::size_t bytes) {
+  if (const void* sent = step_.find(data, bytes)) return sent;
+  if (step_.capturing()) {
+    throw BackendError("CUDA: an operation of a captured step reads an array that is not an input");
+  }
+  return mirror.send(data, bytes, stream_);
+}
+
 void CudaBackend::gather(Rows table, std::span<const std::int32_t> ids, Rows out) {
   for (const std::int32_t id : ids) INVAR_CHECK(id >= 0 && id < table.rows);
   enter();
-  const void* on_gpu = ids_.send(ids.data(), ids.size_bytes(), stream_);
+  const void* on_gpu = send(ids_, ids.data(), ids.size_bytes());
   cuda::gather(stream_, mode_.wide(), table.data, table.stride,
                static_cast<const std::int32_t*>(on_gpu), std::int64_t(ids.size()), table.cols,
                out.data, out.stride);
@@ -145,6 +175,35 @@ void CudaBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
   }
 }
 
+void CudaBackend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
+                        std::span<const Rows> outs) {
+  INVAR_CHECK(matrices.size() == outs.size());
+  if (!branches_ || outs.size() < 2 || x.rows >= kTileRows) {
+    return Backend::gemms(x, matrices, outs);
+  }
+  enter();
+  if (!step_.capturing()) {
+    side_.prepare(outs.size() - 1);
+    return Backend::gemms(x, matrices, outs);
+  }
+  side_.fork(stream_, outs.size() - 1);
+  for (std::size_t i = 0; i < outs.size(); ++i) {
+    const auto& w = static_cast<const CudaMatrix&>(*matrices[i]);
+    const Rows& out = outs[i];
+    INVAR_CHECK(x.cols == w.words.k && out.cols == w.words.n && x.rows == out.rows);
+    const GemmCall call{side_.stream(stream_, i),
+                        mode_.wide(),
+                        x.data,
+                        x.stride,
+                        x.rows,
+                        w.words,
+                        out.data,
+                        out.stride};
+    ran(gemm_rows(call));
+  }
+  side_.join(stream_);
+}
+
 void CudaBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,
                          const void* row_scale, const void* bias, Format stored, Rows out) {
   INVAR_CHECK(dense(out) && !parts.empty() && parts.size() <= std::size_t(kMaxSegments));
@@ -172,7 +231,7 @@ void CudaBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t>
   INVAR_CHECK(dense(x) && std::int64_t(positions.size()) == x.rows);
   if (heads == 0) return;
   enter();
-  const void* on_gpu = positions_.send(positions.data(), positions.size_bytes(), stream_);
+  const void* on_gpu = send(positions_, positions.data(), positions.size_bytes());
   cuda::rope(stream_, mode_.wide(), x.data, x.rows, heads, int(x.cols / heads),
              static_cast<const std::int64_t*>(on_gpu), cosine, sine, mode_.stored);
 }
@@ -185,7 +244,7 @@ void CudaBackend::write_kv(Rows k, Rows v, std::span<const std::int64_t> slots,
   const std::int64_t d = k.cols / kv_heads;
   const KvCall call{stream_, mode_.wide(), kv_heads,
                     d,       page_size,    page_shape(kv_heads, d, page_size)};
-  const void* on_gpu = slots_.send(slots.data(), slots.size_bytes(), stream_);
+  const void* on_gpu = send(slots_, slots.data(), slots.size_bytes());
   cuda::write_kv(call, k.data, k.stride, v.data, v.stride, static_cast<const std::int64_t*>(on_gpu),
                  std::int64_t(slots.size()), k_pool, v_pool);
 }

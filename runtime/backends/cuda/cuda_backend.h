@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/backends/cuda/cuda_step.h"
 #include "runtime/backends/cuda/device.h"
 #include "runtime/backends/cuda/kernels.h"
 
@@ -44,12 +45,15 @@ class Mirror {
 
 class CudaBackend : public Backend {
  public:
-  CudaBackend(const Mode& mode, GpuInfo gpu);
+  /// `branches`: products of one input may run side by side in a captured step. Only for gemm() as
+  /// it is here.
+  CudaBackend(const Mode& mode, GpuInfo gpu, bool branches = false);
   ~CudaBackend() override;
   CudaBackend(const CudaBackend&) = delete;
   CudaBackend& operator=(const CudaBackend&) = delete;
 
   [[nodiscard]] BackendInfo describe() const override;
+  [[nodiscard]] void* native_stream() override;
   void* allocate(std::size_t bytes) override;
   void release(void* memory) override;
   void upload(void* to, const void* from, std::size_t bytes) override;
@@ -78,6 +82,18 @@ class CudaBackend : public Backend {
   void add(Rows h, Rows y) override;
   void digests(Rows x, std::span<Digest> out) override;
   TopEntries top(Rows row, int count) override;
+  void gemms(Rows x, std::span<const WeightMatrix* const> matrices,
+             std::span<const Rows> outs) override;
+  void finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
+                  std::int64_t kv_heads, std::span<const std::int64_t> positions,
+                  const void* cosine, const void* sine) override;
+  void finish_gated(const Product& gate, const Product& up, Rows act) override;
+  void finish_add(const Product& y, Rows h) override;
+  void finish_add_norm(const Product& y, Rows h, const void* weight, double eps, Rows x) override;
+  double read_logits(Rows logits, int count, std::span<TopEntries> best,
+                     std::span<Digest> digests) override;
+  bool begin_step(const StepInputs& inputs) override;
+  void end_step() override;
 
  protected:
   /// Makes this object's GPU the thread's.
@@ -90,9 +106,19 @@ class CudaBackend : public Backend {
   std::set<std::string> ran_;  // kernels, for the observed record
 
  private:
+  /// A host array on the GPU: a step's own, or sent now. A step that is captured has only its own.
+  const void* send(Mirror& mirror, const void* data, std::size_t bytes);
+  PlacesView send_places(const Places& places);
+  double read_share(Rows logits, int count, std::span<TopEntries> best, std::span<Digest> digests);
   TopEntries top_on_host(Rows x, int count);
 
-  Mirror ids_, positions_, slots_, places_;
+  bool branches_;
+  Branches side_;
+  Step step_;
+  Mirror ids_, positions_, slots_, places_mirror_;
+  Buffer results_;  // of read_logits(), and on the host
+  PinnedBuffer results_here_;
+  Event reading_, read_;
 };
 
 }  // namespace invar::cuda

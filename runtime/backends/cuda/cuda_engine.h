@@ -20,6 +20,15 @@ Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions& options, cons
 /// Files of libcublas and libcublasLt as the loader finds them, empty: none or no GPU.
 std::string cublas_path();
 std::string cublaslt_path();
+/// What ranks on GPUs of their own need.
+struct RealRanks {
+  std::string missing;            // why there is no GPU, in one line, or empty
+  std::vector<std::string> gpus;  // "GPU-<uuid>" by rank
+  std::string nccl;               // file of libnccl as the loader finds it, empty: none
+  int nccl_version = 0;           // 22809 for 2.28.9
+  std::string peers;              // pairs of GPUs that read each other's memory: "0-1 0-2"
+};
+RealRanks real_ranks();
 /// "ready", or why not, and the GPUs that are there.
 EngineStatus cuda_status();
 /// The same of engine cublas or cublaslt, with its library.

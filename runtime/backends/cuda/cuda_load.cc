@@ -48,7 +48,7 @@ WeightView view_of(const MatrixSource& source) {
 
 CudaMatrix::~CudaMatrix() {
   cudaSetDevice(gpu_);
-  for (void* memory : memory_) cudaFree(memory);
+  for (void* memory : memory_) free_memory(memory);
 }
 
 void* CudaMatrix::take(std::size_t bytes) {
@@ -105,7 +105,7 @@ Result<std::unique_ptr<Backend>> make_cuda(const BackendOptions& options, const 
   auto gpu = gpu_of_rank(options.rank);
   INVAR_TRY(gpu);
   try {
-    return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(mode, *gpu));
+    return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(mode, *gpu, true));
   } catch (const BackendError& error) {
     return Error{error.what(), ""};
   } catch (const std::bad_alloc& error) {

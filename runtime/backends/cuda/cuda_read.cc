@@ -1,6 +1,7 @@
 // What comes back from the GPU in the course of a cell: digests and best entries, not rows.
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "runtime/backends/cuda/cuda_backend.h"
@@ -10,6 +11,7 @@ namespace {
 
 constexpr int kSlices = 64;                // parts of a logits row that are searched in parallel
 constexpr std::int64_t kMostRows = 32768;  // of one launch
+constexpr std::size_t kShare = 256;        // logits rows that are read at once
 
 /// The CPU backend's rule: value descending, id ascending; a value that is not finite marks the
 /// row. For the rows that the GPU gives back.
@@ -35,15 +37,59 @@ TopEntries top_of(std::span<const T> values, int count) {
   return best;
 }
 
-/// What top_entries() leaves, as one array.
+/// What top_entries() and digests() leave of some logits rows, as one array.
 struct Candidates {
-  explicit Candidates(int count) : entries(std::size_t(kSlices) * std::size_t(count)) {}
-  [[nodiscard]] std::size_t values_at() const { return 0; }
-  [[nodiscard]] std::size_t ids_at() const { return entries * sizeof(double); }
-  [[nodiscard]] std::size_t flags_at() const { return ids_at() + entries * 4; }
-  [[nodiscard]] std::size_t bytes() const { return flags_at() + kSlices * 4; }
-  std::size_t entries;
+  Candidates(std::size_t row_count, int count)
+      : rows(row_count), entries(std::size_t(kSlices) * std::size_t(count)) {}
+  [[nodiscard]] std::size_t values_at(std::size_t row) const { return row * entries * 8; }
+  [[nodiscard]] std::size_t digests_at() const { return values_at(rows); }
+  [[nodiscard]] std::size_t ids_at(std::size_t row) const {
+    return digests_at() + rows * sizeof(SegmentDigests) + row * entries * 4;
+  }
+  [[nodiscard]] std::size_t flags_at(std::size_t row) const {
+    return ids_at(rows) + row * kSlices * 4;
+  }
+  [[nodiscard]] std::size_t bytes() const { return flags_at(rows); }
+
+  std::size_t rows, entries;
 };
+
+template <class T>
+std::vector<T> array_at(const unsigned char* bytes, std::size_t count) {
+  std::vector<T> out(count);
+  std::memcpy(out.data(), bytes, count * sizeof(T));
+  return out;
+}
+
+/// The `count` best of a row's candidates; nothing when a value is not finite.
+TopEntries best_of(const unsigned char* bytes, const Candidates& layout, std::size_t row,
+                   int count) {
+  TopEntries best;
+  const auto flags = array_at<std::int32_t>(bytes + layout.flags_at(row), kSlices);
+  best.non_finite = std::any_of(flags.begin(), flags.end(), [](auto flag) { return flag != 0; });
+  if (best.non_finite) return best;
+  const auto values = array_at<double>(bytes + layout.values_at(row), layout.entries);
+  const auto ids = array_at<std::int32_t>(bytes + layout.ids_at(row), layout.entries);
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0) order.push_back(i);
+  }
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return values[a] > values[b] || (values[a] == values[b] && ids[a] < ids[b]);
+  });
+  best.count = std::int32_t(std::min(order.size(), std::size_t(count)));
+  for (std::size_t i = 0; i < std::size_t(best.count); ++i) {
+    best.ids.push_back(ids[order[i]]);
+    best.values.push_back(values[order[i]]);
+  }
+  return best;
+}
+
+Rows some_rows(Rows x, std::size_t first, std::size_t count, std::size_t real) {
+  x.data = static_cast<char*>(x.data) + first * std::size_t(x.stride) * real;
+  x.rows = std::int64_t(count);
+  return x;
+}
 
 }  // namespace
 
@@ -64,38 +110,61 @@ void CudaBackend::digests(Rows x, std::span<Digest> out) {
 }
 
 TopEntries CudaBackend::top(Rows x, int count) {
-  if (x.cols == 0 || count == 0) return {};
-  enter();
-  const Candidates layout(count);
-  auto* on_gpu = static_cast<char*>(workspace_.reserve(layout.bytes(), stream_));
-  top_entries(stream_, mode_.wide(), x.data, x.cols, count, kSlices,
-              reinterpret_cast<double*>(on_gpu + layout.values_at()),
-              reinterpret_cast<std::int32_t*>(on_gpu + layout.ids_at()),
-              reinterpret_cast<std::int32_t*>(on_gpu + layout.flags_at()));
-  std::vector<char> bytes(layout.bytes());
-  download(bytes.data(), on_gpu, bytes.size());
-  std::vector<double> values(layout.entries);
-  std::vector<std::int32_t> ids(layout.entries), flags(kSlices);
-  std::memcpy(values.data(), bytes.data() + layout.values_at(), layout.entries * sizeof(double));
-  std::memcpy(ids.data(), bytes.data() + layout.ids_at(), layout.entries * 4);
-  std::memcpy(flags.data(), bytes.data() + layout.flags_at(), flags.size() * 4);
-  if (std::any_of(flags.begin(), flags.end(), [](std::int32_t flag) { return flag != 0; })) {
-    return top_on_host(x, count);
-  }
-  std::vector<std::size_t> order;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] >= 0) order.push_back(i);
-  }
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return values[a] > values[b] || (values[a] == values[b] && ids[a] < ids[b]);
-  });
   TopEntries best;
-  best.count = std::int32_t(std::min(order.size(), std::size_t(count)));
-  for (std::size_t i = 0; i < std::size_t(best.count); ++i) {
-    best.ids.push_back(ids[order[i]]);
-    best.values.push_back(values[order[i]]);
-  }
+  read_logits(x, count, {&best, 1}, {});
   return best;
+}
+
+double CudaBackend::read_logits(Rows logits, int count, std::span<TopEntries> best,
+                                std::span<Digest> digests_out) {
+  INVAR_CHECK(std::int64_t(best.size()) == logits.rows);
+  INVAR_CHECK(digests_out.empty() || digests_out.size() == best.size());
+  double seconds = 0;
+  for (std::size_t r = 0; r < best.size(); r += kShare) {
+    const std::size_t rows = std::min(kShare, best.size() - r);
+    seconds += read_share(some_rows(logits, r, rows, real_size()), count, best.subspan(r, rows),
+                          digests_out.empty() ? digests_out : digests_out.subspan(r, rows));
+  }
+  return seconds;
+}
+
+/// Everything is queued behind what is still being computed, and waited for once.
+double CudaBackend::read_share(Rows x, int count, std::span<TopEntries> best,
+                               std::span<Digest> digests_out) {
+  if (x.cols == 0 || count == 0) {
+    std::fill(best.begin(), best.end(), TopEntries{});
+    if (!digests_out.empty()) digests(x, digests_out);
+    return 0;
+  }
+  enter();
+  const Candidates layout(best.size(), count);
+  const bool grows = results_.bytes() < layout.bytes();
+  auto* on_gpu = static_cast<unsigned char*>(results_.reserve(layout.bytes(), stream_));
+  // The copy takes all of it, and kernels do not write what comes after a slice's last entry.
+  if (grows) check(cudaMemsetAsync(on_gpu, 0, results_.bytes(), stream_), "cudaMemset");
+  unsigned char* here = results_here_.reserve(layout.bytes());
+  reading_.record(stream_);
+  top_entries(stream_, mode_.wide(), x.data, x.stride, x.rows, x.cols, count, kSlices,
+              reinterpret_cast<double*>(on_gpu + layout.values_at(0)),
+              reinterpret_cast<std::int32_t*>(on_gpu + layout.ids_at(0)),
+              reinterpret_cast<std::int32_t*>(on_gpu + layout.flags_at(0)));
+  if (!digests_out.empty()) {
+    cuda::digests(stream_, mode_.wide(), x.data, x.stride, x.rows, x.cols,
+                  on_gpu + layout.digests_at());
+  }
+  check(cudaMemcpyAsync(here, on_gpu, layout.bytes(), cudaMemcpyDeviceToHost, stream_), "download");
+  read_.record(stream_);
+  read_.wait();
+  const auto start = std::chrono::steady_clock::now();
+  for (std::size_t r = 0; r < best.size(); ++r) {
+    best[r] = best_of(here, layout, r, count);
+    if (best[r].non_finite) best[r] = top_on_host(some_rows(x, r, 1, real_size()), count);
+    if (digests_out.empty()) continue;
+    digests_out[r] = join_segments(
+        array_at<SegmentDigests>(here + layout.digests_at() + r * sizeof(SegmentDigests), 1)[0]);
+  }
+  return read_.seconds_since(reading_) +
+         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 /// A row with values that are not finite goes to the host: the sequence ends there.

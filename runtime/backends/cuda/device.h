@@ -7,7 +7,9 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/backend.h"
@@ -48,6 +50,12 @@ std::string driver_facts();
 /// The GPU that serves a rank: ranks beyond the last GPU start again at the first.
 Result<GpuInfo> gpu_of_rank(int rank);
 
+/// Frees memory of cudaMalloc; every such memory goes this way.
+void free_memory(void* memory) noexcept;
+/// How often this process has freed device memory. A graph that was made at another epoch may point
+/// to memory that is gone.
+std::uint64_t memory_epoch();
+
 /// Device memory of one owner, grown on demand; its bytes do not survive growing.
 class Buffer {
  public:
@@ -63,6 +71,77 @@ class Buffer {
  private:
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
+};
+
+/// Host memory that copies are queued from or to; its bytes do not survive growing.
+class PinnedBuffer {
+ public:
+  PinnedBuffer() = default;
+  ~PinnedBuffer();
+  PinnedBuffer(const PinnedBuffer&) = delete;
+  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+  /// REQUIRES: no queued copy still uses it.
+  unsigned char* reserve(std::size_t bytes);
+  [[nodiscard]] unsigned char* get() const { return data_; }
+
+ private:
+  unsigned char* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// A place in a stream that can be waited for. Made on first use.
+class Event {
+ public:
+  Event() = default;
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  void record(cudaStream_t stream);
+  void wait() const;  // at once when it was never recorded
+  /// Seconds of the GPU's clock since `earlier`. REQUIRES: both were recorded, this one waited for.
+  [[nodiscard]] double seconds_since(const Event& earlier) const;
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+/// Streams that leave a stream and come back to it: work between fork() and join() may overlap.
+class Branches {
+ public:
+  Branches() = default;
+  ~Branches();
+  Branches(const Branches&) = delete;
+  Branches& operator=(const Branches&) = delete;
+  /// Makes what fork() needs: nothing is made while a stream is captured.
+  void prepare(std::size_t count);
+  /// REQUIRES: prepare() was called with as many.
+  void fork(cudaStream_t from, std::size_t count);
+  /// 0: `from` itself, then the branches.
+  [[nodiscard]] cudaStream_t stream(cudaStream_t from, std::size_t index) const {
+    return index == 0 ? from : streams_[index - 1];
+  }
+  void join(cudaStream_t to);
+
+ private:
+  std::vector<cudaStream_t> streams_;
+  std::vector<cudaEvent_t> events_;  // the fork's, then the end of every branch
+  std::size_t live_ = 0;
+};
+
+/// Queued work that can be queued again. Move-only.
+class Graph {
+ public:
+  explicit Graph(cudaGraph_t graph);  // which is destroyed here
+  ~Graph();
+  Graph(Graph&& other) noexcept : exec_(std::exchange(other.exec_, nullptr)) {}
+  Graph& operator=(Graph&& other) noexcept {
+    std::swap(exec_, other.exec_);
+    return *this;
+  }
+  void launch(cudaStream_t stream) const;
+
+ private:
+  cudaGraphExec_t exec_ = nullptr;
 };
 
 }  // namespace invar::cuda

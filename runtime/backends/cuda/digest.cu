@@ -46,61 +46,98 @@ __device__ bool before(T a, std::int32_t a_id, T b, std::int32_t b_id) {
 }
 
 constexpr int kTopThreads = 256;
+constexpr std::size_t kTopShared = 48 * 1024;  // bytes; a longer slice is read from memory
 
-/// Each block gives the `count` best of its slice, best first; id -1: no more. flags: a value that
-/// is not finite was seen.
 template <class T>
-__global__ void __launch_bounds__(kTopThreads)
-    top_kernel(const T* x, std::int64_t n, int count, double* values, std::int32_t* ids,
-               std::int32_t* flags) {
-  __shared__ T best_value[kTopThreads];
-  __shared__ std::int32_t best_id[kTopThreads];
+struct TopCall {
+  const T* x;
+  std::int64_t stride, n;
+  int count;
+  bool staged;  // a slice fits shared memory
+  double* values;
+  std::int32_t *ids, *flags;
+};
+
+/// The better of a warp's entries; the same in every lane.
+template <class T>
+__device__ void warp_best(T& value, std::int32_t& id) {
+  for (int h = 16; h >= 1; h /= 2) {
+    const T other = __shfl_xor_sync(0xffffffffu, value, h);
+    const std::int32_t other_id = __shfl_xor_sync(0xffffffffu, id, h);
+    if (other_id >= 0 && (id < 0 || before(other, other_id, value, id))) {
+      value = other;
+      id = other_id;
+    }
+  }
+}
+
+/// grid: (slices, rows). Each block gives the `count` best of its slice, best first; id -1: no
+/// more. flags: a value that is not finite was seen.
+template <class T>
+__global__ void __launch_bounds__(kTopThreads) top_kernel(TopCall<T> call) {
+  constexpr int kWarps = kTopThreads / 32;
+  extern __shared__ __align__(16) unsigned char slice[];
+  __shared__ T best_value[2][kWarps];
+  __shared__ std::int32_t best_id[2][kWarps];
   const int t = int(threadIdx.x);
-  const std::int64_t begin = n * blockIdx.x / gridDim.x, end = n * (blockIdx.x + 1) / gridDim.x;
+  const std::int64_t begin = call.n * blockIdx.x / gridDim.x;
+  const int length = int(call.n * (blockIdx.x + 1) / gridDim.x - begin);
+  const T* x = call.x + std::int64_t(blockIdx.y) * call.stride + begin;
+  T* const staged = reinterpret_cast<T*>(slice);
   bool odd = false;
-  for (std::int64_t i = begin + t; i < end; i += kTopThreads) odd = odd || !is_finite(x[i]);
+  for (int i = t; i < length; i += kTopThreads) {
+    const T v = x[i];
+    odd = odd || !is_finite(v);
+    if (call.staged) staged[i] = v;
+  }
+  if (call.staged) x = staged;
+  const std::int64_t part = std::int64_t(blockIdx.y) * gridDim.x + blockIdx.x;
   odd = __syncthreads_or(odd) != 0;
-  if (t == 0) flags[blockIdx.x] = odd;
+  if (t == 0) call.flags[part] = odd;
   if (odd) return;
   T last = T(0);
   std::int32_t last_id = -1;
-  for (int round = 0; round < count; ++round) {
+  for (int round = 0; round < call.count; ++round) {
     T value = T(0);
     std::int32_t id = -1;
-    for (std::int64_t i = begin + t; i < end; i += kTopThreads) {
+    for (int i = t; i < length; i += kTopThreads) {
       const T v = x[i];
-      if (round > 0 && !before(last, last_id, v, std::int32_t(i))) continue;
-      if (id < 0 || before(v, std::int32_t(i), value, id)) {
+      if (round > 0 && !before(last, last_id, v, i)) continue;
+      if (id < 0 || before(v, i, value, id)) {
         value = v;
-        id = std::int32_t(i);
+        id = i;
       }
     }
-    best_value[t] = value;
-    best_id[t] = id;
-    __syncthreads();
-    for (int h = kTopThreads / 2; h >= 1; h /= 2) {
-      if (t < h && best_id[t + h] >= 0 &&
-          (best_id[t] < 0 ||
-           before(best_value[t + h], best_id[t + h], best_value[t], best_id[t]))) {
-        best_value[t] = best_value[t + h];
-        best_id[t] = best_id[t + h];
-      }
-      __syncthreads();
+    warp_best(value, id);
+    if (t % 32 == 0) {
+      best_value[round % 2][t / 32] = value;
+      best_id[round % 2][t / 32] = id;
     }
-    last = best_value[0];
-    last_id = best_id[0];
     __syncthreads();
+    last = best_value[round % 2][t % kWarps];
+    last_id = best_id[round % 2][t % kWarps];
+    warp_best(last, last_id);
     if (t == 0) {
-      values[std::int64_t(blockIdx.x) * count + round] = double(last);
-      ids[std::int64_t(blockIdx.x) * count + round] = last_id;
+      call.values[part * call.count + round] = double(last);
+      call.ids[part * call.count + round] = last_id < 0 ? -1 : std::int32_t(begin) + last_id;
     }
     if (last_id < 0) {
-      for (int r = round + 1 + t; r < count; r += kTopThreads) {
-        ids[std::int64_t(blockIdx.x) * count + r] = -1;
+      for (int r = round + 1 + t; r < call.count; r += kTopThreads) {
+        call.ids[part * call.count + r] = -1;
       }
       return;
     }
   }
+}
+
+template <class T>
+void launch_top(cudaStream_t stream, TopCall<T> call, std::int64_t rows, int slices) {
+  const std::size_t bytes = std::size_t((call.n + slices - 1) / slices) * sizeof(T);
+  call.staged = bytes <= kTopShared;
+  top_kernel<T>
+      <<<dim3(unsigned(slices), unsigned(rows)), kTopThreads, call.staged ? bytes : 0, stream>>>(
+          call);
+  check_launch("top");
 }
 
 }  // namespace
@@ -115,16 +152,19 @@ void digests(cudaStream_t stream, bool wide, const void* x, std::int64_t stride,
   check_launch("digest");
 }
 
-void top_entries(cudaStream_t stream, bool wide, const void* x, std::int64_t n, int count,
-                 int slices, double* values, std::int32_t* ids, std::int32_t* flags) {
+void top_entries(cudaStream_t stream, bool wide, const void* x, std::int64_t stride,
+                 std::int64_t rows, std::int64_t n, int count, int slices, double* values,
+                 std::int32_t* ids, std::int32_t* flags) {
+  if (rows == 0) return;
   if (wide) {
-    top_kernel<double><<<unsigned(slices), kTopThreads, 0, stream>>>(static_cast<const double*>(x),
-                                                                     n, count, values, ids, flags);
+    launch_top<double>(stream,
+                       {static_cast<const double*>(x), stride, n, count, false, values, ids, flags},
+                       rows, slices);
   } else {
-    top_kernel<float><<<unsigned(slices), kTopThreads, 0, stream>>>(static_cast<const float*>(x), n,
-                                                                    count, values, ids, flags);
+    launch_top<float>(stream,
+                      {static_cast<const float*>(x), stride, n, count, false, values, ids, flags},
+                      rows, slices);
   }
-  check_launch("top");
 }
 
 }  // namespace invar::cuda

@@ -89,10 +89,12 @@ void exp_all(cudaStream_t stream, bool wide, const void* x, std::int64_t n, void
 /// Digests of the eight segments of every row, canonical: out (rows, 8, 16 bytes).
 void digests(cudaStream_t stream, bool wide, const void* x, std::int64_t stride, std::int64_t rows,
              std::int64_t cols, void* out);
-/// The `count` best entries of each of `slices` neighbouring parts of a row, best first: values and
-/// ids (slices, count), id -1 past the last; flags (slices): not finite, the rest is not written.
-void top_entries(cudaStream_t stream, bool wide, const void* x, std::int64_t n, int count,
-                 int slices, double* values, std::int32_t* ids, std::int32_t* flags);
+/// The `count` best entries of each of `slices` neighbouring parts of every row, best first: values
+/// and ids (rows, slices, count), id (a column) -1 past the last; flags (rows, slices): a value is
+/// not finite, then the rest of that part is not written. REQUIRES: rows <= 65535.
+void top_entries(cudaStream_t stream, bool wide, const void* x, std::int64_t stride,
+                 std::int64_t rows, std::int64_t n, int count, int slices, double* values,
+                 std::int32_t* ids, std::int32_t* flags);
 
 /// Strides of a pool's pages, in elements (backends/cpu/kernels.h, KvView).
 struct PageShape {

@@ -32,6 +32,9 @@ struct Found {
   bool begun = false;  // the asked process had begun with CUDA before it forked
   std::string driver;
   VendorFile cublas, cublaslt;
+  std::string nccl;  // its file
+  int nccl_version = 0;
+  std::string peers;  // pairs of GPUs that read each other's memory: "0-1 0-2"
   std::vector<GpuInfo> gpus;
 };
 
@@ -119,6 +122,27 @@ GpuInfo info_of(int index, const cudaDeviceProp& properties, const Nvml& nvml) {
   return info;
 }
 
+void find_nccl(Found& found) {
+  void* library = dlopen("libnccl.so.2", RTLD_LAZY | RTLD_LOCAL);
+  if (library == nullptr) return;
+  const auto version = reinterpret_cast<int (*)(int*)>(dlsym(library, "ncclGetVersion"));
+  Dl_info info{};
+  if (version == nullptr || dladdr(reinterpret_cast<void*>(version), &info) == 0) return;
+  if (version(&found.nccl_version) == 0) found.nccl = info.dli_fname;
+}
+
+std::string find_peers(int count) {
+  std::string pairs;
+  for (int a = 0; a < count; ++a) {
+    for (int b = a + 1; b < count; ++b) {
+      int yes = 0;
+      if (cudaDeviceCanAccessPeer(&yes, a, b) != cudaSuccess || yes == 0) continue;
+      pairs += (pairs.empty() ? "" : " ") + std::to_string(a) + "-" + std::to_string(b);
+    }
+  }
+  return pairs;
+}
+
 /// Asks CUDA in this process.
 Found look() {
   Found found;
@@ -138,6 +162,8 @@ Found look() {
                  version_text(runtime) + " (this build)";
   found.cublas = find_cublas_file();
   found.cublaslt = find_cublaslt_file();
+  find_nccl(found);
+  found.peers = find_peers(count);
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties{};
     if (const cudaError_t bad = cudaGetDeviceProperties(&properties, i); bad != cudaSuccess) {
@@ -168,6 +194,9 @@ std::string to_text(const Found& found) {
                  {"driver", found.driver},
                  {"cublas", {found.cublas.path, found.cublas.version}},
                  {"cublaslt", {found.cublaslt.path, found.cublaslt.version}},
+                 {"nccl", found.nccl},
+                 {"nccl_version", found.nccl_version},
+                 {"peers", found.peers},
                  {"gpus", gpus}};
   return out.dump(-1, ' ', true, Json::error_handler_t::replace);
 }
@@ -187,6 +216,9 @@ Found from_text(const std::string& text) {
   found.driver = json.value("driver", "");
   found.cublas = file_from(json, "cublas");
   found.cublaslt = file_from(json, "cublaslt");
+  found.nccl = json.value("nccl", "");
+  found.nccl_version = json.value("nccl_version", 0);
+  found.peers = json.value("peers", "");
   for (const Json& g : json["gpus"]) {
     GpuInfo info;
     info.index = g.value("index", 0);
@@ -264,6 +296,21 @@ std::map<std::string, std::string> cuda_environment() {
   const Found& all = found();
   if (!all.error.empty()) return {};
   return environment_entries(all.driver, all.gpus, all.cublas, all.cublaslt);
+}
+
+RealRanks real_ranks() {
+  RealRanks out;
+  out.missing = found().error;
+  out.nccl = found().nccl;
+  out.nccl_version = found().nccl_version;
+  out.peers = found().peers;
+  for (const GpuInfo& gpu : found().gpus) {
+    if (gpu.capability < kLeast) continue;
+    out.gpus.push_back("GPU-" + gpu.uuid);
+  }
+  // Rank r gets GPU r: one that is too old in between would break the order.
+  if (out.gpus.size() != found().gpus.size()) out.gpus.clear();
+  return out;
 }
 
 Result<GpuInfo> gpu_of_rank(int rank) {

@@ -31,7 +31,6 @@ TEST(Compare, EqualTracesAreEqual) {
   const Comparison c = compare(a, b);
   EXPECT_TRUE(c.equal());
   EXPECT_EQ(c.tokens, 30);
-  EXPECT_EQ(c.comparable_rows, 30);
   EXPECT_EQ(c.differing, 0);
   EXPECT_EQ(c.prompts, 3);
   EXPECT_EQ(c.divergence_index, (std::vector<std::int64_t>{-1, -1, -1}));
@@ -87,7 +86,6 @@ TEST(Compare, FreeRunningStopsAtTheFirstFlip) {
   for (std::size_t i = 7; i < 20; ++i) flip(b.prompts[0].tokens[i]);
   const Comparison c = compare(a, b);
   EXPECT_EQ(c.tokens, 7);
-  EXPECT_EQ(c.comparable_rows, 7);
   EXPECT_EQ(c.differing, 1);
   EXPECT_EQ(c.flipped, 1);
   EXPECT_EQ(c.first->what, "token");
@@ -107,7 +105,6 @@ TEST(Compare, TeacherForcedGoesOnAfterAFlip) {
   }
   const Comparison c = compare(a, b);
   EXPECT_EQ(c.tokens, 20);
-  EXPECT_EQ(c.comparable_rows, 7);
   EXPECT_EQ(c.flipped, 2);
   EXPECT_EQ(c.flip_margins.size(), 1U);
 }

@@ -139,7 +139,7 @@ LtCalls fake_calls() {
   return calls;
 }
 
-Product product(std::int64_t rows, const void* x = nullptr) {
+LtProduct product(std::int64_t rows, const void* x = nullptr) {
   return {1024, rows, 4096, nullptr, x, 4096, nullptr, 1024};
 }
 
@@ -148,12 +148,12 @@ class CublasLt : public ::testing::Test {
   void SetUp() override { fake = Fake{}; }
   void TearDown() override { EXPECT_EQ(fake.objects, 0) << "an object of the library is left"; }
   /// Runs `products`; gives what was seen, or the refusal.
-  std::string run(const std::string& text, const std::vector<Product>& products) {
+  std::string run(const std::string& text, const std::vector<LtProduct>& products) {
     const auto choice = parse_vendor_text("cublaslt", text);
     if (!choice) return choice.error().message;
     try {
       LtProducts lt(calls_, *choice, {kReal16b, kReal32, kCompute32}, nullptr, nullptr);
-      for (const Product& p : products) lt.run(p);
+      for (const LtProduct& p : products) lt.run(p);
       return lt.seen();
     } catch (const BackendError& error) {
       return std::string("refused: ") + error.what();

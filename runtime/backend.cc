@@ -1,0 +1,70 @@
+// What operations that do several things at once are: the plain ones, in this order.
+
+#include "runtime/backend.h"
+
+#include <chrono>
+
+namespace invar {
+namespace {
+
+void end_linear(Backend& backend, const Product& p) {
+  backend.finish(p.parts, *p.matrix, p.row_scale, p.bias, backend.mode().stored, p.out);
+}
+
+}  // namespace
+
+void Backend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
+                    std::span<const Rows> outs) {
+  INVAR_CHECK(matrices.size() == outs.size());
+  for (std::size_t i = 0; i < outs.size(); ++i) gemm(x, *matrices[i], outs[i]);
+}
+
+void Backend::finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
+                         std::int64_t kv_heads, std::span<const std::int64_t> positions,
+                         const void* cosine, const void* sine) {
+  if (q != nullptr) {
+    end_linear(*this, *q);
+    rope(q->out, heads, positions, cosine, sine);
+  }
+  end_linear(*this, k);
+  rope(k.out, kv_heads, positions, cosine, sine);
+  end_linear(*this, v);
+}
+
+void Backend::finish_gated(const Product& gate, const Product& up, Rows act) {
+  end_linear(*this, gate);
+  end_linear(*this, up);
+  gated_silu(gate.out, up.out, act);
+}
+
+void Backend::finish_add(const Product& y, Rows h) {
+  end_linear(*this, y);
+  add(h, y.out);
+}
+
+void Backend::finish_add_norm(const Product& y, Rows h, const void* weight, double eps, Rows x) {
+  finish_add(y, h);
+  rms_norm(h, weight, eps, x);
+}
+
+double Backend::read_logits(Rows logits, int count, std::span<TopEntries> best,
+                            std::span<Digest> digests_out) {
+  INVAR_CHECK(std::int64_t(best.size()) == logits.rows);
+  INVAR_CHECK(digests_out.empty() || digests_out.size() == best.size());
+  const auto start = std::chrono::steady_clock::now();
+  for (std::size_t r = 0; r < best.size(); ++r) {
+    Rows row = logits;
+    row.rows = 1;
+    row.data = static_cast<char*>(logits.data) + r * std::size_t(logits.stride) * real_size();
+    best[r] = top(row, count);
+    if (!digests_out.empty()) digests(row, digests_out.subspan(r, 1));
+  }
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+bool Backend::begin_step(const StepInputs&) {
+  return false;
+}
+void Backend::end_step() {}
+
+}  // namespace invar

@@ -1,0 +1,176 @@
+// In-process ranks on the CPU: every topology, shuffled arrivals, heads that do not divide.
+//
+// The uneven model has SmolLM2's 9 query heads and 3 KV heads: eight ranks have one or two query
+// heads each, and a KV head is computed on several. The shipped default model is the other one.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "runtime/model/rank_model.h"
+#include "tests/conformance/ranks_cases.h"
+
+namespace invar::ranks_test {
+namespace {
+
+class UnevenModel {
+ public:
+  LoadedModel build() {
+    ModelConfig& c = model_.config;
+    c.architecture = "llama";
+    c.vocab_size = 331;
+    c.hidden_size = 9 * 8;
+    c.intermediate_size = 190;
+    c.layers = 2;
+    c.heads = 9;
+    c.kv_heads = 3;
+    c.head_dim = 8;
+    c.context = 512;
+    c.tied_embeddings = true;
+    const std::int64_t h = c.hidden_size, kv = c.kv_heads * c.head_dim;
+    add("model.embed_tokens.weight", c.vocab_size, h, 1);
+    norm("model.norm.weight");
+    for (std::int64_t i = 0; i < c.layers; ++i) {
+      const std::string l = "model.layers." + std::to_string(i) + ".";
+      norm(l + "input_layernorm.weight");
+      norm(l + "post_attention_layernorm.weight");
+      add(l + "self_attn.q_proj.weight", h, h, 0.25f);
+      add(l + "self_attn.k_proj.weight", kv, h, 0.25f);
+      add(l + "self_attn.v_proj.weight", kv, h, 0.25f);
+      add(l + "self_attn.o_proj.weight", h, h, 0.25f);
+      add(l + "mlp.gate_proj.weight", c.intermediate_size, h, 0.25f);
+      add(l + "mlp.up_proj.weight", c.intermediate_size, h, 0.25f);
+      add(l + "mlp.down_proj.weight", h, c.intermediate_size, 0.25f);
+    }
+    return std::move(model_);
+  }
+
+ private:
+  void norm(const std::string& name) { store(name, {model_.config.hidden_size}, 0.2f, 1); }
+  void add(const std::string& name, std::int64_t rows, std::int64_t cols, float size) {
+    store(name, {rows, cols}, size, 0);
+  }
+  void store(const std::string& name, const std::vector<std::int64_t>& shape, float size,
+             float base) {
+    Tensor t;
+    t.name = name;
+    t.type = TensorType::f32;
+    t.rows = shape.size() == 2 ? shape.front() : 1;
+    t.cols = shape.back();
+    t.shape = shape;
+    auto values = std::make_shared<std::vector<float>>();
+    for (std::int64_t i = 0; i < t.rows * t.cols; ++i) {
+      values->push_back(base + size * float(random_.unit()));
+    }
+    t.bytes = std::as_bytes(std::span(*values));
+    model_.weights.add(std::move(t));
+    model_.weights.keep(values);
+  }
+
+  LoadedModel model_;
+  cpu::testing::Random random_{9};
+};
+
+constexpr Topology kTopologies[] = {Topology::direct, Topology::ring, Topology::doubling,
+                                    Topology::tree};
+
+/// The run's bits; with ranks, what was observed must name the topology.
+std::string run(Runtime& runtime, const GenerateRequest& r) {
+  auto result = runtime.generate(r);
+  if (!result) return result.error().text();
+  const Observed& o = result->trace.observed;
+  EXPECT_EQ(result->trace.status, CellStatus::ok) << result->trace.reason;
+  EXPECT_EQ(o.ranks, r.ranks);
+  EXPECT_EQ(o.virtual_ranks, r.ranks > 1);
+  if (r.ranks > 1) {
+    EXPECT_EQ(o.transport, std::string("threads, ") + name_of(r.topology));
+    EXPECT_GT(o.bytes_moved, 0);
+  }
+  return bits_of_trace(result->trace);
+}
+
+class Ranks : public ::testing::TestWithParam<int> {
+ protected:
+  [[nodiscard]] static Precision precision() { return Precision(GetParam()); }
+};
+INSTANTIATE_TEST_SUITE_P(Precision, Ranks, ::testing::Range(0, kPrecisions), precision_name);
+
+TEST_P(Ranks, UnevenHeadsInEveryTopology) {
+  Runtime runtime(UnevenModel().build());
+  GenerateRequest one = request(runtime, precision(), 1, 3, "on");
+  one.level = TraceLevel::ops;
+  const std::string want = run(runtime, one);
+  ASSERT_GT(want.size(), 100000u);
+  for (const int ranks : {2, 4, 8}) {
+    const Partition last(runtime.model().config, ranks - 1, ranks);
+    EXPECT_NE(last.heads.size() * ranks, runtime.model().config.heads) << "the heads are even";
+    for (const Topology topology : kTopologies) {
+      GenerateRequest r = one;
+      r.ranks = ranks;
+      r.topology = topology;
+      r.arrival_seed = 3;
+      EXPECT_EQ(want, run(runtime, r)) << ranks << " ranks, " << name_of(topology);
+    }
+  }
+}
+
+TEST_P(Ranks, DefaultModelInEveryTopology) {
+  auto model = load_model(INVAR_SOURCE_DIR "/scenarios/models/default-7m");
+  ASSERT_TRUE(model) << model.error().text();
+  Runtime runtime(std::move(*model));
+  const auto some = [&](int ranks, Topology topology) {
+    GenerateRequest r = request(runtime, precision(), ranks, 2, "on");
+    r.prompts.resize(2);
+    r.max_new_tokens = 3;
+    r.topology = topology;
+    return r;
+  };
+  const std::string want = run(runtime, some(1, Topology::direct));
+  for (const int ranks : {2, 4, 8}) {
+    for (const Topology topology : {Topology::ring, Topology::doubling, Topology::tree}) {
+      EXPECT_EQ(want, run(runtime, some(ranks, topology)))
+          << ranks << " ranks, " << name_of(topology);
+    }
+  }
+}
+
+/// One rank's memory runs out in the middle of a cell: the cell fails with that reason, every other
+/// rank ends, and the same runtime computes the next cell.
+TEST(RanksFault, ARankThatFailsEndsTheCell) {
+  class Failing final : public Communicator {
+   public:
+    Failing(std::unique_ptr<Communicator> inner, int at) : inner_(std::move(inner)), at_(at) {}
+    [[nodiscard]] int rank() const override { return inner_->rank(); }
+    [[nodiscard]] int size() const override { return inner_->size(); }
+    [[nodiscard]] bool is_virtual() const override { return inner_->is_virtual(); }
+    [[nodiscard]] std::string transport() const override { return inner_->transport(); }
+    [[nodiscard]] Traffic traffic() const override { return inner_->traffic(); }
+    void abort() override { inner_->abort(); }
+    void all_gather(const void* mine, void* all, std::span<const std::size_t> sizes) override {
+      if (rank() == size() - 1 && ++calls_ == at_) throw std::bad_alloc();
+      inner_->all_gather(mine, all, sizes);
+    }
+
+   private:
+    std::unique_ptr<Communicator> inner_;
+    int at_, calls_ = 0;
+  };
+  Runtime runtime(UnevenModel().build());
+  for (const Topology topology : kTopologies) {
+    for (const int ranks : {2, 4, 8}) {
+      GenerateRequest r = request(runtime, Precision::fp32, ranks, 3, "on");
+      r.topology = topology;
+      r.wrap_communicator = [](std::unique_ptr<Communicator> inner) {
+        return std::make_unique<Failing>(std::move(inner), 20);
+      };
+      auto result = runtime.generate(r);
+      ASSERT_TRUE(result) << result.error().text();
+      EXPECT_EQ(result->trace.status, CellStatus::failed) << name_of(topology);
+      EXPECT_EQ(result->trace.reason, "out of memory") << name_of(topology);
+      r.wrap_communicator = nullptr;
+      EXPECT_EQ(runtime.generate(r)->trace.status, CellStatus::ok);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace invar::ranks_test
