@@ -129,7 +129,7 @@ void library(const LtCalls& calls, const Kind& kind, std::int64_t n, std::int64_
   choice.lt = true;
   LtProducts products(calls, choice, {kind.element, kReal32, kind.compute}, workspace.data, stream);
   const auto product = [&](std::int64_t first, std::int64_t count, float* out) {
-    return Product{n, count, k, w.data, x.data + first * k * size, k, out, n};
+    return LtProduct{n, count, k, w.data, x.data + first * k * size, k, out, n};
   };
   const std::string shape = "N " + std::to_string(n) + " K " + std::to_string(k);
   const std::string label = "cublaslt " + std::string(kind.name) + " " + shape;
