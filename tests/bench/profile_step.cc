@@ -1,10 +1,10 @@
 // Where the time of one step goes: the operations of a forward pass at SmolLM2-135M's shape
 // (30 layers, 9 heads, 3 KV heads of 64, hidden 576, inner 1536, vocabulary 49,152), each timed.
 //
-// Weights are synthetic; every layer has its own, so that memory is read as a model's is. The order
-// of operations is forward.cc's for one rank. Prints milliseconds and shares, the best of the
+// Weights are synthetic; every layer has its own, so that memory is read as a model's is. The
+// order of operations is forward.cc's for one rank. Prints milliseconds and shares, the best of the
 // rounds. Needs no library but the runtime.
-// Usage: profile_step [--mode fp32|bf16] [--threads N[,N…]] [--context N] [--rounds N] [--isa NAME]
+// Usage: profile_step [--mode fp32|bf16] [--threads N,N] [--context N] [--rounds N] [--isa NAME]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

@@ -113,7 +113,7 @@ void run_block(const GemmArgs<typename V::T>& args, const RowTiles<V>& rows, con
   constexpr std::int64_t kGroup = V::kColumns * V::kWidth;
   const TileFunction<V>* function = tile_functions<V>(element);
   const std::int64_t left = args.w->n - panel * kPanel;
-  const char* next = panel_columns(*args.w, panel, block.begin() + block.size());
+  const char* next = panel_columns<V>(*args.w, panel, block.begin() + block.size());
   for (std::int64_t column = 0; column < kPanel && column < left; column += kGroup) {
     Tile<V> tile{};
     tile.weights = static_cast<const char*>(weights) + std::size_t(column) * bytes_of(element);
@@ -152,7 +152,7 @@ void gemm_tiles(const GemmArgs<typename V::T>& args, std::int64_t begin, std::in
   for (std::int64_t panel = args.panel_begin; panel < last; ++panel) {
     Blocks<V> block(w, rows.tiles);
     while (block.next()) {
-      const void* weights = panel_columns(w, panel, block.begin());
+      const void* weights = panel_columns<V>(w, panel, block.begin());
       if (widen_first) {
         widen<V>(w.element, weights, block.size() * kPanel, scratch);
         weights = scratch;
@@ -178,7 +178,7 @@ void gemm_strips(const GemmArgs<typename V::T>& args) {
   const StripFunction<V> function = strip_function<V>(w.element, rows, w.segments());
   const std::int64_t last = args.panel_end < w.panels() ? args.panel_end : w.panels();
   for (std::int64_t panel = args.panel_begin; panel < last; ++panel) {
-    function({x, panel_columns(w, panel, 0), w.bounds.data(), w.segments(), level,
+    function({x, panel_columns<V>(w, panel, 0), w.bounds.data(), w.segments(), level,
               args.out + args.row_begin * args.out_stride + panel * kPanel, args.out_stride,
               w.n - panel * kPanel});
   }

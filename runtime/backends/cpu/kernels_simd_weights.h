@@ -127,7 +127,8 @@ void widen(Format element, const void* from, std::int64_t elements, typename V::
 }
 
 /// Columns from `column` on of a panel, as they are stored.
-inline const char* panel_columns(const PackedMatrix& w, std::int64_t panel, std::int64_t column) {
+template <class V>
+const char* panel_columns(const PackedMatrix& w, std::int64_t panel, std::int64_t column) {
   return static_cast<const char*>(w.data.get()) +
          std::size_t((panel * w.k + column) * kPanel) * bytes_of(w.element);
 }

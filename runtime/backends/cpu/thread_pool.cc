@@ -14,7 +14,7 @@
 namespace invar::cpu {
 namespace {
 
-constexpr int kLooks = 2000;  // some ten microseconds, with the processor told to take it easy
+constexpr int kLooks = 2000;  // some tens of microseconds, the processor told to take it easy
 
 inline void relax() {
 #if defined(__x86_64__)
