@@ -33,11 +33,11 @@ struct Call {
   WeightView w;
   T* out;
   std::int64_t out_stride;
-  T* levels;           // of every block: (log2(own), outputs of a thread, threads)
-  std::int64_t plane;  // 0, or: block b of a tile writes its sum at out + b * plane, unfinished
-  int blocks;          // that share a tile, each with segments / blocks of the segments
-  bool cluster;        // they are a cluster
-  bool aligned;        // rows of x start at 16 bytes, and so does every segment
+  T* levels = nullptr;     // of every block: (log2(own), outputs of a thread, threads)
+  std::int64_t plane = 0;  // else: block b of a tile writes its sum at out + b * plane, unfinished
+  int blocks = 1;          // that share a tile, each with segments / blocks of the segments
+  bool cluster = false;    // they are a cluster
+  bool aligned = false;    // rows of x start at 16 bytes, and so does every segment
 };
 
 /// The next 16 k, or fewer at a segment's end.
