@@ -45,10 +45,12 @@ struct Outcome {
 };
 template <class F>
 void run(NcclGroup& group, Outcome& outcome, F&& f) {
+  // All of them before the first rank begins: a group that has failed gives no more.
+  std::vector<std::unique_ptr<Communicator>> ranks;
+  for (int r = 0; r < group.size(); ++r) ranks.push_back(group.communicator(r, nullptr, "here"));
   std::vector<std::jthread> threads;
-  for (int r = 0; r < group.size(); ++r) {
-    threads.emplace_back([&group, &outcome, &f, r] {
-      const auto comm = group.communicator(r, nullptr, "here");
+  for (const auto& comm : ranks) {
+    threads.emplace_back([&outcome, &f, &comm] {
       try {
         f(*comm);
         comm->finish();
