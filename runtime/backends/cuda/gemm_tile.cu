@@ -26,12 +26,11 @@ Plan plan_of(const Room& gpu, const GemmCall& call) {
   const std::int64_t down = (call.rows + S::kRows - 1) / S::kRows;
   plan.tiles = down * ((call.w.n + S::kOutputs - 1) / S::kOutputs);
   const std::int64_t room = std::int64_t(gpu.multiprocessors) * S::kBlocks;
-  const auto fits = [&](std::int64_t blocks) {
-    return blocks <= room * 9 / 10 || (down == 1 && blocks > room);
+  const auto fits = [&](int blocks) {
+    const std::int64_t all = plan.tiles * blocks;
+    return all <= (blocks > 2 ? room * 9 / 10 : room) || (down == 1 && all > room);
   };
-  while (plan.blocks < std::min(call.w.segments, 8) && fits(plan.tiles * plan.blocks * 2)) {
-    plan.blocks *= 2;
-  }
+  while (plan.blocks < std::min(call.w.segments, 8) && fits(plan.blocks * 2)) plan.blocks *= 2;
   plan.at_once = plan.blocks == 1 ? std::min(plan.tiles, room) : plan.tiles;
   int kept = 0;
   for (int own = call.w.segments / plan.blocks; own > 1; own /= 2) ++kept;
