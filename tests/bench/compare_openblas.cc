@@ -9,10 +9,10 @@
 #include <dlfcn.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -56,9 +56,12 @@ struct OpenBlas {
   }
 };
 
-double now() {
-  const auto since = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration<double>(since).count();
+/// One thread is timed by its own clock, so that other processes of a shared machine do not count;
+/// several by the wall's.
+double now(int threads) {
+  timespec time{};
+  clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+  return double(time.tv_sec) + double(time.tv_nsec) * 1e-9;
 }
 
 constexpr std::int64_t kSteps = 1 << 17;
@@ -96,11 +99,11 @@ __attribute__((target("avx2,fma"))) double chains_avx2() {
 template <class F>
 double together(int threads, F&& work) {
   std::vector<std::thread> others;
-  const double start = now();
+  const double start = now(threads);
   for (int i = 1; i < threads; ++i) others.emplace_back([&work, i] { work(i); });
   work(0);
   for (auto& thread : others) thread.join();
-  return now() - start;
+  return now(threads) - start;
 }
 
 /// FLOP/s of register-only FMA chains; 0 when not known for the instruction set.
@@ -179,19 +182,19 @@ std::vector<float> make_rows(std::int64_t rows, std::int64_t k) {
 }
 
 double seconds_of_ours(CpuBackend& backend, const Matrix& m, std::vector<float>& x,
-                       std::vector<float>& out, std::int64_t rows) {
-  const double start = now();
+                       std::vector<float>& out, std::int64_t rows, int threads) {
+  const double start = now(threads);
   backend.gemm({x.data(), rows, m.k, m.k}, *m.packed, {out.data(), rows, m.n, m.n});
-  return now() - start;
+  return now(threads) - start;
 }
 
 double seconds_of_openblas(const OpenBlas& blas, const Matrix& m, const std::vector<float>& x,
-                           std::vector<float>& out, std::int64_t rows) {
+                           std::vector<float>& out, std::int64_t rows, int threads) {
   constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;
-  const double start = now();
+  const double start = now(threads);
   blas.sgemm(kRowMajor, kNoTranspose, kTranspose, int(rows), int(m.n), int(m.k), 1.0f, x.data(),
              int(m.k), m.dense.data(), int(m.k), 0.0f, out.data(), int(m.n));
-  return now() - start;
+  return now(threads) - start;
 }
 
 /// Eight characters: a number, or a dash for what was not measured.
@@ -228,9 +231,10 @@ void prefill(const Options& options, const Kernels& kernels, const OpenBlas& bla
       const int rounds = (large ? 1 : 4) * options.rounds;
       for (int round = 0; round < rounds; ++round) {
         peak = std::max(peak, measure_peak(kernels.isa, threads));
-        f32 = std::min(f32, seconds_of_ours(backend, wide, x, out, kRows));
-        if (have_blas) other = std::min(other, seconds_of_openblas(blas, wide, x, out, kRows));
-        bf16 = std::min(bf16, seconds_of_ours(backend, narrow, x, out, kRows));
+        f32 = std::min(f32, seconds_of_ours(backend, wide, x, out, kRows, threads));
+        if (have_blas)
+          other = std::min(other, seconds_of_openblas(blas, wide, x, out, kRows, threads));
+        bf16 = std::min(bf16, seconds_of_ours(backend, narrow, x, out, kRows, threads));
       }
       const double flop = 2.0 * double(kRows * shape.n * shape.k);
       std::printf("%-8s %6d %6d %3d | %8.1f %8.1f %s %s | %s %s %8.3f\n", shape.model, int(shape.n),
@@ -262,8 +266,8 @@ void decode(const Options& options, const Kernels& kernels) {
         double one = 1e9, eight = 1e9, memory = 0;
         for (int round = 0; round < 2 * options.rounds; ++round) {
           memory = std::max(memory, measure_read(weights, bytes, threads));
-          one = std::min(one, seconds_of_ours(backend, m, x, out, 1));
-          eight = std::min(eight, seconds_of_ours(backend, m, x, out, 8));
+          one = std::min(one, seconds_of_ours(backend, m, x, out, 1, threads));
+          eight = std::min(eight, seconds_of_ours(backend, m, x, out, 8, threads));
         }
         std::printf("%-8s %6d %6d %4s %3d | %8.1f %8.1f %8.3f | %8.2f\n", shape.model, int(shape.n),
                     int(shape.k), format == Format::f32 ? "fp32" : "bf16", threads,
