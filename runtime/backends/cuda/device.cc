@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
+#include <mutex>
 #include <string>
+#include <utility>
 
 namespace invar::cuda {
 namespace {
@@ -22,9 +25,22 @@ std::uint64_t memory_epoch() {
   return epoch.load(std::memory_order_relaxed);
 }
 
+void allow_shared(const void* kernel, std::size_t bytes) {
+  static std::mutex mutex;
+  static std::map<std::pair<int, const void*>, std::size_t> allowed;
+  int gpu = 0;
+  check(cudaGetDevice(&gpu), "cudaGetDevice");
+  const std::lock_guard lock(mutex);
+  std::size_t& most = allowed[{gpu, kernel}];
+  if (bytes <= most) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)),
+        "cudaFuncSetAttribute");
+  most = bytes;
+}
+
 void fail(cudaError_t error, const char* what) {
+  cudaGetLastError();  // when it is not sticky, the next call starts clean
   if (error == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // not sticky: the next call starts clean
     throw OutOfMemory(std::string("device cuda: out of memory in ") + what);
   }
   throw BackendError(std::string("CUDA: ") + what + ": " + cudaGetErrorString(error));

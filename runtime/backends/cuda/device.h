@@ -20,6 +20,9 @@ namespace invar::cuda {
 inline void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) fail(error, what);
 }
+/// Lets a kernel of this thread's GPU take `bytes` of dynamic shared memory. The limit belongs to
+/// the kernel, not to a launch, and ranks are threads: it is raised and never lowered.
+void allow_shared(const void* kernel, std::size_t bytes);
 /// After a kernel launch.
 inline void check_launch(const char* kernel) {
   check(cudaGetLastError(), kernel);

@@ -46,7 +46,8 @@ __device__ bool before(T a, std::int32_t a_id, T b, std::int32_t b_id) {
 }
 
 constexpr int kTopThreads = 256;
-constexpr std::size_t kTopShared = 48 * 1024;  // bytes; a longer slice is read from memory
+constexpr std::size_t kTopShared = 44 * 1024;  // bytes, 4 KiB are left for the kernel's own arrays;
+                                               // a longer slice is read from memory
 
 template <class T>
 struct TopCall {

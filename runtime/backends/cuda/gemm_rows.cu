@@ -153,11 +153,7 @@ void launch(const GemmCall& call) {
   const std::size_t shared = std::size_t(block.y) * R * (kChunk + NT * 32) * sizeof(T);
   const RowsCall<T> args{static_cast<const T*>(call.x), call.x_stride,  call.rows, call.w,
                          static_cast<T*>(call.out),     call.out_stride};
-  if (shared > 48 * 1024) {
-    check(cudaFuncSetAttribute(rows_kernel<T, W, S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               int(shared)),
-          "cudaFuncSetAttribute");
-  }
+  allow_shared(reinterpret_cast<const void*>(rows_kernel<T, W, S>), shared);
   rows_kernel<T, W, S><<<grid, block, shared, call.stream>>>(args);
   check_launch("gemm_rows");
 }

@@ -48,9 +48,7 @@ bool lay_out(const Room& gpu, const Layout& layout, Call& call) {
 template <class W, class S>
 void launch(const GemmCall& g, const Call& call, bool early) {
   const std::size_t shared = shared_bytes<W, S>(call);
-  check(cudaFuncSetAttribute(stream_kernel<W, S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             int(shared)),
-        "cudaFuncSetAttribute");
+  allow_shared(reinterpret_cast<const void*>(stream_kernel<W, S>), shared);
   const std::int64_t wide = std::int64_t(call.warps) * S::kWide;
   cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};

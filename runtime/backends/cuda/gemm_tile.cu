@@ -72,9 +72,7 @@ void launch(const GemmCall& g, void* workspace) {
   }
   std::size_t shared = std::size_t(2) * S::kStage * sizeof(T);
   if (call.cluster) shared = std::max(shared, std::size_t(S::kRows) * S::kOutputs * sizeof(T));
-  check(cudaFuncSetAttribute(tile_kernel<T, W, S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             int(shared)),
-        "cudaFuncSetAttribute");
+  allow_shared(reinterpret_cast<const void*>(tile_kernel<T, W, S>), shared);
   cudaLaunchAttribute cluster = {};
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(unsigned(plan.at_once * plan.blocks));
