@@ -3,7 +3,6 @@
 #include "runtime/generate.h"
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <thread>
 
@@ -291,56 +290,28 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
 
 }  // namespace
 
-/// Weights of all ranks for one (precision, engine, ranks), with the backend that holds them.
-struct Runtime::Packed {
-  std::string key;
-  std::int64_t positions = 0;
-  std::vector<std::unique_ptr<Backend>> holders;  // one a rank
-  std::vector<std::unique_ptr<RankModel>> ranks;
-
-  ~Packed() { ranks.clear(); }
-};
-
-Runtime::Runtime(LoadedModel model) : model_(std::move(model)) {}
+Runtime::Runtime(LoadedModel model)
+    : Runtime(std::make_shared<const LoadedModel>(std::move(model))) {}
+Runtime::Runtime(std::shared_ptr<const LoadedModel> model)
+    : model_(std::move(model)), packed_(std::make_unique<PackedCache>(*model_)) {}
 Runtime::~Runtime() = default;
 
-Result<const Runtime::Packed*> Runtime::packed(const GenerateRequest& request,
-                                               std::int64_t positions) {
-  const Mode& mode = mode_of(request.precision);
-  const std::string key = std::string(mode.name) + "/" + request.backend.engine + "/" +
-                          request.backend.core_type + "/" + request.backend.device + "/" +
-                          std::to_string(request.ranks);
-  if (packed_ != nullptr && packed_->key == key && packed_->positions >= positions) {
-    return packed_.get();
-  }
-  packed_.reset();  // the old weights go before the new ones come
-  auto fresh = std::make_unique<Packed>();
-  fresh->key = key;
-  fresh->positions =
-      std::min(model_.config.context,
-               std::int64_t(std::bit_ceil(std::uint64_t(std::max<std::int64_t>(positions, 1024)))));
-  for (int rank = 0; rank < request.ranks; ++rank) {
-    BackendOptions options = request.backend;
-    options.threads = 1;
-    options.rank = rank;
-    auto holder = make_backend(options, mode);
-    INVAR_TRY(holder);
-    fresh->holders.push_back(std::move(*holder));
-    try {
-      fresh->ranks.push_back(
-          build_rank_model(model_, *fresh->holders.back(), rank, request.ranks, fresh->positions));
-    } catch (const std::bad_alloc&) {
-      return Error{"out of memory while the weights were loaded", ""};
-    } catch (const BackendError& error) {
-      return Error{error.what(), ""};
-    }
-  }
-  packed_ = std::move(fresh);
-  return packed_.get();
+Result<const PackedSet*> Runtime::packed(const GenerateRequest& request, std::int64_t positions) {
+  PackedRequest wanted{request.precision, request.backend, request.ranks, {}, positions};
+  for (int rank = 0; rank < request.ranks; ++rank) wanted.here.push_back({rank, rank});
+  return packed_->get(wanted);
+}
+
+Result<void> Runtime::prepare(const GenerateRequest& request) {
+  if (auto ok = check_request(request, model_->config); !ok) return ok.error();
+  const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
+  auto weights = packed(request, plan.longest());
+  INVAR_TRY(weights);
+  return {};
 }
 
 Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
-  if (auto ok = check_request(request, model_.config); !ok) return ok.error();
+  if (auto ok = check_request(request, model_->config); !ok) return ok.error();
   INVAR_CHECK(!request.prompts.empty());
   const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
   auto weights = packed(request, plan.longest());

@@ -18,6 +18,7 @@
 #include "runtime/backend.h"
 #include "runtime/model/sampler.h"
 #include "runtime/model/weights.h"
+#include "runtime/packed_cache.h"
 #include "runtime/parallel/communicator.h"
 #include "runtime/schedule/batcher.h"
 #include "runtime/schedule/kv_cache.h"
@@ -61,21 +62,24 @@ struct GenerateResult {
 class Runtime {
  public:
   explicit Runtime(LoadedModel model);
+  explicit Runtime(std::shared_ptr<const LoadedModel> model);
   ~Runtime();
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
-  [[nodiscard]] const LoadedModel& model() const { return model_; }
+  [[nodiscard]] const LoadedModel& model() const { return *model_; }
   /// Errors are what cannot be asked (ranks that do not divide, a prompt past the context, a
   /// missing library). What goes wrong in the computation is the trace's status.
   Result<GenerateResult> generate(const GenerateRequest& request);
+  /// Packs the weights that a request needs and computes nothing: before a fork, whose children
+  /// then share them.
+  Result<void> prepare(const GenerateRequest& request);
 
  private:
-  struct Packed;
-  Result<const Packed*> packed(const GenerateRequest& request, std::int64_t positions);
+  Result<const PackedSet*> packed(const GenerateRequest& request, std::int64_t positions);
 
-  LoadedModel model_;
-  std::unique_ptr<Packed> packed_;  // the one in use
+  std::shared_ptr<const LoadedModel> model_;
+  std::unique_ptr<PackedCache> packed_;
 };
 
 }  // namespace invar

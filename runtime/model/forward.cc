@@ -182,6 +182,9 @@ Rows Forward::embed(std::span<const StepRow> rows) {
       if (int(rank) == comm_.rank()) mine.push_back(std::int32_t(id - v.begin));
     }
   }
+  std::vector<std::int32_t> ids;
+  for (const StepRow& row : rows) ids.push_back(row.token);
+  model_.embedding.require(ids);
   const Rows table{model_.embedding.get(), model_.partition.vocabulary.size(), hidden, hidden};
   const Rows local = scratch(kEmbedded, std::int64_t(mine.size()), hidden);
   backend_.gather(table, mine, local);

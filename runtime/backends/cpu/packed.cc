@@ -6,7 +6,6 @@
 #ifdef __F16C__
 #include <immintrin.h>
 #endif
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
@@ -21,7 +20,6 @@ namespace invar::cpu {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr int kTile = 8;           // rows and columns moved at once
 constexpr std::int64_t kRun = 16;  // elements of a loop of fixed length, which compilers vectorise
 
@@ -206,14 +204,10 @@ std::int64_t packed_elements(std::int64_t n, std::int64_t k) {
 }
 
 std::shared_ptr<void> packed_memory(std::size_t bytes) {
-  const std::size_t alignment = bytes >= 2 * kHugePage ? kHugePage : kAlignment;
-  const std::size_t whole = (bytes + kAlignment + alignment - 1) / alignment * alignment;
-  void* data = std::aligned_alloc(alignment, whole);
+  const std::size_t whole = (bytes + 2 * kAlignment - 1) / kAlignment * kAlignment;
+  void* data = std::aligned_alloc(kAlignment, whole);
   if (data == nullptr) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
-  if (alignment == kHugePage) ::madvise(data, whole, MADV_HUGEPAGE);  // advice: may be refused
-#endif
-  std::memset(static_cast<char*>(data) + bytes, 0, kAlignment);
+  std::memset(static_cast<char*>(data) + bytes, 0, whole - bytes);
   return {data, std::free};
 }
 

@@ -52,8 +52,9 @@ void pack_panels(const PackSpec& spec, const RowReader& read_row, std::int64_t b
 /// All of it on this thread.
 PackedMatrix pack(const PackSpec& spec, const RowReader& read_row);
 
-/// Memory that is about to be written whole: 64-byte aligned, in huge pages when it is large, one
-/// line more than asked so that a whole register may be read past the end.
+/// Memory that is about to be written whole: 64-byte aligned, one line more than asked so that a
+/// whole register may be read past the end. Not in huge pages: those come from memory that was
+/// never touched, which a virtual machine may not have yet (measured: six times slower).
 std::shared_ptr<void> packed_memory(std::size_t bytes);
 
 }  // namespace invar::cpu
