@@ -57,6 +57,13 @@ const std::vector<OptionInfo>& all_options() {
       {"threads", 0, Takes::one, "N", "threads of an operation (default: 1)"},
       {"prompt-tokens", 0, Takes::one, "N", "length of the prompt (default: 64)"},
       {"new-tokens", 0, Takes::one, "N", "tokens to decode (default: 32)"},
+      {"batch", 0, Takes::one, "N", "sequences to decode at once (default: 1)"},
+      {"context", 0, Takes::one, "N",
+       "tokens before the first decoded one (default: the prompt's)"},
+      {"device", 0, Takes::one, "cpu|cuda", "where to compute (default: what the engine needs)"},
+      {"engine", 0, Takes::one, "NAME",
+       "reference, openblas, cublas, … (default: reference); openblas:Haswell chooses a core"},
+      {"layers", 0, Takes::one, "N", "layers of a synthetic model (default: all of its shape)"},
       {"help", 'h', Takes::nothing, "", "this text"},
   };
   return options;

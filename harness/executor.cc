@@ -14,6 +14,7 @@
 #include <fstream>
 #include <memory>
 #include <numeric>
+#include <set>
 
 #include "harness/distributed.h"
 #include "harness/wire.h"
@@ -172,12 +173,12 @@ JobResult run_job(const Scenario& scenario, const Session& session, Runtime& run
 namespace {
 
 /// The worker's life: receive a job, answer, until the pipe closes. Never returns.
-[[noreturn]] void work(const Scenario& scenario, Session& session, const ExecutorOptions& options,
-                       const std::vector<Job>& jobs, int in, int out) {
+[[noreturn]] void work(const Scenario& scenario, const Session& session, Runtime& runtime,
+                       const ExecutorOptions& options, const std::vector<Job>& jobs, int in,
+                       int out) {
   // The parent decides: a signal to the whole group must not look like a crashed cell.
   signal(SIGINT, SIG_IGN);
   signal(SIGTERM, SIG_IGN);
-  Runtime runtime(std::move(session.model));
   std::string message;
   while (receive_message(in, message)) {
     wire::Reader reader(message);
@@ -196,7 +197,8 @@ struct Worker {
   pid_t pid = -1;
   int to = -1, from = -1;
   std::string key;
-  int job = -1;  // index into jobs, -1: idle
+  std::string set;  // of the last job: the weights it has at hand
+  int job = -1;     // index into jobs, -1: idle
   int served = 0;
   Clock::time_point started;
   std::string inbox;
@@ -207,11 +209,21 @@ std::string worker_key(const Cell& cell) {
   return cell.value("engine") + "/" + cell.value("precision") + "/" + cell.value("device");
 }
 
+/// One set of packed weights: the ranks cut it.
+std::string set_key(const Cell& cell) {
+  return worker_key(cell) + "/" + cell.value("gpus");
+}
+
 class Pool {
  public:
   Pool(const Scenario& scenario, const Session& session, const std::vector<Job>& jobs,
        const ExecutorOptions& options, const std::function<bool(JobResult&&)>& done)
-      : scenario_(scenario), session_(session), jobs_(jobs), options_(options), done_(done) {}
+      : scenario_(scenario),
+        session_(session),
+        jobs_(jobs),
+        options_(options),
+        done_(done),
+        runtime_(std::shared_ptr<const LoadedModel>(std::shared_ptr<void>(), &session.model)) {}
   ~Pool() {
     for (Worker& worker : workers_) stop(worker, true);
   }
@@ -222,8 +234,7 @@ class Pool {
     std::stable_sort(order.begin(), order.end(), [this](int a, int b) {
       const Cell& x = *jobs_[std::size_t(a)].cell;
       const Cell& y = *jobs_[std::size_t(b)].cell;
-      const auto key = [](const Cell& c) { return std::pair(worker_key(c), c.value("gpus")); };
-      return key(x) < key(y);
+      return std::pair(worker_key(x), x.value("gpus")) < std::pair(worker_key(y), y.value("gpus"));
     });
     waiting_.assign(order.begin(), order.end());
     workers_.resize(std::size_t(std::max(1, options_.jobs)));
@@ -245,25 +256,63 @@ class Pool {
                              [](const Worker& w) { return w.job >= 0; }));
   }
 
-  Result<void> give_job(Worker& worker) {
-    // Prefer a job that the worker has weights for.
-    auto at = std::find_if(waiting_.begin(), waiting_.end(), [&](int j) {
-      return worker_key(*jobs_[std::size_t(j)].cell) == worker.key;
+  [[nodiscard]] const Cell& cell_of(int job) const { return *jobs_[std::size_t(job)].cell; }
+
+  /// What a job costs a worker: nothing when its weights are at hand, less when they are in no
+  /// other worker yet, most when a new process is needed.
+  [[nodiscard]] int cost(const Worker& worker, int job) const {
+    const std::string set = set_key(cell_of(job));
+    if (set == worker.set) return 0;
+    const bool elsewhere = std::any_of(workers_.begin(), workers_.end(), [&](const Worker& other) {
+      return other.job >= 0 && other.set == set;
     });
-    if (at == waiting_.end()) at = waiting_.begin();
+    return (worker_key(cell_of(job)) == worker.key ? 1 : 3) + (elsewhere ? 1 : 0);
+  }
+
+  Result<void> give_job(Worker& worker) {
+    const auto at = std::min_element(waiting_.begin(), waiting_.end(), [&](int a, int b) {
+      return cost(worker, a) < cost(worker, b);
+    });
     const int index = *at;
-    waiting_.erase(at);
-    const std::string key = worker_key(*jobs_[std::size_t(index)].cell);
+    const std::string key = worker_key(cell_of(index));
     if (worker.pid > 0 && (worker.key != key || options_.isolate)) stop(worker, false);
     if (worker.pid < 0) {
+      pack_for_several(index);
       if (auto ok = start(worker, key); !ok) return ok;
     }
+    waiting_.erase(at);
     wire::Writer writer;
     writer.put(std::uint64_t(index));
     worker.job = index;
+    worker.set = set_key(cell_of(index));
     worker.started = Clock::now();
     if (!send_message(worker.to, writer.bytes())) lose(worker);
     return {};
+  }
+
+  /// Packs in this process, before workers are forked, the weights that several of them are about
+  /// to use: they share the pages instead of packing each its own. Only the CPU's own engine: a
+  /// GPU or a vendor library must not be touched before a fork. What goes wrong here goes wrong
+  /// again in the worker, which says so.
+  void pack_for_several(int index) {
+    const Cell& cell = cell_of(index);
+    if (options_.isolate || options_.sabotage || cell.value("device") != "cpu" ||
+        cell.value("engine") != "reference") {
+      return;
+    }
+    std::set<std::string> sets;
+    std::size_t jobs = 0;
+    for (const int job : waiting_) {
+      if (worker_key(cell_of(job)) != worker_key(cell)) continue;
+      sets.insert(set_key(cell_of(job)));
+      ++jobs;
+    }
+    // With a set for each worker, every one packs its own meanwhile.
+    if (sets.size() >= workers_.size() || jobs < 2) return;
+    auto request = request_for(scenario_, session_, cell, {});
+    if (!request) return;
+    request->backend.threads = int(workers_.size()) - busy();
+    (void)runtime_.prepare(*request);
   }
 
   Result<void> start(Worker& worker, const std::string& key) {
@@ -280,8 +329,8 @@ class Pool {
       for (const Worker& other : workers_) {
         if (other.pid > 0) close(other.to), close(other.from);
       }
-      // The child owns its copy of the parent's memory.
-      work(scenario_, const_cast<Session&>(session_), options_, jobs_, down[0], up[1]);
+      // The child owns its copy of the parent's memory, packed weights included.
+      work(scenario_, session_, runtime_, options_, jobs_, down[0], up[1]);
     }
     close(down[0]), close(up[1]);
     worker = Worker{};
@@ -377,6 +426,7 @@ class Pool {
   const std::vector<Job>& jobs_;
   const ExecutorOptions& options_;
   const std::function<bool(JobResult&&)>& done_;
+  Runtime runtime_;  // of this process: packs, never computes; of a worker: its own
   std::vector<Worker> workers_;
   std::deque<int> waiting_;
   bool stopped_ = false;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <future>
 
 #include "harness/models.h"
 #include "runtime/ranks.h"
@@ -99,12 +100,16 @@ Result<Session> open_session(const Scenario& scenario) {
   auto model = open_model(scenario.model, folder);
   INVAR_TRY(model);
   session.model = std::move(*model);
-  auto digest = model_digest(session.model, scenario.model);
+  // The files are verified while prompts are read; nothing computes before both are done.
+  auto digesting =
+      std::async(std::launch::async, [&] { return model_digest(session.model, scenario.model); });
+  const Result<void> prompts = read_prompts(scenario, session);
+  auto digest = digesting.get();
   INVAR_TRY(digest);
+  INVAR_TRY(prompts);
   session.inputs.model_digest = *digest;
   session.inputs.numerics_version = kNumericsVersion;
   session.inputs.segments = session.model.config.segments;
-  if (auto ok = read_prompts(scenario, session); !ok) return ok.error();
   session.inputs.tokenizer_digest = "none";
   if (session.tokenizer) {
     const std::string text = session.tokenizer->fingerprint_text();

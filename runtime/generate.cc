@@ -3,7 +3,6 @@
 #include "runtime/generate.h"
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <mutex>
 #include <thread>
@@ -299,64 +298,38 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
 
 }  // namespace
 
-/// Weights of all ranks for one (precision, engine, ranks), with the backend that holds them.
-struct Runtime::Packed {
-  std::string key;
-  std::int64_t positions = 0;
-  std::vector<std::unique_ptr<Backend>> holders;  // one a rank
-  std::vector<std::unique_ptr<RankModel>> ranks;
-
-  ~Packed() { ranks.clear(); }
-};
-
 Runtime::Runtime(LoadedModel model)
-    : model_(std::move(model)), groups_(std::make_unique<RankGroups>()) {}
+    : Runtime(std::make_shared<const LoadedModel>(std::move(model))) {}
+Runtime::Runtime(std::shared_ptr<const LoadedModel> model)
+    : model_(std::move(model)),
+      groups_(std::make_unique<RankGroups>()),
+      packed_(std::make_unique<PackedCache>(*model_)) {}
 Runtime::~Runtime() = default;
 
-Result<const Runtime::Packed*> Runtime::packed(const GenerateRequest& request,
-                                               std::int64_t positions) {
-  const Mode& mode = mode_of(request.precision);
-  const std::string key = std::string(mode.name) + "/" + request.backend.engine + "/" +
-                          request.backend.core_type + "/" + request.backend.device + "/" +
-                          std::to_string(request.ranks) +
-                          (request.world != nullptr ? "/world" : "");
-  if (packed_ != nullptr && packed_->key == key && packed_->positions >= positions) {
-    return packed_.get();
-  }
-  packed_.reset();  // the old weights go before the new ones come
-  auto fresh = std::make_unique<Packed>();
-  fresh->key = key;
-  fresh->positions =
-      std::min(model_.config.context,
-               std::int64_t(std::bit_ceil(std::uint64_t(std::max<std::int64_t>(positions, 1024)))));
+Result<const PackedSet*> Runtime::packed(const GenerateRequest& request, std::int64_t positions) {
+  PackedRequest wanted{request.precision, request.backend, request.ranks, {}, positions};
   for (const int rank : ranks_here(request)) {
-    BackendOptions options = request.backend;
-    options.threads = 1;
-    options.rank = device_of_rank(request, rank);
-    auto holder = make_backend(options, mode);
-    INVAR_TRY(holder);
-    fresh->holders.push_back(std::move(*holder));
-    try {
-      fresh->ranks.push_back(
-          build_rank_model(model_, *fresh->holders.back(), rank, request.ranks, fresh->positions));
-    } catch (const std::bad_alloc& error) {
-      return Error{memory_text(error) + " while the weights were loaded", ""};
-    } catch (const BackendError& error) {
-      return Error{error.what(), ""};
-    }
+    wanted.here.push_back({rank, device_of_rank(request, rank)});
   }
-  packed_ = std::move(fresh);
-  return packed_.get();
+  return packed_->get(wanted);
+}
+
+Result<void> Runtime::prepare(const GenerateRequest& request) {
+  if (auto ok = check_request(request, model_->config); !ok) return ok.error();
+  const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
+  auto weights = packed(request, plan.longest());
+  INVAR_TRY(weights);
+  return {};
 }
 
 /// What the ranks of one run compute with, by rank of this process.
 struct Runtime::Team {
-  const Packed* weights = nullptr;
+  const PackedSet* weights = nullptr;
   std::vector<std::unique_ptr<Backend>> backends;
 };
 
 Result<void> Runtime::equip(const GenerateRequest& request, Team& team) {
-  if (auto ok = check_request(request, model_.config); !ok) return ok.error();
+  if (auto ok = check_request(request, model_->config); !ok) return ok.error();
   INVAR_CHECK(!request.prompts.empty());
   const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
   auto weights = packed(request, plan.longest());

@@ -18,6 +18,7 @@
 #include "runtime/backend.h"
 #include "runtime/model/sampler.h"
 #include "runtime/model/weights.h"
+#include "runtime/packed_cache.h"
 #include "runtime/parallel/communicator.h"
 #include "runtime/parallel/world.h"
 #include "runtime/schedule/batcher.h"
@@ -70,24 +71,27 @@ class RankGroups;
 class Runtime {
  public:
   explicit Runtime(LoadedModel model);
+  explicit Runtime(std::shared_ptr<const LoadedModel> model);
   ~Runtime();
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
-  [[nodiscard]] const LoadedModel& model() const { return model_; }
+  [[nodiscard]] const LoadedModel& model() const { return *model_; }
   /// Errors are what cannot be asked (ranks that do not divide, a prompt past the context, a
   /// missing library). What goes wrong in the computation is the trace's status.
   Result<GenerateResult> generate(const GenerateRequest& request);
+  /// Packs the weights that a request needs and computes nothing: before a fork, whose children
+  /// then share them.
+  Result<void> prepare(const GenerateRequest& request);
 
  private:
-  struct Packed;
   struct Team;
-  Result<const Packed*> packed(const GenerateRequest& request, std::int64_t positions);
+  Result<const PackedSet*> packed(const GenerateRequest& request, std::int64_t positions);
   Result<void> equip(const GenerateRequest& request, Team& team);
 
-  LoadedModel model_;
+  std::shared_ptr<const LoadedModel> model_;
   std::unique_ptr<RankGroups> groups_;
-  std::unique_ptr<Packed> packed_;  // the one in use
+  std::unique_ptr<PackedCache> packed_;
 };
 
 }  // namespace invar

@@ -1,108 +1,49 @@
-// `invar bench`: how fast the reference computes here, what recording costs, how much memory.
+// `invar bench`: how fast an engine computes here, what recording costs, how much memory.
 //
-// Each row is measured in a process of its own, so that its memory is its own.
+// Each row is measured in a process of its own, so that its memory is its own and nothing of a
+// device is touched in this one.
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 
+#include "harness/commands/bench_measure.h"
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
-#include "harness/models.h"
 #include "harness/suggest.h"
 #include "reports/text.h"
-#include "runtime/generate.h"
 
 namespace invar::commands {
 namespace {
 
-struct Plan {
-  std::string model;
-  Precision precision = Precision::fp32;
-  std::int64_t threads = 1, prompt_tokens = 64, new_tokens = 32;
-};
-
-/// What a measuring process sends back.
-struct Measured {
-  double prefill_seconds = 0;  // of the prompt, with its one row of logits
-  double decode_seconds = 0;   // of the new tokens after the first
-  double record_share = 0;     // of the time of the whole
-};
-
 struct BenchRow {
   std::string isa, failure;
-  Measured measured;
+  BenchMeasured measured;
   double peak_mib = 0;
 };
 
-GenerateRequest request_of(const Plan& plan, const LoadedModel& model, const std::string& isa,
-                           std::int64_t new_tokens) {
-  GenerateRequest request;
-  request.precision = plan.precision;
-  request.backend.isa = isa;
-  request.backend.threads = int(plan.threads);
-  PromptTokens prompt;
-  for (std::int64_t i = 0; i < plan.prompt_tokens; ++i) {
-    prompt.tokens.push_back(std::int32_t((i * 7919 + 13) % model.config.vocab_size));
-  }
-  request.prompts = {prompt};
-  request.max_new_tokens = new_tokens;
-  return request;
-}
-
-Result<Measured> measure(const Plan& plan, const std::string& isa) {
-  auto model = open_model(plan.model, "");
-  INVAR_TRY(model);
-  Runtime runtime(std::move(*model));
-  const auto started = std::chrono::steady_clock::now();
-  double one_token = 1e300, all_tokens = 1e300, share = 0;
-  // The first round packs the weights; small models need many for a steady minimum.
-  for (int round = 0; round < 200; ++round) {
-    const auto shorter = runtime.generate(request_of(plan, runtime.model(), isa, 1));
-    INVAR_TRY(shorter);
-    const auto longer =
-        runtime.generate(request_of(plan, runtime.model(), isa, plan.new_tokens + 1));
-    INVAR_TRY(longer);
-    for (const CellTrace* trace : {&shorter->trace, &longer->trace}) {
-      if (trace->status != CellStatus::ok) return Error{trace->reason, "bench"};
-    }
-    one_token = std::min(one_token, shorter->trace.seconds);
-    if (longer->trace.seconds < all_tokens) {
-      all_tokens = longer->trace.seconds;
-      share = longer->trace.record_seconds / longer->trace.seconds;
-    }
-    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - started;
-    if (round >= 2 && spent.count() > 1.0) break;
-  }
-  const Measured best{one_token, all_tokens - one_token, share};
-  if (!(best.decode_seconds > 0)) {
-    return Error{"decoding is too short to measure; give more --new-tokens", "bench"};
-  }
-  return best;
-}
-
-/// In the child: measures and writes a Measured, or the text of an error.
-[[noreturn]] void child_main(const Plan& plan, const std::string& isa, int out) {
-  const auto measured = measure(plan, isa);
+/// In the child: measures and writes a BenchMeasured, or the text of an error.
+[[noreturn]] void child_main(const BenchPlan& plan, int out) {
+  const auto measured = measure(plan);
   const std::string bytes =
       measured ? std::string("=") +
-                     std::string(reinterpret_cast<const char*>(&*measured), sizeof(Measured))
+                     std::string(reinterpret_cast<const char*>(&*measured), sizeof(BenchMeasured))
                : "!" + measured.error().text();
   const bool written = ::write(out, bytes.data(), bytes.size()) == ssize_t(bytes.size());
   ::_exit(written ? 0 : 1);
 }
 
-Result<BenchRow> bench_row(const Plan& plan, const std::string& isa) {
+Result<BenchRow> bench_row(BenchPlan plan, const std::string& isa) {
+  plan.backend.isa = isa;
   int ends[2];
   if (::pipe(ends) != 0) return Error{std::strerror(errno), "bench"};
   std::fflush(nullptr);
   const pid_t child = ::fork();
   if (child < 0) return Error{std::strerror(errno), "bench"};
-  if (child == 0) child_main(plan, isa, ends[1]);
+  if (child == 0) child_main(plan, ends[1]);
   ::close(ends[1]);
   std::string bytes;
   char buffer[4096];
@@ -118,47 +59,107 @@ Result<BenchRow> bench_row(const Plan& plan, const std::string& isa) {
   BenchRow row;
   row.isa = isa;
   row.peak_mib = double(usage.ru_maxrss) / 1024;
-  if (bytes.size() == sizeof(Measured) + 1 && bytes[0] == '=') {
-    std::memcpy(&row.measured, bytes.data() + 1, sizeof(Measured));
+  if (bytes.size() == sizeof(BenchMeasured) + 1 && bytes[0] == '=') {
+    std::memcpy(&row.measured, bytes.data() + 1, sizeof(BenchMeasured));
   } else {
     row.failure = bytes.size() > 1 && bytes[0] == '!' ? bytes.substr(1) : "the process died";
   }
   return row;
 }
 
-Result<Plan> plan_of(const Arguments& arguments) {
-  Plan plan;
-  plan.model = arguments.words[0];
+/// Engines whose names a mistyped one may have meant.
+Result<void> read_engine(const Arguments& arguments, BenchPlan& plan) {
+  const std::string text = arguments.text("engine", "reference");
+  const std::size_t colon = text.find(':');
+  plan.backend.engine = text.substr(0, colon);
+  if (colon != std::string::npos) plan.backend.core_type = text.substr(colon + 1);
+  static const std::vector<std::string> known{"reference", "openblas", "cublas", "cublaslt"};
+  if (std::find(known.begin(), known.end(), plan.backend.engine) == known.end()) {
+    return Error{"unknown engine " + in_quotes(plan.backend.engine) +
+                     did_you_mean(plan.backend.engine, known),
+                 "--engine"};
+  }
+  const bool gpu_only = plan.backend.engine.rfind("cublas", 0) == 0;
+  plan.backend.device = arguments.text("device", gpu_only ? "cuda" : "cpu");
+  if (gpu_only && plan.backend.device != "cuda") {
+    return Error{"engine " + plan.backend.engine + " needs --device cuda", "--engine"};
+  }
+  if (plan.backend.engine == "openblas" && plan.backend.device != "cpu") {
+    return Error{"engine openblas needs --device cpu", "--engine"};
+  }
+  if (plan.backend.engine == "reference" && colon != std::string::npos) {
+    return Error{"engine reference has no options", "--engine"};
+  }
+  const std::string why = unsupported_reason(plan.backend, mode_of(plan.precision));
+  if (!why.empty()) return Error{why, arguments.has("device") ? "--device" : "--engine"};
+  return {};
+}
+
+Result<void> read_precision(const Arguments& arguments, BenchPlan& plan) {
   const std::string wanted = arguments.text("precision", "fp32");
   std::vector<std::string> known;
-  bool found = false;
   for (const Mode& mode : kModes) {
     known.emplace_back(mode.name);
     if (wanted != mode.name) continue;
     plan.precision = mode.precision;
-    found = true;
+    return {};
   }
-  if (!found)
-    return Error{"unknown precision " + in_quotes(wanted) + did_you_mean(wanted, known),
-                 "--precision"};
+  return Error{"unknown precision " + in_quotes(wanted) + did_you_mean(wanted, known),
+               "--precision"};
+}
+
+Result<BenchPlan> plan_of(const Arguments& arguments) {
+  BenchPlan plan;
+  plan.model = arguments.words[0];
+  if (auto ok = read_precision(arguments, plan); !ok) return ok.error();
   const auto threads = arguments.number("threads", 1, 1, 1024);
   INVAR_TRY(threads);
   const auto prompt = arguments.number("prompt-tokens", 64, 1, 1'000'000);
   INVAR_TRY(prompt);
   const auto tokens = arguments.number("new-tokens", 32, 1, 1'000'000);
   INVAR_TRY(tokens);
-  plan.threads = *threads;
+  const auto batch = arguments.number("batch", 1, 1, 4096);
+  INVAR_TRY(batch);
+  const auto context = arguments.number("context", 0, 1, 1'000'000);
+  INVAR_TRY(context);
+  const auto layers = arguments.number("layers", 0, 1, 1024);
+  INVAR_TRY(layers);
+  if (*layers > 0 && !is_synthetic(plan.model)) {
+    return Error{
+        "only a synthetic model can be given another number of layers (" + synthetic_names() + ")",
+        "--layers"};
+  }
+  plan.backend.threads = int(*threads);
   plan.prompt_tokens = *prompt;
   plan.new_tokens = *tokens;
+  plan.batch = *batch;
+  plan.context = *context;
+  plan.layers = *layers;
+  if (auto ok = read_engine(arguments, plan); !ok) return ok.error();
   return plan;
 }
 
-/// Instruction sets worth measuring: scalar only where it takes seconds.
-std::vector<std::string> sets_to_measure(const Plan& plan, const LoadedModel& model) {
+/// A sequence must fit into the model's positions.
+Result<void> check_length(const BenchPlan& plan, const ModelConfig& config) {
+  const std::int64_t longest = std::max(
+      plan.prompt_tokens + 1, plan.before_decoding() + 1 + kStepsNotTimed + plan.new_tokens);
+  if (longest <= config.context) return {};
+  const bool context = plan.context > 0 && plan.prompt_tokens + 1 <= config.context;
+  return Error{"the measurement needs " + std::to_string(longest) + " positions, the model has " +
+                   std::to_string(config.context) + "; give fewer tokens",
+               context ? "--context" : "--prompt-tokens"};
+}
+
+/// Instruction sets worth measuring: scalar only where it takes seconds. Where the engine or the
+/// device chooses, there is nothing to vary.
+std::vector<std::string> sets_to_measure(const BenchPlan& plan, const LoadedModel& model) {
+  if (plan.backend.engine != "reference" || plan.backend.device != "cpu") return {"auto"};
   double weights = 0;
   for (const auto& [name, tensor] : model.weights.all())
     weights += double(tensor.rows * tensor.cols);
-  const bool small = weights * double(2 * plan.prompt_tokens + plan.new_tokens) < 5e9;
+  const double tokens = double(plan.batch) *
+                        double(plan.prompt_tokens + plan.new_tokens + 2 * plan.before_decoding());
+  const bool small = weights * tokens < 5e9;
   std::vector<std::string> out;
   for (const EngineStatus& status : engine_status()) {
     if (status.engine != "reference") continue;
@@ -172,54 +173,108 @@ std::vector<std::string> sets_to_measure(const Plan& plan, const LoadedModel& mo
   return out;
 }
 
-std::string rate(double count, double seconds) {
+std::string shown_number(double value, const char* unit = "", int digits = 1) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.1f", count / seconds);
-  return text;
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return std::string(text) + unit;
+}
+
+/// Tokens a second, from what the child has timed.
+double prefill_rate(const BenchPlan& plan, const BenchMeasured& m) {
+  return double(plan.prompt_tokens * plan.batch) / m.prefill_seconds;
+}
+double decode_rate(const BenchPlan& plan, const BenchMeasured& m) {
+  return double(plan.new_tokens * plan.batch) / m.decode_seconds;
+}
+
+std::vector<std::string> table_row(const BenchPlan& plan, const BenchRow& row) {
+  const std::string name = row.isa == "auto" ? row.measured.kernels : row.isa;
+  if (!row.failure.empty()) return {name, shown_text(row.failure)};
+  const BenchMeasured& m = row.measured;
+  return {shown_text(name),
+          shown_number(prefill_rate(plan, m)),
+          shown_number(decode_rate(plan, m)),
+          shown_number(m.gemm_gflops),
+          m.peak_gflops > 0 ? shown_number(100 * m.gemm_gflops / m.peak_gflops, " %") : "-",
+          shown_number(100 * m.record_share, " %"),
+          shown_number(m.load_seconds, "", 3),
+          shown_number(row.peak_mib)};
+}
+
+Json json_row(const BenchPlan& plan, const BenchRow& row) {
+  if (!row.failure.empty()) return {{"isa", row.isa}, {"error", row.failure}};
+  const BenchMeasured& m = row.measured;
+  Json out{{"isa", row.isa},
+           {"kernels", std::string(m.kernels)},
+           {"prefill_tokens_per_second", prefill_rate(plan, m)},
+           {"decode_tokens_per_second", decode_rate(plan, m)},
+           {"decode_seconds_per_step", m.decode_seconds / double(plan.new_tokens)},
+           {"gemm_rows", m.gemm_rows},
+           {"gemm_gflops", m.gemm_gflops},
+           {"fma_peak_gflops", nullptr},
+           {"recording_share", m.record_share},
+           {"load_to_first_token_seconds", m.load_seconds},
+           {"peak_rss_bytes", std::int64_t(row.peak_mib * 1024 * 1024)}};
+  if (m.peak_gflops > 0) out["fma_peak_gflops"] = m.peak_gflops;
+  return out;
+}
+
+Json header(const BenchPlan& plan) {
+  return {{"format", kOutputFormat},
+          {"model", plan.model},
+          {"synthetic_weights", is_synthetic(plan.model)},
+          {"layers", plan.layers},
+          {"precision", mode_of(plan.precision).name},
+          {"engine", plan.backend.engine +
+                         (plan.backend.core_type.empty() ? "" : ":" + plan.backend.core_type)},
+          {"device", plan.backend.device},
+          {"threads", plan.backend.threads},
+          {"prompt_tokens", plan.prompt_tokens},
+          {"new_tokens", plan.new_tokens},
+          {"batch", plan.batch},
+          {"context", plan.before_decoding()}};
+}
+
+std::string title(const BenchPlan& plan) {
+  std::string out = shown_text(plan.model);
+  if (is_synthetic(plan.model)) {
+    out += " (synthetic weights, " + text::count(plan.layers, "layer") + ")";
+  }
+  return out + ", " + mode_of(plan.precision).name + ", " + plan.backend.device + " " +
+         header(plan)["engine"].get<std::string>() + ", " +
+         text::count(plan.backend.threads, "thread") + ", prompt of " +
+         text::count(plan.prompt_tokens) + ", then " + text::count(plan.new_tokens) +
+         " tokens of " + text::count(plan.batch, "sequence") + " after " +
+         text::count(plan.before_decoding()) + "\n";
 }
 
 }  // namespace
 
 Result<int> bench(const Arguments& arguments) {
-  const auto plan = plan_of(arguments);
+  auto plan = plan_of(arguments);
   INVAR_TRY(plan);
-  const auto model = open_model(plan->model, "");
+  const auto model = open_bench_model(*plan);
   INVAR_TRY(model);
+  if (auto ok = check_length(*plan, model->config); !ok) return ok.error();
+  plan->layers = model->config.layers;
   Json out = Json::array();
-  std::vector<std::vector<std::string>> rows{
-      {"isa", "prefill tok/s", "decode tok/s", "recording", "peak MiB"}};
+  std::vector<std::vector<std::string>> rows{{"isa", "prefill tok/s", "decode tok/s",
+                                              "GEMM GFLOP/s", "of peak", "recording", "load s",
+                                              "peak MiB"}};
   bool failed = false;
   for (const std::string& isa : sets_to_measure(*plan, *model)) {
     const auto row = bench_row(*plan, isa);
     INVAR_TRY(row);
     failed |= !row->failure.empty();
-    if (!row->failure.empty()) {
-      rows.push_back({isa, shown_text(row->failure)});
-      out.push_back({{"isa", isa}, {"error", row->failure}});
-      continue;
-    }
-    const Measured& m = row->measured;
-    const double prompt = double(plan->prompt_tokens), tokens = double(plan->new_tokens);
-    rows.push_back({isa, rate(prompt, m.prefill_seconds), rate(tokens, m.decode_seconds),
-                    rate(100 * m.record_share, 1) + " %", rate(row->peak_mib, 1)});
-    out.push_back({{"isa", isa},
-                   {"prefill_tokens_per_second", prompt / m.prefill_seconds},
-                   {"decode_tokens_per_second", tokens / m.decode_seconds},
-                   {"recording_share", m.record_share},
-                   {"peak_rss_bytes", std::int64_t(row->peak_mib * 1024 * 1024)}});
+    rows.push_back(table_row(*plan, *row));
+    out.push_back(json_row(*plan, *row));
   }
   if (arguments.has("json")) {
-    print_json({{"format", kOutputFormat},
-                {"model", plan->model},
-                {"precision", mode_of(plan->precision).name},
-                {"threads", plan->threads},
-                {"prompt_tokens", plan->prompt_tokens},
-                {"new_tokens", plan->new_tokens},
-                {"rows", out}});
+    Json json = header(*plan);
+    json["rows"] = out;
+    print_json(json);
   } else {
-    print(shown_text(plan->model) + ", " + mode_of(plan->precision).name + ", " +
-          text::count(plan->threads, "thread") + ", prompt of " + text::count(plan->prompt_tokens) +
-          ", then " + text::count(plan->new_tokens) + " tokens\n" + table(rows));
+    print(title(*plan) + table(rows));
   }
   return int(failed ? kExitDifferent : kExitOk);
 }

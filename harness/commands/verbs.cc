@@ -241,11 +241,15 @@ const std::vector<Verb> kMachineVerbs = {
      commands::model},
     {"bench",
      "MODEL",
-     "tokens a second, cost of recording, memory",
-     "Measures prefill and decoding of the reference on this machine, for each instruction set.",
+     "tokens a second, products against the machine's peak, cost of recording, memory",
+     "Measures on this machine, for each instruction set: prefill; decoding in the steady state,\n"
+     "digests included; the largest product against the FMA peak; what recording costs; seconds\n"
+     "from opening the model to its first token; memory. MODEL synthetic-8b has the shape of\n"
+     "Llama 3 8B and pseudo-random weights.",
      "invar bench smollm2-135m --precision bf16 --threads 2",
      {},
-     {"precision", "threads", "prompt-tokens", "new-tokens", "json"},
+     {"precision", "engine", "device", "threads", "prompt-tokens", "new-tokens", "batch", "context",
+      "layers", "json"},
      1,
      1,
      commands::bench},

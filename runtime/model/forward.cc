@@ -80,6 +80,7 @@ Forward::Forward(const RankModel& model, Backend& backend, Communicator& communi
 
 Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) {
   note_inputs(rows);
+  model_.embedding.require(ids_);
   StepInputs inputs{number_, ids_, wanted_, positions_, slots_, &attention_, false};
   inputs.repeatable = comm_.size() == 1 && recorder_ == nullptr && cache_.hooks() == nullptr &&
                       !cache_.mode().recomputes && past.empty();

@@ -2,14 +2,19 @@
 
 #include "runtime/model/rank_model.h"
 
-#include <algorithm>
-#include <cmath>
-#include <functional>
+#include <sys/mman.h>
 
+#include <algorithm>
+#include <functional>
+#include <new>
+
+#include "runtime/numerics/formats.h"
 #include "runtime/numerics/order.h"
 
 namespace invar {
 namespace {
+
+constexpr std::size_t kUploadBytes = std::size_t{4} << 20;  // of rows sent to a backend at once
 
 /// The columns of a reduction of length n that a rank owns, and the segments' bounds in them.
 Span owned_columns(std::int64_t n, const ModelConfig& config, int rank, int ranks,
@@ -32,24 +37,82 @@ std::vector<std::int64_t> all_bounds(std::int64_t n, const ModelConfig& config) 
   return bounds;
 }
 
+/// R of values, as Real, written where `to` says.
+void put_reals(std::span<const float> values, Format format, bool wide, void* to) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float x = round_to(format, values[i]);
+    if (wide) {
+      static_cast<double*>(to)[i] = double(x);
+    } else {
+      static_cast<float*>(to)[i] = x;
+    }
+  }
+}
+
+/// Rows x columns of a tensor, rounded to the mode's weight format, as Real in backend memory.
+DeviceMemory upload_rows(const Tensor& t, Span rows, Span columns, Backend& backend) {
+  const std::size_t size = backend.real_size();
+  const auto row_bytes = std::size_t(columns.size()) * size;
+  DeviceMemory memory(backend, std::size_t(rows.size()) * row_bytes);
+  const auto share = std::max<std::int64_t>(1, std::int64_t(kUploadBytes / (row_bytes + 1)));
+  std::vector<float> row(std::size_t(columns.size()));
+  std::vector<std::byte> staged(std::size_t(std::min(share, rows.size())) * row_bytes);
+  for (std::int64_t first = rows.begin; first < rows.end; first += share) {
+    const std::int64_t count = std::min(share, rows.end - first);
+    for (std::int64_t r = 0; r < count; ++r) {
+      t.read_row(first + r, columns.begin, columns.end, row);
+      put_reals(row, backend.mode().weight, backend.mode().wide(),
+                staged.data() + std::size_t(r) * row_bytes);
+    }
+    backend.upload(static_cast<char*>(memory.get()) + std::size_t(first - rows.begin) * row_bytes,
+                   staged.data(), std::size_t(count) * row_bytes);
+  }
+  return memory;
+}
+
+/// fp64 values as Real: rounded to nearest even where Real is fp32.
+DeviceMemory upload_doubles(const std::vector<double>& values, Backend& backend) {
+  DeviceMemory memory(backend, values.size() * backend.real_size());
+  if (backend.mode().wide()) {
+    backend.upload(memory.get(), values.data(), values.size() * sizeof(double));
+  } else {
+    const std::vector<float> narrow(values.begin(), values.end());
+    backend.upload(memory.get(), narrow.data(), narrow.size() * sizeof(float));
+  }
+  return memory;
+}
+
+/// max |x|, NaN (canonical) when there is one: magnitudes order as their bits do.
+float largest_magnitude(std::span<const float> row) {
+  constexpr std::size_t kLanes = 16;
+  std::uint32_t lanes[kLanes] = {};
+  std::size_t i = 0;
+  for (; i + kLanes <= row.size(); i += kLanes) {
+    for (std::size_t j = 0; j < kLanes; ++j) {
+      lanes[j] = std::max(lanes[j], bits_of(row[i + j]) & 0x7fffffffU);
+    }
+  }
+  for (; i < row.size(); ++i) lanes[0] = std::max(lanes[0], bits_of(row[i]) & 0x7fffffffU);
+  return canonical(float_of(*std::max_element(lanes, lanes + kLanes)));
+}
+
 class Builder {
  public:
-  Builder(const LoadedModel& model, Backend& backend, const Partition& partition)
-      : model_(model), config_(model.config), backend_(backend), p_(partition) {}
+  Builder(const LoadedModel& model, Backend& backend, Backend& loader, const Partition& partition)
+      : model_(model), config_(model.config), backend_(backend), loader_(loader), p_(partition) {}
 
   std::unique_ptr<RankModel> build(std::int64_t positions) {
     auto out = std::make_unique<RankModel>(config_, p_);
     const Tensor& embedding = tensor("model.embed_tokens.weight");
-    out->embedding = vector(embedding, p_.vocabulary, {0, config_.hidden_size});
+    const bool on_host = backend_.describe().device == "cpu";
+    out->embedding = on_host ? EmbeddingTable::on_demand(embedding, p_.vocabulary, backend_.mode())
+                             : EmbeddingTable::uploaded(embedding, p_.vocabulary, backend_);
     out->final_norm = norm("model.norm.weight");
     const Tensor& head = config_.tied_embeddings ? embedding : tensor("lm_head.weight");
     out->head = matrix(head, p_.vocabulary, {0, config_.hidden_size},
                        all_bounds(config_.hidden_size, config_), backend_.mode().head);
     for (std::int64_t i = 0; i < config_.layers; ++i) out->layers.push_back(layer(i));
-    const RopeTables tables = make_rope_tables(config_, positions);
-    out->cosine = upload(tables.cosine);
-    out->sine = upload(tables.sine);
-    out->positions = positions;
+    extend_positions(*out, backend_, positions);
     return out;
   }
 
@@ -110,46 +173,22 @@ class Builder {
     source.amax = [&t, rows](std::int64_t row) {
       std::vector<float> whole(std::size_t(t.cols));
       t.read_row(rows.begin + row, 0, t.cols, whole);
-      float m = 0;
-      for (const float x : whole)
-        m = max_nan(m, with_sign(float_of(bits_of(x) & 0x7fffffffu), false));
-      return m;
+      return largest_magnitude(whole);
     };
-    return backend_.load_matrix(source);
+    return loader_.load_matrix(source);
   }
 
-  /// Rows x columns of a tensor, rounded to the mode's weight format, as Real.
-  DeviceMemory vector(const Tensor& t, Span rows, Span columns) {
-    std::vector<double> values;
-    std::vector<float> row(std::size_t(columns.size()));
-    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
-      t.read_row(r, columns.begin, columns.end, row);
-      for (const float x : row) values.push_back(double(round_to(backend_.mode().weight, x)));
-    }
-    return upload(values);
-  }
   DeviceMemory norm(const std::string& name) {
-    return vector(tensor(name), {0, 1}, {0, config_.hidden_size});
+    return upload_rows(tensor(name), {0, 1}, {0, config_.hidden_size}, backend_);
   }
   DeviceMemory bias(const std::string& name, Span columns) {
-    return vector(tensor(name), {0, 1}, columns);
-  }
-
-  /// Values as Real; a fp64 value is rounded to nearest even where Real is fp32.
-  DeviceMemory upload(const std::vector<double>& values) {
-    DeviceMemory memory(backend_, values.size() * backend_.real_size());
-    if (backend_.mode().wide()) {
-      backend_.upload(memory.get(), values.data(), values.size() * sizeof(double));
-    } else {
-      std::vector<float> narrow(values.begin(), values.end());
-      backend_.upload(memory.get(), narrow.data(), narrow.size() * sizeof(float));
-    }
-    return memory;
+    return upload_rows(tensor(name), {0, 1}, columns, backend_);
   }
 
   const LoadedModel& model_;
   const ModelConfig& config_;
   Backend& backend_;
+  Backend& loader_;
   const Partition& p_;
 };
 
@@ -223,10 +262,55 @@ RopeTables make_rope_tables(const ModelConfig& config, std::int64_t positions) {
   return tables;
 }
 
-std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend, int rank,
-                                            int ranks, std::int64_t positions) {
+EmbeddingTable EmbeddingTable::uploaded(const Tensor& source, Span vocabulary, Backend& backend) {
+  EmbeddingTable table;
+  table.device_ = upload_rows(source, vocabulary, {0, source.cols}, backend);
+  return table;
+}
+
+EmbeddingTable EmbeddingTable::on_demand(const Tensor& source, Span vocabulary, const Mode& mode) {
+  EmbeddingTable table;
+  table.source_ = &source;
+  table.vocabulary_ = vocabulary;
+  table.format_ = mode.weight;
+  table.wide_ = mode.wide();
+  table.present_.resize(std::size_t(vocabulary.size()));
+  const auto elements = std::size_t(std::max<std::int64_t>(1, vocabulary.size()) * source.cols);
+  const std::size_t bytes = elements * (mode.wide() ? sizeof(double) : sizeof(float));
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  table.memory_ = {memory, [bytes](void* m) { ::munmap(m, bytes); }};
+  return table;
+}
+
+void EmbeddingTable::require(std::span<const std::int32_t> ids) const {
+  if (source_ == nullptr) return;
+  std::vector<float> values(std::size_t(source_->cols));
+  const std::size_t row_bytes = values.size() * (wide_ ? sizeof(double) : sizeof(float));
+  for (const std::int32_t id : ids) {
+    if (id < vocabulary_.begin || id >= vocabulary_.end) continue;
+    const auto row = std::size_t(id - vocabulary_.begin);
+    if (present_[row]) continue;
+    present_[row] = true;
+    source_->read_row(id, 0, source_->cols, values);
+    put_reals(values, format_, wide_, static_cast<char*>(memory_.get()) + row * row_bytes);
+  }
+}
+
+std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend,
+                                            Backend& loader, int rank, int ranks,
+                                            std::int64_t positions) {
   const Partition partition(model.config, rank, ranks);
-  return Builder(model, backend, partition).build(positions);
+  return Builder(model, backend, loader, partition).build(positions);
+}
+
+void extend_positions(RankModel& model, Backend& backend, std::int64_t positions) {
+  if (model.positions >= positions) return;
+  const RopeTables tables = make_rope_tables(model.config, positions);
+  model.cosine = upload_doubles(tables.cosine, backend);
+  model.sine = upload_doubles(tables.sine, backend);
+  model.positions = positions;
 }
 
 }  // namespace invar

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "runtime/backend.h"
@@ -61,6 +62,33 @@ class DeviceMemory {
   void* data_ = nullptr;
 };
 
+/// The embedding of one rank's vocabulary, (vocabulary slice, hidden), as Real.
+///
+/// On a device the whole table is uploaded. On the host most of it is never read, so a row is made
+/// from the checkpoint when it is first required; the rest of the memory is not even touched.
+class EmbeddingTable {
+ public:
+  EmbeddingTable() = default;
+  /// The whole table. REQUIRES: `backend` outlives it.
+  static EmbeddingTable uploaded(const Tensor& source, Span vocabulary, Backend& backend);
+  /// Rows on demand, for a backend that computes in host memory. REQUIRES: `source` outlives it.
+  static EmbeddingTable on_demand(const Tensor& source, Span vocabulary, const Mode& mode);
+
+  /// Makes the rows of these token ids present; ids of other ranks are passed over.
+  /// Called before every lookup, by the rank's own thread.
+  void require(std::span<const std::int32_t> ids) const;
+  [[nodiscard]] void* get() const { return memory_ ? memory_.get() : device_.get(); }
+
+ private:
+  const Tensor* source_ = nullptr;
+  Span vocabulary_;
+  Format format_ = Format::f32;
+  bool wide_ = false;
+  std::shared_ptr<void> memory_;  // on demand: zero pages of the system until written
+  mutable std::vector<bool> present_;
+  DeviceMemory device_;
+};
+
 struct LayerWeights {
   DeviceMemory norm1, norm2;  // (hidden)
   std::shared_ptr<WeightMatrix> q, k, v, o, gate, up, down;
@@ -73,7 +101,7 @@ struct RankModel {
       : config(model_config), partition(slice) {}
   ModelConfig config;
   Partition partition;
-  DeviceMemory embedding;              // (vocabulary slice, hidden)
+  EmbeddingTable embedding;            // (vocabulary slice, hidden)
   DeviceMemory final_norm;             // (hidden)
   std::shared_ptr<WeightMatrix> head;  // (vocabulary slice, hidden)
   DeviceMemory cosine, sine;           // (positions, head_dim/2)
@@ -82,9 +110,14 @@ struct RankModel {
 };
 
 /// Rounds and uploads one rank's slice. `positions`: length of the RoPE tables.
-/// `backend` must outlive the result.
-std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend, int rank,
-                                            int ranks, std::int64_t positions);
+/// `loader` packs the matrices and may have threads of its own; it may be `backend`, and is not
+/// needed afterwards. `model` and `backend` must outlive the result.
+std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend,
+                                            Backend& loader, int rank, int ranks,
+                                            std::int64_t positions);
+
+/// Makes the RoPE tables at least this long.
+void extend_positions(RankModel& model, Backend& backend, std::int64_t positions);
 
 /// RoPE tables as fp64 before rounding: cosine and sine (positions, head_dim/2).
 struct RopeTables {

@@ -74,13 +74,14 @@ Result<void> read_tokens(const GgufTokenizer& gguf, const std::string& place, To
   }
   spec.tokens = gguf.tokens;
   spec.in_vocabulary.assign(gguf.tokens.size(), 1);
+  index.reserve(gguf.tokens.size());
   for (std::size_t at = 0; at < gguf.tokens.size(); ++at) {
-    const std::string here = "[" + std::to_string(at) + "]";
+    const auto here = [at] { return "[" + std::to_string(at) + "]"; };
     const std::string& token = spec.tokens[at];
-    if (token.empty()) return Error{"an empty token", key + here};
+    if (token.empty()) return Error{"an empty token", key + here()};
     const auto id = static_cast<std::int32_t>(at);
     if (!index.emplace(token, id).second) {
-      return Error{"repeats the token " + shown(token), key + here};
+      return Error{"repeats the token " + shown(token), key + here()};
     }
     const auto type = gguf.token_types.empty() ? GgufTokenType::normal
                                                : static_cast<GgufTokenType>(gguf.token_types[at]);
@@ -98,7 +99,7 @@ Result<void> read_tokens(const GgufTokenizer& gguf, const std::string& place, To
       default:
         return Error{"the type " + std::to_string(gguf.token_types[at]) +
                          " has no meaning in a byte-level vocabulary",
-                     place + ": tokenizer.ggml.token_type" + here};
+                     place + ": tokenizer.ggml.token_type" + here()};
     }
   }
   return {};
@@ -108,12 +109,14 @@ Result<void> read_merges(const GgufTokenizer& gguf, const std::string& place,
                          const VocabularyIndex& index, TokenizerSpec& spec) {
   spec.merges.reserve(gguf.merges.size());
   for (std::size_t rank = 0; rank < gguf.merges.size(); ++rank) {
-    const std::string here = place + ": tokenizer.ggml.merges[" + std::to_string(rank) + "]";
+    const auto here = [&] {  // said for a wrong one only: there are many
+      return place + ": tokenizer.ggml.merges[" + std::to_string(rank) + "]";
+    };
     const std::string_view pair = gguf.merges[rank];
     const std::size_t space = pair.find(' ', 1);  // as llama.cpp: the left token is not empty
-    if (space == std::string_view::npos) return Error{"expected \"left right\"", here};
-    const auto merge = resolve_merge(index, pair.substr(0, space), pair.substr(space + 1), here);
-    INVAR_TRY(merge);
+    if (space == std::string_view::npos) return Error{"expected \"left right\"", here()};
+    const auto merge = resolve_merge(index, pair.substr(0, space), pair.substr(space + 1), "");
+    if (!merge) return Error{merge.error().message, here()};
     spec.merges.push_back(*merge);
   }
   return {};

@@ -14,6 +14,7 @@ namespace invar {
 namespace {
 
 constexpr std::int64_t kBlock = 32;  // elements in a block of Q8_0, Q4_0, Q4_1
+constexpr std::size_t kRun = 16;  // elements of a loop of fixed length, which compilers vectorise
 
 float widen_f16(std::uint16_t half) {
   const std::uint32_t sign = (half & 0x8000u) << 16;
@@ -66,8 +67,15 @@ Bits load(const std::byte* from) {
 template <class Bits, float (*kWiden)(Bits)>
 void read_plain(const std::byte* row, std::int64_t begin, std::span<float> out) {
   const std::byte* from = row + static_cast<std::size_t>(begin) * sizeof(Bits);
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    out[i] = kWiden(load<Bits>(from + i * sizeof(Bits)));
+  const std::size_t whole = out.size() / kRun * kRun;
+  float* const to = out.data();
+  for (std::size_t i = 0; i < whole; i += kRun) {
+    std::array<Bits, kRun> run;
+    std::memcpy(run.data(), from + i * sizeof(Bits), sizeof run);
+    for (std::size_t j = 0; j < kRun; ++j) to[i + j] = kWiden(run[j]);
+  }
+  for (std::size_t i = whole; i < out.size(); ++i) {
+    to[i] = kWiden(load<Bits>(from + i * sizeof(Bits)));
   }
 }
 

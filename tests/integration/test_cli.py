@@ -196,8 +196,24 @@ class Cli(unittest.TestCase):
         self.assertIn("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
                       done.stderr)
         self.assertFalse((self.folder / "cache").exists(), "a refused fetch leaves nothing")
-        rows = self.invar_json("bench", "model", "--new-tokens", 64)["rows"]
-        self.assertTrue(all(row["decode_tokens_per_second"] > 0 for row in rows))
+
+    def test_bench(self):
+        told = self.invar_json("bench", "model", "--new-tokens", 24, "--prompt-tokens", 8,
+                               "--batch", 3, "--context", 16, "--threads", 2)
+        self.assertEqual((told["format"], told["device"], told["engine"]), (1, "cpu", "reference"))
+        self.assertEqual((told["batch"], told["context"]), (3, 16))
+        self.assertIn("scalar", [row["isa"] for row in told["rows"]])
+        for row in told["rows"]:
+            for key in ("prefill_tokens_per_second", "decode_tokens_per_second", "gemm_gflops",
+                        "fma_peak_gflops", "load_to_first_token_seconds", "peak_rss_bytes"):
+                self.assertGreater(row[key], 0, key)
+        for words, hint in ((["--precision", "bf61"], "bf16"), (["--engine", "cublass"], "cublas"),
+                            (["--engine", "openblas", "--device", "cuda"], "needs --device cpu"),
+                            (["--layers", 2], "synthetic-8b"), (["--batch", 0], "--batch"),
+                            (["--device", "tpu"], "cpu"), (["--engine", "openblas:Zen9"], "Zen"),
+                            (["--context", 100000], "positions"), (["--contxt", 5], "--context")):
+            self.assertIn(hint, self.invar("bench", "model", *words, code=2).stderr)
+        self.assertIn("synthetic-8b", self.invar("bench", "synthetic-9b", code=2).stderr)
 
     def test_dry_run_and_interrupt_of_output(self):
         done = self.invar("run", "tiny.yaml", "--dry-run", code=8)

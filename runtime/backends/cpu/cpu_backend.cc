@@ -28,7 +28,7 @@ bool dense(const Rows& x) {
 }
 
 /// A source as the packer wants it; 8-bit formats get the power-of-two scale of the whole row.
-PackSpec pack_spec(const MatrixSource& source) {
+PackSpec pack_spec(const MatrixSource& source, ThreadPool& pool) {
   PackSpec spec;
   spec.n = source.outputs;
   spec.k = source.inputs;
@@ -36,9 +36,13 @@ PackSpec pack_spec(const MatrixSource& source) {
   spec.rounded = source.format;
   if (source.format == Format::e4m3 || source.format == Format::e5m2) {
     spec.divide = true;
-    for (std::int64_t r = 0; r < source.outputs; ++r) {
-      spec.scale.push_back(power_of_two_scale(source.format, source.amax(r)));
-    }
+    spec.scale.resize(std::size_t(source.outputs));
+    pool.run(std::max<std::int64_t>(source.outputs, 1), [&](int index, int shares) {
+      const Range rows = share_of(source.outputs, index, shares);
+      for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+        spec.scale[std::size_t(r)] = power_of_two_scale(source.format, source.amax(r));
+      }
+    });
   }
   return spec;
 }
@@ -112,7 +116,16 @@ std::shared_ptr<WeightMatrix> CpuBackend::load_matrix(const MatrixSource& source
   matrix->outputs = source.outputs;
   matrix->inputs = source.inputs;
   matrix->segments = int(source.bounds.size()) - 1;
-  matrix->packed = pack(pack_spec(source), source.read);
+  const PackSpec spec = pack_spec(source, pool_);
+  matrix->packed = make_packed(spec);
+  const std::size_t scratch = pack_scratch(spec.k);
+  std::vector<float> memory(scratch * std::size_t(pool_.size()));  // shares must not throw
+  const std::int64_t panels = matrix->packed.panels();
+  pool_.run(std::max<std::int64_t>(panels, 1), [&](int index, int shares) {
+    const Range mine = share_of(panels, index, shares);
+    pack_panels(spec, source.read, mine.begin, mine.end,
+                std::span(memory).subspan(scratch * std::size_t(index), scratch), matrix->packed);
+  });
   matrix->scaled = !matrix->packed.scale.empty();
   return matrix;
 }

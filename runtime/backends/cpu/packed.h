@@ -1,11 +1,13 @@
 // Packing a rank's slice of a weight matrix into panels, once, at load.
 //
 // Promise: the packed element is exactly R(value) of the format asked for, in the smallest element
-// type that holds it; the padding past the last output is zero. Callers: the CPU backend, tests.
+// type that holds it; the padding past the last output is zero. A panel is a pure function of its
+// rows, so panels may be packed by any number of threads. Callers: the CPU backend, tests.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -35,7 +37,24 @@ Format element_of(Format rounded);
 /// Elements of a panel-packed matrix, padding included.
 std::int64_t packed_elements(std::int64_t n, std::int64_t k);
 
+/// A matrix with its memory taken, nothing in it written yet.
 /// REQUIRES: bounds and scale as PackSpec says (checked).
+PackedMatrix make_packed(const PackSpec& spec);
+
+/// Working memory that pack_panels needs, in floats.
+std::size_t pack_scratch(std::int64_t k);
+
+/// Writes panels [begin, end) of what make_packed(spec) gave, each once from first to last byte.
+/// Allocates nothing. REQUIRES: scratch.size() >= pack_scratch(k), not shared between threads.
+void pack_panels(const PackSpec& spec, const RowReader& read_row, std::int64_t begin,
+                 std::int64_t end, std::span<float> scratch, PackedMatrix& m);
+
+/// All of it on this thread.
 PackedMatrix pack(const PackSpec& spec, const RowReader& read_row);
+
+/// Memory that is about to be written whole: 64-byte aligned, one line more than asked so that a
+/// whole register may be read past the end. Not in huge pages: those come from memory that was
+/// never touched, which a virtual machine may not have yet (measured: six times slower).
+std::shared_ptr<void> packed_memory(std::size_t bytes);
 
 }  // namespace invar::cpu

@@ -1,0 +1,115 @@
+// Least recently used sets go first; a device's memory holds one set only.
+
+#include "runtime/packed_cache.h"
+
+#include <algorithm>
+#include <bit>
+#include <new>
+
+namespace invar {
+namespace {
+
+/// Of all sets kept in host memory; a single larger set is kept all the same.
+constexpr std::size_t kMostBytes = std::size_t{2} << 30;
+constexpr std::int64_t kLeastPositions = 1024;  // of the RoPE tables
+
+std::size_t element_bytes(Format format) {
+  switch (format) {
+    case Format::f64:
+      return 8;
+    case Format::f32:
+    case Format::tf32:
+      return 4;
+    default:
+      return 2;
+  }
+}
+
+std::size_t size_of(const LoadedModel& model, const Mode& mode) {
+  std::size_t elements = 0;
+  for (const auto& [name, tensor] : model.weights.all()) {
+    elements += std::size_t(tensor.rows) * std::size_t(tensor.cols);
+  }
+  return elements * element_bytes(mode.matrix);
+}
+
+std::string key_of(const PackedRequest& request) {
+  std::string key = std::string(mode_of(request.precision).name) + "/" + request.backend.engine +
+                    "/" + request.backend.core_type + "/" + request.backend.device + "/" +
+                    std::to_string(request.ranks);
+  for (const PackedRequest::Place& place : request.here) {
+    key += "/" + std::to_string(place.rank) + "@" + std::to_string(place.device);
+  }
+  return key;
+}
+
+}  // namespace
+
+Result<const PackedSet*> PackedCache::get(const PackedRequest& request) {
+  const std::string key = key_of(request);
+  const auto positions = std::min(
+      model_.config.context, std::int64_t(std::bit_ceil(std::uint64_t(
+                                 std::max<std::int64_t>(request.positions, kLeastPositions)))));
+  const auto found =
+      std::find_if(sets_.begin(), sets_.end(), [&](const auto& set) { return set->key == key; });
+  if (found != sets_.end()) {
+    std::rotate(found, found + 1, sets_.end());
+    PackedSet& set = *sets_.back();
+    for (std::size_t i = 0; i < set.ranks.size(); ++i) {
+      extend_positions(*set.ranks[i], *set.holders[i], positions);
+    }
+    return &set;
+  }
+  const std::size_t bytes = size_of(model_, mode_of(request.precision));
+  make_room(request, bytes);
+  auto fresh = pack(request, positions);
+  INVAR_TRY(fresh);
+  (*fresh)->key = key;
+  (*fresh)->bytes = bytes;
+  ++packings_;
+  sets_.push_back(std::move(*fresh));
+  return sets_.back().get();
+}
+
+/// The old weights go before the new ones come.
+void PackedCache::make_room(const PackedRequest& request, std::size_t bytes) {
+  std::size_t kept = 0;
+  for (const auto& set : sets_) kept += set->bytes;
+  const bool on_host = request.backend.device == "cpu";
+  while (!sets_.empty() && (!on_host || kept + bytes > kMostBytes)) {
+    kept -= sets_.front()->bytes;
+    sets_.erase(sets_.begin());
+  }
+}
+
+Result<std::unique_ptr<PackedSet>> PackedCache::pack(const PackedRequest& request,
+                                                     std::int64_t positions) {
+  const Mode& mode = mode_of(request.precision);
+  auto set = std::make_unique<PackedSet>();
+  try {
+    std::unique_ptr<Backend> loader;  // its threads end with it: what stays has none
+    if (request.backend.device == "cpu") {
+      auto made = make_backend(request.backend, mode);
+      INVAR_TRY(made);
+      loader = std::move(*made);
+    }
+    for (const PackedRequest::Place& place : request.here) {
+      BackendOptions options = request.backend;
+      options.threads = 1;
+      options.rank = place.device;
+      auto holder = make_backend(options, mode);
+      INVAR_TRY(holder);
+      set->holders.push_back(std::move(*holder));
+      Backend& backend = *set->holders.back();
+      set->ranks.push_back(build_rank_model(model_, backend, loader ? *loader : backend, place.rank,
+                                            request.ranks, positions));
+    }
+  } catch (const std::bad_alloc& error) {
+    return Error{memory_text(error) + " while the weights were loaded", ""};
+  } catch (const BackendError& error) {
+    return Error{error.what(), ""};
+  }
+  return set;
+}
+
+}  // namespace invar
