@@ -233,7 +233,7 @@ int main(int argc, char** argv) {
   for (const Mode& each : kModes) {
     if (mode_name == each.name && !each.wide() && !each.scaled()) mode = &each;
   }
-  if (kernels == nullptr || mode == nullptr || context < 1 || context >= kLongest - 512) {
+  if (kernels == nullptr || mode == nullptr || context < 1 || context >= kLongest) {
     std::fprintf(stderr, "no such kernels, mode or context here\n");
     return 1;
   }
