@@ -170,24 +170,38 @@ class CublasBackend final : public CudaBackend {
   }
 
   void gemm(Rows x, const WeightMatrix& matrix, Rows out) override {
-    const auto& w = static_cast<const CudaMatrix&>(matrix);
-    if (x.rows == 0 || w.outputs == 0 || w.segments == 0) return;
     enter();
-    LtProduct product{w.outputs, x.rows,   w.inputs, w.words.data,
-                      x.data,    x.stride, out.data, out.stride};
-    if (narrow_elements()) {
-      void* to = inputs_.reserve(std::size_t(x.rows * x.cols) * 2, stream_);
-      narrow(stream_, static_cast<const float*>(x.data), x.stride, x.rows, x.cols,
-             types_.element == kReal16, to);
-      product.x = to;
-      product.x_stride = x.cols;
-    }
-    choice_.lt ? lt_->run(product) : gemm_->run(product);
+    multiply(operand_of(x), matrix, out);
+  }
+  /// One narrowing of x serves them all.
+  void gemms(Rows x, std::span<const WeightMatrix* const> matrices,
+             std::span<const Rows> outs) override {
+    INVAR_CHECK(matrices.size() == outs.size());
+    enter();
+    const Rows input = operand_of(x);
+    for (std::size_t i = 0; i < outs.size(); ++i) multiply(input, *matrices[i], outs[i]);
   }
 
  private:
   [[nodiscard]] bool narrow_elements() const {
     return types_.element == kReal16 || types_.element == kReal16b;
+  }
+
+  /// x in the library's element: itself, or a narrowed copy that the next call overwrites.
+  Rows operand_of(Rows x) {
+    if (!narrow_elements() || x.rows == 0) return x;
+    void* to = inputs_.reserve(std::size_t(x.rows * x.cols) * 2, stream_);
+    narrow(stream_, static_cast<const float*>(x.data), x.stride, x.rows, x.cols,
+           types_.element == kReal16, to);
+    return {to, x.rows, x.cols, x.cols};
+  }
+
+  void multiply(Rows x, const WeightMatrix& matrix, Rows out) {
+    const auto& w = static_cast<const CudaMatrix&>(matrix);
+    if (x.rows == 0 || w.outputs == 0 || w.segments == 0) return;
+    const LtProduct product{w.outputs, x.rows,   w.inputs, w.words.data,
+                            x.data,    x.stride, out.data, out.stride};
+    choice_.lt ? lt_->run(product) : gemm_->run(product);
   }
 
   void store(const std::vector<float>& rows, CudaMatrix& matrix) {
