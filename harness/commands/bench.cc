@@ -188,7 +188,9 @@ double decode_rate(const BenchPlan& plan, const BenchMeasured& m) {
 }
 
 std::vector<std::string> table_row(const BenchPlan& plan, const BenchRow& row) {
-  const std::string name = row.isa == "auto" ? row.measured.kernels : row.isa;
+  // What a device's kernels are called goes on behind a colon, too long for a column.
+  const std::string all = row.measured.kernels;
+  const std::string name = row.isa == "auto" ? all.substr(0, all.find(':')) : row.isa;
   if (!row.failure.empty()) return {name, shown_text(row.failure)};
   const BenchMeasured& m = row.measured;
   return {shown_text(name),

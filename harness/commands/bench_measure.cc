@@ -100,8 +100,6 @@ Result<std::unique_ptr<Runtime>> load(const BenchPlan& plan, BenchMeasured& out)
   INVAR_TRY(trace);
   verified.get();
   out.load_seconds = since(start);
-  const std::string& kernels = trace->observed.kernels;
-  std::memcpy(out.kernels, kernels.data(), std::min(kernels.size(), sizeof(out.kernels) - 1));
   return runtime;
 }
 
@@ -128,6 +126,8 @@ Result<void> time_tokens(const BenchPlan& plan, Runtime& runtime, const Progress
     if (third->seconds < least_longer) {
       least_longer = third->seconds;
       out.record_share = third->record_seconds / third->seconds;
+      const std::string& kernels = third->observed.kernels;
+      std::memcpy(out.kernels, kernels.data(), std::min(kernels.size(), sizeof(out.kernels) - 1));
     }
     if (since(start) > kMostSeconds || (round >= 2 && since(start) > kLeastSeconds)) break;
   }

@@ -1,5 +1,5 @@
 // Ranks as threads of one process. A rank sees the others only through the bytes it receives: it
-// posts copies of its messages into other ranks' mailboxes and waits for theirs.
+// posts a copy of what it sends into other ranks' mailboxes and waits for theirs.
 
 #include <algorithm>
 #include <chrono>
@@ -13,11 +13,14 @@
 namespace invar {
 namespace {
 
+/// Bytes that left their rank: nobody changes them, and several receivers may hold them.
+using Bytes = std::shared_ptr<const std::vector<std::byte>>;
+
 struct Message {
   int from = 0;
   std::int64_t sequence = 0;  // of the collective
   int step = 0;               // within it
-  std::vector<std::byte> bytes;
+  Bytes bytes;
 };
 
 struct Mailbox {
@@ -81,8 +84,9 @@ class InProcessRank final : public Communicator {
  private:
   /// Everybody's block to everybody.
   void direct() {
+    const Bytes own = copy_of(rank_, rank_ + 1);
     for (int to = 0; to < size(); ++to) {
-      if (to != rank_) send(to, 0, rank_, rank_ + 1);
+      if (to != rank_) send(to, 0, own);
     }
     for (int left = size() - 1; left > 0; --left) {
       const Message message = take(kAnyone, 0);
@@ -95,7 +99,7 @@ class InProcessRank final : public Communicator {
     const int n = size();
     for (int step = 0; step + 1 < n; ++step) {
       const int out = (rank_ - step + n) % n, in = (rank_ - step - 1 + n) % n;
-      send((rank_ + 1) % n, step, out, out + 1);
+      send((rank_ + 1) % n, step, copy_of(out, out + 1));
       put(take((rank_ - 1 + n) % n, step), in, in + 1);
     }
   }
@@ -105,7 +109,7 @@ class InProcessRank final : public Communicator {
     for (int distance = 1, step = 0; distance < size(); distance *= 2, ++step) {
       const int other = rank_ ^ distance;
       const int mine = rank_ & ~(distance - 1), theirs = other & ~(distance - 1);
-      send(other, step, mine, mine + distance);
+      send(other, step, copy_of(mine, mine + distance));
       put(take(other, step), theirs, theirs + distance);
     }
   }
@@ -119,20 +123,26 @@ class InProcessRank final : public Communicator {
       if (child < n) put(take(child, 0), child, std::min(child + distance, n));
     }
     if (rank_ != 0) {
-      send(rank_ - distance, 0, rank_, std::min(rank_ + distance, n));
+      send(rank_ - distance, 0, copy_of(rank_, std::min(rank_ + distance, n)));
       put(take(rank_ - distance, 1), 0, n);
     }
+    Bytes whole;
     for (distance /= 2; distance >= 1; distance /= 2) {
-      if (rank_ + distance < n) send(rank_ + distance, 1, 0, n);
+      if (rank_ + distance >= n) continue;
+      if (whole == nullptr) whole = copy_of(0, n);
+      send(rank_ + distance, 1, whole);
     }
   }
 
-  /// Posts a copy of the blocks of ranks [first, last).
-  void send(int to, int step, int first, int last) {
-    const std::byte* begin = all_ + offsets_[std::size_t(first)];
-    const std::byte* end = all_ + offsets_[std::size_t(last)];
-    Message message{rank_, sequence_, step, {begin, end}};
-    traffic_.bytes_sent += end - begin;
+  /// The blocks of ranks [first, last).
+  Bytes copy_of(int first, int last) const {
+    return std::make_shared<const std::vector<std::byte>>(all_ + offsets_[std::size_t(first)],
+                                                          all_ + offsets_[std::size_t(last)]);
+  }
+
+  void send(int to, int step, const Bytes& bytes) {
+    Message message{rank_, sequence_, step, bytes};
+    traffic_.bytes_sent += std::int64_t(bytes->size());
     Mailbox& box = (*boxes_)[std::size_t(to)];
     const std::lock_guard lock(box.mutex);
     box.messages.push_back(std::move(message));
@@ -141,8 +151,8 @@ class InProcessRank final : public Communicator {
 
   void put(const Message& message, int first, int last) {
     const std::size_t begin = offsets_[std::size_t(first)], end = offsets_[std::size_t(last)];
-    INVAR_CHECK(message.bytes.size() == end - begin);
-    if (end > begin) std::memcpy(all_ + begin, message.bytes.data(), end - begin);
+    INVAR_CHECK(message.bytes->size() == end - begin);
+    if (end > begin) std::memcpy(all_ + begin, message.bytes->data(), end - begin);
   }
 
   /// A message of the current collective and step, in arrival order or, with a seed, shuffled.

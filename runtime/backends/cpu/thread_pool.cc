@@ -3,6 +3,8 @@
 // A decode step has some hundred regions of tens of microseconds; waking a thread through the
 // kernel costs about as much as one of them. So a waiter first looks at the counter itself for
 // about as long as the gap between two regions, and sleeps after that: an idle pool uses no time.
+// Where this process has more members than cores (ranks with threads), looking would only keep the
+// one that is waited for from its core.
 
 #include "runtime/backends/cpu/thread_pool.h"
 
@@ -24,10 +26,15 @@ inline void relax() {
 #endif
 }
 
+/// Members of all pools of this process that have more than one.
+std::atomic<int> members{0};
+
 /// Returns a value other than `old`.
 template <class T>
 T changed(const std::atomic<T>& value, T old) {
-  for (int look = 0; look < kLooks; ++look) {
+  static const int cores = int(std::max(1u, std::thread::hardware_concurrency()));
+  const int looks = members.load(std::memory_order_relaxed) > cores ? 0 : kLooks;
+  for (int look = 0; look < looks; ++look) {
     const T now = value.load(std::memory_order_acquire);
     if (now != old) return now;
     relax();
@@ -43,6 +50,7 @@ T changed(const std::atomic<T>& value, T old) {
 
 ThreadPool::ThreadPool(int threads) {
   INVAR_CHECK(threads >= 1);
+  if (threads > 1) members += threads;
   for (int member = 1; member < threads; ++member) {
     workers_.emplace_back([this, member](std::stop_token stop) { work(member, stop); });
   }
@@ -52,6 +60,7 @@ ThreadPool::~ThreadPool() {
   for (std::jthread& worker : workers_) worker.request_stop();
   generation_.fetch_add(1);
   generation_.notify_all();
+  if (!workers_.empty()) members -= size();
 }
 
 void ThreadPool::run(std::int64_t limit, const std::function<void(int, int)>& share) {
