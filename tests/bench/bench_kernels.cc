@@ -1,81 +1,20 @@
 // Speed of the CPU kernels against the core they run on, one thread.
 //
-// `peak` is measured by the same program: independent FMA chains in registers. GEMM rows report
-// FLOP/s, the fraction of that peak, and bytes of weights read a second (what bounds one row).
-// Decode attention reports bytes of K and V a second.
+// `peak` is measured by the same program (fma_peak.h). GEMM rows report FLOP/s, the fraction of that
+// peak, and bytes of weights read a second (what bounds one row). Decode attention reports bytes of
+// K and V a second.
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
-#include <ctime>
 #include <numeric>
 #include <string>
 #include <vector>
 
+#include "runtime/backends/cpu/fma_peak.h"
 #include "runtime/backends/cpu/kernels.h"
 #include "runtime/backends/cpu/packed.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace invar::cpu {
 namespace {
-
-constexpr int kChains = 20;
-constexpr std::int64_t kSteps = 1 << 19;
-
-#if defined(__x86_64__)
-__attribute__((target("avx512f"))) float chains_avx512() {
-  __m512 acc[kChains];
-  for (auto& a : acc) a = _mm512_set1_ps(1.0f);
-  const __m512 x = _mm512_set1_ps(0.5f), y = _mm512_set1_ps(0.25f);
-  for (std::int64_t i = 0; i < kSteps; ++i) {
-#pragma GCC unroll 20
-    for (auto& a : acc) a = _mm512_fmadd_ps(a, x, y);
-  }
-  float sum = 0;
-  for (auto& a : acc) sum += a[0];
-  return sum;
-}
-__attribute__((target("avx2,fma"))) float chains_avx2() {
-  constexpr int kFew = 12;
-  __m256 acc[kFew];
-  for (auto& a : acc) a = _mm256_set1_ps(1.0f);
-  const __m256 x = _mm256_set1_ps(0.5f), y = _mm256_set1_ps(0.25f);
-  for (std::int64_t i = 0; i < kSteps * kChains / kFew; ++i) {
-#pragma GCC unroll 12
-    for (auto& a : acc) a = _mm256_fmadd_ps(a, x, y);
-  }
-  float sum = 0;
-  for (auto& a : acc) sum += a[0];
-  return sum;
-}
-#endif
-
-double thread_seconds() {
-  timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return double(now.tv_sec) + double(now.tv_nsec) * 1e-9;
-}
-
-/// FLOP/s of register-only FMA chains, the median of several tries; 0 when not known. Measured
-/// before each benchmark, because a shared machine's clock moves.
-double measure_peak(const Kernels& kernels) {
-#if defined(__x86_64__)
-  const bool wide = std::string(kernels.isa) == "avx512";
-  std::vector<double> tries;
-  for (int attempt = 0; attempt < 9; ++attempt) {
-    const double start = thread_seconds();
-    benchmark::DoNotOptimize(wide ? chains_avx512() : chains_avx2());
-    const double steps = wide ? double(kSteps * kChains) : double(kSteps * kChains / 12 * 12);
-    tries.push_back(steps * (wide ? 32 : 16) / (thread_seconds() - start));
-  }
-  std::nth_element(tries.begin(), tries.begin() + 4, tries.end());
-  return tries[4];
-#else
-  return 0;
-#endif
-}
 
 void gemm(benchmark::State& state, const Kernels& kernels, Format format) {
   const std::int64_t rows = state.range(0), k = state.range(1), n = state.range(2);
@@ -91,7 +30,8 @@ void gemm(benchmark::State& state, const Kernels& kernels, Format format) {
   });
   std::vector<float> x(std::size_t(rows * k)), out(std::size_t(rows * n));
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = float(i % 101) / 101.0f - 0.5f;
-  const double peak = measure_peak(kernels);
+  // Before each benchmark: a shared machine's clock moves.
+  const double peak = 1e9 * fma_peak_gflops(kernels.isa, 1, false);
   for (auto unused : state) {
     (void)unused;
     kernels.f32.gemm({x.data(), k, &w, out.data(), n, 0, rows, 0, w.panels()});

@@ -19,10 +19,7 @@
 #include <vector>
 
 #include "runtime/backends/cpu/cpu_backend.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "runtime/backends/cpu/fma_peak.h"
 
 namespace invar::cpu {
 namespace {
@@ -42,6 +39,8 @@ struct OpenBlas {
   char* (*get_config)() = nullptr;
 
   bool load() {
+    // Its threads would look for work for 26 ms after a product, into the other sides' turns.
+    setenv("OPENBLAS_THREAD_TIMEOUT", "4", 0);
     void* handle = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     if (handle == nullptr) return false;
     const auto symbol = [&](const char* name, auto& out) {
@@ -64,36 +63,7 @@ double now(int threads) {
   return double(time.tv_sec) + double(time.tv_nsec) * 1e-9;
 }
 
-constexpr std::int64_t kSteps = 1 << 17;
 volatile float sink;  // results that nobody reads are computed all the same
-
-#if defined(__x86_64__)
-/// FMAs done: register-only chains, as many as hide the latency.
-__attribute__((target("avx512f"))) double chains_avx512() {
-  constexpr int kChains = 20;
-  __m512 acc[kChains];
-  for (auto& a : acc) a = _mm512_set1_ps(sink);
-  const __m512 x = _mm512_set1_ps(0.5f), y = _mm512_set1_ps(0.25f);
-  for (std::int64_t i = 0; i < kSteps; ++i) {
-#pragma GCC unroll 20
-    for (auto& a : acc) a = _mm512_fmadd_ps(a, x, y);
-  }
-  for (auto& a : acc) sink = a[0];
-  return double(kSteps) * kChains * 16;
-}
-__attribute__((target("avx2,fma"))) double chains_avx2() {
-  constexpr int kChains = 12;
-  __m256 acc[kChains];
-  for (auto& a : acc) a = _mm256_set1_ps(sink);
-  const __m256 x = _mm256_set1_ps(0.5f), y = _mm256_set1_ps(0.25f);
-  for (std::int64_t i = 0; i < kSteps; ++i) {
-#pragma GCC unroll 12
-    for (auto& a : acc) a = _mm256_fmadd_ps(a, x, y);
-  }
-  for (auto& a : acc) sink = a[0];
-  return double(kSteps) * kChains * 8;
-}
-#endif
 
 /// Calls work(index) on that many threads at once; seconds from the first start to the last end.
 template <class F>
@@ -104,25 +74,6 @@ double together(int threads, F&& work) {
   work(0);
   for (auto& thread : others) thread.join();
   return now(threads) - start;
-}
-
-/// FLOP/s of register-only FMA chains; 0 when not known for the instruction set.
-double measure_peak(const std::string& isa, int threads) {
-#if defined(__x86_64__)
-  if (isa != "avx512" && isa != "avx2") return 0;
-  std::vector<double> fmas(static_cast<std::size_t>(threads));
-  const double seconds = together(threads, [&](int index) {
-    for (int i = 0; i < 4; ++i) {
-      fmas[std::size_t(index)] += isa == "avx512" ? chains_avx512() : chains_avx2();
-    }
-  });
-  double sum = 0;
-  for (const double f : fmas) sum += f;
-  return 2 * sum / seconds;
-#else
-  (void)isa, (void)threads;
-  return 0;
-#endif
 }
 
 /// Bytes a second of reading memory once, in order, on that many threads.
@@ -230,7 +181,7 @@ void prefill(const Options& options, const Kernels& kernels, const OpenBlas& bla
       const bool large = shape.n * shape.k > (std::int64_t(8) << 20);
       const int rounds = (large ? 1 : 4) * options.rounds;
       for (int round = 0; round < rounds; ++round) {
-        peak = std::max(peak, measure_peak(kernels.isa, threads));
+        peak = std::max(peak, 1e9 * fma_peak_gflops(kernels.isa, threads, false));
         f32 = std::min(f32, seconds_of_ours(backend, wide, x, out, kRows, threads));
         if (have_blas)
           other = std::min(other, seconds_of_openblas(blas, wide, x, out, kRows, threads));
