@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "harness/judge.h"
+#include "harness/session.h"
 #include "runtime/schedule/batcher.h"
 
 namespace invar {
@@ -22,8 +23,9 @@ Judgement mistrusted(const std::string& why) {
 }
 
 Judgement check_place(const Cell& cell, const Observed& o) {
-  const std::string& engine = cell.value("engine");
-  const bool any_core = engine.find(':') == std::string::npos;
+  const BackendOptions asked = backend_options(cell);
+  const bool any_core = asked.core_type.empty();
+  const std::string engine = any_core ? asked.engine : asked.engine + ":" + asked.core_type;
   const std::string ran = any_core ? o.engine.substr(0, o.engine.find(':')) : o.engine;
   if (!equal_ignoring_case(engine, ran)) return fail("engine", engine, o.engine);
   if (cell.value("device") != o.device) return fail("device", cell.value("device"), o.device);
@@ -37,9 +39,8 @@ Judgement check_place(const Cell& cell, const Observed& o) {
   if (gpus > 1 && (o.collectives == 0 || o.bytes_moved == 0)) {
     return mistrusted("no bytes moved between " + std::to_string(gpus) + " ranks");
   }
-  const std::int64_t threads = cell.number("threads");
-  if (o.threads < threads) {
-    return mistrusted(std::to_string(threads) + " threads were asked, at most " +
+  if (o.threads < asked.threads) {
+    return mistrusted(std::to_string(asked.threads) + " threads were asked, at most " +
                       std::to_string(o.threads) + " took work");
   }
   return {};

@@ -20,18 +20,6 @@ Precision precision_of(const std::string& name) {
   return Precision::fp32;
 }
 
-BackendOptions backend_options(const Cell& cell) {
-  BackendOptions options;
-  const std::string& engine = cell.value("engine");
-  const std::size_t colon = engine.find(':');
-  options.engine = engine.substr(0, colon);
-  if (colon != std::string::npos) options.core_type = engine.substr(colon + 1);
-  options.device = cell.value("device");
-  options.isa = cell.value("isa");
-  options.threads = int(cell.number("threads"));
-  return options;
-}
-
 /// Tokens of one prompt: as given, or encoded text or chat.
 Result<std::vector<std::int32_t>> tokens_of(const Prompt& prompt, const Session& session,
                                             const std::string& place) {
@@ -93,6 +81,25 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
 }
 
 }  // namespace
+
+BackendOptions backend_options(const Cell& cell) {
+  BackendOptions options;
+  const std::string& engine = cell.value("engine");
+  const std::size_t colon = engine.find(':');
+  options.engine = engine.substr(0, colon);
+  if (colon != std::string::npos) options.core_type = engine.substr(colon + 1);
+  options.device = cell.value("device");
+  options.isa = cell.value("isa");
+  options.threads = int(cell.number("threads"));
+  // {openblas: CORETYPE, threads: n}: the library's own, whatever the axis says.
+  const std::string own = "+threads:";
+  const std::size_t at = options.core_type.find(own);
+  if (options.engine == "openblas" && at != std::string::npos) {
+    options.threads = std::stoi(options.core_type.substr(at + own.size()));
+    options.core_type.resize(at);
+  }
+  return options;
+}
 
 Result<Session> open_session(const Scenario& scenario) {
   Session session;

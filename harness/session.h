@@ -33,6 +33,9 @@ Result<GenerateRequest> request_for(const Scenario& scenario, const Session& ses
                                     const Cell& cell,
                                     const std::vector<std::vector<std::int32_t>>& teacher);
 
+/// What the cell's axes ask of a backend.
+BackendOptions backend_options(const Cell& cell);
+
 /// What a cell's key holds of the library between its ranks, or empty (ranks.h).
 std::string transport_of(const Cell& cell);
 

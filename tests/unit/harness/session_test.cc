@@ -1,0 +1,41 @@
+// How a cell's axes become what a backend is asked for.
+#include "harness/session.h"
+
+#include <gtest/gtest.h>
+
+namespace invar {
+namespace {
+
+/// What the only cell of a scenario with these axes asks for.
+BackendOptions asked(const std::string& axes) {
+  const std::string text =
+      "version: 1\nname: s\nmodel: nano-300k\nprompts: prompts/lengths.jsonl\naxes: " + axes +
+      "\nexpect: [{same_bits: {across: [batch]}}]\n";
+  const auto scenario = parse_scenario(text, INVAR_SOURCE_DIR "/scenarios/s.yaml", {});
+  EXPECT_TRUE(scenario) << scenario.error().text();
+  const auto matrix = expand(*scenario, false);
+  EXPECT_TRUE(matrix) << matrix.error().text();
+  EXPECT_EQ(matrix->cells.size(), 1U);
+  return backend_options(matrix->cells.front());
+}
+
+TEST(BackendOptionsOfACell, ThreadsOfOpenBlasAreNoPartOfItsCoreType) {
+  const BackendOptions own = asked("{engine: [{openblas: haswell, threads: 2}]}");
+  EXPECT_EQ(own.engine, "openblas");
+  EXPECT_EQ(own.core_type, "Haswell");
+  EXPECT_EQ(own.threads, 2);
+  const BackendOptions axis = asked("{engine: [{openblas: Haswell}], threads: [3]}");
+  EXPECT_EQ(axis.core_type, "Haswell");
+  EXPECT_EQ(axis.threads, 3);
+}
+
+TEST(BackendOptionsOfACell, TheReferenceTakesTheAxes) {
+  const BackendOptions options = asked("{isa: [avx2], threads: [2]}");
+  EXPECT_EQ(options.engine, "reference");
+  EXPECT_EQ(options.core_type, "");
+  EXPECT_EQ(options.isa, "avx2");
+  EXPECT_EQ(options.threads, 2);
+}
+
+}  // namespace
+}  // namespace invar
