@@ -1,8 +1,8 @@
 // Speed of the CPU kernels against the core they run on, one thread.
 //
-// `peak` is measured by the same program (fma_peak.h). GEMM rows report FLOP/s, the fraction of that
-// peak, and bytes of weights read a second (what bounds one row). Decode attention reports bytes of
-// K and V a second.
+// `peak` is measured by the same program (fma_peak.h). GEMM rows report FLOP/s, the fraction of
+// that peak, and bytes of weights read a second (what bounds one row). Decode attention reports
+// bytes of K and V a second.
 #include <benchmark/benchmark.h>
 
 #include <numeric>
