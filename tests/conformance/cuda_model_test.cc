@@ -4,6 +4,7 @@
 
 #include "runtime/generate.h"
 #include "tests/conformance/cuda_pair.h"
+#include "tests/conformance/trace_bits.h"
 
 namespace invar::cuda_test {
 namespace {
@@ -82,26 +83,6 @@ std::vector<PromptTokens> prompts() {
       prompt.tokens.push_back(std::int32_t(random.below(517)));
     }
     out.push_back(prompt);
-  }
-  return out;
-}
-
-/// Everything of a trace that a class must share, as one text.
-std::string bits_of_trace(const CellTrace& trace) {
-  std::string out = trace.reason + "\n";
-  for (const PromptTrace& prompt : trace.prompts) {
-    for (const TokenRecord& t : prompt.tokens) {
-      out += std::to_string(t.position) + " " + std::to_string(t.id) + " " + to_hex(t.digest);
-      for (int i = 0; i < t.top_count; ++i) {
-        out += " " + std::to_string(t.top_ids[std::size_t(i)]) + ":" +
-               std::to_string(bits_of(t.top_logits[std::size_t(i)]));
-      }
-      out += "\n";
-    }
-    for (const Observation& o : prompt.observations) {
-      out += std::to_string(o.position) + " " + std::to_string(o.layer) + " " + name_of(o.site) +
-             " " + to_hex(o.digest) + "\n";
-    }
   }
   return out;
 }

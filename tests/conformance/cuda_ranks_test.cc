@@ -12,7 +12,6 @@
 namespace invar::cuda_test {
 namespace {
 
-using ranks_test::bits_of_trace;
 using ranks_test::request;
 
 struct Model {

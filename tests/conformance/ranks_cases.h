@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "runtime/generate.h"
-#include "runtime/numerics/bits.h"
 #include "tests/conformance/kernel_data.h"
+#include "tests/conformance/trace_bits.h"
 
 namespace invar::ranks_test {
 
@@ -43,25 +43,6 @@ inline std::string precision_name(const ::testing::TestParamInfo<int>& info) {
   std::string name = mode_of(Precision(info.param)).name;
   for (char& c : name) c = c == '-' ? '_' : c;
   return name;
-}
-
-inline std::string bits_of_trace(const CellTrace& trace) {
-  std::string out = trace.reason + "\n";
-  for (const PromptTrace& prompt : trace.prompts) {
-    for (const TokenRecord& t : prompt.tokens) {
-      out += std::to_string(t.position) + " " + std::to_string(t.id) + " " + to_hex(t.digest);
-      for (int i = 0; i < t.top_count; ++i) {
-        out += " " + std::to_string(t.top_ids[std::size_t(i)]) + ":" +
-               std::to_string(bits_of(t.top_logits[std::size_t(i)]));
-      }
-      out += "\n";
-    }
-    for (const Observation& o : prompt.observations) {
-      out += std::to_string(o.position) + " " + std::to_string(o.layer) + " " + name_of(o.site) +
-             " " + to_hex(o.digest) + "\n";
-    }
-  }
-  return out;
 }
 
 }  // namespace invar::ranks_test
