@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "runtime/backend.h"
+#include "runtime/device_memory.h"
 #include "runtime/model/config.h"
 #include "runtime/model/weights.h"
 
@@ -36,31 +37,6 @@ struct Partition {
 
 /// Why a model cannot run on that many ranks, or empty.
 std::string refuse_ranks(const ModelConfig& config, int ranks);
-
-/// Memory of a backend, released with its owner. Move-only.
-class DeviceMemory {
- public:
-  DeviceMemory() = default;
-  DeviceMemory(Backend& backend, std::size_t bytes)
-      : backend_(&backend), data_(backend.allocate(bytes)) {}
-  ~DeviceMemory() {
-    if (backend_ != nullptr) backend_->release(data_);
-  }
-  DeviceMemory(DeviceMemory&& other) noexcept { swap(other); }
-  DeviceMemory& operator=(DeviceMemory&& other) noexcept {
-    swap(other);
-    return *this;
-  }
-  [[nodiscard]] void* get() const { return data_; }
-
- private:
-  void swap(DeviceMemory& other) {
-    std::swap(backend_, other.backend_);
-    std::swap(data_, other.data_);
-  }
-  Backend* backend_ = nullptr;
-  void* data_ = nullptr;
-};
 
 /// The embedding of one rank's vocabulary, (vocabulary slice, hidden), as Real.
 ///

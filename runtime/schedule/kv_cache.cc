@@ -37,21 +37,15 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
   k_bytes_ = std::size_t(k_slots * width) * backend.real_size();
   v_bytes_ = std::size_t(pages * page * width) * backend.real_size();
   for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
-    k_.push_back(backend.allocate(k_bytes_));
-    v_.push_back(backend.allocate(v_bytes_));
+    k_.emplace_back(backend, k_bytes_);
+    v_.emplace_back(backend, v_bytes_);
     if (mode.recomputes) {
-      residual_.push_back(
-          backend.allocate(std::size_t(pages * page * shape.hidden) * backend.real_size()));
+      residual_.emplace_back(backend,
+                             std::size_t(pages * page * shape.hidden) * backend.real_size());
     }
   }
   free_ = page_order(pages, mode.shuffled_pages);
   references_.assign(std::size_t(pages), 0);
-}
-
-KvCache::~KvCache() {
-  for (const auto* pool : {&k_, &v_, &residual_}) {
-    for (void* memory : *pool) backend_.release(memory);
-  }
 }
 
 int KvCache::open() {
@@ -122,7 +116,7 @@ std::int64_t KvCache::pages(int sequence) const {
 }
 
 void* KvCache::residual(std::int64_t layer, std::int64_t slot) {
-  return static_cast<char*>(residual_[std::size_t(layer)]) +
+  return static_cast<char*>(residual_[std::size_t(layer)].get()) +
          std::size_t(slot * shape_.hidden) * backend_.real_size();
 }
 

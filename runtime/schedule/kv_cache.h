@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/backend.h"
+#include "runtime/device_memory.h"
 #include "runtime/result.h"
 
 namespace invar {
@@ -68,9 +69,6 @@ struct KvShape {
 class KvCache {
  public:
   KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode, const KvHooks* hooks);
-  ~KvCache();
-  KvCache(const KvCache&) = delete;
-  KvCache& operator=(const KvCache&) = delete;
 
   /// Opens a sequence; its number is reused after close().
   int open();
@@ -85,8 +83,8 @@ class KvCache {
   [[nodiscard]] std::int64_t slot(int sequence, std::int64_t position) const;
   [[nodiscard]] const std::int32_t* table(int sequence) const;
   [[nodiscard]] std::int64_t pages(int sequence) const;
-  [[nodiscard]] void* k_pool(std::int64_t layer) { return k_[std::size_t(layer)]; }
-  [[nodiscard]] void* v_pool(std::int64_t layer) { return v_[std::size_t(layer)]; }
+  [[nodiscard]] void* k_pool(std::int64_t layer) { return k_[std::size_t(layer)].get(); }
+  [[nodiscard]] void* v_pool(std::int64_t layer) { return v_[std::size_t(layer)].get(); }
   [[nodiscard]] std::size_t k_bytes() const { return k_bytes_; }  // of one layer's pool
   [[nodiscard]] std::size_t v_bytes() const { return v_bytes_; }
   /// Residual row of a slot at a layer's input: (hidden), backend memory. Modes that recompute.
@@ -110,7 +108,7 @@ class KvCache {
   KvShape shape_;
   CacheMode mode_;
   const KvHooks* hooks_;
-  std::vector<void*> k_, v_, residual_;
+  std::vector<DeviceMemory> k_, v_, residual_;
   std::size_t k_bytes_ = 0, v_bytes_ = 0;
   std::vector<std::int32_t> free_;  // taken from the back
   std::vector<int> references_;     // by page

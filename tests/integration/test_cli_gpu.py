@@ -46,7 +46,7 @@ class Gpu(unittest.TestCase):
         self.assertEqual(len(reasons), 1, out)  # three cells, one reason
         self.assertIn("3 cells", reasons[0])
         self.invar("check", name, "--require", "gpu", code=6)
-        self.assertIn("device cuda: ", self.invar("doctor"))
+        self.assertRegex(self.invar("doctor"), "engine reference on cuda: |device cuda: ")
 
     def test_math_that_a_precision_cannot_have_is_a_reason(self):
         name = self.scenario("math.yaml",

@@ -24,22 +24,26 @@ struct Meeting {
   int came = 0, left = 0;
 };
 
+struct Group;
+
+struct Rank {
+  Group* group = nullptr;
+  int rank = 0;
+  long calls = 0;
+};
+
+/// Lives, with its ranks' handles, until the process ends: an aborted handle may still be in use.
 struct Group {
   std::mutex mutex;
   std::condition_variable moved;
   int ranks = 0;
   bool aborted = false;
   std::map<long, Meeting> meetings;  // by number
-};
-
-struct Rank {
-  std::shared_ptr<Group> group;
-  int rank = 0;
-  long calls = 0;
+  std::vector<std::unique_ptr<Rank>> handles;
 };
 
 std::mutex groups_mutex;
-std::map<int, std::shared_ptr<Group>> groups;  // by the id's first bytes
+std::map<int, std::unique_ptr<Group>> groups;  // by the id's first bytes
 int ids = 0;
 
 bool fails(std::string_view call) {
@@ -92,9 +96,10 @@ int ncclCommInitRank(Comm* comm, int ranks, UniqueId id, int rank) {
   int number = 0;
   std::memcpy(&number, id.bytes, sizeof number);
   auto& group = groups[number];
-  if (group == nullptr) group = std::make_shared<Group>();
+  if (group == nullptr) group = std::make_unique<Group>();
   group->ranks = ranks;
-  *comm = new Rank{group, rank};
+  group->handles.push_back(std::make_unique<Rank>(Rank{group.get(), rank}));
+  *comm = group->handles.back().get();
   return kSuccess;
 }
 
@@ -103,7 +108,7 @@ int ncclCommAbort(Comm comm) {
   const std::lock_guard lock(rank->group->mutex);
   rank->group->aborted = true;
   rank->group->moved.notify_all();
-  return kSuccess;  // the handle stays: another thread may be inside with it
+  return kSuccess;
 }
 
 const char* ncclGetErrorString(int result) {
