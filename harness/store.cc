@@ -28,14 +28,13 @@ struct Identity {
   [[nodiscard]] bool fresh() const { return application == 0 && version == 0 && tables == 0; }
 };
 
+/// In one statement: another process may be making the tables at this moment.
 Result<Identity> identity_of(Database& db) {
-  auto application = db.number("PRAGMA application_id");
-  INVAR_TRY(application);
-  auto version = db.number("PRAGMA user_version");
-  INVAR_TRY(version);
-  auto tables = db.number("SELECT count(*) FROM sqlite_schema");
-  INVAR_TRY(tables);
-  return Identity{*application, *version, *tables};
+  Query query(db,
+              "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) "
+              "FROM pragma_application_id, pragma_user_version");
+  if (!query.next()) return query.error();
+  return Identity{query.integer(0), query.integer(1), query.integer(2)};
 }
 
 Result<void> check_identity(const Identity& identity, const std::string& path) {
