@@ -58,6 +58,14 @@ class WeightMatrix {
   bool scaled = false;      // 8-bit with a scale an output
 };
 
+/// Rows of a matrix as blocks of 32, where the checkpoint has them.
+struct StoredBlocks {
+  BlockFormat format = BlockFormat::none;
+  std::int64_t skip = 0;  // columns of a row's first block that are before the slice
+  /// The block that holds the slice's first column of a row; the others follow.
+  std::function<const std::byte*(std::int64_t row)> row;
+};
+
 /// What a matrix is made of. Values are the checkpoint's fp32 numbers; the backend rounds.
 struct MatrixSource {
   std::string name;
@@ -69,6 +77,7 @@ struct MatrixSource {
   std::function<void(std::int64_t row, std::span<float> out)> read;
   /// Largest magnitude of the *whole* output row, for 8-bit scales.
   std::function<float(std::int64_t row)> amax;
+  StoredBlocks blocks;  // the same values; a backend may keep them instead
 };
 
 /// Positions, pages and heads of one attention call.

@@ -25,12 +25,23 @@ std::size_t element_bytes(Format format) {
   }
 }
 
-std::size_t size_of(const LoadedModel& model, const Mode& mode) {
-  std::size_t elements = 0;
+/// The reference on a CPU keeps the checkpoint's blocks where it can
+/// (backends/cpu/packed_blocks.h); vendor libraries get Reals.
+std::size_t size_of(const LoadedModel& model, const PackedRequest& request) {
+  const Mode& mode = mode_of(request.precision);
+  const bool reference = request.backend.engine == "reference";
+  const bool blocks =
+      reference && request.backend.device == "cpu" && !mode.wide() && !mode.scaled();
+  const std::size_t element = reference     ? element_bytes(mode.matrix)
+                              : mode.wide() ? sizeof(double)
+                                            : sizeof(float);
+  std::size_t bytes = 0;
   for (const auto& [name, tensor] : model.weights.all()) {
-    elements += std::size_t(tensor.rows) * std::size_t(tensor.cols);
+    const bool kept = blocks && layout_of(tensor.type).elements > 1;
+    bytes +=
+        kept ? tensor.bytes.size() : std::size_t(tensor.rows) * std::size_t(tensor.cols) * element;
   }
-  return elements * element_bytes(mode.matrix);
+  return bytes;
 }
 
 std::string key_of(const PackedRequest& request) {
@@ -60,7 +71,7 @@ Result<const PackedSet*> PackedCache::get(const PackedRequest& request) {
     }
     return &set;
   }
-  const std::size_t bytes = size_of(model_, mode_of(request.precision));
+  const std::size_t bytes = size_of(model_, request);
   make_room(request, bytes);
   auto fresh = pack(request, positions);
   INVAR_TRY(fresh);

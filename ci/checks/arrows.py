@@ -14,6 +14,7 @@ PARTS = [
     ("result", "runtime/result.h"),
     ("trace", "runtime/trace.h"),
     ("backend", "runtime/backend.h"),
+    ("backend", "runtime/device_memory.h"),
     ("sha256", "runtime/sha256.*"),
     ("plugin_abi", "runtime/backends/plugin_abi.h"),
     ("numerics", "runtime/numerics/*"),

@@ -222,6 +222,13 @@ void Tensor::read_row(std::int64_t row, std::int64_t col_begin, std::int64_t col
   read_span(type, bytes.data() + stored * row_bytes, col_begin, out);
 }
 
+const std::byte* Tensor::stored(std::int64_t row, std::int64_t col) const {
+  INVAR_CHECK(row >= 0 && row < rows && col >= 0 && col < cols && shape.size() > 1);
+  const TypeLayout layout = layout_of(type);
+  const std::int64_t at = row_order.empty() ? row : row_order[static_cast<std::size_t>(row)];
+  return bytes.data() + (at * (cols / layout.elements) + col / layout.elements) * layout.bytes;
+}
+
 const Tensor* Weights::find(const std::string& name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : &found->second;

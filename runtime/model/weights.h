@@ -50,6 +50,9 @@ struct Tensor {
   /// REQUIRES: row and columns in range, out.size() == col_end - col_begin.
   void read_row(std::int64_t row, std::int64_t col_begin, std::int64_t col_end,
                 std::span<float> out) const;
+  /// The element or block that holds a column of one row, with the rest of the row behind it.
+  /// REQUIRES: row and column in range, more than one dimension.
+  [[nodiscard]] const std::byte* stored(std::int64_t row, std::int64_t col) const;
 };
 
 /// All tensors of one model, with the mappings that hold them alive.

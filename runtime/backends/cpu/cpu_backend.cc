@@ -3,10 +3,12 @@
 #include "runtime/backends/cpu/cpu_backend.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
 #include "runtime/backends/cpu/packed.h"
+#include "runtime/backends/cpu/packed_blocks.h"
 #include "runtime/numerics/formats.h"
 
 namespace invar::cpu {
@@ -45,6 +47,16 @@ PackSpec pack_spec(const MatrixSource& source, ThreadPool& pool) {
     });
   }
   return spec;
+}
+
+/// Blocks on every thread; false when the matrix must be expanded.
+bool pack_blocks(const BlockRow& row, ThreadPool& pool, PackedMatrix& m) {
+  std::atomic<bool> finite{true};
+  pool.run(std::max<std::int64_t>(m.panels(), 1), [&](int index, int shares) {
+    const Range mine = share_of(m.panels(), index, shares);
+    if (!pack_block_panels(row, mine.begin, mine.end, m)) finite = false;
+  });
+  return finite;
 }
 
 }  // namespace
@@ -117,6 +129,10 @@ std::shared_ptr<WeightMatrix> CpuBackend::load_matrix(const MatrixSource& source
   matrix->inputs = source.inputs;
   matrix->segments = int(source.bounds.size()) - 1;
   const PackSpec spec = pack_spec(source, pool_);
+  if (source.blocks.format != BlockFormat::none && keeps_blocks(spec.rounded)) {
+    matrix->packed = make_packed_blocks(spec, source.blocks.format, source.blocks.skip);
+    if (pack_blocks(source.blocks.row, pool_, matrix->packed)) return matrix;
+  }
   matrix->packed = make_packed(spec);
   const std::size_t scratch = pack_scratch(spec.k);
   std::vector<float> memory(scratch * std::size_t(pool_.size()));  // shares must not throw

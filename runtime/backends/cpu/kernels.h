@@ -20,7 +20,8 @@ constexpr int kKeyBlock = 16;  // positions of one block of transposed keys
 
 /// A rank's slice of a weight matrix: n outputs over k columns, in panels of 32 outputs:
 /// element (n, k) is at [(n / 32)][k][n % 32]; outputs past n hold zeros.
-/// Elements are stored as f64, f32, bf16 or fp16 (8-bit formats as bf16, which holds them exactly).
+/// Elements are stored as f64, f32, bf16 or fp16 (8-bit formats as bf16, which holds them exactly),
+/// or as the checkpoint's blocks (block_layout.h), which are widened and rounded at every use.
 struct PackedMatrix {
   std::int64_t n = 0;
   std::int64_t k = 0;
@@ -30,6 +31,10 @@ struct PackedMatrix {
   std::shared_ptr<void> data;  // 64-byte aligned
   std::vector<float> scale;    // per output (8-bit formats), else empty
 
+  BlockFormat blocks = BlockFormat::none;
+  Format rounded = Format::f32;  // blocks: R of their values
+  std::int64_t skip = 0;         // blocks: columns of the first one before column 0
+
   [[nodiscard]] std::int64_t panels() const { return (n + kPanel - 1) / kPanel; }
   [[nodiscard]] int segments() const {  // 0: owns nothing
     return bounds.empty() ? 0 : int(bounds.size()) - 1;
@@ -37,6 +42,9 @@ struct PackedMatrix {
   /// Value of one element, widened. For the scalar text and tests.
   template <class T>
   [[nodiscard]] T at(std::int64_t row, std::int64_t column) const;
+  /// The same of columns [0, k) of one output.
+  template <class T>
+  void read(std::int64_t row, T* out) const;
 };
 
 /// Subtree sums of the owned segments (neighbour tree of the segment chains, no final +0; zero

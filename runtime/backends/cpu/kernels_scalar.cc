@@ -15,13 +15,15 @@ void gemm(const GemmArgs<T>& args) {
   const PackedMatrix& w = *args.w;
   const std::int64_t first = args.panel_begin * kPanel;
   const std::int64_t last = args.panel_end * kPanel < w.n ? args.panel_end * kPanel : w.n;
-  for (std::int64_t r = args.row_begin; r < args.row_end; ++r) {
-    const T* x = args.x + r * args.x_stride;
-    for (std::int64_t n = first; n < last; ++n) {
+  std::vector<T> weights(std::size_t(w.k));
+  for (std::int64_t n = first; n < last; ++n) {
+    w.read(n, weights.data());
+    for (std::int64_t r = args.row_begin; r < args.row_end; ++r) {
+      const T* x = args.x + r * args.x_stride;
       T sum[kMaxSegments] = {T(0)};
       for (int s = 0; s < w.segments(); ++s) {
         sum[s] = dot_chain<T>([&](std::int64_t k) { return x[k]; },
-                              [&](std::int64_t k) { return w.at<T>(n, k); },
+                              [&](std::int64_t k) { return weights[std::size_t(k)]; },
                               w.bounds[std::size_t(s)], w.bounds[std::size_t(s) + 1]);
       }
       args.out[r * args.out_stride + n] = canonical(neighbour_tree(sum, w.segments()));

@@ -4,11 +4,11 @@
 // reduction is cut in blocks (whole segments, or equal parts of a long one) such that a group's
 // weights and a tile's rows fit the first-level cache; a panel's block is used by all rows before
 // the next, so that memory is still read in order, one block ahead. 16-bit weights are widened in
-// registers, or once a block when many tiles use them. None of this changes a chain: see
-// kernels_simd_tile.h. Callers: kernels_*.cc.
+// registers, or once a block when many tiles use them; so are the checkpoint's own blocks. None of
+// this changes a chain: see kernels_simd_tile.h. Callers: kernels_*.cc.
 #pragma once
 
-#include "runtime/backends/cpu/kernels_simd_tile.h"
+#include "runtime/backends/cpu/kernels_simd_blocks.h"
 
 namespace invar::cpu::simd {
 
@@ -136,14 +136,28 @@ void run_block(const GemmArgs<typename V::T>& args, const RowTiles<V>& rows, con
   }
 }
 
+/// Columns of a panel as (count, 32) of T.
+template <class V>
+void widen_columns(const PackedMatrix& w, std::int64_t panel, std::int64_t begin,
+                   std::int64_t count, typename V::T* out) {
+  if constexpr (sizeof(typename V::T) == 4) {
+    if (w.blocks != BlockFormat::none) {
+      return widen_blocks_function<V>(w)(panel_columns<V>(w, panel, -w.skip), w.skip, begin, count,
+                                         out);
+    }
+  }
+  widen<V>(w.element, panel_columns<V>(w, panel, begin), count * kPanel, out);
+}
+
 /// At most kRowBlock rows over all panels of the share, in blocks.
 template <class V>
 void gemm_tiles(const GemmArgs<typename V::T>& args, std::int64_t begin, std::int64_t count) {
   using T = typename V::T;
   const PackedMatrix& w = *args.w;
   const RowTiles<V> rows(args, begin, count);
-  const bool own = w.element == own_element<V>();
-  const bool widen_first = !own && (rows.tiles > kDirectTiles || sizeof(T) == 8);
+  const bool blocks = w.blocks != BlockFormat::none;
+  const bool own = !blocks && w.element == own_element<V>();
+  const bool widen_first = !own && (blocks || rows.tiles > kDirectTiles || sizeof(T) == 8);
   const std::int64_t room = Blocks<V>(w, rows.tiles).most_columns() * kPanel;
   T* scratch = widen_first ? Scratch<V, 1>::of(room) : nullptr;
   T* levels = Scratch<V, 2>::of(kTreeLevels * count * kPanel);
@@ -154,7 +168,7 @@ void gemm_tiles(const GemmArgs<typename V::T>& args, std::int64_t begin, std::in
     while (block.next()) {
       const void* weights = panel_columns<V>(w, panel, block.begin());
       if (widen_first) {
-        widen<V>(w.element, weights, block.size() * kPanel, scratch);
+        widen_columns<V>(w, panel, block.begin(), block.size(), scratch);
         weights = scratch;
       }
       run_block<V>(args, rows, block, panel, weights, widen_first ? own_element<V>() : w.element,
@@ -175,13 +189,21 @@ void gemm_strips(const GemmArgs<typename V::T>& args) {
     x = turned;
   }
   auto* level = Scratch<V, 2>::of(kTreeLevels * rows * kPanel);
-  const StripFunction<V> function = strip_function<V>(w.element, rows, w.segments());
-  const std::int64_t last = args.panel_end < w.panels() ? args.panel_end : w.panels();
-  for (std::int64_t panel = args.panel_begin; panel < last; ++panel) {
-    function({x, panel_columns<V>(w, panel, 0), w.bounds.data(), w.segments(), level,
-              args.out + args.row_begin * args.out_stride + panel * kPanel, args.out_stride,
-              w.n - panel * kPanel});
+  const auto run = [&](std::int64_t first_column, auto&& function) {
+    const std::int64_t last = args.panel_end < w.panels() ? args.panel_end : w.panels();
+    for (std::int64_t panel = args.panel_begin; panel < last; ++panel) {
+      function(Strip<V>{x, panel_columns<V>(w, panel, first_column), w.bounds.data(), w.segments(),
+                        level, args.out + args.row_begin * args.out_stride + panel * kPanel,
+                        args.out_stride, w.n - panel * kPanel});
+    }
+  };
+  if constexpr (sizeof(typename V::T) == 4) {
+    if (w.blocks != BlockFormat::none) {
+      const BlockStripFunction<V> function = block_strip_function<V>(w, rows);
+      return run(-w.skip, [&](const Strip<V>& strip) { function(strip, w.skip); });
+    }
   }
+  run(0, strip_function<V>(w.element, rows, w.segments()));
 }
 
 /// A rank that owns no segment gives zeros.

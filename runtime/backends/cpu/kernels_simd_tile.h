@@ -178,6 +178,28 @@ constexpr int segments_at_once() {
   return s;
 }
 
+/// A finished segment joins the partial sums that wait for it.
+template <class V, int kSize>
+INVAR_ALWAYS_INLINE inline void count_segment(typename V::Reg* acc, int segment,
+                                              typename V::T* level) {
+  for (int f = segment; f & 1; f >>= 1, level += kSize * V::kWidth) {
+    unroll<kSize>([&](auto i)
+                      INVAR_ALWAYS_INLINE { acc[i] = load<V>(level + i * V::kWidth) + acc[i]; });
+  }
+  unroll<kSize>([&](auto i) INVAR_ALWAYS_INLINE { store<V>(level + i * V::kWidth, acc[i]); });
+}
+
+/// The sum of all segments goes out.
+template <class V, bool kPaired, int R, int N>
+INVAR_ALWAYS_INLINE inline void store_root(const Strip<V>& strip) {
+  constexpr int kSize = R * N;
+  const typename V::T* root = strip.level;
+  for (int m = strip.segments; m > 1; m /= 2) root += kSize * V::kWidth;
+  typename V::Reg sum[kSize];
+  unroll<kSize>([&](auto i) INVAR_ALWAYS_INLINE { sum[i] = load<V>(root + i * V::kWidth); });
+  store_sums<V, kPaired, R, N>(sum, strip.out, strip.out_stride, strip.outputs);
+}
+
 /// S segments at once. REQUIRES: S divides the count of segments.
 template <class V, Format kElement, int R, int S>
 void run_strip(const Strip<V>& strip) {
@@ -208,21 +230,10 @@ void run_strip(const Strip<V>& strip) {
       for (std::int64_t k = bounds[s] + common; k < bounds[s + 1]; ++k) {
         step<V, W, R, N>(strip.x + k * R, panel + k * kPanel, acc + s * kSize);
       }
-      typename V::T* slot = strip.level;
-      for (int f = first + s; f & 1; f >>= 1, slot += kSize * V::kWidth) {
-        unroll<kSize>([&](auto i) INVAR_ALWAYS_INLINE {
-          acc[s * kSize + i] = load<V>(slot + i * V::kWidth) + acc[s * kSize + i];
-        });
-      }
-      unroll<kSize>(
-          [&](auto i) INVAR_ALWAYS_INLINE { store<V>(slot + i * V::kWidth, acc[s * kSize + i]); });
+      count_segment<V, kSize>(acc + s * kSize, first + s, strip.level);
     });
   }
-  const typename V::T* root = strip.level;
-  for (int m = strip.segments; m > 1; m /= 2) root += kSize * V::kWidth;
-  Reg sum[kSize];
-  unroll<kSize>([&](auto i) INVAR_ALWAYS_INLINE { sum[i] = load<V>(root + i * V::kWidth); });
-  store_sums<V, W::kPaired, R, N>(sum, strip.out, strip.out_stride, strip.outputs);
+  store_root<V, W::kPaired, R, N>(strip);
 }
 
 template <class V>

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "runtime/backends/cpu/block_layout.h"
 #include "runtime/backends/cpu/kernels_simd.h"
 
 namespace invar::cpu::simd {
@@ -126,9 +127,14 @@ void widen(Format element, const void* from, std::int64_t elements, typename V::
   }
 }
 
-/// Columns from `column` on of a panel, as they are stored.
+/// Columns from `column` on of a panel, as they are stored; with blocks, the panel block that holds
+/// `column`, which may be as low as -skip.
 template <class V>
 const char* panel_columns(const PackedMatrix& w, std::int64_t panel, std::int64_t column) {
+  if (w.blocks != BlockFormat::none) {
+    const std::int64_t block = panel * panel_blocks(w.skip, w.k) + (w.skip + column) / kBlock;
+    return static_cast<const char*>(w.data.get()) + block * panel_block_bytes(w.blocks);
+  }
   return static_cast<const char*>(w.data.get()) +
          std::size_t((panel * w.k + column) * kPanel) * bytes_of(w.element);
 }

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <new>
 
+#include "runtime/backends/cpu/packed_blocks.h"
 #include "runtime/numerics/formats.h"
 #include "runtime/result.h"
 
@@ -211,7 +212,7 @@ std::shared_ptr<void> packed_memory(std::size_t bytes) {
   return {data, std::free};
 }
 
-PackedMatrix make_packed(const PackSpec& spec) {
+PackedMatrix describe_packed(const PackSpec& spec) {
   check(spec);
   PackedMatrix m;
   m.n = spec.n;
@@ -219,6 +220,11 @@ PackedMatrix make_packed(const PackSpec& spec) {
   m.element = element_of(spec.rounded);
   m.bounds = spec.bounds;
   m.scale = spec.scale;
+  return m;
+}
+
+PackedMatrix make_packed(const PackSpec& spec) {
+  PackedMatrix m = describe_packed(spec);
   m.data = packed_memory(std::size_t(packed_elements(m.n, m.k)) * element_bytes(m.element));
   return m;
 }
@@ -275,6 +281,11 @@ PackedMatrix pack(const PackSpec& spec, const RowReader& read_row) {
 
 template <class T>
 T PackedMatrix::at(std::int64_t row, std::int64_t column) const {
+  if (blocks != BlockFormat::none) {
+    float value;
+    block_values(*this, row, column, column + 1, &value);
+    return T(value);
+  }
   const std::size_t i = index_of(*this, row, column);
   switch (element) {
     case Format::f64:
@@ -287,6 +298,16 @@ T PackedMatrix::at(std::int64_t row, std::int64_t column) const {
       return T(float_from_fp16(static_cast<const std::uint16_t*>(data.get())[i]));
   }
 }
+template <class T>
+void PackedMatrix::read(std::int64_t row, T* out) const {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (blocks != BlockFormat::none) return block_values(*this, row, 0, k, out);
+  }
+  for (std::int64_t column = 0; column < k; ++column) out[column] = at<T>(row, column);
+}
+template void PackedMatrix::read<float>(std::int64_t, float*) const;
+template void PackedMatrix::read<double>(std::int64_t, double*) const;
+
 template float PackedMatrix::at<float>(std::int64_t, std::int64_t) const;
 template double PackedMatrix::at<double>(std::int64_t, std::int64_t) const;
 

@@ -37,6 +37,10 @@ Format element_of(Format rounded);
 /// Elements of a panel-packed matrix, padding included.
 std::int64_t packed_elements(std::int64_t n, std::int64_t k);
 
+/// What a matrix is, without its memory.
+/// REQUIRES: bounds and scale as PackSpec says (checked).
+PackedMatrix describe_packed(const PackSpec& spec);
+
 /// A matrix with its memory taken, nothing in it written yet.
 /// REQUIRES: bounds and scale as PackSpec says (checked).
 PackedMatrix make_packed(const PackSpec& spec);
