@@ -223,13 +223,20 @@ auto with_blocks(const PackedMatrix& w, F&& f) {
   }
 }
 
+/// The R for which few rows decode in registers; for the others weights are widened first.
+constexpr bool decodes_in_strips(Format rounded) {
+  return rounded == Format::f32 || rounded == Format::bf16;
+}
+
 template <class V>
 BlockStripFunction<V> block_strip_function(const PackedMatrix& w, int rows) {
   return with_blocks(w, [&](auto format, auto rounded) {
     BlockStripFunction<V> found = nullptr;
-    unroll<strip_rows<V>()>([&](auto index) INVAR_ALWAYS_INLINE {
-      if (rows == index + 1) found = run_block_strip<V, format.value, rounded.value, index + 1>;
-    });
+    if constexpr (decodes_in_strips(rounded.value)) {
+      unroll<strip_rows<V>()>([&](auto index) INVAR_ALWAYS_INLINE {
+        if (rows == index + 1) found = run_block_strip<V, format.value, rounded.value, index + 1>;
+      });
+    }
     return found;
   });
 }

@@ -220,7 +220,9 @@ template <class V>
 void gemm(const GemmArgs<typename V::T>& args) {
   if (args.w->segments() == 0) return gemm_of_nothing<V>(args);
   const std::int64_t rows = args.row_end - args.row_begin;
-  const bool direct = sizeof(typename V::T) == 4 || args.w->element == Format::f64;
+  const bool direct = args.w->blocks != BlockFormat::none
+                          ? decodes_in_strips(args.w->rounded)
+                          : sizeof(typename V::T) == 4 || args.w->element == Format::f64;
   if (direct && rows <= strip_rows<V>()) return gemm_strips<V>(args);
   const std::int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
   for (std::int64_t b = 0; b < blocks; ++b) {
