@@ -6,6 +6,9 @@
 #ifdef __F16C__
 #include <immintrin.h>
 #endif
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include <algorithm>
 #include <array>
@@ -212,6 +215,19 @@ std::shared_ptr<void> packed_memory(std::size_t bytes) {
   return {data, std::free};
 }
 
+void take_pages([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
+#if defined(__linux__)
+  constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, Linux 5.14; older headers lack it
+  constexpr std::size_t kPage = 4096;
+  const auto from = reinterpret_cast<std::uintptr_t>(memory);
+  const std::uintptr_t first = (from + kPage - 1) / kPage * kPage;
+  const std::uintptr_t last = (from + bytes) / kPage * kPage;
+  if (first < last) {
+    (void)::madvise(reinterpret_cast<void*>(first), last - first, kPopulateWrite);
+  }
+#endif
+}
+
 PackedMatrix describe_packed(const PackSpec& spec) {
   check(spec);
   PackedMatrix m;
@@ -237,6 +253,9 @@ void pack_panels(const PackSpec& spec, const RowReader& read_row, std::int64_t b
                  std::int64_t end, std::span<float> scratch, PackedMatrix& m) {
   INVAR_CHECK(0 <= begin && begin <= end && end <= m.panels());
   INVAR_CHECK(scratch.size() >= pack_scratch(m.k));
+  const std::size_t panel_bytes = std::size_t(m.k * kPanel) * element_bytes(m.element);
+  take_pages(static_cast<char*>(m.data.get()) + std::size_t(begin) * panel_bytes,
+             std::size_t(end - begin) * panel_bytes);
   const std::int64_t stride = row_stride(m.k);
   const std::size_t bytes = std::size_t(stride) * sizeof(float);
   std::fill(scratch.begin(), scratch.begin() + std::ptrdiff_t(pack_scratch(m.k)), 0.0F);

@@ -114,6 +114,10 @@ PackedMatrix make_packed_blocks(const PackSpec& spec, BlockFormat format, std::i
 
 bool pack_block_panels(const BlockRow& row, std::int64_t begin, std::int64_t end, PackedMatrix& m) {
   INVAR_CHECK(0 <= begin && begin <= end && end <= m.panels());
+  const std::size_t panel_bytes =
+      std::size_t(panel_blocks(m.skip, m.k)) * std::size_t(panel_block_bytes(m.blocks));
+  take_pages(static_cast<char*>(m.data.get()) + std::size_t(begin) * panel_bytes,
+             std::size_t(end - begin) * panel_bytes);
   bool finite = true;
   for (std::int64_t panel = begin; panel < end; ++panel) {
     const bool good = m.blocks == BlockFormat::q4_0 ? write_panel<BlockFormat::q4_0>(row, panel, m)
