@@ -8,7 +8,7 @@
 // kernels_simd_tile.h. Callers: kernels_*.cc.
 #pragma once
 
-#include "runtime/backends/cpu/kernels_simd_tile.h"
+#include "runtime/backends/cpu/kernels_simd_streams.h"
 
 namespace invar::cpu::simd {
 
@@ -174,10 +174,12 @@ void gemm_strips(const GemmArgs<typename V::T>& args) {
     transpose_rows<V>(x, args.x_stride, rows, w.k, turned);
     x = turned;
   }
+  const std::int64_t last = args.panel_end < w.panels() ? args.panel_end : w.panels();
+  std::int64_t panel = args.panel_begin;
+  if (rows == 1) panel = gemm_streams<V>(args, panel, last);
   auto* level = Scratch<V, 2>::of(kTreeLevels * rows * kPanel);
   const StripFunction<V> function = strip_function<V>(w.element, rows, w.segments());
-  const std::int64_t last = args.panel_end < w.panels() ? args.panel_end : w.panels();
-  for (std::int64_t panel = args.panel_begin; panel < last; ++panel) {
+  for (; panel < last; ++panel) {
     function({x, panel_columns<V>(w, panel, 0), w.bounds.data(), w.segments(), level,
               args.out + args.row_begin * args.out_stride + panel * kPanel, args.out_stride,
               w.n - panel * kPanel});
