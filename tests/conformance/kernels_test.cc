@@ -147,6 +147,24 @@ TEST_P(KernelTable, GemmEveryCountOfRows) {
   }
 }
 
+/// One row: panels that go together as runs, and those left over; the last panel half empty.
+template <class T>
+void gemm_of_one_row(const KernelsOf<T>& want, const KernelsOf<T>& got) {
+  std::uint64_t seed = 2500;
+  for (const Format format : weight_formats<T>()) {
+    for (const std::int64_t n : {32, 64, 90, 96, 128, 150, 161, 192, 300}) {
+      for (const int segments : {1, 8, 32}) {
+        compare_gemm<T>(want, got, {1, n, 77, segments, format}, Data::wide, ++seed);
+      }
+    }
+  }
+}
+
+TEST_P(KernelTable, GemmOneRowManyPanels) {
+  gemm_of_one_row<float>(scalar<float>(), simd<float>());
+  gemm_of_one_row<double>(scalar<double>(), simd<double>());
+}
+
 /// Segments that a block holds by the dozen, one at a time, or in parts.
 TEST_P(KernelTable, GemmBlocksCutSegments) {
   std::uint64_t seed = 3000;

@@ -371,8 +371,9 @@ void CpuBackend::attention(Rows q, const AttentionRows& args, const void* k_pool
     };
     if (pool_.size() > 1 && tasks < 4 * pool_.size() && most >= kSharedPositions &&
         table<T>().attention_part != nullptr) {
-      for (std::int64_t t = 0; t < tasks; ++t) shared_attention(task(t));
-      return;
+      std::vector<AttentionTask<T>> all;
+      for (std::int64_t t = 0; t < tasks; ++t) all.push_back(task(t));
+      return shared_attention<T>(all);
     }
     pool_.run(tasks, [&](int index, int shares) {
       for (std::int64_t t = index; t < tasks; t += shares) table<T>().attention(task(t));
@@ -380,20 +381,31 @@ void CpuBackend::attention(Rows q, const AttentionRows& args, const void* k_pool
   });
 }
 
-/// Few queries over many positions: the threads share one query's splits.
+/// Few queries over many positions: the threads share the splits of all, in order.
 template <class T>
-void CpuBackend::shared_attention(const AttentionTask<T>& task) {
-  const std::int64_t first = task.first / kSplit, splits = task.last / kSplit - first + 1;
-  const std::int64_t size = std::int64_t(task.heads) * (task.head_dim + 2);
-  parts_.resize(std::size_t(splits * size) * sizeof(T));
+void CpuBackend::shared_attention(std::span<const AttentionTask<T>> tasks) {
+  std::vector<std::int64_t> begin{0}, place{0};  // of each task: its first split, its parts
+  for (const AttentionTask<T>& task : tasks) {
+    const std::int64_t splits = task.last / kSplit - task.first / kSplit + 1;
+    begin.push_back(begin.back() + splits);
+    place.push_back(place.back() + splits * task.heads * (task.head_dim + 2));
+  }
+  parts_.resize(std::size_t(place.back()) * sizeof(T));
   T* parts = reinterpret_cast<T*>(parts_.data());
-  pool_.run(splits, [&](int index, int shares) {
-    const Range range = share_of(splits, index, shares);
+  pool_.run(begin.back(), [&](int index, int shares) {
+    const Range range = share_of(begin.back(), index, shares);
+    std::size_t t = 0;
     for (std::int64_t s = range.begin; s < range.end; ++s) {
-      table<T>().attention_part(task, first + s, parts + s * size);
+      while (s >= begin[t + 1]) ++t;
+      const AttentionTask<T>& task = tasks[t];
+      const std::int64_t split = s - begin[t];
+      table<T>().attention_part(task, task.first / kSplit + split,
+                                parts + place[t] + split * task.heads * (task.head_dim + 2));
     }
   });
-  table<T>().attention_merge(task, parts);
+  for (std::size_t t = 0; t < tasks.size(); ++t) {
+    table<T>().attention_merge(tasks[t], parts + place[t]);
+  }
 }
 
 void CpuBackend::gated_silu(Rows gate, Rows up, Rows out) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "runtime/backend.h"
@@ -65,9 +66,9 @@ class CpuBackend : public Backend {
   template <class F>
   void dispatch(F&& f);
   template <class T>
-  void shared_attention(const AttentionTask<T>& task);
+  void shared_attention(std::span<const AttentionTask<T>> tasks);
 
-  std::vector<std::byte> parts_;  // of one query, between its two steps
+  std::vector<std::byte> parts_;  // of shared queries, between their two steps
 };
 
 }  // namespace invar::cpu

@@ -3,7 +3,11 @@
 // visible positions, and splits merge as NUMERICS.md says: only independent chains share a
 // register. A hidden position's K may lie in a register beside a visible one, where its lane is
 // discarded; its V is never loaded. Heads that share K and V go through together, up to four.
-// Callers: kernels_*.cc.
+//
+// A long context is read once from memory, and what counts is how much of it is on its way at a
+// time: scores read V's lines beside K's, two blocks far apart at once, so that memory has four
+// streams to follow while the sums are made. Prefetch instructions did not do: when their queue is
+// full the processor drops them. Callers: kernels_*.cc.
 #pragma once
 
 #include "runtime/backends/cpu/kernels_simd_gemm.h"
@@ -12,6 +16,7 @@ namespace invar::cpu::simd {
 
 constexpr int kSplitKeys = 256;
 constexpr int kBlocks = kSplitKeys / kKeyBlock;
+constexpr int kMostHeadDim = 256;
 
 /// What one query sees of one split.
 template <class V>
@@ -23,6 +28,8 @@ struct SplitView {
   int blocks = 0;                         // key blocks with a visible position
   int block[kBlocks];                     // (blocks)
   const T* key[kBlocks];                  // (blocks): (head_dim, 16)
+  const T* touched[kBlocks];              // (blocks): the block's V when all of it is visible,
+                                          // else its keys once more
   typename V::Signed hidden[kSplitKeys];  // -1 hides
 };
 
@@ -43,15 +50,28 @@ void look_at_all(const AttentionTask<typename V::T>& task, std::int64_t begin, s
     const std::int64_t p = begin + block * kKeyBlock;
     const std::int64_t page = p / kv.page_size, o = p % kv.page_size;
     view.block[view.blocks] = block;
-    view.key[view.blocks++] = key_at<V>(kv, page, o, task.head_dim);
+    view.key[view.blocks] = key_at<V>(kv, page, o, task.head_dim);
     const typename V::T* value = kv.v + kv.table[page] * kv.v_page_stride + o * task.head_dim;
-    for (int lane = 0; lane < kKeyBlock; ++lane) {
-      const int at = block * kKeyBlock + lane;
-      view.hidden[at] = at < first || at > last ? -1 : 0;
-      if (view.hidden[at] != 0) continue;
-      view.offset[view.count] = at;
-      view.value[view.count++] = value + lane * task.head_dim;
+    const int base = block * kKeyBlock;
+    const int from = base < first ? first - base : 0;
+    const int to = base + kKeyBlock - 1 > last ? last - base : kKeyBlock - 1;
+    const auto see = [&](int lane, int at) INVAR_ALWAYS_INLINE {
+      view.offset[at] = base + lane;
+      view.value[at] = value + lane * task.head_dim;
+    };
+    const bool whole = to - from == kKeyBlock - 1;
+    view.touched[view.blocks] = whole ? value : view.key[view.blocks];
+    ++view.blocks;
+    if (whole) {
+      for (int lane = 0; lane < kKeyBlock; ++lane) see(lane, view.count + lane);
+      for (int lane = 0; lane < kKeyBlock; ++lane) view.hidden[base + lane] = 0;
+    } else {
+      for (int lane = from; lane <= to; ++lane) see(lane, view.count + lane - from);
+      for (int lane = 0; lane < kKeyBlock; ++lane) {
+        view.hidden[base + lane] = lane < from || lane > to ? -1 : 0;
+      }
     }
+    view.count += to - from + 1;
   }
   // The sum's lanes go by 32 positions, the registers of a maximum by less.
   for (int i = first / 32 * 32; i < first / kKeyBlock * kKeyBlock; ++i) view.hidden[i] = -1;
@@ -83,8 +103,14 @@ void look(const AttentionTask<typename V::T>& task, std::int64_t begin, std::int
     view.value[view.count++] = kv.v + kv.table[page] * kv.v_page_stride + o * task.head_dim;
     if (view.blocks == 0 || view.block[view.blocks - 1] != block) {
       view.block[view.blocks] = block;
-      view.key[view.blocks++] = gathered != nullptr ? gathered + block * kKeyBlock * task.head_dim
-                                                    : key_at<V>(kv, page, o - lane, task.head_dim);
+      view.key[view.blocks] = gathered != nullptr ? gathered + block * kKeyBlock * task.head_dim
+                                                  : key_at<V>(kv, page, o - lane, task.head_dim);
+      view.touched[view.blocks] = view.key[view.blocks];
+      ++view.blocks;
+    }
+    if (gathered == nullptr && lane == kKeyBlock - 1 && view.count >= kKeyBlock &&
+        view.offset[view.count - kKeyBlock] == at - lane) {
+      view.touched[view.blocks - 1] = view.value[view.count - kKeyBlock];
     }
     if (gathered != nullptr) {
       const typename V::T* from = key_at<V>(kv, page, o, task.head_dim);
@@ -94,18 +120,35 @@ void look(const AttentionTask<typename V::T>& task, std::int64_t begin, std::int
   }
 }
 
-/// Scores of H heads with B key blocks: scores[h][block * 16 + lane].
+/// Reads a byte of each line of 16 elements.
+template <class V>
+INVAR_ALWAYS_INLINE inline void touch(const typename V::T* from) {
+  constexpr int kLines = kKeyBlock * int(sizeof(typename V::T)) / 64;
+  unroll<kLines>([&](auto line) INVAR_ALWAYS_INLINE {
+    (void)*(reinterpret_cast<const volatile char*>(from) + line * 64);
+  });
+}
+
+/// Scores of H heads with key blocks b, b + apart, … (B of them): scores[h][block * 16 + lane].
+/// Meanwhile reads a line of V for each line of K.
 template <class V, int H, int B>
-void score_blocks(const AttentionTask<typename V::T>& task, const typename V::T* q,
-                  const typename V::T* const* keys, const int* block,
-                  typename V::T (*scores)[kSplitKeys]) {
+[[gnu::noinline]] void score_blocks(const AttentionTask<typename V::T>& task,
+                                    const typename V::T* q, const SplitView<V>& view, int b,
+                                    int apart, typename V::T (*scores)[kSplitKeys]) {
   using Reg = typename V::Reg;
   constexpr int C = kKeyBlock / V::kWidth;
+  const typename V::T* keys[B];
+  const typename V::T* touched[B];
+  unroll<B>([&](auto c) INVAR_ALWAYS_INLINE {
+    keys[c] = view.key[b + c * apart];
+    touched[c] = view.touched[b + c * apart];
+  });
   Reg acc[H * B * C];
   unroll<H * B * C>([&](auto a) INVAR_ALWAYS_INLINE { acc[a] = Reg{}; });
   for (int i = 0; i < task.head_dim; ++i) {
     Reg query[H];
     unroll<H>([&](auto h) INVAR_ALWAYS_INLINE { query[h] = V::set1(q[h * task.head_dim + i]); });
+    unroll<B>([&](auto c) INVAR_ALWAYS_INLINE { touch<V>(touched[c] + i * kKeyBlock); });
     unroll<B * C>([&](auto c) INVAR_ALWAYS_INLINE {
       const Reg key = load<V>(keys[c / C] + i * kKeyBlock + c % C * V::kWidth);
       unroll<H>([&](auto h)
@@ -115,7 +158,8 @@ void score_blocks(const AttentionTask<typename V::T>& task, const typename V::T*
   const Reg scale = V::set1(task.scale);
   unroll<H * B * C>([&](auto a) INVAR_ALWAYS_INLINE {
     constexpr int h = a / (B * C), i = a % (B * C);
-    store<V>(scores[h] + block[i / C] * kKeyBlock + (i % C) * V::kWidth, acc[a] * scale);
+    const int at = view.block[b + i / C * apart] * kKeyBlock + i % C * V::kWidth;
+    store<V>(scores[h] + at, acc[a] * scale);
   });
 }
 
@@ -144,16 +188,19 @@ void weigh(const SplitView<V>& view, typename V::T* scores, typename V::T& m, ty
   const Reg top = V::set1(m);
   Reg lane[kRegisters] = {};
   for (int i = first; i <= last; i += kSumLaneCount) {
-    for (int j = 0; j < kRegisters; ++j) {
+    unroll<kRegisters>([&](auto j) INVAR_ALWAYS_INLINE {
       const int at = i + j * V::kWidth;
       const Reg p = hidden(at) ? Reg{} : exp_register<V>(load<V>(scores + at) - top);
       store<V>(scores + at, p);
       lane[j] = lane[j] + p;
-    }
+    });
   }
-  T sum[kSumLaneCount];
-  for (int j = 0; j < kRegisters; ++j) store<V>(sum + j * V::kWidth, lane[j]);
-  for (int h = kSumLaneCount / 2; h >= 1; h /= 2) {
+  for (int h = kRegisters / 2; h >= 1; h /= 2) {
+    for (int j = 0; j < h; ++j) lane[j] = lane[j] + lane[j + h];
+  }
+  T sum[V::kWidth];
+  store<V>(sum, lane[0]);
+  for (int h = V::kWidth / 2; h >= 1; h /= 2) {
     for (int i = 0; i < h; ++i) sum[i] = sum[i] + sum[i + h];
   }
   l = sum[0];
@@ -186,15 +233,20 @@ void merge_sums(Merge<V>& state, typename V::T m, typename V::T l) {
   state.m = merged;
 }
 
-/// D registers of the outputs of H heads from column i on: the chain over visible positions, then
-/// the merge with what the heads' rows of `out` hold.
+/// D registers of the chains of H heads from column i on, over visible positions [begin, end),
+/// at least one. Its own function, as score_blocks is: inlined, g++ keeps sums in memory.
 template <class V, int H, int D>
-void add_values(const SplitView<V>& view, const typename V::T (*p)[kSplitKeys], int i,
-                std::int64_t lanes, int head_dim, const Merge<V>* state, typename V::T* out) {
+[[gnu::noinline]] void add_values(const SplitView<V>& view, const typename V::T (*p)[kSplitKeys],
+                                  int begin, int end, int i, std::int64_t lanes, int head_dim,
+                                  typename V::T* chain) {
   using Reg = typename V::Reg;
+  const auto at = [&](int a) INVAR_ALWAYS_INLINE {
+    return chain + a / D * head_dim + i + a % D * V::kWidth;
+  };
   Reg acc[H * D];
-  unroll<H * D>([&](auto a) INVAR_ALWAYS_INLINE { acc[a] = Reg{}; });
-  for (int j = 0; j < view.count; ++j) {
+  unroll<H * D>([&](auto a) INVAR_ALWAYS_INLINE { acc[a] = load<V>(at(a), lanes); });
+  int j = begin;
+  do {
     Reg weight[H];
     unroll<H>([&](auto h) INVAR_ALWAYS_INLINE { weight[h] = V::set1(p[h][view.offset[j]]); });
     unroll<D>([&](auto d) INVAR_ALWAYS_INLINE {
@@ -203,15 +255,45 @@ void add_values(const SplitView<V>& view, const typename V::T (*p)[kSplitKeys], 
       unroll<H>([&](auto h)
                     INVAR_ALWAYS_INLINE { accumulate<V>(acc[h * D + d], weight[h], value); });
     });
-  }
-  unroll<H * D>([&](auto a) INVAR_ALWAYS_INLINE {
-    constexpr int h = a / D, d = a % D;
-    typename V::T* at = out + h * head_dim + i + d * V::kWidth;
-    Reg o = acc[a];
-    if (state[h].started) {
-      o = V::fma(load<V>(at, lanes), V::set1(state[h].a), o * V::set1(state[h].b));
+  } while (++j < end);
+  unroll<H * D>([&](auto a) INVAR_ALWAYS_INLINE { store<V>(at(a), acc[a], lanes); });
+}
+
+/// The chains of H heads over a split's visible positions, in pieces that stay in the first cache
+/// while all their columns are taken.
+template <class V, int H>
+void add_split(const SplitView<V>& view, const typename V::T (*p)[kSplitKeys], int head_dim,
+               typename V::T* chain) {
+  constexpr int kPositions = 32;
+  constexpr int kFit = V::kAccumulators / H;  // registers of outputs a head
+  constexpr int D = kFit >= 8 ? 8 : kFit >= 4 ? 4 : 2;
+  constexpr int W = V::kWidth;
+  std::memset(chain, 0, std::size_t(H * head_dim) * sizeof(typename V::T));
+  for (int begin = 0; begin < view.count; begin += kPositions) {
+    const int end = begin + kPositions < view.count ? begin + kPositions : view.count;
+    int i = 0;
+    for (; i + D * W <= head_dim; i += D * W) {
+      add_values<V, H, D>(view, p, begin, end, i, W, head_dim, chain);
     }
-    store<V>(at, o, lanes);
+    for (; i + 2 * W <= head_dim; i += 2 * W) {
+      add_values<V, H, 2>(view, p, begin, end, i, W, head_dim, chain);
+    }
+    for (; i < head_dim; i += W) {
+      add_values<V, H, 1>(view, p, begin, end, i, head_dim - i, head_dim, chain);
+    }
+  }
+}
+
+/// A head's chains join what its row of `out` holds.
+template <class V>
+void merge_outputs(const Merge<V>& state, const typename V::T* chain, int head_dim,
+                   typename V::T* out) {
+  each_register<V>(head_dim, [&](std::int64_t i, std::int64_t lanes) {
+    typename V::Reg o = load<V>(chain + i, lanes);
+    if (state.started) {
+      o = V::fma(load<V>(out + i, lanes), V::set1(state.a), o * V::set1(state.b));
+    }
+    store<V>(out + i, o, lanes);
   });
 }
 
@@ -221,12 +303,10 @@ void score_split(const AttentionTask<typename V::T>& task, const typename V::T* 
   constexpr int C = kKeyBlock / V::kWidth;
   constexpr int kFit = V::kAccumulators / (H * C);
   constexpr int B = kFit >= 8 ? 8 : kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
-  int b = 0;
-  for (; b + B <= view.blocks; b += B) {
-    score_blocks<V, H, B>(task, q, view.key + b, view.block + b, scores);
-  }
-  for (; b < view.blocks; ++b) {
-    score_blocks<V, H, 1>(task, q, view.key + b, view.block + b, scores);
+  const int apart = view.blocks / B;
+  for (int b = 0; b < apart; ++b) score_blocks<V, H, B>(task, q, view, b, apart, scores);
+  for (int b = apart * B; b < view.blocks; ++b) {
+    score_blocks<V, H, 1>(task, q, view, b, 0, scores);
   }
 }
 
@@ -243,6 +323,7 @@ bool attend_split(const AttentionTask<typename V::T>& task, const typename V::T*
                     : Scratch<V, 3>::of(std::int64_t(kSplitKeys) * d);
   SplitView<V> view;
   T scores[H][kSplitKeys] = {};
+  T chain[H * kMostHeadDim];  // (H, head_dim)
   look<V>(task, begin, begin < task.first ? task.first : begin, end < task.last ? end : task.last,
           gathered, view);
   if (view.count == 0) return false;
@@ -252,17 +333,11 @@ bool attend_split(const AttentionTask<typename V::T>& task, const typename V::T*
     weigh<V>(view, scores[h], m, l);
     merge_sums<V>(state[h], m, l);
   }
-  constexpr int kFit = V::kAccumulators / H;  // registers of outputs a head
-  constexpr int D = kFit >= 8 ? 8 : kFit >= 4 ? 4 : 2;
-  int i = 0;
-  for (; i + D * V::kWidth <= d; i += D * V::kWidth) {
-    add_values<V, H, D>(view, scores, i, V::kWidth, d, state, out);
+  add_split<V, H>(view, scores, d, chain);
+  for (int h = 0; h < H; ++h) {
+    merge_outputs<V>(state[h], chain + h * d, d, out + h * d);
+    state[h].started = true;
   }
-  for (; i + 2 * V::kWidth <= d; i += 2 * V::kWidth) {
-    add_values<V, H, 2>(view, scores, i, V::kWidth, d, state, out);
-  }
-  for (; i < d; i += V::kWidth) add_values<V, H, 1>(view, scores, i, d - i, d, state, out);
-  for (int h = 0; h < H; ++h) state[h].started = true;
   return true;
 }
 
@@ -283,9 +358,8 @@ void attend(const AttentionTask<typename V::T>& task, int head) {
   const std::int64_t d = task.head_dim;
   typename V::T* out = task.out + head * d;
   Merge<V> state[H] = {};
-  for (std::int64_t begin = task.first / kSplitKeys * kSplitKeys; begin <= task.last;
-       begin += kSplitKeys) {
-    attend_split<V, H>(task, task.q + head * d, begin, state, out);
+  for (std::int64_t split = task.first / kSplitKeys; split <= task.last / kSplitKeys; ++split) {
+    attend_split<V, H>(task, task.q + head * d, split * kSplitKeys, state, out);
   }
   for (int h = 0; h < H; ++h) finish_head<V>(task, state[h], out + h * d);
 }
@@ -328,7 +402,6 @@ void attention_part(const AttentionTask<typename V::T>& task, std::int64_t split
 template <class V>
 void attention_merge(const AttentionTask<typename V::T>& task, const typename V::T* parts) {
   using T = typename V::T;
-  using Reg = typename V::Reg;
   const std::int64_t d = task.head_dim, size = task.heads * (d + 2);
   const std::int64_t splits = task.last / kSplitKeys - task.first / kSplitKeys + 1;
   for (int h = 0; h < task.heads; ++h) {
@@ -339,13 +412,7 @@ void attention_merge(const AttentionTask<typename V::T>& task, const typename V:
       const T m = part[task.heads * d + 2 * h], l = part[task.heads * d + 2 * h + 1];
       if (l == T(-1)) continue;
       merge_sums<V>(state, m, l);
-      each_register<V>(d, [&](std::int64_t i, std::int64_t lanes) {
-        Reg o = load<V>(part + h * d + i, lanes);
-        if (state.started) {
-          o = V::fma(load<V>(out + i, lanes), V::set1(state.a), o * V::set1(state.b));
-        }
-        store<V>(out + i, o, lanes);
-      });
+      merge_outputs<V>(state, part + h * d, task.head_dim, out);
       state.started = true;
     }
     finish_head<V>(task, state, out);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "runtime/backends/cpu/kernels_simd_blocks.h"
+#include "runtime/backends/cpu/kernels_simd_streams.h"
 
 namespace invar::cpu::simd {
 
@@ -188,17 +189,20 @@ void gemm_strips(const GemmArgs<typename V::T>& args) {
     transpose_rows<V>(x, args.x_stride, rows, w.k, turned);
     x = turned;
   }
+  const std::int64_t last = args.panel_end < w.panels() ? args.panel_end : w.panels();
+  std::int64_t panel = args.panel_begin;
+  const bool blocks = w.blocks != BlockFormat::none;
+  if (rows == 1 && !blocks) panel = gemm_streams<V>(args, panel, last);
   auto* level = Scratch<V, 2>::of(kTreeLevels * rows * kPanel);
   const auto run = [&](std::int64_t first_column, auto&& function) {
-    const std::int64_t last = args.panel_end < w.panels() ? args.panel_end : w.panels();
-    for (std::int64_t panel = args.panel_begin; panel < last; ++panel) {
+    for (; panel < last; ++panel) {
       function(Strip<V>{x, panel_columns<V>(w, panel, first_column), w.bounds.data(), w.segments(),
                         level, args.out + args.row_begin * args.out_stride + panel * kPanel,
                         args.out_stride, w.n - panel * kPanel});
     }
   };
   if constexpr (sizeof(typename V::T) == 4) {
-    if (w.blocks != BlockFormat::none) {
+    if (blocks) {
       const BlockStripFunction<V> function = block_strip_function<V>(w, rows);
       return run(-w.skip, [&](const Strip<V>& strip) { function(strip, w.skip); });
     }
