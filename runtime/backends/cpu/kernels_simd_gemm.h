@@ -114,11 +114,16 @@ void run_block(const GemmArgs<typename V::T>& args, const RowTiles<V>& rows, con
   constexpr std::int64_t kGroup = V::kColumns * V::kWidth;
   const TileFunction<V>* function = tile_functions<V>(element);
   const std::int64_t left = args.w->n - panel * kPanel;
-  const char* next = panel_columns<V>(*args.w, panel, block.begin() + block.size());
+  // The next block's weights are asked for evenly while this one is used: memory delivers them no
+  // faster, and a processor whose misses are all taken drops what it is asked for.
+  constexpr int kTimes = kPanel * int(sizeof(typename V::T)) / 64;  // prefetches of a tile's column
+  const std::int64_t times = std::int64_t(kTimes) * rows.tiles;
+  const std::int64_t pace = (column_bytes(*args.w) + times - 1) / times;
+  const char* ahead = panel_columns<V>(*args.w, panel, block.begin() + block.size());
   for (std::int64_t column = 0; column < kPanel && column < left; column += kGroup) {
     Tile<V> tile{};
     tile.weights = static_cast<const char*>(weights) + std::size_t(column) * bytes_of(element);
-    tile.ahead = next + std::size_t(column * block.size()) * sizeof(typename V::T);
+    tile.pace = pace;
     tile.pieces = block.pieces();
     tile.count = block.count();
     tile.root = block.last();
@@ -131,8 +136,10 @@ void run_block(const GemmArgs<typename V::T>& args, const RowTiles<V>& rows, con
       tile.x = rows.x + block.begin() * rows.rows + first * block.size();
       tile.level = levels + kTreeLevels * (first * kPanel + column * size);
       tile.out = out + first * args.out_stride + panel * kPanel + column;
+      tile.ahead = ahead;
       function[size - 1](tile);
-      tile.ahead = static_cast<const char*>(tile.weights);
+      const bool whole = size <= strip_rows<V>();
+      ahead += block.size() * pace * (whole ? kTimes : kTimes * kGroup / kPanel);
     }
   }
 }

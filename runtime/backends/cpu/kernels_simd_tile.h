@@ -29,7 +29,8 @@ struct Tile {
   using T = typename V::T;
   const T* x;           // (columns of the block, R)
   const void* weights;  // (columns of the block, 32), at the group's first output
-  const char* ahead;    // lines that will be wanted, one group's worth
+  const char* ahead;    // weights that will be wanted,
+  std::int64_t pace;    // and how many bytes of them to ask for at each prefetch
   const Piece* pieces;
   int count;
   bool root;  // the last piece ends the last segment
@@ -122,7 +123,7 @@ void run_tile(const Tile<V>& tile) {
     }
     const auto one = [&](auto u) INVAR_ALWAYS_INLINE {
       unroll<kLines>([&](auto line) INVAR_ALWAYS_INLINE {
-        __builtin_prefetch(ahead + (u * kLines + line) * 64, 0, 2);
+        __builtin_prefetch(ahead + (u * kLines + line) * tile.pace, 0, 2);
       });
       step<V, W, R, N>(x + u * R, weights + u * kPanel, acc);
     };
@@ -132,7 +133,7 @@ void run_tile(const Tile<V>& tile) {
       unroll<kUnroll>(one);
       x += kUnroll * R;
       weights += kUnroll * kPanel;
-      ahead += kUnroll * kLines * 64;
+      ahead += kUnroll * kLines * tile.pace;
     }
     for (; left > 0; --left) {
       one(std::integral_constant<int, 0>{});

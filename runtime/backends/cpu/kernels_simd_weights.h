@@ -127,6 +127,12 @@ void widen(Format element, const void* from, std::int64_t elements, typename V::
   }
 }
 
+/// Bytes of one column of a panel; of blocks, their share.
+inline std::int64_t column_bytes(const PackedMatrix& w) {
+  return w.blocks != BlockFormat::none ? panel_block_bytes(w.blocks) / kBlock
+                                       : kPanel * std::int64_t(bytes_of(w.element));
+}
+
 /// Columns from `column` on of a panel, as they are stored; with blocks, the panel block that holds
 /// `column`, which may be as low as -skip.
 template <class V>
