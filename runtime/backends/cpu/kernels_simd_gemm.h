@@ -25,7 +25,7 @@ class Blocks {
   Blocks(const PackedMatrix& w, int tiles)
       : bounds_(w.bounds.data()),
         segments_(w.segments()),
-        most_((tiles > 3 ? kBlockBytes : kBlockBytes / 4) / std::int64_t(sizeof(typename V::T))) {}
+        most_((tiles > 3 ? kBlockBytes : kBlockBytes / 4) / read_bytes(w, tiles)) {}
 
   /// The next block's pieces; false at the end.
   bool next() {
@@ -55,6 +55,12 @@ class Blocks {
   [[nodiscard]] std::int64_t most_columns() const { return most_ + most_ / 4 + 4; }
 
  private:
+  /// Bytes of an element as tiles read it.
+  static std::int64_t read_bytes(const PackedMatrix& w, int tiles) {
+    const bool direct =
+        sizeof(typename V::T) == 4 && w.blocks == BlockFormat::none && tiles <= kDirectTiles;
+    return direct ? std::int64_t(bytes_of(w.element)) : std::int64_t(sizeof(typename V::T));
+  }
   void take(std::int64_t columns) {
     const std::int64_t begin = bounds_[segment_] + done_;
     const bool fresh = done_ == 0, finished = begin + columns == bounds_[segment_ + 1];
