@@ -13,7 +13,8 @@
 
 namespace invar::cpu::simd {
 
-constexpr int kRowBlock = 264;     // rows that share one reading of the weights
+constexpr int kRowBlock = 132;     // rows that share one reading of the weights: their x and their
+                                   // partial sums stay in the second-level cache
 constexpr int kMaxPieces = 32;     // of one block
 constexpr int kBlockBytes = 1152;  // of one x row or one output in a block, many tiles
 constexpr int kDirectTiles = 2;    // up to so many tiles weights are widened in registers
@@ -243,8 +244,10 @@ void gemm(const GemmArgs<typename V::T>& args) {
   if (direct && rows <= strip_rows<V>()) return gemm_strips<V>(args);
   const std::int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
   for (std::int64_t b = 0; b < blocks; ++b) {
-    const std::int64_t begin = rows * b / blocks, end = rows * (b + 1) / blocks;
-    gemm_tiles<V>(args, args.row_begin + begin, end - begin);
+    const auto cut = [&](std::int64_t i) {  // at whole tiles
+      return i == blocks ? rows : rows * i / blocks / V::kRows * V::kRows;
+    };
+    gemm_tiles<V>(args, args.row_begin + cut(b), cut(b + 1) - cut(b));
   }
 }
 
