@@ -6,6 +6,8 @@
 #include <bit>
 #include <new>
 
+#include "runtime/backends/cpu/packed_blocks.h"
+
 namespace invar {
 namespace {
 
@@ -31,7 +33,7 @@ std::size_t size_of(const LoadedModel& model, const PackedRequest& request) {
   const Mode& mode = mode_of(request.precision);
   const bool reference = request.backend.engine == "reference";
   const bool blocks =
-      reference && request.backend.device == "cpu" && !mode.wide() && !mode.scaled();
+      reference && request.backend.device == "cpu" && cpu::keeps_blocks(mode.matrix);
   const std::size_t element = reference     ? element_bytes(mode.matrix)
                               : mode.wide() ? sizeof(double)
                                             : sizeof(float);

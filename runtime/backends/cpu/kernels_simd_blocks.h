@@ -167,7 +167,8 @@ void run_block_strip(const Strip<V>& strip, std::int64_t skip) {
         });
     count_segment<V, kSize>(acc, s, strip.level);
   }
-  store_root<V, false, R, N>(strip);
+  store_root<V, false, R, N>(strip.level, strip.segments, strip.out, strip.out_stride,
+                             strip.outputs);
 }
 
 /// Columns [begin, begin + count) of a panel as (count, 32) floats.

@@ -19,6 +19,13 @@ constexpr int kMaxPieces = 32;     // of one block
 constexpr int kBlockBytes = 1152;  // of one x row or one output in a block, many tiles
 constexpr int kDirectTiles = 2;    // up to so many tiles weights are widened in registers
 
+/// Are a block's weights widened into scratch before the tiles read them?
+template <class V>
+bool widens_first(const PackedMatrix& w, int tiles) {
+  if (w.blocks != BlockFormat::none) return true;
+  return w.element != own_element<V>() && (tiles > kDirectTiles || sizeof(typename V::T) == 8);
+}
+
 /// Walks the reduction in blocks.
 template <class V>
 class Blocks {
@@ -58,9 +65,7 @@ class Blocks {
  private:
   /// Bytes of an element as tiles read it.
   static std::int64_t read_bytes(const PackedMatrix& w, int tiles) {
-    const bool direct =
-        sizeof(typename V::T) == 4 && w.blocks == BlockFormat::none && tiles <= kDirectTiles;
-    return direct ? std::int64_t(bytes_of(w.element)) : std::int64_t(sizeof(typename V::T));
+    return std::int64_t(widens_first<V>(w, tiles) ? sizeof(typename V::T) : bytes_of(w.element));
   }
   void take(std::int64_t columns) {
     const std::int64_t begin = bounds_[segment_] + done_;
@@ -125,7 +130,7 @@ void run_block(const GemmArgs<typename V::T>& args, const RowTiles<V>& rows, con
   // faster, and a processor whose misses are all taken drops what it is asked for.
   constexpr int kTimes = kPanel * int(sizeof(typename V::T)) / 64;  // prefetches of a tile's column
   const std::int64_t times = std::int64_t(kTimes) * rows.tiles;
-  const std::int64_t pace = (column_bytes(*args.w) + times - 1) / times;
+  const std::int64_t pace = (column_bytes<V>(*args.w) + times - 1) / times;
   const char* ahead = panel_columns<V>(*args.w, panel, block.begin() + block.size());
   for (std::int64_t column = 0; column < kPanel && column < left; column += kGroup) {
     Tile<V> tile{};
@@ -139,13 +144,13 @@ void run_block(const GemmArgs<typename V::T>& args, const RowTiles<V>& rows, con
     for (int t = 0; t < rows.tiles; ++t) {
       const std::int64_t first = rows.first(t);
       const int size = rows.size(t);
-      if (column > 0 && size <= strip_rows<V>()) continue;  // took the whole panel
+      const bool whole = size <= strip_rows<V>();  // takes the whole panel at once
+      if (column > 0 && whole) continue;
       tile.x = rows.x + block.begin() * rows.rows + first * block.size();
       tile.level = levels + kTreeLevels * (first * kPanel + column * size);
       tile.out = out + first * args.out_stride + panel * kPanel + column;
       tile.ahead = ahead;
       function[size - 1](tile);
-      const bool whole = size <= strip_rows<V>();
       ahead += block.size() * pace * (whole ? kTimes : kTimes * kGroup / kPanel);
     }
   }
@@ -170,9 +175,7 @@ void gemm_tiles(const GemmArgs<typename V::T>& args, std::int64_t begin, std::in
   using T = typename V::T;
   const PackedMatrix& w = *args.w;
   const RowTiles<V> rows(args, begin, count);
-  const bool blocks = w.blocks != BlockFormat::none;
-  const bool own = !blocks && w.element == own_element<V>();
-  const bool widen_first = !own && (blocks || rows.tiles > kDirectTiles || sizeof(T) == 8);
+  const bool widen_first = widens_first<V>(w, rows.tiles);
   const std::int64_t room = Blocks<V>(w, rows.tiles).most_columns() * kPanel;
   T* scratch = widen_first ? Scratch<V, 1>::of(room) : nullptr;
   T* levels = Scratch<V, 2>::of(kTreeLevels * count * kPanel);

@@ -52,13 +52,9 @@ void run_streams(const Streams<V>& task) {
       count_segment<V, N>(acc + p * N, segment, task.level + p * kTreeLevels * kSlot);
     });
   }
-  std::int64_t root = 0;
-  for (int m = task.segments; m > 1; m /= 2) root += kSlot;
   unroll<P>([&](auto p) INVAR_ALWAYS_INLINE {
-    const typename V::T* from = task.level + p * kTreeLevels * kSlot + root;
-    Reg sum[N];
-    unroll<N>([&](auto i) INVAR_ALWAYS_INLINE { sum[i] = load<V>(from + i * V::kWidth); });
-    store_sums<V, W::kPaired, 1, N>(sum, task.out + p * task.out_apart, 0,
+    store_root<V, W::kPaired, 1, N>(task.level + p * kTreeLevels * kSlot, task.segments,
+                                    task.out + p * task.out_apart, 0,
                                     task.outputs - p * task.out_apart);
   });
 }

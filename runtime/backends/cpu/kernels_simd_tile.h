@@ -192,13 +192,14 @@ INVAR_ALWAYS_INLINE inline void count_segment(typename V::Reg* acc, int segment,
 
 /// The sum of all segments goes out.
 template <class V, bool kPaired, int R, int N>
-INVAR_ALWAYS_INLINE inline void store_root(const Strip<V>& strip) {
+INVAR_ALWAYS_INLINE inline void store_root(const typename V::T* level, int segments,
+                                           typename V::T* out, std::int64_t stride,
+                                           std::int64_t outputs) {
   constexpr int kSize = R * N;
-  const typename V::T* root = strip.level;
-  for (int m = strip.segments; m > 1; m /= 2) root += kSize * V::kWidth;
+  for (int m = segments; m > 1; m /= 2) level += kSize * V::kWidth;
   typename V::Reg sum[kSize];
-  unroll<kSize>([&](auto i) INVAR_ALWAYS_INLINE { sum[i] = load<V>(root + i * V::kWidth); });
-  store_sums<V, kPaired, R, N>(sum, strip.out, strip.out_stride, strip.outputs);
+  unroll<kSize>([&](auto i) INVAR_ALWAYS_INLINE { sum[i] = load<V>(level + i * V::kWidth); });
+  store_sums<V, kPaired, R, N>(sum, out, stride, outputs);
 }
 
 /// S segments at once. REQUIRES: S divides the count of segments.
@@ -234,7 +235,8 @@ void run_strip(const Strip<V>& strip) {
       count_segment<V, kSize>(acc + s * kSize, first + s, strip.level);
     });
   }
-  store_root<V, W::kPaired, R, N>(strip);
+  store_root<V, W::kPaired, R, N>(strip.level, strip.segments, strip.out, strip.out_stride,
+                                  strip.outputs);
 }
 
 template <class V>

@@ -128,7 +128,8 @@ void widen(Format element, const void* from, std::int64_t elements, typename V::
 }
 
 /// Bytes of one column of a panel; of blocks, their share.
-inline std::int64_t column_bytes(const PackedMatrix& w) {
+template <class V>
+std::int64_t column_bytes(const PackedMatrix& w) {
   return w.blocks != BlockFormat::none ? panel_block_bytes(w.blocks) / kBlock
                                        : kPanel * std::int64_t(bytes_of(w.element));
 }

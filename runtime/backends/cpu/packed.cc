@@ -215,13 +215,22 @@ std::shared_ptr<void> packed_memory(std::size_t bytes) {
   return {data, std::free};
 }
 
-void take_pages([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
+std::size_t panel_bytes(const PackedMatrix& m) {
+  if (m.blocks != BlockFormat::none) {
+    return std::size_t(panel_blocks(m.skip, m.k)) * std::size_t(panel_block_bytes(m.blocks));
+  }
+  return std::size_t(packed_elements(kPanel, m.k)) * element_bytes(m.element);
+}
+
+void take_pages([[maybe_unused]] const PackedMatrix& m, [[maybe_unused]] std::int64_t begin,
+                [[maybe_unused]] std::int64_t end) {
 #if defined(__linux__)
   constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, Linux 5.14; older headers lack it
   constexpr std::size_t kPage = 4096;
-  const auto from = reinterpret_cast<std::uintptr_t>(memory);
-  const std::uintptr_t first = (from + kPage - 1) / kPage * kPage;
-  const std::uintptr_t last = (from + bytes) / kPage * kPage;
+  const auto from = reinterpret_cast<std::uintptr_t>(m.data.get());
+  const std::size_t bytes = panel_bytes(m);
+  const std::uintptr_t first = (from + std::size_t(begin) * bytes + kPage - 1) / kPage * kPage;
+  const std::uintptr_t last = (from + std::size_t(end) * bytes) / kPage * kPage;
   if (first < last) {
     (void)::madvise(reinterpret_cast<void*>(first), last - first, kPopulateWrite);
   }
@@ -241,7 +250,7 @@ PackedMatrix describe_packed(const PackSpec& spec) {
 
 PackedMatrix make_packed(const PackSpec& spec) {
   PackedMatrix m = describe_packed(spec);
-  m.data = packed_memory(std::size_t(packed_elements(m.n, m.k)) * element_bytes(m.element));
+  m.data = packed_memory(std::size_t(m.panels()) * panel_bytes(m));
   return m;
 }
 
@@ -253,9 +262,7 @@ void pack_panels(const PackSpec& spec, const RowReader& read_row, std::int64_t b
                  std::int64_t end, std::span<float> scratch, PackedMatrix& m) {
   INVAR_CHECK(0 <= begin && begin <= end && end <= m.panels());
   INVAR_CHECK(scratch.size() >= pack_scratch(m.k));
-  const std::size_t panel_bytes = std::size_t(m.k * kPanel) * element_bytes(m.element);
-  take_pages(static_cast<char*>(m.data.get()) + std::size_t(begin) * panel_bytes,
-             std::size_t(end - begin) * panel_bytes);
+  take_pages(m, begin, end);
   const std::int64_t stride = row_stride(m.k);
   const std::size_t bytes = std::size_t(stride) * sizeof(float);
   std::fill(scratch.begin(), scratch.begin() + std::ptrdiff_t(pack_scratch(m.k)), 0.0F);

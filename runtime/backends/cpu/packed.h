@@ -37,6 +37,9 @@ Format element_of(Format rounded);
 /// Elements of a panel-packed matrix, padding included.
 std::int64_t packed_elements(std::int64_t n, std::int64_t k);
 
+/// Bytes of one panel, of elements or of blocks.
+std::size_t panel_bytes(const PackedMatrix& m);
+
 /// What a matrix is, without its memory.
 /// REQUIRES: bounds and scale as PackSpec says (checked).
 PackedMatrix describe_packed(const PackSpec& spec);
@@ -61,9 +64,9 @@ PackedMatrix pack(const PackSpec& spec, const RowReader& read_row);
 /// never touched, which a virtual machine may not have yet (measured: six times slower).
 std::shared_ptr<void> packed_memory(std::size_t bytes);
 
-/// Takes the pages of memory that is about to be written in one call, which costs three quarters of
-/// what a fault a page does. Memory stays as it is; where the system has no such call, nothing is
-/// done. Packing begins with it, so that every thread takes its own.
-void take_pages(void* memory, std::size_t bytes);
+/// Takes the pages of panels [begin, end), which are about to be written, in one call: it costs
+/// three quarters of what a fault a page does. Memory stays as it is; where the system has no such
+/// call, nothing is done. Packing begins with it, so that every thread takes its own.
+void take_pages(const PackedMatrix& m, std::int64_t begin, std::int64_t end);
 
 }  // namespace invar::cpu

@@ -77,7 +77,8 @@ template <BlockFormat kFormat>
 bool write_panel(const BlockRow& row, std::int64_t panel, PackedMatrix& m) {
   constexpr std::size_t kStored = panel_block_bytes(kFormat) / kPanel;
   const std::int64_t blocks = panel_blocks(m.skip, m.k);
-  const std::vector<std::byte> nothing(std::size_t(blocks) * kStored);  // past the last output
+  const bool ragged = (panel + 1) * kPanel > m.n;
+  const std::vector<std::byte> nothing(ragged ? std::size_t(blocks) * kStored : 0);  // past the end
   const std::byte* rows[kPanel];
   for (int i = 0; i < kPanel; ++i) {
     const std::int64_t n = panel * kPanel + i;
@@ -107,17 +108,13 @@ PackedMatrix make_packed_blocks(const PackSpec& spec, BlockFormat format, std::i
   m.blocks = format;
   m.rounded = spec.rounded;
   m.skip = skip;
-  m.data = packed_memory(std::size_t(m.panels() * panel_blocks(skip, m.k)) *
-                         std::size_t(panel_block_bytes(format)));
+  m.data = packed_memory(std::size_t(m.panels()) * panel_bytes(m));
   return m;
 }
 
 bool pack_block_panels(const BlockRow& row, std::int64_t begin, std::int64_t end, PackedMatrix& m) {
   INVAR_CHECK(0 <= begin && begin <= end && end <= m.panels());
-  const std::size_t panel_bytes =
-      std::size_t(panel_blocks(m.skip, m.k)) * std::size_t(panel_block_bytes(m.blocks));
-  take_pages(static_cast<char*>(m.data.get()) + std::size_t(begin) * panel_bytes,
-             std::size_t(end - begin) * panel_bytes);
+  take_pages(m, begin, end);
   bool finite = true;
   for (std::int64_t panel = begin; panel < end; ++panel) {
     const bool good = m.blocks == BlockFormat::q4_0 ? write_panel<BlockFormat::q4_0>(row, panel, m)
