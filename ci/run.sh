@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 preset=${1:?usage: ci/run.sh PRESET [ctest argument…]}
 shift
-jobs=${INVAR_JOBS:-$(nproc)}
+jobs=${ISOBIT_JOBS:-$(nproc)}
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

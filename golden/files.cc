@@ -9,7 +9,7 @@
 #include "golden/golden.h"
 #include "reports/file.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 namespace fs = std::filesystem;
@@ -92,4 +92,4 @@ Result<GoldenFile> read_golden_revision(const std::string& path, const std::stri
   return parse_named(shown->out, revision + ":" + path, scenario);
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -13,7 +13,7 @@
 
 extern char** environ;
 
-namespace invar {
+namespace isobit {
 namespace {
 
 struct Pipe {
@@ -81,4 +81,4 @@ Result<ProgramOutput> run_git(const std::vector<std::string>& arguments) {
   return output;
 }
 
-}  // namespace invar
+}  // namespace isobit

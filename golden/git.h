@@ -6,7 +6,7 @@
 
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 struct ProgramOutput {
   int status = 0;  // exit status; 128 + signal when killed
@@ -16,4 +16,4 @@ struct ProgramOutput {
 /// `git ARGUMENTS…`, found on PATH, standard input empty. Error: git cannot be started.
 Result<ProgramOutput> run_git(const std::vector<std::string>& arguments);
 
-}  // namespace invar
+}  // namespace isobit

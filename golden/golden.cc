@@ -10,7 +10,7 @@
 
 #include "golden/text.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using golden_text::escape;
@@ -81,7 +81,7 @@ void print_block(const GoldenBlock& block, std::string& out) {
 }  // namespace
 
 std::string GoldenBlock::block_hash() const {
-  std::string bytes = "invar golden block 1\n" + key.class_hash + " " + key.prompt_digest + "\n";
+  std::string bytes = "isobit golden block 1\n" + key.class_hash + " " + key.prompt_digest + "\n";
   for (const GoldenRow& row : rows) bytes += row_line(row);
   return to_hex(sha256(bytes.data(), bytes.size())).substr(0, 16);
 }
@@ -111,7 +111,7 @@ std::optional<GoldenFile::Stale> GoldenFile::stale(const std::string& class_reci
 }
 
 std::string print_golden(const GoldenFile& file) {
-  std::string out = "invar-golden 1\nscenario \"" + escape(file.scenario) + "\"\n";
+  std::string out = "isobit-golden 1\nscenario \"" + escape(file.scenario) + "\"\n";
   for (const auto& [key, block] : file.blocks) print_block(block, out);
   if (file.ledger.empty()) return out;
   std::vector<const LedgerEntry*> entries;
@@ -141,4 +141,4 @@ GoldenBlock make_block(const std::string& class_hash, const std::string& class_r
   return block;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -1,7 +1,7 @@
 // Goldens: the blessed trace of a class, one block a prompt (golden/FORMAT.md).
 //
 // Small, sorted, merge-friendly text without timestamps and absolute paths. One file a scenario:
-// golden/<scenario>.golden; pending ones in .invar/pending/<scenario>.golden. Reading is strict:
+// golden/<scenario>.golden; pending ones in .isobit/pending/<scenario>.golden. Reading is strict:
 // a broken line is an error with file:line and nothing is lost. Only bless writes goldens.
 #pragma once
 
@@ -13,7 +13,7 @@
 #include "runtime/result.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 
 struct GoldenRow {
   std::int64_t position = 0;
@@ -76,4 +76,4 @@ Result<GoldenFile> read_golden_revision(const std::string& path, const std::stri
 GoldenBlock make_block(const std::string& class_hash, const std::string& class_recipe,
                        const PromptTrace& prompt);
 
-}  // namespace invar
+}  // namespace isobit

@@ -8,7 +8,7 @@
 #include "golden/golden.h"
 #include "golden/text.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using golden_text::is_hex;
@@ -49,12 +49,13 @@ class GoldenParser {
  private:
   Result<void> read_header() {
     if (!next_line()) return at_end() && line_number_ == 0 ? fail("empty file") : broken_end();
-    if (line_ != "invar-golden 1") {
-      if (line_.starts_with("invar-golden ")) {
-        return fail("golden format '" + std::string(line_.substr(13)) +
+    constexpr std::string_view kFormat = "isobit-golden ";
+    if (line_ != std::string(kFormat) + "1") {
+      if (line_.starts_with(kFormat)) {
+        return fail("golden format '" + std::string(line_.substr(kFormat.size())) +
                     "' is not known to this program, which reads format 1");
       }
-      return fail("not a golden file: the first line must be 'invar-golden 1'");
+      return fail("not a golden file: the first line must be 'isobit-golden 1'");
     }
     if (!next_line()) return broken_end();
     if (!line_.starts_with("scenario ")) return fail("expected 'scenario \"name\"'");
@@ -221,4 +222,4 @@ Result<GoldenFile> parse_golden(const std::string& text, const std::string& plac
   return GoldenParser(text, place).parse();
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cctype>
 
-namespace invar::golden_text {
+namespace isobit::golden_text {
 namespace {
 
 constexpr char kHexDigits[] = "0123456789abcdef";
@@ -76,4 +76,4 @@ bool is_hex(std::string_view text, std::size_t digits) {
          std::all_of(text.begin(), text.end(), [](char c) { return hex_value(c) >= 0; });
 }
 
-}  // namespace invar::golden_text
+}  // namespace isobit::golden_text

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace invar::golden_text {
+namespace isobit::golden_text {
 
 /// `text` with \\ \" \n \r \t \xHH for backslash, quote and control characters (DEL too).
 std::string escape(std::string_view text);
@@ -16,4 +16,4 @@ std::optional<std::string> unescape(std::string_view text);
 /// Exactly `digits` lower-case hex digits.
 bool is_hex(std::string_view text, std::size_t digits);
 
-}  // namespace invar::golden_text
+}  // namespace isobit::golden_text

@@ -5,7 +5,7 @@
 
 #include "harness/run_steps.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Why these cells may not become goldens, or empty.
@@ -81,7 +81,7 @@ Result<int> bless(const BlessOptions& options) {
     const std::string why = refusal(run);
     if (auto ok = record_verdicts(run, why.empty() ? 0 : kExitDifferent); !ok) return ok.error();
     if (!why.empty()) {
-      std::fprintf(stderr, "invar: nothing was blessed: %s\n", why.c_str());
+      std::fprintf(stderr, "isobit: nothing was blessed: %s\n", why.c_str());
       return run.interrupted ? kExitInterrupted : kExitDifferent;
     }
     const std::vector<Change> changes = changes_of(run);
@@ -117,4 +117,4 @@ Result<int> bless(const BlessOptions& options) {
   return kExitOk;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -6,11 +6,11 @@
 #include "harness/suggest.h"
 #include "harness/verdict.h"
 
-#ifndef INVAR_VERSION
-#define INVAR_VERSION "unknown"
+#ifndef ISOBIT_VERSION
+#define ISOBIT_VERSION "unknown"
 #endif
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::size_t kColumn = 26;  // where help texts begin
@@ -42,7 +42,7 @@ std::string option_row(const OptionInfo& option) {
 }
 
 int usage_error(const Error& error) {
-  print(stderr, "invar: " + error.text() + "\n");
+  print(stderr, "isobit: " + error.text() + "\n");
   return kExitUsage;
 }
 
@@ -72,15 +72,15 @@ const Verb* find_verb(const std::string& name) {
 
 std::string overview_text() {
   std::string out =
-      "invar " INVAR_VERSION
+      "isobit " ISOBIT_VERSION
       ": do these configurations give the same bits, and if not, what changed them?\n\n"
-      "usage: invar VERB [OPTION…] [ARGUMENT…]\n\n";
+      "usage: isobit VERB [OPTION…] [ARGUMENT…]\n\n";
   for (const Verb& verb : verbs()) out += row(verb.name, verb.summary);
   out +=
       "\nFirst steps:\n"
-      "  invar doctor                          is this machine ready?\n"
-      "  invar check scenarios/smoke.yaml      run, compare, exit code\n"
-      "  invar VERB --help                     usage with an example\n\n"
+      "  isobit doctor                          is this machine ready?\n"
+      "  isobit check scenarios/smoke.yaml      run, compare, exit code\n"
+      "  isobit VERB --help                     usage with an example\n\n"
       "Exit codes: 0 all contracts hold, 1 different or failed, 2 usage or invalid input,\n"
       "3 internal error, 4 nothing compared, 5 only goldens missing or stale, 6 environment,\n"
       "7 mistrusted, 8 not all was run, 77 everything skipped, 130 interrupted.\n";
@@ -88,13 +88,13 @@ std::string overview_text() {
 }
 
 std::string help_text(const Verb& verb) {
-  std::string out = "usage: invar " + std::string(verb.name);
+  std::string out = "usage: isobit " + std::string(verb.name);
   if (!verb.options.empty()) out += " [OPTION…]";
   if (*verb.arguments != '\0') out += " " + std::string(verb.arguments);
   out += "\n\n" + std::string(verb.about) + "\n\nExample:\n  " + verb.example + "\n\nOptions:\n";
   for (const std::string& name : verb.options) {
     const OptionInfo* option = find_option(name);
-    INVAR_CHECK(option != nullptr);
+    ISOBIT_CHECK(option != nullptr);
     out += option_row(*option);
   }
   return out + option_row(*find_option("help"));
@@ -110,13 +110,14 @@ int run_cli(const std::vector<std::string>& words) {
   if (first == "help" || first == "--help" || first == "-h") return help_of(rest);
   const Verb* verb = find_verb(first == "--version" ? "version" : first);
   if (verb == nullptr && first.size() > 1 && first[0] == '-') {
-    return usage_error({"the verb comes first, then options; `invar help` lists the verbs", first});
+    return usage_error(
+        {"the verb comes first, then options; `isobit help` lists the verbs", first});
   }
   if (verb == nullptr) return help_of({first});
   Result<Arguments> arguments = parse_arguments(*verb, rest);
   if (!arguments) return usage_error(arguments.error());
   if (arguments->has("help")) return help_of({verb->name});
-  std::vector<std::string> whole{"invar"};
+  std::vector<std::string> whole{"isobit"};
   whole.insert(whole.end(), words.begin(), words.end());
   arguments->command_line = shell_line(whole);
   const Result<int> code = verb->run(*arguments);
@@ -177,4 +178,4 @@ std::vector<std::string> overrides_in(const std::string& command_line) {
   return overrides;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -11,7 +11,7 @@
 
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// What an option takes after it.
 enum class Takes { nothing, one, many, maybe };
@@ -46,7 +46,7 @@ struct Verb {
   const char* name;
   const char* arguments;             // "SCENARIO…"
   const char* summary;               // one line of the overview
-  const char* about;                 // a few lines of `invar VERB --help`
+  const char* about;                 // a few lines of `isobit VERB --help`
   const char* example;               // one command line
   std::vector<std::string> words;    // what the first argument may be ("fetch", …); empty: any
   std::vector<std::string> options;  // long names, in the order of the help
@@ -78,4 +78,4 @@ std::vector<std::string> overrides_in(const std::string& command_line);
 /// "10m", "90s", "1h30m", "45" (seconds).
 Result<double> parse_duration(const std::string& text);
 
-}  // namespace invar
+}  // namespace isobit

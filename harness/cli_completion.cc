@@ -2,7 +2,7 @@
 #include "harness/cli.h"
 #include "harness/suggest.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// What may follow an option: its words, "file" or "" for nothing known.
@@ -37,8 +37,8 @@ std::string first_words(const Verb& verb) {
 
 std::string bash_script() {
   std::string out =
-      "# bash completion for invar\n"
-      "_invar() {\n"
+      "# bash completion for isobit\n"
+      "_isobit() {\n"
       "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} "
       "verb=${COMP_WORDS[1]}\n"
       "  local options='' words=''\n"
@@ -72,7 +72,7 @@ std::string bash_script() {
          "    COMPREPLY=($(compgen -f -- \"$word\"))\n"
          "  fi\n"
          "}\n"
-         "complete -o filenames -F _invar invar\n";
+         "complete -o filenames -F _isobit isobit\n";
   return out;
 }
 
@@ -109,8 +109,8 @@ std::string zsh_option(const OptionInfo& option) {
 
 std::string zsh_script() {
   std::string out =
-      "#compdef invar\n"
-      "_invar() {\n"
+      "#compdef isobit\n"
+      "_isobit() {\n"
       "  local -a verbs\n"
       "  verbs=(\n";
   for (const Verb& verb : verbs()) {
@@ -141,7 +141,7 @@ std::string zsh_script() {
       "    help) _describe 'verb' verbs ;;\n"
       "  esac\n"
       "}\n"
-      "if [ \"$funcstack[1]\" = _invar ]; then _invar \"$@\"; else compdef _invar invar; fi\n";
+      "if [ \"$funcstack[1]\" = _isobit ]; then _isobit \"$@\"; else compdef _isobit isobit; fi\n";
   return out;
 }
 
@@ -154,4 +154,4 @@ Result<std::string> completion_script(const std::string& shell) {
                "completion"};
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -1,14 +1,14 @@
 // Every option of every verb, once. Verbs pick by name (commands/verbs.cc).
 #include "harness/cli.h"
 
-namespace invar {
+namespace isobit {
 
 const std::vector<OptionInfo>& all_options() {
   static const std::vector<OptionInfo> options = {
       // Where things are.
-      {"db", 0, Takes::one, "PATH", "database (default: INVAR_DB, else .invar/invar.db)"},
+      {"db", 0, Takes::one, "PATH", "database (default: ISOBIT_DB, else .isobit/isobit.db)"},
       {"golden", 0, Takes::one, "DIR",
-       "goldens (default: INVAR_GOLDEN, else golden/ of the scenario's project)"},
+       "goldens (default: ISOBIT_GOLDEN, else golden/ of the scenario's project)"},
       {"golden-from", 0, Takes::one, "REV", "judge by the goldens of this Git revision"},
       {"offline", 0, Takes::nothing, "", "never download; a missing model is an error"},
       // Which cells.
@@ -37,7 +37,7 @@ const std::vector<OptionInfo>& all_options() {
        "fail when cells are skipped for want of these: gpu,nccl"},
       {"max-skip", 0, Takes::one, "N", "fail when more than N cells are skipped"},
       {"require-env", 0, Takes::one, "FILE",
-       "fail unless this machine is as `invar env --json` said"},
+       "fail unless this machine is as `isobit env --json` said"},
       // What is said.
       {"report", 0, Takes::many, "KIND=PATH", "also write junit=, md= or json=PATH; repeatable"},
       {"json", 0, Takes::nothing, "", "JSON on standard output"},
@@ -76,4 +76,4 @@ const OptionInfo* find_option(const std::string& name) {
   return nullptr;
 }
 
-}  // namespace invar
+}  // namespace isobit

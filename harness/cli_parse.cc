@@ -6,12 +6,12 @@
 #include "harness/cli.h"
 #include "harness/suggest.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 namespace po = boost::program_options;
 
-constexpr const char* kWords = "invar-words";  // no person types this option
+constexpr const char* kWords = "isobit-words";  // no person types this option
 
 std::string spelled(const OptionInfo& option) {
   return std::string(option.name) + (option.letter != 0 ? std::string(",") + option.letter : "");
@@ -28,7 +28,7 @@ po::options_description description_of(const Verb& verb) {
   };
   for (const std::string& name : verb.options) {
     const OptionInfo* option = find_option(name);
-    INVAR_CHECK(option != nullptr);
+    ISOBIT_CHECK(option != nullptr);
     add(*option);
   }
   add(*find_option("help"));
@@ -63,7 +63,7 @@ Error unknown_option(const Verb& verb, const std::string& typed) {
   } else {
     const std::string bare = typed.substr(std::min(typed.find_first_not_of('-'), typed.size()));
     if (find_option(bare) != nullptr) message += "; other verbs have it, this one does not";
-    message += "; `invar " + std::string(verb.name) + " --help` lists the options";
+    message += "; `isobit " + std::string(verb.name) + " --help` lists the options";
   }
   return Error{message, verb.name};
 }
@@ -97,7 +97,7 @@ Result<void> keep_option(const OptionInfo& option, const std::vector<std::string
 Result<void> check_words(const Verb& verb, const Arguments& arguments) {
   const std::string place = verb.name;
   const std::size_t count = arguments.words.size();
-  const std::string usage = "; usage: invar " + place + " " + verb.arguments;
+  const std::string usage = "; usage: isobit " + place + " " + verb.arguments;
   if (count < std::size_t(verb.least)) {
     return Error{(count == 0 ? "an argument is missing" : "more arguments are needed") + usage,
                  place};
@@ -137,9 +137,9 @@ Result<Arguments> parse_arguments(const Verb& verb, const std::vector<std::strin
         continue;
       }
       const OptionInfo* info = find_option(option.string_key);
-      INVAR_CHECK(info != nullptr);
+      ISOBIT_CHECK(info != nullptr);
       const Result<void> kept = keep_option(*info, option.value, arguments);
-      INVAR_TRY(kept);
+      ISOBIT_TRY(kept);
     }
   } catch (const po::unknown_option& error) {
     return unknown_option(verb, error.get_option_name());
@@ -148,7 +148,7 @@ Result<Arguments> parse_arguments(const Verb& verb, const std::vector<std::strin
   }
   if (!arguments.has("help")) {
     const Result<void> checked = check_words(verb, arguments);
-    INVAR_TRY(checked);
+    ISOBIT_TRY(checked);
   }
   return arguments;
 }
@@ -198,4 +198,4 @@ Result<double> parse_duration(const std::string& text) {
   return seconds;
 }
 
-}  // namespace invar
+}  // namespace isobit

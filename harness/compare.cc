@@ -6,7 +6,7 @@
 #include <map>
 #include <utility>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::int64_t kFewestTokens = 8;
@@ -228,4 +228,4 @@ Comparison compare(const PromptTrace& a, const GoldenBlock& golden) {
   return comparer.finish();
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -11,7 +11,7 @@
 #include "harness/verdict.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 
 /// Where two traces of the same prompts part. Positions are those of the logits row.
 struct Divergence {
@@ -82,4 +82,4 @@ struct Location {
 };
 std::optional<Location> localise(const PromptTrace& a, const PromptTrace& b);
 
-}  // namespace invar
+}  // namespace isobit

@@ -19,7 +19,7 @@
 #include "runtime/model/rank_model.h"
 #include "runtime/numerics/probes.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 enum class Order : std::uint8_t { open, job, go_home };
@@ -157,7 +157,7 @@ class Leader {
 
   void say_alone() const {
     const std::string why = refuse_ranks(session_.model.config, world_.size());
-    std::fprintf(stderr, "invar: none of these cells has gpus: %d, all run in process 0%s%s\n",
+    std::fprintf(stderr, "isobit: none of these cells has gpus: %d, all run in process 0%s%s\n",
                  world_.size(), why.empty() ? "" : ": ", why.c_str());
   }
 
@@ -191,7 +191,7 @@ class Leader {
     late.attempt = job.attempt;
     late.trace.status = CellStatus::timed_out;
     late.trace.reason = "no result within " + std::to_string(int(options_.cell_seconds)) + " s";
-    std::fprintf(stderr, "invar: %s: %s; under MPI this ends the run\n", job.cell->name().c_str(),
+    std::fprintf(stderr, "isobit: %s: %s; under MPI this ends the run\n", job.cell->name().c_str(),
                  late.trace.reason.c_str());
     done_(std::move(late));
     _exit(kExitDifferent);
@@ -244,14 +244,14 @@ struct Follower {
     }
     Job job;
     order.get(job);
-    INVAR_CHECK(!order.failed());
+    ISOBIT_CHECK(!order.failed());
     job.cell = &cell;
     job.spill.clear();  // process 0 keeps the rows
     ExecutorOptions options;
     constexpr double kGrace = 30;  // process 0 says it first
     options.cell_seconds = scenario.cell_seconds + kGrace;
     run_watched(world, scenario, *session, *runtime, options, job, true, [&world] {
-      std::fprintf(stderr, "invar: rank %d on %s: no end of the cell; giving up\n", world.rank(),
+      std::fprintf(stderr, "isobit: rank %d on %s: no end of the cell; giving up\n", world.rank(),
                    world.host().c_str());
       _exit(kExitDifferent);
     });
@@ -295,4 +295,4 @@ void dismiss(World& world) {
   world.exchange(writer.bytes());
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -1,4 +1,4 @@
-// The executor under mpirun: process 0 is the harness, the others follow it (invar-mpi).
+// The executor under mpirun: process 0 is the harness, the others follow it (isobit-mpi).
 //
 // A cell whose `gpus` is the number of processes runs across them, one rank a process; every other
 // cell runs in process 0. Nothing is forked. Callers: executor.cc, main.cc.
@@ -7,7 +7,7 @@
 #include "harness/executor.h"
 #include "runtime/parallel/world.h"
 
-namespace invar {
+namespace isobit {
 
 /// execute() of process 0.
 Result<bool> execute_distributed(World& world, const Scenario& scenario, const Session& session,
@@ -19,4 +19,4 @@ void follow(World& world);
 /// Process 0's last word.
 void dismiss(World& world);
 
-}  // namespace invar
+}  // namespace isobit

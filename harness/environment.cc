@@ -1,6 +1,6 @@
 // Reads the fingerprint from /proc, the loader, the compiler's macros and git (environment.h).
 //
-// The build defines INVAR_VERSION, INVAR_COMPILER_FLAGS and INVAR_BUILD_TYPE; without them the
+// The build defines ISOBIT_VERSION, ISOBIT_COMPILER_FLAGS and ISOBIT_BUILD_TYPE; without them the
 // entries say "unknown".
 #include "harness/environment.h"
 
@@ -27,26 +27,26 @@
 #include <string_view>
 
 #include "golden/git.h"
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
 #include "runtime/backends/cuda/cuda_engine.h"
 #endif
 #include "runtime/numerics/precision.h"
 #include "runtime/ranks.h"
 #include "runtime/trace.h"
 
-#ifndef INVAR_VERSION
-#define INVAR_VERSION "unknown"
+#ifndef ISOBIT_VERSION
+#define ISOBIT_VERSION "unknown"
 #endif
-#ifndef INVAR_COMPILER_FLAGS
-#define INVAR_COMPILER_FLAGS "unknown"
+#ifndef ISOBIT_COMPILER_FLAGS
+#define ISOBIT_COMPILER_FLAGS "unknown"
 #endif
-#ifndef INVAR_BUILD_TYPE
-#define INVAR_BUILD_TYPE "unknown"
+#ifndef ISOBIT_BUILD_TYPE
+#define ISOBIT_BUILD_TYPE "unknown"
 #endif
 
 extern char** environ;
 
-namespace invar {
+namespace isobit {
 namespace {
 
 namespace fs = std::filesystem;
@@ -168,7 +168,7 @@ void add_gpus(std::map<std::string, std::string>& entries) {
   entries["gpu"] = names;
   entries["gpu.driver"] =
       value_of(head_of("/proc/driver/nvidia/version", 1024), "NVRM version", ':');
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
   for (const auto& [name, value] : cuda::cuda_environment()) entries[name] = value;
 #endif
   for (const auto& [name, value] : rank_environment()) entries[name] = value;
@@ -193,9 +193,9 @@ void add_build(std::map<std::string, std::string>& entries) {
 #else
   entries["compiler"] = "GCC " __VERSION__;
 #endif
-  entries["compiler.flags"] = INVAR_COMPILER_FLAGS;
-  entries["build"] = INVAR_BUILD_TYPE;
-  entries["invar"] = INVAR_VERSION;
+  entries["compiler.flags"] = ISOBIT_COMPILER_FLAGS;
+  entries["build"] = ISOBIT_BUILD_TYPE;
+  entries["isobit"] = ISOBIT_VERSION;
   entries["numerics"] = kNumericsVersion;
 }
 
@@ -214,8 +214,8 @@ std::string floating_point_control() {
 
 void add_variables(std::map<std::string, std::string>& entries) {
   static constexpr std::string_view kPrefixes[] = {
-      "OPENBLAS_",       "GOTO_",         "OMP_",    "KMP_",  "MKL_",      "BLIS_",  "CUDA_",
-      "CUBLAS_",         "CUBLASLT_",     "NVIDIA_", "NCCL_", "OMPI_MCA_", "INVAR_", "LD_PRELOAD",
+      "OPENBLAS_",       "GOTO_",         "OMP_",    "KMP_",  "MKL_",      "BLIS_",   "CUDA_",
+      "CUBLAS_",         "CUBLASLT_",     "NVIDIA_", "NCCL_", "OMPI_MCA_", "ISOBIT_", "LD_PRELOAD",
       "LD_LIBRARY_PATH", "GLIBC_TUNABLES"};
   for (char** variable = environ; *variable != nullptr; ++variable) {
     const std::string_view text(*variable);
@@ -370,4 +370,4 @@ std::vector<EnvironmentDifference> diff(const Environment& a, const Environment&
   return differences;
 }
 
-}  // namespace invar
+}  // namespace isobit

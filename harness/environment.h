@@ -1,10 +1,10 @@
 // The environment's fingerprint: everything that should not change the bits, and is the first
 // suspect when they change.
 //
-// Recorded with every run, compared by `invar env diff`; only the binaries' hashes enter the key of
-// stored results (recipe.h, execution_key). Read anew at each call in some milliseconds; GPUs are
-// asked, and NVIDIA's large libraries hashed, once a process. A value that cannot be read is "",
-// never an error.
+// Recorded with every run, compared by `isobit env diff`; only the binaries' hashes enter the key
+// of stored results (recipe.h, execution_key). Read anew at each call in some milliseconds; GPUs
+// are asked, and NVIDIA's large libraries hashed, once a process. A value that cannot be read is
+// "", never an error.
 #pragma once
 
 #include <map>
@@ -13,12 +13,12 @@
 
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// Sorted names with text values: cpu, cpu.flags, cpu.microcode, cores, cores.usable, gpu (names
 /// joined by "; ", empty without one), gpu.driver, gpu.clock (as found), gpu.0 … (name, UUID,
 /// architecture, SMs, memory, ECC, MIG), cublas, cublaslt (versions), os, kernel, arch, host, libc,
-/// compiler, compiler.flags, build, invar, numerics, executable (SHA-256), lib.<file> (SHA-256),
+/// compiler, compiler.flags, build, isobit, numerics, executable (SHA-256), lib.<file> (SHA-256),
 /// fp.control, env.<NAME>, git.commit, git.dirty.
 struct Environment {
   std::map<std::string, std::string> entries;
@@ -66,4 +66,4 @@ struct GitState {
 };
 GitState git_state(const std::string& folder);
 
-}  // namespace invar
+}  // namespace isobit

@@ -20,7 +20,7 @@
 #include "harness/wire.h"
 #include "runtime/numerics/probes.h"
 
-namespace invar {
+namespace isobit {
 
 volatile std::sig_atomic_t interrupted = 0;
 
@@ -456,4 +456,4 @@ Result<std::vector<SpillRow>> read_spill_index(const std::string& path) {
   return rows;
 }
 
-}  // namespace invar
+}  // namespace isobit

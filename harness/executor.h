@@ -13,7 +13,7 @@
 
 #include "harness/session.h"
 
-namespace invar {
+namespace isobit {
 
 /// One execution of one cell.
 struct Job {
@@ -63,4 +63,4 @@ struct SpillRow {
 };
 Result<std::vector<SpillRow>> read_spill_index(const std::string& path);
 
-}  // namespace invar
+}  // namespace isobit

@@ -7,7 +7,7 @@
 #include "harness/scenario_axes.h"
 #include "harness/suggest.h"
 
-namespace invar {
+namespace isobit {
 
 struct Filter::Node {
   enum class Kind { all, any, negation, compare, tag, name };
@@ -77,10 +77,10 @@ std::string shown(const FilterToken& token) {
 
 Result<NodePointer> FilterParser::parse() {
   auto tokens = tokenize();
-  INVAR_TRY(tokens);
+  ISOBIT_TRY(tokens);
   if (peek().kind == FilterToken::Kind::end) return error(peek(), "the filter is empty");
   auto root = any_of(0);
-  INVAR_TRY(root);
+  ISOBIT_TRY(root);
   if (peek().kind == FilterToken::Kind::end) return root;
   if (at(FilterToken::Kind::symbol, ")")) return error(peek(), "\")\" without \"(\"");
   return error(
@@ -99,7 +99,7 @@ Result<void> FilterParser::tokenize() {
       ++i;
     } else if (c == '\'' || c == '"') {
       auto token = quoted_token(i);
-      INVAR_TRY(token);
+      ISOBIT_TRY(token);
       tokens_.push_back(std::move(token.value()));
     } else if (kSymbols.find(c) != std::string::npos) {
       const bool comparing = c != '(' && c != ')' && c != ',';
@@ -131,7 +131,7 @@ Result<NodePointer> FilterParser::any_of(int depth) {
   node->kind = Node::Kind::any;
   while (true) {
     auto child = all_of(depth);
-    INVAR_TRY(child);
+    ISOBIT_TRY(child);
     node->children.push_back(std::move(child.value()));
     if (!at(FilterToken::Kind::word, "or")) break;
     take();
@@ -144,7 +144,7 @@ Result<NodePointer> FilterParser::all_of(int depth) {
   auto node = std::make_shared<Node>();
   while (true) {
     auto child = unary(depth);
-    INVAR_TRY(child);
+    ISOBIT_TRY(child);
     node->children.push_back(std::move(child.value()));
     if (!at(FilterToken::Kind::word, "and")) break;
     take();
@@ -158,16 +158,16 @@ Result<NodePointer> FilterParser::unary(int depth) {
   const FilterToken token = take();
   if (token.kind == FilterToken::Kind::symbol && token.text == "(") {
     auto inner = any_of(depth + 1);
-    INVAR_TRY(inner);
+    ISOBIT_TRY(inner);
     auto close = expect_symbol(")");
-    INVAR_TRY(close);
+    ISOBIT_TRY(close);
     return inner;
   }
   if (token.kind != FilterToken::Kind::word)
     return error(token, "expected an axis, tag(…), name(…) or not, got " + shown(token));
   if (token.text == "not") {
     auto inner = unary(depth + 1);
-    INVAR_TRY(inner);
+    ISOBIT_TRY(inner);
     auto node = std::make_shared<Node>();
     node->kind = Node::Kind::negation;
     node->children.push_back(std::move(inner.value()));
@@ -187,7 +187,7 @@ Result<NodePointer> FilterParser::call(const FilterToken& function) {
   if (argument.kind != FilterToken::Kind::word && argument.kind != FilterToken::Kind::text)
     return error(argument, "expected a word in " + function.text + "(…), got " + shown(argument));
   auto close = expect_symbol(")");
-  INVAR_TRY(close);
+  ISOBIT_TRY(close);
   auto node = std::make_shared<Node>();
   node->kind = tag ? Node::Kind::tag : Node::Kind::name;
   node->values = {argument.text};
@@ -213,12 +213,12 @@ Result<NodePointer> FilterParser::comparison(const FilterToken& axis) {
   node->op = order ? op.text : "=";
   if (list) {
     auto open = expect_symbol("(");
-    INVAR_TRY(open);
+    ISOBIT_TRY(open);
   }
   do {
     const FilterToken token = peek();
     auto text = value(axis.text);
-    INVAR_TRY(text);
+    ISOBIT_TRY(text);
     if (order && !parse_integer(text.value(), 0, INT64_MAX, node->number))
       return error(token, "expected a number after " + op.text + ", got " + shown(token));
     node->values.push_back(std::move(text.value()));
@@ -227,7 +227,7 @@ Result<NodePointer> FilterParser::comparison(const FilterToken& axis) {
   } while (true);
   if (list) {
     auto close = expect_symbol(")");
-    INVAR_TRY(close);
+    ISOBIT_TRY(close);
   }
   if (op.text != "!=") return NodePointer(node);
   auto negation = std::make_shared<Node>();
@@ -314,7 +314,7 @@ bool evaluate(const Node& node, const Filter::Subject& subject) {
 
 Result<Filter> Filter::parse(const std::string& expression, const std::string& place) {
   auto root = FilterParser(expression, place).parse();
-  INVAR_TRY(root);
+  ISOBIT_TRY(root);
   Filter filter;
   filter.root_ = std::move(root.value());
   filter.text_ = expression;
@@ -325,4 +325,4 @@ bool Filter::matches(const Subject& subject) const {
   return root_ == nullptr || evaluate(*root_, subject);
 }
 
-}  // namespace invar
+}  // namespace isobit

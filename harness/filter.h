@@ -14,7 +14,7 @@
 
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 struct AxisValue;
 
@@ -43,4 +43,4 @@ class Filter {
   std::string text_;
 };
 
-}  // namespace invar
+}  // namespace isobit

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <set>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 int gravity(Verdict verdict) {
@@ -435,4 +435,4 @@ std::vector<std::string> class_letters(const std::vector<JudgedCell>& cells) {
   return out;
 }
 
-}  // namespace invar
+}  // namespace isobit

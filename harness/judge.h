@@ -12,7 +12,7 @@
 #include "reports/report.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 
 /// A cell as the judge sees it.
 struct JudgedCell {
@@ -70,4 +70,4 @@ JudgeOutput judge(const JudgeInput& input, std::vector<JudgedCell>& cells);
 /// Cells with equal bits share a letter, by first appearance: "A", "B", …
 std::vector<std::string> class_letters(const std::vector<JudgedCell>& cells);
 
-}  // namespace invar
+}  // namespace isobit

@@ -6,7 +6,7 @@
 #include "harness/session.h"
 #include "runtime/schedule/batcher.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 bool equal_ignoring_case(const std::string& a, const std::string& b) {
@@ -152,4 +152,4 @@ Judgement check_complete(const Scenario& scenario, const Cell& cell, const CellT
   return {};
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -7,7 +7,7 @@
 
 #include "harness/compare.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 auto key_of(const Observation& observation) {
@@ -63,4 +63,4 @@ std::optional<Location> localise(const PromptTrace& a, const PromptTrace& b) {
   return found;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 
 #include "harness/cli.h"
 #include "harness/verdict.h"
-#if defined(INVAR_HAVE_MPI)
+#if defined(ISOBIT_HAVE_MPI)
 #include "harness/distributed.h"
 #include "runtime/parallel/mpi_world.h"
 #include "runtime/ranks.h"
@@ -18,11 +18,11 @@
 namespace {
 
 int internal_error(const char* what) {
-  std::fprintf(stderr, "invar: internal error: %s\n", what);
-  return invar::kExitInternal;
+  std::fprintf(stderr, "isobit: internal error: %s\n", what);
+  return isobit::kExitInternal;
 }
 
-/// A reader that went away (`invar list | head`) is no error; a full disk is.
+/// A reader that went away (`isobit list | head`) is no error; a full disk is.
 bool output_lost() {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return false;
   pollfd out{1, POLLOUT, 0};
@@ -33,19 +33,19 @@ bool output_lost() {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
-#if defined(INVAR_HAVE_MPI)
-  invar::rank_status();  // asks the driver in a child process, before MPI forbids to fork
-  invar::start_mpi(&argc, &argv);
-  invar::World* const all = invar::world();
+#if defined(ISOBIT_HAVE_MPI)
+  isobit::rank_status();  // asks the driver in a child process, before MPI forbids to fork
+  isobit::start_mpi(&argc, &argv);
+  isobit::World* const all = isobit::world();
   if (all != nullptr && all->rank() > 0) {
-    invar::follow(*all);
-    invar::end_mpi();
-    return invar::kExitOk;
+    isobit::follow(*all);
+    isobit::end_mpi();
+    return isobit::kExitOk;
   }
 #endif
-  int code = invar::kExitInternal;
+  int code = isobit::kExitInternal;
   try {
-    code = invar::run_cli(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
+    code = isobit::run_cli(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
   } catch (const std::bad_alloc&) {
     return internal_error("out of memory");
   } catch (const std::exception& error) {
@@ -53,9 +53,9 @@ int main(int argc, char** argv) {
   } catch (...) {
     return internal_error("an exception of unknown type");
   }
-#if defined(INVAR_HAVE_MPI)
-  if (all != nullptr) invar::dismiss(*all);
-  invar::end_mpi();
+#if defined(ISOBIT_HAVE_MPI)
+  if (all != nullptr) isobit::dismiss(*all);
+  isobit::end_mpi();
 #endif
   if (output_lost()) return internal_error("standard output could not be written");
   return code;

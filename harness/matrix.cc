@@ -11,7 +11,7 @@
 #include "harness/recipe.h"
 #include "harness/scenario_axes.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using Axes = std::map<std::string, AxisValue>;
@@ -162,7 +162,7 @@ std::vector<std::vector<int>> reduce(const Scenario& scenario, const std::vector
 Result<std::vector<Draft>> product(const Scenario& scenario, std::int64_t limit) {
   const std::vector<Factor> factors = factors_of(scenario);
   auto rows = product_rows(scenario, factors);
-  INVAR_TRY(rows);
+  ISOBIT_TRY(rows);
   if (scenario.pairwise) rows.value() = reduce(scenario, factors, rows.value());
   const auto count = static_cast<std::int64_t>(rows->size());
   if (count > limit) return too_many(scenario, count, limit);
@@ -302,7 +302,7 @@ Filter::Subject Cell::subject() const {
 }
 
 std::string cell_meaning(const Scenario& scenario, const Cell& cell) {
-  std::string out = "invar cell 1\nscenario=" + scenario.name + "\n";
+  std::string out = "isobit cell 1\nscenario=" + scenario.name + "\n";
   out += "model=" + last_component(scenario.model) + "\n";
   for (const auto& [axis, value] : cell.axes)
     if (value.text != default_of(axis)) out += "axis." + axis + "=" + value.text + "\n";
@@ -317,16 +317,16 @@ std::string cell_meaning(const Scenario& scenario, const Cell& cell) {
 Result<Matrix> expand(const Scenario& scenario, bool allow_large) {
   const std::int64_t limit = allow_large ? kLargestProduct : scenario.max_cells;
   auto drafts = product(scenario, limit);
-  INVAR_TRY(drafts);
+  ISOBIT_TRY(drafts);
   auto included = include(scenario, limit, drafts.value());
-  INVAR_TRY(included);
+  ISOBIT_TRY(included);
   const auto count = static_cast<std::int64_t>(drafts->size());
   if (count > limit) return too_many(scenario, count, limit);
   Matrix matrix;
   for (const Draft& draft : drafts.value())
     matrix.cells.push_back(make_cell(scenario, draft, static_cast<int>(matrix.cells.size())));
   auto checked = check(scenario, matrix);
-  INVAR_TRY(checked);
+  ISOBIT_TRY(checked);
   return matrix;
 }
 
@@ -400,4 +400,4 @@ std::string class_axes(const Cell& cell) {
   return out;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -13,7 +13,7 @@
 
 #include "harness/scenario.h"
 
-namespace invar {
+namespace isobit {
 
 struct Cell {
   std::string scenario;                   // name
@@ -77,4 +77,4 @@ std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& c
 /// another axis when it is not at its default, so that a later axis makes no golden stale.
 std::string class_axes(const Cell& cell);
 
-}  // namespace invar
+}  // namespace isobit

@@ -8,7 +8,7 @@
 
 #include "harness/compare.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 template <class T>
@@ -124,7 +124,7 @@ int segment_of(std::int64_t element, std::int64_t n) {
 
 template <class T>
 RowDistance distance_of(std::span<const T> a, std::span<const T> b) {
-  INVAR_CHECK(a.size() == b.size());
+  ISOBIT_CHECK(a.size() == b.size());
   using U = typename Bits<T>::Unsigned;
   RowDistance out;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -161,7 +161,7 @@ Severity severity_of(const RowDistance& distance) {
 }
 
 double rate_upper_bound(std::int64_t events, std::int64_t trials) {
-  INVAR_CHECK(events >= 0 && events <= std::max<std::int64_t>(trials, 0));
+  ISOBIT_CHECK(events >= 0 && events <= std::max<std::int64_t>(trials, 0));
   if (trials <= 0) return 1;
   const double n = static_cast<double>(trials);
   if (events == 0) return std::min(1.0, 3 / n);
@@ -174,4 +174,4 @@ double rate_upper_bound(std::int64_t events, std::int64_t trials) {
   return std::min(1.0, (centre + half) / (1 + z2 / n));
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -8,7 +8,7 @@
 #include "harness/suggest.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 namespace fs = std::filesystem;
@@ -19,7 +19,7 @@ bool is_there(const fs::path& path) {
 }
 
 Error not_fetched(const ModelManifest& manifest) {
-  return Error{"model " + manifest.name + " is not in the cache; `invar model fetch " +
+  return Error{"model " + manifest.name + " is not in the cache; `isobit model fetch " +
                    manifest.name + "` gets it. The file needed has SHA-256 " +
                    manifest.sha256.at(manifest.file),
                models::weights_path(manifest)};
@@ -27,7 +27,7 @@ Error not_fetched(const ModelManifest& manifest) {
 
 Result<LoadedModel> open_manifest(const std::string& name, int depth) {
   const Result<ModelManifest> manifest = read_manifest(name);
-  INVAR_TRY(manifest);
+  ISOBIT_TRY(manifest);
   if (manifest->kind == "transform") {
     if (depth > 4) return Error{"transforms of transforms go too deep", manifest->place};
     if (manifest->transform != "outlier" || manifest->version != "1") {
@@ -36,7 +36,7 @@ Result<LoadedModel> open_manifest(const std::string& name, int depth) {
                    manifest->place};
     }
     Result<LoadedModel> model = open_manifest(manifest->of, depth + 1);
-    INVAR_TRY(model);
+    ISOBIT_TRY(model);
     if (auto ok = models::apply_outlier(*model); !ok) return ok.error();
     return model;
   }
@@ -47,7 +47,7 @@ Result<LoadedModel> open_manifest(const std::string& name, int depth) {
     if (problem) return not_fetched(*manifest);
     if (std::int64_t(size) != manifest->size) {
       return Error{"the file has " + std::to_string(size) + " bytes, the manifest says " +
-                       std::to_string(manifest->size) + "; `invar model fetch " + manifest->name +
+                       std::to_string(manifest->size) + "; `isobit model fetch " + manifest->name +
                        "` gets it again",
                    path};
     }
@@ -126,7 +126,7 @@ Result<std::string> model_digest(const LoadedModel& model, const std::string& na
   std::map<std::string, std::string> digests;
   for (const std::string& file : model.files) {
     const Result<std::string> digest = models::file_sha256(file);
-    INVAR_TRY(digest);
+    ISOBIT_TRY(digest);
     digests[name_in(model, file)] = *digest;
   }
   std::string lines;
@@ -134,7 +134,7 @@ Result<std::string> model_digest(const LoadedModel& model, const std::string& na
   std::string at = name;
   while (models::has_manifest(at)) {
     const Result<ModelManifest> manifest = read_manifest(at);
-    INVAR_TRY(manifest);
+    ISOBIT_TRY(manifest);
     if (manifest->kind != "transform") {
       if (auto ok = check_against(*manifest, digests); !ok) return ok.error();
       break;
@@ -145,4 +145,4 @@ Result<std::string> model_digest(const LoadedModel& model, const std::string& na
   return to_hex(sha256(lines.data(), lines.size()));
 }
 
-}  // namespace invar
+}  // namespace isobit

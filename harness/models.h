@@ -12,7 +12,7 @@
 #include "runtime/model/weights.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 struct ModelManifest {
   std::string name, kind;  // kind: directory | wheel-gguf | transform
@@ -25,15 +25,15 @@ struct ModelManifest {
   std::string place;  // the manifest's own path
 };
 
-/// Manifests folder: INVAR_MODELS, else the build's, else the installed one.
+/// Manifests folder: ISOBIT_MODELS, else the build's, else the installed one.
 std::string models_folder();
-/// Cache folder: INVAR_CACHE, else XDG_CACHE_HOME/invar, else ~/.cache/invar.
+/// Cache folder: ISOBIT_CACHE, else XDG_CACHE_HOME/isobit, else ~/.cache/isobit.
 std::string cache_folder();
 Result<ModelManifest> read_manifest(const std::string& name);
 std::vector<std::string> manifest_names();
 
 /// Files of a model, present and (for manifests) named with their expected digest. A model that is
-/// not there is an error naming `invar model fetch` and the digest it needs. `base`: folder that
+/// not there is an error naming `isobit model fetch` and the digest it needs. `base`: folder that
 /// relative paths are relative to, besides the working folder.
 Result<LoadedModel> open_model(const std::string& model, const std::string& base);
 /// Downloads, checks, unpacks into the cache; progress on stderr. No-op when it is there and right.
@@ -42,4 +42,4 @@ Result<std::string> fetch_model(const std::string& name, bool offline);
 /// a manifest's digests.
 Result<std::string> model_digest(const LoadedModel& model, const std::string& name);
 
-}  // namespace invar
+}  // namespace isobit

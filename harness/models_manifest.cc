@@ -13,14 +13,14 @@
 #include "harness/suggest.h"
 #include "runtime/model/load_json.h"
 
-#ifndef INVAR_MODELS_DIR
-#define INVAR_MODELS_DIR ""
+#ifndef ISOBIT_MODELS_DIR
+#define ISOBIT_MODELS_DIR ""
 #endif
-#ifndef INVAR_INSTALLED_MODELS_DIR
-#define INVAR_INSTALLED_MODELS_DIR "../share/invar/scenarios/models"
+#ifndef ISOBIT_INSTALLED_MODELS_DIR
+#define ISOBIT_INSTALLED_MODELS_DIR "../share/isobit/scenarios/models"
 #endif
 
-namespace invar {
+namespace isobit {
 namespace {
 
 namespace fs = std::filesystem;
@@ -139,18 +139,18 @@ Result<void> check_kind(const ModelManifest& manifest, const ManifestReader& rea
 }  // namespace
 
 std::string models_folder() {
-  if (std::string chosen = variable("INVAR_MODELS"); !chosen.empty()) return chosen;
-  const std::string built = INVAR_MODELS_DIR;
+  if (std::string chosen = variable("ISOBIT_MODELS"); !chosen.empty()) return chosen;
+  const std::string built = ISOBIT_MODELS_DIR;
   if (!built.empty() && is_folder(built)) return built;
   std::error_code problem;
   const fs::path program = fs::read_symlink("/proc/self/exe", problem);
-  return (program.parent_path() / INVAR_INSTALLED_MODELS_DIR).lexically_normal().string();
+  return (program.parent_path() / ISOBIT_INSTALLED_MODELS_DIR).lexically_normal().string();
 }
 
 std::string cache_folder() {
-  if (std::string chosen = variable("INVAR_CACHE"); !chosen.empty()) return chosen;
-  if (std::string base = variable("XDG_CACHE_HOME"); !base.empty()) return base + "/invar";
-  return variable("HOME") + "/.cache/invar";
+  if (std::string chosen = variable("ISOBIT_CACHE"); !chosen.empty()) return chosen;
+  if (std::string base = variable("XDG_CACHE_HOME"); !base.empty()) return base + "/isobit";
+  return variable("HOME") + "/.cache/isobit";
 }
 
 std::vector<std::string> manifest_names() {
@@ -191,7 +191,7 @@ std::string manifest_path(const std::string& name) {
 Result<ModelManifest> parse_manifest(const std::string& text, const std::string& place,
                                      const std::string& name) {
   const Result<nlohmann::json> json = parse_strict_json(text, {place, std::nullopt});
-  INVAR_TRY(json);
+  ISOBIT_TRY(json);
   const ManifestReader reader(*json, place);
   if (auto ok = reader.keys(); !ok) return ok.error();
   if (auto ok = reader.required({"name", "kind"}); !ok) return ok.error();
@@ -219,4 +219,4 @@ Result<ModelManifest> parse_manifest(const std::string& text, const std::string&
 }
 
 }  // namespace models
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 
 #include "harness/models_files.h"
 
-namespace invar::models {
+namespace isobit::models {
 namespace {
 
 std::uint64_t splitmix64(std::uint64_t s) {
@@ -85,7 +85,7 @@ class Outlier {
 
   Result<void> multiply(const std::string& name, const Exponents& exponents) {
     const Tensor* tensor = model_.weights.find(name);
-    INVAR_CHECK(tensor != nullptr);  // load_model() has checked the shapes
+    ISOBIT_CHECK(tensor != nullptr);  // load_model() has checked the shapes
     const auto values =
         std::make_shared<std::vector<float>>(std::size_t(tensor->rows * tensor->cols));
     for (std::int64_t r = 0; r < tensor->rows; ++r) {
@@ -141,4 +141,4 @@ Result<void> apply_outlier(LoadedModel& model) {
   return {};
 }
 
-}  // namespace invar::models
+}  // namespace isobit::models

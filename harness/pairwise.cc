@@ -8,7 +8,7 @@
 #include <queue>
 #include <unordered_set>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Numbers of the pairs in a row: (factor, factor, value, value); one factor pairs with itself.
@@ -61,4 +61,4 @@ std::vector<int> pairwise_subset(const std::vector<std::vector<int>>& rows) {
   return chosen;
 }
 
-}  // namespace invar
+}  // namespace isobit

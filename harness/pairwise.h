@@ -3,7 +3,7 @@
 
 #include <vector>
 
-namespace invar {
+namespace isobit {
 
 /// `rows`: candidates, each the value index of every factor (all rows equally long). Returns the
 /// indices of a subset, ascending, in which every pair of values of two factors that occurs in
@@ -11,4 +11,4 @@ namespace invar {
 /// most uncovered pairs, the first of equals.
 std::vector<int> pairwise_subset(const std::vector<std::vector<int>>& rows);
 
-}  // namespace invar
+}  // namespace isobit

@@ -13,7 +13,7 @@
 
 #include "harness/suggest.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using Json = nlohmann::json;
@@ -149,13 +149,13 @@ Result<Prompt> read_own(const Json& object, const std::string& place) {
                    place};
   Prompt prompt;
   auto id = read_label(object, "id", place, prompt.id);
-  INVAR_TRY(id);
+  ISOBIT_TRY(id);
   if (prompt.id.empty()) return Error{"the prompt has no id", place};
   const auto control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
   if (std::any_of(prompt.id.begin(), prompt.id.end(), control))
     return Error{"id must be one line of text", place};
   auto answer = read_label(object, "answer", place, prompt.answer);
-  INVAR_TRY(answer);
+  ISOBIT_TRY(answer);
   const bool text = object.contains("text"), messages = object.contains("messages"),
              tokens = object.contains("tokens");
   if (int{text} + int{messages} + int{tokens} != 1)
@@ -168,14 +168,14 @@ Result<Prompt> read_own(const Json& object, const std::string& place) {
   Result<void> read;
   if (messages) read = read_messages(object["messages"], place, prompt);
   if (tokens) read = read_tokens(object["tokens"], place, prompt);
-  INVAR_TRY(read);
+  ISOBIT_TRY(read);
   return prompt;
 }
 
 Result<Prompt> read_prompt(const std::string& line, const std::string& path, std::size_t number) {
   const std::string place = place_of(path, number);
   auto object = parse_line(line, place);
-  INVAR_TRY(object);
+  ISOBIT_TRY(object);
   if (!object->is_object()) return Error{"expected one JSON object a line", place};
   const bool own = object->contains("text") || object->contains("messages") ||
                    object->contains("tokens") || object->contains("id");
@@ -215,7 +215,7 @@ Result<std::vector<Prompt>> parse_prompts(const std::string& jsonl, const std::s
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     if (line.size() > kLongestLine) return Error{"the line is too long", place_of(path, number)};
     auto prompt = read_prompt(line, path, number);
-    INVAR_TRY(prompt);
+    ISOBIT_TRY(prompt);
     const auto [at, fresh] = lines.emplace(prompt->id, number);
     if (!fresh)
       return Error{"id " + in_quotes(prompt->id) + " is that of line " + std::to_string(at->second),
@@ -239,4 +239,4 @@ Result<std::vector<Prompt>> load_prompts(const std::string& path,
   return parse_prompts(text, path, selection);
 }
 
-}  // namespace invar
+}  // namespace isobit

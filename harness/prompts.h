@@ -12,7 +12,7 @@
 #include "harness/scenario.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 struct Prompt {
   std::string id;
@@ -28,4 +28,4 @@ Result<std::vector<Prompt>> load_prompts(const std::string& path, const PromptSe
 Result<std::vector<Prompt>> parse_prompts(const std::string& jsonl, const std::string& path,
                                           const PromptSelection& selection);
 
-}  // namespace invar
+}  // namespace isobit

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 std::string hex_float(double value) {
@@ -84,11 +84,11 @@ Sha256 recipe_hash(const std::string& recipe) {
 Sha256 execution_key(const std::string& cell_recipe, const std::vector<std::string>& binaries) {
   std::vector<std::string> sorted = binaries;
   std::sort(sorted.begin(), sorted.end());
-  std::string text = "invar execution 1\n";
+  std::string text = "isobit execution 1\n";
   // Lengths before texts: no two different lists make the same bytes.
   text += std::to_string(cell_recipe.size()) + ":" + cell_recipe;
   for (const std::string& binary : sorted) text += std::to_string(binary.size()) + ":" + binary;
   return recipe_hash(text);
 }
 
-}  // namespace invar
+}  // namespace isobit

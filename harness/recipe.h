@@ -12,7 +12,7 @@
 #include "harness/matrix.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 
 /// Digests of everything that a scenario's cells share.
 struct RecipeInputs {
@@ -41,4 +41,4 @@ Sha256 recipe_hash(const std::string& recipe);
 /// of `binaries` does not matter; write each as "role=value".
 Sha256 execution_key(const std::string& cell_recipe, const std::vector<std::string>& binaries);
 
-}  // namespace invar
+}  // namespace isobit

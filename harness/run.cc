@@ -10,7 +10,7 @@
 
 #include "harness/run_steps.h"
 
-namespace invar {
+namespace isobit {
 
 Result<void> run_all(ScenarioRun& run, const std::string& path) {
   if (auto ok = load(run, path); !ok) return ok;
@@ -64,7 +64,7 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
     ScenarioRun run;
     run.options = &options;
     if (auto ok = run_all(run, path); !ok) {
-      std::fprintf(stderr, "invar: %s\n", ok.error().text().c_str());
+      std::fprintf(stderr, "isobit: %s\n", ok.error().text().c_str());
       usage_error = true;
       continue;
     }
@@ -73,7 +73,7 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
     report.exit_code = exit_code(outcome);
     if (!options.dry_run) {
       if (auto ok = record_verdicts(run, report.exit_code); !ok) {
-        std::fprintf(stderr, "invar: %s\n", ok.error().text().c_str());
+        std::fprintf(stderr, "isobit: %s\n", ok.error().text().c_str());
         total.internal_error = true;
       }
     }
@@ -87,7 +87,7 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
   }
   for (const std::string& target : reports) {
     if (auto ok = write_report(target, done); !ok) {
-      std::fprintf(stderr, "invar: %s\n", ok.error().text().c_str());
+      std::fprintf(stderr, "isobit: %s\n", ok.error().text().c_str());
       usage_error = true;
     }
   }
@@ -116,4 +116,4 @@ std::string pending_path(const std::string& database, const std::string& scenari
   return (folder / "pending" / (scenario_name + ".golden")).string();
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -10,12 +10,12 @@
 #include "harness/store.h"
 #include "reports/report.h"
 
-namespace invar {
+namespace isobit {
 
 struct RunOptions {
   std::vector<std::string> scenarios;
   std::vector<std::string> overrides;  // --set
-  std::string database = ".invar/invar.db";
+  std::string database = ".isobit/isobit.db";
   std::string golden_folder;          // empty: golden/ of the scenario's project
   std::string golden_from;            // Git revision, empty: the working tree
   std::string update = "new";         // none | new | all: fills the pending area only
@@ -39,7 +39,7 @@ struct RunOptions {
   bool quiet = false, verbose = false, progress = true;
   std::vector<std::string> require;  // --require gpu,nccl
   int max_skip = -1;                 // --max-skip N
-  std::string require_env;           // file of `invar env --json`
+  std::string require_env;           // file of `isobit env --json`
   std::string command = "check";     // "run" or "check", for the record
   std::string command_line;
   /// Selftest only.
@@ -57,7 +57,7 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
 /// folder; else `golden` beside the scenario.
 std::string golden_path(const std::string& scenario_path, const std::string& scenario_name,
                         const std::string& folder);
-/// .invar/pending/NAME.golden beside the database.
+/// .isobit/pending/NAME.golden beside the database.
 std::string pending_path(const std::string& database, const std::string& scenario_name);
 
 /// Two identical executed runs, then goldens are written with the reason (interface.md, Goldens).
@@ -68,4 +68,4 @@ struct BlessOptions {
 };
 Result<int> bless(const BlessOptions& options);
 
-}  // namespace invar
+}  // namespace isobit

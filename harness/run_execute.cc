@@ -10,7 +10,7 @@
 
 #include "harness/run_steps.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr int kMostExplained = 8;  // cells whose first difference is recomputed by value
@@ -65,7 +65,7 @@ class Teachers {
       }
       return failure.empty();
     });
-    INVAR_TRY(all);
+    ISOBIT_TRY(all);
     if (!failure.empty()) return Error{"the teacher failed: " + failure, run_.scenario.path};
     return {};
   }
@@ -107,9 +107,9 @@ RowDistance distance_of(const std::vector<char>& a, const std::vector<char>& b) 
 /// Distances over rows that both cells have, up to each prompt's first flip.
 Result<WithinResult> compare_spills(const std::string& a, const std::string& b, bool wide) {
   auto rows_a = read_spill_index(a);
-  INVAR_TRY(rows_a);
+  ISOBIT_TRY(rows_a);
   auto rows_b = read_spill_index(b);
-  INVAR_TRY(rows_b);
+  ISOBIT_TRY(rows_b);
   std::map<std::pair<int, std::int64_t>, SpillRow> other;
   for (const SpillRow& row : *rows_b) other.emplace(std::pair(row.prompt, row.position), row);
   SpillReader reader_a(a), reader_b(b);
@@ -171,7 +171,7 @@ Result<void> measure_within(ScenarioRun& run, Spills& spills) {
     for (std::size_t m = 1; m < ran.size(); ++m) {
       const bool wide = run.cells[std::size_t(ran[m])].cell->value("precision") == "fp64";
       auto result = compare_spills(spills.path(ran.front()), spills.path(ran[m]), wide);
-      INVAR_TRY(result);
+      ISOBIT_TRY(result);
       run.within[{group.rule, ran.front(), ran[m]}] = *result;
     }
   }
@@ -269,7 +269,7 @@ Result<void> execute_cells(ScenarioRun& run) {
   Round round(run, teachers, spills, progress);
   for (int attempt = 1; attempt <= rounds; ++attempt) {
     auto all = round.execute_once(cells, attempt);
-    INVAR_TRY(all);
+    ISOBIT_TRY(all);
     if (round.failure()) return *round.failure();
     if (!*all) break;
     if (options.until_fail && attempts_differ(run)) break;
@@ -313,7 +313,7 @@ Result<void> explain_differences(ScenarioRun& run) {
     if (!r.captured.empty()) rows[r.id] = std::move(r.captured.begin()->second);
     return true;
   });
-  INVAR_TRY(all);
+  ISOBIT_TRY(all);
   for (const int i : cells) {
     const RowValues &a = rows[2 * i], &b = rows[2 * i + 1];
     if (a.empty() || a.size() != b.size()) continue;
@@ -332,4 +332,4 @@ Result<void> explain_differences(ScenarioRun& run) {
   return {};
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 #include "harness/environment.h"
 #include "harness/run_steps.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// The last number of a text, commas dropped; GSM8K's way of reading an answer.
@@ -44,7 +44,7 @@ bool answers(const PromptTrace& prompt) {
 }
 
 std::string repro_line(const ScenarioRun& run, const Cell& cell) {
-  std::vector<std::string> words{"invar", "repro", run.scenario.path, "--cell",
+  std::vector<std::string> words{"isobit", "repro", run.scenario.path, "--cell",
                                  "/" + cell.hash.substr(0, 8)};
   for (const std::string& set : run.options->overrides) words.insert(words.end(), {"--set", set});
   return shell_line(words);
@@ -137,7 +137,7 @@ Result<void> update_pending(ScenarioRun& run) {
   }
   if (pending.blocks.empty()) return {};
   run.notes.push_back(std::to_string(pending.blocks.size()) + " golden blocks are pending in " +
-                      path + "; `invar bless` makes them goldens");
+                      path + "; `isobit bless` makes them goldens");
   return write_golden_file(path, pending);
 }
 
@@ -209,4 +209,4 @@ RunOutcome outcome_of(const ScenarioRun& run) {
   return outcome;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -10,7 +10,7 @@
 #include "harness/environment.h"
 #include "harness/run_steps.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Union-find over cells: cells that a contract rule compares must stay in one partition.
@@ -55,13 +55,13 @@ Result<std::set<std::string>> failed_cells(const ScenarioRun& run) {
   std::set<std::string> out;
   if (!std::filesystem::exists(run.options->database)) return out;
   auto store = Store::open(run.options->database, Store::Mode::read_only);
-  INVAR_TRY(store);
+  ISOBIT_TRY(store);
   auto runs = (*store)->runs();
-  INVAR_TRY(runs);
+  ISOBIT_TRY(runs);
   for (const RunInfo& earlier : *runs) {
     if (earlier.scenario != run.scenario.name) continue;
     auto cells = (*store)->cells(earlier.id);
-    INVAR_TRY(cells);
+    ISOBIT_TRY(cells);
     for (const CellInfo& cell : *cells) {
       const Verdict v = cell.judgement.verdict;
       if (!cell.judged || (v != Verdict::pass && v != Verdict::skip && v != Verdict::xfail)) {
@@ -114,10 +114,10 @@ std::string utc_now() {
 
 Result<void> load(ScenarioRun& run, const std::string& path) {
   auto scenario = load_scenario(path, run.options->overrides);
-  INVAR_TRY(scenario);
+  ISOBIT_TRY(scenario);
   run.scenario = std::move(*scenario);
   auto session = open_session(run.scenario);
-  INVAR_TRY(session);
+  ISOBIT_TRY(session);
   run.session.emplace(std::move(*session));
   run.notes = run.session->warnings;
   return {};
@@ -126,14 +126,14 @@ Result<void> load(ScenarioRun& run, const std::string& path) {
 Result<void> select_cells(ScenarioRun& run) {
   const RunOptions& options = *run.options;
   auto matrix = expand(run.scenario, options.allow_large);
-  INVAR_TRY(matrix);
+  ISOBIT_TRY(matrix);
   run.matrix = std::move(*matrix);
   auto filter = Filter::parse(options.filter, "-k");
   if (!options.filter.empty() && !filter) return filter.error();
   std::set<std::string> failed;
   if (options.only_failed) {
     auto found = failed_cells(run);
-    INVAR_TRY(found);
+    ISOBIT_TRY(found);
     failed = std::move(*found);
   }
   const std::vector<bool> part = in_partition(run);
@@ -192,7 +192,7 @@ Result<void> open_records(ScenarioRun& run) {
   auto golden = options.golden_from.empty()
                     ? read_golden_file(run.golden_file, run.scenario.name)
                     : read_golden_revision(run.golden_file, options.golden_from, run.scenario.name);
-  INVAR_TRY(golden);
+  ISOBIT_TRY(golden);
   run.golden = std::move(*golden);
 
   const fs::path folder = fs::path(options.database).parent_path();
@@ -200,7 +200,7 @@ Result<void> open_records(ScenarioRun& run) {
   if (!folder.empty()) fs::create_directories(folder, error);
   if (error) return Error{"cannot make the folder: " + error.message(), folder.string()};
   auto store = Store::open(options.database, Store::Mode::read_write);
-  INVAR_TRY(store);
+  ISOBIT_TRY(store);
   run.store = std::move(*store);
 
   const std::string project = fs::path(run.scenario.path).parent_path().string();
@@ -214,7 +214,7 @@ Result<void> open_records(ScenarioRun& run) {
   run.run.dirty = environment.at("git.dirty") == "true";
   run.run.started = utc_now();
   auto id = run.store->begin_run(run.run);
-  INVAR_TRY(id);
+  ISOBIT_TRY(id);
   run.run.id = *id;
   for (std::size_t i = 0; i < run.cells.size(); ++i) {
     const Cell& cell = *run.cells[i].cell;
@@ -245,14 +245,14 @@ Result<void> reuse_stored(ScenarioRun& run) {
   const RunOptions& options = *run.options;
   if (options.fresh || options.repeat > 1 || options.until_fail) return {};
   auto found = run.store->find(run.keys);
-  INVAR_TRY(found);
+  ISOBIT_TRY(found);
   const std::vector<bool> by_value = needs_values(run);
   for (std::size_t i = 0; i < run.cells.size(); ++i) {
     JudgedCell& cell = run.cells[i];
     const auto& stored = (*found)[i];
     if (!stored || cell.state == JudgedCell::State::skipped || by_value[i]) continue;
     auto trace = run.store->trace(*stored, run.scenario.observe != TraceLevel::logits);
-    INVAR_TRY(trace);
+    ISOBIT_TRY(trace);
     if (auto ok = run.store->reuse(run.records[i], *stored); !ok) return ok;
     cell.attempts.push_back(std::move(*trace));
     cell.state = JudgedCell::State::cached;
@@ -261,4 +261,4 @@ Result<void> reuse_stored(ScenarioRun& run) {
   return {};
 }
 
-}  // namespace invar
+}  // namespace isobit

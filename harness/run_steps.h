@@ -12,7 +12,7 @@
 #include "harness/judge.h"
 #include "harness/run.h"
 
-namespace invar {
+namespace isobit {
 
 /// Everything one scenario's run knows. Filled from top to bottom by the steps.
 struct ScenarioRun {
@@ -66,4 +66,4 @@ std::vector<bool> needs_values(const ScenarioRun& run);
 /// UTC, "2026-11-22T13:40:00Z".
 std::string utc_now();
 
-}  // namespace invar
+}  // namespace isobit

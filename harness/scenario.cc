@@ -20,7 +20,7 @@
 #include "harness/scenario_tree.h"
 #include "harness/suggest.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::size_t kLargestFile = 1 << 20;
@@ -196,7 +196,7 @@ Result<void> apply_override(Tree& tree, int index) {
   if (equals == std::string::npos || equals == 0)
     return Error{"expected path=value, e.g. axes.batch=[1,2]", "--set " + text};
   auto value = parse_tree(tree, text.substr(equals + 1), index);
-  INVAR_TRY(value);
+  ISOBIT_TRY(value);
   if (tree.root.kind == TreeNode::Kind::null) tree.root.kind = TreeNode::Kind::map;
   return set_path(tree, index, text.substr(0, equals), value.value());
 }
@@ -211,14 +211,14 @@ Result<Scenario> parse_scenario(const std::string& text, const std::string& path
     return Error{"a zero byte: not a YAML text", path + ": byte " + std::to_string(zero)};
   Tree tree{path, overrides, {}};
   auto root = parse_tree(tree, text, -1);
-  INVAR_TRY(root);
+  ISOBIT_TRY(root);
   tree.root = std::move(root.value());
   for (std::size_t i = 0; i < overrides.size(); ++i) {
     auto applied = apply_override(tree, static_cast<int>(i));
-    INVAR_TRY(applied);
+    ISOBIT_TRY(applied);
   }
   auto scenario = read_scenario(tree);
-  INVAR_TRY(scenario);
+  ISOBIT_TRY(scenario);
   scenario->path = path;
   scenario->text = text;
   scenario->overrides = overrides;
@@ -237,4 +237,4 @@ Result<Scenario> load_scenario(const std::string& path, const std::vector<std::s
   return parse_scenario(text, path, overrides);
 }
 
-}  // namespace invar
+}  // namespace isobit

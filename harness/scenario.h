@@ -16,7 +16,7 @@
 #include "runtime/result.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 
 /// A value of an axis. `text` is canonical and is what names, filters and hashes use:
 /// a scalar as written ("bf16", "8"), a map as key:value pairs sorted by key and joined by "+":
@@ -126,4 +126,4 @@ Result<Scenario> parse_scenario(const std::string& text, const std::string& path
 
 /// Today as YYYY-MM-DD is passed in where it matters (xfail.until), never read from a clock here.
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 #include "harness/suggest.h"
 #include "runtime/backends/vendor_choice.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using Pairs = std::vector<std::pair<std::string, std::string>>;
@@ -93,7 +93,7 @@ Result<void> batch_option(const std::string& key, const std::string& text,
                           std::map<std::string, std::string>& args) {
   if (key == "size") {
     auto size = count("batch", {text, {}}, kLargestBatch);
-    INVAR_TRY(size);
+    ISOBIT_TRY(size);
     args[key] = size->text;
     return {};
   }
@@ -115,7 +115,7 @@ Result<AxisValue> batch_value(const RawValue& raw, ValueUse use) {
   for (const auto& [key, text] : raw.pairs.empty() ? split_pairs(raw.scalar) : raw.pairs) {
     if (args.count(key)) return Error{"option " + in_quotes(key) + " of batch is given twice", ""};
     auto read = batch_option(key, text, args);
-    INVAR_TRY(read);
+    ISOBIT_TRY(read);
   }
   if (use == ValueUse::pattern && args.size() == 1 && !args.count("size")) return map_value(args);
   if (!args.count("size"))
@@ -148,7 +148,7 @@ Result<AxisValue> cache_value(const RawValue& raw, ValueUse use) {
     return bad("cache", key, is_plain ? "; it takes no size" : did_you_mean(key, sized));
   }
   auto size = count("cache, option " + key, {text, {}}, kLongestChunk);
-  INVAR_TRY(size);
+  ISOBIT_TRY(size);
   return map_value({{key, size->text}});
 }
 
@@ -159,7 +159,7 @@ Result<AxisValue> openblas_value(const Pairs& pairs) {
       return Error{"option " + in_quotes(key) + " of openblas is given twice", ""};
     if (key == "threads") {
       auto threads = count("engine, option threads", {text, {}}, kMostThreads);
-      INVAR_TRY(threads);
+      ISOBIT_TRY(threads);
       args[key] = threads->text;
     } else if (key == "openblas") {
       const auto same = [wanted = lower(text)](const std::string& name) {
@@ -196,7 +196,7 @@ Result<AxisValue> vendor_value(const std::string& head, const Pairs& pairs) {
     return Error{"unknown option " + in_quotes(key) + " of engine " + head + hint, ""};
   }
   const auto choice = vendor_choice(head, pairs);
-  INVAR_TRY(choice);
+  ISOBIT_TRY(choice);
   AxisValue value{head, {}};
   for (const auto& [key, text] : vendor_pairs(head, *choice)) {
     value.args[key] = text;
@@ -304,7 +304,7 @@ std::vector<std::string> axis_names() {
 const std::string& default_of(const std::string& axis) {
   const auto named = [&](const AxisInfo& info) { return info.name == axis; };
   const auto found = std::find_if(known_axes().begin(), known_axes().end(), named);
-  INVAR_CHECK(found != known_axes().end());
+  ISOBIT_CHECK(found != known_axes().end());
   return found->default_text;
 }
 
@@ -332,4 +332,4 @@ bool parse_boolean(const std::string& text, bool& out) {
   return out || word == "false" || word == "no" || word == "off";
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -11,7 +11,7 @@
 #include "harness/scenario.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// A value as a person wrote it: a scalar ("bf16", "chunked:17") or the pairs of a map.
 struct RawValue {
@@ -46,4 +46,4 @@ bool parse_integer(const std::string& text, std::int64_t low, std::int64_t high,
 /// true, yes, on / false, no, off.
 bool parse_boolean(const std::string& text, bool& out);
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 #include "harness/scenario_axes.h"
 #include "harness/suggest.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using Kind = TreeNode::Kind;
@@ -110,4 +110,4 @@ bool NodeReader::map(const TreeNode& node, const std::string& what,
   return !node.keys.empty();
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 
 #include "harness/scenario_tree.h"
 
-namespace invar {
+namespace isobit {
 
 class NodeReader {
  public:
@@ -38,4 +38,4 @@ class NodeReader {
   std::optional<Error> error_;
 };
 
-}  // namespace invar
+}  // namespace isobit

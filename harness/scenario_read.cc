@@ -12,7 +12,7 @@
 #include "harness/scenario_nodes.h"
 #include "harness/suggest.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using Values = std::vector<AxisValue>;
@@ -407,4 +407,4 @@ std::string Expectation::text() const {
   return where.empty() ? out : out + " where " + where.text();
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -6,7 +6,7 @@
 #include "harness/scenario_axes.h"
 #include "harness/suggest.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 std::vector<std::string> split_path(const std::string& dotted) {
@@ -76,4 +76,4 @@ Result<void> set_path(Tree& tree, int override_index, const std::string& dotted,
   return {};
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -10,7 +10,7 @@
 #include "harness/scenario.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 struct TreeNode {
   enum class Kind { null, scalar, list, map };
@@ -39,4 +39,4 @@ Result<void> set_path(Tree& tree, int override_index, const std::string& dotted,
 /// Tree -> Scenario without path and text (scenario_read.cc).
 Result<Scenario> read_scenario(const Tree& tree);
 
-}  // namespace invar
+}  // namespace isobit

@@ -14,7 +14,7 @@
 #include "harness/selftest_defects.h"
 #include "harness/selftest_model.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 namespace fs = std::filesystem;
@@ -48,7 +48,7 @@ class WorkFolder {
   explicit WorkFolder(const std::string& wanted) : path_(wanted), temporary_(wanted.empty()) {
     if (!temporary_) return;
     std::error_code ignored;
-    std::string pattern = (fs::temp_directory_path(ignored) / "invar-selftest-XXXXXX").string();
+    std::string pattern = (fs::temp_directory_path(ignored) / "isobit-selftest-XXXXXX").string();
     if (::mkdtemp(pattern.data()) != nullptr) path_ = pattern;
   }
   ~WorkFolder() {
@@ -128,7 +128,7 @@ class Runner {
     RunOptions options;
     const std::string path = folder_ + "/" + defect_.plan + ".yaml";
     std::ofstream(path, std::ios::binary) << selftest::plan_text(defect_.plan);
-    options.database = home_ + (armed ? "/on" : "/off") + "/invar.db";
+    options.database = home_ + (armed ? "/on" : "/off") + "/isobit.db";
     options.golden_folder = home_ + "/golden";
     options.update = "none";
     options.judge_goldens = defect_.against_golden;
@@ -136,7 +136,7 @@ class Runner {
     options.quiet = true;
     options.progress = false;
     options.command = "selftest";
-    options.command_line = "invar selftest " + defect_.name;
+    options.command_line = "isobit selftest " + defect_.name;
     if (defect_.settings) defect_.settings(options);
     if (armed && defect_.run) defect_.run(options);
     options.sabotage = sabotage_of(defect_, armed);
@@ -148,12 +148,12 @@ class Runner {
     RunOptions options;
     const std::string path = folder_ + "/" + defect_.plan + ".yaml";
     std::ofstream(path, std::ios::binary) << selftest::plan_text(defect_.plan);
-    options.database = home_ + "/golden-run/invar.db";
+    options.database = home_ + "/golden-run/isobit.db";
     options.golden_folder = home_ + "/golden";
     options.quiet = true;
     options.progress = false;
     auto report = run_scenario(path, options);
-    INVAR_TRY(report);
+    ISOBIT_TRY(report);
     std::error_code error;
     fs::create_directories(options.golden_folder, error);
     fs::copy_file(pending_path(options.database, report->scenario),
@@ -298,7 +298,7 @@ std::vector<SelftestResult> selftest_results(const SelftestOptions& options) {
 int run_selftest(const SelftestOptions& options) {
   const std::vector<Defect> defects = selected(options.filter);
   if (defects.empty()) {
-    std::fprintf(stderr, "invar: no defect is named '%s'\n", options.filter.c_str());
+    std::fprintf(stderr, "isobit: no defect is named '%s'\n", options.filter.c_str());
     return kExitUsage;
   }
   install_interrupt_handler();
@@ -321,7 +321,7 @@ int run_selftest(const SelftestOptions& options) {
     if (!options.quiet || !good(r)) print_line(r);
   });
   if (!ok) {
-    std::fprintf(stderr, "invar: %s\n", ok.error().text().c_str());
+    std::fprintf(stderr, "isobit: %s\n", ok.error().text().c_str());
     return kExitUsage;
   }
   if (options.json) {
@@ -337,4 +337,4 @@ int run_selftest(const SelftestOptions& options) {
   return fine == done && done == defects.size() ? kExitOk : kExitDifferent;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace invar {
+namespace isobit {
 
 struct SelftestOptions {
   bool json = false;        // {"format": 1, "defects": [...]} on stdout, nothing else
@@ -38,4 +38,4 @@ int run_selftest(const SelftestOptions& options);
 /// The same without printing.
 std::vector<SelftestResult> selftest_results(const SelftestOptions& options);
 
-}  // namespace invar
+}  // namespace isobit

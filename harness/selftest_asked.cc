@@ -3,7 +3,7 @@
 
 #include "harness/selftest_defects.h"
 
-namespace invar::selftest {
+namespace isobit::selftest {
 namespace {
 
 using Change = std::function<void(GenerateRequest&)>;
@@ -125,4 +125,4 @@ std::vector<Defect> asked_defects() {
   return all;
 }
 
-}  // namespace invar::selftest
+}  // namespace isobit::selftest

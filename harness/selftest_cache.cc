@@ -7,7 +7,7 @@
 #include "harness/selftest_defects.h"
 #include "runtime/numerics/order.h"
 
-namespace invar::selftest {
+namespace isobit::selftest {
 namespace {
 
 /// Attention by the literal text, but with positions moved before the keys are cut into splits.
@@ -211,4 +211,4 @@ std::vector<Defect> cache_defects() {
   return all;
 }
 
-}  // namespace invar::selftest
+}  // namespace isobit::selftest

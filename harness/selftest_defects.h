@@ -9,7 +9,7 @@
 #include "harness/run.h"
 #include "harness/selftest_wrap.h"
 
-namespace invar::selftest {
+namespace isobit::selftest {
 
 struct Defect {
   std::string name;
@@ -54,4 +54,4 @@ auto communicator_of() {
       };
 }
 
-}  // namespace invar::selftest
+}  // namespace isobit::selftest

@@ -8,7 +8,7 @@
 #include <fstream>
 #include <vector>
 
-namespace invar::selftest {
+namespace isobit::selftest {
 namespace {
 
 /// SplitMix64: the same numbers on every machine.
@@ -136,4 +136,4 @@ Result<void> write_selftest_inputs(const std::string& folder) {
   return write_file(folder + "/prompts.jsonl", prompts_file());
 }
 
-}  // namespace invar::selftest
+}  // namespace isobit::selftest

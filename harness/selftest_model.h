@@ -7,7 +7,7 @@
 
 #include "runtime/result.h"
 
-namespace invar::selftest {
+namespace isobit::selftest {
 
 /// Sizes that every reduction rule has something to do in: eight segments, shared KV heads, and
 /// room for prompts across the 256-key split.
@@ -20,4 +20,4 @@ constexpr std::int64_t kZeroRow = 7;
 /// prompts, of 28, 41 and 262 tokens.
 Result<void> write_selftest_inputs(const std::string& folder);
 
-}  // namespace invar::selftest
+}  // namespace isobit::selftest

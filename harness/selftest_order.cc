@@ -7,7 +7,7 @@
 #include "harness/selftest_defects.h"
 #include "runtime/numerics/functions.h"
 
-namespace invar::selftest {
+namespace isobit::selftest {
 namespace {
 
 /// Another tile, and with it another order, for more than four rows of logits.
@@ -138,4 +138,4 @@ std::vector<Defect> order_defects() {
   return all;
 }
 
-}  // namespace invar::selftest
+}  // namespace isobit::selftest

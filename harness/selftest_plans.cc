@@ -5,7 +5,7 @@
 
 #include "harness/selftest_defects.h"
 
-namespace invar::selftest {
+namespace isobit::selftest {
 namespace {
 
 struct Plan {
@@ -90,4 +90,4 @@ std::string plan_text(const std::string& name) {
          plan.prompts + "\ndecode: " + plan.decode + "\n" + plan.body;
 }
 
-}  // namespace invar::selftest
+}  // namespace isobit::selftest

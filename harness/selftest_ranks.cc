@@ -6,7 +6,7 @@
 #include "harness/selftest_defects.h"
 #include "runtime/model/rank_model.h"
 
-namespace invar::selftest {
+namespace isobit::selftest {
 namespace {
 
 /// Hands finish() the parts in another grouping. Two parts commute, so two ranks show nothing.
@@ -134,4 +134,4 @@ std::vector<Defect> rank_defects() {
   return all;
 }
 
-}  // namespace invar::selftest
+}  // namespace isobit::selftest

@@ -4,7 +4,7 @@
 
 #include "harness/selftest_defects.h"
 
-namespace invar::selftest {
+namespace isobit::selftest {
 namespace {
 
 /// A digest over seven of a row's eight segments.
@@ -69,4 +69,4 @@ std::vector<Defect> trace_defects() {
   return all;
 }
 
-}  // namespace invar::selftest
+}  // namespace isobit::selftest

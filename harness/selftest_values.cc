@@ -13,7 +13,7 @@
 #include "harness/selftest_model.h"
 #include "runtime/numerics/bits.h"
 
-namespace invar::selftest {
+namespace isobit::selftest {
 namespace {
 
 /// Changes the finished logits of the cells for which When(setup, isa) holds.
@@ -278,4 +278,4 @@ std::vector<Defect> value_defects() {
   return all;
 }
 
-}  // namespace invar::selftest
+}  // namespace isobit::selftest

@@ -7,7 +7,7 @@
 #include "harness/selftest_model.h"
 #include "runtime/model/rank_model.h"
 
-namespace invar::selftest {
+namespace isobit::selftest {
 
 ForwardingBackend::ForwardingBackend(std::unique_ptr<Backend> inner, const Setup& setup)
     : Backend(inner->mode()), inner_(std::move(inner)), setup_(setup) {}
@@ -106,7 +106,7 @@ bool ForwardingBackend::is(const WeightMatrix& matrix, Gemm gemm, int layer) {
 }
 
 std::vector<float> ForwardingBackend::fetch(Rows x) {
-  INVAR_CHECK(!mode_.wide());
+  ISOBIT_CHECK(!mode_.wide());
   std::vector<float> out(std::size_t(x.rows * x.cols));
   for (std::int64_t r = 0; r < x.rows; ++r) {
     inner_->download(out.data() + r * x.cols, static_cast<const float*>(x.data) + r * x.stride,
@@ -116,7 +116,7 @@ std::vector<float> ForwardingBackend::fetch(Rows x) {
 }
 
 void ForwardingBackend::store(const std::vector<float>& values, Rows x) {
-  INVAR_CHECK(!mode_.wide() && values.size() == std::size_t(x.rows * x.cols));
+  ISOBIT_CHECK(!mode_.wide() && values.size() == std::size_t(x.rows * x.cols));
   for (std::int64_t r = 0; r < x.rows; ++r) {
     inner_->upload(static_cast<float*>(x.data) + r * x.stride, values.data() + r * x.cols,
                    std::size_t(x.cols) * sizeof(float));
@@ -161,4 +161,4 @@ void ForwardingBackend::split_gemm(Rows x, const WeightMatrix& matrix, Rows out,
   store(total, out);
 }
 
-}  // namespace invar::selftest
+}  // namespace isobit::selftest

@@ -8,7 +8,7 @@
 
 #include "runtime/generate.h"
 
-namespace invar::selftest {
+namespace isobit::selftest {
 
 /// What a wrapped part may know of the request that it serves.
 struct Setup {
@@ -106,4 +106,4 @@ class ForwardingCommunicator : public Communicator {
   Setup setup_;
 };
 
-}  // namespace invar::selftest
+}  // namespace isobit::selftest

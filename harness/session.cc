@@ -9,14 +9,14 @@
 #include "harness/models.h"
 #include "runtime/ranks.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 Precision precision_of(const std::string& name) {
   for (const Mode& mode : kModes) {
     if (name == mode.name) return mode.precision;
   }
-  INVAR_CHECK(false);  // the scenario has checked the value
+  ISOBIT_CHECK(false);  // the scenario has checked the value
   return Precision::fp32;
 }
 
@@ -51,7 +51,7 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
   const std::filesystem::path folder = std::filesystem::path(scenario.path).parent_path();
   const std::string file = (folder / scenario.prompts.file).lexically_normal().string();
   auto prompts = load_prompts(file, scenario.prompts);
-  INVAR_TRY(prompts);
+  ISOBIT_TRY(prompts);
   session.prompts = std::move(*prompts);
   const bool all_tokens = std::all_of(session.prompts.begin(), session.prompts.end(),
                                       [](const Prompt& prompt) { return !prompt.tokens.empty(); });
@@ -59,13 +59,13 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
       !session.model.tokenizer_json.empty() || session.model.gguf_tokenizer != nullptr;
   if (has_tokenizer || !all_tokens) {
     auto tokenizer = Tokenizer::from_model(session.model);
-    INVAR_TRY(tokenizer);
+    ISOBIT_TRY(tokenizer);
     session.tokenizer.emplace(std::move(*tokenizer));
   }
   std::string all;
   for (const Prompt& prompt : session.prompts) {
     auto ids = tokens_of(prompt, session, file);
-    INVAR_TRY(ids);
+    ISOBIT_TRY(ids);
     pad(*ids, scenario.prompts.pad_to);
     if (ids->empty()) return Error{"prompt " + prompt.id + " has no tokens", file};
     if (session.tokenizer && session.tokenizer->adds_bos() &&
@@ -105,15 +105,15 @@ Result<Session> open_session(const Scenario& scenario) {
   Session session;
   const std::string folder = std::filesystem::path(scenario.path).parent_path().string();
   auto model = open_model(scenario.model, folder);
-  INVAR_TRY(model);
+  ISOBIT_TRY(model);
   session.model = std::move(*model);
   // The files are verified while prompts are read; nothing computes before both are done.
   auto digesting =
       std::async(std::launch::async, [&] { return model_digest(session.model, scenario.model); });
   const Result<void> prompts = read_prompts(scenario, session);
   auto digest = digesting.get();
-  INVAR_TRY(digest);
-  INVAR_TRY(prompts);
+  ISOBIT_TRY(digest);
+  ISOBIT_TRY(prompts);
   session.inputs.model_digest = *digest;
   session.inputs.numerics_version = kNumericsVersion;
   session.inputs.segments = session.model.config.segments;
@@ -140,10 +140,10 @@ Result<GenerateRequest> request_for(const Scenario& scenario, const Session& ses
   request.backend = backend_options(cell);
   request.ranks = int(cell.number("gpus"));
   auto cache = parse_cache_mode(cell.value("cache"));
-  INVAR_TRY(cache);
+  ISOBIT_TRY(cache);
   request.cache = *cache;
   auto batch = parse_batch_shape(cell.value("batch"));
-  INVAR_TRY(batch);
+  ISOBIT_TRY(batch);
   request.batch = *batch;
   request.prompts = session.tokens;
   request.max_new_tokens = scenario.decode.max_new_tokens;
@@ -154,7 +154,7 @@ Result<GenerateRequest> request_for(const Scenario& scenario, const Session& ses
                        scenario.decode.seed, 0};
   }
   if (!teacher.empty()) {
-    INVAR_CHECK(teacher.size() == request.prompts.size());
+    ISOBIT_CHECK(teacher.size() == request.prompts.size());
     for (std::size_t p = 0; p < teacher.size(); ++p) request.prompts[p].teacher = teacher[p];
     request.eos.clear();  // the teacher's length ends a sequence
   }
@@ -177,7 +177,7 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
   for (const Requirement& r : requirements_of(scenario, cell)) {
     if (r.what == "gpu" && options.device != "cuda") return r.subject + " requires gpu";
     if (r.what == "mpi" && (world() == nullptr || world()->size() != ranks)) {
-      return r.subject + " requires mpi: mpirun -n " + std::to_string(ranks) + " invar-mpi";
+      return r.subject + " requires mpi: mpirun -n " + std::to_string(ranks) + " isobit-mpi";
     }
     if (r.what == "real" || r.what == "nccl") {
       const std::string unreal = why_virtual(options, ranks);
@@ -192,4 +192,4 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
   return "";
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -12,7 +12,7 @@
 #include "runtime/generate.h"
 #include "runtime/model/tokenizer.h"
 
-namespace invar {
+namespace isobit {
 
 struct Session {
   LoadedModel model;
@@ -42,4 +42,4 @@ std::string transport_of(const Cell& cell);
 /// Why a cell cannot run on this machine (engine, isa, core type, ranks, `requires`), or empty.
 std::string skip_reason(const Scenario& scenario, const Session& session, const Cell& cell);
 
-}  // namespace invar
+}  // namespace isobit

@@ -10,7 +10,7 @@
 
 #include "harness/store_impl.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// migrations[v] takes schema version v to v + 1. Version 0 is an empty database.
@@ -45,7 +45,7 @@ Result<void> check_identity(const Identity& identity, const std::string& path) {
   if (identity.version > kStoreVersion) {
     return Error{"the database has schema version " + std::to_string(identity.version) +
                      ", this program knows versions up to " + std::to_string(kStoreVersion) +
-                     "; use a newer invar or another --db",
+                     "; use a newer isobit or another --db",
                  path};
   }
   return {};
@@ -65,11 +65,11 @@ Result<void> use_wal(Database& db, int busy_ms) {
 
 Result<void> migrate(Database& db) {
   Transaction transaction(db);
-  INVAR_TRY(transaction.begun());
+  ISOBIT_TRY(transaction.begun());
   auto identity = identity_of(db);  // again: another process may have been faster
-  INVAR_TRY(identity);
+  ISOBIT_TRY(identity);
   auto checked = check_identity(*identity, db.path());
-  INVAR_TRY(checked);
+  ISOBIT_TRY(checked);
   for (std::int64_t version = identity->version; version < kStoreVersion; ++version) {
     auto done = db.execute(migrations()[version].sql);
     if (!done) {
@@ -81,20 +81,20 @@ Result<void> migrate(Database& db) {
   }
   auto marked = db.execute("PRAGMA application_id = " + std::to_string(kStoreApplication) +
                            "; PRAGMA user_version = " + std::to_string(kStoreVersion));
-  INVAR_TRY(marked);
+  ISOBIT_TRY(marked);
   return transaction.commit();
 }
 
 Result<void> prepare_for_writing(Database& db, const Identity& identity, int busy_ms) {
   if (identity.fresh()) {
     auto sized = db.execute("PRAGMA page_size = 8192");
-    INVAR_TRY(sized);
+    ISOBIT_TRY(sized);
   }
   auto wal = use_wal(db, busy_ms);
-  INVAR_TRY(wal);
+  ISOBIT_TRY(wal);
   if (identity.version < kStoreVersion) {
     auto migrated = migrate(db);
-    INVAR_TRY(migrated);
+    ISOBIT_TRY(migrated);
   }
   return {};
 }
@@ -106,7 +106,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, Mode mode, i
   const bool writing = mode == Mode::read_write;
   std::error_code error;
   if (!writing && !fs::exists(path, error)) {
-    return Error{"there is no database here; `invar run` makes one", path};
+    return Error{"there is no database here; `isobit run` makes one", path};
   }
   if (writing && fs::path(path).has_parent_path()) {
     fs::create_directories(fs::path(path).parent_path(), error);
@@ -114,20 +114,20 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, Mode mode, i
   }
   auto db =
       Database::open(path, writing ? Database::Access::create : Database::Access::read, busy_ms);
-  INVAR_TRY(db);
+  ISOBIT_TRY(db);
   auto identity = identity_of(**db);
-  INVAR_TRY(identity);
+  ISOBIT_TRY(identity);
   auto checked = check_identity(*identity, path);
-  INVAR_TRY(checked);
+  ISOBIT_TRY(checked);
   // NORMAL in WAL: a killed process loses no commit; a power cut may lose the last ones, never
   // the file. The memory map makes long reads fast.
   auto tuned = (*db)->execute(
       "PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32768;"
       "PRAGMA mmap_size = 4294967296; PRAGMA temp_store = MEMORY");
-  INVAR_TRY(tuned);
+  ISOBIT_TRY(tuned);
   if (writing) {
     auto prepared = prepare_for_writing(**db, *identity, busy_ms);
-    INVAR_TRY(prepared);
+    ISOBIT_TRY(prepared);
   } else if (identity->version < kStoreVersion) {
     return Error{"the database has schema version " + std::to_string(identity->version) +
                      " and must be brought to " + std::to_string(kStoreVersion) +
@@ -137,4 +137,4 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, Mode mode, i
   return std::unique_ptr<Store>(new StoreImpl(std::move(db.value())));
 }
 
-}  // namespace invar
+}  // namespace isobit

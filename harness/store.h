@@ -17,7 +17,7 @@
 #include "runtime/result.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 
 struct RunInfo {
   std::int64_t id = 0;
@@ -123,4 +123,4 @@ class Store {
   virtual Result<std::int64_t> gc(int keep, bool dry_run) = 0;
 };
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 
 #include "harness/store_impl.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 struct StoredPrompt {
@@ -102,9 +102,9 @@ Result<Store::CellDifference> StoreImpl::diff(const CellInfo& a, const CellInfo&
   const std::int64_t cell_a = a.source != 0 ? a.source : a.id;
   const std::int64_t cell_b = b.source != 0 ? b.source : b.id;
   auto prompts_a = prompts_of(*db_, cell_a);
-  INVAR_TRY(prompts_a);
+  ISOBIT_TRY(prompts_a);
   auto prompts_b = prompts_of(*db_, cell_b);
-  INVAR_TRY(prompts_b);
+  ISOBIT_TRY(prompts_b);
   CellDifference out;
   Query rows_a(*db_, kTokenRows);
   Query rows_b(*db_, kTokenRows);
@@ -121,7 +121,7 @@ Result<Store::CellDifference> StoreImpl::diff(const CellInfo& a, const CellInfo&
       rows_a.rebind(cell_a, prompt.index);
       rows_b.rebind(cell_b, other->second.index);
       auto walked = diff_rows(rows_a, rows_b, prompt, out);
-      INVAR_TRY(walked);
+      ISOBIT_TRY(walked);
     }
     prompts_b->erase(other);
   }
@@ -163,28 +163,28 @@ Result<std::set<std::int64_t>> removable_runs(Database& db, int keep) {
 Result<std::int64_t> StoreImpl::gc(int keep, bool dry_run) {
   if (dry_run) {
     auto removable = removable_runs(*db_, keep);
-    INVAR_TRY(removable);
+    ISOBIT_TRY(removable);
     return static_cast<std::int64_t>(removable->size());
   }
   Transaction transaction(*db_);
-  INVAR_TRY(transaction.begun());
+  ISOBIT_TRY(transaction.begun());
   auto removable = removable_runs(*db_, keep);
-  INVAR_TRY(removable);
+  ISOBIT_TRY(removable);
   auto deferred = db_->execute("PRAGMA defer_foreign_keys = ON");
-  INVAR_TRY(deferred);
+  ISOBIT_TRY(deferred);
   for (const std::int64_t id : *removable) {
     Query remove(*db_, "DELETE FROM run WHERE id = ?1", id);
     auto removed = remove.run();
-    INVAR_TRY(removed);
+    ISOBIT_TRY(removed);
   }
   auto swept =
       db_->execute("DELETE FROM environment WHERE id NOT IN (SELECT environment FROM run)");
-  INVAR_TRY(swept);
+  ISOBIT_TRY(swept);
   auto committed = transaction.commit();
-  INVAR_TRY(committed);
+  ISOBIT_TRY(committed);
   // Giving the space back needs room and nobody else; the rows are gone either way.
   if (!removable->empty()) (void)db_->execute("VACUUM").has_value();
   return static_cast<std::int64_t>(removable->size());
 }
 
-}  // namespace invar
+}  // namespace isobit

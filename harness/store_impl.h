@@ -14,10 +14,10 @@
 #include "harness/store.h"
 #include "harness/store_sqlite.h"
 
-namespace invar {
+namespace isobit {
 
 extern const char* const kStoreSchema;                  // harness/schema.sql
-constexpr std::int64_t kStoreApplication = 0x696E7672;  // "invr"
+constexpr std::int64_t kStoreApplication = 0x69736F62;  // "isob"
 constexpr std::int64_t kStoreVersion = 1;
 
 const char* name_of(CellStatus status);
@@ -62,4 +62,4 @@ class StoreImpl final : public Store {
   std::unique_ptr<Database> db_;
 };
 
-}  // namespace invar
+}  // namespace isobit

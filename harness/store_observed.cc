@@ -3,7 +3,7 @@
 
 #include "harness/store_impl.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr const char* kStatusNames[] = {"ok",     "crashed",    "timed_out",
@@ -42,7 +42,7 @@ void for_each_field(O& observed, F&& field) {
 }  // namespace
 
 const char* name_of(CellStatus status) {
-  INVAR_CHECK(std::size_t(status) < std::size(kStatusNames));
+  ISOBIT_CHECK(std::size_t(status) < std::size(kStatusNames));
   return kStatusNames[std::size_t(status)];
 }
 
@@ -78,4 +78,4 @@ Observed parse_observed(std::string_view text) {
   return observed;
 }
 
-}  // namespace invar
+}  // namespace isobit

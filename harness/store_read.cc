@@ -5,7 +5,7 @@
 
 #include "harness/store_impl.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 const std::string kCellColumns =
@@ -119,13 +119,13 @@ Error out_of_range(std::int64_t cell, const std::string& path) {
 
 Result<std::optional<CellInfo>> StoreImpl::find(const Sha256& key) {
   auto found = find(std::vector<Sha256>{key});
-  INVAR_TRY(found);
+  ISOBIT_TRY(found);
   return std::move((*found)[0]);
 }
 
 Result<std::vector<std::optional<CellInfo>>> StoreImpl::find(const std::vector<Sha256>& keys) {
   auto begun = db_->execute("BEGIN");
-  INVAR_TRY(begun);
+  ISOBIT_TRY(begun);
   std::vector<std::optional<CellInfo>> found;
   Result<void> state;
   {
@@ -143,8 +143,8 @@ Result<std::vector<std::optional<CellInfo>>> StoreImpl::find(const std::vector<S
     }
   }
   auto ended = db_->execute("COMMIT");
-  INVAR_TRY(state);
-  INVAR_TRY(ended);
+  ISOBIT_TRY(state);
+  ISOBIT_TRY(ended);
   return found;
 }
 
@@ -217,12 +217,12 @@ Result<CellTrace> StoreImpl::trace(const CellInfo& cell, bool with_observations)
     trace.record_seconds = query.real(6);
   }
   auto prompts = read_prompts(executed, trace);
-  INVAR_TRY(prompts);
+  ISOBIT_TRY(prompts);
   auto tokens = read_tokens(executed, trace);
-  INVAR_TRY(tokens);
+  ISOBIT_TRY(tokens);
   if (with_observations) {
     auto observations = read_observations(executed, trace);
-    INVAR_TRY(observations);
+    ISOBIT_TRY(observations);
   }
   return trace;
 }
@@ -310,4 +310,4 @@ Result<std::vector<GoldenEvent>> StoreImpl::golden_events(const std::string& sce
   });
 }
 
-}  // namespace invar
+}  // namespace isobit

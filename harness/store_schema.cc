@@ -1,7 +1,7 @@
 // The text of harness/schema.sql, embedded: the same bytes (tests/unit/harness/store_test.cc).
 #include "harness/store_impl.h"
 
-namespace invar {
+namespace isobit {
 
 const char* const kStoreSchema =
     R"sql(-- The database of traces, version 1. Explained in harness/SCHEMA.md.
@@ -157,4 +157,4 @@ WHERE a.id = (SELECT min(c.id) FROM cell c WHERE c.run = b.run AND c.class_hash 
   AND b.state = 'done' AND b.status = 'ok' AND b.root <> a.root;
 )sql";
 
-}  // namespace invar
+}  // namespace isobit

@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <utility>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 std::string seconds_text(int milliseconds) {
@@ -219,4 +219,4 @@ Result<void> Transaction::commit() {
   return {};
 }
 
-}  // namespace invar
+}  // namespace isobit

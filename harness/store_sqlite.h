@@ -19,7 +19,7 @@
 struct sqlite3;
 struct sqlite3_stmt;
 
-namespace invar {
+namespace isobit {
 
 class Database {
  public:
@@ -144,4 +144,4 @@ class Transaction {
   bool open_ = false;
 };
 
-}  // namespace invar
+}  // namespace isobit

@@ -5,7 +5,7 @@
 
 #include "harness/store_impl.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Observations of one position as the blob of the observation table: 21 bytes each.
@@ -20,7 +20,7 @@ void append_observation(const Observation& observation, std::vector<std::uint8_t
 
 /// (id i32, logit fp32) pairs, little-endian.
 std::vector<std::uint8_t> top_blob(const TokenRecord& token) {
-  INVAR_CHECK(token.top_count >= 0 && token.top_count <= kTopK);
+  ISOBIT_CHECK(token.top_count >= 0 && token.top_count <= kTopK);
   std::vector<std::uint8_t> blob(std::size_t(token.top_count) * 8);
   for (std::size_t i = 0; i < std::size_t(token.top_count); ++i) {
     std::memcpy(blob.data() + 8 * i, &token.top_ids[i], 4);
@@ -37,7 +37,7 @@ Result<std::int64_t> StoreImpl::environment_id(const std::string& json) {
   Query insert(*db_, "INSERT INTO environment (hash, json) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
                hash, text);
   auto inserted = insert.run();
-  INVAR_TRY(inserted);
+  ISOBIT_TRY(inserted);
   Query find(*db_, "SELECT id FROM environment WHERE hash = ?1", hash);
   if (!find.next()) return find.ok() ? Error{"an environment vanished", db_->path()} : find.error();
   return find.integer(0);
@@ -45,36 +45,36 @@ Result<std::int64_t> StoreImpl::environment_id(const std::string& json) {
 
 Result<std::int64_t> StoreImpl::begin_run(const RunInfo& run) {
   Transaction transaction(*db_);
-  INVAR_TRY(transaction.begun());
+  ISOBIT_TRY(transaction.begun());
   auto environment = environment_id(run.environment_json);
-  INVAR_TRY(environment);
+  ISOBIT_TRY(environment);
   Query insert(*db_,
                "INSERT INTO run (command, scenario, scenario_path, scenario_text, environment,"
                " commit_id, dirty, started) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                run.command, run.scenario, run.scenario_path, run.scenario_text, *environment,
                run.commit, run.dirty, run.started);
   auto inserted = insert.run();
-  INVAR_TRY(inserted);
+  ISOBIT_TRY(inserted);
   const std::int64_t id = db_->last_id();
   auto committed = transaction.commit();
-  INVAR_TRY(committed);
+  ISOBIT_TRY(committed);
   return id;
 }
 
 Result<void> StoreImpl::end_run(const RunInfo& run) {
   Transaction transaction(*db_);
-  INVAR_TRY(transaction.begun());
+  ISOBIT_TRY(transaction.begun());
   Query update(*db_, "UPDATE run SET finished = ?2, exit_code = ?3, unseed = ?4 WHERE id = ?1",
                run.id, run.finished, run.exit_code, run.unseed);
   auto updated = update.run();
-  INVAR_TRY(updated);
+  ISOBIT_TRY(updated);
   if (db_->changes() != 1) return Error{"there is no run " + std::to_string(run.id), db_->path()};
   return transaction.commit();
 }
 
 Result<void> StoreImpl::plan(std::vector<CellInfo>& cells) {
   Transaction transaction(*db_);
-  INVAR_TRY(transaction.begun());
+  ISOBIT_TRY(transaction.begun());
   std::vector<std::int64_t> ids;
   for (const CellInfo& cell : cells) {
     Query insert(*db_,
@@ -83,11 +83,11 @@ Result<void> StoreImpl::plan(std::vector<CellInfo>& cells) {
                  cell.run, cell.name, cell.hash, cell.class_hash, cell.class_recipe, cell.axes_json,
                  cell.key, cell.attempt);
     auto inserted = insert.run();
-    INVAR_TRY(inserted);
+    ISOBIT_TRY(inserted);
     ids.push_back(db_->last_id());
   }
   auto committed = transaction.commit();
-  INVAR_TRY(committed);
+  ISOBIT_TRY(committed);
   for (std::size_t i = 0; i < cells.size(); ++i) {
     cells[i].id = ids[i];
     cells[i].pending = true;
@@ -98,7 +98,7 @@ Result<void> StoreImpl::plan(std::vector<CellInfo>& cells) {
 Result<void> StoreImpl::finish(CellInfo& cell, const CellTrace& trace) {
   const Sha256 root = cell_root(trace);
   Transaction transaction(*db_);
-  INVAR_TRY(transaction.begun());
+  ISOBIT_TRY(transaction.begun());
   Query update(*db_,
                "UPDATE cell SET state = 'done', root = ?2, status = ?3, status_reason = ?4,"
                " level = ?5, observed = ?6, seconds = ?7, record_seconds = ?8"
@@ -106,14 +106,14 @@ Result<void> StoreImpl::finish(CellInfo& cell, const CellTrace& trace) {
                cell.id, root, name_of(trace.status), trace.reason, name_of(trace.level),
                print_observed(trace.observed), trace.seconds, trace.record_seconds);
   auto updated = update.run();
-  INVAR_TRY(updated);
+  ISOBIT_TRY(updated);
   if (db_->changes() != 1) {
     return Error{"cell " + std::to_string(cell.id) + " is not pending", db_->path()};
   }
   auto inserted = insert_prompts(cell.id, trace);
-  INVAR_TRY(inserted);
+  ISOBIT_TRY(inserted);
   auto committed = transaction.commit();
-  INVAR_TRY(committed);
+  ISOBIT_TRY(committed);
   cell.pending = false;
   cell.source = 0;
   cell.root = root;
@@ -137,16 +137,16 @@ Result<void> StoreImpl::insert_prompts(std::int64_t cell, const CellTrace& trace
                  static_cast<std::int64_t>(prompt.tokens.size()), token_root(prompt), prompt.ended,
                  prompt.answer, prompt.text);
     auto inserted = insert.run();
-    INVAR_TRY(inserted);
+    ISOBIT_TRY(inserted);
     for (const TokenRecord& token : prompt.tokens) {
       tokens.rebind(cell, index, token.position, token.id, token.fed, token.digest.bytes,
                     static_cast<double>(token.margin), token.non_finite,
                     std::span<const std::uint8_t>(top_blob(token)));
       auto done = tokens.run();
-      INVAR_TRY(done);
+      ISOBIT_TRY(done);
     }
     auto observed = insert_observations(cell, index, trace.level, prompt);
-    INVAR_TRY(observed);
+    ISOBIT_TRY(observed);
   }
   return {};
 }
@@ -167,7 +167,7 @@ Result<void> StoreImpl::insert_observations(std::int64_t cell, int index, TraceL
     insert.rebind(cell, index, all[begin].position, name_of(level),
                   sha256(blob.data(), blob.size()), std::span<const std::uint8_t>(blob));
     auto inserted = insert.run();
-    INVAR_TRY(inserted);
+    ISOBIT_TRY(inserted);
     begin = end;
   }
   return {};
@@ -176,7 +176,7 @@ Result<void> StoreImpl::insert_observations(std::int64_t cell, int index, TraceL
 Result<void> StoreImpl::reuse(CellInfo& cell, const CellInfo& source) {
   const std::int64_t executed = source.source != 0 ? source.source : source.id;
   Transaction transaction(*db_);
-  INVAR_TRY(transaction.begun());
+  ISOBIT_TRY(transaction.begun());
   Query update(*db_,
                "UPDATE cell SET state = 'done', source = s.id, root = s.root, status = s.status,"
                " status_reason = s.status_reason, level = s.level, observed = s.observed,"
@@ -185,16 +185,16 @@ Result<void> StoreImpl::reuse(CellInfo& cell, const CellInfo& source) {
                " AND s.state = 'done' AND s.source IS NULL",
                cell.id, executed);
   auto updated = update.run();
-  INVAR_TRY(updated);
+  ISOBIT_TRY(updated);
   if (db_->changes() != 1) {
     return Error{"cell " + std::to_string(cell.id) + " is not pending, or cell " +
                      std::to_string(executed) + " has no trace",
                  db_->path()};
   }
   auto committed = transaction.commit();
-  INVAR_TRY(committed);
+  ISOBIT_TRY(committed);
   auto stored = this->cell(cell.id);
-  INVAR_TRY(stored);
+  ISOBIT_TRY(stored);
   const Judgement judgement = cell.judgement;
   const bool judged = cell.judged;
   cell = **stored;
@@ -205,14 +205,14 @@ Result<void> StoreImpl::reuse(CellInfo& cell, const CellInfo& source) {
 
 Result<void> StoreImpl::judge(const std::vector<CellInfo>& cells) {
   Transaction transaction(*db_);
-  INVAR_TRY(transaction.begun());
+  ISOBIT_TRY(transaction.begun());
   Query update(*db_,
                "UPDATE cell SET verdict = ?2, severity = ?3, verdict_reason = ?4 WHERE id = ?1");
   for (const CellInfo& cell : cells) {
     update.rebind(cell.id, name_of(cell.judgement.verdict), name_of(cell.judgement.severity),
                   cell.judgement.reason);
     auto updated = update.run();
-    INVAR_TRY(updated);
+    ISOBIT_TRY(updated);
     if (db_->changes() != 1) {
       return Error{"there is no cell " + std::to_string(cell.id), db_->path()};
     }
@@ -222,15 +222,15 @@ Result<void> StoreImpl::judge(const std::vector<CellInfo>& cells) {
 
 Result<void> StoreImpl::record(const GoldenEvent& event) {
   Transaction transaction(*db_);
-  INVAR_TRY(transaction.begun());
+  ISOBIT_TRY(transaction.begun());
   Query insert(*db_,
                "INSERT INTO golden_event (at, action, scenario, class_hash, prompt_id, block_hash,"
                " parent_hash, by_whom, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                event.at, event.action, event.scenario, event.class_hash, event.prompt_id,
                event.block_hash, event.parent_hash, event.by, event.reason);
   auto inserted = insert.run();
-  INVAR_TRY(inserted);
+  ISOBIT_TRY(inserted);
   return transaction.commit();
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -5,7 +5,7 @@
 #include <cctype>
 #include <cstdio>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 std::string lower(const std::string& text) {
@@ -69,4 +69,4 @@ std::string in_quotes(const std::string& word) {
   return out + (word.size() > kLongest ? "…\"" : "\"");
 }
 
-}  // namespace invar
+}  // namespace isobit

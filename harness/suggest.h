@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace invar {
+namespace isobit {
 
 /// The nearest candidate within about a third of the word's length (one swap of neighbours counts
 /// as one edit, case is ignored), or "" when nothing is near. Ties: the first in the list.
@@ -17,4 +17,4 @@ std::string did_you_mean(const std::string& word, const std::vector<std::string>
 /// The word in double quotes for a message: control characters escaped, at most 60 bytes.
 std::string in_quotes(const std::string& word);
 
-}  // namespace invar
+}  // namespace isobit

@@ -3,19 +3,19 @@
 
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 const char* name_of(Verdict verdict) {
   static constexpr const char* kNames[kVerdicts] = {
       "PASS",     "DIFF",  "NONDET", "FAIL", "MISTRUSTED", "NOGOLD",  "STALE",
       "OBSOLETE", "XFAIL", "XPASS",  "SKIP", "NOT-RUN",    "DEFERRED"};
-  INVAR_CHECK(int(verdict) < kVerdicts);
+  ISOBIT_CHECK(int(verdict) < kVerdicts);
   return kNames[int(verdict)];
 }
 
 const char* name_of(Severity severity) {
   static constexpr const char* kNames[] = {"", "bits only", "near tie", "flipped"};
-  INVAR_CHECK(int(severity) < 4);
+  ISOBIT_CHECK(int(severity) < 4);
   return kNames[int(severity)];
 }
 
@@ -40,4 +40,4 @@ int exit_code(const RunOutcome& outcome) {
   return kExitOk;
 }
 
-}  // namespace invar
+}  // namespace isobit

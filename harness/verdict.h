@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-namespace invar {
+namespace isobit {
 
 enum class Verdict : std::uint8_t {
   pass,
@@ -67,4 +67,4 @@ struct RunOutcome {
 };
 int exit_code(const RunOutcome& outcome);
 
-}  // namespace invar
+}  // namespace isobit

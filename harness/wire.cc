@@ -2,7 +2,7 @@
 
 #include "harness/wire.h"
 
-namespace invar::wire {
+namespace isobit::wire {
 namespace {
 
 template <class Stream, class O>
@@ -80,4 +80,4 @@ void Reader::get(JobResult& result) {
   }
 }
 
-}  // namespace invar::wire
+}  // namespace isobit::wire

@@ -11,7 +11,7 @@
 
 #include "harness/executor.h"
 
-namespace invar::wire {
+namespace isobit::wire {
 
 class Writer {
  public:
@@ -98,4 +98,4 @@ class Reader {
   bool failed_ = false;
 };
 
-}  // namespace invar::wire
+}  // namespace isobit::wire

@@ -6,7 +6,7 @@
 
 #include "reports/text.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::size_t kTokenText = 40;  // code points of a token's text
@@ -284,4 +284,4 @@ std::string outcome_text(const Report& report) {
   }
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -7,7 +7,7 @@
 
 #include "reports/report.h"
 
-namespace invar {
+namespace isobit {
 
 /// A contract was broken or a cell broke: told in full.
 bool is_red(Verdict verdict);
@@ -47,4 +47,4 @@ std::string outcome_text(const Report& report);
 std::string progress_text(std::int64_t done, std::int64_t total, std::int64_t failed,
                           double seconds, const std::string& current, std::size_t width, bool bar);
 
-}  // namespace invar
+}  // namespace isobit

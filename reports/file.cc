@@ -12,7 +12,7 @@
 #include <filesystem>
 #include <string>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 Error io_error(const char* action, const std::string& path) {
@@ -83,4 +83,4 @@ Result<void> write_file_atomically(const std::string& path, const std::string& b
   return {};
 }
 
-}  // namespace invar
+}  // namespace isobit

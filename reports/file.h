@@ -5,11 +5,11 @@
 
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// Temporary file in the same folder, fsync, rename. Makes missing folders. A link is followed;
 /// what is no regular file (a pipe, /dev/stdout) is written to as it is. On an error the old file
 /// is untouched and no temporary file is left.
 Result<void> write_file_atomically(const std::string& path, const std::string& bytes);
 
-}  // namespace invar
+}  // namespace isobit

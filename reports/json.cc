@@ -8,7 +8,7 @@
 #include "reports/report.h"
 #include "reports/text.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr int kJsonFormat = 1;
@@ -151,4 +151,4 @@ std::string render_json(const Report& report) {
   return out.dump(2) + "\n";
 }
 
-}  // namespace invar
+}  // namespace isobit

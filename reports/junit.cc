@@ -11,7 +11,7 @@
 #include "reports/report.h"
 #include "reports/text.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 enum class Kind { passed, skipped, failure, error };
@@ -147,8 +147,8 @@ std::string render_junit(const std::vector<Report>& reports) {
   Counts all;
   std::string suites;
   for (const Report& report : reports) suites += suite_xml(report, all);
-  return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"invar\"" +
+  return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"isobit\"" +
          all.attributes() + ">\n" + suites + "</testsuites>\n";
 }
 
-}  // namespace invar
+}  // namespace isobit

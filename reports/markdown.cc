@@ -8,7 +8,7 @@
 #include "reports/report.h"
 #include "reports/text.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::size_t kMarkdownLimit = 900'000;  // the summary's own limit is 1 MiB
@@ -209,10 +209,10 @@ std::string render_annotations(const std::vector<Report>& reports) {
     }
   }
   if (all > shown) {
-    out += "::error title=invar::" + text::count(std::int64_t(all - shown)) +
+    out += "::error title=isobit::" + text::count(std::int64_t(all - shown)) +
            " more failures are in the step summary\n";
   }
   return out;
 }
 
-}  // namespace invar
+}  // namespace isobit

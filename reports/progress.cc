@@ -11,7 +11,7 @@
 #include "reports/report.h"
 #include "reports/text.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr double kBarSeconds = 0.1, kPlainSeconds = 5;
@@ -84,4 +84,4 @@ void Progress::finish() {
   std::fflush(stderr);
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -1,6 +1,6 @@
 // What is told: one plain Report value, rendered as terminal text, JSON, JUnit XML or Markdown.
 //
-// The harness fills a Report when a run ends (and `invar report` fills one from the database);
+// The harness fills a Report when a run ends (and `isobit report` fills one from the database);
 // renderers are pure functions of it and never look elsewhere. Files are written atomically.
 #pragma once
 
@@ -15,7 +15,7 @@
 #include "reports/file.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 struct ReportDivergence {
   bool present = false;
@@ -121,4 +121,4 @@ class Progress {
   double started_, last_ = 0;
 };
 
-}  // namespace invar
+}  // namespace isobit

@@ -12,7 +12,7 @@
 #include "reports/report.h"
 #include "reports/text.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::size_t kMostShown = 20;  // groups, and failing cells; --verbose shows all
@@ -255,4 +255,4 @@ std::string render_terminal(const Report& report, const TerminalStyle& style) {
   return Terminal(report, style).render();
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
-namespace invar::text {
+namespace isobit::text {
 namespace {
 
 struct CodePoint {
@@ -225,4 +225,4 @@ std::string with_bits(double value) {
   return number(value) + " (" + hex_float(value) + ")";
 }
 
-}  // namespace invar::text
+}  // namespace isobit::text

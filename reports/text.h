@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-namespace invar::text {
+namespace isobit::text {
 
 /// Invalid bytes as \xNN, everything else as it is.
 std::string valid_utf8(std::string_view bytes);
@@ -43,4 +43,4 @@ std::string with_bits(double value);
 /// An exact hexadecimal float.
 std::string hex_float(double value);
 
-}  // namespace invar::text
+}  // namespace isobit::text

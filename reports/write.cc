@@ -7,7 +7,7 @@
 #include "reports/file.h"
 #include "reports/report.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::size_t kStepSummaryLimit = 1'000'000;
@@ -27,10 +27,10 @@ std::string with_earlier_summary(const std::string& path, std::string page) {
 }
 
 std::string render_json(const std::vector<Report>& reports) {
-  if (reports.size() == 1) return invar::render_json(reports[0]);
+  if (reports.size() == 1) return isobit::render_json(reports[0]);
   std::string out = "{\"format\": 1, \"reports\": [\n";
   for (std::size_t i = 0; i < reports.size(); ++i) {
-    out += (i == 0 ? "" : ",\n") + invar::render_json(reports[i]);
+    out += (i == 0 ? "" : ",\n") + isobit::render_json(reports[i]);
   }
   return out + "]}\n";
 }
@@ -58,4 +58,4 @@ Result<void> write_report(const std::string& kind_and_path, const std::vector<Re
   return Error{"unknown report kind \"" + kind + "\"; there are junit, json, md", "--report"};
 }
 
-}  // namespace invar
+}  // namespace isobit

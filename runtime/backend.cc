@@ -4,7 +4,7 @@
 
 #include <chrono>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 void end_linear(Backend& backend, const Product& p) {
@@ -15,7 +15,7 @@ void end_linear(Backend& backend, const Product& p) {
 
 void Backend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
                     std::span<const Rows> outs) {
-  INVAR_CHECK(matrices.size() == outs.size());
+  ISOBIT_CHECK(matrices.size() == outs.size());
   for (std::size_t i = 0; i < outs.size(); ++i) gemm(x, *matrices[i], outs[i]);
 }
 
@@ -49,8 +49,8 @@ void Backend::finish_add_norm(const Product& y, Rows h, const void* weight, doub
 
 double Backend::read_logits(Rows logits, int count, std::span<TopEntries> best,
                             std::span<Digest> digests_out) {
-  INVAR_CHECK(std::int64_t(best.size()) == logits.rows);
-  INVAR_CHECK(digests_out.empty() || digests_out.size() == best.size());
+  ISOBIT_CHECK(std::int64_t(best.size()) == logits.rows);
+  ISOBIT_CHECK(digests_out.empty() || digests_out.size() == best.size());
   const auto start = std::chrono::steady_clock::now();
   for (std::size_t r = 0; r < best.size(); ++r) {
     Rows row = logits;
@@ -67,4 +67,4 @@ bool Backend::begin_step(const StepInputs&) {
 }
 void Backend::end_step() {}
 
-}  // namespace invar
+}  // namespace isobit

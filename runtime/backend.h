@@ -19,7 +19,7 @@
 #include "runtime/numerics/precision.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// What a device or a library refused while it computed; memory that runs out is std::bad_alloc.
 /// Caught where ranks are joined: the cell has failed, and the line says why.
@@ -248,11 +248,11 @@ std::string unsupported_reason(const BackendOptions& options, const Mode& mode);
 std::vector<std::string> engine_libraries(const std::string& engine);
 /// Builds the backend. Errors name what is missing; there is no silent fallback.
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, const Mode& mode);
-/// Engines compiled in or loadable, with their state, for `invar doctor` and `invar env`.
+/// Engines compiled in or loadable, with their state, for `isobit doctor` and `isobit env`.
 struct EngineStatus {
   std::string engine, state;          // "ready", or why not
   std::vector<std::string> variants;  // isa names or core types
 };
 std::vector<EngineStatus> engine_status();
 
-}  // namespace invar
+}  // namespace isobit

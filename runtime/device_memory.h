@@ -5,7 +5,7 @@
 
 #include "runtime/backend.h"
 
-namespace invar {
+namespace isobit {
 
 /// Memory of a backend, released with its owner. Move-only.
 class DeviceMemory {
@@ -32,4 +32,4 @@ class DeviceMemory {
   void* data_ = nullptr;
 };
 
-}  // namespace invar
+}  // namespace isobit

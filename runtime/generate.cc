@@ -12,7 +12,7 @@
 #include "runtime/numerics/probes.h"
 #include "runtime/ranks.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -318,7 +318,7 @@ Result<void> Runtime::prepare(const GenerateRequest& request) {
   if (auto ok = check_request(request, model_->config); !ok) return ok.error();
   const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
   auto weights = packed(request, plan.longest());
-  INVAR_TRY(weights);
+  ISOBIT_TRY(weights);
   return {};
 }
 
@@ -330,16 +330,16 @@ struct Runtime::Team {
 
 Result<void> Runtime::equip(const GenerateRequest& request, Team& team) {
   if (auto ok = check_request(request, model_->config); !ok) return ok.error();
-  INVAR_CHECK(!request.prompts.empty());
+  ISOBIT_CHECK(!request.prompts.empty());
   const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
   auto weights = packed(request, plan.longest());
-  INVAR_TRY(weights);
+  ISOBIT_TRY(weights);
   team.weights = *weights;
   for (const int rank : ranks_here(request)) {
     BackendOptions options = request.backend;
     options.rank = device_of_rank(request, rank);
     auto backend = make_backend(options, mode_of(request.precision));
-    INVAR_TRY(backend);
+    ISOBIT_TRY(backend);
     team.backends.push_back(request.wrap_backend ? request.wrap_backend(std::move(*backend))
                                                  : std::move(*backend));
   }
@@ -350,7 +350,7 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
   Team team;
   if (auto ok = agree(request, equip(request, team)); !ok) return ok.error();
   auto joined = groups_->join(request, team.backends);
-  INVAR_TRY(joined);
+  ISOBIT_TRY(joined);
   const std::vector<std::unique_ptr<Communicator>>& ranks = *joined;
 
   GenerateResult result;
@@ -367,7 +367,7 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
   const auto run_rank = [&](std::size_t r) {
     const bool keeps = ranks[r]->rank() == 0;
     try {
-      INVAR_CHECK(check_floating_point_mode().has_value());
+      ISOBIT_CHECK(check_floating_point_mode().has_value());
       RankRun run(request, *team.weights->ranks[r], *team.backends[r], *ranks[r],
                   keeps ? &result : nullptr);
       run.run();
@@ -398,4 +398,4 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
   return result;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -25,7 +25,7 @@
 #include "runtime/schedule/kv_cache.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 
 /// A logits row as computed: fp32 values are exact as double.
 using RowValues = std::vector<double>;
@@ -94,4 +94,4 @@ class Runtime {
   std::unique_ptr<PackedCache> packed_;
 };
 
-}  // namespace invar
+}  // namespace isobit

@@ -8,7 +8,7 @@
 
 #include "runtime/backends/cpu/packed_blocks.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Of all sets kept in host memory; a single larger set is kept all the same.
@@ -76,7 +76,7 @@ Result<const PackedSet*> PackedCache::get(const PackedRequest& request) {
   const std::size_t bytes = size_of(model_, request);
   make_room(request, bytes);
   auto fresh = pack(request, positions);
-  INVAR_TRY(fresh);
+  ISOBIT_TRY(fresh);
   (*fresh)->key = key;
   (*fresh)->bytes = bytes;
   ++packings_;
@@ -103,7 +103,7 @@ Result<std::unique_ptr<PackedSet>> PackedCache::pack(const PackedRequest& reques
     std::unique_ptr<Backend> loader;  // its threads end with it: what stays has none
     if (request.backend.device == "cpu") {
       auto made = make_backend(request.backend, mode);
-      INVAR_TRY(made);
+      ISOBIT_TRY(made);
       loader = std::move(*made);
     }
     for (const PackedRequest::Place& place : request.here) {
@@ -111,7 +111,7 @@ Result<std::unique_ptr<PackedSet>> PackedCache::pack(const PackedRequest& reques
       options.threads = 1;
       options.rank = place.device;
       auto holder = make_backend(options, mode);
-      INVAR_TRY(holder);
+      ISOBIT_TRY(holder);
       set->holders.push_back(std::move(*holder));
       Backend& backend = *set->holders.back();
       set->ranks.push_back(build_rank_model(model_, backend, loader ? *loader : backend, place.rank,
@@ -125,4 +125,4 @@ Result<std::unique_ptr<PackedSet>> PackedCache::pack(const PackedRequest& reques
   return set;
 }
 
-}  // namespace invar
+}  // namespace isobit

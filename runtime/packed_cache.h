@@ -14,7 +14,7 @@
 #include "runtime/model/rank_model.h"
 #include "runtime/model/weights.h"
 
-namespace invar {
+namespace isobit {
 
 /// Weights of the ranks that one process computes.
 struct PackedSet {
@@ -57,4 +57,4 @@ class PackedCache {
   int packings_ = 0;
 };
 
-}  // namespace invar
+}  // namespace isobit

@@ -10,16 +10,16 @@
 #include "runtime/generate.h"
 #include "runtime/parallel/staged.h"
 #include "runtime/trace.h"
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
 #include "runtime/backends/cuda/cuda_engine.h"
 #endif
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using Ranks = std::vector<std::unique_ptr<Communicator>>;
 
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
 using cuda::real_ranks;
 using cuda::RealRanks;
 #else
@@ -209,7 +209,7 @@ Result<Ranks> RankGroups::join_nccl(const GenerateRequest& request, Backends bac
   if (group != nullptr && group->broken()) group = nullptr;
   if (group == nullptr) {
     auto id = make_nccl_id(real.nccl);
-    INVAR_TRY(id);
+    ISOBIT_TRY(id);
     std::vector<NcclGroup::Place> places;
     for (int r = 0; r < request.ranks; ++r) {
       Backend* const backend = backends[std::size_t(r)].get();
@@ -217,7 +217,7 @@ Result<Ranks> RankGroups::join_nccl(const GenerateRequest& request, Backends bac
     }
     auto made = NcclGroup::make(real.nccl, request.ranks, *id, places,
                                 make_thread_rendezvous(request.ranks));
-    INVAR_TRY(made);
+    ISOBIT_TRY(made);
     group = *made;
   }
   std::string gpus = "GPUs";
@@ -230,4 +230,4 @@ Result<Ranks> RankGroups::join_nccl(const GenerateRequest& request, Backends bac
   return ranks;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -16,7 +16,7 @@
 #include "runtime/parallel/nccl.h"
 #include "runtime/parallel/world.h"
 
-namespace invar {
+namespace isobit {
 
 struct GenerateRequest;
 
@@ -53,4 +53,4 @@ class RankGroups {
   std::map<int, std::shared_ptr<NcclGroup>> groups_;  // by ranks; negative: one a process
 };
 
-}  // namespace invar
+}  // namespace isobit

@@ -1,7 +1,7 @@
 // Errors and results of everything that can fail because of the outside world.
 //
 // Three kinds of trouble, three tools (used in the whole project):
-//   programming error -> INVAR_CHECK, on in every build, aborts with the place;
+//   programming error -> ISOBIT_CHECK, on in every build, aborts with the place;
 //   operating error   -> Result<T>: a value, or an Error that names the place;
 //   divergence        -> a plain value (harness/verdict.h), never an error.
 // The members carry std::expected's names, so that a later switch is one alias.
@@ -13,7 +13,7 @@
 #include <utility>
 #include <variant>
 
-namespace invar {
+namespace isobit {
 
 /// What went wrong and where. `place` is `file:line:column`, `file: byte N`, a path, or empty.
 struct Error {
@@ -65,18 +65,18 @@ class [[nodiscard]] Result<void> {
 };
 
 [[noreturn]] inline void check_failed(const char* condition, const char* file, int line) {
-  std::fprintf(stderr, "%s:%d: INVAR_CHECK failed: %s\n", file, line, condition);
+  std::fprintf(stderr, "%s:%d: ISOBIT_CHECK failed: %s\n", file, line, condition);
   std::abort();
 }
 
-}  // namespace invar
+}  // namespace isobit
 
 /// Aborts with the place when `condition` is false. For programming errors only.
-#define INVAR_CHECK(condition) \
-  ((condition) ? void(0) : ::invar::check_failed(#condition, __FILE__, __LINE__))
+#define ISOBIT_CHECK(condition) \
+  ((condition) ? void(0) : ::isobit::check_failed(#condition, __FILE__, __LINE__))
 
 /// Returns the error of `result` from the enclosing function when there is one.
-#define INVAR_TRY(result)                                                                        \
-  do {                                                                                           \
-    if (auto&& try_result_ = (result); !try_result_) return ::invar::Error(try_result_.error()); \
+#define ISOBIT_TRY(result)                                                                        \
+  do {                                                                                            \
+    if (auto&& try_result_ = (result); !try_result_) return ::isobit::Error(try_result_.error()); \
   } while (false)

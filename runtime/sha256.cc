@@ -10,7 +10,7 @@
 #include "runtime/result.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 struct CloseFile {
@@ -24,7 +24,7 @@ struct FreeContext {
 /// Fetched once: the implicit fetch costs more than hashing a short buffer.
 const EVP_MD* algorithm() {
   static const EVP_MD* const md = EVP_sha256();
-  INVAR_CHECK(md != nullptr);
+  ISOBIT_CHECK(md != nullptr);
   return md;
 }
 
@@ -33,8 +33,8 @@ const EVP_MD* algorithm() {
 Sha256 sha256(const void* data, std::size_t size) {
   Sha256 hash{};
   unsigned int length = 0;
-  INVAR_CHECK(EVP_Digest(data, size, hash.data(), &length, algorithm(), nullptr) == 1);
-  INVAR_CHECK(length == hash.size());
+  ISOBIT_CHECK(EVP_Digest(data, size, hash.data(), &length, algorithm(), nullptr) == 1);
+  ISOBIT_CHECK(length == hash.size());
   return hash;
 }
 
@@ -43,16 +43,16 @@ bool sha256_file(const std::string& path, Sha256& out) {
   if (file == nullptr) return false;
   std::setvbuf(file.get(), nullptr, _IONBF, 0);
   const std::unique_ptr<EVP_MD_CTX, FreeContext> context(EVP_MD_CTX_new());
-  INVAR_CHECK(context != nullptr && EVP_DigestInit_ex(context.get(), algorithm(), nullptr) == 1);
+  ISOBIT_CHECK(context != nullptr && EVP_DigestInit_ex(context.get(), algorithm(), nullptr) == 1);
   std::vector<unsigned char> buffer(std::size_t{1} << 18);
   std::size_t got = 0;
   while ((got = std::fread(buffer.data(), 1, buffer.size(), file.get())) > 0) {
-    INVAR_CHECK(EVP_DigestUpdate(context.get(), buffer.data(), got) == 1);
+    ISOBIT_CHECK(EVP_DigestUpdate(context.get(), buffer.data(), got) == 1);
   }
   if (std::ferror(file.get()) != 0) return false;
   unsigned int length = 0;
-  INVAR_CHECK(EVP_DigestFinal_ex(context.get(), out.data(), &length) == 1);
+  ISOBIT_CHECK(EVP_DigestFinal_ex(context.get(), out.data(), &length) == 1);
   return length == out.size();
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -1,10 +1,10 @@
 // Names of sites and levels, and the Merkle roots of traces.
 //
 // Canonical bytes (integers little-endian, digests as their bytes):
-//   token root        "invar token root 1\n", then per row: position i64, id i32, digest 16
-//   observation root  "invar observation root 1\n", then per key: position i64, layer i32,
+//   token root        "isobit token root 1\n", then per row: position i64, id i32, digest 16
+//   observation root  "isobit observation root 1\n", then per key: position i64, layer i32,
 //                     site u8, digest 16
-//   cell root         "invar cell root 1\n", then per prompt: tokens_digest 32, token root 32
+//   cell root         "isobit cell root 1\n", then per prompt: tokens_digest 32, token root 32
 // A cell root says nothing about observations, so that every trace level gives the same one.
 #include "runtime/trace.h"
 
@@ -15,7 +15,7 @@
 
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 class CanonicalBytes {
@@ -57,13 +57,13 @@ const char* name_of(Site site) {
   static constexpr const char* kNames[kSites] = {"embed", "norm1", "q",          "k",     "v",
                                                  "attn",  "o",     "h1",         "norm2", "act",
                                                  "down",  "h2",    "final_norm", "logits"};
-  INVAR_CHECK(int(site) < kSites);
+  ISOBIT_CHECK(int(site) < kSites);
   return kNames[int(site)];
 }
 
 const char* name_of(TraceLevel level) {
   static constexpr const char* kNames[] = {"logits", "layers", "ops"};
-  INVAR_CHECK(int(level) < 3);
+  ISOBIT_CHECK(int(level) < 3);
   return kNames[int(level)];
 }
 
@@ -74,7 +74,7 @@ bool records(TraceLevel level, Site site) {
 }
 
 Sha256 token_root(const PromptTrace& prompt) {
-  CanonicalBytes bytes("invar token root 1\n");
+  CanonicalBytes bytes("isobit token root 1\n");
   bytes.reserve(32 + prompt.tokens.size() * 28);
   for (const TokenRecord& token : prompt.tokens) {
     bytes.integer(token.position);
@@ -85,7 +85,7 @@ Sha256 token_root(const PromptTrace& prompt) {
 }
 
 Sha256 observation_root(const PromptTrace& prompt, std::int64_t from) {
-  CanonicalBytes bytes("invar observation root 1\n");
+  CanonicalBytes bytes("isobit observation root 1\n");
   bytes.reserve(32 + prompt.observations.size() * 29);
   bool any = false;
   for (const Observation& observation : prompt.observations) {
@@ -105,7 +105,7 @@ Sha256 cell_root(const CellTrace& trace) {
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
     return trace.prompts[a].tokens_digest < trace.prompts[b].tokens_digest;
   });
-  CanonicalBytes bytes("invar cell root 1\n");
+  CanonicalBytes bytes("isobit cell root 1\n");
   for (const std::size_t index : order) {
     bytes.raw(trace.prompts[index].tokens_digest);
     bytes.raw(token_root(trace.prompts[index]));
@@ -113,4 +113,4 @@ Sha256 cell_root(const CellTrace& trace) {
   return bytes.hash();
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -13,7 +13,7 @@
 
 #include "runtime/numerics/digest.h"
 
-namespace invar {
+namespace isobit {
 
 using Sha256 = std::array<std::uint8_t, 32>;
 std::string to_hex(const Sha256& hash);
@@ -142,4 +142,4 @@ Sha256 observation_root(const PromptTrace& prompt, std::int64_t from);
 /// Root over all prompts of a cell, in order of (tokens_digest, index).
 Sha256 cell_root(const CellTrace& trace);
 
-}  // namespace invar
+}  // namespace isobit

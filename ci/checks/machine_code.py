@@ -78,7 +78,8 @@ def objects(build):
     for folder, _, names in os.walk(build):
         for name in sorted(names):
             path = os.path.join(folder, name)
-            if "/invar_runtime.dir/" in path and path.endswith(".cc.o") and LOOKED_AT.search(path) \
+            if "/isobit_runtime.dir/" in path and path.endswith(".cc.o") \
+            and LOOKED_AT.search(path) \
                     and not FOREIGN.search(path):
                 yield path
 
@@ -99,7 +100,7 @@ def wrong_calls(path, machine):
 
 def inspect(path, machine):
     """(number of instructions, findings)."""
-    short = path.split("/invar_runtime.dir/")[1]
+    short = path.split("/isobit_runtime.dir/")[1]
     findings = [f"{short}: {what}" for what in wrong_calls(path, machine)]
     shared = weak_functions(path, machine) if "_avx512" in path else set()
     count, symbol, told = 0, "?", set()
@@ -132,7 +133,7 @@ def main():
         machines.add(machine)
         count, findings = inspect(path, machine)
         total, looked, wrong = total + count, looked + 1, wrong + findings
-        folder = os.path.dirname(path.split("/invar_runtime.dir/")[1])
+        folder = os.path.dirname(path.split("/isobit_runtime.dir/")[1])
         folders[folder] = folders.get(folder, 0) + count
     for folder, count in sorted(folders.items()):
         print(f"  {folder}: {count} instructions")

@@ -100,7 +100,7 @@ def print_nfc() -> None:
           "The layout")
     print("// is described in unicode_tables.h. Only tokenizer_nfc.cc may refer to it.")
     print('#include "runtime/model/unicode_tables.h"\n')
-    print("namespace invar {\n")
+    print("namespace isobit {\n")
     print(f'const char* const kNfcUnicodeVersion = "{NFC_VERSION}";\n')
     print("// clang-format off")
     print_rows("std::uint32_t kCombiningRuns", "kCombiningRunCount",
@@ -108,7 +108,7 @@ def print_nfc() -> None:
     print_rows("std::uint64_t kDecompositions", "kDecompositionCount",
                [f"0x{entry:x}" for entry in decompositions()])
     print("// clang-format on\n")
-    print("}  // namespace invar")
+    print("}  // namespace isobit")
 
 
 def main() -> int:
@@ -127,7 +127,7 @@ def main() -> int:
           "Only unicode_tables.h may refer to it.")
     print('#include "runtime/model/unicode_tables.h"\n')
     print('#include "runtime/model/tokenizer.h"\n')
-    print("namespace invar {\n")
+    print("namespace isobit {\n")
     print(f'const char* const kUnicodeVersion = "{VERSION}";\n')
     print("// clang-format off")
     print(f"const std::uint32_t kClassRuns[kClassRunCount] = {{  // {len(table)} runs")
@@ -135,7 +135,7 @@ def main() -> int:
         print(",".join(table[at:at + COLUMNS]) + ",")
     print("};")
     print("// clang-format on\n")
-    print("}  // namespace invar")
+    print("}  // namespace isobit")
     return 0
 
 

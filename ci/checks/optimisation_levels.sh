@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 
 compilers=("$@")
 if [ ${#compilers[@]} -eq 0 ]; then
-  compilers=("${INVAR_CXX:-g++}")
+  compilers=("${ISOBIT_CXX:-g++}")
   if command -v clang++ > /dev/null; then compilers+=(clang++); fi
 fi
 work=$(mktemp -d)

@@ -20,7 +20,7 @@ def write(path, text):
 
 class Checks(unittest.TestCase):
     def setUp(self):
-        self.root = tempfile.mkdtemp(prefix="invar-checks-")
+        self.root = tempfile.mkdtemp(prefix="isobit-checks-")
         self.addCleanup(shutil.rmtree, self.root)
         skipped = shutil.ignore_patterns("__pycache__", "make_*")
         shutil.copytree(HERE, self.at("ci/checks"), ignore=skipped)
@@ -36,7 +36,7 @@ class Checks(unittest.TestCase):
     def compile(self, path, source, *flags, compiler="c++"):
         source_file = self.at("source.cc")
         write(source_file, source)
-        target = self.at(f"build/invar_runtime.dir/{path}.o")
+        target = self.at(f"build/isobit_runtime.dir/{path}.o")
         os.makedirs(os.path.dirname(target), exist_ok=True)
         subprocess.run([compiler, "-O2", "-c", source_file, "-o", target, *flags], check=True)
 
@@ -100,7 +100,7 @@ class Checks(unittest.TestCase):
         code, text = self.run_check("machine_code", build)
         self.assertEqual(code, 1, text)
         self.assertIn(found, text)
-        os.remove(self.at(f"build/invar_runtime.dir/{path}.o"))
+        os.remove(self.at(f"build/isobit_runtime.dir/{path}.o"))
 
     def test_machine_code_of_aarch64(self):
         cross = "aarch64-linux-gnu-g++"

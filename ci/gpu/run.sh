@@ -10,18 +10,18 @@
 #        ci/gpu/run.sh multi [FILE…]    the same with ranks on GPUs of their own (two or more)
 #        ci/gpu/run.sh table            what the verbs found so far
 # Carry: this folder's checkout with build-gpu/bin/ (ci/gpu/README.md). Environment: OUT (results as
-# text, and the database; build-gpu/out), INVAR_CUDA_ARCHITECTURES (90), INVAR_SANITIZER.
+# text, and the database; build-gpu/out), ISOBIT_CUDA_ARCHITECTURES (90), ISOBIT_SANITIZER.
 # Exit: 0 all is well, 1 something failed, 2 usage, 8 not all was run in the time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=${OUT:-build-gpu/out}
-bin=${INVAR_GPU_BIN:-build-gpu/bin}
-build=${INVAR_GPU_BUILD:-build-gpu/cmake}
+bin=${ISOBIT_GPU_BIN:-build-gpu/bin}
+build=${ISOBIT_GPU_BUILD:-build-gpu/cmake}
 default_scenarios=(scenarios/migration.yaml scenarios/migration-smollm2.yaml
                    scenarios/vendor-gpu.yaml scenarios/vendor-gpu-cache.yaml
                    scenarios/vendor-gpu-batch.yaml scenarios/vendor-gpu-pinned.yaml)
 self=ci/gpu/run.sh
-export INVAR_GPU_DEADLINE=${INVAR_GPU_DEADLINE:-0}  # seconds since the epoch; 0: none
+export ISOBIT_GPU_DEADLINE=${ISOBIT_GPU_DEADLINE:-0}  # seconds since the epoch; 0: none
 
 archive() {
   # Where the distribution keeps a static library.
@@ -30,15 +30,15 @@ archive() {
 
 build_here() {
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O2 -g0" \
-    -DINVAR_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="${INVAR_CUDA_ARCHITECTURES:-90}" \
+    -DISOBIT_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="${ISOBIT_CUDA_ARCHITECTURES:-90}" \
     -DOPENSSL_USE_STATIC_LIBS=ON -DBoost_USE_STATIC_LIBS=ON -Dyaml-cpp_DIR="$PWD/ci/gpu/static" \
     -DSQLite3_LIBRARY="$(archive sqlite3)" -Dpkgcfg_lib_xxhash_xxhash="$(archive xxhash)" \
     -DCMAKE_EXE_LINKER_FLAGS="-static-libstdc++ -static-libgcc"
   local targets
   targets=$(ninja -C "$build" -t targets all | grep EXECUTABLE |
-    grep -oE '^(invar|tests/(invar_conformance|bench_[a-z_0-9]+|[a-z_0-9]+_gpu)):' | tr -d ':')
+    grep -oE '^(isobit|tests/(isobit_conformance|bench_[a-z_0-9]+|[a-z_0-9]+_gpu)):' | tr -d ':')
   # shellcheck disable=SC2086
-  ninja -C "$build" -j "${INVAR_JOBS:-$(nproc)}" $targets
+  ninja -C "$build" -j "${ISOBIT_JOBS:-$(nproc)}" $targets
   mkdir -p build-gpu/bin
   local target
   for target in $targets; do
@@ -57,10 +57,10 @@ inputs_key() {
 }
 
 left() {
-  if [ "$INVAR_GPU_DEADLINE" -eq 0 ]; then
+  if [ "$ISOBIT_GPU_DEADLINE" -eq 0 ]; then
     echo 1000000
   else
-    echo $((INVAR_GPU_DEADLINE - $(date +%s)))
+    echo $((ISOBIT_GPU_DEADLINE - $(date +%s)))
   fi
 }
 
@@ -108,7 +108,7 @@ of_scenario() { tail -n 2 "$1" | head -n 1; }
 conformance() {
   local rc=0 log
   log=$(mktemp)
-  "$bin/invar_conformance" --gtest_filter="$1" 2>&1 | tee "$log" || rc=1
+  "$bin/isobit_conformance" --gtest_filter="$1" 2>&1 | tee "$log" || rc=1
   if ! grep -q '\[  PASSED  \]' "$log"; then rc=1; fi
   # Ranks on more GPUs than the machine has skip with their number.
   if grep '\[  SKIPPED \].*(' "$log" | grep -qv RealRanksGpu; then
@@ -121,7 +121,7 @@ conformance() {
 
 find_sanitizer() {
   local place
-  for place in "${INVAR_SANITIZER:-}" build-gpu/sanitizer/compute-sanitizer \
+  for place in "${ISOBIT_SANITIZER:-}" build-gpu/sanitizer/compute-sanitizer \
     "$(command -v compute-sanitizer || true)" /usr/local/cuda/bin/compute-sanitizer \
     /usr/local/cuda/compute-sanitizer/compute-sanitizer; do
     if [ -n "$place" ] && [ -x "$place" ]; then echo "$place" && return 0; fi
@@ -133,7 +133,7 @@ find_sanitizer() {
 sanitize_with() {
   local tool=$1 sanitizer filter='*SanitizeGpu*'
   if ! sanitizer=$(find_sanitizer); then
-    echo "no compute-sanitizer here: install the toolkit's, or name it with INVAR_SANITIZER"
+    echo "no compute-sanitizer here: install the toolkit's, or name it with ISOBIT_SANITIZER"
     return 1
   fi
   local options=(--tool "$tool" --error-exitcode 9 --print-limit 20)
@@ -143,20 +143,21 @@ sanitize_with() {
     initcheck) ;;
     *) echo "no tool $tool: memcheck, racecheck or initcheck"; return 2 ;;
   esac
-  "$sanitizer" "${options[@]}" "$bin/invar_conformance" --gtest_filter="$filter" --gtest_brief=1
+  "$sanitizer" "${options[@]}" "$bin/isobit_conformance" --gtest_filter="$filter" --gtest_brief=1
 }
 
 scenario() {
   local limit=()
   if [ "$(left)" -lt 100000 ]; then limit=(--max-time "$(($(left) > 15 ? $(left) - 10 : 5))s"); fi
-  INVAR_MODELS=${INVAR_MODELS:-$PWD/scenarios/models} "$bin/invar" check "$@" --db "$out/invar.db" \
-    --require gpu --jobs "${INVAR_JOBS:-8}" "${limit[@]}"
+  ISOBIT_MODELS=${ISOBIT_MODELS:-$PWD/scenarios/models} "$bin/isobit" check "$@" \
+    --db "$out/isobit.db" \
+    --require gpu --jobs "${ISOBIT_JOBS:-8}" "${limit[@]}"
 }
 
 gpu_facts() {
   nvidia-smi --query-gpu=name,uuid,driver_version,ecc.mode.current,mig.mode.current,clocks.sm \
     --format=csv || echo "no nvidia-smi here"
-  "$bin/invar" env
+  "$bin/isobit" env
 }
 
 tests() { step conformance of_tests "$self" -conformance "${1:-*Gpu*}"; }
@@ -222,7 +223,7 @@ table() {
 }
 
 everything() {
-  INVAR_GPU_DEADLINE=$(($(date +%s) + ${1:-540}))
+  ISOBIT_GPU_DEADLINE=$(($(date +%s) + ${1:-540}))
   gpu_facts >"$out/gpu.txt" 2>&1 || true
   tests
   sanitize

@@ -1,4 +1,4 @@
-// `invar bench`: how fast an engine computes here, what recording costs, how much memory.
+// `isobit bench`: how fast an engine computes here, what recording costs, how much memory.
 //
 // Each row is measured in a process of its own, so that its memory is its own and nothing of a
 // device is touched in this one.
@@ -16,7 +16,7 @@
 #include "harness/suggest.h"
 #include "reports/text.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 struct BenchRow {
@@ -113,17 +113,17 @@ Result<BenchPlan> plan_of(const Arguments& arguments) {
   plan.model = arguments.words[0];
   if (auto ok = read_precision(arguments, plan); !ok) return ok.error();
   const auto threads = arguments.number("threads", 1, 1, 1024);
-  INVAR_TRY(threads);
+  ISOBIT_TRY(threads);
   const auto prompt = arguments.number("prompt-tokens", 64, 1, 1'000'000);
-  INVAR_TRY(prompt);
+  ISOBIT_TRY(prompt);
   const auto tokens = arguments.number("new-tokens", 32, 1, 1'000'000);
-  INVAR_TRY(tokens);
+  ISOBIT_TRY(tokens);
   const auto batch = arguments.number("batch", 1, 1, 4096);
-  INVAR_TRY(batch);
+  ISOBIT_TRY(batch);
   const auto context = arguments.number("context", 0, 1, 1'000'000);
-  INVAR_TRY(context);
+  ISOBIT_TRY(context);
   const auto layers = arguments.number("layers", 0, 1, 1024);
-  INVAR_TRY(layers);
+  ISOBIT_TRY(layers);
   if (*layers > 0 && !is_synthetic(plan.model)) {
     return Error{
         "only a synthetic model can be given another number of layers (" + synthetic_names() + ")",
@@ -254,9 +254,9 @@ std::string title(const BenchPlan& plan) {
 
 Result<int> bench(const Arguments& arguments) {
   auto plan = plan_of(arguments);
-  INVAR_TRY(plan);
+  ISOBIT_TRY(plan);
   const auto model = open_bench_model(*plan);
-  INVAR_TRY(model);
+  ISOBIT_TRY(model);
   if (auto ok = check_length(*plan, model->config); !ok) return ok.error();
   plan->layers = model->config.layers;
   Json out = Json::array();
@@ -266,7 +266,7 @@ Result<int> bench(const Arguments& arguments) {
   bool failed = false;
   for (const std::string& isa : sets_to_measure(*plan, *model)) {
     const auto row = bench_row(*plan, isa);
-    INVAR_TRY(row);
+    ISOBIT_TRY(row);
     failed |= !row->failure.empty();
     rows.push_back(table_row(*plan, *row));
     out.push_back(json_row(*plan, *row));
@@ -281,4 +281,4 @@ Result<int> bench(const Arguments& arguments) {
   return int(failed ? kExitDifferent : kExitOk);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

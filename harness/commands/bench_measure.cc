@@ -15,7 +15,7 @@
 #include "runtime/model/tokenizer.h"
 #include "runtime/numerics/order.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -34,7 +34,7 @@ class Progress {
  public:
   void say(const std::string& what) const {
     if (since(start_) < 3) return;
-    std::fprintf(stderr, "invar: bench: %.0f s: %s\n", since(start_), what.c_str());
+    std::fprintf(stderr, "isobit: bench: %.0f s: %s\n", since(start_), what.c_str());
   }
 
  private:
@@ -64,7 +64,7 @@ GenerateRequest request_of(const BenchPlan& plan, const LoadedModel& model, std:
 
 Result<CellTrace> generate(Runtime& runtime, const GenerateRequest& request) {
   auto result = runtime.generate(request);
-  INVAR_TRY(result);
+  ISOBIT_TRY(result);
   if (result->trace.status != CellStatus::ok) return Error{result->trace.reason, "bench"};
   return std::move(result->trace);
 }
@@ -79,7 +79,7 @@ void hash_files(const std::vector<std::string>& files) {
 Result<std::unique_ptr<Runtime>> load(const BenchPlan& plan, BenchMeasured& out) {
   const Clock::time_point start = Clock::now();
   auto model = open_bench_model(plan);
-  INVAR_TRY(model);
+  ISOBIT_TRY(model);
   const std::vector<std::string> files = model->files;
   auto verified = std::async(std::launch::async, [files] { hash_files(files); });
   BenchPlan single = plan;
@@ -87,7 +87,7 @@ Result<std::unique_ptr<Runtime>> load(const BenchPlan& plan, BenchMeasured& out)
   GenerateRequest request = request_of(single, *model, kFirstPrompt, 1);
   if (!model->tokenizer_json.empty() || model->gguf_tokenizer != nullptr) {
     auto tokenizer = Tokenizer::from_model(*model);
-    INVAR_TRY(tokenizer);
+    ISOBIT_TRY(tokenizer);
     const std::vector<std::int32_t> ids =
         tokenizer->encode("The quick brown fox jumps over the lazy dog, and then it sleeps.", true);
     auto& tokens = request.prompts.front().tokens;
@@ -97,7 +97,7 @@ Result<std::unique_ptr<Runtime>> load(const BenchPlan& plan, BenchMeasured& out)
   }
   auto runtime = std::make_unique<Runtime>(std::move(*model));
   const auto trace = generate(*runtime, request);
-  INVAR_TRY(trace);
+  ISOBIT_TRY(trace);
   verified.get();
   out.load_seconds = since(start);
   return runtime;
@@ -116,13 +116,13 @@ Result<void> time_tokens(const BenchPlan& plan, Runtime& runtime, const Progress
   for (int round = 0; round < kMostRounds; ++round) {
     progress.say("round " + std::to_string(round + 1));
     const auto first = generate(runtime, prefill);
-    INVAR_TRY(first);
+    ISOBIT_TRY(first);
     least_prefill = std::min(least_prefill, first->seconds);
     const auto second = generate(runtime, shorter);
-    INVAR_TRY(second);
+    ISOBIT_TRY(second);
     least_shorter = std::min(least_shorter, second->seconds);
     const auto third = generate(runtime, longer);
-    INVAR_TRY(third);
+    ISOBIT_TRY(third);
     if (third->seconds < least_longer) {
       least_longer = third->seconds;
       out.record_share = third->record_seconds / third->seconds;
@@ -172,7 +172,7 @@ Result<void> time_gemm(const BenchPlan& plan, const LoadedModel& model, BenchMea
   if (tensor == nullptr) return {};
   const Mode& mode = mode_of(plan.precision);
   auto made = make_backend(plan.backend, mode);
-  INVAR_TRY(made);
+  ISOBIT_TRY(made);
   Backend& backend = **made;
   const auto matrix = backend.load_matrix(matrix_source(*tensor, model.config, mode));
   const std::int64_t rows = plan.backend.isa == "scalar" ? 4 : 512;
@@ -223,7 +223,7 @@ Result<BenchMeasured> measure(const BenchPlan& plan) {
   const Progress progress;
   BenchMeasured out;
   auto runtime = load(plan, out);
-  INVAR_TRY(runtime);
+  ISOBIT_TRY(runtime);
   progress.say("loaded");
   if (auto ok = time_tokens(plan, **runtime, progress, out); !ok) return ok.error();
   progress.say("products");
@@ -231,4 +231,4 @@ Result<BenchMeasured> measure(const BenchPlan& plan) {
   return out;
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

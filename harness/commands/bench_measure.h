@@ -1,4 +1,4 @@
-// What `invar bench` measures, in the process that calls it. For harness/commands only.
+// What `isobit bench` measures, in the process that calls it. For harness/commands only.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include "runtime/model/weights.h"
 #include "runtime/result.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 
 struct BenchPlan {
   std::string model;
@@ -51,4 +51,4 @@ Result<LoadedModel> open_bench_model(const BenchPlan& plan);
 /// Everything about one row. Long measurements say on standard error where they are.
 Result<BenchMeasured> measure(const BenchPlan& plan);
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

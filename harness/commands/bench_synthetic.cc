@@ -12,7 +12,7 @@
 #include "runtime/model/load_check.h"
 #include "runtime/numerics/formats.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 constexpr std::size_t kPattern = std::size_t{16} << 20;  // bytes
@@ -122,4 +122,4 @@ Result<LoadedModel> synthetic_model(const std::string& name, std::int64_t layers
   return model;
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

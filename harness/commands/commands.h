@@ -6,7 +6,7 @@
 
 #include "harness/cli.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 
 Result<int> run(const Arguments& arguments);       // run and check (run.cc)
 Result<int> repro(const Arguments& arguments);     // repro.cc
@@ -29,4 +29,4 @@ Result<int> gc(const Arguments& arguments);          // gc.cc
 Result<int> completion(const Arguments& arguments);  // verbs.cc
 Result<int> version(const Arguments& arguments);
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

@@ -13,7 +13,7 @@
 #include "reports/describe.h"
 #include "reports/text.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 std::string variable(const char* name) {
@@ -58,13 +58,13 @@ Result<void> read_shuffle(const Arguments& arguments, RunOptions& options) {
 
 Result<void> read_numbers(const Arguments& arguments, RunOptions& options) {
   const auto jobs = arguments.number("jobs", 1, 1, 1024);
-  INVAR_TRY(jobs);
+  ISOBIT_TRY(jobs);
   const auto repeat = arguments.number("repeat", 1, 1, 1'000'000);
-  INVAR_TRY(repeat);
+  ISOBIT_TRY(repeat);
   const auto max_fail = arguments.number("maxfail", 0, 1, 1'000'000'000);
-  INVAR_TRY(max_fail);
+  ISOBIT_TRY(max_fail);
   const auto max_skip = arguments.number("max-skip", -1, 0, 1'000'000'000);
-  INVAR_TRY(max_skip);
+  ISOBIT_TRY(max_skip);
   options.jobs = int(*jobs);
   options.repeat = int(*repeat);
   options.max_fail = int(*max_fail);
@@ -142,12 +142,12 @@ Result<RunOptions> run_options(const Arguments& arguments) {
 }
 
 std::string database_path(const Arguments& arguments) {
-  const std::string chosen = variable("INVAR_DB");
-  return arguments.text("db", chosen.empty() ? ".invar/invar.db" : chosen);
+  const std::string chosen = variable("ISOBIT_DB");
+  return arguments.text("db", chosen.empty() ? ".isobit/isobit.db" : chosen);
 }
 
 std::string golden_folder(const Arguments& arguments) {
-  return arguments.text("golden", variable("INVAR_GOLDEN"));
+  return arguments.text("golden", variable("ISOBIT_GOLDEN"));
 }
 
 bool wants_color(const Arguments& arguments) {
@@ -168,8 +168,8 @@ Result<std::unique_ptr<Store>> open_database(const Arguments& arguments) {
   const std::string path = database_path(arguments);
   std::error_code problem;
   if (!std::filesystem::exists(path, problem)) {
-    return Error{"no such database; `invar run SCENARIO` makes it, --db or INVAR_DB names another",
-                 path};
+    return Error{
+        "no such database; `isobit run SCENARIO` makes it, --db or ISOBIT_DB names another", path};
   }
   // Reading needs write access only for the migration of an older schema.
   auto store = Store::open(path, Store::Mode::read_only);
@@ -183,13 +183,13 @@ bool names_run(const std::string& word) {
 }
 
 Result<RunInfo> find_run(Store& store, const std::string& word) {
-  const Error unknown{"there is no run " + in_quotes(word) + "; `invar history` lists the runs",
+  const Error unknown{"there is no run " + in_quotes(word) + "; `isobit history` lists the runs",
                       ""};
   std::int64_t number = 0;
   if (word.rfind("last", 0) != 0) {
     std::from_chars(word.data(), word.data() + word.size(), number);
     auto run = store.run(number);
-    INVAR_TRY(run);
+    ISOBIT_TRY(run);
     if (!*run) return unknown;
     return **run;
   }
@@ -198,7 +198,7 @@ Result<RunInfo> find_run(Store& store, const std::string& word) {
     if (problem != std::errc() || end != word.data() + word.size() || number < 0) return unknown;
   }
   auto runs = store.runs();
-  INVAR_TRY(runs);
+  ISOBIT_TRY(runs);
   if (number >= std::int64_t(runs->size())) return unknown;
   return (*runs)[std::size_t(number)];
 }
@@ -209,12 +209,12 @@ Result<CellInfo> find_cell(Store& store, const std::string& word) {
   std::int64_t run = 0;
   if (in_run) {
     auto found = find_run(store, word.substr(0, colon));
-    INVAR_TRY(found);
+    ISOBIT_TRY(found);
     run = found->id;
   }
   const std::string name = in_run ? word.substr(colon + 1) : word;
   auto cells = store.history(name);
-  INVAR_TRY(cells);
+  ISOBIT_TRY(cells);
   bool only_pending = false;
   for (const CellInfo& cell : *cells) {
     if (run != 0 && cell.run != run) continue;
@@ -236,7 +236,7 @@ void print_json(const Json& json) {
 }
 
 void complain(const std::string& text) {
-  const std::string line = "invar: " + text + "\n";
+  const std::string line = "isobit: " + text + "\n";
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
@@ -270,4 +270,4 @@ std::string verdict_of(const CellInfo& cell) {
   return verdict_text(cell.judgement.verdict, cell.judgement.severity);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

@@ -9,7 +9,7 @@
 #include "harness/run.h"
 #include "harness/store.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 
 using Json = nlohmann::ordered_json;
 constexpr int kOutputFormat = 1;  // "format" of every JSON output
@@ -31,13 +31,13 @@ Result<RunInfo> find_run(Store& store, const std::string& word);
 /// A name, a hash, the start of a hash: the newest finished one. "12:/3fa91c0d": of run 12.
 Result<CellInfo> find_cell(Store& store, const std::string& word);
 
-/// Whether this machine is as a file of `invar env --json` says, host name and commit aside; every
+/// Whether this machine is as a file of `isobit env --json` says, host name and commit aside; every
 /// difference is a line on standard error. (env.cc)
 Result<bool> environment_matches(const std::string& file);
 
 void print(const std::string& text);     // standard output
 void print_json(const Json& json);       // indented, invalid UTF-8 replaced
-void complain(const std::string& text);  // "invar: text" on standard error
+void complain(const std::string& text);  // "isobit: text" on standard error
 /// Left-aligned columns, two spaces apart.
 std::string table(const std::vector<std::vector<std::string>>& rows);
 /// What a person or a program sends can hold anything: one printable line.
@@ -50,4 +50,4 @@ inline std::int64_t trace_id(const CellInfo& cell) {
 /// "PASS", "DIFF (near tie)", "PENDING".
 std::string verdict_of(const CellInfo& cell);
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

@@ -1,4 +1,4 @@
-// `invar diff A B`: two runs cell by cell, or two cells down to values, layer and operation.
+// `isobit diff A B`: two runs cell by cell, or two cells down to values, layer and operation.
 #include <map>
 #include <set>
 
@@ -8,7 +8,7 @@
 #include "harness/suggest.h"
 #include "reports/text.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 struct Pair {
@@ -57,7 +57,7 @@ Result<Pair> compare_pair(Store& store, CellInfo a, CellInfo b) {
   pair.same_trace = trace_id(a) == trace_id(b);
   if (!pair.same_trace) {
     auto difference = store.diff(a, b);
-    INVAR_TRY(difference);
+    ISOBIT_TRY(difference);
     pair.difference = std::move(*difference);
   }
   pair.a = std::move(a);
@@ -69,7 +69,7 @@ Result<Pair> compare_pair(Store& store, CellInfo a, CellInfo b) {
 Result<std::map<std::string, CellInfo>> finished_cells(Store& store, std::int64_t run,
                                                        std::int64_t& pending) {
   auto cells = store.cells(run);
-  INVAR_TRY(cells);
+  ISOBIT_TRY(cells);
   std::map<std::string, CellInfo> out;
   for (CellInfo& cell : *cells) {
     pending += cell.pending && !cell.judged ? 1 : 0;  // skipped cells are judged
@@ -103,9 +103,9 @@ struct RunsDifference {
 Result<RunsDifference> compare_runs(Store& store, const RunInfo& a, const RunInfo& b) {
   RunsDifference out;
   auto cells_a = finished_cells(store, a.id, out.pending_a);
-  INVAR_TRY(cells_a);
+  ISOBIT_TRY(cells_a);
   auto cells_b = finished_cells(store, b.id, out.pending_b);
-  INVAR_TRY(cells_b);
+  ISOBIT_TRY(cells_b);
   for (auto& [hash, cell] : *cells_a) {
     const auto other = cells_b->find(hash);
     if (other == cells_b->end()) {
@@ -113,7 +113,7 @@ Result<RunsDifference> compare_runs(Store& store, const RunInfo& a, const RunInf
       continue;
     }
     auto pair = compare_pair(store, std::move(cell), std::move(other->second));
-    INVAR_TRY(pair);
+    ISOBIT_TRY(pair);
     out.pairs.push_back(std::move(*pair));
     cells_b->erase(other);
   }
@@ -152,12 +152,12 @@ void print_runs(const RunInfo& a, const RunInfo& b, const RunsDifference& d, boo
 
 Result<int> diff_runs(Store& store, const Arguments& arguments) {
   auto a = find_run(store, arguments.words[0]);
-  INVAR_TRY(a);
+  ISOBIT_TRY(a);
   auto b = find_run(store, arguments.words[1]);
-  INVAR_TRY(b);
+  ISOBIT_TRY(b);
   if (a->id == b->id) return Error{"A and B are the same run " + std::to_string(a->id), "diff"};
   auto difference = compare_runs(store, *a, *b);
-  INVAR_TRY(difference);
+  ISOBIT_TRY(difference);
   if (arguments.has("json")) {
     Json cells = Json::array();
     for (const Pair& pair : difference->pairs) cells.push_back(json_of(pair));
@@ -201,11 +201,11 @@ std::string location_text(const Location& l) {
 
 Result<int> diff_cells(Store& store, const Arguments& arguments) {
   auto a = find_cell(store, arguments.words[0]);
-  INVAR_TRY(a);
+  ISOBIT_TRY(a);
   auto b = find_cell(store, arguments.words[1]);
-  INVAR_TRY(b);
+  ISOBIT_TRY(b);
   auto pair = compare_pair(store, std::move(*a), std::move(*b));
-  INVAR_TRY(pair);
+  ISOBIT_TRY(pair);
   const bool json = arguments.has("json"), equal = pair->difference.equal();
   Json out = json_of(*pair);
   if (!json) {
@@ -222,7 +222,7 @@ Result<int> diff_cells(Store& store, const Arguments& arguments) {
   if (!equal) {
     const auto values =
         explain_pair(store, pair->a, pair->b, pair->difference.first, !arguments.has("bits-only"));
-    INVAR_TRY(values);
+    ISOBIT_TRY(values);
     out["values"] = values_json(*values);
     if (!json) {
       if (values->has_distance) print_values(*values);
@@ -243,7 +243,7 @@ Result<int> diff_cells(Store& store, const Arguments& arguments) {
 
 Result<int> diff(const Arguments& arguments) {
   auto store = open_database(arguments);
-  INVAR_TRY(store);
+  ISOBIT_TRY(store);
   const bool run_a = names_run(arguments.words[0]), run_b = names_run(arguments.words[1]);
   if (run_a != run_b) {
     return Error{in_quotes(arguments.words[run_a ? 0 : 1]) + " is a run, " +
@@ -254,4 +254,4 @@ Result<int> diff(const Arguments& arguments) {
   return run_a ? diff_runs(**store, arguments) : diff_cells(**store, arguments);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

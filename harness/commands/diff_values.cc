@@ -6,7 +6,7 @@
 #include "harness/commands/rebuild.h"
 #include "reports/text.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 /// A side's trace and the index of the prompt in question.
@@ -38,12 +38,12 @@ const TokenRecord* row_at(const CellTrace& trace, int prompt, std::int64_t posit
 
 Result<void> run_again(Store& store, Side& side, std::int64_t position, bool ops) {
   auto run = store.run(side.cell->run);
-  INVAR_TRY(run);
+  ISOBIT_TRY(run);
   if (!*run) return Error{"its run is gone", side.cell->name};
   auto rebuilt = rebuild(**run);
-  INVAR_TRY(rebuilt);
+  ISOBIT_TRY(rebuilt);
   auto again = execute_again(**rebuilt, *side.cell, side.trace, {{side.prompt, position}}, ops);
-  INVAR_TRY(again);
+  ISOBIT_TRY(again);
   side.again.emplace(std::move(*again));
   return {};
 }
@@ -101,7 +101,7 @@ Result<ValueDifference> explain_pair(Store& store, const CellInfo& a, const Cell
   for (int i = 0; i < 2; ++i) {
     sides[i].cell = i == 0 ? &a : &b;
     auto trace = store.trace(*sides[i].cell, true);
-    INVAR_TRY(trace);
+    ISOBIT_TRY(trace);
     sides[i].trace = std::move(*trace);
   }
   sides[0].prompt = at->prompt;
@@ -163,4 +163,4 @@ Json values_json(const ValueDifference& v) {
   return out;
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

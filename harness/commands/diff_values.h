@@ -8,7 +8,7 @@
 #include "harness/commands/common.h"
 #include "harness/compare.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 
 struct ValueDifference {
   bool has_distance = false;
@@ -27,4 +27,4 @@ Result<ValueDifference> explain_pair(Store& store, const CellInfo& a, const Cell
                                      bool execute);
 Json values_json(const ValueDifference& values);
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

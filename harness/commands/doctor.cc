@@ -1,4 +1,4 @@
-// `invar doctor`: is this machine ready? Every finding that is not good comes with its fix.
+// `isobit doctor`: is this machine ready? Every finding that is not good comes with its fix.
 #include <unistd.h>
 
 #include <filesystem>
@@ -12,7 +12,7 @@
 #include "runtime/numerics/probes.h"
 #include "runtime/ranks.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 namespace fs = std::filesystem;
@@ -74,7 +74,7 @@ class Doctor {
   void models() {
     if (manifest_names().empty()) {
       return bad("models", "no manifest in " + models_folder(),
-                 "set INVAR_MODELS to the folder of the manifests");
+                 "set ISOBIT_MODELS to the folder of the manifests");
     }
     for (const std::string& name : manifest_names()) {
       const auto model = open_model(name, "");
@@ -82,7 +82,7 @@ class Doctor {
       if (digest) {
         good("model " + name, "ready, digest " + digest->substr(0, 16));
       } else {
-        note("model " + name, digest.error().text(), "invar model fetch " + name);
+        note("model " + name, digest.error().text(), "isobit model fetch " + name);
       }
     }
     std::error_code problem;
@@ -90,7 +90,7 @@ class Doctor {
     while (!fs::exists(folder, problem) && folder.has_relative_path())
       folder = folder.parent_path();
     if (::access(folder.c_str(), W_OK) != 0) {
-      note("cache", cache_folder() + " cannot be written", "set INVAR_CACHE to a folder of yours");
+      note("cache", cache_folder() + " cannot be written", "set ISOBIT_CACHE to a folder of yours");
     }
   }
 
@@ -103,7 +103,7 @@ class Doctor {
     const auto store = open_database(arguments_);
     if (!store) {
       return bad("database", store.error().text(),
-                 "move the file away, or name another with --db or INVAR_DB");
+                 "move the file away, or name another with --db or ISOBIT_DB");
     }
     const auto runs = (*store)->runs();
     if (!runs) return bad("database", runs.error().text(), "check the file with sqlite3");
@@ -116,7 +116,7 @@ class Doctor {
     std::error_code problem;
     if (!fs::is_directory(folder, problem)) {
       return note("goldens", folder.string() + " is no folder here",
-                  "each scenario uses golden/ of its own project; `invar bless` makes it");
+                  "each scenario uses golden/ of its own project; `isobit bless` makes it");
     }
     std::int64_t files = 0, blocks = 0;
     for (const auto& entry : fs::directory_iterator(folder, problem)) {
@@ -174,4 +174,4 @@ Result<int> doctor(const Arguments& arguments) {
   return int(ill ? kExitEnvironment : kExitOk);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

@@ -1,4 +1,4 @@
-// `invar env` and `invar env diff A B`: the environment's fingerprint and what changed in it.
+// `isobit env` and `isobit env diff A B`: the environment's fingerprint and what changed in it.
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -8,7 +8,7 @@
 #include "harness/environment.h"
 #include "harness/suggest.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 Json json_of(const Environment& environment) {
@@ -17,7 +17,7 @@ Json json_of(const Environment& environment) {
   return out;
 }
 
-/// "here", a file of `invar env --json`, or a run.
+/// "here", a file of `isobit env --json`, or a run.
 Result<Environment> environment_of(const std::string& word, const Arguments& arguments) {
   if (word == "here") return fingerprint(".");
   std::error_code problem;
@@ -30,25 +30,25 @@ Result<Environment> environment_of(const std::string& word, const Arguments& arg
   }
   if (!names_run(word)) {
     return Error{in_quotes(word) +
-                     " is no file; give a run number, a file of `invar env --json`, " + "or here",
+                     " is no file; give a run number, a file of `isobit env --json`, " + "or here",
                  "env diff"};
   }
   auto store = open_database(arguments);
-  INVAR_TRY(store);
+  ISOBIT_TRY(store);
   auto run = find_run(**store, word);
-  INVAR_TRY(run);
+  ISOBIT_TRY(run);
   return Environment::from_json(run->environment_json, "run " + word);
 }
 
 Result<int> env_diff(const Arguments& arguments) {
   if (arguments.words.size() != 3) {
-    return Error{"give two of: a run, a file, here; usage: invar env diff A B", "env diff"};
+    return Error{"give two of: a run, a file, here; usage: isobit env diff A B", "env diff"};
   }
   const auto a = environment_of(arguments.words[1], arguments);
-  INVAR_TRY(a);
+  ISOBIT_TRY(a);
   const auto b = environment_of(arguments.words[2], arguments);
-  INVAR_TRY(b);
-  const std::vector<EnvironmentDifference> differences = invar::diff(*a, *b);
+  ISOBIT_TRY(b);
+  const std::vector<EnvironmentDifference> differences = isobit::diff(*a, *b);
   Json out = Json::array();
   std::vector<std::vector<std::string>> rows;
   for (const EnvironmentDifference& d : differences) {
@@ -68,9 +68,9 @@ Result<int> env_diff(const Arguments& arguments) {
 
 Result<bool> environment_matches(const std::string& file) {
   const auto wanted = environment_of(file, {});
-  INVAR_TRY(wanted);
+  ISOBIT_TRY(wanted);
   bool same = true;
-  for (const EnvironmentDifference& d : invar::diff(*wanted, fingerprint(""))) {
+  for (const EnvironmentDifference& d : isobit::diff(*wanted, fingerprint(""))) {
     // Clocks are as found, never twice the same.
     if (d.name == "host" || d.name == "gpu.clock" || d.name.rfind("git.", 0) == 0) continue;
     complain("--require-env: " + d.name + " is " + (d.b.empty() ? "not there" : d.b) + ", not " +
@@ -95,4 +95,4 @@ Result<int> env(const Arguments& arguments) {
   return int(kExitOk);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

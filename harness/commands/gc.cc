@@ -1,21 +1,21 @@
-// `invar gc`: deletes old runs from the database.
+// `isobit gc`: deletes old runs from the database.
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 
 Result<int> gc(const Arguments& arguments) {
   const auto keep = arguments.number("keep", 50, 1, 1'000'000'000);
-  INVAR_TRY(keep);
+  ISOBIT_TRY(keep);
   const bool dry_run = arguments.has("dry-run");
   auto store = open_database(arguments);  // refuses a missing file instead of making it
-  INVAR_TRY(store);
+  ISOBIT_TRY(store);
   if (!dry_run) {
     store = Store::open(database_path(arguments), Store::Mode::read_write);
-    INVAR_TRY(store);
+    ISOBIT_TRY(store);
   }
   const auto removed = (*store)->gc(int(*keep), dry_run);
-  INVAR_TRY(removed);
+  ISOBIT_TRY(removed);
   if (arguments.has("json")) {
     print_json({{"format", kOutputFormat}, {"runs_removed", *removed}, {"dry_run", dry_run}});
   } else {
@@ -24,4 +24,4 @@ Result<int> gc(const Arguments& arguments) {
   return int(kExitOk);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

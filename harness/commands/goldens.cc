@@ -1,4 +1,4 @@
-// `invar bless`, `pending`, `review`, `reject`: what may become a golden, and who decides.
+// `isobit bless`, `pending`, `review`, `reject`: what may become a golden, and who decides.
 #include <algorithm>
 #include <filesystem>
 
@@ -9,7 +9,7 @@
 #include "harness/scenario.h"
 #include "harness/suggest.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 namespace fs = std::filesystem;
@@ -79,7 +79,7 @@ Result<std::vector<std::string>> names_wanted(const Arguments& arguments) {
     std::string name = word;
     if (fs::is_regular_file(word, problem)) {
       auto scenario = load_scenario(word, {});
-      INVAR_TRY(scenario);
+      ISOBIT_TRY(scenario);
       name = scenario->name;
     }
     if (std::find(there.begin(), there.end(), name) == there.end()) {
@@ -96,9 +96,9 @@ Result<void> read_pending(const std::string& name, const Arguments& arguments, P
   out.path = pending_path(database_path(arguments), name);
   out.golden_file = golden_file_of(name, arguments);
   auto pending = read_golden_file(out.path, name);
-  INVAR_TRY(pending);
+  ISOBIT_TRY(pending);
   auto golden = read_golden_file(out.golden_file, name);
-  INVAR_TRY(golden);
+  ISOBIT_TRY(golden);
   out.pending = std::move(*pending);
   out.golden = std::move(*golden);
   for (const auto& [key, block] : out.pending.blocks) {
@@ -154,7 +154,7 @@ void print_block(const Waiting& w, bool details) {
 
 Result<int> show_pending(const Arguments& arguments, bool details) {
   const auto names = names_wanted(arguments);
-  INVAR_TRY(names);
+  ISOBIT_TRY(names);
   Json out = Json::array();
   for (const std::string& name : *names) {
     PendingFile file;
@@ -189,7 +189,7 @@ Result<int> review(const Arguments& arguments) {
 
 Result<int> bless(const Arguments& arguments) {
   auto options = run_options(arguments);
-  INVAR_TRY(options);
+  ISOBIT_TRY(options);
   if (arguments.text("reason").empty()) {
     return Error{"a golden needs a reason: --reason 'why these bits are right'", "bless"};
   }
@@ -199,12 +199,12 @@ Result<int> bless(const Arguments& arguments) {
   bless_options.dry_run = arguments.has("dry-run");
   bless_options.reason = arguments.text("reason");
   bless_options.by = who(arguments);
-  return invar::bless(bless_options);
+  return isobit::bless(bless_options);
 }
 
 Result<int> reject(const Arguments& arguments) {
   const auto names = names_wanted(arguments);
-  INVAR_TRY(names);
+  ISOBIT_TRY(names);
   std::int64_t blocks = 0;
   const bool dry_run = arguments.has("dry-run");
   for (const std::string& name : *names) {
@@ -213,7 +213,7 @@ Result<int> reject(const Arguments& arguments) {
     blocks += std::int64_t(file.blocks.size());
     if (dry_run) continue;
     auto store = Store::open(database_path(arguments), Store::Mode::read_write);
-    INVAR_TRY(store);
+    ISOBIT_TRY(store);
     for (const Waiting& w : file.blocks) {
       const GoldenEvent event{"reject",
                               name,
@@ -241,4 +241,4 @@ Result<int> reject(const Arguments& arguments) {
   return int(kExitOk);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

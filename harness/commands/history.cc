@@ -1,10 +1,10 @@
-// `invar history`: the executions of a cell, or the runs of the database.
+// `isobit history`: the executions of a cell, or the runs of the database.
 #include <filesystem>
 
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 std::string commit_text(const RunInfo& run) {
@@ -41,15 +41,15 @@ int list_runs(const std::vector<RunInfo>& runs, bool json) {
 
 Result<int> history(const Arguments& arguments) {
   auto store = open_database(arguments);
-  INVAR_TRY(store);
+  ISOBIT_TRY(store);
   const bool json = arguments.has("json");
   if (arguments.words.empty()) {
     auto runs = (*store)->runs();
-    INVAR_TRY(runs);
+    ISOBIT_TRY(runs);
     return list_runs(*runs, json);
   }
   auto cells = (*store)->history(arguments.words[0]);
-  INVAR_TRY(cells);
+  ISOBIT_TRY(cells);
   if (cells->empty()) {
     auto cell = find_cell(**store, arguments.words[0]);
     return cell ? Error{"no cell", arguments.words[0]} : cell.error();
@@ -60,7 +60,7 @@ Result<int> history(const Arguments& arguments) {
   for (std::size_t i = 0; i < cells->size(); ++i) {
     const CellInfo& cell = (*cells)[i];
     auto run = (*store)->run(cell.run);
-    INVAR_TRY(run);
+    ISOBIT_TRY(run);
     std::string bits = cell.pending ? "pending" : cell.source != 0 ? "reused" : "executed";
     std::size_t older = i + 1;
     while (older < cells->size() && (*cells)[older].pending) ++older;
@@ -89,4 +89,4 @@ Result<int> history(const Arguments& arguments) {
   return int(kExitOk);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

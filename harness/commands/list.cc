@@ -1,11 +1,11 @@
-// `invar list`: the cells of scenarios, why one would be skipped, whether its result is stored.
+// `isobit list`: the cells of scenarios, why one would be skipped, whether its result is stored.
 #include <filesystem>
 
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
 #include "harness/run_steps.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 struct Listed {
@@ -33,9 +33,9 @@ Result<std::vector<std::string>> stored_dates(const ScenarioRun& run) {
   std::error_code problem;
   if (!std::filesystem::exists(run.options->database, problem)) return dates;
   auto store = Store::open(run.options->database, Store::Mode::read_only);
-  INVAR_TRY(store);
+  ISOBIT_TRY(store);
   auto found = (*store)->find(run.keys);
-  INVAR_TRY(found);
+  ISOBIT_TRY(found);
   for (std::size_t i = 0; i < dates.size(); ++i) {
     if ((*found)[i]) dates[i] = (*found)[i]->source_date;
   }
@@ -50,9 +50,9 @@ Result<Listing> listing_of(const std::string& path, const RunOptions& options) {
   if (!loaded) {
     // Without the model the matrix is still worth seeing; the scenario itself must be right.
     auto scenario = load_scenario(path, options.overrides);
-    INVAR_TRY(scenario);
+    ISOBIT_TRY(scenario);
     auto matrix = expand(*scenario, options.allow_large);
-    INVAR_TRY(matrix);
+    ISOBIT_TRY(matrix);
     if (!options.filter.empty() || !options.cells.empty() || options.only_failed)
       return loaded.error();
     out.path = path;
@@ -64,7 +64,7 @@ Result<Listing> listing_of(const std::string& path, const RunOptions& options) {
   }
   if (auto ok = select_cells(run); !ok) return ok.error();
   const auto dates = stored_dates(run);
-  INVAR_TRY(dates);
+  ISOBIT_TRY(dates);
   out.path = path;
   out.scenario = run.scenario.name;
   out.question = run.scenario.question;
@@ -114,12 +114,12 @@ void print_listing(const Listing& listing, bool quiet) {
 
 Result<int> list(const Arguments& arguments) {
   auto options = run_options(arguments);
-  INVAR_TRY(options);
+  ISOBIT_TRY(options);
   Json all = Json::array();
   std::size_t cells = 0;
   for (const std::string& path : arguments.words) {
     auto listing = listing_of(path, *options);
-    INVAR_TRY(listing);
+    ISOBIT_TRY(listing);
     cells += listing->cells.size();
     if (arguments.has("json"))
       all.push_back(json_of(*listing));
@@ -130,4 +130,4 @@ Result<int> list(const Arguments& arguments) {
   return int(cells == 0 ? kExitNothing : kExitOk);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

@@ -1,4 +1,4 @@
-// `invar model fetch|info|tokenize`: the models that scenarios name.
+// `isobit model fetch|info|tokenize`: the models that scenarios name.
 #include <iostream>
 
 #include "harness/commands/commands.h"
@@ -8,14 +8,14 @@
 #include "harness/suggest.h"
 #include "reports/text.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 Result<int> fetch(const Arguments& arguments) {
   install_interrupt_handler();
   if (arguments.has("dry-run")) {
     const auto manifest = read_manifest(arguments.words[1]);
-    INVAR_TRY(manifest);
+    ISOBIT_TRY(manifest);
     complain("would fetch model " + manifest->name + " (" + manifest->kind + ") into " +
              cache_folder() + " unless it is there");
     return int(kExitOk);
@@ -25,7 +25,7 @@ Result<int> fetch(const Arguments& arguments) {
     complain(path.error().text());
     return int(kExitInterrupted);
   }
-  INVAR_TRY(path);
+  ISOBIT_TRY(path);
   if (arguments.has("json")) {
     print_json({{"format", kOutputFormat}, {"model", arguments.words[1]}, {"path", *path}});
   } else {
@@ -99,9 +99,9 @@ void print_info(const std::string& name, const LoadedModel& model, const TensorT
 Result<int> info(const Arguments& arguments) {
   const std::string& name = arguments.words[1];
   const auto model = open_model(name, "");
-  INVAR_TRY(model);
+  ISOBIT_TRY(model);
   const auto digest = model_digest(*model, name);
-  INVAR_TRY(digest);
+  ISOBIT_TRY(digest);
   const TensorTypes types = tensor_types(model->weights);
   const auto tokenizer = Tokenizer::from_model(*model);
   const std::string described =
@@ -128,9 +128,9 @@ Result<int> info(const Arguments& arguments) {
 /// hold any text; else it is the text itself.
 Result<int> tokenize(const Arguments& arguments) {
   const auto model = open_model(arguments.words[1], "");
-  INVAR_TRY(model);
+  ISOBIT_TRY(model);
   const auto tokenizer = Tokenizer::from_model(*model);
-  INVAR_TRY(tokenizer);
+  ISOBIT_TRY(tokenizer);
   const bool json = arguments.has("json");
   std::int64_t number = 0;
   for (std::string line; std::getline(std::cin, line);) {
@@ -192,4 +192,4 @@ Result<int> model(const Arguments& arguments) {
                           : tokenize(arguments);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

@@ -3,18 +3,18 @@
 
 #include "harness/cli.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 
 Result<std::unique_ptr<Rebuilt>> rebuild(const RunInfo& run) {
   auto rebuilt = std::make_unique<Rebuilt>();
   auto scenario = parse_scenario(run.scenario_text, run.scenario_path, overrides_in(run.command));
-  INVAR_TRY(scenario);
+  ISOBIT_TRY(scenario);
   rebuilt->scenario = std::move(*scenario);
   auto matrix = expand(rebuilt->scenario, true);
-  INVAR_TRY(matrix);
+  ISOBIT_TRY(matrix);
   rebuilt->matrix = std::move(*matrix);
   auto session = open_session(rebuilt->scenario);
-  INVAR_TRY(session);
+  ISOBIT_TRY(session);
   rebuilt->session = std::move(*session);
   return rebuilt;
 }
@@ -30,7 +30,7 @@ Result<JobResult> execute_again(Rebuilt& rebuilt, const CellInfo& stored, const 
                                 const std::vector<std::pair<int, std::int64_t>>& capture,
                                 bool ops) {
   const auto cell = cell_of(rebuilt, stored);
-  INVAR_TRY(cell);
+  ISOBIT_TRY(cell);
   const std::string why = skip_reason(rebuilt.scenario, rebuilt.session, **cell);
   if (!why.empty()) return Error{"cannot run here: " + why, stored.name};
   Job job;
@@ -53,7 +53,7 @@ Result<JobResult> execute_again(Rebuilt& rebuilt, const CellInfo& stored, const 
         return true;
       });
   rebuilt.scenario.observe = level;
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   if (!kept || !*done) return Error{"interrupted", stored.name};
   if (kept->trace.status != CellStatus::ok && kept->trace.status != CellStatus::non_finite) {
     return Error{"executing it again failed: " + kept->trace.reason, stored.name};
@@ -61,4 +61,4 @@ Result<JobResult> execute_again(Rebuilt& rebuilt, const CellInfo& stored, const 
   return std::move(*kept);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

@@ -10,7 +10,7 @@
 #include "harness/executor.h"
 #include "harness/store.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 
 /// Not moved once made: cells and jobs point into it.
 struct Rebuilt {
@@ -31,4 +31,4 @@ Result<const Cell*> cell_of(const Rebuilt& rebuilt, const CellInfo& stored);
 Result<JobResult> execute_again(Rebuilt& rebuilt, const CellInfo& stored, const CellTrace& trace,
                                 const std::vector<std::pair<int, std::int64_t>>& capture, bool ops);
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

@@ -1,4 +1,4 @@
-// `invar report`: a stored run told again, as text or as files.
+// `isobit report`: a stored run told again, as text or as files.
 #include "reports/report.h"
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 #include "harness/environment.h"
 #include "harness/judge.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 /// A run read back: what judge() needs to tell its groups.
@@ -24,16 +24,16 @@ struct StoredRun {
 
 Result<void> read_cells(Store& store, StoredRun& run) {
   auto cells = store.cells(run.info.id);
-  INVAR_TRY(cells);
+  ISOBIT_TRY(cells);
   for (CellInfo& cell : *cells) {
     if (cell.attempt == 1) run.cells.push_back(std::move(cell));
   }
   auto scenario = parse_scenario(run.info.scenario_text, run.info.scenario_path,
                                  overrides_in(run.info.command));
-  INVAR_TRY(scenario);
+  ISOBIT_TRY(scenario);
   run.scenario = std::move(*scenario);
   auto matrix = expand(run.scenario, true);
-  INVAR_TRY(matrix);
+  ISOBIT_TRY(matrix);
   std::map<std::string, const Cell*> by_hash;
   for (const Cell& cell : matrix->cells) by_hash[cell.hash] = &cell;
   for (std::size_t i = 0; i < run.cells.size(); ++i) {
@@ -58,7 +58,7 @@ Result<void> read_traces(Store& store, StoredRun& run) {
     cell.state_reason = skipped ? stored.judgement.reason : "";
     if (!stored.pending) {
       auto trace = store.trace(stored, false);
-      INVAR_TRY(trace);
+      ISOBIT_TRY(trace);
       cell.attempts.push_back(std::move(*trace));
       cell.state = stored.source != 0 ? JudgedCell::State::cached : JudgedCell::State::executed;
     }
@@ -105,7 +105,7 @@ ReportCell report_cell(const StoredRun& run, const CellInfo& stored) {
   out.cached_date = stored.source_date;
   out.seconds = stored.seconds;
   if (!stored.pending) out.root = to_hex(stored.root).substr(0, 16);
-  std::vector<std::string> line{"invar", "repro", run.info.scenario_path, "--cell",
+  std::vector<std::string> line{"isobit", "repro", run.info.scenario_path, "--cell",
                                 "/" + stored.hash.substr(0, 8)};
   for (const std::string& set : overrides_in(run.info.command)) {
     line.insert(line.end(), {"--set", set});
@@ -176,7 +176,7 @@ Result<Report> stored_report(Store& store, const RunInfo& info) {
 
 Result<int> report(const Arguments& arguments) {
   auto store = open_database(arguments);
-  INVAR_TRY(store);
+  ISOBIT_TRY(store);
   std::vector<std::string> words = arguments.words;
   if (words.empty()) words.emplace_back("last");
   std::vector<Report> reports;
@@ -185,9 +185,9 @@ Result<int> report(const Arguments& arguments) {
   for (const std::string& word : words) {
     if (!names_run(word)) return Error{"give run numbers, last or last~N", "report"};
     auto run = find_run(**store, word);
-    INVAR_TRY(run);
+    ISOBIT_TRY(run);
     auto one = stored_report(**store, *run);
-    INVAR_TRY(one);
+    ISOBIT_TRY(one);
     unfinished |= run->finished.empty();
     if (one->exit_code > 0 && (worst == kExitOk || one->exit_code == kExitDifferent)) {
       worst = one->exit_code;
@@ -205,4 +205,4 @@ Result<int> report(const Arguments& arguments) {
   return int(worst == kExitOk && unfinished ? kExitNotRun : worst);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

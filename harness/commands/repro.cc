@@ -1,4 +1,4 @@
-// `invar repro`: executes one cell again, with the cells that its contract compares it with.
+// `isobit repro`: executes one cell again, with the cells that its contract compares it with.
 #include <algorithm>
 #include <set>
 
@@ -7,7 +7,7 @@
 #include "harness/matrix.h"
 #include "harness/suggest.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 bool is_cell(const Cell& cell, const std::string& word) {
@@ -62,11 +62,11 @@ Result<Target> target_of(const Arguments& arguments) {
     return Target{arguments.words[0], cells[0], arguments.all("set")};
   }
   auto store = open_database(arguments);
-  INVAR_TRY(store);
+  ISOBIT_TRY(store);
   auto cell = find_cell(**store, arguments.words[0]);
-  INVAR_TRY(cell);
+  ISOBIT_TRY(cell);
   auto run = (*store)->run(cell->run);
-  INVAR_TRY(run);
+  ISOBIT_TRY(run);
   return Target{(*run)->scenario_path, "/" + cell->hash, overrides_in((*run)->command)};
 }
 
@@ -74,11 +74,11 @@ Result<Target> target_of(const Arguments& arguments) {
 
 Result<int> repro(const Arguments& arguments) {
   auto target = target_of(arguments);
-  INVAR_TRY(target);
+  ISOBIT_TRY(target);
   auto scenario = load_scenario(target->path, target->overrides);
-  INVAR_TRY(scenario);
+  ISOBIT_TRY(scenario);
   auto matrix = expand(*scenario, true);
-  INVAR_TRY(matrix);
+  ISOBIT_TRY(matrix);
   std::vector<int> found;
   for (std::size_t i = 0; i < matrix->cells.size(); ++i) {
     if (is_cell(matrix->cells[i], target->cell)) found.push_back(int(i));
@@ -86,11 +86,11 @@ Result<int> repro(const Arguments& arguments) {
   if (found.size() != 1) {
     return Error{in_quotes(target->cell) +
                      (found.empty() ? " is no cell of this scenario" : " names several cells") +
-                     "; `invar list " + target->path + "` shows them",
+                     "; `isobit list " + target->path + "` shows them",
                  target->path};
   }
   const Cell& cell = matrix->cells[std::size_t(found[0])];
-  std::vector<std::string> line{"invar", "repro", target->path, "--cell", "/" + cell.hash};
+  std::vector<std::string> line{"isobit", "repro", target->path, "--cell", "/" + cell.hash};
   for (const std::string& set : target->overrides) line.insert(line.end(), {"--set", set});
   if (arguments.has("dry-run")) {
     print(shell_line(line) + "\n");
@@ -98,7 +98,7 @@ Result<int> repro(const Arguments& arguments) {
   }
   complain(shell_line(line));
   auto options = run_options(arguments);
-  INVAR_TRY(options);
+  ISOBIT_TRY(options);
   const auto store = open_database(arguments);
   const std::set<std::string> others =
       companions(*scenario, *matrix, found[0], store ? store->get() : nullptr);
@@ -116,4 +116,4 @@ Result<int> repro(const Arguments& arguments) {
                        wants_color(arguments));
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

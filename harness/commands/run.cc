@@ -1,4 +1,5 @@
-// `invar run` and `invar check`: the recipe of harness/run.h with the options of the command line.
+// `isobit run` and `isobit check`: the recipe of harness/run.h with the options of the command
+// line.
 #include <filesystem>
 
 #include "harness/commands/commands.h"
@@ -6,7 +7,7 @@
 #include "harness/models_files.h"
 #include "harness/scenario.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 /// Gets a scenario's model when it is one that can be fetched and is not there. A scenario that
@@ -20,7 +21,7 @@ Result<void> fetch_missing_model(const std::string& path, const RunOptions& opti
   std::error_code problem;
   if (std::filesystem::exists(models::weights_path(*manifest), problem)) return {};
   const auto fetched = fetch_model(manifest->name, options.offline);
-  INVAR_TRY(fetched);
+  ISOBIT_TRY(fetched);
   return {};
 }
 
@@ -28,17 +29,17 @@ Result<void> fetch_missing_model(const std::string& path, const RunOptions& opti
 
 Result<int> run(const Arguments& arguments) {
   auto options = run_options(arguments);
-  INVAR_TRY(options);
+  ISOBIT_TRY(options);
   install_interrupt_handler();
   for (const std::string& path : options->scenarios) {
     const auto fetched = fetch_missing_model(path, *options);
     if (!fetched && interrupted != 0) return int(kExitInterrupted);
-    INVAR_TRY(fetched);
+    ISOBIT_TRY(fetched);
   }
   bool right_place = true;
   if (!options->require_env.empty()) {
     const auto same = environment_matches(options->require_env);
-    INVAR_TRY(same);
+    ISOBIT_TRY(same);
     right_place = *same;
   }
   const int code = run_scenarios(*options, arguments.all("report"), arguments.has("json"),
@@ -48,4 +49,4 @@ Result<int> run(const Arguments& arguments) {
   return int(right_place || graver ? code : kExitEnvironment);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

@@ -1,9 +1,9 @@
-// `invar selftest`: the seeded defects of harness/selftest.h.
+// `isobit selftest`: the seeded defects of harness/selftest.h.
 #include "harness/selftest.h"
 
 #include "harness/commands/commands.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 
 Result<int> selftest(const Arguments& arguments) {
   SelftestOptions options;
@@ -14,4 +14,4 @@ Result<int> selftest(const Arguments& arguments) {
   return run_selftest(options);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

@@ -1,4 +1,4 @@
-// `invar show`: what a cell or a run recorded; with --logits its rows, computed again.
+// `isobit show`: what a cell or a run recorded; with --logits its rows, computed again.
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -9,7 +9,7 @@
 #include "reports/file.h"
 #include "reports/text.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 namespace fs = std::filesystem;
@@ -127,7 +127,7 @@ std::string row_bytes(const RowValues& row) {
 Result<bool> write_logits(const RunInfo& run, const CellInfo& cell, const CellTrace& trace,
                           const std::string& folder) {
   auto rebuilt = rebuild(run);
-  INVAR_TRY(rebuilt);
+  ISOBIT_TRY(rebuilt);
   std::vector<std::pair<int, std::int64_t>> capture;
   for (std::size_t p = 0; p < trace.prompts.size(); ++p) {
     for (const TokenRecord& token : trace.prompts[p].tokens) {
@@ -135,7 +135,7 @@ Result<bool> write_logits(const RunInfo& run, const CellInfo& cell, const CellTr
     }
   }
   const auto again = execute_again(**rebuilt, cell, trace, capture, false);
-  INVAR_TRY(again);
+  ISOBIT_TRY(again);
   std::error_code problem;
   fs::create_directories(folder, problem);
   if (problem) return Error{problem.message(), folder};
@@ -148,7 +148,7 @@ Result<bool> write_logits(const RunInfo& run, const CellInfo& cell, const CellTr
             .string();
     const auto written =
         write_file_atomically(path, wide ? row_bytes<double>(row) : row_bytes<float>(row));
-    INVAR_TRY(written);
+    ISOBIT_TRY(written);
   }
   complain(std::to_string(again->captured.size()) + " rows of " + cell.name + " are in " + folder);
   if (again->captured.size() != capture.size()) {
@@ -162,19 +162,19 @@ Result<bool> write_logits(const RunInfo& run, const CellInfo& cell, const CellTr
 
 Result<int> show(const Arguments& arguments) {
   auto store = open_database(arguments);
-  INVAR_TRY(store);
+  ISOBIT_TRY(store);
   const std::string& word = arguments.words[0];
   const bool json = arguments.has("json"), whole_run = names_run(word);
   std::vector<CellInfo> cells;
   if (whole_run) {
     auto run = find_run(**store, word);
-    INVAR_TRY(run);
+    ISOBIT_TRY(run);
     auto of_run = (*store)->cells(run->id);
-    INVAR_TRY(of_run);
+    ISOBIT_TRY(of_run);
     cells = std::move(*of_run);
   } else {
     auto cell = find_cell(**store, word);
-    INVAR_TRY(cell);
+    ISOBIT_TRY(cell);
     cells.push_back(std::move(*cell));
   }
   bool same = true;
@@ -183,7 +183,7 @@ Result<int> show(const Arguments& arguments) {
   for (const CellInfo& cell : cells) {
     if (cell.pending) continue;
     auto trace = (*store)->trace(cell, false);
-    INVAR_TRY(trace);
+    ISOBIT_TRY(trace);
     ++shown;
     if (json)
       out.push_back(cell_json(cell, *trace));
@@ -191,11 +191,11 @@ Result<int> show(const Arguments& arguments) {
       print_cell(cell, *trace, arguments.has("verbose"));
     if (!arguments.has("logits")) continue;
     auto run = (*store)->run(cell.run);
-    INVAR_TRY(run);
+    ISOBIT_TRY(run);
     const fs::path folder = arguments.text("logits");
     const auto written = write_logits(**run, cell, *trace,
                                       whole_run ? (folder / cell.hash).string() : folder.string());
-    INVAR_TRY(written);
+    ISOBIT_TRY(written);
     if (!*written) complain("the bits of " + cell.name + " are not those that were stored");
     same &= *written;
   }
@@ -204,4 +204,4 @@ Result<int> show(const Arguments& arguments) {
   return int(shown == 0 ? kExitNothing : same ? kExitOk : kExitDifferent);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

@@ -1,4 +1,4 @@
-// `invar validate`: scenario files, their matrix, contract and prompts, without running anything.
+// `isobit validate`: scenario files, their matrix, contract and prompts, without running anything.
 #include <filesystem>
 
 #include "harness/commands/commands.h"
@@ -8,7 +8,7 @@
 #include "harness/prompts.h"
 #include "harness/suggest.h"
 
-namespace invar::commands {
+namespace isobit::commands {
 namespace {
 
 struct Validated {
@@ -20,7 +20,7 @@ Result<void> check_model_name(const Scenario& scenario, const std::string& folde
   const std::vector<std::string> names = manifest_names();
   if (std::find(names.begin(), names.end(), scenario.model) != names.end()) {
     auto manifest = read_manifest(scenario.model);
-    INVAR_TRY(manifest);
+    ISOBIT_TRY(manifest);
     return {};
   }
   std::error_code problem;
@@ -36,13 +36,13 @@ Result<void> check_model_name(const Scenario& scenario, const std::string& folde
 
 Result<Validated> validated(const std::string& path, const Arguments& arguments) {
   auto scenario = load_scenario(path, arguments.all("set"));
-  INVAR_TRY(scenario);
+  ISOBIT_TRY(scenario);
   auto matrix = expand(*scenario, arguments.has("allow-large"));
-  INVAR_TRY(matrix);
+  ISOBIT_TRY(matrix);
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   const std::string file = (folder / scenario->prompts.file).lexically_normal().string();
   auto prompts = load_prompts(file, scenario->prompts);
-  INVAR_TRY(prompts);
+  ISOBIT_TRY(prompts);
   if (auto ok = check_model_name(*scenario, folder.string()); !ok) return ok.error();
   return Validated{matrix->cells.size(), groups_of(*scenario, *matrix).size(), prompts->size()};
 }
@@ -78,4 +78,4 @@ Result<int> validate(const Arguments& arguments) {
   return int(wrong ? kExitUsage : kExitOk);
 }
 
-}  // namespace invar::commands
+}  // namespace isobit::commands

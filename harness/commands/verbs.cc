@@ -6,11 +6,11 @@
 #include "runtime/model/tokenizer.h"
 #include "runtime/numerics/precision.h"
 
-#ifndef INVAR_VERSION
-#define INVAR_VERSION "unknown"
+#ifndef ISOBIT_VERSION
+#define ISOBIT_VERSION "unknown"
 #endif
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using Names = std::vector<std::string>;
@@ -36,7 +36,7 @@ const std::vector<Verb> kRunningVerbs = {
      "Executes the cells of each scenario, compares them with the contract and the goldens, "
      "stores\n"
      "everything, and reports. Unchanged cells come from the database. Goldens are never edited.",
-     "invar run scenarios/cache.yaml -k 'precision=bf16' -j 2",
+     "isobit run scenarios/cache.yaml -k 'precision=bf16' -j 2",
      {},
      kRunning + Names{"lenient"} + kTell,
      1,
@@ -48,7 +48,7 @@ const std::vector<Verb> kRunningVerbs = {
      "Like run, for a gate: nothing is lenient. --golden-from main judges by the goldens of the "
      "base\n"
      "branch, so that a change cannot bless itself.",
-     "invar check scenarios/smoke.yaml --report junit=results.xml",
+     "isobit check scenarios/smoke.yaml --report junit=results.xml",
      {},
      kRunning + kTell,
      1,
@@ -60,7 +60,7 @@ const std::vector<Verb> kRunningVerbs = {
      "Executes a cell afresh, together with the cells that its contract compares it with. CELL "
      "is\n"
      "looked up in the database. --dry-run only prints the line that repeats it anywhere.",
-     "invar repro /3fa91c0d",
+     "isobit repro /3fa91c0d",
      {},
      Names{"cell", "set", "dry-run", "jobs", "isolate", "repeat", "offline"} + kPlaces + kTell,
      1,
@@ -75,7 +75,7 @@ const std::vector<Verb> kReadingVerbs = {
      "Expands scenarios and shows every cell with the reason why it cannot run here, or the date "
      "of\n"
      "its stored result. Executes nothing.",
-     "invar list scenarios/batch.yaml -k 'batch>1' --json",
+     "isobit list scenarios/batch.yaml -k 'batch>1' --json",
      {},
      kSelect + Names{"db", "json", "quiet"},
      1,
@@ -87,7 +87,7 @@ const std::vector<Verb> kReadingVerbs = {
      "Reads scenario files strictly, expands the matrix, and reads the prompts. Errors have "
      "file,\n"
      "line and column.",
-     "invar validate scenarios/*.yaml",
+     "isobit validate scenarios/*.yaml",
      {},
      {"set", "allow-large", "json", "quiet"},
      1,
@@ -100,7 +100,7 @@ const std::vector<Verb> kReadingVerbs = {
      "are\n"
      "compared down to the first row, its values, and the layer and operation where they part.\n"
      "Exit code 0: equal, 1: different, 4: nothing compared.",
-     "invar diff last~1 last",
+     "isobit diff last~1 last",
      {},
      {"bits-only", "db", "json", "verbose"},
      2,
@@ -112,7 +112,7 @@ const std::vector<Verb> kReadingVerbs = {
      "Shows what a cell, or every cell of a run, recorded. --logits executes it again and "
      "writes\n"
      "each logits row as raw little-endian numbers: DIR/PROMPT-POSITION.f32 (or .f64).",
-     "invar show /3fa91c0d --json",
+     "isobit show /3fa91c0d --json",
      {},
      {"logits", "db", "json", "verbose"},
      1,
@@ -123,7 +123,7 @@ const std::vector<Verb> kReadingVerbs = {
      "executions of a cell, or all runs",
      "Lists the executions of a cell, newest first, and where its bits changed. Without a cell:\n"
      "the runs of the database.",
-     "invar history /3fa91c0d",
+     "isobit history /3fa91c0d",
      {},
      {"db", "json"},
      0,
@@ -133,7 +133,7 @@ const std::vector<Verb> kReadingVerbs = {
      "[RUN…]",
      "reports of stored runs: JUnit, Markdown, JSON",
      "Tells a stored run again (default: the last one) as text, or writes files.",
-     "invar report last --report md=summary.md",
+     "isobit report last --report md=summary.md",
      {},
      Names{"db"} + kTell,
      0,
@@ -146,7 +146,7 @@ const std::vector<Verb> kGoldenVerbs = {
      "",
      "golden blocks that wait for a decision",
      "Lists the pending goldens, one line a block: new, changed, or equal to the golden.",
-     "invar pending",
+     "isobit pending",
      {},
      {"db", "golden", "json"},
      0,
@@ -158,7 +158,7 @@ const std::vector<Verb> kGoldenVerbs = {
      "Compares every pending block with its golden: first differing row, flipped tokens. "
      "SCENARIO\n"
      "is a file or a name.",
-     "invar review smoke",
+     "isobit review smoke",
      {},
      {"db", "golden", "json"},
      0,
@@ -170,7 +170,7 @@ const std::vector<Verb> kGoldenVerbs = {
      "Executes the scenarios twice; when both agree, writes the goldens and keeps who and why "
      "in\n"
      "their ledger. This is the only verb that writes goldens.",
-     "invar bless scenarios/smoke.yaml --reason 'first goldens'",
+     "isobit bless scenarios/smoke.yaml --reason 'first goldens'",
      {},
      Names{"reason", "by", "dry-run"} + kSelect + Names{"jobs", "isolate", "offline"} + kPlaces +
          Names{"quiet", "verbose", "color"},
@@ -181,7 +181,7 @@ const std::vector<Verb> kGoldenVerbs = {
      "[SCENARIO…]",
      "throw pending goldens away",
      "Removes pending blocks (of these scenarios, or all) and records the decision.",
-     "invar reject smoke --reason 'a bug, not a change'",
+     "isobit reject smoke --reason 'a bug, not a change'",
      {},
      {"reason", "by", "dry-run", "db", "golden", "json"},
      0,
@@ -196,7 +196,7 @@ const std::vector<Verb> kMachineVerbs = {
      "Prints everything that should not change the bits: CPU, libraries by hash, compiler, "
      "flags.\n"
      "`env diff A B` compares two runs, files of `env --json`, or `here`.",
-     "invar env diff last here",
+     "isobit env diff last here",
      {"diff"},
      {"db", "json"},
      0,
@@ -207,7 +207,7 @@ const std::vector<Verb> kMachineVerbs = {
      "is this machine ready? with fixes",
      "Checks arithmetic, engines, models, database and goldens. Exit code 6 when something is "
      "bad.",
-     "invar doctor",
+     "isobit doctor",
      {},
      {"db", "golden", "json"},
      0,
@@ -219,7 +219,7 @@ const std::vector<Verb> kMachineVerbs = {
      "Runs known defects through the shipped scenario, store and judge; each must be found on "
      "exactly\n"
      "its axis, and not when switched off.",
-     "invar selftest batch --json",
+     "isobit selftest batch --json",
      {},
      {"work", "json", "quiet"},
      0,
@@ -233,7 +233,7 @@ const std::vector<Verb> kMachineVerbs = {
      "tokenize reads texts from standard input, one a line (with --json: one JSON string a "
      "line),\n"
      "and writes their ids.",
-     "invar model fetch smollm2-135m",
+     "isobit model fetch smollm2-135m",
      {"list", "fetch", "info", "tokenize"},
      {"offline", "dry-run", "json"},
      1,
@@ -246,7 +246,7 @@ const std::vector<Verb> kMachineVerbs = {
      "digests included; the largest product against the FMA peak; what recording costs; seconds\n"
      "from opening the model to its first token; memory. MODEL synthetic-8b has the shape of\n"
      "Llama 3 8B and pseudo-random weights.",
-     "invar bench smollm2-135m --precision bf16 --threads 2",
+     "isobit bench smollm2-135m --precision bf16 --threads 2",
      {},
      {"precision", "engine", "device", "threads", "prompt-tokens", "new-tokens", "batch", "context",
       "layers", "json"},
@@ -257,7 +257,7 @@ const std::vector<Verb> kMachineVerbs = {
      "",
      "delete old runs from the database",
      "Deletes the oldest runs of which nothing that remains reuses a cell.",
-     "invar gc --keep 20 --dry-run",
+     "isobit gc --keep 20 --dry-run",
      {},
      {"keep", "dry-run", "db", "json"},
      0,
@@ -267,7 +267,7 @@ const std::vector<Verb> kMachineVerbs = {
      "bash | zsh",
      "a completion script for the shell",
      "Prints a script that completes verbs, options and their values.",
-     "source <(invar completion bash)",
+     "source <(isobit completion bash)",
      {"bash", "zsh"},
      {},
      1,
@@ -277,7 +277,7 @@ const std::vector<Verb> kMachineVerbs = {
      "",
      "versions of program, numerics and Unicode tables",
      "Prints what decides bits and ids.",
-     "invar version",
+     "isobit version",
      {},
      {"json"},
      0,
@@ -302,7 +302,7 @@ namespace commands {
 
 Result<int> completion(const Arguments& arguments) {
   const auto script = completion_script(arguments.words[0]);
-  INVAR_TRY(script);
+  ISOBIT_TRY(script);
   print(*script);
   return int(kExitOk);
 }
@@ -310,15 +310,15 @@ Result<int> completion(const Arguments& arguments) {
 Result<int> version(const Arguments& arguments) {
   if (arguments.has("json")) {
     print_json({{"format", kOutputFormat},
-                {"invar", INVAR_VERSION},
+                {"isobit", ISOBIT_VERSION},
                 {"numerics", kNumericsVersion},
                 {"unicode", kUnicodeVersion}});
   } else {
-    print("invar " INVAR_VERSION ", numerics " + std::string(kNumericsVersion) + ", Unicode " +
+    print("isobit " ISOBIT_VERSION ", numerics " + std::string(kNumericsVersion) + ", Unicode " +
           kUnicodeVersion + "\n");
   }
   return int(kExitOk);
 }
 
 }  // namespace commands
-}  // namespace invar
+}  // namespace isobit

@@ -14,7 +14,7 @@
 #include "runtime/numerics/probes.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;
@@ -61,7 +61,7 @@ Result<const Library*> load(const std::string& core_type) {
                         symbol(handle, "openblas_get_num_threads", library->get_num_threads) &&
                         symbol(handle, "openblas_get_corename", library->get_corename) &&
                         symbol(handle, "openblas_get_config", library->get_config);
-  if (!complete) return Error{std::string(kLibrary) + " lacks a symbol that Invar calls", ""};
+  if (!complete) return Error{std::string(kLibrary) + " lacks a symbol that Isobit calls", ""};
   Dl_info info{};
   if (dladdr(reinterpret_cast<void*>(library->sgemm), &info) != 0) library->path = info.dli_fname;
   Sha256 hash{};
@@ -136,7 +136,7 @@ class OpenBlasBackend final : public cpu::CpuBackend {
                      static_cast<const float*>(x.data), int(x.stride), w.f32.data(), k, 0.0f,
                      static_cast<float*>(out.data), int(out.stride));
     }
-    INVAR_CHECK(guard.restore("cblas_gemm").has_value());
+    ISOBIT_CHECK(guard.restore("cblas_gemm").has_value());
   }
 
  protected:
@@ -228,7 +228,7 @@ Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, co
     if (lower(known.name) == lower(options.core_type)) core = known.name;
   }
   auto library = load(core);
-  INVAR_TRY(library);
+  ISOBIT_TRY(library);
   const cpu::Kernels* kernels = cpu::avx512_kernels();
   if (kernels == nullptr) kernels = cpu::avx2_kernels();
   if (kernels == nullptr) kernels = cpu::neon_kernels();
@@ -237,4 +237,4 @@ Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, co
       std::make_unique<OpenBlasBackend>(mode, *kernels, options.threads, **library));
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -10,7 +10,7 @@
 
 #include "runtime/backend.h"
 
-namespace invar {
+namespace isobit {
 
 /// Core types this project names, with what they need of the CPU; empty when this CPU has it.
 struct OpenBlasCore {
@@ -26,4 +26,4 @@ std::string openblas_unsupported(const std::string& core_type);
 
 Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, const Mode& mode);
 
-}  // namespace invar
+}  // namespace isobit

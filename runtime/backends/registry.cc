@@ -3,11 +3,11 @@
 
 #include "runtime/backends/cpu/cpu_backend.h"
 #include "runtime/backends/openblas.h"
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
 #include "runtime/backends/cuda/cuda_engine.h"
 #endif
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// The table for an isa name, or null when this machine or build has none.
@@ -26,7 +26,7 @@ const cpu::Kernels* kernels_for(const std::string& isa) {
 }  // namespace
 
 std::string unsupported_reason(const BackendOptions& options, [[maybe_unused]] const Mode& mode) {
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
   if (options.device == "cuda" && options.engine == "reference") {
     return cuda::cuda_unsupported(options);
   }
@@ -47,7 +47,7 @@ std::string unsupported_reason(const BackendOptions& options, [[maybe_unused]] c
 
 std::vector<std::string> engine_libraries(const std::string& engine) {
   std::vector<std::string> files;
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
   if (engine == "cublas") files.push_back(cuda::cublas_path());
   // cuBLAS computes with kernels of cublasLt too.
   if (engine == "cublas" || engine == "cublaslt") files.push_back(cuda::cublaslt_path());
@@ -61,7 +61,7 @@ Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, con
   if (const std::string why = unsupported_reason(options, mode); !why.empty()) {
     return Error{why, ""};
   }
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
   if (options.engine == "cublas" || options.engine == "cublaslt") {
     return cuda::make_cublas(options, mode);
   }
@@ -85,7 +85,7 @@ std::vector<EngineStatus> engine_status() {
     if (core.missing.empty()) openblas.variants.push_back(core.name);
   }
   out.push_back(openblas);
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
   out.push_back(cuda::cuda_status());
   out.push_back(cuda::vendor_status_line("cublas"));
   out.push_back(cuda::vendor_status_line("cublaslt"));
@@ -95,4 +95,4 @@ std::vector<EngineStatus> engine_status() {
   return out;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -6,7 +6,7 @@
 #include <charconv>
 #include <set>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using Pairs = std::vector<std::pair<std::string, std::string>>;
@@ -175,4 +175,4 @@ Result<VendorChoice> parse_vendor_text(const std::string& engine, const std::str
   return vendor_choice(engine, pairs);
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -13,7 +13,7 @@
 
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// One attribute of a cublasLt configuration that a scenario may set.
 struct LtOption {
@@ -55,4 +55,4 @@ std::string vendor_text(const VendorChoice& choice);
 /// What vendor_text() made.
 Result<VendorChoice> parse_vendor_text(const std::string& engine, const std::string& text);
 
-}  // namespace invar
+}  // namespace isobit

@@ -5,7 +5,7 @@
 #include <bit>
 #include <utility>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::uint64_t kNoPair = ~std::uint64_t{0};
@@ -145,4 +145,4 @@ int Bpe::missing_bytes() const {
   return static_cast<int>(std::count(byte_ids_.begin(), byte_ids_.end(), -1));
 }
 
-}  // namespace invar
+}  // namespace isobit

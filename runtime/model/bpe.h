@@ -12,7 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
-namespace invar {
+namespace isobit {
 
 /// Ids `left` and `right` side by side become `result`. The rank is the index in the list.
 struct BpeMerge {
@@ -73,4 +73,4 @@ class Bpe {
   friend class BpeWord;
 };
 
-}  // namespace invar
+}  // namespace isobit

@@ -5,7 +5,7 @@
 
 #include "runtime/model/unicode_tables.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::string_view kMessages = "{%for message in messages%}";
@@ -202,4 +202,4 @@ Result<std::string> render_chat(const ChatFormat& format, std::span<const ChatMe
       ""};
 }
 
-}  // namespace invar
+}  // namespace isobit

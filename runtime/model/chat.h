@@ -12,7 +12,7 @@
 #include "runtime/model/tokenizer.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 struct ChatFormat {
   enum class Kind : std::uint8_t {
@@ -48,4 +48,4 @@ Result<std::string> render_chat(const ChatFormat& format, std::span<const ChatMe
 /// strings as the text that they print. For tests.
 std::string canonical_template(const std::string& chat_template);
 
-}  // namespace invar
+}  // namespace isobit

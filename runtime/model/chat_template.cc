@@ -5,7 +5,7 @@
 
 #include "runtime/model/chat.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 bool is_word(char c) {
@@ -174,4 +174,4 @@ std::string canonical_template(const std::string& chat_template) {
   return out + literal;
 }
 
-}  // namespace invar
+}  // namespace isobit

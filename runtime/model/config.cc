@@ -7,7 +7,7 @@
 #include <cmath>
 #include <string>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 struct Limit {
@@ -52,7 +52,7 @@ Result<void> check_sizes(const ModelConfig& c) {
   if (c.head_dim % 8 != 0)
     return outside("head_dim", std::to_string(c.head_dim), "a multiple of 8");
   if (c.segments != 8 && c.segments != 16 && c.segments != 32) {
-    return outside("invar_segments", std::to_string(c.segments), "8, 16 or 32");
+    return outside("isobit_segments", std::to_string(c.segments), "8, 16 or 32");
   }
   return {};
 }
@@ -111,10 +111,10 @@ Result<void> ModelConfig::validate() const {
     return Error{"architecture \"" + architecture + "\" is not supported (llama, mistral)", ""};
   }
   const Result<void> sizes = check_sizes(*this);
-  INVAR_TRY(sizes);
+  ISOBIT_TRY(sizes);
   const Result<void> numbers = check_numbers(*this);
-  INVAR_TRY(numbers);
+  ISOBIT_TRY(numbers);
   return check_tokens(*this);
 }
 
-}  // namespace invar
+}  // namespace isobit

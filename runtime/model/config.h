@@ -11,7 +11,7 @@
 
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// RoPE frequency scaling. `factor` 1 and kind none: plain RoPE.
 struct RopeScaling {
@@ -54,4 +54,4 @@ struct ModelConfig {
 /// Unknown architectures and features that change the arithmetic are refused by name.
 Result<ModelConfig> parse_hf_config(const std::string& json, const std::string& place);
 
-}  // namespace invar
+}  // namespace isobit

@@ -12,7 +12,7 @@
 #include "runtime/model/config.h"
 #include "runtime/model/load_json.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using nlohmann::json;
@@ -298,7 +298,7 @@ void read_sizes(Fields& fields, ModelConfig& config) {
   if (mistral && !fields.has("num_key_value_heads")) fields.require("num_key_value_heads");
   config.kv_heads = fields.integer_or("num_key_value_heads", config.heads);
   config.context = fields.integer("max_position_embeddings");
-  config.segments = fields.integer_or("invar_segments", 8);
+  config.segments = fields.integer_or("isobit_segments", 8);
   config.rms_norm_eps = fields.number_or("rms_norm_eps", 1e-6);
   config.tied_embeddings = fields.boolean_or("tie_word_embeddings", false);
   config.attention_bias = fields.boolean_or("attention_bias", false);
@@ -318,7 +318,7 @@ void read_sizes(Fields& fields, ModelConfig& config) {
 
 Result<ModelConfig> parse_hf_config(const std::string& text, const std::string& place) {
   const Result<json> parsed = parse_strict_json(text, JsonPlace{place, std::nullopt});
-  INVAR_TRY(parsed);
+  ISOBIT_TRY(parsed);
   if (!parsed->is_object()) return Error{"must be a JSON object", place};
   Fields fields(*parsed, "", text, place);
   ModelConfig config;
@@ -336,4 +336,4 @@ Result<ModelConfig> parse_hf_config(const std::string& text, const std::string& 
   return config;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 
 #include "runtime/numerics/order.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Names of scratch arrays.
@@ -98,8 +98,8 @@ Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) 
 void Forward::note_inputs(std::span<const StepRow> rows) {
   ids_.clear(), wanted_.clear(), positions_.clear(), slots_.clear(), places_.clear();
   for (const StepRow& row : rows) {
-    INVAR_CHECK(row.position < model_.positions);
-    INVAR_CHECK(row.token >= 0 && row.token < config_.vocab_size);
+    ISOBIT_CHECK(row.position < model_.positions);
+    ISOBIT_CHECK(row.token >= 0 && row.token < config_.vocab_size);
     if (row.wants_logits) wanted_.push_back(std::int32_t(ids_.size()));
     ids_.push_back(row.token);
     positions_.push_back(row.position);
@@ -357,7 +357,7 @@ Product Forward::row_product(Rows x, const WeightMatrix& w, const DeviceMemory& 
 Rows Forward::gather_columns(Rows local, std::span<const std::int64_t> widths, int buffer) {
   if (comm_.size() == 1) return local;
   const std::size_t real = backend_.real_size();
-  INVAR_CHECK(local.stride == local.cols);
+  ISOBIT_CHECK(local.stride == local.cols);
   const std::int64_t total = std::accumulate(widths.begin(), widths.end(), std::int64_t(0));
   std::vector<std::size_t> sizes;
   for (const std::int64_t width : widths) {
@@ -411,4 +411,4 @@ std::vector<std::int64_t> Forward::widths(
   return out;
 }
 
-}  // namespace invar
+}  // namespace isobit

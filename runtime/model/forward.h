@@ -13,7 +13,7 @@
 #include "runtime/schedule/kv_cache.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 
 /// One position of one sequence in this step.
 struct StepRow {
@@ -107,4 +107,4 @@ class Forward {
   DeviceMemory read_k_, read_v_;  // what a read hook left, for one layer
 };
 
-}  // namespace invar
+}  // namespace isobit

@@ -7,7 +7,7 @@
 #include "runtime/model/forward.h"
 #include "runtime/numerics/order.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Rows of Real in backend memory as doubles on the host, dense.
@@ -192,4 +192,4 @@ void Forward::observe_and_select(int index, Rows q, std::span<const StepRow> row
   }
 }
 
-}  // namespace invar
+}  // namespace isobit

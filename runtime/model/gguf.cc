@@ -12,7 +12,7 @@
 #include "runtime/model/load_json.h"
 #include "runtime/model/weights.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 Tensor tensor_of(GgufTensorRecord record) {
@@ -98,22 +98,22 @@ Result<void> order_rows(const ModelConfig& config, const std::string& place, Wei
 
 Result<GgufFile> read_gguf(std::span<const std::byte> file, const std::string& place) {
   Result<GgufContainer> container = read_gguf_container(file, place);
-  INVAR_TRY(container);
+  ISOBIT_TRY(container);
   GgufFile out;
   for (const auto& [key, value] : container->metadata) out.metadata[key] = value.text();
   Result<ModelConfig> config = config_from_gguf(container->metadata, place);
-  INVAR_TRY(config);
+  ISOBIT_TRY(config);
   out.config = std::move(config).value();
   Result<GgufTokenizer> tokenizer = tokenizer_from_gguf(container->metadata, place);
-  INVAR_TRY(tokenizer);
+  ISOBIT_TRY(tokenizer);
   out.tokenizer = std::move(tokenizer).value();
   const Result<void> renamed = rename_tensors(std::move(container->tensors), place, out.weights);
-  INVAR_TRY(renamed);
+  ISOBIT_TRY(renamed);
   const Result<void> completed = complete_config(out.weights, place, out.config);
-  INVAR_TRY(completed);
+  ISOBIT_TRY(completed);
   const Result<void> ordered = order_rows(out.config, place, out.weights);
-  INVAR_TRY(ordered);
+  ISOBIT_TRY(ordered);
   return out;
 }
 
-}  // namespace invar
+}  // namespace isobit

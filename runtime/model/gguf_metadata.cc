@@ -8,7 +8,7 @@
 
 #include "runtime/model/load_json.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Typed access to metadata. The first problem is kept; later reads give their fallback.
@@ -187,7 +187,7 @@ Result<ModelConfig> config_from_gguf(const GgufMetadata& metadata, const std::st
   config.layers = keys.integer(arch + "block_count");
   config.context = keys.integer(arch + "context_length");
   config.sliding_window = keys.integer_or(arch + "attention.sliding_window", 0);
-  config.segments = keys.integer_or("invar.segments", 8);
+  config.segments = keys.integer_or("isobit.segments", 8);
   config.rms_norm_eps = keys.real(arch + "attention.layer_norm_rms_epsilon");
   read_heads(keys, arch, config);
   read_rope(keys, arch, config);
@@ -227,4 +227,4 @@ Result<GgufTokenizer> tokenizer_from_gguf(const GgufMetadata& metadata, const st
   return tokenizer;
 }
 
-}  // namespace invar
+}  // namespace isobit

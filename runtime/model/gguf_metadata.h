@@ -8,7 +8,7 @@
 #include "runtime/model/weights.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 using GgufMetadata = std::map<std::string, GgufValue>;
 
@@ -20,4 +20,4 @@ Result<ModelConfig> config_from_gguf(const GgufMetadata& metadata, const std::st
 /// Tokenizer fields as stored. Absent keys keep llama.cpp's defaults.
 Result<GgufTokenizer> tokenizer_from_gguf(const GgufMetadata& metadata, const std::string& place);
 
-}  // namespace invar
+}  // namespace isobit

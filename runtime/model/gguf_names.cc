@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <string_view>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 struct TypeName {
@@ -119,4 +119,4 @@ std::vector<std::int64_t> interleaved_order(std::int64_t heads, std::int64_t hea
   return order;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 
 #include "runtime/model/weights.h"
 
-namespace invar {
+namespace isobit {
 
 /// The supported type with this ggml number, or nothing.
 std::optional<TensorType> ggml_type(std::uint32_t number);
@@ -28,4 +28,4 @@ bool is_key(const std::string& name);
 /// of a head is stored at 2 i + a of that head. REQUIRES: head_dim even, both positive.
 std::vector<std::int64_t> interleaved_order(std::int64_t heads, std::int64_t head_dim);
 
-}  // namespace invar
+}  // namespace isobit

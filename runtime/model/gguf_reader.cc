@@ -10,7 +10,7 @@
 #include "runtime/model/gguf_names.h"
 #include "runtime/model/load_json.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::uint64_t kMaxKeyBytes = 65535;
@@ -366,4 +366,4 @@ Result<GgufContainer> read_gguf_container(std::span<const std::byte> file,
   return container;
 }
 
-}  // namespace invar
+}  // namespace isobit

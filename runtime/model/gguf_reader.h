@@ -15,7 +15,7 @@
 #include "runtime/model/weights.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// Value types as numbered in the file.
 enum class GgufType : std::uint32_t {
@@ -72,4 +72,4 @@ struct GgufContainer {
 Result<GgufContainer> read_gguf_container(std::span<const std::byte> file,
                                           const std::string& place);
 
-}  // namespace invar
+}  // namespace isobit

@@ -4,7 +4,7 @@
 
 #include "runtime/model/gguf_reader.h"
 
-namespace invar {
+namespace isobit {
 
 double shortest_decimal(float value) {
   if (!std::isfinite(value)) return static_cast<double>(value);
@@ -48,4 +48,4 @@ std::string GgufValue::text() const {
   return {text, end};
 }
 
-}  // namespace invar
+}  // namespace isobit

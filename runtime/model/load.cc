@@ -11,7 +11,7 @@
 #include "runtime/model/load_json.h"
 #include "runtime/model/weights.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 namespace fs = std::filesystem;
@@ -31,7 +31,7 @@ bool exists(const std::string& path) {
 /// The text of a file that must exist, noted in model.files.
 Result<std::string> read_text(const std::string& path, LoadedModel& model) {
   const Result<std::shared_ptr<const MappedFile>> mapped = MappedFile::open(path);
-  INVAR_TRY(mapped);
+  ISOBIT_TRY(mapped);
   const std::span<const std::byte> bytes = (*mapped)->bytes();
   if (bytes.size() > kMaxTextBytes)
     return Error{"is larger than 256 MiB; is it the right file?", path};
@@ -42,14 +42,14 @@ Result<std::string> read_text(const std::string& path, LoadedModel& model) {
 Result<void> read_optional_text(const std::string& path, LoadedModel& model, std::string& out) {
   if (!exists(path)) return {};
   Result<std::string> text = read_text(path, model);
-  INVAR_TRY(text);
+  ISOBIT_TRY(text);
   out = std::move(text).value();
   return {};
 }
 
 Result<void> add_safetensors(const std::string& path, LoadedModel& model) {
   const Result<std::shared_ptr<const MappedFile>> mapped = MappedFile::open(path);
-  INVAR_TRY(mapped);
+  ISOBIT_TRY(mapped);
   model.weights.keep(*mapped);
   model.files.push_back(path);
   return read_safetensors((*mapped)->bytes(), path, model.weights);
@@ -58,9 +58,9 @@ Result<void> add_safetensors(const std::string& path, LoadedModel& model) {
 /// weight_map of model.safetensors.index.json: tensor name -> file name inside the folder.
 Result<std::map<std::string, std::string>> read_index(const std::string& path, LoadedModel& model) {
   const Result<std::string> text = read_text(path, model);
-  INVAR_TRY(text);
+  ISOBIT_TRY(text);
   const Result<json> parsed = parse_strict_json(*text, JsonPlace{path, std::nullopt});
-  INVAR_TRY(parsed);
+  ISOBIT_TRY(parsed);
   if (!parsed->is_object() || !parsed->contains("weight_map") ||
       !(*parsed)["weight_map"].is_object()) {
     return Error{"needs an object \"weight_map\"", path};
@@ -85,7 +85,7 @@ Result<std::map<std::string, std::string>> read_index(const std::string& path, L
 Result<void> add_shards(const std::string& folder, LoadedModel& model) {
   const std::string index = joined(folder, "model.safetensors.index.json");
   const Result<std::map<std::string, std::string>> shards = read_index(index, model);
-  INVAR_TRY(shards);
+  ISOBIT_TRY(shards);
   std::map<std::string, std::set<std::string>> by_file;
   for (const auto& [tensor, file] : *shards) by_file[file].insert(tensor);
   for (const auto& [file, tensors] : by_file) {
@@ -94,7 +94,7 @@ Result<void> add_shards(const std::string& folder, LoadedModel& model) {
     const Result<std::shared_ptr<const MappedFile>> mapped = MappedFile::open(path);
     if (!mapped) return Error{mapped.error().message + " (named in " + index + ")", path};
     const Result<void> read = read_safetensors((*mapped)->bytes(), path, shard);
-    INVAR_TRY(read);
+    ISOBIT_TRY(read);
     for (const std::string& name : tensors) {
       if (shard.find(name) == nullptr) {
         return Error{"tensor " + shown(name) + " is not in this file, but " + index + " says so",
@@ -119,9 +119,9 @@ Result<void> load_folder(const std::string& folder, LoadedModel& model) {
     return Error{"the folder has no config.json; is it a Hugging Face model?", folder};
   }
   const Result<std::string> text = read_text(config_path, model);
-  INVAR_TRY(text);
+  ISOBIT_TRY(text);
   const Result<ModelConfig> config = parse_hf_config(*text, config_path);
-  INVAR_TRY(config);
+  ISOBIT_TRY(config);
   model.config = *config;
   const std::string single = joined(folder, "model.safetensors");
   const bool sharded = !exists(single) && exists(single + ".index.json");
@@ -132,21 +132,21 @@ Result<void> load_folder(const std::string& folder, LoadedModel& model) {
         folder};
   }
   const Result<void> added = sharded ? add_shards(folder, model) : add_safetensors(single, model);
-  INVAR_TRY(added);
+  ISOBIT_TRY(added);
   const Result<void> tokenizer =
       read_optional_text(joined(folder, "tokenizer.json"), model, model.tokenizer_json);
-  INVAR_TRY(tokenizer);
+  ISOBIT_TRY(tokenizer);
   const Result<void> settings = read_optional_text(joined(folder, "tokenizer_config.json"), model,
                                                    model.tokenizer_config_json);
-  INVAR_TRY(settings);
+  ISOBIT_TRY(settings);
   return check_tensors(model.config, model.weights, sharded ? folder : single);
 }
 
 Result<void> load_gguf(const std::string& path, LoadedModel& model) {
   const Result<std::shared_ptr<const MappedFile>> mapped = MappedFile::open(path);
-  INVAR_TRY(mapped);
+  ISOBIT_TRY(mapped);
   Result<GgufFile> file = read_gguf((*mapped)->bytes(), path);
-  INVAR_TRY(file);
+  ISOBIT_TRY(file);
   model.config = std::move(file->config);
   model.weights = std::move(file->weights);
   model.weights.keep(*mapped);
@@ -169,9 +169,9 @@ Result<LoadedModel> load_model(const std::string& path) {
     return Error{"not a .gguf file; for safetensors give the folder with config.json", path};
   }
   const Result<void> loaded = folder ? load_folder(path, model) : load_gguf(path, model);
-  INVAR_TRY(loaded);
+  ISOBIT_TRY(loaded);
   std::sort(model.files.begin(), model.files.end());
   return model;
 }
 
-}  // namespace invar
+}  // namespace isobit

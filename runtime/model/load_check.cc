@@ -3,7 +3,7 @@
 
 #include "runtime/model/load_json.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 std::string shown_shape(const std::vector<std::int64_t>& shape) {
@@ -65,4 +65,4 @@ Result<void> check_tensors(const ModelConfig& config, const Weights& weights,
   return {};
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -8,7 +8,7 @@
 #include "runtime/model/weights.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 struct NeededTensor {
   std::string name;
@@ -22,4 +22,4 @@ std::vector<NeededTensor> needed_tensors(const ModelConfig& config);
 Result<void> check_tensors(const ModelConfig& config, const Weights& weights,
                            const std::string& place);
 
-}  // namespace invar
+}  // namespace isobit

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using nlohmann::json;
@@ -176,4 +176,4 @@ std::string shown(std::string_view text) {
   return out + (text.size() > kMaxShown ? "...\"" : "\"");
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -13,7 +13,7 @@
 
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// Where a JSON text comes from. With `first_byte`, errors say "file: byte N", N counted from the
 /// start of the file; without, "file:line:column".
@@ -31,4 +31,4 @@ Result<nlohmann::json> parse_strict_json(std::string_view text, const JsonPlace&
 /// `text` in double quotes for an error message: control bytes escaped, cut after 80 bytes.
 std::string shown(std::string_view text);
 
-}  // namespace invar
+}  // namespace isobit

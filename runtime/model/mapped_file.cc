@@ -12,7 +12,7 @@
 
 #include "runtime/model/weights.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Closes the descriptor on every way out; the mapping does not need it.
@@ -53,4 +53,4 @@ MappedFile::~MappedFile() {
   }
 }
 
-}  // namespace invar
+}  // namespace isobit

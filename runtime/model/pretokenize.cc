@@ -8,7 +8,7 @@
 #include "runtime/model/unicode_tables.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using Matcher = std::size_t (*)(std::string_view, std::size_t);
@@ -152,15 +152,15 @@ struct Rule {
   std::string_view regex;  // empty: has another spelling in tokenizer.json
 };
 
-#define INVAR_LLAMA_REGEX(digits)                                      \
+#define ISOBIT_LLAMA_REGEX(digits)                                     \
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits \
   "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 constexpr Rule kRules[] = {
     {SplitRule::gpt2, "gpt2", match_gpt2,
      "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
-    {SplitRule::llama3, "llama3", match_llama3, INVAR_LLAMA_REGEX("\\p{N}{1,3}")},
-    {SplitRule::qwen2, "qwen2", match_qwen2, INVAR_LLAMA_REGEX("\\p{N}")},
+    {SplitRule::llama3, "llama3", match_llama3, ISOBIT_LLAMA_REGEX("\\p{N}{1,3}")},
+    {SplitRule::qwen2, "qwen2", match_qwen2, ISOBIT_LLAMA_REGEX("\\p{N}")},
     {SplitRule::digits_each, "digits_each", match_digit, ""},
     {SplitRule::digits_runs, "digits_runs", match_digits, ""},
     {SplitRule::number_runs, "number_runs", match_numbers, "\\p{N}+"},
@@ -169,7 +169,7 @@ constexpr Rule kRules[] = {
      "[\\p{P}\\$\\+<=>\\^~\\|]+"},
     {SplitRule::prefix_space, "prefix_space", nullptr, ""},
 };
-#undef INVAR_LLAMA_REGEX
+#undef ISOBIT_LLAMA_REGEX
 
 }  // namespace
 
@@ -186,7 +186,7 @@ const SplitRule* split_rule_of_regex(std::string_view regex) {
 
 void split(SplitRule rule, std::string_view text, std::vector<std::string_view>& pieces) {
   const Matcher match = kRules[static_cast<std::size_t>(rule)].match;
-  INVAR_CHECK(match != nullptr);
+  ISOBIT_CHECK(match != nullptr);
   std::size_t gap = 0;  // what no match covers is a piece too
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = match(text, at);
@@ -201,4 +201,4 @@ void split(SplitRule rule, std::string_view text, std::vector<std::string_view>&
   if (gap < text.size()) pieces.push_back(text.substr(gap));
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-namespace invar {
+namespace isobit {
 
 enum class SplitRule : std::uint8_t {
   gpt2,              // GPT-2's regular expression (ByteLevel with use_regex)
@@ -33,4 +33,4 @@ const SplitRule* split_rule_of_regex(std::string_view regex);
 /// Appends the non-empty pieces of `text`, in order. REQUIRES: rule is not prefix_space.
 void split(SplitRule rule, std::string_view text, std::vector<std::string_view>& pieces);
 
-}  // namespace invar
+}  // namespace isobit

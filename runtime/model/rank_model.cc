@@ -11,7 +11,7 @@
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/order.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::size_t kUploadBytes = std::size_t{4} << 20;  // of rows sent to a backend at once
@@ -33,7 +33,7 @@ Span owned_columns(std::int64_t n, const ModelConfig& config, int rank, int rank
 std::vector<std::int64_t> all_bounds(std::int64_t n, const ModelConfig& config) {
   std::vector<std::int64_t> bounds;
   const Span whole = owned_columns(n, config, 0, 1, bounds);
-  INVAR_CHECK(whole.size() == n);
+  ISOBIT_CHECK(whole.size() == n);
   return bounds;
 }
 
@@ -132,7 +132,7 @@ class Builder {
  private:
   const Tensor& tensor(const std::string& name) const {
     const Tensor* found = model_.weights.find(name);
-    INVAR_CHECK(found != nullptr);  // load_model has checked names and shapes
+    ISOBIT_CHECK(found != nullptr);  // load_model has checked names and shapes
     return *found;
   }
 
@@ -240,7 +240,7 @@ std::string refuse_ranks(const ModelConfig& config, int ranks) {
 
 Partition::Partition(const ModelConfig& config, int rank_, int ranks_)
     : rank(rank_), ranks(ranks_) {
-  INVAR_CHECK(refuse_ranks(config, ranks).empty() && rank >= 0 && rank < ranks);
+  ISOBIT_CHECK(refuse_ranks(config, ranks).empty() && rank >= 0 && rank < ranks);
   const std::int64_t group = config.heads / config.kv_heads;
   const auto heads_of = [&](int r) {
     return Span{config.heads * r / ranks, config.heads * (r + 1) / ranks};
@@ -331,4 +331,4 @@ void extend_positions(RankModel& model, Backend& backend, std::int64_t positions
   model.positions = positions;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -14,7 +14,7 @@
 #include "runtime/model/config.h"
 #include "runtime/model/weights.h"
 
-namespace invar {
+namespace isobit {
 
 struct Span {
   std::int64_t begin = 0, end = 0;
@@ -101,4 +101,4 @@ struct RopeTables {
 };
 RopeTables make_rope_tables(const ModelConfig& config, std::int64_t positions);
 
-}  // namespace invar
+}  // namespace isobit

@@ -14,7 +14,7 @@
 #include "runtime/model/load_json.h"
 #include "runtime/model/weights.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using nlohmann::json;
@@ -178,16 +178,16 @@ Result<std::string_view> read_frame(std::span<const std::byte> file, const std::
 Result<void> read_safetensors(std::span<const std::byte> file, const std::string& place,
                               Weights& weights) {
   const Result<std::string_view> text = read_frame(file, place);
-  INVAR_TRY(text);
+  ISOBIT_TRY(text);
   const Result<json> header = parse_strict_json(*text, JsonPlace{place, 8});
-  INVAR_TRY(header);
+  ISOBIT_TRY(header);
   const std::uint64_t data_begin = 8 + text->size();
   const std::uint64_t data_size = file.size() - data_begin;
   std::vector<Entry> entries;
   for (const auto& item : header->items()) {
     if (item.key() == "__metadata__") {
       const Result<void> valid = check_metadata(item.value(), place);
-      INVAR_TRY(valid);
+      ISOBIT_TRY(valid);
       continue;
     }
     Result<Entry> entry = read_entry(item.key(), item.value(), data_size);
@@ -203,7 +203,7 @@ Result<void> read_safetensors(std::span<const std::byte> file, const std::string
     entries.push_back(std::move(entry).value());
   }
   const Result<void> tiled = check_tiling(entries, data_begin, data_size, place);
-  INVAR_TRY(tiled);
+  ISOBIT_TRY(tiled);
   for (Entry& entry : entries) {
     entry.tensor.bytes = file.subspan(static_cast<std::size_t>(data_begin + entry.begin),
                                       static_cast<std::size_t>(entry.end - entry.begin));
@@ -212,4 +212,4 @@ Result<void> read_safetensors(std::span<const std::byte> file, const std::string
   return {};
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -10,7 +10,7 @@
 #include "runtime/numerics/random.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 __extension__ typedef unsigned __int128 Wide;
@@ -49,7 +49,7 @@ std::uint64_t prompt_hash(std::span<const std::int32_t> tokens) {
 template <class T>
 std::int32_t sample(std::span<const T> logits, const SamplerOptions& options, std::uint64_t prompt,
                     std::int64_t position) {
-  INVAR_CHECK(!logits.empty());
+  ISOBIT_CHECK(!logits.empty());
   if (options.temperature == 0.0) {
     return std::int32_t(std::max_element(logits.begin(), logits.end()) - logits.begin());
   }
@@ -85,4 +85,4 @@ template std::int32_t sample<float>(std::span<const float>, const SamplerOptions
 template std::int32_t sample<double>(std::span<const double>, const SamplerOptions&, std::uint64_t,
                                      std::int64_t);
 
-}  // namespace invar
+}  // namespace isobit

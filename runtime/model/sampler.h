@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <span>
 
-namespace invar {
+namespace isobit {
 
 struct SamplerOptions {
   double temperature = 0.0;  // 0: greedy
@@ -25,4 +25,4 @@ template <class T>
 std::int32_t sample(std::span<const T> logits, const SamplerOptions& options, std::uint64_t prompt,
                     std::int64_t position);
 
-}  // namespace invar
+}  // namespace isobit

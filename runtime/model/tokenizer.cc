@@ -9,7 +9,7 @@
 #include "runtime/model/tokenizer_spec.h"
 #include "runtime/model/unicode_tables.h"
 
-namespace invar {
+namespace isobit {
 
 struct Tokenizer::Tables {
   TokenizerSpec spec;
@@ -143,13 +143,13 @@ Result<Tokenizer> Tokenizer::from_spec(TokenizerSpec&& spec, const std::string& 
 Result<Tokenizer> Tokenizer::from_json(const std::string& tokenizer_json,
                                        const std::string& config_json, const std::string& place) {
   auto spec = read_tokenizer_json(tokenizer_json, config_json, place);
-  INVAR_TRY(spec);
+  ISOBIT_TRY(spec);
   return from_spec(std::move(*spec), place);
 }
 
 Result<Tokenizer> Tokenizer::from_gguf(const GgufTokenizer& gguf, const std::string& place) {
   auto spec = read_tokenizer_gguf(gguf, place);
-  INVAR_TRY(spec);
+  ISOBIT_TRY(spec);
   return from_spec(std::move(*spec), place);
 }
 
@@ -169,7 +169,7 @@ Result<Tokenizer> Tokenizer::from_model(const LoadedModel& model) {
     place += "/tokenizer.json";
     spec = read_tokenizer_json(model.tokenizer_json, model.tokenizer_config_json, place);
   }
-  INVAR_TRY(spec);
+  ISOBIT_TRY(spec);
   const auto size = static_cast<std::int64_t>(spec->tokens.size());
   if (size > model.config.vocab_size) {
     return Error{"the tokenizer has " + std::to_string(size) +
@@ -244,7 +244,7 @@ std::string Tokenizer::describe() const {
 
 std::string Tokenizer::fingerprint_text() const {
   const TokenizerSpec& spec = tables_->spec;
-  std::string out = "invar tokenizer 1\n";
+  std::string out = "isobit tokenizer 1\n";
   put(out, "unicode", kUnicodeVersion);
   put(out, "nfc", spec.nfc ? kNfcUnicodeVersion : "");
   put(out, "rules", rules_text(spec));
@@ -264,4 +264,4 @@ std::string Tokenizer::fingerprint_text() const {
   return out;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -16,7 +16,7 @@
 #include "runtime/model/weights.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 struct TokenizerSpec;  // what a file says (tokenizer_spec.h)
 
@@ -69,4 +69,4 @@ class Tokenizer {
 /// Version of the generated Unicode tables, e.g. "15.0.0".
 extern const char* const kUnicodeVersion;
 
-}  // namespace invar
+}  // namespace isobit

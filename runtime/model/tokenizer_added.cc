@@ -5,7 +5,7 @@
 
 #include "runtime/model/unicode_tables.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Where the white space that ends at `end` begins, not before `floor`.
@@ -94,4 +94,4 @@ void AddedTokens::split(std::string_view text, std::vector<Segment>& segments) c
   if (done < text.size()) segments.push_back({-1, text.substr(done)});
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-namespace invar {
+namespace isobit {
 
 /// One entry of tokenizer.json's added_tokens, or a control or user-defined token of a GGUF file.
 struct AddedToken {
@@ -53,4 +53,4 @@ class AddedTokens {
   std::array<bool, 256> first_byte_{};  // some token begins with it
 };
 
-}  // namespace invar
+}  // namespace isobit

@@ -5,7 +5,7 @@
 #include "runtime/model/load_json.h"
 #include "runtime/model/tokenizer_spec.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// token_type of GGUF.
@@ -151,20 +151,20 @@ Result<TokenizerSpec> read_tokenizer_gguf(const GgufTokenizer& gguf, const std::
   TokenizerSpec spec;
   VocabularyIndex index;
   auto done = read_pre(gguf, place, spec);
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   done = read_tokens(gguf, place, spec, index);
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   done = read_merges(gguf, place, index, spec);
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   const std::string ids = place + ": tokenizer.ggml.";
   done = read_id(gguf, gguf.bos, ids + "bos_token_id", spec.bos, spec.bos_text);
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   done = read_id(gguf, gguf.eos, ids + "eos_token_id", spec.eos, spec.eos_text);
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   if (gguf.add_bos && spec.bos >= 0) spec.prefix.push_back(spec.bos);
   if (gguf.add_eos && spec.eos >= 0) spec.suffix.push_back(spec.eos);
   spec.chat_template = gguf.chat_template;
   return spec;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -11,7 +11,7 @@
 #include "runtime/model/load_json.h"
 #include "runtime/model/tokenizer_spec.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using nlohmann::json;
@@ -81,18 +81,18 @@ class Reader {
       }
     }
     auto done = model(file.at("model"));
-    INVAR_TRY(done);
+    ISOBIT_TRY(done);
     done = added_tokens(file.at("added_tokens"));
-    INVAR_TRY(done);
+    ISOBIT_TRY(done);
     done = normalizer(file.at("normalizer"));
-    INVAR_TRY(done);
+    ISOBIT_TRY(done);
     done = pre_tokenizer(file.at("pre_tokenizer"));
-    INVAR_TRY(done);
+    ISOBIT_TRY(done);
     if (!byte_level_) {
       return refusal(file.at("pre_tokenizer"), "a pre-tokenizer that does not end with ByteLevel");
     }
     done = post_processor(file.at("post_processor"));
-    INVAR_TRY(done);
+    ISOBIT_TRY(done);
     return decoder(file.at("decoder"));
   }
 
@@ -133,11 +133,11 @@ Result<void> Reader::model(const Node& node) {
   const std::string type = node.at("type").text();
   if (type != "BPE") return refusal(node.at("type"), "a model of type " + shown(type));
   auto done = model_options(node);
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   done = vocabulary(node.at("vocab"));
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   done = merges(node.at("merges"));
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   const std::string unknown = node.at("unk_token").text();
   if (const auto found = index_.find(unknown); found != index_.end()) {
     spec_.bpe.unknown = found->second;
@@ -151,7 +151,7 @@ Result<void> Reader::model_options(const Node& node) {
   auto done =
       only(node, {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
                   "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   const Node dropout = node.at("dropout");
   if (!dropout.none() && *dropout.value != json(0.0)) return refusal(dropout, "dropout");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
@@ -159,12 +159,12 @@ Result<void> Reader::model_options(const Node& node) {
     if (!affix.none() && *affix.value != json("")) return refusal(affix, key);
   }
   const auto fallback = flag(node.at("byte_fallback"), false);
-  INVAR_TRY(fallback);
+  ISOBIT_TRY(fallback);
   if (*fallback) return refusal(node.at("byte_fallback"), "byte_fallback (SentencePiece)");
   const auto ignore = flag(node.at("ignore_merges"), false);
-  INVAR_TRY(ignore);
+  ISOBIT_TRY(ignore);
   const auto fuse = flag(node.at("fuse_unk"), false);
-  INVAR_TRY(fuse);
+  ISOBIT_TRY(fuse);
   spec_.bpe.ignore_merges = *ignore;
   spec_.bpe.fuse_unknown = *fuse;
   const Node unknown = node.at("unk_token");
@@ -180,7 +180,7 @@ Result<void> Reader::vocabulary(const Node& node) {
     const Node entry{&value, node.place + "[" + shown(token) + "]"};
     if (token.empty()) return entry.error("an empty token");
     const auto id = id_of(entry);
-    INVAR_TRY(id);
+    ISOBIT_TRY(id);
     if (static_cast<std::size_t>(*id) < spec_.tokens.size() &&
         !spec_.tokens[static_cast<std::size_t>(*id)].empty()) {
       return entry.error("the id " + std::to_string(*id) + " already belongs to " +
@@ -217,7 +217,7 @@ Result<void> Reader::merges(const Node& node) {
     }
     if (!good) return node.at(rank).error("expected \"left right\" or [\"left\", \"right\"]");
     const auto merge = resolve_merge(index_, left, right, node.at(rank).place);
-    INVAR_TRY(merge);
+    ISOBIT_TRY(merge);
     spec_.merges.push_back(*merge);
   }
   return {};
@@ -226,27 +226,27 @@ Result<void> Reader::merges(const Node& node) {
 Result<AddedToken> Reader::added_token(const Node& node) {
   auto done =
       only(node, {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   AddedToken token;
   token.content = node.at("content").text();
   if (token.content.empty()) return node.at("content").error("expected a string, not empty");
   const auto id = id_of(node.at("id"));
-  INVAR_TRY(id);
+  ISOBIT_TRY(id);
   token.id = *id;
   const auto special = flag(node.at("special"), false);
-  INVAR_TRY(special);
+  ISOBIT_TRY(special);
   const auto single_word = flag(node.at("single_word"), false);
-  INVAR_TRY(single_word);
+  ISOBIT_TRY(single_word);
   if (*single_word) return refusal(node.at("single_word"), "an added token with single_word");
   const std::pair<const char*, bool*> flags[] = {{"lstrip", &token.lstrip},
                                                  {"rstrip", &token.rstrip}};
   for (const auto& [key, target] : flags) {
     const auto value = flag(node.at(key), false);
-    INVAR_TRY(value);
+    ISOBIT_TRY(value);
     *target = *value;
   }
   const auto normalized = flag(node.at("normalized"), !*special);
-  INVAR_TRY(normalized);
+  ISOBIT_TRY(normalized);
   token.normalized = *normalized;
   return token;
 }
@@ -258,7 +258,7 @@ Result<void> Reader::added_tokens(const Node& node) {
   const auto vocabulary_size = static_cast<std::int32_t>(index_.size());
   for (std::size_t at = 0; at < node.value->size(); ++at) {
     auto token = added_token(node.at(at));
-    INVAR_TRY(token);
+    ISOBIT_TRY(token);
     if (!contents.insert(token->content).second)
       return node.at(at).error("repeats the token " + shown(token->content));
     const auto found = index_.find(token->content);
@@ -300,9 +300,9 @@ Result<void> Reader::normalizer(const Node& node) {
 
 Result<void> Reader::byte_level(const Node& node) {
   const auto prefix = flag(node.at("add_prefix_space"), true);
-  INVAR_TRY(prefix);
+  ISOBIT_TRY(prefix);
   const auto regex = flag(node.at("use_regex"), true);
-  INVAR_TRY(regex);
+  ISOBIT_TRY(regex);
   if (*prefix) spec_.rules.push_back(SplitRule::prefix_space);
   if (*regex) spec_.rules.push_back(SplitRule::gpt2);
   byte_level_ = true;
@@ -312,7 +312,7 @@ Result<void> Reader::byte_level(const Node& node) {
 Result<void> Reader::split_step(const Node& node) {
   const std::string behavior = node.at("behavior").text();
   const auto invert = flag(node.at("invert"), false);
-  INVAR_TRY(invert);
+  ISOBIT_TRY(invert);
   const std::string regex = node.at("pattern").at("Regex").text();
   const SplitRule* rule = split_rule_of_regex(regex);
   if (rule == nullptr) {
@@ -337,7 +337,7 @@ Result<void> Reader::pre_tokenizer(const Node& node) {
   if (type == "Split") return split_step(node);
   if (type == "Digits") {
     const auto each = flag(node.at("individual_digits"), false);
-    INVAR_TRY(each);
+    ISOBIT_TRY(each);
     spec_.rules.push_back(*each ? SplitRule::digits_each : SplitRule::digits_runs);
     return {};
   }
@@ -348,7 +348,7 @@ Result<void> Reader::pre_tokenizer(const Node& node) {
   }
   for (std::size_t at = 0; at < list.value->size(); ++at) {
     const auto done = pre_tokenizer(list.at(at));
-    INVAR_TRY(done);
+    ISOBIT_TRY(done);
   }
   return {};
 }
@@ -369,7 +369,7 @@ Result<void> Reader::template_item(const Node& item, const Node& specials, bool&
   }
   for (std::size_t at = 0; at < ids.value->size(); ++at) {
     const auto id = id_of(ids.at(at));
-    INVAR_TRY(id);
+    ISOBIT_TRY(id);
     if (static_cast<std::size_t>(*id) >= spec_.tokens.size()) {
       return ids.at(at).error("no token has the id " + std::to_string(*id));
     }
@@ -386,7 +386,7 @@ Result<void> Reader::post_processor(const Node& node) {
     const Node list = node.at("processors");
     for (std::size_t at = 0; at < list.value->size(); ++at) {
       const auto done = post_processor(list.at(at));
-      INVAR_TRY(done);
+      ISOBIT_TRY(done);
     }
     return {};
   }
@@ -399,7 +399,7 @@ Result<void> Reader::post_processor(const Node& node) {
   bool seen_text = false;
   for (std::size_t at = 0; at < single.value->size(); ++at) {
     const auto done = template_item(single.at(at), node.at("special_tokens"), seen_text);
-    INVAR_TRY(done);
+    ISOBIT_TRY(done);
   }
   if (!seen_text) return single.error("the template leaves the text out");
   return {};
@@ -418,12 +418,12 @@ Result<TokenizerSpec> read_tokenizer_json(const std::string& tokenizer_json,
                                           const std::string& place) {
   TokenizerSpec spec;
   const auto file = parse_strict_json(tokenizer_json, JsonPlace{place, std::nullopt});
-  INVAR_TRY(file);
+  ISOBIT_TRY(file);
   auto done = Reader(spec).read(Node{&*file, place});
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   done = read_tokenizer_config(config_json, place, spec);
-  INVAR_TRY(done);
+  ISOBIT_TRY(done);
   return spec;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -8,11 +8,11 @@
 #include "runtime/model/tokenizer_spec.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// Adds what tokenizer_config.json says: BOS and EOS by name, the chat template. An empty text
 /// says nothing. `place` is that of the tokenizer.json beside it.
 Result<void> read_tokenizer_config(const std::string& config_json, const std::string& place,
                                    TokenizerSpec& spec);
 
-}  // namespace invar
+}  // namespace isobit

@@ -6,7 +6,7 @@
 #include "runtime/model/load_json.h"
 #include "runtime/model/tokenizer_json.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using nlohmann::json;
@@ -62,18 +62,18 @@ Result<void> read_tokenizer_config(const std::string& config_json, const std::st
   if (config_json.empty()) return {};
   const std::string here = beside(place);
   const auto config = parse_strict_json(config_json, JsonPlace{here, std::nullopt});
-  INVAR_TRY(config);
+  ISOBIT_TRY(config);
   if (!config->is_object()) return Error{"expected an object", here};
   const auto bos = token_text(*config, "bos_token", here);
-  INVAR_TRY(bos);
+  ISOBIT_TRY(bos);
   const auto eos = token_text(*config, "eos_token", here);
-  INVAR_TRY(eos);
+  ISOBIT_TRY(eos);
   const auto bos_id = id_of_text(spec, *bos, here + ": bos_token");
-  INVAR_TRY(bos_id);
+  ISOBIT_TRY(bos_id);
   const auto eos_id = id_of_text(spec, *eos, here + ": eos_token");
-  INVAR_TRY(eos_id);
+  ISOBIT_TRY(eos_id);
   const auto chat = template_text(*config, here);
-  INVAR_TRY(chat);
+  ISOBIT_TRY(chat);
   spec.bos = *bos_id;
   spec.eos = *eos_id;
   spec.bos_text = *bos;
@@ -82,4 +82,4 @@ Result<void> read_tokenizer_config(const std::string& config_json, const std::st
   return {};
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -8,7 +8,7 @@
 #include "runtime/model/tokenizer_spec.h"
 #include "runtime/model/unicode_tables.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::uint64_t kCodeMask = (1U << 21) - 1;
@@ -153,4 +153,4 @@ std::string normalize_nfc(std::string_view text) {
   return out;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -6,7 +6,7 @@
 #include "runtime/model/load_json.h"
 #include "runtime/model/unicode_tables.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 bool prints_itself(int byte) {
@@ -72,4 +72,4 @@ Result<BpeMerge> resolve_merge(const VocabularyIndex& index, std::string_view le
   return BpeMerge{ids[0], ids[1], ids[2]};
 }
 
-}  // namespace invar
+}  // namespace isobit

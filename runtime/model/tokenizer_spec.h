@@ -17,7 +17,7 @@
 #include "runtime/model/weights.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// More ids than any published vocabulary; keeps a hostile file from asking for much memory.
 inline constexpr std::int64_t kMaxTokenIds = std::int64_t{1} << 21;
@@ -61,4 +61,4 @@ Result<TokenizerSpec> read_tokenizer_gguf(const GgufTokenizer& gguf, const std::
 /// Bytes that are not valid UTF-8 stay and combine with nothing.
 std::string normalize_nfc(std::string_view text);
 
-}  // namespace invar
+}  // namespace isobit

@@ -5,7 +5,7 @@
 
 #include "runtime/model/tokenizer.h"
 
-namespace invar {
+namespace isobit {
 
 const char* const kUnicodeVersion = "16.0.0";
 
@@ -255,4 +255,4 @@ const std::uint32_t kClassRuns[kClassRunCount] = {  // 2165 runs
 };
 // clang-format on
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace invar {
+namespace isobit {
 
 /// Bits of char_class. kDigitsNumber is the Digits pre-tokenizer's idea of a number (one Unicode
 /// version ahead of the regular expressions').
@@ -49,4 +49,4 @@ std::uint8_t char_class(std::uint32_t code);
 /// The character at byte `at`. REQUIRES: at < text.size().
 Char char_at(std::string_view text, std::size_t at);
 
-}  // namespace invar
+}  // namespace isobit

@@ -5,7 +5,7 @@
 
 #include "runtime/model/unicode_tables.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 std::uint8_t find_class(std::uint32_t code) {
@@ -60,4 +60,4 @@ Char char_at(std::string_view text, std::size_t at) {
   return {code, lead.bytes, char_class(code)};
 }
 
-}  // namespace invar
+}  // namespace isobit

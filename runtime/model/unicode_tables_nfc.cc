@@ -3,7 +3,7 @@
 // is described in unicode_tables.h. Only tokenizer_nfc.cc may refer to it.
 #include "runtime/model/unicode_tables.h"
 
-namespace invar {
+namespace isobit {
 
 const char* const kNfcUnicodeVersion = "9.0.0";
 
@@ -398,4 +398,4 @@ const std::uint64_t kDecompositions[kDecompositionCount] = {  // 2060
 };
 // clang-format on
 
-}  // namespace invar
+}  // namespace isobit

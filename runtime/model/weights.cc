@@ -10,7 +10,7 @@
 #include <bit>
 #include <cstring>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::int64_t kBlock = 32;  // elements in a block of Q8_0, Q4_0, Q4_1
@@ -205,12 +205,12 @@ TypeLayout layout_of(TensorType type) {
 
 void Tensor::read_row(std::int64_t row, std::int64_t col_begin, std::int64_t col_end,
                       std::span<float> out) const {
-  INVAR_CHECK(row >= 0 && row < rows);
-  INVAR_CHECK(col_begin >= 0 && col_begin <= col_end && col_end <= cols);
-  INVAR_CHECK(out.size() == static_cast<std::size_t>(col_end - col_begin));
+  ISOBIT_CHECK(row >= 0 && row < rows);
+  ISOBIT_CHECK(col_begin >= 0 && col_begin <= col_end && col_end <= cols);
+  ISOBIT_CHECK(out.size() == static_cast<std::size_t>(col_end - col_begin));
   const TypeLayout layout = layout_of(type);
   const std::int64_t row_bytes = cols / layout.elements * layout.bytes;
-  INVAR_CHECK(static_cast<std::int64_t>(bytes.size()) >= rows * row_bytes);
+  ISOBIT_CHECK(static_cast<std::int64_t>(bytes.size()) >= rows * row_bytes);
   if (shape.size() <= 1 && !row_order.empty()) {
     for (std::int64_t col = col_begin; col < col_end; ++col) {
       read_span(type, bytes.data(), row_order[static_cast<std::size_t>(col)],
@@ -223,7 +223,7 @@ void Tensor::read_row(std::int64_t row, std::int64_t col_begin, std::int64_t col
 }
 
 const std::byte* Tensor::stored(std::int64_t row, std::int64_t col) const {
-  INVAR_CHECK(row >= 0 && row < rows && col >= 0 && col < cols && shape.size() > 1);
+  ISOBIT_CHECK(row >= 0 && row < rows && col >= 0 && col < cols && shape.size() > 1);
   const TypeLayout layout = layout_of(type);
   const std::int64_t at = row_order.empty() ? row : row_order[static_cast<std::size_t>(row)];
   return bytes.data() + (at * (cols / layout.elements) + col / layout.elements) * layout.bytes;
@@ -234,4 +234,4 @@ const Tensor* Weights::find(const std::string& name) const {
   return found == tensors_.end() ? nullptr : &found->second;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -18,7 +18,7 @@
 #include "runtime/model/config.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 enum class TensorType : std::uint8_t { f64, f32, f16, bf16, f8_e4m3, f8_e5m2, q8_0, q4_0, q4_1 };
 
@@ -124,4 +124,4 @@ struct LoadedModel {
 /// `config.json` may be overridden by nothing. Errors name the file and the tensor.
 Result<LoadedModel> load_model(const std::string& path);
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 #include <bit>
 #include <cstring>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "rows are hashed little-endian");
@@ -92,4 +92,4 @@ bool from_hex(std::string_view text, Digest& out) {
   return true;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -11,7 +11,7 @@
 #include <string>
 #include <string_view>
 
-namespace invar {
+namespace isobit {
 
 /// 128 bits in canonical (big-endian) byte order. All zero means "none".
 struct Digest {
@@ -46,4 +46,4 @@ std::string to_hex(const Digest& digest);
 /// Exactly 32 hex digits, either case; false otherwise.
 bool from_hex(std::string_view text, Digest& out);
 
-}  // namespace invar
+}  // namespace isobit

@@ -7,21 +7,21 @@
 #include "runtime/numerics/bits.h"
 #include "runtime/numerics/precision.h"
 
-namespace invar {
+namespace isobit {
 
-INVAR_HD inline std::uint16_t bf16_from_float(float x) {
+ISOBIT_HD inline std::uint16_t bf16_from_float(float x) {
   const std::uint32_t u = bits_of(x);
   if (is_nan(x)) return 0x7fc0;
   return std::uint16_t((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
-INVAR_HD inline float float_from_bf16(std::uint16_t h) {
+ISOBIT_HD inline float float_from_bf16(std::uint16_t h) {
   return float_of(std::uint32_t(h) << 16);
 }
 
 /// Rounds |x|'s significand to an IEEE-like format with `mantissa` fraction bits and exponent
 /// bias `bias`; gives the magnitude's bits, which may overflow past the largest finite value.
 /// REQUIRES: x is not NaN.
-INVAR_HD inline std::uint32_t narrow_magnitude(float x, int mantissa, int bias) {
+ISOBIT_HD inline std::uint32_t narrow_magnitude(float x, int mantissa, int bias) {
   const std::uint32_t u = bits_of(x) & 0x7fffffffu;
   const int exponent = int(u >> 23) - 127 + bias;  // in the target, 0 and below: subnormal
   if (exponent >= 1) {
@@ -40,19 +40,19 @@ INVAR_HD inline std::uint32_t narrow_magnitude(float x, int mantissa, int bias) 
   return kept + ((rest > half || (rest == half && (kept & 1u))) ? 1u : 0u);
 }
 
-INVAR_HD inline std::uint16_t fp16_from_float(float x) {
+ISOBIT_HD inline std::uint16_t fp16_from_float(float x) {
   if (is_nan(x)) return 0x7e00;
   const std::uint16_t sign = std::uint16_t((bits_of(x) >> 16) & 0x8000u);
   const std::uint32_t m = is_finite(x) ? narrow_magnitude(x, 10, 15) : 0x7c00u;
   return std::uint16_t(sign | (m > 0x7c00u ? 0x7c00u : m));
 }
-INVAR_HD inline std::uint8_t e4m3_from_float(float x) {
+ISOBIT_HD inline std::uint8_t e4m3_from_float(float x) {
   if (is_nan(x)) return 0x7f;
   const std::uint8_t sign = std::uint8_t((bits_of(x) >> 24) & 0x80u);
   const std::uint32_t m = is_finite(x) ? narrow_magnitude(x, 3, 7) : 0x7eu;
   return std::uint8_t(sign | (m > 0x7eu ? 0x7eu : m));
 }
-INVAR_HD inline std::uint8_t e5m2_from_float(float x) {
+ISOBIT_HD inline std::uint8_t e5m2_from_float(float x) {
   if (is_nan(x)) return 0x7e;
   const std::uint8_t sign = std::uint8_t((bits_of(x) >> 24) & 0x80u);
   const std::uint32_t m = is_finite(x) ? narrow_magnitude(x, 2, 15) : 0x7bu;
@@ -60,7 +60,7 @@ INVAR_HD inline std::uint8_t e5m2_from_float(float x) {
 }
 
 /// Value of an IEEE-like magnitude with `mantissa` fraction bits; exact. No inf or NaN here.
-INVAR_HD inline float widen_magnitude(std::uint32_t m, int mantissa, int bias) {
+ISOBIT_HD inline float widen_magnitude(std::uint32_t m, int mantissa, int bias) {
   const std::uint32_t exponent = m >> mantissa;
   const std::uint32_t fraction = m & ((1u << mantissa) - 1u);
   if (exponent == 0) {  // subnormal: fraction * 2^(1 - bias - mantissa), exact in fp32
@@ -68,20 +68,20 @@ INVAR_HD inline float widen_magnitude(std::uint32_t m, int mantissa, int bias) {
   }
   return float_of(((exponent + std::uint32_t(127 - bias)) << 23) | (fraction << (23 - mantissa)));
 }
-INVAR_HD inline float with_sign(float magnitude, bool negative) {
+ISOBIT_HD inline float with_sign(float magnitude, bool negative) {
   return float_of(bits_of(magnitude) | (negative ? 0x80000000u : 0u));
 }
-INVAR_HD inline float float_from_fp16(std::uint16_t h) {
+ISOBIT_HD inline float float_from_fp16(std::uint16_t h) {
   const std::uint32_t m = h & 0x7fffu;
   if (m > 0x7c00u) return float_of(0x7fc00000u);
   if (m == 0x7c00u) return with_sign(float_of(0x7f800000u), h & 0x8000u);
   return with_sign(widen_magnitude(m, 10, 15), h & 0x8000u);
 }
-INVAR_HD inline float float_from_e4m3(std::uint8_t b) {
+ISOBIT_HD inline float float_from_e4m3(std::uint8_t b) {
   if ((b & 0x7fu) == 0x7fu) return float_of(0x7fc00000u);
   return with_sign(widen_magnitude(b & 0x7fu, 3, 7), b & 0x80u);
 }
-INVAR_HD inline float float_from_e5m2(std::uint8_t b) {
+ISOBIT_HD inline float float_from_e5m2(std::uint8_t b) {
   const std::uint32_t m = b & 0x7fu;
   if (m > 0x7cu) return float_of(0x7fc00000u);
   if (m == 0x7cu) return with_sign(float_of(0x7f800000u), b & 0x80u);
@@ -89,7 +89,7 @@ INVAR_HD inline float float_from_e5m2(std::uint8_t b) {
 }
 
 /// tf32: fp32 with 10 fraction bits kept, to nearest even. Subnormals keep fp32's exponent range.
-INVAR_HD inline float round_tf32(float x) {
+ISOBIT_HD inline float round_tf32(float x) {
   if (is_nan(x)) return canonical_nan(x);
   const std::uint32_t u = bits_of(x);
   return float_of((u + 0xfffu + ((u >> 13) & 1u)) & ~0x1fffu);
@@ -97,7 +97,7 @@ INVAR_HD inline float round_tf32(float x) {
 
 /// R of NUMERICS.md: rounds to a format and gives the value as fp32. f32 (and f64) only
 /// canonicalise NaN.
-INVAR_HD inline float round_to(Format format, float x) {
+ISOBIT_HD inline float round_to(Format format, float x) {
   switch (format) {
     case Format::bf16:
       return float_from_bf16(bf16_from_float(x));
@@ -113,18 +113,18 @@ INVAR_HD inline float round_to(Format format, float x) {
       return canonical(x);
   }
 }
-INVAR_HD inline double round_to(Format, double x) {
+ISOBIT_HD inline double round_to(Format, double x) {
   return canonical(x);
 }
 
 /// Largest finite value of an 8-bit format.
-INVAR_HD inline float largest_finite(Format format) {
+ISOBIT_HD inline float largest_finite(Format format) {
   return format == Format::e4m3 ? 448.0f : 57344.0f;
 }
 
 /// The smallest 2^e, e in [-60, 60], with amax / 2^e <= largest finite value; 1 for amax 0.
 /// REQUIRES: amax is finite and not negative. (NUMERICS.md, "fp8")
-INVAR_HD inline float power_of_two_scale(Format format, float amax) {
+ISOBIT_HD inline float power_of_two_scale(Format format, float amax) {
   if (amax == 0.0f) return 1.0f;
   const float limit = largest_finite(format);
   // amax <= limit * 2^e; both sides scaled by exact powers of two, so the loop is exact.
@@ -137,4 +137,4 @@ INVAR_HD inline float power_of_two_scale(Format format, float amax) {
   return scale;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -5,19 +5,19 @@
 
 #include "runtime/numerics/bits.h"
 
-namespace invar {
+namespace isobit {
 
 /// 2^n for n in [-126, 127] (fp32), [-1022, 1023] (fp64).
-INVAR_HD inline float pow2_float(int n) {
+ISOBIT_HD inline float pow2_float(int n) {
   return float_of(std::uint32_t(n + 127) << 23);
 }
-INVAR_HD inline double pow2_double(int n) {
+ISOBIT_HD inline double pow2_double(int n) {
   return double_of(std::uint64_t(std::int64_t(n) + 1023) << 52);
 }
 
 /// exp(x), at most 1.0086 ulp over all 2^32 inputs (MPFR). Cody-Waite reduction by ln 2 in two fp32
 /// parts, then 1 + (r + r*r*q(r)), q of degree 4, then two exact scalings.
-INVAR_HD inline float exp_(float x) {
+ISOBIT_HD inline float exp_(float x) {
   if (is_nan(x)) return canonical_nan(x);
   if (x > 89.0f) return float_of(0x7f800000u);
   if (x < -104.0f) return 0.0f;
@@ -37,7 +37,7 @@ INVAR_HD inline float exp_(float x) {
 }
 
 /// exp(x), fp64. Taylor to degree 13 after the same reduction.
-INVAR_HD inline double exp_(double x) {
+ISOBIT_HD inline double exp_(double x) {
   if (is_nan(x)) return canonical_nan(x);
   if (x > 710.0) return double_of(0x7ff0000000000000ull);
   if (x < -746.0) return 0.0;
@@ -65,7 +65,7 @@ INVAR_HD inline double exp_(double x) {
 
 /// Natural logarithm, fp64; log(0) = -inf, log(negative) = NaN.
 /// x = 2^k * m, m in [sqrt(1/2), sqrt(2)); f = m - 1, s = f / (2 + f), series in s^2.
-INVAR_HD inline double log_(double x) {
+ISOBIT_HD inline double log_(double x) {
   if (is_nan(x) || x < 0.0) return canonical_nan(x);
   if (x == 0.0) return double_of(0xfff0000000000000ull);
   if (!is_finite(x)) return x;
@@ -107,7 +107,7 @@ namespace detail {
 /// x = n*pi/2 + (r + t), |r| <= pi/4; gives n mod 4. REQUIRES: |x| < 2^30.
 /// pi/2 in three parts: x minus n times the first is exact, the second product and difference are
 /// carried with their errors, so that r keeps its last bit where x is next to a multiple.
-INVAR_HD inline int reduce_half_pi(double x, double& r, double& t) {
+ISOBIT_HD inline int reduce_half_pi(double x, double& r, double& t) {
   const double n = fma_(x, 0x1.45f306dc9c883p-1, 0x1.8p+52) - 0x1.8p+52;
   const double a = fma_(-n, 0x1.921fb54442d18p+0, x);
   const double p = n * 0x1.1a62633145c07p-54;
@@ -120,7 +120,7 @@ INVAR_HD inline int reduce_half_pi(double x, double& r, double& t) {
   t = (d - r) + tail;
   return int(std::int64_t(n) & 3);
 }
-INVAR_HD inline double sin_kernel(double r, double t) {
+ISOBIT_HD inline double sin_kernel(double r, double t) {
   const double z = r * r;
   double s = 0x1.952c77030ad4ap-49;
   s = fma_(s, z, -0x1.ae7f3e733b81fp-41);
@@ -133,7 +133,7 @@ INVAR_HD inline double sin_kernel(double r, double t) {
   const double tail = fma_(-0.5 * z, t, t);
   return r + fma_(r * z, s, tail);
 }
-INVAR_HD inline double cos_kernel(double r, double t) {
+ISOBIT_HD inline double cos_kernel(double r, double t) {
   const double z = r * r;
   double c = 0x1.ae7f3e733b81fp-45;
   c = fma_(c, z, -0x1.93974a8c07c9dp-37);
@@ -150,7 +150,7 @@ INVAR_HD inline double cos_kernel(double r, double t) {
 }  // namespace detail
 
 /// sin(x), fp64, for |x| < 2^30; NaN beyond (no angle of a position comes near).
-INVAR_HD inline double sin_(double x) {
+ISOBIT_HD inline double sin_(double x) {
   if (!(x < 0x1p+30 && x > -0x1p+30)) return canonical_nan(x);
   double r, t;
   switch (detail::reduce_half_pi(x, r, t)) {
@@ -165,7 +165,7 @@ INVAR_HD inline double sin_(double x) {
   }
 }
 /// cos(x), fp64, for |x| < 2^30; NaN beyond.
-INVAR_HD inline double cos_(double x) {
+ISOBIT_HD inline double cos_(double x) {
   if (!(x < 0x1p+30 && x > -0x1p+30)) return canonical_nan(x);
   double r, t;
   switch (detail::reduce_half_pi(x, r, t)) {
@@ -181,7 +181,7 @@ INVAR_HD inline double cos_(double x) {
 }
 
 /// tanh(x), fp64: expm1 by Taylor to degree 18 where 2|x| < 0.7, else 1 - 2/(exp(2|x|)+1).
-INVAR_HD inline double tanh_(double x) {
+ISOBIT_HD inline double tanh_(double x) {
   if (is_nan(x)) return canonical_nan(x);
   const bool negative = (bits_of(x) >> 63) != 0;
   const double a = negative ? -x : x;
@@ -216,7 +216,7 @@ INVAR_HD inline double tanh_(double x) {
 /// erf(x), fp64: 2/sqrt(pi) x exp(-x^2) sum (2x^2)^n/(2n+1)!! below 1.8, a continued fraction of
 /// erfc up to 6, 1 beyond. exp and the sum take the same rounded x^2: their product hardly changes
 /// with it.
-INVAR_HD inline double erf_(double x) {
+ISOBIT_HD inline double erf_(double x) {
   if (is_nan(x)) return canonical_nan(x);
   const bool negative = (bits_of(x) >> 63) != 0;
   const double a = negative ? -x : x;
@@ -240,24 +240,24 @@ INVAR_HD inline double erf_(double x) {
 
 /// x / (1 + exp(-x))
 template <class T>
-INVAR_HD inline T silu_(T x) {
+ISOBIT_HD inline T silu_(T x) {
   return canonical(x / (T(1) + exp_(-x)));
 }
 
 /// gelu with the tanh formula, written through exp:
 /// x / (1 + exp(-2u)), 2u = (2 sqrt(2/pi) x) * (1 + 0.044715 x^2).
-INVAR_HD inline float gelu_tanh_(float x) {
+ISOBIT_HD inline float gelu_tanh_(float x) {
   const float u2 = (0x1.988454p+0f * x) * fma_(0x1.6e4e26p-5f, x * x, 1.0f);
   return canonical(x / (1.0f + exp_(-u2)));
 }
-INVAR_HD inline double gelu_tanh_(double x) {
+ISOBIT_HD inline double gelu_tanh_(double x) {
   const double u2 = (0x1.9884533d43651p+0 * x) * fma_(0x1.6e4e26d4801f7p-5, x * x, 1.0);
   return canonical(x / (1.0 + exp_(-u2)));
 }
 
 /// exp(-(2i/d) log(base)) for i in [0, d/2): RoPE's inverse frequencies before scaling.
-INVAR_HD inline double rope_inv_freq(int i, int d, double base) {
+ISOBIT_HD inline double rope_inv_freq(int i, int d, double base) {
   return exp_(-(double(2 * i) / double(d)) * log_(base));
 }
 
-}  // namespace invar
+}  // namespace isobit

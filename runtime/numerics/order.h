@@ -8,20 +8,20 @@
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/functions.h"
 
-namespace invar {
+namespace isobit {
 
 constexpr int kSplit = 256;    // keys of one attention split, at absolute positions
 constexpr int kLanes = 256;    // lanes of a row reduction
 constexpr int kSumLanes = 32;  // lanes of an attention split's sum
 
 /// V of a reduction of length k: the model's segments, or 1 below 64.
-INVAR_HD inline int segments_of(std::int64_t k, int model_segments) {
+ISOBIT_HD inline int segments_of(std::int64_t k, int model_segments) {
   return k < 64 ? 1 : model_segments;
 }
 
 /// One segment of a dot product: an FMA chain over ascending k from +0.
 template <class T, class A, class B>
-INVAR_HD inline T dot_chain(const A& a, const B& b, std::int64_t begin, std::int64_t end) {
+ISOBIT_HD inline T dot_chain(const A& a, const B& b, std::int64_t begin, std::int64_t end) {
   T acc = T(0);
   for (std::int64_t k = begin; k < end; ++k) acc = fma_(T(a(k)), T(b(k)), acc);
   return acc;
@@ -29,7 +29,7 @@ INVAR_HD inline T dot_chain(const A& a, const B& b, std::int64_t begin, std::int
 
 /// Pairs neighbours until one is left: ((s0+s1)+(s2+s3))+((s4+s5)+(s6+s7)). n is a power of two.
 template <class T>
-INVAR_HD inline T neighbour_tree(T* s, int n) {
+ISOBIT_HD inline T neighbour_tree(T* s, int n) {
   for (int m = n; m > 1; m /= 2) {
     for (int i = 0; i < m / 2; ++i) s[i] = s[2 * i] + s[2 * i + 1];
   }
@@ -38,7 +38,7 @@ INVAR_HD inline T neighbour_tree(T* s, int n) {
 
 /// Adds the upper half onto the lower until one lane is left. n is a power of two.
 template <class T>
-INVAR_HD inline T lane_tree(T* lane, int n) {
+ISOBIT_HD inline T lane_tree(T* lane, int n) {
   for (int h = n / 2; h >= 1; h /= 2) {
     for (int i = 0; i < h; ++i) lane[i] = lane[i] + lane[i + h];
   }
@@ -47,7 +47,7 @@ INVAR_HD inline T lane_tree(T* lane, int n) {
 
 /// Sum of squares of a row in 256 lanes.
 template <class T>
-INVAR_HD inline T sum_of_squares(const T* x, std::int64_t d) {
+ISOBIT_HD inline T sum_of_squares(const T* x, std::int64_t d) {
   T lane[kLanes];
   for (int j = 0; j < kLanes; ++j) lane[j] = T(0);
   for (std::int64_t i = 0; i < d; ++i) lane[i % kLanes] = fma_(x[i], x[i], lane[i % kLanes]);
@@ -56,8 +56,8 @@ INVAR_HD inline T sum_of_squares(const T* x, std::int64_t d) {
 
 /// y = R((x * r) * w), r = 1 / sqrt(mean of squares + eps).
 template <class T>
-INVAR_HD inline void rms_norm_row(const T* x, const T* w, T eps, std::int64_t d, Format stored,
-                                  T* y) {
+ISOBIT_HD inline void rms_norm_row(const T* x, const T* w, T eps, std::int64_t d, Format stored,
+                                   T* y) {
   const T r = T(1) / sqrt_(sum_of_squares(x, d) / T(d) + eps);
   for (std::int64_t i = 0; i < d; ++i) y[i] = T(round_to(stored, (x[i] * r) * w[i]));
 }
@@ -65,7 +65,7 @@ INVAR_HD inline void rms_norm_row(const T* x, const T* w, T eps, std::int64_t d,
 /// Rotates one head in Hugging Face's half-split layout, then R. `cosine` and `sine` are the
 /// table's row of the position: (d/2).
 template <class T>
-INVAR_HD inline void rope_head(T* x, const T* cosine, const T* sine, int d, Format stored) {
+ISOBIT_HD inline void rope_head(T* x, const T* cosine, const T* sine, int d, Format stored) {
   for (int i = 0; i < d / 2; ++i) {
     const T x0 = x[i], x1 = x[i + d / 2];
     x[i] = T(round_to(stored, fma_(x0, cosine[i], -(x1 * sine[i]))));
@@ -86,9 +86,9 @@ struct AttentionState {
 /// out: (d). Splits are at absolute positions 0, 256, …; an empty split does not exist; a query
 /// that sees nothing gives NaN.
 template <class T, class Visible, class Key, class Value>
-INVAR_HD inline void attention_row(const T* q, int d, T scale, std::int64_t first,
-                                   std::int64_t last, const Visible& visible, const Key& key,
-                                   const Value& value, Format stored, T* out) {
+ISOBIT_HD inline void attention_row(const T* q, int d, T scale, std::int64_t first,
+                                    std::int64_t last, const Visible& visible, const Key& key,
+                                    const Value& value, Format stored, T* out) {
   AttentionState<T> state{T(0), T(0), false};
   for (std::int64_t begin = first / kSplit * kSplit; begin <= last; begin += kSplit) {
     const std::int64_t end = begin + kSplit - 1 < last ? begin + kSplit - 1 : last;
@@ -138,7 +138,7 @@ INVAR_HD inline void attention_row(const T* q, int d, T scale, std::int64_t firs
 /// Log-sum-exp of a row: order-free maximum; eight segments of 256 lanes each; the neighbour tree;
 /// max + log(sum) in fp64, rounded to T.
 template <class T>
-INVAR_HD inline T log_sum_exp(const T* x, std::int64_t n) {
+ISOBIT_HD inline T log_sum_exp(const T* x, std::int64_t n) {
   T m = x[0];
   for (std::int64_t i = 1; i < n; ++i) m = max_nan(m, x[i]);
   T part[8];
@@ -154,4 +154,4 @@ INVAR_HD inline T log_sum_exp(const T* x, std::int64_t n) {
   return canonical(T(double(m) + log_(double(neighbour_tree(part, 8)))));
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -16,22 +16,22 @@
 #endif
 
 #if defined(__CUDACC__)
-#define INVAR_HD __host__ __device__
+#define ISOBIT_HD __host__ __device__
 #else
-#define INVAR_HD
+#define ISOBIT_HD
 #endif
 
-namespace invar {
+namespace isobit {
 
 /// a*b + c with one rounding.
-INVAR_HD inline float fma_(float a, float b, float c) {
+ISOBIT_HD inline float fma_(float a, float b, float c) {
 #if defined(__CUDA_ARCH__)
   return __fmaf_rn(a, b, c);
 #else
   return __builtin_fmaf(a, b, c);
 #endif
 }
-INVAR_HD inline double fma_(double a, double b, double c) {
+ISOBIT_HD inline double fma_(double a, double b, double c) {
 #if defined(__CUDA_ARCH__)
   return __fma_rn(a, b, c);
 #else
@@ -41,7 +41,7 @@ INVAR_HD inline double fma_(double a, double b, double c) {
 
 /// IEEE square root, rounded to nearest even. The host form is the instruction, without libm's
 /// errno path.
-INVAR_HD inline float sqrt_(float x) {
+ISOBIT_HD inline float sqrt_(float x) {
 #if defined(__CUDA_ARCH__)
   return __fsqrt_rn(x);
 #elif defined(__x86_64__)
@@ -52,7 +52,7 @@ INVAR_HD inline float sqrt_(float x) {
   return __builtin_sqrtf(x);
 #endif
 }
-INVAR_HD inline double sqrt_(double x) {
+ISOBIT_HD inline double sqrt_(double x) {
 #if defined(__CUDA_ARCH__)
   return __dsqrt_rn(x);
 #elif defined(__x86_64__)
@@ -66,11 +66,11 @@ INVAR_HD inline double sqrt_(double x) {
 
 /// Bits of a value as another type of the same size.
 template <class To, class From>
-INVAR_HD inline To bits_cast(const From& from) {
+ISOBIT_HD inline To bits_cast(const From& from) {
   static_assert(sizeof(To) == sizeof(From));
   To to;
   memcpy(&to, &from, sizeof(To));
   return to;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace invar {
+namespace isobit {
 
 /// A storage format. Values in memory are fp32 (fp64 in `fp64`) that are exact in the format.
 enum class Format : std::uint8_t { f64, f32, tf32, bf16, fp16, e4m3, e5m2 };
@@ -75,4 +75,4 @@ constexpr const Mode& mode_of(Precision precision) {
   return kModes[std::size_t(precision)];
 }
 
-}  // namespace invar
+}  // namespace isobit

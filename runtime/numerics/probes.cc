@@ -10,7 +10,7 @@
 #include <xmmintrin.h>
 #endif
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Bits of the control word that change results, and what they do.
@@ -192,7 +192,7 @@ Result<void> run_numeric_probes() {
   for (const ProbeSet probe : {ProbeSet(check_floating_point_mode), ProbeSet(probe_fp32),
                                ProbeSet(probe_fp64), ProbeSet(probe_conversions)}) {
     Result<void> result = probe();
-    INVAR_TRY(result);
+    ISOBIT_TRY(result);
   }
   return {};
 }
@@ -218,4 +218,4 @@ Result<void> FloatingPointGuard::restore(const std::string& callee) {
   return {};
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -11,7 +11,7 @@
 
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// Error: "numeric probe <name>: ..." of the first probe that fails.
 Result<void> run_numeric_probes();
@@ -24,7 +24,7 @@ Result<void> check_floating_point_mode();
 ///
 ///   FloatingPointGuard guard;
 ///   library_gemm(...);
-///   INVAR_TRY(guard.restore("library_gemm"));
+///   ISOBIT_TRY(guard.restore("library_gemm"));
 class FloatingPointGuard {
  public:
   FloatingPointGuard();
@@ -42,4 +42,4 @@ class FloatingPointGuard {
   bool restored_ = false;
 };
 
-}  // namespace invar
+}  // namespace isobit

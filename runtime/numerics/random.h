@@ -4,14 +4,14 @@
 
 #include "runtime/numerics/platform.h"
 
-namespace invar {
+namespace isobit {
 
 struct PhiloxBlock {
   std::uint32_t word[4];
 };
 
 /// Ten rounds over a 128-bit counter with a 64-bit key.
-INVAR_HD inline PhiloxBlock philox4x32(PhiloxBlock counter, std::uint64_t key) {
+ISOBIT_HD inline PhiloxBlock philox4x32(PhiloxBlock counter, std::uint64_t key) {
   std::uint32_t k0 = std::uint32_t(key), k1 = std::uint32_t(key >> 32);
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t a = std::uint64_t(0xD2511F53u) * counter.word[0];
@@ -26,11 +26,11 @@ INVAR_HD inline PhiloxBlock philox4x32(PhiloxBlock counter, std::uint64_t key) {
 
 /// n of NUMERICS.md, "Sampling": odd, in [1, 2^24); the uniform number is n / 2^24.
 /// Counter: low and high half of the prompt's hash, the position of the token drawn, the stream.
-INVAR_HD inline std::uint32_t draw24(std::uint64_t seed, std::uint64_t prompt_hash,
-                                     std::uint32_t position, std::uint32_t stream) {
+ISOBIT_HD inline std::uint32_t draw24(std::uint64_t seed, std::uint64_t prompt_hash,
+                                      std::uint32_t position, std::uint32_t stream) {
   const PhiloxBlock out = philox4x32(
       {{std::uint32_t(prompt_hash), std::uint32_t(prompt_hash >> 32), position, stream}}, seed);
   return 2u * (out.word[0] >> 9) + 1u;
 }
 
-}  // namespace invar
+}  // namespace isobit

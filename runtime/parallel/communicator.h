@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace invar {
+namespace isobit {
 
 struct Traffic {
   std::int64_t collectives = 0;
@@ -56,4 +56,4 @@ const char* name_of(Topology topology);
 std::vector<std::unique_ptr<Communicator>> make_in_process_ranks(
     int size, std::uint64_t arrival_seed = 0, Topology topology = Topology::direct);
 
-}  // namespace invar
+}  // namespace isobit

@@ -10,7 +10,7 @@
 #include "runtime/parallel/communicator.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Bytes that left their rank: nobody changes them, and several receivers may hold them.
@@ -46,7 +46,7 @@ class InProcessRank final : public Communicator {
   double seconds() const override { return seconds_; }
 
   void all_gather(const void* mine, void* all, std::span<const std::size_t> sizes) override {
-    INVAR_CHECK(int(sizes.size()) == size());
+    ISOBIT_CHECK(int(sizes.size()) == size());
     const auto start = std::chrono::steady_clock::now();
     offsets_.assign(sizes.size() + 1, 0);
     for (std::size_t r = 0; r < sizes.size(); ++r) offsets_[r + 1] = offsets_[r] + sizes[r];
@@ -151,7 +151,7 @@ class InProcessRank final : public Communicator {
 
   void put(const Message& message, int first, int last) {
     const std::size_t begin = offsets_[std::size_t(first)], end = offsets_[std::size_t(last)];
-    INVAR_CHECK(message.bytes->size() == end - begin);
+    ISOBIT_CHECK(message.bytes->size() == end - begin);
     if (end > begin) std::memcpy(all_ + begin, message.bytes->data(), end - begin);
   }
 
@@ -232,4 +232,4 @@ std::vector<std::unique_ptr<Communicator>> make_in_process_ranks(int size,
   return ranks;
 }
 
-}  // namespace invar
+}  // namespace isobit

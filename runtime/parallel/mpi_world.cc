@@ -21,7 +21,7 @@
 #include "runtime/parallel/world.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Waiting that leaves the core to others: yields at first, then sleeps longer and longer.
@@ -75,13 +75,13 @@ class Lane {
     for (const auto& [from, message] : receive()) {
       Header header;
       std::memcpy(&header, message.data(), sizeof header);
-      INVAR_CHECK(header.round == round_);
+      ISOBIT_CHECK(header.round == round_);
       if (header.failed != 0) {
         failed = true;
         continue;
       }
       const std::size_t bytes = message.size() - sizeof header;
-      INVAR_CHECK(bytes == (sizes.empty() ? 0 : sizes[std::size_t(from)]));
+      ISOBIT_CHECK(bytes == (sizes.empty() ? 0 : sizes[std::size_t(from)]));
       std::size_t place = 0;
       for (int r = 0; r < from; ++r) place += sizes.empty() ? 0 : sizes[std::size_t(r)];
       if (bytes > 0) std::memcpy(all + place, message.data() + sizeof header, bytes);
@@ -128,7 +128,7 @@ class Lane {
       MPI_Get_count(&status, MPI_BYTE, &bytes);
       std::vector<std::byte> message(std::size_t(std::max(bytes, 0)));
       MPI_Mrecv(message.data(), bytes, MPI_BYTE, &handle, MPI_STATUS_IGNORE);
-      INVAR_CHECK(message.size() >= sizeof(Header));
+      ISOBIT_CHECK(message.size() >= sizeof(Header));
       messages.emplace_back(status.MPI_SOURCE, std::move(message));
     }
     return messages;
@@ -159,7 +159,7 @@ class MpiRank final : public Communicator {
   Traffic traffic() const override { return traffic_; }
 
   void all_gather(const void* mine, void* all, std::span<const std::size_t> sizes) override {
-    INVAR_CHECK(int(sizes.size()) == size());
+    ISOBIT_CHECK(int(sizes.size()) == size());
     auto* out = static_cast<std::byte*>(all);
     std::byte* place = out;
     for (int r = 0; r < rank(); ++r) place += sizes[std::size_t(r)];
@@ -272,4 +272,4 @@ void end_mpi() {
   MPI_Finalize();
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -3,7 +3,7 @@
 
 #include "runtime/parallel/nccl.h"
 
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
 #include <cuda_runtime_api.h>
 #endif
 #include <dlfcn.h>
@@ -16,7 +16,7 @@
 #include "runtime/backend.h"
 #include "runtime/parallel/nccl_abi.h"
 
-namespace invar {
+namespace isobit {
 
 struct NcclLibrary {
   nccl::GetVersion* get_version = nullptr;
@@ -78,7 +78,7 @@ Result<const NcclLibrary*> load(const std::string& file) {
                         symbol(handle, "ncclGroupEnd", library->group_end) &&
                         symbol(handle, "ncclAllGather", library->all_gather) &&
                         symbol(handle, "ncclBroadcast", library->broadcast);
-  if (!complete) return Error{"NCCL lacks a symbol that Invar calls", file};
+  if (!complete) return Error{"NCCL lacks a symbol that Isobit calls", file};
   int version = 0;
   library->get_version(&version);
   library->label = "nccl " + nccl_version_text(version) + told;
@@ -87,7 +87,7 @@ Result<const NcclLibrary*> load(const std::string& file) {
 
 }  // namespace
 
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
 /// Events on a stream in pairs: before and after each collective.
 class StreamTimer {
  public:
@@ -154,7 +154,7 @@ class NcclRank final : public Communicator {
   Traffic traffic() const override { return traffic_; }
 
   void all_gather(const void* mine, void* all, std::span<const std::size_t> sizes) override {
-    INVAR_CHECK(int(sizes.size()) == size());
+    ISOBIT_CHECK(int(sizes.size()) == size());
     {
       const Inside inside(group_.inside_);
       meet(&Rendezvous::arrive);
@@ -200,7 +200,7 @@ std::string nccl_version_text(int version) {
 
 Result<NcclId> make_nccl_id(const std::string& file) {
   auto library = load(file);
-  INVAR_TRY(library);
+  ISOBIT_TRY(library);
   nccl::UniqueId id{};
   if (const int result = (*library)->get_unique_id(&id); result != nccl::kSuccess) {
     return Error{std::string("NCCL: ncclGetUniqueId: ") + (*library)->get_error_string(result), ""};
@@ -214,7 +214,7 @@ Result<std::shared_ptr<NcclGroup>> NcclGroup::make(const std::string& file, int 
                                                    const NcclId& id, std::span<const Place> here,
                                                    std::shared_ptr<Rendezvous> rendezvous) {
   auto library = load(file);
-  INVAR_TRY(library);
+  ISOBIT_TRY(library);
   std::shared_ptr<NcclGroup> group(new NcclGroup(**library, ranks, std::move(rendezvous)));
   nccl::UniqueId unique{};
   std::copy(id.bytes.begin(), id.bytes.end(), std::begin(unique.bytes));
@@ -249,7 +249,7 @@ NcclGroup::~NcclGroup() {
 
 std::unique_ptr<Communicator> NcclGroup::communicator(int rank, void* stream,
                                                       const std::string& places, bool timed) {
-  INVAR_CHECK(handles_.count(rank) == 1 && !broken_);
+  ISOBIT_CHECK(handles_.count(rank) == 1 && !broken_);
   return std::make_unique<NcclRank>(*this, rank, stream, library_.label + ", " + places, timed);
 }
 
@@ -304,4 +304,4 @@ void NcclGroup::abort(int rank) {
   for (const auto& [unused, handle] : handles_) library_.comm_abort(handle);
 }
 
-}  // namespace invar
+}  // namespace isobit

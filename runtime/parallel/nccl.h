@@ -20,7 +20,7 @@
 #include "runtime/parallel/rendezvous.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 struct NcclLibrary;  // the functions, in nccl.cc
 
@@ -77,4 +77,4 @@ class NcclGroup {
 /// "2.28.9" of NCCL's version number.
 std::string nccl_version_text(int version);
 
-}  // namespace invar
+}  // namespace isobit

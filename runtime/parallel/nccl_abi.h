@@ -6,7 +6,7 @@
 
 #include <cstddef>
 
-namespace invar::nccl {
+namespace isobit::nccl {
 
 constexpr int kSuccess = 0, kInternalError = 3, kInvalidArgument = 4, kInProgress = 7;
 constexpr int kBytes = 1;  // ncclUint8
@@ -30,4 +30,4 @@ using AllGather = int(const void* from, void* to, std::size_t count, int type, C
 using Broadcast = int(const void* from, void* to, std::size_t count, int type, int root, Comm comm,
                       Stream stream);
 
-}  // namespace invar::nccl
+}  // namespace isobit::nccl

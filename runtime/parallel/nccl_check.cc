@@ -1,13 +1,13 @@
 // Compares nccl_abi.h with NCCL's own header, when CUDA and NCCL are there to build with. No code.
 
-#if defined(INVAR_HAVE_CUDA) && __has_include(<nccl.h>) && __has_include(<cuda_runtime.h>)
+#if defined(ISOBIT_HAVE_CUDA) && __has_include(<nccl.h>) && __has_include(<cuda_runtime.h>)
 #include <nccl.h>
 
 #include <type_traits>
 
 #include "runtime/parallel/nccl_abi.h"
 
-namespace invar::nccl {
+namespace isobit::nccl {
 namespace {
 
 // An enumeration, a handle and a structure travel as the int, the pointer and the bytes in its
@@ -56,5 +56,5 @@ static_assert(kSame<AllGather, ncclAllGather>);
 static_assert(kSame<Broadcast, ncclBroadcast>);
 
 }  // namespace
-}  // namespace invar::nccl
+}  // namespace isobit::nccl
 #endif

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr int kSpins = 4000;  // some ten microseconds; ranks in step need far less
@@ -49,4 +49,4 @@ std::shared_ptr<Rendezvous> make_thread_rendezvous(int ranks) {
   return std::make_shared<ThreadRendezvous>(ranks);
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 
 #include "runtime/parallel/communicator.h"
 
-namespace invar {
+namespace isobit {
 
 class Rendezvous {
  public:
@@ -25,4 +25,4 @@ class Rendezvous {
 /// Of threads of one process: a barrier that spins for some microseconds, then sleeps.
 std::shared_ptr<Rendezvous> make_thread_rendezvous(int ranks);
 
-}  // namespace invar
+}  // namespace isobit

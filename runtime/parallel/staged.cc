@@ -6,7 +6,7 @@
 #include <numeric>
 #include <utility>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 class StagedRank final : public Communicator {
@@ -49,4 +49,4 @@ std::unique_ptr<Communicator> stage_through_host(std::unique_ptr<Communicator> i
   return std::make_unique<StagedRank>(std::move(inner), std::move(access));
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -10,7 +10,7 @@
 
 #include "runtime/parallel/communicator.h"
 
-namespace invar {
+namespace isobit {
 
 /// How one rank's memory is read and written from the host; both wait until the bytes are there.
 struct DeviceAccess {
@@ -21,4 +21,4 @@ struct DeviceAccess {
 std::unique_ptr<Communicator> stage_through_host(std::unique_ptr<Communicator> inner,
                                                  DeviceAccess access);
 
-}  // namespace invar
+}  // namespace isobit

@@ -2,7 +2,7 @@
 
 #include "runtime/parallel/world.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 World* the_world = nullptr;
@@ -17,4 +17,4 @@ void set_world(World* world) {
   the_world = world;
 }
 
-}  // namespace invar
+}  // namespace isobit

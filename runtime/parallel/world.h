@@ -1,7 +1,7 @@
 // The processes of one mpirun as ranks, one rank a process; without MPI's header.
 //
 // Promise: every process calls the same functions in the same order. Waiting costs little of a
-// core. The plain program has no world; invar-mpi makes one (mpi_world.cc). Callers: main.cc,
+// core. The plain program has no world; isobit-mpi makes one (mpi_world.cc). Callers: main.cc,
 // harness/distributed.cc, runtime/ranks.cc.
 #pragma once
 
@@ -12,7 +12,7 @@
 #include "runtime/parallel/communicator.h"
 #include "runtime/parallel/rendezvous.h"
 
-namespace invar {
+namespace isobit {
 
 class World {
  public:
@@ -35,4 +35,4 @@ class World {
 World* world();
 void set_world(World* world);
 
-}  // namespace invar
+}  // namespace isobit

@@ -6,7 +6,7 @@
 #include <charconv>
 #include <numeric>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// Order in which n sequences join.
@@ -34,7 +34,7 @@ std::int64_t shared_positions(std::int64_t prompt_length, const CacheMode& mode)
 Batcher::Batcher(const std::vector<PromptTokens>& prompts, std::int64_t max_new,
                  const BatchShape& shape, const CacheMode& mode)
     : max_new_(max_new), shape_(shape), mode_(mode) {
-  INVAR_CHECK(!prompts.empty() && max_new >= 1 && shape.size >= 1);
+  ISOBIT_CHECK(!prompts.empty() && max_new >= 1 && shape.size >= 1);
   const std::size_t count = std::max(prompts.size(), std::size_t(shape.size));
   for (const PromptTokens& prompt : prompts) teachers_.push_back(prompt.teacher);
   for (std::size_t i = 0; i < count; ++i) {
@@ -42,7 +42,7 @@ Batcher::Batcher(const std::vector<PromptTokens>& prompts, std::int64_t max_new,
     s.prompt = int(i % prompts.size());
     s.tokens = prompts[std::size_t(s.prompt)].tokens;
     s.prompt_length = std::int64_t(s.tokens.size());
-    INVAR_CHECK(s.prompt_length > 0);
+    ISOBIT_CHECK(s.prompt_length > 0);
     sequences_.push_back(std::move(s));
   }
   queue_ = joining_order(count, shape.order);
@@ -222,4 +222,4 @@ Result<BatchShape> parse_batch_shape(const std::string& text) {
   return shape;
 }
 
-}  // namespace invar
+}  // namespace isobit

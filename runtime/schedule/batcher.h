@@ -13,7 +13,7 @@
 #include "runtime/result.h"
 #include "runtime/schedule/kv_cache.h"
 
-namespace invar {
+namespace isobit {
 
 struct BatchShape {
   enum class Order { given, reversed, shuffled };
@@ -95,4 +95,4 @@ class Batcher {
 /// "3", "size:3", "order:reversed+size:3", "join:staggered+order:shuffled+size:8".
 Result<BatchShape> parse_batch_shape(const std::string& text);
 
-}  // namespace invar
+}  // namespace isobit

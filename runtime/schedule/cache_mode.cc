@@ -4,7 +4,7 @@
 
 #include "runtime/schedule/kv_cache.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// The n of "chunked:n"; 0 when it is no number in [1, 65536].
@@ -52,4 +52,4 @@ Result<CacheMode> parse_cache_mode(const std::string& text) {
                ""};
 }
 
-}  // namespace invar
+}  // namespace isobit

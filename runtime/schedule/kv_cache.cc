@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr std::int64_t kKeyBlock = 16;  // keys are stored in transposed blocks of 16 positions
@@ -63,7 +63,7 @@ int KvCache::open() {
 
 void KvCache::unref(std::int32_t page) {
   int& count = references_[std::size_t(page)];
-  INVAR_CHECK(count > 0);
+  ISOBIT_CHECK(count > 0);
   if (--count == 0) free_.push_back(page);
 }
 
@@ -82,7 +82,7 @@ void KvCache::close(int sequence) {
 std::int64_t KvCache::share_prefix(int sequence, int donor, std::int64_t positions) {
   Sequence& to = sequences_[std::size_t(sequence)];
   const Sequence& from = sequences_[std::size_t(donor)];
-  INVAR_CHECK(to.pages.empty());
+  ISOBIT_CHECK(to.pages.empty());
   const auto whole = std::size_t(positions / mode_.page_size);
   for (std::size_t i = 0; i < std::min(whole, from.pages.size()); ++i) {
     to.pages.push_back(from.pages[i]);
@@ -94,7 +94,7 @@ std::int64_t KvCache::share_prefix(int sequence, int donor, std::int64_t positio
 void KvCache::reserve(int sequence, std::int64_t n) {
   Sequence& s = sequences_[std::size_t(sequence)];
   while (std::int64_t(s.pages.size()) * mode_.page_size < n) {
-    INVAR_CHECK(!free_.empty());
+    ISOBIT_CHECK(!free_.empty());
     s.pages.push_back(free_.back());
     free_.pop_back();
     references_[std::size_t(s.pages.back())] = 1;
@@ -129,4 +129,4 @@ std::vector<std::uint8_t>* KvCache::keep(std::int64_t layer, int sequence, bool 
   return &s.keep[std::size_t(layer)];
 }
 
-}  // namespace invar
+}  // namespace isobit

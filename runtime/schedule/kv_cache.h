@@ -16,7 +16,7 @@
 #include "runtime/device_memory.h"
 #include "runtime/result.h"
 
-namespace invar {
+namespace isobit {
 
 /// A lossless cache mode: what is kept between steps, in which pieces it is computed and stored.
 struct CacheMode {
@@ -115,4 +115,4 @@ class KvCache {
   std::vector<Sequence> sequences_;
 };
 
-}  // namespace invar
+}  // namespace isobit

@@ -16,7 +16,7 @@
 
 #include "runtime/backends/cuda/cuda_backend.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr std::size_t kRotate = std::size_t(256) << 20;  // bytes, over 4 x the H200's 60 MB
@@ -373,11 +373,11 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
-}  // namespace invar::cuda
+}  // namespace isobit::cuda
 
 int main(int argc, char** argv) {
   try {
-    return invar::cuda::run(argc, argv);
+    return isobit::cuda::run(argc, argv);
   } catch (const std::exception& error) {
     std::printf("failed: %s\n", error.what());
     return 1;

@@ -13,7 +13,7 @@
 #include "runtime/backends/cpu/kernels.h"
 #include "runtime/backends/cpu/packed.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 void gemm(benchmark::State& state, const Kernels& kernels, Format format) {
@@ -119,4 +119,4 @@ const int registered = [] {
 }();
 
 }  // namespace
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

@@ -16,7 +16,7 @@
 #include "harness/environment.h"
 #include "harness/store.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr int kCells = 50, kPrompts = 20, kTokens = 1000;  // a million rows a run
@@ -62,12 +62,12 @@ class BenchStore {
   std::vector<CellInfo> write_run(std::uint64_t seed) {
     RunInfo info;
     const auto run = store->begin_run(info);
-    INVAR_CHECK(run.has_value());
+    ISOBIT_CHECK(run.has_value());
     std::vector<CellInfo> cells;
     for (int i = 0; i < kCells; ++i) cells.push_back(bench_cell(*run, i));
-    INVAR_CHECK(store->plan(cells).has_value());
+    ISOBIT_CHECK(store->plan(cells).has_value());
     const CellTrace trace = bench_trace(seed);
-    for (CellInfo& cell : cells) INVAR_CHECK(store->finish(cell, trace).has_value());
+    for (CellInfo& cell : cells) ISOBIT_CHECK(store->finish(cell, trace).has_value());
     return cells;
   }
 
@@ -76,11 +76,11 @@ class BenchStore {
 
  private:
   BenchStore() {
-    std::string name = (std::filesystem::temp_directory_path() / "invar_bench_XXXXXX").string();
-    INVAR_CHECK(::mkdtemp(name.data()) != nullptr);
+    std::string name = (std::filesystem::temp_directory_path() / "isobit_bench_XXXXXX").string();
+    ISOBIT_CHECK(::mkdtemp(name.data()) != nullptr);
     folder_ = name;
     auto opened = Store::open(folder_ + "/bench.db", Store::Mode::read_write);
-    INVAR_CHECK(opened.has_value());
+    ISOBIT_CHECK(opened.has_value());
     store = std::move(opened.value());
     run_a = write_run(1);
     run_b = write_run(2);
@@ -99,11 +99,11 @@ void diff_runs(benchmark::State& state, const std::vector<CellInfo>& a,
     std::int64_t compared = 0, differing = 0;
     for (std::size_t i = 0; i < a.size(); ++i) {
       const auto diff = BenchStore::get().store->diff(a[i], b[i]);
-      INVAR_CHECK(diff.has_value());
+      ISOBIT_CHECK(diff.has_value());
       compared += diff->compared;
       differing += diff->differing;
     }
-    INVAR_CHECK(compared == std::int64_t{kCells} * kPrompts * kTokens && differing == expected);
+    ISOBIT_CHECK(compared == std::int64_t{kCells} * kPrompts * kTokens && differing == expected);
   }
 }
 
@@ -125,7 +125,7 @@ void FindThousandKeys(benchmark::State& state) {
   for (int i = 0; i < 1000; ++i) keys.push_back(bench_cell(0, i % kCells).key);
   for (auto unused : state) {
     const auto found = bench.store->find(keys);
-    INVAR_CHECK(found.has_value() && found->back().has_value());
+    ISOBIT_CHECK(found.has_value() && found->back().has_value());
   }
 }
 BENCHMARK(FindThousandKeys)->Unit(benchmark::kMillisecond);
@@ -137,9 +137,9 @@ void FinishCellOfTwentyThousandRows(benchmark::State& state) {
   for (auto unused : state) {
     state.PauseTiming();
     std::vector<CellInfo> cells{bench_cell(*run, 0)};
-    INVAR_CHECK(bench.store->plan(cells).has_value());
+    ISOBIT_CHECK(bench.store->plan(cells).has_value());
     state.ResumeTiming();
-    INVAR_CHECK(bench.store->finish(cells[0], trace).has_value());
+    ISOBIT_CHECK(bench.store->finish(cells[0], trace).has_value());
   }
   state.SetItemsProcessed(state.iterations() * kPrompts * kTokens);
 }
@@ -151,11 +151,11 @@ void ReuseThousandCells(benchmark::State& state) {
   for (auto unused : state) {
     std::vector<CellInfo> cells;
     for (int i = 0; i < 1000; ++i) cells.push_back(bench_cell(*run, i));
-    INVAR_CHECK(bench.store->plan(cells).has_value());
+    ISOBIT_CHECK(bench.store->plan(cells).has_value());
     for (CellInfo& cell : cells) {
-      INVAR_CHECK(bench.store->reuse(cell, bench.run_a[0]).has_value());
+      ISOBIT_CHECK(bench.store->reuse(cell, bench.run_a[0]).has_value());
     }
-    INVAR_CHECK(bench.store->judge(cells).has_value());
+    ISOBIT_CHECK(bench.store->judge(cells).has_value());
   }
 }
 BENCHMARK(ReuseThousandCells)->Unit(benchmark::kMillisecond)->Iterations(3);
@@ -164,7 +164,7 @@ void TraceOfTwentyThousandRows(benchmark::State& state) {
   BenchStore& bench = BenchStore::get();
   for (auto unused : state) {
     const auto trace = bench.store->trace(bench.run_a[0], false);
-    INVAR_CHECK(trace.has_value());
+    ISOBIT_CHECK(trace.has_value());
     benchmark::DoNotOptimize(trace->prompts.size());
   }
 }
@@ -176,4 +176,4 @@ void Fingerprint(benchmark::State& state) {
 BENCHMARK(Fingerprint)->Unit(benchmark::kMillisecond);
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Invar beside llama.cpp on the same weights, the same threads, in one run.
+"""Isobit beside llama.cpp on the same weights, the same threads, in one run.
 
-Usage: compare_llama.py --invar PROGRAM [--work DIR] [--threads 1,2] [--rounds N]
+Usage: compare_llama.py --isobit PROGRAM [--work DIR] [--threads 1,2] [--rounds N]
                         [--rows prefill,decode,q4_1,batch,load] [--build DIR]
 
 Builds llama.cpp out of the source archive of the Python package llama-cpp-python (about ten
 minutes on one core; --build names an earlier build), and makes F32 and BF16 files of SmolLM2-135M
-from the Q4_1 file that `invar model fetch smollm2-135m` gives, so that both sides have the same
+from the Q4_1 file that `isobit model fetch smollm2-135m` gives, so that both sides have the same
 weights. The two sides take turns; the best of the rounds counts on either. llama.cpp runs with
 and without flash attention, and the faster counts. Exit: 0, or 1 when a part could not run.
 """
@@ -88,10 +88,10 @@ class Llama:
         return float(text_of(self.first, model, threads).split()[0])
 
 
-def invar_row(invar, model, precision, threads, prompt, tokens, batch=1):
+def isobit_row(isobit, model, precision, threads, prompt, tokens, batch=1):
     """The fastest instruction set's row; decoding begins after 8 tokens, as llama-bench's."""
     told = json.loads(text_of(
-        invar, "bench", model, "--precision", precision, "--threads", threads, "--prompt-tokens",
+        isobit, "bench", model, "--precision", precision, "--threads", threads, "--prompt-tokens",
         prompt, "--context", 8, "--new-tokens", tokens, "--batch", batch, "--json"))
     return max(told["rows"], key=lambda row: row.get("decode_tokens_per_second", 0))
 
@@ -101,13 +101,13 @@ class Table:
         self.lines = []
 
     def add(self, work, threads, ours, theirs, unit, ratio):
-        line = (f"{work:44} {threads:>2}  invar {ours:10.3f}  other {theirs:10.3f} {unit:9} "
+        line = (f"{work:44} {threads:>2}  isobit {ours:10.3f}  other {theirs:10.3f} {unit:9} "
                 f"ratio {ratio:6.3f}")
         self.lines.append(line)
         print(line, flush=True)
 
 
-def compare_speed(table, rows, llama, invar, files, threads, rounds):
+def compare_speed(table, rows, llama, isobit, files, threads, rounds):
     """Prefill 512 and decoding, F32, BF16 and Q4_1."""
     wanted = []
     if "prefill" in rows or "decode" in rows:
@@ -119,11 +119,11 @@ def compare_speed(table, rows, llama, invar, files, threads, rounds):
         best = {"prefill": [0, 0], "decode": [0, 0]}
         for _ in range(rounds):
             theirs = llama.rates(files[kind], threads, prompt, DECODE_TOKENS)
-            ours = invar_row(invar, files[kind], precision, threads, prompt, DECODE_TOKENS)
+            ours = isobit_row(isobit, files[kind], precision, threads, prompt, DECODE_TOKENS)
             for what, pair in best.items():
                 pair[0] = max(pair[0], ours[f"{what}_tokens_per_second"])
                 pair[1] = max(pair[1], theirs[what])
-        name = f"{kind} against invar {precision}"
+        name = f"{kind} against isobit {precision}"
         if prompt == 512:
             table.add(f"prefill 512, {name}", threads, *best["prefill"], "tokens/s",
                       best["prefill"][0] / best["prefill"][1])
@@ -131,24 +131,24 @@ def compare_speed(table, rows, llama, invar, files, threads, rounds):
                   best["decode"][0] / best["decode"][1])
 
 
-def compare_batch(table, invar, files, threads, rounds):
+def compare_batch(table, isobit, files, threads, rounds):
     for precision in ("fp32", "bf16"):
         eight = one = 0
         for _ in range(rounds):
-            row = invar_row(invar, files["F32"], precision, threads, 16, 32, 8)
+            row = isobit_row(isobit, files["F32"], precision, threads, 16, 32, 8)
             eight = max(eight, row["decode_tokens_per_second"])
-            row = invar_row(invar, files["F32"], precision, threads, 16, 32)
+            row = isobit_row(isobit, files["F32"], precision, threads, 16, 32)
             one = max(one, row["decode_tokens_per_second"])
         table.add(f"decode, batch 8 against our batch 1, {precision}", threads, eight, one,
                   "tokens/s", eight / one)
 
 
-def compare_load(table, llama, invar, files, threads, rounds):
+def compare_load(table, llama, isobit, files, threads, rounds):
     for kind, precision in (("Q4_1", "fp32"), ("Q4_1", "bf16"), ("F32", "fp32"), ("BF16", "bf16")):
         ours = theirs = float("inf")
         for _ in range(rounds):
             theirs = min(theirs, llama.first_token(files[kind], threads))
-            row = invar_row(invar, files[kind], precision, threads, 16, 8)
+            row = isobit_row(isobit, files[kind], precision, threads, 16, 8)
             ours = min(ours, row["load_to_first_token_seconds"])
         table.add(f"load to first token, {kind} in {precision}", threads, ours, theirs, "s",
                   ours / theirs)
@@ -156,7 +156,7 @@ def compare_load(table, llama, invar, files, threads, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--invar", required=True)
+    parser.add_argument("--isobit", required=True)
     parser.add_argument("--work", default="llama-comparison")
     parser.add_argument("--build")
     parser.add_argument("--threads", default="1,2")
@@ -166,24 +166,24 @@ def main():
     options = parser.parse_args()
     work = pathlib.Path(options.work).resolve()
     work.mkdir(parents=True, exist_ok=True)
-    invar = pathlib.Path(options.invar).resolve()
+    isobit = pathlib.Path(options.isobit).resolve()
     rows = options.rows.split(",")
     llama = Llama(work, options.build)
-    fetched = text_of(invar, "model", "fetch", "smollm2-135m").split()[-1]
+    fetched = text_of(isobit, "model", "fetch", "smollm2-135m").split()[-1]
     files = {"Q4_1": fetched, "F32": llama.convert(fetched, "F32"),
              "BF16": llama.convert(fetched, "BF16")}
     if options.prepare:
         return 0
     print(f"# {PACKAGE} (llama.cpp inside), {platform.machine()}, {os.cpu_count()} processors; "
           f"best of {options.rounds} rounds, sides alternating")
-    print("# tokens/s: ratio is invar/other, more is better; s: less is better", flush=True)
+    print("# tokens/s: ratio is isobit/other, more is better; s: less is better", flush=True)
     table = Table()
     for threads in options.threads.split(","):
-        compare_speed(table, rows, llama, invar, files, threads, options.rounds)
+        compare_speed(table, rows, llama, isobit, files, threads, options.rounds)
         if "batch" in rows:
-            compare_batch(table, invar, files, threads, options.rounds)
+            compare_batch(table, isobit, files, threads, options.rounds)
         if "load" in rows:
-            compare_load(table, llama, invar, files, threads, options.rounds)
+            compare_load(table, llama, isobit, files, threads, options.rounds)
     return 0 if table.lines else 1
 
 

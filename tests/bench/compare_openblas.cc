@@ -21,7 +21,7 @@
 #include "runtime/backends/cpu/cpu_backend.h"
 #include "runtime/backends/cpu/fma_peak.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 struct Options {
@@ -266,10 +266,10 @@ Options parse(int argc, char** argv) {
 }
 
 }  // namespace
-}  // namespace invar::cpu
+}  // namespace isobit::cpu
 
 int main(int argc, char** argv) {
-  using namespace invar::cpu;
+  using namespace isobit::cpu;
   const Options options = parse(argc, argv);
   const Kernels* kernels = choose(options.isa);
   if (kernels == nullptr) {

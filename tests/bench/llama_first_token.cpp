@@ -1,4 +1,4 @@
-// llama.cpp from opening a file to the first token of a short prompt: what `invar bench` calls
+// llama.cpp from opening a file to the first token of a short prompt: what `isobit bench` calls
 // load_to_first_token_seconds, for the other side. Built by compare_llama.py against llama.cpp.
 #include <chrono>
 #include <cstdio>

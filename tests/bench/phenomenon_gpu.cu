@@ -21,7 +21,7 @@
 #include "runtime/backends/cuda/device.h"
 #include "runtime/numerics/bits.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr std::int64_t kRows[] = {1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 256, 512, 1024, 2048};
@@ -231,11 +231,11 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
-}  // namespace invar::cuda
+}  // namespace isobit::cuda
 
 int main(int argc, char** argv) {
   try {
-    return invar::cuda::run(argc, argv);
+    return isobit::cuda::run(argc, argv);
   } catch (const std::exception& error) {
     std::printf("failed: %s\n", error.what());
     return 1;

@@ -16,7 +16,7 @@
 
 #include "runtime/backends/cpu/cpu_backend.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 constexpr std::int64_t kLayers = 30, kHidden = 576, kInner = 1536, kVocabulary = 49152;
@@ -209,11 +209,11 @@ void report(const char* what, Step& step, int threads, int rounds, double tokens
 }
 
 }  // namespace
-}  // namespace invar::cpu
+}  // namespace isobit::cpu
 
 int main(int argc, char** argv) {
-  using namespace invar;
-  using namespace invar::cpu;
+  using namespace isobit;
+  using namespace isobit::cpu;
   std::string mode_name = "fp32", threads = "1,2", isa;
   std::int64_t context = 4096;
   int rounds = 5;

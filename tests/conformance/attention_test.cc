@@ -7,7 +7,7 @@
 #include "runtime/numerics/order.h"
 #include "tests/conformance/kernel_data.h"
 
-namespace invar::cpu::testing {
+namespace isobit::cpu::testing {
 namespace {
 
 class AttentionTable : public KernelTable {};
@@ -230,4 +230,4 @@ TEST_P(AttentionTable, WithoutAVisiblePositionIsNan) {
 }
 
 }  // namespace
-}  // namespace invar::cpu::testing
+}  // namespace isobit::cpu::testing

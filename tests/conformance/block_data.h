@@ -11,7 +11,7 @@
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/random.h"
 
-namespace invar::blocks {
+namespace isobit::blocks {
 
 struct Kind {
   TensorType type;
@@ -54,4 +54,4 @@ inline Matrix random_matrix(TensorType type, std::int64_t rows, std::int64_t col
   return out;
 }
 
-}  // namespace invar::blocks
+}  // namespace isobit::blocks

@@ -12,7 +12,7 @@
 #include "tests/conformance/kernel_data.h"
 #include "tests/conformance/toy_model.h"
 
-namespace invar::cpu::testing {
+namespace isobit::cpu::testing {
 namespace {
 
 /// The scalar table is compared too: it reads blocks element by element.
@@ -213,4 +213,4 @@ TEST(BlockModels, ABackendKeepsBlocksUnlessAFieldIsNotFinite) {
 }
 
 }  // namespace
-}  // namespace invar::cpu::testing
+}  // namespace isobit::cpu::testing

@@ -6,7 +6,7 @@
 #include "runtime/backends/cpu/cpu_backend.h"
 #include "tests/conformance/kernel_data.h"
 
-namespace invar::cpu::testing {
+namespace isobit::cpu::testing {
 namespace {
 
 class Threads : public KernelTable {
@@ -93,4 +93,4 @@ TEST_P(Threads, AttentionIsCutByQueriesOrSplits) {
 }
 
 }  // namespace
-}  // namespace invar::cpu::testing
+}  // namespace isobit::cpu::testing

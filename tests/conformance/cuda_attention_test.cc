@@ -2,7 +2,7 @@
 // around the split, windows, masks, page sizes. Memory that may not be read holds NaN.
 #include "tests/conformance/cuda_pair.h"
 
-namespace invar::cuda_test {
+namespace isobit::cuda_test {
 namespace {
 
 class CudaAttentionGpu : public CudaOps {};
@@ -194,4 +194,4 @@ TEST_P(CudaAttentionGpu, ALongContext) {
 }
 
 }  // namespace
-}  // namespace invar::cuda_test
+}  // namespace isobit::cuda_test

@@ -1,7 +1,7 @@
 // The joint operations of backend.h on the GPU against the plain ones on the CPU, bit for bit.
 #include "tests/conformance/cuda_pair.h"
 
-namespace invar::cuda_test {
+namespace isobit::cuda_test {
 namespace {
 
 constexpr std::int64_t kInputs = 64;
@@ -157,4 +157,4 @@ TEST_P(CudaJointGpu, LogitsOfManyRowsAreReadAtOnce) {
 }
 
 }  // namespace
-}  // namespace invar::cuda_test
+}  // namespace isobit::cuda_test

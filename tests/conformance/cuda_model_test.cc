@@ -6,7 +6,7 @@
 #include "tests/conformance/cuda_pair.h"
 #include "tests/conformance/trace_bits.h"
 
-namespace invar::cuda_test {
+namespace isobit::cuda_test {
 namespace {
 
 ModelConfig small_config() {
@@ -257,4 +257,4 @@ TEST_P(CudaGraphsGpu, VendorLibraryGivesTheSameWithGraphs) {
 }
 
 }  // namespace
-}  // namespace invar::cuda_test
+}  // namespace isobit::cuda_test

@@ -3,7 +3,7 @@
 #include "runtime/numerics/formats.h"
 #include "tests/conformance/cuda_pair.h"
 
-namespace invar::cuda_test {
+namespace isobit::cuda_test {
 namespace {
 
 class CudaOpsGpu : public CudaOps {};
@@ -316,4 +316,4 @@ TEST(CudaExhaustiveGpu, SiluAndRoundingOfEveryNumber) {
 }
 
 }  // namespace
-}  // namespace invar::cuda_test
+}  // namespace isobit::cuda_test

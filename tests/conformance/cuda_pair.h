@@ -16,7 +16,7 @@
 #include "runtime/numerics/formats.h"
 #include "tests/conformance/kernel_data.h"
 
-namespace invar::cuda_test {
+namespace isobit::cuda_test {
 
 using cpu::testing::Data;
 using cpu::testing::kEveryData;
@@ -47,7 +47,7 @@ class Pair {
     options = BackendOptions{};
     options.device = "cuda";
     auto gpu = make_backend(options, mode_);
-    INVAR_CHECK(cpu.has_value() && gpu.has_value());
+    ISOBIT_CHECK(cpu.has_value() && gpu.has_value());
     cpu_ = std::move(*cpu);
     gpu_ = std::move(*gpu);
     EXPECT_EQ(cpu_->describe().device, "cpu");
@@ -152,4 +152,4 @@ inline std::string precision_name(const ::testing::TestParamInfo<int>& info) {
   return name;
 }
 
-}  // namespace invar::cuda_test
+}  // namespace isobit::cuda_test

@@ -9,7 +9,7 @@
 #include "tests/conformance/cuda_pair.h"
 #include "tests/conformance/ranks_cases.h"
 
-namespace invar::cuda_test {
+namespace isobit::cuda_test {
 namespace {
 
 using ranks_test::request;
@@ -28,7 +28,7 @@ Model& model(const std::string& name) {
   Model*& out = all[name];
   if (out == nullptr) {
     auto loaded = load_model("scenarios/models/" + name);
-    INVAR_CHECK(loaded.has_value());
+    ISOBIT_CHECK(loaded.has_value());
     out = new Model(std::move(*loaded));
   }
   return *out;
@@ -75,7 +75,7 @@ class RanksGpu : public CudaOps {
     std::string& kept = m.on_cpu[GetParam()];
     if (kept.empty()) {
       auto result = m.runtime.generate(request(m.runtime, precision(), 4, 3, "on"));
-      INVAR_CHECK(result.has_value() && result->trace.status == CellStatus::ok);
+      ISOBIT_CHECK(result.has_value() && result->trace.status == CellStatus::ok);
       kept = bits_of_trace(result->trace);
       EXPECT_GT(kept.size(), 5000u);
     }
@@ -154,4 +154,4 @@ TEST_P(RealRanksGpu, EverySite) {
 }
 
 }  // namespace
-}  // namespace invar::cuda_test
+}  // namespace isobit::cuda_test

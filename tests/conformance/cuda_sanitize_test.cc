@@ -7,13 +7,13 @@
 // no position owns yet. What belongs to a library is in SanitizeLibraryGpu, for memcheck alone.
 #include "tests/conformance/cuda_pair.h"
 
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
 
 #include "runtime/backends/cuda/cuda_backend.h"
 #include "runtime/generate.h"
 #include "tests/conformance/toy_model.h"
 
-namespace invar::cuda_test {
+namespace isobit::cuda_test {
 namespace {
 
 /// The CUDA backend without the NaN.
@@ -394,6 +394,6 @@ TEST_P(CudaMemoryGpu, TooMuchIsOneLineAndLeavesTheBackendUsable) {
 }
 
 }  // namespace
-}  // namespace invar::cuda_test
+}  // namespace isobit::cuda_test
 
 #endif

@@ -6,12 +6,12 @@
 #include "tests/conformance/kernel_data.h"
 #include "tests/conformance/sweep.h"
 
-namespace invar::cpu::testing {
+namespace isobit::cpu::testing {
 namespace {
 
-using invar::testing::exhaustive;
-using invar::testing::hash_sweep;
-using invar::testing::sweep_fp32;
+using isobit::testing::exhaustive;
+using isobit::testing::hash_sweep;
+using isobit::testing::sweep_fp32;
 
 struct Expected {
   const char* every_251st;
@@ -119,4 +119,4 @@ TEST_P(FormatTable, WidensEveryWeight) {
 }
 
 }  // namespace
-}  // namespace invar::cpu::testing
+}  // namespace isobit::cpu::testing

@@ -6,13 +6,13 @@
 #include "tests/conformance/kernel_data.h"
 #include "tests/conformance/sweep.h"
 
-namespace invar::cpu::testing {
+namespace isobit::cpu::testing {
 namespace {
 
-using invar::testing::exhaustive;
-using invar::testing::hash_sweep;
-using invar::testing::StreamHash;
-using invar::testing::sweep_fp32;
+using isobit::testing::exhaustive;
+using isobit::testing::hash_sweep;
+using isobit::testing::StreamHash;
+using isobit::testing::sweep_fp32;
 
 struct Expected {
   const char* every_251st;
@@ -152,4 +152,4 @@ TEST_P(FunctionTable, Exp64EqualsTheScalarText) {
 }
 
 }  // namespace
-}  // namespace invar::cpu::testing
+}  // namespace isobit::cpu::testing

@@ -11,7 +11,7 @@
 #include "runtime/backends/cpu/kernels.h"
 #include "runtime/numerics/bits.h"
 
-namespace invar::cpu::testing {
+namespace isobit::cpu::testing {
 
 enum class Data { plain, wide, cancelling, special };
 inline constexpr Data kEveryData[] = {Data::plain, Data::wide, Data::cancelling, Data::special};
@@ -173,4 +173,4 @@ class KernelTable : public ::testing::TestWithParam<const char*> {
   const Kernels* table_ = nullptr;
 };
 
-}  // namespace invar::cpu::testing
+}  // namespace isobit::cpu::testing

@@ -6,7 +6,7 @@
 #include "runtime/backends/cpu/packed.h"
 #include "tests/conformance/kernel_data.h"
 
-namespace invar::cpu::testing {
+namespace isobit::cpu::testing {
 namespace {
 
 INSTANTIATE_TEST_SUITE_P(Isa, KernelTable, ::testing::ValuesIn(kSimdIsas),
@@ -369,4 +369,4 @@ TEST_P(KernelTable, Rope) {
 }
 
 }  // namespace
-}  // namespace invar::cpu::testing
+}  // namespace isobit::cpu::testing

@@ -8,7 +8,7 @@
 #include <xmmintrin.h>
 #endif
 
-namespace invar {
+namespace isobit {
 namespace {
 
 #if defined(__x86_64__)
@@ -93,4 +93,4 @@ TEST(FloatingPointMode, TheStartUpProbesRefuseIt) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -7,7 +7,7 @@
 #include "runtime/backends/cpu/packed.h"
 #include "tests/conformance/kernel_data.h"
 
-namespace invar::cpu::testing {
+namespace isobit::cpu::testing {
 namespace {
 
 constexpr float kBig = 0x1p+24f;  // kBig + 1 is kBig again
@@ -154,4 +154,4 @@ TEST(Order, LogSumExp) {
 }
 
 }  // namespace
-}  // namespace invar::cpu::testing
+}  // namespace isobit::cpu::testing

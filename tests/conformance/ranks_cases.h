@@ -9,7 +9,7 @@
 #include "tests/conformance/kernel_data.h"
 #include "tests/conformance/trace_bits.h"
 
-namespace invar::ranks_test {
+namespace isobit::ranks_test {
 
 /// Eight prompts of different lengths.
 inline std::vector<PromptTokens> prompts(std::int64_t vocabulary) {
@@ -45,4 +45,4 @@ inline std::string precision_name(const ::testing::TestParamInfo<int>& info) {
   return name;
 }
 
-}  // namespace invar::ranks_test
+}  // namespace isobit::ranks_test

@@ -9,7 +9,7 @@
 #include "runtime/model/rank_model.h"
 #include "tests/conformance/ranks_cases.h"
 
-namespace invar::ranks_test {
+namespace isobit::ranks_test {
 namespace {
 
 class UnevenModel {
@@ -116,7 +116,7 @@ TEST_P(Ranks, UnevenHeadsInEveryTopology) {
 
 /// Packing the weights is most of the time, so every number of ranks has one topology here.
 TEST(RanksOfDefaultModel, TwoFourAndEight) {
-  auto model = load_model(INVAR_SOURCE_DIR "/scenarios/models/default-7m");
+  auto model = load_model(ISOBIT_SOURCE_DIR "/scenarios/models/default-7m");
   ASSERT_TRUE(model) << model.error().text();
   Runtime runtime(std::move(*model));
   for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp8_e4m3}) {
@@ -174,4 +174,4 @@ TEST(RanksFault, ARankThatFailsEndsTheCell) {
 }
 
 }  // namespace
-}  // namespace invar::ranks_test
+}  // namespace isobit::ranks_test

@@ -1,6 +1,6 @@
 // Sweeps over fp32 inputs and samples of fp64 ones, and the hash of what a function gives.
 //
-// By default every 251st of the 2^32 inputs is taken (seconds in all); with INVAR_EXHAUSTIVE=1 in
+// By default every 251st of the 2^32 inputs is taken (seconds in all); with ISOBIT_EXHAUSTIVE=1 in
 // the environment every one. Outputs are hashed in ascending order of the input's bits, in their
 // storage type, little-endian, XXH3-128: oracle/conversions.py hashes the same stream.
 #pragma once
@@ -15,10 +15,10 @@
 
 #include "runtime/numerics/bits.h"
 
-namespace invar::testing {
+namespace isobit::testing {
 
 inline bool exhaustive() {
-  return std::getenv("INVAR_EXHAUSTIVE") != nullptr;
+  return std::getenv("ISOBIT_EXHAUSTIVE") != nullptr;
 }
 inline std::uint64_t sweep_stride() {
   return exhaustive() ? 1 : 251;
@@ -80,4 +80,4 @@ std::string hash_sweep(const Function& function) {
   return hash.hex();
 }
 
-}  // namespace invar::testing
+}  // namespace isobit::testing

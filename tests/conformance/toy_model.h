@@ -6,7 +6,7 @@
 #include "runtime/generate.h"
 #include "runtime/numerics/random.h"
 
-namespace invar::toy {
+namespace isobit::toy {
 
 /// Number of element e of tensor t in [-0.5, 0.5).
 inline float number(std::uint64_t t, std::size_t e) {
@@ -83,4 +83,4 @@ inline std::vector<std::int32_t> prompt(int length) {
   return tokens;
 }
 
-}  // namespace invar::toy
+}  // namespace isobit::toy

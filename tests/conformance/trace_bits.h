@@ -6,7 +6,7 @@
 #include "runtime/numerics/bits.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 
 /// Everything of a trace that a class must share, as one text.
 inline std::string bits_of_trace(const CellTrace& trace) {
@@ -28,4 +28,4 @@ inline std::string bits_of_trace(const CellTrace& trace) {
   return out;
 }
 
-}  // namespace invar
+}  // namespace isobit

@@ -9,11 +9,11 @@
 #include "runtime/numerics/functions.h"
 #include "tests/conformance/toy_model.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 std::string numerics_page() {
-  std::ifstream file(std::string(INVAR_SOURCE_DIR) + "/runtime/numerics/NUMERICS.md");
+  std::ifstream file(std::string(ISOBIT_SOURCE_DIR) + "/runtime/numerics/NUMERICS.md");
   std::stringstream text;
   text << file.rdbuf();
   return text.str();
@@ -108,4 +108,4 @@ INSTANTIATE_TEST_SUITE_P(EveryPrecision, WorkedExampleIn,
                          });
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -8,7 +8,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto bytes = std::as_bytes(std::span<const std::uint8_t>(data, size));
-  const auto file = invar::read_gguf(bytes, "fuzz");
+  const auto file = isobit::read_gguf(bytes, "fuzz");
   if (!file) return 0;
   for (const auto& [name, tensor] : file->weights.all()) {
     std::vector<float> row(static_cast<std::size_t>(tensor.cols));

@@ -6,11 +6,11 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
-  const auto file = invar::parse_golden(text, "fuzz.golden");
+  const auto file = isobit::parse_golden(text, "fuzz.golden");
   if (!file) {
-    INVAR_CHECK(!file.error().message.empty());
+    ISOBIT_CHECK(!file.error().message.empty());
     return 0;
   }
-  INVAR_CHECK(invar::print_golden(*file) == text);
+  ISOBIT_CHECK(isobit::print_golden(*file) == text);
   return 0;
 }

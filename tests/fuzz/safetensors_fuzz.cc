@@ -7,9 +7,9 @@
 #include "runtime/model/weights.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  invar::Weights weights;
+  isobit::Weights weights;
   const auto bytes = std::as_bytes(std::span<const std::uint8_t>(data, size));
-  if (!invar::read_safetensors(bytes, "fuzz", weights)) return 0;
+  if (!isobit::read_safetensors(bytes, "fuzz", weights)) return 0;
   for (const auto& [name, tensor] : weights.all()) {
     if (tensor.rows == 0) continue;
     std::vector<float> row(static_cast<std::size_t>(tensor.bytes.empty() ? 0 : tensor.cols));

@@ -16,34 +16,34 @@
 namespace {
 
 void fuzz_filter(const std::string& text) {
-  const auto filter = invar::Filter::parse(text, "-k");
+  const auto filter = isobit::Filter::parse(text, "-k");
   if (!filter) {
-    INVAR_CHECK(!filter.error().message.empty() && !filter.error().place.empty());
+    ISOBIT_CHECK(!filter.error().message.empty() && !filter.error().place.empty());
     return;
   }
-  invar::Cell cell;
-  for (const invar::AxisInfo& axis : invar::known_axes())
+  isobit::Cell cell;
+  for (const isobit::AxisInfo& axis : isobit::known_axes())
     cell.axes[axis.name] = {axis.default_text, {}};
   (void)filter->matches(cell.subject());
 }
 
 void fuzz_prompts(const std::string& text) {
-  const auto prompts = invar::parse_prompts(text, "fuzz.jsonl", {});
+  const auto prompts = isobit::parse_prompts(text, "fuzz.jsonl", {});
   if (!prompts) {
-    INVAR_CHECK(!prompts.error().message.empty() && !prompts.error().place.empty());
+    ISOBIT_CHECK(!prompts.error().message.empty() && !prompts.error().place.empty());
     return;
   }
   std::set<std::string> ids;
-  for (const invar::Prompt& prompt : *prompts) {
-    INVAR_CHECK(ids.insert(prompt.id).second);
-    INVAR_CHECK(int{!prompt.text.empty()} + int{!prompt.messages.empty()} +
-                    int{!prompt.tokens.empty()} ==
-                1);
+  for (const isobit::Prompt& prompt : *prompts) {
+    ISOBIT_CHECK(ids.insert(prompt.id).second);
+    ISOBIT_CHECK(int{!prompt.text.empty()} + int{!prompt.messages.empty()} +
+                     int{!prompt.tokens.empty()} ==
+                 1);
   }
 }
 
 /// Small enough to expand thousands of times.
-bool is_small(const invar::Scenario& scenario) {
+bool is_small(const isobit::Scenario& scenario) {
   std::size_t size = 1;
   for (const auto& axis : scenario.axes)
     size = std::min<std::size_t>(size * axis.second.size(), 9999);
@@ -72,23 +72,23 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     overrides.push_back(text.substr(set + 7));
     text.resize(set + 1);
   }
-  const auto scenario = invar::parse_scenario(text, "fuzz.yaml", overrides);
+  const auto scenario = isobit::parse_scenario(text, "fuzz.yaml", overrides);
   if (!scenario) {
-    INVAR_CHECK(!scenario.error().message.empty() && !scenario.error().place.empty());
+    ISOBIT_CHECK(!scenario.error().message.empty() && !scenario.error().place.empty());
     return 0;
   }
   if (!is_small(*scenario)) return 0;
-  const auto matrix = invar::expand(*scenario, false);
+  const auto matrix = isobit::expand(*scenario, false);
   if (!matrix) {
-    INVAR_CHECK(!matrix.error().message.empty());
+    ISOBIT_CHECK(!matrix.error().message.empty());
     return 0;
   }
   std::set<std::string> hashes, names;
-  for (const invar::Cell& cell : matrix->cells) {
-    INVAR_CHECK(hashes.insert(cell.hash).second && names.insert(cell.name()).second);
-    INVAR_CHECK(!invar::class_axes(cell).empty());
+  for (const isobit::Cell& cell : matrix->cells) {
+    ISOBIT_CHECK(hashes.insert(cell.hash).second && names.insert(cell.name()).second);
+    ISOBIT_CHECK(!isobit::class_axes(cell).empty());
   }
-  const auto groups = invar::groups_of(*scenario, *matrix);
-  (void)invar::joined(*scenario, groups);
+  const auto groups = isobit::groups_of(*scenario, *matrix);
+  (void)isobit::joined(*scenario, groups);
   return 0;
 }

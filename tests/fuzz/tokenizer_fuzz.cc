@@ -36,38 +36,38 @@ void append_utf8(std::string& out, std::uint32_t code) {
 std::string printable(std::string_view bytes) {
   std::string out;
   for (const char byte : bytes) {
-    append_utf8(out, invar::printable_of_byte(static_cast<std::uint8_t>(byte)));
+    append_utf8(out, isobit::printable_of_byte(static_cast<std::uint8_t>(byte)));
   }
   return out;
 }
 
-void exercise(const invar::Tokenizer& tokenizer, std::string_view text, bool lossless) {
+void exercise(const isobit::Tokenizer& tokenizer, std::string_view text, bool lossless) {
   const std::vector<std::int32_t> ids = tokenizer.encode(text, false);
-  for (const std::int32_t id : ids) INVAR_CHECK(id >= 0 && id < tokenizer.size());
+  for (const std::int32_t id : ids) ISOBIT_CHECK(id >= 0 && id < tokenizer.size());
   const std::string back = tokenizer.decode(ids);
-  if (lossless) INVAR_CHECK(back == text);
-  INVAR_CHECK(tokenizer.encode(text, true).size() >= ids.size());
-  INVAR_CHECK(!tokenizer.fingerprint_text().empty());
-  INVAR_CHECK(!tokenizer.describe().empty());
-  const std::vector<invar::ChatMessage> messages{{"user", std::string(text)}};
+  if (lossless) ISOBIT_CHECK(back == text);
+  ISOBIT_CHECK(tokenizer.encode(text, true).size() >= ids.size());
+  ISOBIT_CHECK(!tokenizer.fingerprint_text().empty());
+  ISOBIT_CHECK(!tokenizer.describe().empty());
+  const std::vector<isobit::ChatMessage> messages{{"user", std::string(text)}};
   const auto chat = tokenizer.apply_chat(messages);
-  INVAR_CHECK(chat.has_value() || !chat.error().message.empty());
+  ISOBIT_CHECK(chat.has_value() || !chat.error().message.empty());
 }
 
 void fuzz_json(std::string_view rest) {
   const std::string file(next_part(rest, '\0'));
   const std::string config(next_part(rest, '\0'));
-  const auto tokenizer = invar::Tokenizer::from_json(file, config, "tokenizer.json");
+  const auto tokenizer = isobit::Tokenizer::from_json(file, config, "tokenizer.json");
   if (tokenizer) {
     exercise(*tokenizer, rest, false);
   } else {
-    INVAR_CHECK(!tokenizer.error().place.empty());
+    ISOBIT_CHECK(!tokenizer.error().place.empty());
   }
 }
 
 void fuzz_vocabulary(std::uint8_t options, std::string_view rest) {
   constexpr const char* kPres[] = {"smollm", "gpt-2", "llama-bpe", "default"};
-  invar::GgufTokenizer gguf;
+  isobit::GgufTokenizer gguf;
   gguf.model = "gpt2";
   gguf.pre = kPres[options & 3];
   for (int byte = 0; byte < 256; ++byte) {
@@ -93,7 +93,7 @@ void fuzz_vocabulary(std::uint8_t options, std::string_view rest) {
   gguf.add_bos = (options & 4) != 0;
   gguf.bos = (options & 8) != 0 ? 0 : -1;
   gguf.chat_template = std::string(next_part(rest, separator));
-  const auto tokenizer = invar::Tokenizer::from_gguf(gguf, "fuzz.gguf");
+  const auto tokenizer = isobit::Tokenizer::from_gguf(gguf, "fuzz.gguf");
   if (tokenizer) exercise(*tokenizer, rest, true);
 }
 

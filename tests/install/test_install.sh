@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the build to a fresh folder, builds tests/install against it, and runs both programs.
 set -euo pipefail
-source_dir=${INVAR_SOURCE_DIR:?} build_dir=${INVAR_BUILD_DIR:?}
+source_dir=${ISOBIT_SOURCE_DIR:?} build_dir=${ISOBIT_BUILD_DIR:?}
 if grep -qE '^CMAKE_CXX_FLAGS.*(-fsanitize|--coverage)' "$build_dir/CMakeCache.txt"; then
   echo "skipped: an instrumented library is not what users install"
   exit 77
@@ -11,7 +11,7 @@ trap 'rm -rf "$folder"' EXIT
 
 cmake --install "$build_dir" --prefix "$folder/prefix" >/dev/null
 cmake -S "$source_dir/tests/install" -B "$folder/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-  -DCMAKE_CXX_COMPILER="${INVAR_CXX:?}" -DCMAKE_PREFIX_PATH="$folder/prefix" >/dev/null
+  -DCMAKE_CXX_COMPILER="${ISOBIT_CXX:?}" -DCMAKE_PREFIX_PATH="$folder/prefix" >/dev/null
 cmake --build "$folder/build" >"$folder/log" || { cat "$folder/log"; exit 1; }
 "$folder/build/consumer"
 
@@ -20,6 +20,6 @@ if grep -rq "$source_dir" "$folder/prefix/lib"*/cmake; then
   echo "the installed package names the source folder" >&2
   exit 1
 fi
-if [ -n "${INVAR:-}" ]; then
-  "$folder/prefix/bin/invar" --version
+if [ -n "${ISOBIT:-}" ]; then
+  "$folder/prefix/bin/isobit" --version
 fi

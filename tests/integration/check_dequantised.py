@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints the digest of a GGUF Llama's values, made without Invar.
+"""Prints the digest of a GGUF Llama's values, made without Isobit.
 
 By hand; needs gguf, numpy, xxhash.
 

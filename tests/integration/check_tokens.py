@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Compares token ids with Hugging Face tokenizers, text by text. By hand; needs `tokenizers`.
 
-  check_tokens.py --oracle tokenizer.json --command 'invar model tokenize DIR --json'
-  check_tokens.py --gguf model.gguf       --command 'invar model tokenize model.gguf --json'
+  check_tokens.py --oracle tokenizer.json --command 'isobit model tokenize DIR --json'
+  check_tokens.py --gguf model.gguf       --command 'isobit model tokenize model.gguf --json'
 
 The command reads one JSON string a line and prints one JSON array of ids a line. Texts: all prompts
 of --prompts (a folder with gsm8k.jsonl and ifeval.jsonl), the hand-made ones below, --random N

@@ -2,10 +2,10 @@
 """Compares fp32 logits and greedy tokens with Hugging Face transformers. By hand; needs torch,
 transformers (and gguf for a .gguf file). Exit 0: within the bounds, 1: not.
 
-  check_transformers.py --invar build/invar --model scenarios/models/default-7m \\
+  check_transformers.py --isobit build/isobit --model scenarios/models/default-7m \\
       --prompts scenarios/prompts/*.jsonl [--count 50] [--length 64] [--max-new 16]
 
-Invar generates greedily; its rows (`show --logits`) are compared with transformers' rows for the
+Isobit generates greedily; its rows (`show --logits`) are compared with transformers' rows for the
 same ids, each distance divided by the row's range (largest less smallest logit). A token that is
 not transformers' argmax is a near tie if that row's gap is below twice the bound, else an error.
 Both get token ids; for a folder the script first compares the two tokenizers. (transformers
@@ -29,12 +29,12 @@ PATCHED_FROM = 256      # positions
 PER_RUN = 32            # prompts of one scenario: bounds the disk space of the rows
 
 
-def invar(arguments, *words, stdin=None, codes=(0,)):
+def isobit(arguments, *words, stdin=None, codes=(0,)):
     """Standard output of the program."""
-    done = subprocess.run([str(arguments.invar), *map(str, words)], input=stdin, text=True,
+    done = subprocess.run([str(arguments.isobit), *map(str, words)], input=stdin, text=True,
                           capture_output=True, check=False)
     if done.returncode not in codes:
-        raise RuntimeError(f"invar {words[0]}: exit {done.returncode}\n{done.stderr}")
+        raise RuntimeError(f"isobit {words[0]}: exit {done.returncode}\n{done.stderr}")
     return done.stdout
 
 
@@ -66,9 +66,9 @@ def read_texts(arguments, tokenizer):
 
 
 def encode(arguments, prompts, tokenizer):
-    """[(id, ids)], made by Invar; stops when transformers' tokenizer disagrees."""
+    """[(id, ids)], made by Isobit; stops when transformers' tokenizer disagrees."""
     texts = [value for _, value in prompts if isinstance(value, str)]
-    lines = invar(arguments, "model", "tokenize", arguments.model, "--json",
+    lines = isobit(arguments, "model", "tokenize", arguments.model, "--json",
                   stdin="".join(json.dumps(t) + "\n" for t in texts)).splitlines()
     begin = [tokenizer.bos_token_id] if tokenizer is not None else []
     made = iter(begin + json.loads(line) for line in lines)
@@ -83,7 +83,7 @@ def encode(arguments, prompts, tokenizer):
 
 
 def generate(arguments, prompts, folder):
-    """{id: (generated ids, {position: row})}, greedy, fp32, by Invar."""
+    """{id: (generated ids, {position: row})}, greedy, fp32, by Isobit."""
     names = {f"p{i}": name for i, (name, _) in enumerate(prompts)}
     with open(folder / "prompts.jsonl", "w", encoding="utf-8") as file:
         for short, (_, ids) in zip(names, prompts):
@@ -93,10 +93,10 @@ def generate(arguments, prompts, folder):
         "prompts: prompts.jsonl\ntime_limit: 3600\n"
         f"decode: {{strategy: greedy, max_new_tokens: {arguments.max_new}}}\n"
         f"axes: {{precision: [fp32], batch: [{arguments.batch}]}}\n")
-    database = ("--db", folder / "invar.db")
-    invar(arguments, "run", folder / "scenario.yaml", *database, "--update", "none",
+    database = ("--db", folder / "isobit.db")
+    isobit(arguments, "run", folder / "scenario.yaml", *database, "--update", "none",
           codes=(0, 4, 5, 7))  # one cell: nothing to compare with
-    shown = json.loads(invar(arguments, "show", "1", *database, "--json", "--logits", folder))
+    shown = json.loads(isobit(arguments, "show", "1", *database, "--json", "--logits", folder))
     cell = shown["cells"][0]
     result = {}
     for prompt in cell["prompts"]:
@@ -189,7 +189,7 @@ class Tally:
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--invar", type=pathlib.Path, default=pathlib.Path("build/invar"))
+    parser.add_argument("--isobit", type=pathlib.Path, default=pathlib.Path("build/isobit"))
     parser.add_argument("--model", type=pathlib.Path, required=True, help="folder or .gguf file")
     parser.add_argument("--prompts", type=pathlib.Path, nargs="+", required=True)
     parser.add_argument("--count", type=int, help="only the first N prompts of all")

@@ -9,7 +9,7 @@
 
 namespace {
 
-using namespace invar;
+using namespace isobit;
 
 int faults = 0;
 

@@ -15,7 +15,7 @@ import tiny_project
 class Cli(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="invar-cli-"))
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="isobit-cli-"))
         tiny_project.make(cls.folder)
 
     @classmethod
@@ -23,24 +23,24 @@ class Cli(unittest.TestCase):
         shutil.rmtree(cls.folder)
 
     def setUp(self):
-        shutil.rmtree(self.folder / ".invar", ignore_errors=True)
+        shutil.rmtree(self.folder / ".isobit", ignore_errors=True)
         shutil.rmtree(self.folder / "golden", ignore_errors=True)
 
-    def invar(self, *words, code=0, **more):
+    def isobit(self, *words, code=0, **more):
         done = tiny_project.run([str(w) for w in words], self.folder, **more)
         self.assertEqual(done.returncode, code, f"{words}\n{done.stdout}\n{done.stderr}")
         return done
 
-    def invar_json(self, *words, code=0, **more):
-        out = json.loads(self.invar(*words, "--json", code=code, **more).stdout)
+    def isobit_json(self, *words, code=0, **more):
+        out = json.loads(self.isobit(*words, "--json", code=code, **more).stdout)
         self.assertEqual(out["format"], 1)
         return out
 
     def test_no_words_and_help(self):
-        self.assertIn("usage: invar VERB", self.invar().stdout)
-        self.assertIn("Example:", self.invar("check", "--help").stdout)
-        self.assertEqual(self.invar("help", "run").stdout, self.invar("run", "-h").stdout)
-        self.assertIn("numerics F", self.invar("--version").stdout)
+        self.assertIn("usage: isobit VERB", self.isobit().stdout)
+        self.assertIn("Example:", self.isobit("check", "--help").stdout)
+        self.assertEqual(self.isobit("help", "run").stdout, self.isobit("run", "-h").stdout)
+        self.assertIn("numerics F", self.isobit("--version").stdout)
 
     def test_typos_name_the_nearest_word(self):
         for words, hint in [(["chek", "x"], 'did you mean "check"?'),
@@ -50,7 +50,7 @@ class Cli(unittest.TestCase):
                             (["--jobs", "check"], "the verb comes first"),
                             (["completion", "fish"], "known: bash, zsh"),
                             (["help", "shwo"], 'did you mean "show"?')]:
-            done = self.invar(*words, code=2)
+            done = self.isobit(*words, code=2)
             self.assertIn(hint, done.stderr)
             self.assertEqual(done.stdout, "")
             self.assertEqual(done.stderr.count("\n"), 1)
@@ -67,102 +67,104 @@ class Cli(unittest.TestCase):
                       ["bless", "tiny.yaml"], ["model", "info"],
                       ["model", "info", "no-model"], ["model", "fetch", "no-model"]]:
             with self.subTest(words=words):
-                self.assertNotEqual(self.invar(*words, code=2).stderr, "")
+                self.assertNotEqual(self.isobit(*words, code=2).stderr, "")
 
     def test_wrong_files(self):
         broken = self.folder / "broken.yaml"
         broken.write_text((self.folder / "tiny.yaml").read_text().replace("axes:", "axs:"))
-        done = self.invar("validate", "tiny.yaml", broken, code=2)
+        done = self.isobit("validate", "tiny.yaml", broken, code=2)
         self.assertIn("tiny.yaml: valid, 8 cells, 2 groups, 2 prompts", done.stdout)
         self.assertRegex(done.stderr, r"broken\.yaml:7:1: .*axes")
-        self.assertIn("axes", self.invar("check", broken, code=2).stderr)
-        out = self.invar_json("validate", "tiny.yaml", broken, code=2)
+        self.assertIn("axes", self.isobit("check", broken, code=2).stderr)
+        out = self.isobit_json("validate", "tiny.yaml", broken, code=2)
         self.assertEqual([f["valid"] for f in out["files"]], [True, False])
         (self.folder / "not.db").write_text("this is no database" * 100)
         for words in [["history"], ["show", "last"], ["check", "tiny.yaml"]]:
-            self.assertIn("not.db", self.invar(*words, "--db", "not.db", code=2).stderr)
+            self.assertIn("not.db", self.isobit(*words, "--db", "not.db", code=2).stderr)
         (self.folder / "golden").mkdir()
         (self.folder / "golden/tiny.golden").write_text("rubbish\n")
-        self.assertIn("tiny.golden:1", self.invar("check", "tiny.yaml", code=2).stderr)
-        self.invar("doctor", code=6)
+        self.assertIn("tiny.golden:1", self.isobit("check", "tiny.yaml", code=2).stderr)
+        self.isobit("doctor", code=6)
 
     def test_list(self):
-        cells = self.invar_json("list", "tiny.yaml")["scenarios"][0]["cells"]
+        cells = self.isobit_json("list", "tiny.yaml")["scenarios"][0]["cells"]
         self.assertEqual(len(cells), 8)
         self.assertEqual({c["cached"] for c in cells}, {None})
-        self.assertFalse((self.folder / ".invar").exists(), "list writes nothing")
-        self.invar("check", "tiny.yaml", code=5)
-        cells = self.invar_json("list", "tiny.yaml", "-k", "batch=3")["scenarios"][0]["cells"]
+        self.assertFalse((self.folder / ".isobit").exists(), "list writes nothing")
+        self.isobit("check", "tiny.yaml", code=5)
+        cells = self.isobit_json("list", "tiny.yaml", "-k", "batch=3")["scenarios"][0]["cells"]
         self.assertEqual(len(cells), 4)
         self.assertNotIn(None, {c["cached"] for c in cells})
-        self.invar("list", "tiny.yaml", "-k", "batch=7", code=4)
+        self.isobit("list", "tiny.yaml", "-k", "batch=7", code=4)
         engines = ["list", "tiny.yaml", "--set", "axes.engine=[reference,{openblas: Haswell}]"]
-        self.assertEqual(len(self.invar_json(*engines)["scenarios"][0]["cells"]), 16)
+        self.assertEqual(len(self.isobit_json(*engines)["scenarios"][0]["cells"]), 16)
 
     def test_exit_codes_of_a_life(self):
-        self.invar("check", "tiny.yaml", "-q", code=5)                      # no goldens yet
-        self.assertEqual(len(self.invar_json("pending")["scenarios"][0]["blocks"]), 4)
-        self.invar("bless", "tiny.yaml", "--reason", "first", "--by", "a test")
-        self.assertEqual(self.invar_json("pending")["scenarios"], [])
-        done = self.invar_json("check", "tiny.yaml")
+        self.isobit("check", "tiny.yaml", "-q", code=5)                      # no goldens yet
+        self.assertEqual(len(self.isobit_json("pending")["scenarios"][0]["blocks"]), 4)
+        self.isobit("bless", "tiny.yaml", "--reason", "first", "--by", "a test")
+        self.assertEqual(self.isobit_json("pending")["scenarios"], [])
+        done = self.isobit_json("check", "tiny.yaml")
         self.assertEqual(done["cells_cached"], 8)
-        self.invar("check", "wrong.yaml", code=1)                           # contract broken
-        self.invar("check", "tiny.yaml", "-k", "batch=3 and cache=on", code=7)  # vacuous
-        self.invar("check", "tiny.yaml", "-k", "batch=7", code=4)
+        self.isobit("check", "wrong.yaml", code=1)                           # contract broken
+        self.isobit("check", "tiny.yaml", "-k", "batch=3 and cache=on", code=7)  # vacuous
+        self.isobit("check", "tiny.yaml", "-k", "batch=7", code=4)
         here = self.folder / "env.json"
-        here.write_text(self.invar("env", "--json").stdout)
-        self.invar("check", "tiny.yaml", "--require-env", here)
+        here.write_text(self.isobit("env", "--json").stdout)
+        self.isobit("check", "tiny.yaml", "--require-env", here)
         changed = json.loads(here.read_text())
         changed["environment"]["cpu"] = "another"
         here.write_text(json.dumps(changed))
-        self.assertIn("cpu", self.invar("check", "tiny.yaml", "--require-env", here, code=6).stderr)
-        self.invar("env", "diff", here, "here", code=1)
-        self.invar("env", "diff", "last", "here")
-        reports = self.invar("report", "last", "--report", "junit=r.xml", "--report", "md=r.md")
+        refused = self.isobit("check", "tiny.yaml", "--require-env", here, code=6)
+        self.assertIn("cpu", refused.stderr)
+        self.isobit("env", "diff", here, "here", code=1)
+        self.isobit("env", "diff", "last", "here")
+        reports = self.isobit("report", "last", "--report", "junit=r.xml", "--report", "md=r.md")
         self.assertIn("PASS", reports.stdout)
         self.assertTrue((self.folder / "r.xml").stat().st_size > 100)
 
     def test_ci_fills_no_pending(self):
-        self.invar("check", "tiny.yaml", code=5, env={"CI": "true"})
-        self.assertEqual(self.invar_json("pending")["scenarios"], [])
+        self.isobit("check", "tiny.yaml", code=5, env={"CI": "true"})
+        self.assertEqual(self.isobit_json("pending")["scenarios"], [])
 
     def test_review_and_reject(self):
-        self.invar("check", "tiny.yaml", code=5)
-        self.assertIn("did you mean", self.invar("review", "tny", code=2).stderr)
-        self.assertIn("new", self.invar("review", "tiny.yaml").stdout)
-        self.assertEqual(self.invar_json("reject", "--dry-run")["blocks"], 4)
-        self.assertEqual(self.invar_json("reject", "tiny", "--reason", "no")["blocks"], 4)
-        self.assertEqual(self.invar("pending").stdout, "nothing is pending\n")
+        self.isobit("check", "tiny.yaml", code=5)
+        self.assertIn("did you mean", self.isobit("review", "tny", code=2).stderr)
+        self.assertIn("new", self.isobit("review", "tiny.yaml").stdout)
+        self.assertEqual(self.isobit_json("reject", "--dry-run")["blocks"], 4)
+        self.assertEqual(self.isobit_json("reject", "tiny", "--reason", "no")["blocks"], 4)
+        self.assertEqual(self.isobit("pending").stdout, "nothing is pending\n")
 
     def test_diff_of_runs(self):
-        self.invar("check", "tiny.yaml", code=5)
-        self.invar("check", "tiny.yaml", code=5)           # everything from the first run
-        self.assertEqual(self.invar_json("diff", 1, 2, code=4)["cells_reused"], 8)
-        self.invar("check", "tiny.yaml", "--fresh", code=5)
-        out = self.invar_json("diff", "1", "last")
+        self.isobit("check", "tiny.yaml", code=5)
+        self.isobit("check", "tiny.yaml", code=5)           # everything from the first run
+        self.assertEqual(self.isobit_json("diff", 1, 2, code=4)["cells_reused"], 8)
+        self.isobit("check", "tiny.yaml", "--fresh", code=5)
+        out = self.isobit_json("diff", "1", "last")
         self.assertEqual((out["rows"], out["cells_differing"]), (160, 0))
-        self.invar("diff", "1", "1", code=2)
+        self.isobit("diff", "1", "1", code=2)
 
     def test_diff_of_cells(self):
-        self.invar("check", "tiny.yaml", code=5)
+        self.isobit("check", "tiny.yaml", code=5)
         cells = {c["name"].split()[0]: "/" + c["hash"]
-                 for c in self.invar_json("list", "tiny.yaml")["scenarios"][0]["cells"]}
+                 for c in self.isobit_json("list", "tiny.yaml")["scenarios"][0]["cells"]}
         a = cells["tiny%batch=1,cache=on,precision=fp32"]
         b = cells["tiny%batch=1,cache=on,precision=bf16"]
         same = cells["tiny%batch=3,cache=on,precision=fp32"]
-        out = self.invar_json("diff", a, b, code=1)
+        out = self.isobit_json("diff", a, b, code=1)
         self.assertGreater(out["values"]["distance"]["max_abs"], 0)
         self.assertGreater(out["values"]["distance"]["kl"], 0)
         self.assertTrue(out["values"]["same_bits"])
         self.assertEqual(out["values"]["location"]["site"], "embed")
-        self.assertNotIn("distance", self.invar_json("diff", a, b, "--bits-only", code=1)["values"])
-        self.assertTrue(self.invar_json("diff", a, same)["equal"])
-        self.invar("diff", a, a, code=4)
+        bits_only = self.isobit_json("diff", a, b, "--bits-only", code=1)
+        self.assertNotIn("distance", bits_only["values"])
+        self.assertTrue(self.isobit_json("diff", a, same)["equal"])
+        self.isobit("diff", a, a, code=4)
 
     def test_show_and_logits(self):
-        self.invar("check", "tiny.yaml", code=5)
-        cell = self.invar_json("list", "tiny.yaml")["scenarios"][0]["cells"][0]
-        shown = self.invar_json("show", "/" + cell["hash"][:8], "--logits", "rows")["cells"][0]
+        self.isobit("check", "tiny.yaml", code=5)
+        cell = self.isobit_json("list", "tiny.yaml")["scenarios"][0]["cells"][0]
+        shown = self.isobit_json("show", "/" + cell["hash"][:8], "--logits", "rows")["cells"][0]
         self.assertEqual((shown["name"], shown["hash"]), (cell["name"], cell["hash"]))
         self.assertEqual([p["prompt"] for p in shown["prompts"]], ["short", "long/er"])
         for prompt in shown["prompts"]:
@@ -174,31 +176,31 @@ class Cli(unittest.TestCase):
                 self.assertEqual(max(range(len(row)), key=lambda i: (row[i], -i)), token["id"])
                 self.assertEqual([row[i] for i, _ in token["top"]], [v for _, v in token["top"]])
                 self.assertEqual(len(token["digest"]), 32)
-        self.assertEqual(len(self.invar_json("show", "last")["cells"]), 8)
+        self.assertEqual(len(self.isobit_json("show", "last")["cells"]), 8)
 
     def test_history_repro_gc(self):
-        self.invar("check", "wrong.yaml", code=1)
-        red = [c for c in self.invar_json("report", code=1)["cells"] if c["verdict"] == "DIFF"][0]
-        line = self.invar("repro", "/" + red["hash"], "--dry-run").stdout.split()
-        self.assertEqual(line[:2], ["invar", "repro"])
-        self.invar(*line[1:], code=1)                       # the printed line repeats the failure
-        self.assertGreaterEqual(len(self.invar_json("history", "/" + red["hash"])["history"]), 2)
-        self.assertEqual(len(self.invar_json("history")["runs"]), 2)
-        self.assertEqual(self.invar_json("gc", "--keep", 1, "--dry-run")["runs_removed"], 1)
-        self.assertEqual(self.invar_json("gc", "--keep", 1)["runs_removed"], 1)
-        self.assertEqual(len(self.invar_json("history")["runs"]), 1)
+        self.isobit("check", "wrong.yaml", code=1)
+        red = [c for c in self.isobit_json("report", code=1)["cells"] if c["verdict"] == "DIFF"][0]
+        line = self.isobit("repro", "/" + red["hash"], "--dry-run").stdout.split()
+        self.assertEqual(line[:2], ["isobit", "repro"])
+        self.isobit(*line[1:], code=1)                       # the printed line repeats the failure
+        self.assertGreaterEqual(len(self.isobit_json("history", "/" + red["hash"])["history"]), 2)
+        self.assertEqual(len(self.isobit_json("history")["runs"]), 2)
+        self.assertEqual(self.isobit_json("gc", "--keep", 1, "--dry-run")["runs_removed"], 1)
+        self.assertEqual(self.isobit_json("gc", "--keep", 1)["runs_removed"], 1)
+        self.assertEqual(len(self.isobit_json("history")["runs"]), 1)
 
     def test_model(self):
-        info = self.invar_json("model", "info", "model")
+        info = self.isobit_json("model", "info", "model")
         self.assertEqual(info["config"]["layers"], tiny_project.LAYERS)
-        self.assertIn("tokenizer", self.invar("model", "tokenize", "model", code=2).stderr)
-        done = self.invar("model", "fetch", "smollm2-135m", "--offline", code=2)
+        self.assertIn("tokenizer", self.isobit("model", "tokenize", "model", code=2).stderr)
+        done = self.isobit("model", "fetch", "smollm2-135m", "--offline", code=2)
         self.assertIn("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
                       done.stderr)
         self.assertFalse((self.folder / "cache").exists(), "a refused fetch leaves nothing")
 
     def test_bench(self):
-        told = self.invar_json("bench", "model", "--new-tokens", 24, "--prompt-tokens", 8,
+        told = self.isobit_json("bench", "model", "--new-tokens", 24, "--prompt-tokens", 8,
                                "--batch", 3, "--context", 16, "--threads", 2)
         self.assertEqual((told["format"], told["device"], told["engine"]), (1, "cpu", "reference"))
         self.assertEqual((told["batch"], told["context"]), (3, 16))
@@ -212,14 +214,14 @@ class Cli(unittest.TestCase):
                             (["--layers", 2], "synthetic-8b"), (["--batch", 0], "--batch"),
                             (["--device", "tpu"], "cpu"), (["--engine", "openblas:Zen9"], "Zen"),
                             (["--context", 100000], "positions"), (["--contxt", 5], "--context")):
-            self.assertIn(hint, self.invar("bench", "model", *words, code=2).stderr)
-        self.assertIn("synthetic-8b", self.invar("bench", "synthetic-9b", code=2).stderr)
+            self.assertIn(hint, self.isobit("bench", "model", *words, code=2).stderr)
+        self.assertIn("synthetic-8b", self.isobit("bench", "synthetic-9b", code=2).stderr)
 
     def test_dry_run_and_interrupt_of_output(self):
-        done = self.invar("run", "tiny.yaml", "--dry-run", code=8)
+        done = self.isobit("run", "tiny.yaml", "--dry-run", code=8)
         self.assertIn("0 PASS", done.stdout)
         self.assertIn("8 NOT-RUN", done.stdout)
-        self.assertFalse((self.folder / ".invar").exists(), "a dry run writes nothing")
+        self.assertFalse((self.folder / ".isobit").exists(), "a dry run writes nothing")
         if os.path.exists("/dev/full"):
             with open("/dev/full", "w", encoding="utf-8") as full:
                 done = subprocess.run([tiny_project.program(), "list", "tiny.yaml"], stdout=full,
@@ -231,14 +233,14 @@ class Cli(unittest.TestCase):
 
     def test_completion(self):
         for shell in ["bash", "zsh"]:
-            script = self.invar("completion", shell).stdout
+            script = self.isobit("completion", shell).stdout
             if shutil.which(shell):
                 done = subprocess.run([shell, "-n"], input=script, text=True, check=False,
                                       capture_output=True)
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
-        script = self.invar("completion", "bash").stdout
+        script = self.isobit("completion", "bash").stdout
         done = subprocess.run(
-            ["bash", "-c", script + "\nCOMP_WORDS=(invar check --ma); COMP_CWORD=2; _invar; "
+            ["bash", "-c", script + "\nCOMP_WORDS=(isobit check --ma); COMP_CWORD=2; _isobit; "
              'echo "${COMPREPLY[*]}"'], text=True, check=True, capture_output=True)
         self.assertEqual(done.stdout.split(), ["--max-time", "--maxfail", "--max-skip"])
 

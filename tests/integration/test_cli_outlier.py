@@ -35,7 +35,7 @@ def main():
     if not (SOURCE / "scenarios/models/default-7m.json").exists():
         print("skipped: default-7m is not here")
         return 77
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="invar-outlier-"))
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="isobit-outlier-"))
     try:
         plain, outlier = digests("default-7m", folder), digests("default-7m-outlier", folder)
     finally:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import unittest
 
-ROOT = pathlib.Path(os.environ.get("INVAR_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
+ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 SCRIPT = ROOT / "ci/gpu/run.sh"
 
 TESTS = """#!/bin/sh
@@ -19,7 +19,7 @@ echo "$*" >> "$0.calls"
 echo "[==========] 3 tests from 1 test suite ran. (1 ms total)"
 echo "[  PASSED  ] 3 tests."
 """
-INVAR = """#!/bin/sh
+ISOBIT = """#!/bin/sh
 echo "$*" >> "$0.calls"
 [ "$1" = env ] && exit 0
 echo "PASS  pretended: 2 groups, exit code 0"
@@ -35,11 +35,11 @@ BENCH = "#!/bin/sh\necho line one\necho gemm: 1.0\n"
 
 class Script(unittest.TestCase):
     def setUp(self):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="invar-gpu-script-"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="isobit-gpu-script-"))
         self.bin = self.folder / "bin"
         self.bin.mkdir()
-        self.tool("invar_conformance", TESTS)
-        self.tool("invar", INVAR)
+        self.tool("isobit_conformance", TESTS)
+        self.tool("isobit", ISOBIT)
         self.tool("bench_cuda", BENCH)
         self.sanitizer = self.folder / "compute-sanitizer"
         self.sanitizer.write_text(SANITIZER)
@@ -57,8 +57,8 @@ class Script(unittest.TestCase):
         return len(file.read_text().split("\n")) - 1 if file.exists() else 0
 
     def run_script(self, *words, code=0, **env):
-        settings = os.environ | {"OUT": str(self.folder / "out"), "INVAR_GPU_BIN": str(self.bin),
-                                 "INVAR_SANITIZER": str(self.sanitizer)} | env
+        settings = os.environ | {"OUT": str(self.folder / "out"), "ISOBIT_GPU_BIN": str(self.bin),
+                                 "ISOBIT_SANITIZER": str(self.sanitizer)} | env
         done = subprocess.run([str(SCRIPT), *map(str, words)], cwd="/", capture_output=True,
                               text=True, timeout=120, env=settings)
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
@@ -70,17 +70,17 @@ class Script(unittest.TestCase):
 
     def test_everything_ends_with_a_table_and_is_not_repeated(self):
         # What the programs count would change what steps depend on: the counts lie beside them.
-        for name in ("invar_conformance", "invar"):
+        for name in ("isobit_conformance", "isobit"):
             text = (self.bin / name).read_text()
             self.tool(name, text.replace("$0.calls", f"{self.folder}/{name}.calls"))
         first = self.rows(self.run_script("all"))
         for step in ("conformance", "memcheck", "racecheck", "initcheck", "bench_cuda",
                      "migration", "vendor-gpu", "vendor-gpu-batch"):
             self.assertEqual(first.get(step), "ok", first)
-        counts = [self.calls(self.folder / "invar_conformance"), self.calls(self.sanitizer)]
+        counts = [self.calls(self.folder / "isobit_conformance"), self.calls(self.sanitizer)]
         self.assertEqual(counts, [1, 3])
         self.assertEqual(self.rows(self.run_script("all")), first)
-        self.assertEqual([self.calls(self.folder / "invar_conformance"),
+        self.assertEqual([self.calls(self.folder / "isobit_conformance"),
                           self.calls(self.sanitizer)], counts)
         self.tool("bench_cuda", BENCH + "# changed\n")  # another build: all of it again
         self.run_script("all")
@@ -111,7 +111,7 @@ class Script(unittest.TestCase):
         self.assertEqual(set(self.rows(self.run_script("all")).values()) - {"skipped"}, {"ok"})
 
     def test_no_sanitizer_is_one_line(self):
-        out = self.run_script("sanitize", "memcheck", code=1, INVAR_SANITIZER="",
+        out = self.run_script("sanitize", "memcheck", code=1, ISOBIT_SANITIZER="",
                               PATH=os.environ["PATH"])
         if "no compute-sanitizer here" not in out:
             self.skipTest("this machine has a compute-sanitizer")

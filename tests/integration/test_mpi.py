@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Processes as ranks: the same bits as the goldens, and errors that end instead of hanging.
 
-Runs invar-mpi under mpirun on this machine. Skipped where the build has no MPI.
+Runs isobit-mpi under mpirun on this machine. Skipped where the build has no MPI.
 """
 import json
 import os
@@ -13,9 +13,9 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(os.environ.get("INVAR_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
-PROGRAM = os.environ.get("INVAR_WITH_MPI", "")
-MPIEXEC = os.environ.get("INVAR_MPIEXEC", "mpirun")
+ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
+PROGRAM = os.environ.get("ISOBIT_WITH_MPI", "")
+MPIEXEC = os.environ.get("ISOBIT_MPIEXEC", "mpirun")
 ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
                    OMPI_MCA_rmaps_base_oversubscribe="1",
                    OMPI_MCA_btl_vader_single_copy_mechanism="none")
@@ -174,7 +174,7 @@ def killed_process(folder):
 
 def main():
     if not PROGRAM:
-        print("skipped: this build has no invar-mpi (libopenmpi-dev, openmpi-bin)")
+        print("skipped: this build has no isobit-mpi (libopenmpi-dev, openmpi-bin)")
         return 77
     with tempfile.TemporaryDirectory() as folder:
         tests = (same_bits, every_precision, other_numbers, unequal_files, time_limit,

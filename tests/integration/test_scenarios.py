@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The shipped scenarios judge green by their committed goldens, from a cold store.
 
-Runs `invar check` on every scenario that is not tagged `slow`; those that need something this
-machine lacks may skip cells, but never all of them. INVAR is the program under test.
+Runs `isobit check` on every scenario that is not tagged `slow`; those that need something this
+machine lacks may skip cells, but never all of them. ISOBIT is the program under test.
 """
 import json
 import os
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(os.environ.get("INVAR_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
+ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 SCENARIOS = ["smoke", "batch", "gpus", "cache", "precision", "threads", "drift", "equality",
              "migration", "vendor"]
 
@@ -20,12 +20,12 @@ QUICK = ["smoke", "batch", "cache"]  # under sanitizers, ten times slower
 
 
 def instrumented():
-    cache = pathlib.Path(os.environ.get("INVAR_BUILD_DIR", ".")) / "CMakeCache.txt"
+    cache = pathlib.Path(os.environ.get("ISOBIT_BUILD_DIR", ".")) / "CMakeCache.txt"
     return cache.exists() and "-fsanitize" in cache.read_text(errors="replace")
 
 
 def check(name, database):
-    command = [os.environ["INVAR"], "check", str(ROOT / "scenarios" / f"{name}.yaml"), "--db",
+    command = [os.environ["ISOBIT"], "check", str(ROOT / "scenarios" / f"{name}.yaml"), "--db",
                database, "--update", "none", "--json", "-q", "-j", str(os.cpu_count() or 1)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     return result.returncode, json.loads(result.stdout), result.stderr

@@ -1,7 +1,8 @@
-"""kill -9 at random points of `invar run`: nothing finished is lost, no half cell, and the resumed
+"""kill -9 at random points of `isobit run`: nothing finished is lost, no half cell, and the resumed
 run ends with the rows of an undisturbed one.
 
-INVAR_KILLS: how many points (default 10; 200 by hand), INVAR_SEED: their seed (default 1, printed).
+ISOBIT_KILLS: how many points (default 10; 200 by hand)
+ISOBIT_SEED: their seed (default 1, printed)
 """
 import os
 import pathlib
@@ -13,9 +14,9 @@ import sys
 import tempfile
 import time
 
-INVAR = os.environ.get("INVAR", "")
-KILLS = int(os.environ.get("INVAR_KILLS", "10"))
-SEED = int(os.environ.get("INVAR_SEED", "1"))
+ISOBIT = os.environ.get("ISOBIT", "")
+KILLS = int(os.environ.get("ISOBIT_KILLS", "10"))
+SEED = int(os.environ.get("ISOBIT_SEED", "1"))
 
 SCENARIO = """version: 1
 name: kill
@@ -67,7 +68,7 @@ def half_cells(db):
 
 
 def start(folder, database):
-    return subprocess.Popen([INVAR, "run", "kill.yaml", "--db", str(database), "--quiet"],
+    return subprocess.Popen([ISOBIT, "run", "kill.yaml", "--db", str(database), "--quiet"],
                             cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -92,7 +93,7 @@ def wait_for(process, database, cells):
 
 def one_kill(folder, number, cells, after, expected):
     """Kills a run some time after so many cells, resumes it; gives (finished cells, problem)."""
-    database = folder / f"db-{number}" / "invar.db"
+    database = folder / f"db-{number}" / "isobit.db"
     process = start(folder, database)
     wait_for(process, database, cells)
     time.sleep(after)
@@ -128,20 +129,20 @@ def one_kill(folder, number, cells, after, expected):
 
 
 def main():
-    if not INVAR or not os.access(INVAR, os.X_OK):
-        print("skipped: INVAR does not name the built program")
+    if not ISOBIT or not os.access(ISOBIT, os.X_OK):
+        print("skipped: ISOBIT does not name the built program")
         return 77
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="invar-kill-"))
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="isobit-kill-"))
     try:
-        made = subprocess.run([INVAR, "selftest", "one-cell-left", "--work", str(folder)],
+        made = subprocess.run([ISOBIT, "selftest", "one-cell-left", "--work", str(folder)],
                               capture_output=True, text=True)
         assert made.returncode == 0, made.stdout + made.stderr
         (folder / "kill.yaml").write_text(SCENARIO)
         begin = time.monotonic()
-        code, text = finish(start(folder, folder / "whole" / "invar.db"))
+        code, text = finish(start(folder, folder / "whole" / "isobit.db"))
         seconds = time.monotonic() - begin
         assert code in (0, 5), text
-        expected = rows_of_last_run(folder / "whole" / "invar.db")
+        expected = rows_of_last_run(folder / "whole" / "isobit.db")
         assert len(expected["cells"]) == CELLS and len(expected["tokens"]) == CELLS * 16, \
             {name: len(rows) for name, rows in expected.items()}
         random.seed(SEED)

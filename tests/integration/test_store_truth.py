@@ -16,7 +16,7 @@ import sys
 import tempfile
 import unittest
 
-INVAR = os.environ.get("INVAR", "")
+ISOBIT = os.environ.get("ISOBIT", "")
 
 SCENARIO = """version: 1
 name: truth
@@ -37,8 +37,8 @@ EDITED_CONSTANT = struct.pack("<f", float.fromhex("0x1.6af876p-10"))
 class StoreTruth(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.base = pathlib.Path(tempfile.mkdtemp(prefix="invar-truth-"))
-        made = subprocess.run([INVAR, "selftest", "one-cell-left", "--work", str(cls.base)],
+        cls.base = pathlib.Path(tempfile.mkdtemp(prefix="isobit-truth-"))
+        made = subprocess.run([ISOBIT, "selftest", "one-cell-left", "--work", str(cls.base)],
                               capture_output=True, text=True)
         assert made.returncode == 0, made.stdout + made.stderr
 
@@ -54,18 +54,18 @@ class StoreTruth(unittest.TestCase):
         (self.folder / "golden").mkdir()
         self.golden = self.folder / "golden" / "truth.golden"
 
-    def invar(self, *words, program=INVAR):
+    def isobit(self, *words, program=ISOBIT):
         return subprocess.run([str(program), *words], capture_output=True, text=True,
                               cwd=self.folder, timeout=300)
 
-    def check(self, *words, program=INVAR):
+    def check(self, *words, program=ISOBIT):
         """(exit code, report) of a check."""
-        done = self.invar("check", "truth.yaml", "--json", *words, program=program)
+        done = self.isobit("check", "truth.yaml", "--json", *words, program=program)
         self.assertTrue(done.stdout.strip(), done.stderr)
         return done.returncode, json.loads(done.stdout)
 
     def bless(self):
-        done = self.invar("bless", "truth.yaml", "--reason", "the first golden", "--by", "test")
+        done = self.isobit("bless", "truth.yaml", "--reason", "the first golden", "--by", "test")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertTrue(self.golden.exists())
 
@@ -74,13 +74,13 @@ class StoreTruth(unittest.TestCase):
 
     def copy_of_program(self, change):
         """An executable file with the program's bytes, changed."""
-        path = self.folder / "edited-invar"
-        path.write_bytes(change(pathlib.Path(INVAR).read_bytes()))
+        path = self.folder / "edited-isobit"
+        path.write_bytes(change(pathlib.Path(ISOBIT).read_bytes()))
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
         return path
 
     def database(self, sql):
-        with sqlite3.connect(self.folder / ".invar" / "invar.db") as db:
+        with sqlite3.connect(self.folder / ".isobit" / "isobit.db") as db:
             return db.execute(sql).fetchall()
 
     def test_unchanged_cells_come_from_the_store(self):
@@ -102,7 +102,7 @@ class StoreTruth(unittest.TestCase):
         """No commit, no new scenario: only the machine code's constant of exp."""
         self.bless()
         self.assertEqual(self.check()[0], 0)
-        count = pathlib.Path(INVAR).read_bytes().count(KERNEL_CONSTANT)
+        count = pathlib.Path(ISOBIT).read_bytes().count(KERNEL_CONSTANT)
         self.assertGreater(count, 0, "the program holds exp's constant nowhere")
         edited = self.copy_of_program(
             lambda program: program.replace(KERNEL_CONSTANT, EDITED_CONSTANT))
@@ -139,7 +139,7 @@ class StoreTruth(unittest.TestCase):
                 break
         self.assertEqual(changed, 1, "no digest in the golden file")
         self.golden.write_text("".join(lines))
-        done = self.invar("check", "truth.yaml")
+        done = self.isobit("check", "truth.yaml")
         self.assertIn(done.returncode, (1, 2), done.stdout + done.stderr)
         self.assertEqual(self.golden.read_text(), "".join(lines))
 
@@ -154,15 +154,15 @@ class StoreTruth(unittest.TestCase):
         self.bless()
         self.assertEqual(self.check()[0], 0)
         source = self.database("SELECT min(cell) FROM token")[0][0]
-        with sqlite3.connect(self.folder / ".invar" / "invar.db") as db:
+        with sqlite3.connect(self.folder / ".isobit" / "isobit.db") as db:
             db.execute("UPDATE token SET digest = zeroblob(16) WHERE cell IN (SELECT id FROM cell"
                        " WHERE hash = (SELECT hash FROM cell WHERE id = ?))", (source,))
-        done = self.invar("check", "truth.yaml", "--json")
+        done = self.isobit("check", "truth.yaml", "--json")
         self.assertNotEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
 if __name__ == "__main__":
-    if not INVAR or not os.access(INVAR, os.X_OK):
-        print("skipped: INVAR does not name the built program")
+    if not ISOBIT or not os.access(ISOBIT, os.X_OK):
+        print("skipped: ISOBIT does not name the built program")
         sys.exit(77)
     unittest.main(verbosity=1)

@@ -89,15 +89,15 @@ def make(folder):
 
 def program():
     """The program under test, or exit 77 (skipped)."""
-    path = os.environ.get("INVAR", "")
+    path = os.environ.get("ISOBIT", "")
     if not path:
-        print("skipped: INVAR does not name the program")
+        print("skipped: ISOBIT does not name the program")
         sys.exit(77)
     return path
 
 
 def run(words, folder, stdin="", env=None):
-    settings = {k: v for k, v in os.environ.items() if k not in ("CI", "NO_COLOR", "INVAR_DB")}
-    settings |= {"INVAR_CACHE": str(pathlib.Path(folder) / "cache")} | (env or {})
+    settings = {k: v for k, v in os.environ.items() if k not in ("CI", "NO_COLOR", "ISOBIT_DB")}
+    settings |= {"ISOBIT_CACHE": str(pathlib.Path(folder) / "cache")} | (env or {})
     return subprocess.run([program(), *words], cwd=folder, input=stdin, capture_output=True,
                           text=True, timeout=300, env=settings)

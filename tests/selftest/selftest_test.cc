@@ -9,7 +9,7 @@
 #include "harness/selftest_model.h"
 #include "runtime/model/weights.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 std::string joined(const std::vector<std::string>& words) {
@@ -67,4 +67,4 @@ TEST(Selftest, AFolderThatCannotBeMadeIsRefused) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

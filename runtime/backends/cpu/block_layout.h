@@ -12,7 +12,7 @@
 
 #include "runtime/backends/cpu/kernels.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 
 constexpr int kBlock = 32;  // columns of a block
 
@@ -36,4 +36,4 @@ constexpr std::int64_t panel_blocks(std::int64_t skip, std::int64_t k) {
   return (skip + k + kBlock - 1) / kBlock;
 }
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

@@ -11,7 +11,7 @@
 #include "runtime/backends/cpu/packed_blocks.h"
 #include "runtime/numerics/formats.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 constexpr std::int64_t kElementwiseGrain = 32768;  // elements worth a thread
@@ -96,7 +96,7 @@ BackendInfo CpuBackend::describe() const {
 void* CpuBackend::allocate(std::size_t bytes) {
   const std::size_t size = (std::max<std::size_t>(bytes, 1) + 63) / 64 * 64;
   void* memory = std::aligned_alloc(64, size);
-  INVAR_CHECK(memory != nullptr);
+  ISOBIT_CHECK(memory != nullptr);
   constexpr std::uint32_t kPoison = 0x7ff47ff4u;  // a NaN as fp32 and, doubled, as fp64
   auto* words = static_cast<std::uint32_t*>(memory);
   std::fill(words, words + size / 4, kPoison);
@@ -114,7 +114,7 @@ void CpuBackend::download(void* to, const void* from, std::size_t bytes) {
 }
 
 void CpuBackend::copy(Rows from, Rows to) {
-  INVAR_CHECK(from.rows == to.rows && from.cols == to.cols);
+  ISOBIT_CHECK(from.rows == to.rows && from.cols == to.cols);
   const std::size_t size = real_size();
   for (std::int64_t r = 0; r < from.rows; ++r) {
     std::memcpy(static_cast<char*>(to.data) + std::size_t(to.stride * r) * size,
@@ -148,7 +148,7 @@ std::shared_ptr<WeightMatrix> CpuBackend::load_matrix(const MatrixSource& source
 
 void CpuBackend::gather(Rows rows, std::span<const std::int32_t> ids, Rows out) {
   for (std::size_t r = 0; r < ids.size(); ++r) {
-    INVAR_CHECK(ids[r] >= 0 && ids[r] < rows.rows);
+    ISOBIT_CHECK(ids[r] >= 0 && ids[r] < rows.rows);
     std::memcpy(static_cast<char*>(out.data) + std::size_t(out.stride) * r * real_size(),
                 static_cast<const char*>(rows.data) +
                     std::size_t(rows.stride) * std::size_t(ids[r]) * real_size(),
@@ -157,7 +157,7 @@ void CpuBackend::gather(Rows rows, std::span<const std::int32_t> ids, Rows out) 
 }
 
 void CpuBackend::rms_norm(Rows x, const void* weight, double eps, Rows out) {
-  INVAR_CHECK(dense(x) && dense(out));
+  ISOBIT_CHECK(dense(x) && dense(out));
   dispatch([&]<class T>(T) {
     pool_.run(x.rows * x.cols / kElementwiseGrain + 1, [&](int index, int shares) {
       const Range r = share_of(x.rows, index, shares);
@@ -187,7 +187,7 @@ void CpuBackend::scales(const void* amax, std::int64_t ranks, std::int64_t rows,
 }
 
 void CpuBackend::quantize(Rows x, const void* scale, Format format, Rows out) {
-  INVAR_CHECK(dense(out));
+  ISOBIT_CHECK(dense(out));
   dispatch([&]<class T>(T) {
     pool_.run(x.rows * x.cols / kElementwiseGrain + 1, [&](int index, int shares) {
       const Range range = share_of(x.rows, index, shares);
@@ -205,7 +205,7 @@ void CpuBackend::quantize(Rows x, const void* scale, Format format, Rows out) {
 
 void CpuBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
   const PackedMatrix& w = static_cast<const CpuMatrix&>(matrix).packed;
-  INVAR_CHECK(x.cols == w.k && out.cols == w.n && x.rows == out.rows);
+  ISOBIT_CHECK(x.cols == w.k && out.cols == w.n && x.rows == out.rows);
   if (x.rows == 0 || w.n == 0) return;
   const std::int64_t work = x.rows * w.n * std::max<std::int64_t>(w.k, 1);
   dispatch([&]<class T>(T) {
@@ -240,10 +240,10 @@ void CpuBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,
   dispatch([&]<class T>(T) {
     std::vector<const T*> pointers;
     for (const Rows& part : parts) {
-      INVAR_CHECK(dense(part) && part.cols == out.cols);
+      ISOBIT_CHECK(dense(part) && part.cols == out.cols);
       pointers.push_back(row<T>(part, 0));
     }
-    INVAR_CHECK(dense(out));
+    ISOBIT_CHECK(dense(out));
     pool_.run(out.rows * out.cols / kElementwiseGrain + 1, [&](int index, int shares) {
       const Range r = share_of(out.rows, index, shares);
       const FinishArgs<T> args{pointers.data(),
@@ -263,7 +263,7 @@ void CpuBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,
 
 void CpuBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
                       const void* cosine, const void* sine) {
-  INVAR_CHECK(dense(x) && std::int64_t(positions.size()) == x.rows);
+  ISOBIT_CHECK(dense(x) && std::int64_t(positions.size()) == x.rows);
   if (heads == 0) return;
   dispatch([&]<class T>(T) {
     pool_.run(x.rows * x.cols / kElementwiseGrain + 1, [&](int index, int shares) {
@@ -409,7 +409,7 @@ void CpuBackend::shared_attention(std::span<const AttentionTask<T>> tasks) {
 }
 
 void CpuBackend::gated_silu(Rows gate, Rows up, Rows out) {
-  INVAR_CHECK(dense(gate) && dense(up) && dense(out));
+  ISOBIT_CHECK(dense(gate) && dense(up) && dense(out));
   const std::int64_t n = gate.rows * gate.cols;
   dispatch([&]<class T>(T) {
     pool_.run(n / kElementwiseGrain + 1, [&](int index, int shares) {
@@ -421,7 +421,7 @@ void CpuBackend::gated_silu(Rows gate, Rows up, Rows out) {
 }
 
 void CpuBackend::add(Rows h, Rows y) {
-  INVAR_CHECK(dense(h) && dense(y));
+  ISOBIT_CHECK(dense(h) && dense(y));
   const std::int64_t n = h.rows * h.cols;
   dispatch([&]<class T>(T) {
     pool_.run(n / kElementwiseGrain + 1, [&](int index, int shares) {
@@ -464,4 +464,4 @@ TopEntries CpuBackend::top(Rows x, int count) {
   return best;
 }
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

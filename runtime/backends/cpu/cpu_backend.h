@@ -11,7 +11,7 @@
 #include "runtime/backends/cpu/kernels.h"
 #include "runtime/backends/cpu/thread_pool.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 
 /// A packed weight matrix, shared by every CPU backend object whatever its instruction set.
 class CpuMatrix final : public WeightMatrix {
@@ -71,4 +71,4 @@ class CpuBackend : public Backend {
   std::vector<std::byte> parts_;  // of shared queries, between their two steps
 };
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

@@ -17,7 +17,7 @@
 #include <arm_neon.h>
 #endif
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 using detail::kFmaChains;
@@ -127,4 +127,4 @@ double fma_peak_gflops(const std::string& isa, int threads, bool wide) {
   return best / 1e9;
 }
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

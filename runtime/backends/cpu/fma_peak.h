@@ -1,10 +1,10 @@
 // The machine's fused multiply-adds a second, measured: what a kernel's speed is held against.
-// Callers: `invar bench`, benchmarks.
+// Callers: `isobit bench`, benchmarks.
 #pragma once
 
 #include <string>
 
-namespace invar::cpu {
+namespace isobit::cpu {
 
 /// GFLOP/s (an FMA is two) of `threads` threads that do nothing else, in registers, with the
 /// vectors of an instruction set ("scalar", "avx2", "avx512", "neon"); fp64 when `wide`.
@@ -17,4 +17,4 @@ constexpr int kFmaChains = 12;
 int fma_rounds_avx512(long rounds, bool wide);
 }  // namespace detail
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

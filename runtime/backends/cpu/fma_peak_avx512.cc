@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #endif
 
-namespace invar::cpu::detail {
+namespace isobit::cpu::detail {
 
 #if defined(__AVX512F__)
 int fma_rounds_avx512(long rounds, bool wide) {
@@ -38,4 +38,4 @@ int fma_rounds_avx512(long, bool) {
 }
 #endif
 
-}  // namespace invar::cpu::detail
+}  // namespace isobit::cpu::detail

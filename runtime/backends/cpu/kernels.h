@@ -13,7 +13,7 @@
 
 #include "runtime/numerics/precision.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 
 constexpr int kPanel = 32;     // outputs of one weight panel
 constexpr int kKeyBlock = 16;  // positions of one block of transposed keys
@@ -145,4 +145,4 @@ const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 const Kernels* neon_kernels();
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

@@ -9,7 +9,7 @@
 
 #include "runtime/backends/cpu/kernels_simd_attention.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 struct Float256 : simd::Vector<float, 32> {
@@ -28,19 +28,19 @@ struct Float256 : simd::Vector<float, 32> {
   /// Eight rows of eight: pairs, fours, halves.
   static void transpose(Reg* r) {
     __m256 pair[8], four[8];
-    simd::unroll<4>([&](auto half) INVAR_ALWAYS_INLINE {
+    simd::unroll<4>([&](auto half) ISOBIT_ALWAYS_INLINE {
       constexpr int i = 2 * half;
       pair[i] = _mm256_unpacklo_ps((__m256)r[i], (__m256)r[i + 1]);
       pair[i + 1] = _mm256_unpackhi_ps((__m256)r[i], (__m256)r[i + 1]);
     });
-    simd::unroll<2>([&](auto quarter) INVAR_ALWAYS_INLINE {
+    simd::unroll<2>([&](auto quarter) ISOBIT_ALWAYS_INLINE {
       constexpr int i = 4 * quarter;
       four[i] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0x44);
       four[i + 1] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0xee);
       four[i + 2] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0x44);
       four[i + 3] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0xee);
     });
-    simd::unroll<4>([&](auto i) INVAR_ALWAYS_INLINE {
+    simd::unroll<4>([&](auto i) ISOBIT_ALWAYS_INLINE {
       r[i] = (Reg)_mm256_permute2f128_ps(four[i], four[i + 4], 0x20);
       r[i + 4] = (Reg)_mm256_permute2f128_ps(four[i], four[i + 4], 0x31);
     });
@@ -93,14 +93,14 @@ const Kernels* avx2_kernels() {
   return present ? &kernels : nullptr;
 }
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu
 
 #else
 
-namespace invar::cpu {
+namespace isobit::cpu {
 const Kernels* avx2_kernels() {
   return nullptr;
 }
-}  // namespace invar::cpu
+}  // namespace isobit::cpu
 
 #endif

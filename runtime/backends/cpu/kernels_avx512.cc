@@ -9,7 +9,7 @@
 
 #include "runtime/backends/cpu/kernels_simd_attention.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 // vcvtneps2bf16 is never used: it flushes subnormals. Zero-masking forms with a full mask compile
@@ -86,14 +86,14 @@ const Kernels* avx512_kernels() {
   return present ? &kernels : nullptr;
 }
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu
 
 #else
 
-namespace invar::cpu {
+namespace isobit::cpu {
 const Kernels* avx512_kernels() {
   return nullptr;
 }
-}  // namespace invar::cpu
+}  // namespace isobit::cpu
 
 #endif

@@ -11,7 +11,7 @@
 
 #include "runtime/backends/cpu/kernels_simd_attention.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 // Of 32 registers a tile takes 20 sums, 4 of weights and 5 of x (g++ loads these early: a sixth row
@@ -77,14 +77,14 @@ const Kernels* neon_kernels() {
   return &kernels;
 }
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu
 
 #else
 
-namespace invar::cpu {
+namespace isobit::cpu {
 const Kernels* neon_kernels() {
   return nullptr;
 }
-}  // namespace invar::cpu
+}  // namespace isobit::cpu
 
 #endif

@@ -5,7 +5,7 @@
 #include "runtime/backends/cpu/kernels.h"
 #include "runtime/numerics/order.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 constexpr int kMaxSegments = 32;  // V of a model is 8, 16 or 32
@@ -142,4 +142,4 @@ const Kernels& scalar_kernels() {
   return kernels;
 }
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

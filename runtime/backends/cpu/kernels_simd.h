@@ -16,9 +16,9 @@
 
 #include "runtime/backends/cpu/kernels.h"
 
-#define INVAR_ALWAYS_INLINE __attribute__((always_inline))
+#define ISOBIT_ALWAYS_INLINE __attribute__((always_inline))
 
-namespace invar::cpu::simd {
+namespace isobit::cpu::simd {
 
 /// Types of a traits struct: Element in registers of kBytes.
 template <class Element, int kBytes>
@@ -38,7 +38,7 @@ struct Vector {
  private:
   template <int kFirst>
   static Reg interleave(Reg a, Reg b) {
-    return [&]<int... I>(std::integer_sequence<int, I...>) INVAR_ALWAYS_INLINE {
+    return [&]<int... I>(std::integer_sequence<int, I...>) ISOBIT_ALWAYS_INLINE {
       return __builtin_shufflevector(a, b, (kFirst + I / 2 + I % 2 * kWidth)...);
     }
     (std::make_integer_sequence<int, kWidth>{});
@@ -47,8 +47,8 @@ struct Vector {
 
 /// Calls f(0) … f(N-1) with compile-time indices.
 template <int N, class F>
-INVAR_ALWAYS_INLINE inline void unroll(F&& f) {
-  [&]<int... I>(std::integer_sequence<int, I...>) INVAR_ALWAYS_INLINE {
+ISOBIT_ALWAYS_INLINE inline void unroll(F&& f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) ISOBIT_ALWAYS_INLINE {
     (f(std::integral_constant<int, I>{}), ...);
   }
   (std::make_integer_sequence<int, N>{});
@@ -81,8 +81,8 @@ inline void store(typename V::T* p, typename V::Reg x, std::int64_t n) {
 /// sum = fma(a, b, sum), in place where the traits say how: left to itself, g++ moves the sums of
 /// a tile from register to register.
 template <class V>
-INVAR_ALWAYS_INLINE inline void accumulate(typename V::Reg& sum, typename V::Reg a,
-                                           typename V::Reg b) {
+ISOBIT_ALWAYS_INLINE inline void accumulate(typename V::Reg& sum, typename V::Reg a,
+                                            typename V::Reg b) {
   if constexpr (requires { V::accumulate(sum, a, b); }) {
     V::accumulate(sum, a, b);
   } else {
@@ -216,7 +216,7 @@ inline typename V::Reg exp_register(typename V::Reg x) {
 
 /// Calls f(i, lanes) for the registers of n elements.
 template <class V, class F>
-INVAR_ALWAYS_INLINE inline void each_register(std::int64_t n, F&& f) {
+ISOBIT_ALWAYS_INLINE inline void each_register(std::int64_t n, F&& f) {
   std::int64_t i = 0;
   for (; i + V::kWidth <= n; i += V::kWidth) f(i, std::int64_t(V::kWidth));
   if (i < n) f(i, n - i);
@@ -399,4 +399,4 @@ void exp_all(const typename V::T* x, std::int64_t n, typename V::T* y) {
   });
 }
 
-}  // namespace invar::cpu::simd
+}  // namespace isobit::cpu::simd

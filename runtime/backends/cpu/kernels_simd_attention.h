@@ -12,7 +12,7 @@
 
 #include "runtime/backends/cpu/kernels_simd_gemm.h"
 
-namespace invar::cpu::simd {
+namespace isobit::cpu::simd {
 
 constexpr int kSplitKeys = 256;
 constexpr int kBlocks = kSplitKeys / kKeyBlock;
@@ -55,7 +55,7 @@ void look_at_all(const AttentionTask<typename V::T>& task, std::int64_t begin, s
     const int base = block * kKeyBlock;
     const int from = base < first ? first - base : 0;
     const int to = base + kKeyBlock - 1 > last ? last - base : kKeyBlock - 1;
-    const auto see = [&](int lane, int at) INVAR_ALWAYS_INLINE {
+    const auto see = [&](int lane, int at) ISOBIT_ALWAYS_INLINE {
       view.offset[at] = base + lane;
       view.value[at] = value + lane * task.head_dim;
     };
@@ -122,9 +122,9 @@ void look(const AttentionTask<typename V::T>& task, std::int64_t begin, std::int
 
 /// Reads a byte of each line of 16 elements.
 template <class V>
-INVAR_ALWAYS_INLINE inline void touch(const typename V::T* from) {
+ISOBIT_ALWAYS_INLINE inline void touch(const typename V::T* from) {
   constexpr int kLines = kKeyBlock * int(sizeof(typename V::T)) / 64;
-  unroll<kLines>([&](auto line) INVAR_ALWAYS_INLINE {
+  unroll<kLines>([&](auto line) ISOBIT_ALWAYS_INLINE {
     (void)*(reinterpret_cast<const volatile char*>(from) + line * 64);
   });
 }
@@ -139,24 +139,24 @@ template <class V, int H, int B>
   constexpr int C = kKeyBlock / V::kWidth;
   const typename V::T* keys[B];
   const typename V::T* touched[B];
-  unroll<B>([&](auto c) INVAR_ALWAYS_INLINE {
+  unroll<B>([&](auto c) ISOBIT_ALWAYS_INLINE {
     keys[c] = view.key[b + c * apart];
     touched[c] = view.touched[b + c * apart];
   });
   Reg acc[H * B * C];
-  unroll<H * B * C>([&](auto a) INVAR_ALWAYS_INLINE { acc[a] = Reg{}; });
+  unroll<H * B * C>([&](auto a) ISOBIT_ALWAYS_INLINE { acc[a] = Reg{}; });
   for (int i = 0; i < task.head_dim; ++i) {
     Reg query[H];
-    unroll<H>([&](auto h) INVAR_ALWAYS_INLINE { query[h] = V::set1(q[h * task.head_dim + i]); });
-    unroll<B>([&](auto c) INVAR_ALWAYS_INLINE { touch<V>(touched[c] + i * kKeyBlock); });
-    unroll<B * C>([&](auto c) INVAR_ALWAYS_INLINE {
+    unroll<H>([&](auto h) ISOBIT_ALWAYS_INLINE { query[h] = V::set1(q[h * task.head_dim + i]); });
+    unroll<B>([&](auto c) ISOBIT_ALWAYS_INLINE { touch<V>(touched[c] + i * kKeyBlock); });
+    unroll<B * C>([&](auto c) ISOBIT_ALWAYS_INLINE {
       const Reg key = load<V>(keys[c / C] + i * kKeyBlock + c % C * V::kWidth);
       unroll<H>([&](auto h)
-                    INVAR_ALWAYS_INLINE { accumulate<V>(acc[h * B * C + c], query[h], key); });
+                    ISOBIT_ALWAYS_INLINE { accumulate<V>(acc[h * B * C + c], query[h], key); });
     });
   }
   const Reg scale = V::set1(task.scale);
-  unroll<H * B * C>([&](auto a) INVAR_ALWAYS_INLINE {
+  unroll<H * B * C>([&](auto a) ISOBIT_ALWAYS_INLINE {
     constexpr int h = a / (B * C), i = a % (B * C);
     const int at = view.block[b + i / C * apart] * kKeyBlock + i % C * V::kWidth;
     store<V>(scores[h] + at, acc[a] * scale);
@@ -188,7 +188,7 @@ void weigh(const SplitView<V>& view, typename V::T* scores, typename V::T& m, ty
   const Reg top = V::set1(m);
   Reg lane[kRegisters] = {};
   for (int i = first; i <= last; i += kSumLaneCount) {
-    unroll<kRegisters>([&](auto j) INVAR_ALWAYS_INLINE {
+    unroll<kRegisters>([&](auto j) ISOBIT_ALWAYS_INLINE {
       const int at = i + j * V::kWidth;
       const Reg p = hidden(at) ? Reg{} : exp_register<V>(load<V>(scores + at) - top);
       store<V>(scores + at, p);
@@ -240,23 +240,23 @@ template <class V, int H, int D>
                                   int begin, int end, int i, std::int64_t lanes, int head_dim,
                                   typename V::T* chain) {
   using Reg = typename V::Reg;
-  const auto at = [&](int a) INVAR_ALWAYS_INLINE {
+  const auto at = [&](int a) ISOBIT_ALWAYS_INLINE {
     return chain + a / D * head_dim + i + a % D * V::kWidth;
   };
   Reg acc[H * D];
-  unroll<H * D>([&](auto a) INVAR_ALWAYS_INLINE { acc[a] = load<V>(at(a), lanes); });
+  unroll<H * D>([&](auto a) ISOBIT_ALWAYS_INLINE { acc[a] = load<V>(at(a), lanes); });
   int j = begin;
   do {
     Reg weight[H];
-    unroll<H>([&](auto h) INVAR_ALWAYS_INLINE { weight[h] = V::set1(p[h][view.offset[j]]); });
-    unroll<D>([&](auto d) INVAR_ALWAYS_INLINE {
+    unroll<H>([&](auto h) ISOBIT_ALWAYS_INLINE { weight[h] = V::set1(p[h][view.offset[j]]); });
+    unroll<D>([&](auto d) ISOBIT_ALWAYS_INLINE {
       const typename V::T* from = view.value[j] + i + d * V::kWidth;
       const Reg value = D > 1 ? load<V>(from) : load<V>(from, lanes);
       unroll<H>([&](auto h)
-                    INVAR_ALWAYS_INLINE { accumulate<V>(acc[h * D + d], weight[h], value); });
+                    ISOBIT_ALWAYS_INLINE { accumulate<V>(acc[h * D + d], weight[h], value); });
     });
   } while (++j < end);
-  unroll<H * D>([&](auto a) INVAR_ALWAYS_INLINE { store<V>(at(a), acc[a], lanes); });
+  unroll<H * D>([&](auto a) ISOBIT_ALWAYS_INLINE { store<V>(at(a), acc[a], lanes); });
 }
 
 /// The chains of H heads over a split's visible positions, in pieces that stay in the first cache
@@ -427,4 +427,4 @@ constexpr KernelsOf<typename V::T> table() {
           exp_all<V>};
 }
 
-}  // namespace invar::cpu::simd
+}  // namespace isobit::cpu::simd

@@ -10,12 +10,12 @@
 #include "runtime/backends/cpu/block_layout.h"
 #include "runtime/backends/cpu/kernels_simd_tile.h"
 
-namespace invar::cpu::simd {
+namespace isobit::cpu::simd {
 
 constexpr int kPrefetchBlocks = 8;  // panel blocks ahead in the stream that few rows read
 
 template <class V, Format kRounded>
-INVAR_ALWAYS_INLINE inline typename V::Reg round_finite(typename V::Reg x) {
+ISOBIT_ALWAYS_INLINE inline typename V::Reg round_finite(typename V::Reg x) {
   const typename V::Bits u = (typename V::Bits)x;
   if constexpr (kRounded == Format::bf16) {
     return (typename V::Reg)((u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u);
@@ -36,10 +36,10 @@ class BlockDecoder {
   using Bits = typename V::Bits;
 
   /// `output` is the first of the G registers' outputs.
-  INVAR_ALWAYS_INLINE BlockDecoder(const char* block, int output)
+  ISOBIT_ALWAYS_INLINE BlockDecoder(const char* block, int output)
       : codes_(block + codes_at(kFormat) + output * 4) {
     const auto* scales = reinterpret_cast<const std::uint16_t*>(block) + output;
-    unroll<G>([&](auto g) INVAR_ALWAYS_INLINE {
+    unroll<G>([&](auto g) ISOBIT_ALWAYS_INLINE {
       scale_[g] = V::load_fp16(scales + g * V::kWidth);
       if constexpr (has_offset(kFormat)) {
         offset_[g] = V::load_fp16(scales + kPanel + g * V::kWidth);
@@ -49,7 +49,7 @@ class BlockDecoder {
 
   /// Calls f(column, weights) for columns [first, last) of the block, in order.
   template <class F>
-  INVAR_ALWAYS_INLINE void columns(int first, int last, F&& f) const {
+  ISOBIT_ALWAYS_INLINE void columns(int first, int last, F&& f) const {
     int c = first;
     for (; c < last && c % 4 != 0; ++c) one(c, f);
     if constexpr (kFormat == BlockFormat::q8_0) {
@@ -62,12 +62,12 @@ class BlockDecoder {
   }
 
  private:
-  INVAR_ALWAYS_INLINE Bits word(int index, int g) const {
+  ISOBIT_ALWAYS_INLINE Bits word(int index, int g) const {
     Bits bits;
     std::memcpy(&bits, codes_ + index * kWordBytes + g * V::kWidth * 4, sizeof bits);
     return bits;
   }
-  INVAR_ALWAYS_INLINE Reg weight(Bits word, int shift, int g) const {
+  ISOBIT_ALWAYS_INLINE Reg weight(Bits word, int shift, int g) const {
     using Ints = typename V::Ints;
     Ints code;
     if constexpr (kFormat == BlockFormat::q8_0) {
@@ -84,21 +84,21 @@ class BlockDecoder {
     }
   }
   template <int kHalf, class F>
-  INVAR_ALWAYS_INLINE void four(int column, int index, F& f) const {
+  ISOBIT_ALWAYS_INLINE void four(int column, int index, F& f) const {
     Bits words[G];
-    unroll<G>([&](auto g) INVAR_ALWAYS_INLINE { words[g] = word(index, g); });
-    unroll<4>([&](auto i) INVAR_ALWAYS_INLINE {
+    unroll<G>([&](auto g) ISOBIT_ALWAYS_INLINE { words[g] = word(index, g); });
+    unroll<4>([&](auto i) ISOBIT_ALWAYS_INLINE {
       Reg w[G];
-      unroll<G>([&](auto g) INVAR_ALWAYS_INLINE { w[g] = weight(words[g], 8 * i + kHalf, g); });
+      unroll<G>([&](auto g) ISOBIT_ALWAYS_INLINE { w[g] = weight(words[g], 8 * i + kHalf, g); });
       f(column + i, w);
     });
   }
   template <class F>
-  INVAR_ALWAYS_INLINE void one(int c, F& f) const {
+  ISOBIT_ALWAYS_INLINE void one(int c, F& f) const {
     const bool high = kFormat != BlockFormat::q8_0 && c >= kBlock / 2;
     const int index = c / 4 - (high ? 4 : 0), shift = c % 4 * 8 + (high ? 4 : 0);
     Reg w[G];
-    unroll<G>([&](auto g) INVAR_ALWAYS_INLINE { w[g] = weight(word(index, g), shift, g); });
+    unroll<G>([&](auto g) ISOBIT_ALWAYS_INLINE { w[g] = weight(word(index, g), shift, g); });
     f(c, w);
   }
 
@@ -118,8 +118,8 @@ constexpr int decoded_together() {
 /// Visits the panel blocks that hold slice columns [begin, end): f(block, first, last, column), its
 /// own columns [first, last) being the slice's from `column` on.
 template <BlockFormat kFormat, class F>
-INVAR_ALWAYS_INLINE inline void each_block(const char* panel, std::int64_t skip, std::int64_t begin,
-                                           std::int64_t end, F&& f) {
+ISOBIT_ALWAYS_INLINE inline void each_block(const char* panel, std::int64_t skip,
+                                            std::int64_t begin, std::int64_t end, F&& f) {
   for (std::int64_t k = begin; k < end;) {
     const std::int64_t at = k + skip;
     const int first = int(at % kBlock);
@@ -138,31 +138,31 @@ void run_block_strip(const Strip<V>& strip, std::int64_t skip) {
   const auto* panel = static_cast<const char*>(strip.weights);
   for (int s = 0; s < strip.segments; ++s) {
     Reg acc[kSize];
-    unroll<kSize>([&](auto i) INVAR_ALWAYS_INLINE { acc[i] = Reg{}; });
+    unroll<kSize>([&](auto i) ISOBIT_ALWAYS_INLINE { acc[i] = Reg{}; });
     each_block<kFormat>(
         panel, skip, strip.bounds[s], strip.bounds[s + 1],
-        [&](const char* block, int first, int last, std::int64_t k) INVAR_ALWAYS_INLINE {
+        [&](const char* block, int first, int last, std::int64_t k) ISOBIT_ALWAYS_INLINE {
           const typename V::T* x = strip.x + (k - first) * R;
           constexpr int kLines = panel_block_bytes(kFormat) / 64;
-          unroll<kLines>([&](auto line) INVAR_ALWAYS_INLINE {
+          unroll<kLines>([&](auto line) ISOBIT_ALWAYS_INLINE {
             __builtin_prefetch(block + kPrefetchBlocks * panel_block_bytes(kFormat) + line * 64, 0,
                                2);
           });
-          unroll<N / G>([&](auto group) INVAR_ALWAYS_INLINE {
+          unroll<N / G>([&](auto group) ISOBIT_ALWAYS_INLINE {
             Reg sum[R * G];
-            unroll<R * G>([&](auto i)
-                              INVAR_ALWAYS_INLINE { sum[i] = acc[i / G * N + group * G + i % G]; });
+            unroll<R * G>(
+                [&](auto i) ISOBIT_ALWAYS_INLINE { sum[i] = acc[i / G * N + group * G + i % G]; });
             const BlockDecoder<V, kFormat, kRounded, G> decoder(block, group * G * V::kWidth);
-            decoder.columns(first, last, [&](int c, const Reg(&w)[G]) INVAR_ALWAYS_INLINE {
-              unroll<R>([&](auto r) INVAR_ALWAYS_INLINE {
+            decoder.columns(first, last, [&](int c, const Reg(&w)[G]) ISOBIT_ALWAYS_INLINE {
+              unroll<R>([&](auto r) ISOBIT_ALWAYS_INLINE {
                 const Reg broadcast = V::set1(x[c * R + r]);
-                unroll<G>([&](auto g) INVAR_ALWAYS_INLINE {
+                unroll<G>([&](auto g) ISOBIT_ALWAYS_INLINE {
                   accumulate<V>(sum[r * G + g], broadcast, w[g]);
                 });
               });
             });
-            unroll<R * G>([&](auto i)
-                              INVAR_ALWAYS_INLINE { acc[i / G * N + group * G + i % G] = sum[i]; });
+            unroll<R * G>(
+                [&](auto i) ISOBIT_ALWAYS_INLINE { acc[i / G * N + group * G + i % G] = sum[i]; });
           });
         });
     count_segment<V, kSize>(acc, s, strip.level);
@@ -179,13 +179,13 @@ void widen_blocks(const char* panel, std::int64_t skip, std::int64_t begin, std:
   constexpr int N = panel_registers<V>(), G = 2;
   each_block<kFormat>(
       panel, skip, begin, begin + count,
-      [&](const char* block, int first, int last, std::int64_t k) INVAR_ALWAYS_INLINE {
+      [&](const char* block, int first, int last, std::int64_t k) ISOBIT_ALWAYS_INLINE {
         float* const to = out + (k - begin - first) * kPanel;
-        unroll<N / G>([&](auto group) INVAR_ALWAYS_INLINE {
+        unroll<N / G>([&](auto group) ISOBIT_ALWAYS_INLINE {
           const int output = group * G * V::kWidth;
           const BlockDecoder<V, kFormat, kRounded, G> decoder(block, output);
-          decoder.columns(first, last, [&](int c, const Reg(&w)[G]) INVAR_ALWAYS_INLINE {
-            unroll<G>([&](auto g) INVAR_ALWAYS_INLINE {
+          decoder.columns(first, last, [&](int c, const Reg(&w)[G]) ISOBIT_ALWAYS_INLINE {
+            unroll<G>([&](auto g) ISOBIT_ALWAYS_INLINE {
               store<V>(to + c * kPanel + output + g * V::kWidth, w[g]);
             });
           });
@@ -234,7 +234,7 @@ BlockStripFunction<V> block_strip_function(const PackedMatrix& w, int rows) {
   return with_blocks(w, [&](auto format, auto rounded) {
     BlockStripFunction<V> found = nullptr;
     if constexpr (decodes_in_strips(rounded.value)) {
-      unroll<strip_rows<V>()>([&](auto index) INVAR_ALWAYS_INLINE {
+      unroll<strip_rows<V>()>([&](auto index) ISOBIT_ALWAYS_INLINE {
         if (rows == index + 1) found = run_block_strip<V, format.value, rounded.value, index + 1>;
       });
     }
@@ -249,4 +249,4 @@ WidenBlocksFunction<V> widen_blocks_function(const PackedMatrix& w) {
   });
 }
 
-}  // namespace invar::cpu::simd
+}  // namespace isobit::cpu::simd

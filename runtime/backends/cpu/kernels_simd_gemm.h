@@ -11,7 +11,7 @@
 #include "runtime/backends/cpu/kernels_simd_blocks.h"
 #include "runtime/backends/cpu/kernels_simd_streams.h"
 
-namespace invar::cpu::simd {
+namespace isobit::cpu::simd {
 
 constexpr int kRowBlock = 132;     // rows that share one reading of the weights: their x and their
                                    // partial sums stay in the second-level cache
@@ -254,4 +254,4 @@ void gemm(const GemmArgs<typename V::T>& args) {
   }
 }
 
-}  // namespace invar::cpu::simd
+}  // namespace isobit::cpu::simd

@@ -10,7 +10,7 @@
 
 #include "runtime/backends/cpu/kernels_simd_tile.h"
 
-namespace invar::cpu::simd {
+namespace isobit::cpu::simd {
 
 template <class V>
 struct Streams {
@@ -41,18 +41,18 @@ void run_streams(const Streams<V>& task) {
   const auto* weights = static_cast<const typename W::Element*>(task.weights);
   for (int segment = 0; segment < task.segments; ++segment) {
     Reg acc[P * N];
-    unroll<P * N>([&](auto i) INVAR_ALWAYS_INLINE { acc[i] = Reg{}; });
+    unroll<P * N>([&](auto i) ISOBIT_ALWAYS_INLINE { acc[i] = Reg{}; });
     const std::int64_t begin = task.bounds[segment], end = task.bounds[segment + 1];
     for (std::int64_t k = begin; k < end; ++k) {
-      unroll<P>([&](auto p) INVAR_ALWAYS_INLINE {
+      unroll<P>([&](auto p) ISOBIT_ALWAYS_INLINE {
         step<V, W, 1, N>(task.x + k, weights + p * task.apart + k * kPanel, acc + p * N);
       });
     }
-    unroll<P>([&](auto p) INVAR_ALWAYS_INLINE {
+    unroll<P>([&](auto p) ISOBIT_ALWAYS_INLINE {
       count_segment<V, N>(acc + p * N, segment, task.level + p * kTreeLevels * kSlot);
     });
   }
-  unroll<P>([&](auto p) INVAR_ALWAYS_INLINE {
+  unroll<P>([&](auto p) ISOBIT_ALWAYS_INLINE {
     store_root<V, W::kPaired, 1, N>(task.level + p * kTreeLevels * kSlot, task.segments,
                                     task.out + p * task.out_apart, 0,
                                     task.outputs - p * task.out_apart);
@@ -100,4 +100,4 @@ std::int64_t gemm_streams(const GemmArgs<typename V::T>& args, std::int64_t begi
   return begin + run * P;
 }
 
-}  // namespace invar::cpu::simd
+}  // namespace isobit::cpu::simd

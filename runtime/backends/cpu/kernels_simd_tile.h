@@ -10,7 +10,7 @@
 
 #include "runtime/backends/cpu/kernels_simd_weights.h"
 
-namespace invar::cpu::simd {
+namespace isobit::cpu::simd {
 
 constexpr int kTreeLevels = 6;       // 32 segments
 constexpr int kPrefetchFar = 16384;  // bytes ahead in the stream of weights that few rows read
@@ -42,19 +42,19 @@ struct Tile {
 
 /// Canonical sums of R rows by N registers, in order.
 template <class V, bool kPaired, int R, int N>
-INVAR_ALWAYS_INLINE inline void store_sums(typename V::Reg* acc, typename V::T* out,
-                                           std::int64_t stride, std::int64_t outputs) {
+ISOBIT_ALWAYS_INLINE inline void store_sums(typename V::Reg* acc, typename V::T* out,
+                                            std::int64_t stride, std::int64_t outputs) {
   using Reg = typename V::Reg;
-  unroll<R>([&](auto r) INVAR_ALWAYS_INLINE {
+  unroll<R>([&](auto r) ISOBIT_ALWAYS_INLINE {
     Reg* row = acc + r * N;
     if constexpr (kPaired) {
-      unroll<N / 2>([&](auto n) INVAR_ALWAYS_INLINE {
+      unroll<N / 2>([&](auto n) ISOBIT_ALWAYS_INLINE {
         const Reg even = row[2 * n], odd = row[2 * n + 1];
         row[2 * n] = V::interleave_low(even, odd);
         row[2 * n + 1] = V::interleave_high(even, odd);
       });
     }
-    unroll<N>([&](auto n) INVAR_ALWAYS_INLINE {
+    unroll<N>([&](auto n) ISOBIT_ALWAYS_INLINE {
       const std::int64_t at = n * V::kWidth;
       if (at < outputs) store<V>(out + r * stride + at, canonical<V>(row[n]), outputs - at);
     });
@@ -81,16 +81,16 @@ constexpr int tile_columns() {
 
 /// One k for R rows by N registers, two registers of weights at a time when registers are short.
 template <class V, class W, int R, int N>
-INVAR_ALWAYS_INLINE inline void step(const typename V::T* x, const typename W::Element* weights,
-                                     typename V::Reg* acc) {
+ISOBIT_ALWAYS_INLINE inline void step(const typename V::T* x, const typename W::Element* weights,
+                                      typename V::Reg* acc) {
   constexpr int kRegisters = V::kAccumulators > 12 ? 32 : 16;
   constexpr int kGroup = R * N + N + 1 > kRegisters && N > 2 ? 2 : N;
-  unroll<N / kGroup>([&](auto g) INVAR_ALWAYS_INLINE {
+  unroll<N / kGroup>([&](auto g) ISOBIT_ALWAYS_INLINE {
     typename V::Reg w[kGroup];
     W::template load<kGroup>(weights + g * kGroup * V::kWidth, w);
-    unroll<R>([&](auto r) INVAR_ALWAYS_INLINE {
+    unroll<R>([&](auto r) ISOBIT_ALWAYS_INLINE {
       const typename V::Reg broadcast = V::set1(x[r]);
-      unroll<kGroup>([&](auto n) INVAR_ALWAYS_INLINE {
+      unroll<kGroup>([&](auto n) ISOBIT_ALWAYS_INLINE {
         accumulate<V>(acc[r * N + g * kGroup + n], broadcast, w[n]);
       });
     });
@@ -108,7 +108,7 @@ void run_tile(const Tile<V>& tile) {
   const auto* weights = static_cast<const typename W::Element*>(tile.weights);
   const char* ahead = tile.ahead;
   if (tile.root) {
-    unroll<R>([&](auto r) INVAR_ALWAYS_INLINE {
+    unroll<R>([&](auto r) ISOBIT_ALWAYS_INLINE {
       __builtin_prefetch(tile.out + r * tile.out_stride, 1, 3);
     });
   }
@@ -117,12 +117,12 @@ void run_tile(const Tile<V>& tile) {
     typename V::T* slot = tile.level + piece.depth * kSlot;
     Reg acc[kSize];
     if (piece.fresh) {
-      unroll<kSize>([&](auto i) INVAR_ALWAYS_INLINE { acc[i] = Reg{}; });
+      unroll<kSize>([&](auto i) ISOBIT_ALWAYS_INLINE { acc[i] = Reg{}; });
     } else {
-      unroll<kSize>([&](auto i) INVAR_ALWAYS_INLINE { acc[i] = load<V>(slot + i * V::kWidth); });
+      unroll<kSize>([&](auto i) ISOBIT_ALWAYS_INLINE { acc[i] = load<V>(slot + i * V::kWidth); });
     }
-    const auto one = [&](auto u) INVAR_ALWAYS_INLINE {
-      unroll<kLines>([&](auto line) INVAR_ALWAYS_INLINE {
+    const auto one = [&](auto u) ISOBIT_ALWAYS_INLINE {
+      unroll<kLines>([&](auto line) ISOBIT_ALWAYS_INLINE {
         __builtin_prefetch(ahead + (u * kLines + line) * tile.pace, 0, 2);
       });
       step<V, W, R, N>(x + u * R, weights + u * kPanel, acc);
@@ -143,14 +143,14 @@ void run_tile(const Tile<V>& tile) {
     if (piece.finished) {
       for (int f = 0; f < piece.folds; ++f) {
         slot -= kSlot;
-        unroll<kSize>([&](auto i)
-                          INVAR_ALWAYS_INLINE { acc[i] = load<V>(slot + i * V::kWidth) + acc[i]; });
+        unroll<kSize>(
+            [&](auto i) ISOBIT_ALWAYS_INLINE { acc[i] = load<V>(slot + i * V::kWidth) + acc[i]; });
       }
     }
     if (p + 1 == tile.count && tile.root) {
       store_sums<V, W::kPaired, R, N>(acc, tile.out, tile.out_stride, tile.outputs);
     } else {
-      unroll<kSize>([&](auto i) INVAR_ALWAYS_INLINE { store<V>(slot + i * V::kWidth, acc[i]); });
+      unroll<kSize>([&](auto i) ISOBIT_ALWAYS_INLINE { store<V>(slot + i * V::kWidth, acc[i]); });
     }
   }
 }
@@ -181,24 +181,24 @@ constexpr int segments_at_once() {
 
 /// A finished segment joins the partial sums that wait for it.
 template <class V, int kSize>
-INVAR_ALWAYS_INLINE inline void count_segment(typename V::Reg* acc, int segment,
-                                              typename V::T* level) {
+ISOBIT_ALWAYS_INLINE inline void count_segment(typename V::Reg* acc, int segment,
+                                               typename V::T* level) {
   for (int f = segment; f & 1; f >>= 1, level += kSize * V::kWidth) {
     unroll<kSize>([&](auto i)
-                      INVAR_ALWAYS_INLINE { acc[i] = load<V>(level + i * V::kWidth) + acc[i]; });
+                      ISOBIT_ALWAYS_INLINE { acc[i] = load<V>(level + i * V::kWidth) + acc[i]; });
   }
-  unroll<kSize>([&](auto i) INVAR_ALWAYS_INLINE { store<V>(level + i * V::kWidth, acc[i]); });
+  unroll<kSize>([&](auto i) ISOBIT_ALWAYS_INLINE { store<V>(level + i * V::kWidth, acc[i]); });
 }
 
 /// The sum of all segments goes out.
 template <class V, bool kPaired, int R, int N>
-INVAR_ALWAYS_INLINE inline void store_root(const typename V::T* level, int segments,
-                                           typename V::T* out, std::int64_t stride,
-                                           std::int64_t outputs) {
+ISOBIT_ALWAYS_INLINE inline void store_root(const typename V::T* level, int segments,
+                                            typename V::T* out, std::int64_t stride,
+                                            std::int64_t outputs) {
   constexpr int kSize = R * N;
   for (int m = segments; m > 1; m /= 2) level += kSize * V::kWidth;
   typename V::Reg sum[kSize];
-  unroll<kSize>([&](auto i) INVAR_ALWAYS_INLINE { sum[i] = load<V>(level + i * V::kWidth); });
+  unroll<kSize>([&](auto i) ISOBIT_ALWAYS_INLINE { sum[i] = load<V>(level + i * V::kWidth); });
   store_sums<V, kPaired, R, N>(sum, out, stride, outputs);
 }
 
@@ -212,23 +212,23 @@ void run_strip(const Strip<V>& strip) {
   for (int first = 0; first < strip.segments; first += S) {
     const std::int64_t* bounds = strip.bounds + first;
     Reg acc[S * kSize];
-    unroll<S * kSize>([&](auto i) INVAR_ALWAYS_INLINE { acc[i] = Reg{}; });
+    unroll<S * kSize>([&](auto i) ISOBIT_ALWAYS_INLINE { acc[i] = Reg{}; });
     std::int64_t common = bounds[1] - bounds[0];
     for (int s = 1; s < S; ++s) {
       const std::int64_t length = bounds[s + 1] - bounds[s];
       common = length < common ? length : common;
     }
     for (std::int64_t k = 0; k < common; ++k) {
-      unroll<S>([&](auto s) INVAR_ALWAYS_INLINE {
+      unroll<S>([&](auto s) ISOBIT_ALWAYS_INLINE {
         const typename W::Element* weights = panel + (bounds[s] + k) * kPanel;
-        unroll<kPanel* int(sizeof(typename W::Element)) / 64>([&](auto line) INVAR_ALWAYS_INLINE {
+        unroll<kPanel* int(sizeof(typename W::Element)) / 64>([&](auto line) ISOBIT_ALWAYS_INLINE {
           __builtin_prefetch(reinterpret_cast<const char*>(weights) + kPrefetchFar / S + line * 64,
                              0, 2);
         });
         step<V, W, R, N>(strip.x + (bounds[s] + k) * R, weights, acc + s * kSize);
       });
     }
-    unroll<S>([&](auto s) INVAR_ALWAYS_INLINE {
+    unroll<S>([&](auto s) ISOBIT_ALWAYS_INLINE {
       for (std::int64_t k = bounds[s] + common; k < bounds[s + 1]; ++k) {
         step<V, W, R, N>(strip.x + k * R, panel + k * kPanel, acc + s * kSize);
       }
@@ -260,7 +260,7 @@ const TileFunction<V>* tile_functions() {
 template <class V, Format kElement>
 StripFunction<V> strip_function(int rows, int segments) {
   StripFunction<V> found = nullptr;
-  unroll<strip_rows<V>()>([&](auto index) INVAR_ALWAYS_INLINE {
+  unroll<strip_rows<V>()>([&](auto index) ISOBIT_ALWAYS_INLINE {
     constexpr int R = index + 1, S = segments_at_once<V, R>();
     if (rows != R) return;
     found = segments % S == 0 ? run_strip<V, kElement, R, S> : run_strip<V, kElement, R, 1>;
@@ -296,4 +296,4 @@ StripFunction<V> strip_function(Format element, int rows, int segments) {
                          [&](auto e) { return strip_function<V, e.value>(rows, segments); });
 }
 
-}  // namespace invar::cpu::simd
+}  // namespace isobit::cpu::simd

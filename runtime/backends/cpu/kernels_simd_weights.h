@@ -14,7 +14,7 @@
 #include "runtime/backends/cpu/block_layout.h"
 #include "runtime/backends/cpu/kernels_simd.h"
 
-namespace invar::cpu::simd {
+namespace isobit::cpu::simd {
 
 constexpr std::size_t kLarge = 128 << 10;   // bytes from which scratch asks for large pages,
 constexpr std::size_t kHugePage = 2 << 20;  // which spare the tiles a walk through page tables
@@ -56,8 +56,8 @@ struct Weights<V, Format::f32> {
   static constexpr bool kPaired = false;
   static typename V::Reg load_one(const float* p) { return V::load_f32(p); }
   template <int N>
-  INVAR_ALWAYS_INLINE static void load(const float* p, typename V::Reg* w) {
-    unroll<N>([&](auto n) INVAR_ALWAYS_INLINE { w[n] = V::load_f32(p + n * V::kWidth); });
+  ISOBIT_ALWAYS_INLINE static void load(const float* p, typename V::Reg* w) {
+    unroll<N>([&](auto n) ISOBIT_ALWAYS_INLINE { w[n] = V::load_f32(p + n * V::kWidth); });
   }
 };
 template <class V>
@@ -66,8 +66,8 @@ struct Weights<V, Format::f64> {
   static constexpr bool kPaired = false;
   static typename V::Reg load_one(const double* p) { return simd::load<V>(p); }
   template <int N>
-  INVAR_ALWAYS_INLINE static void load(const double* p, typename V::Reg* w) {
-    unroll<N>([&](auto n) INVAR_ALWAYS_INLINE { w[n] = simd::load<V>(p + n * V::kWidth); });
+  ISOBIT_ALWAYS_INLINE static void load(const double* p, typename V::Reg* w) {
+    unroll<N>([&](auto n) ISOBIT_ALWAYS_INLINE { w[n] = simd::load<V>(p + n * V::kWidth); });
   }
 };
 template <class V>
@@ -76,8 +76,8 @@ struct Weights<V, Format::bf16> {
   static constexpr bool kPaired = true;
   static typename V::Reg load_one(const std::uint16_t* p) { return V::load_bf16(p); }
   template <int N>
-  INVAR_ALWAYS_INLINE static void load(const std::uint16_t* p, typename V::Reg* w) {
-    unroll<N / 2>([&](auto n) INVAR_ALWAYS_INLINE {
+  ISOBIT_ALWAYS_INLINE static void load(const std::uint16_t* p, typename V::Reg* w) {
+    unroll<N / 2>([&](auto n) ISOBIT_ALWAYS_INLINE {
       typename V::Bits both;
       std::memcpy(&both, p + n * 2 * V::kWidth, sizeof both);
       w[2 * n] = (typename V::Reg)(both << 16);
@@ -91,8 +91,8 @@ struct Weights<V, Format::fp16> {
   static constexpr bool kPaired = false;
   static typename V::Reg load_one(const std::uint16_t* p) { return V::load_fp16(p); }
   template <int N>
-  INVAR_ALWAYS_INLINE static void load(const std::uint16_t* p, typename V::Reg* w) {
-    unroll<N>([&](auto n) INVAR_ALWAYS_INLINE { w[n] = V::load_fp16(p + n * V::kWidth); });
+  ISOBIT_ALWAYS_INLINE static void load(const std::uint16_t* p, typename V::Reg* w) {
+    unroll<N>([&](auto n) ISOBIT_ALWAYS_INLINE { w[n] = V::load_fp16(p + n * V::kWidth); });
   }
 };
 
@@ -149,17 +149,17 @@ const char* panel_columns(const PackedMatrix& w, std::int64_t panel, std::int64_
 /// Transposes kWidth registers: as the traits say, or by the perfect shuffle of two halves,
 /// log2(width) times.
 template <class V>
-INVAR_ALWAYS_INLINE inline void transpose(typename V::Reg* r) {
+ISOBIT_ALWAYS_INLINE inline void transpose(typename V::Reg* r) {
   using Reg = typename V::Reg;
   constexpr int W = V::kWidth;
   if constexpr (requires { V::transpose(r); }) return V::transpose(r);
   for (int step = 1; step < W; step *= 2) {
     Reg t[W];
-    unroll<W / 2>([&](auto i) INVAR_ALWAYS_INLINE {
+    unroll<W / 2>([&](auto i) ISOBIT_ALWAYS_INLINE {
       t[2 * i] = V::interleave_low(r[i], r[i + W / 2]);
       t[2 * i + 1] = V::interleave_high(r[i], r[i + W / 2]);
     });
-    unroll<W>([&](auto i) INVAR_ALWAYS_INLINE { r[i] = t[i]; });
+    unroll<W>([&](auto i) ISOBIT_ALWAYS_INLINE { r[i] = t[i]; });
   }
 }
 
@@ -172,14 +172,14 @@ void transpose_rows(const typename V::T* x, std::int64_t x_stride, int rows, std
   for (int first = 0; first < rows; first += W) {
     const int count = rows - first < W ? rows - first : W;
     const int stored = rows > W ? count : W;
-    const auto block = [&](std::int64_t k, std::int64_t lanes) INVAR_ALWAYS_INLINE {
+    const auto block = [&](std::int64_t k, std::int64_t lanes) ISOBIT_ALWAYS_INLINE {
       typename V::Reg r[W];
-      unroll<W>([&](auto i) INVAR_ALWAYS_INLINE {
+      unroll<W>([&](auto i) ISOBIT_ALWAYS_INLINE {
         r[i] = load<V>(x + (first + (i < count ? i : 0)) * x_stride + k, lanes);
         __builtin_prefetch(x + (first + i + rows) * x_stride + k, 0, 2);  // the next tile's
       });
       transpose<V>(r);
-      unroll<W>([&](auto i) INVAR_ALWAYS_INLINE {
+      unroll<W>([&](auto i) ISOBIT_ALWAYS_INLINE {
         if (i < lanes) store<V>(out + (k + i) * rows + first, r[i], stored);
       });
     };
@@ -189,4 +189,4 @@ void transpose_rows(const typename V::T* x, std::int64_t x_stride, int rows, std
   }
 }
 
-}  // namespace invar::cpu::simd
+}  // namespace isobit::cpu::simd

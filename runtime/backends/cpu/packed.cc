@@ -20,7 +20,7 @@
 #include "runtime/numerics/formats.h"
 #include "runtime/result.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
@@ -46,14 +46,14 @@ std::size_t index_of(const PackedMatrix& m, std::int64_t row, std::int64_t colum
 }
 
 void check(const PackSpec& spec) {
-  INVAR_CHECK(spec.n >= 0 && spec.k >= 0);
-  INVAR_CHECK(spec.scale.empty() || std::int64_t(spec.scale.size()) == spec.n);
-  INVAR_CHECK(!spec.divide || spec.n == 0 || !spec.scale.empty());
+  ISOBIT_CHECK(spec.n >= 0 && spec.k >= 0);
+  ISOBIT_CHECK(spec.scale.empty() || std::int64_t(spec.scale.size()) == spec.n);
+  ISOBIT_CHECK(!spec.divide || spec.n == 0 || !spec.scale.empty());
   if (spec.bounds.empty()) return;
-  INVAR_CHECK(spec.bounds.front() == 0 && spec.bounds.back() == spec.k);
-  INVAR_CHECK(std::is_sorted(spec.bounds.begin(), spec.bounds.end()));
+  ISOBIT_CHECK(spec.bounds.front() == 0 && spec.bounds.back() == spec.k);
+  ISOBIT_CHECK(std::is_sorted(spec.bounds.begin(), spec.bounds.end()));
   const std::size_t segments = spec.bounds.size() - 1;
-  INVAR_CHECK(segments <= 32 && (segments & (segments - 1)) == 0);
+  ISOBIT_CHECK(segments <= 32 && (segments & (segments - 1)) == 0);
 }
 
 /// Distance between the rows of the scratch: whole runs, and never a multiple of 4 KiB, at which
@@ -260,8 +260,8 @@ std::size_t pack_scratch(std::int64_t k) {
 
 void pack_panels(const PackSpec& spec, const RowReader& read_row, std::int64_t begin,
                  std::int64_t end, std::span<float> scratch, PackedMatrix& m) {
-  INVAR_CHECK(0 <= begin && begin <= end && end <= m.panels());
-  INVAR_CHECK(scratch.size() >= pack_scratch(m.k));
+  ISOBIT_CHECK(0 <= begin && begin <= end && end <= m.panels());
+  ISOBIT_CHECK(scratch.size() >= pack_scratch(m.k));
   take_pages(m, begin, end);
   const std::int64_t stride = row_stride(m.k);
   const std::size_t bytes = std::size_t(stride) * sizeof(float);
@@ -337,4 +337,4 @@ template void PackedMatrix::read<double>(std::int64_t, double*) const;
 template float PackedMatrix::at<float>(std::int64_t, std::int64_t) const;
 template double PackedMatrix::at<double>(std::int64_t, std::int64_t) const;
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

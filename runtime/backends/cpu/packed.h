@@ -13,7 +13,7 @@
 
 #include "runtime/backends/cpu/kernels.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 
 /// What a slice is. Columns are the slice's own: [0, k).
 struct PackSpec {
@@ -69,4 +69,4 @@ std::shared_ptr<void> packed_memory(std::size_t bytes);
 /// call, nothing is done. Packing begins with it, so that every thread takes its own.
 void take_pages(const PackedMatrix& m, std::int64_t begin, std::int64_t end);
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

@@ -12,7 +12,7 @@
 #include "runtime/numerics/formats.h"
 #include "runtime/result.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 template <class T>
@@ -102,8 +102,8 @@ bool keeps_blocks(Format rounded) {
 }
 
 PackedMatrix make_packed_blocks(const PackSpec& spec, BlockFormat format, std::int64_t skip) {
-  INVAR_CHECK(format != BlockFormat::none && keeps_blocks(spec.rounded));
-  INVAR_CHECK(spec.scale.empty() && 0 <= skip && skip < kBlock);
+  ISOBIT_CHECK(format != BlockFormat::none && keeps_blocks(spec.rounded));
+  ISOBIT_CHECK(spec.scale.empty() && 0 <= skip && skip < kBlock);
   PackedMatrix m = describe_packed(spec);
   m.blocks = format;
   m.rounded = spec.rounded;
@@ -113,7 +113,7 @@ PackedMatrix make_packed_blocks(const PackSpec& spec, BlockFormat format, std::i
 }
 
 bool pack_block_panels(const BlockRow& row, std::int64_t begin, std::int64_t end, PackedMatrix& m) {
-  INVAR_CHECK(0 <= begin && begin <= end && end <= m.panels());
+  ISOBIT_CHECK(0 <= begin && begin <= end && end <= m.panels());
   take_pages(m, begin, end);
   bool finite = true;
   for (std::int64_t panel = begin; panel < end; ++panel) {
@@ -151,4 +151,4 @@ void block_values(const PackedMatrix& m, std::int64_t row, std::int64_t begin, s
   }
 }
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

@@ -10,7 +10,7 @@
 
 #include "runtime/backends/cpu/block_layout.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 
 struct PackSpec;
 
@@ -32,4 +32,4 @@ bool pack_block_panels(const BlockRow& row, std::int64_t begin, std::int64_t end
 void block_values(const PackedMatrix& m, std::int64_t row, std::int64_t begin, std::int64_t end,
                   float* out);
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

@@ -13,7 +13,7 @@
 #include "runtime/numerics/probes.h"
 #include "runtime/result.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 constexpr int kLooks = 2000;  // some tens of microseconds, the processor told to take it easy
@@ -49,7 +49,7 @@ T changed(const std::atomic<T>& value, T old) {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
-  INVAR_CHECK(threads >= 1);
+  ISOBIT_CHECK(threads >= 1);
   if (threads > 1) members += threads;
   for (int member = 1; member < threads; ++member) {
     workers_.emplace_back([this, member](std::stop_token stop) { work(member, stop); });
@@ -77,7 +77,7 @@ void ThreadPool::run(std::int64_t limit, const std::function<void(int, int)>& sh
 }
 
 void ThreadPool::work(int member, std::stop_token stop) {
-  INVAR_CHECK(check_floating_point_mode().has_value());
+  ISOBIT_CHECK(check_floating_point_mode().has_value());
   std::uint32_t seen = 0;
   for (;;) {
     seen = changed(generation_, seen);
@@ -87,4 +87,4 @@ void ThreadPool::work(int member, std::stop_token stop) {
   }
 }
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

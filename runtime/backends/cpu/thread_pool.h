@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-namespace invar::cpu {
+namespace isobit::cpu {
 
 class ThreadPool {
  public:
@@ -45,4 +45,4 @@ inline Range share_of(std::int64_t n, int index, int shares) {
   return {n * index / shares, n * (index + 1) / shares};
 }
 
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

@@ -13,7 +13,7 @@
 #include "runtime/backends/cuda/words.cuh"
 #include "runtime/numerics/order.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr int kHeads = 4;                 // query heads that share one reading of K and V
@@ -383,4 +383,4 @@ void attention(const AttentionCall& call) {
   call.wide ? launch<double>(call) : launch<float>(call);
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -10,7 +10,7 @@
 
 #include "runtime/backends/cuda/device.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 /// What this thread's GPU has room for.
 struct Room {
@@ -97,4 +97,4 @@ __device__ inline T tree_of(int n, const F& get) {
                   : get(0);
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -10,7 +10,7 @@
 #include "runtime/backends/vendor_choice.h"
 #include "runtime/numerics/formats.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 void check_status(int status, const char* what) {
@@ -176,7 +176,7 @@ class CublasBackend final : public CudaBackend {
   /// One narrowing of x serves them all.
   void gemms(Rows x, std::span<const WeightMatrix* const> matrices,
              std::span<const Rows> outs) override {
-    INVAR_CHECK(matrices.size() == outs.size());
+    ISOBIT_CHECK(matrices.size() == outs.size());
     enter();
     const Rows input = operand_of(x);
     for (std::size_t i = 0; i < outs.size(); ++i) multiply(input, *matrices[i], outs[i]);
@@ -258,9 +258,9 @@ std::string cublas_unsupported(const BackendOptions& options, const Mode& mode) 
 
 Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions& options, const Mode& mode) {
   const auto choice = parse_vendor_text(options.engine, options.core_type);
-  INVAR_TRY(choice);
+  ISOBIT_TRY(choice);
   auto gpu = gpu_of_rank(options.rank);
-  INVAR_TRY(gpu);
+  ISOBIT_TRY(gpu);
   try {
     return std::unique_ptr<Backend>(std::make_unique<CublasBackend>(mode, *gpu, *choice));
   } catch (const BackendError& error) {
@@ -270,4 +270,4 @@ Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions& options, cons
   }
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -10,10 +10,10 @@
 
 #include "runtime/backends/cuda/device.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 /// x (rows, cols) fp32 with a stride -> out (rows, cols) dense bf16, or fp16 when `half`.
 void narrow(cudaStream_t stream, const float* x, std::int64_t stride, std::int64_t rows,
             std::int64_t cols, bool half, void* out);
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

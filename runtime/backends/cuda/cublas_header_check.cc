@@ -1,4 +1,4 @@
-// Compares the constants and layouts that Invar names itself with NVIDIA's headers, where a
+// Compares the constants and layouts that Isobit names itself with NVIDIA's headers, where a
 // toolkit has them: at compile time, nothing runs and nobody calls this file.
 
 #if __has_include(<cublasLt.h>) && __has_include(<cublas_api.h>)
@@ -11,7 +11,7 @@
 #include "runtime/backends/cuda/cublaslt.h"
 #include "runtime/backends/vendor_choice.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 static_assert(kOperationNormal == CUBLAS_OP_N && kOperationTransposed == CUBLAS_OP_T);
@@ -89,5 +89,5 @@ static_assert(same_arity(decltype(LtCalls::preference_set)(nullptr),
                          decltype (&cublasLtMatmulPreferenceSetAttribute)(nullptr)));
 
 }  // namespace
-}  // namespace invar::cuda
+}  // namespace isobit::cuda
 #endif

@@ -12,7 +12,7 @@
 
 #include "runtime/trace.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 struct Opened {
@@ -113,7 +113,7 @@ Result<const VendorLibrary<Calls>*> load(void* handle, const char* function, con
   Symbols symbols(handle);
   fill(symbols, library->calls);
   if (!symbols.missing.empty()) {
-    return Error{std::string(name) + " lacks " + symbols.missing + ", which Invar calls", ""};
+    return Error{std::string(name) + " lacks " + symbols.missing + ", which Isobit calls", ""};
   }
   library->path = path_of(handle, function);
   library->sha256_hex = vendor_sha256(library->path);
@@ -164,4 +164,4 @@ Result<const VendorLibrary<LtCalls>*> load_cublaslt() {
   return load<LtCalls>(opened().lt, "cublasLtMatmul", "cublasLt");
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

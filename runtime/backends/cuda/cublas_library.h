@@ -11,7 +11,7 @@
 
 #include "runtime/result.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 // The few constants of cublas_api.h, cublasLt.h and library_types.h that are used.
 constexpr int kOperationNormal = 0, kOperationTransposed = 1;  // cublasOperation_t
@@ -97,4 +97,4 @@ struct VendorLibrary {
 Result<const VendorLibrary<CublasCalls>*> load_cublas();
 Result<const VendorLibrary<LtCalls>*> load_cublaslt();
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

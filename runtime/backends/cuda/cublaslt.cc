@@ -8,7 +8,7 @@
 
 #include "runtime/backend.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr std::uint32_t kBestAlignment = 256;  // what cudaMalloc gives, and the library's default
@@ -222,4 +222,4 @@ void LtProducts::read_back(const LtProduct& product, Plan& plan) const {
   plan.text += " workspace " + std::to_string(plan.workspace);
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

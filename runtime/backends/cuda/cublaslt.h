@@ -13,7 +13,7 @@
 #include "runtime/backends/cuda/schedule_record.h"
 #include "runtime/backends/vendor_choice.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 // Attributes of operations, preferences and configurations (cublasLt.h).
 constexpr int kLtPointerMode = 2, kLtTransposeA = 3, kLtTransposeB = 4;
@@ -86,4 +86,4 @@ class LtProducts {
   ScheduleRecord record_;
 };
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -6,7 +6,7 @@
 
 #include "runtime/backends/cuda/cuda_backend.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr std::size_t kWorkspace = std::size_t(256) << 20;  // soft limit, bytes
@@ -72,7 +72,7 @@ PlacesView CudaBackend::send_places(const Places& places) {
 void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
                             const void* v_pool, Rows out) {
   if (args.heads == 0 || args.rows.empty()) return;
-  INVAR_CHECK(args.head_dim % 8 == 0 && args.head_dim >= 8 && args.head_dim <= 256);
+  ISOBIT_CHECK(args.head_dim % 8 == 0 && args.head_dim >= 8 && args.head_dim <= 256);
   enter();
   PlacesView places;
   if (const PlacesView* sent = step_.places(args.rows)) {
@@ -114,4 +114,4 @@ void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_poo
   ran("attention_split");
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 bool dense(const Rows& x) {
@@ -86,7 +86,7 @@ void CudaBackend::download(void* to, const void* from, std::size_t bytes) {
 }
 
 void CudaBackend::copy(Rows from, Rows to) {
-  INVAR_CHECK(from.rows == to.rows && from.cols == to.cols);
+  ISOBIT_CHECK(from.rows == to.rows && from.cols == to.cols);
   if (from.rows * from.cols == 0) return;
   enter();
   const std::size_t size = real_size();
@@ -119,7 +119,7 @@ const void* CudaBackend::send(Mirror& mirror, const void* data, std::size_t byte
 }
 
 void CudaBackend::gather(Rows table, std::span<const std::int32_t> ids, Rows out) {
-  for (const std::int32_t id : ids) INVAR_CHECK(id >= 0 && id < table.rows);
+  for (const std::int32_t id : ids) ISOBIT_CHECK(id >= 0 && id < table.rows);
   enter();
   const void* on_gpu = send(ids_, ids.data(), ids.size_bytes());
   cuda::gather(stream_, mode_.wide(), table.data, table.stride,
@@ -128,7 +128,7 @@ void CudaBackend::gather(Rows table, std::span<const std::int32_t> ids, Rows out
 }
 
 void CudaBackend::rms_norm(Rows x, const void* weight, double eps, Rows out) {
-  INVAR_CHECK(dense(x) && dense(out));
+  ISOBIT_CHECK(dense(x) && dense(out));
   enter();
   cuda::rms_norm(stream_, mode_.wide(), x.data, weight, eps, x.rows, x.cols, mode_.stored,
                  out.data);
@@ -148,14 +148,14 @@ void CudaBackend::scales(const void* amax, std::int64_t ranks, std::int64_t rows
 }
 
 void CudaBackend::quantize(Rows x, const void* scale, Format format, Rows out) {
-  INVAR_CHECK(dense(out));
+  ISOBIT_CHECK(dense(out));
   enter();
   cuda::quantize(stream_, mode_.wide(), x.data, x.stride, x.rows, x.cols, scale, format, out.data);
 }
 
 void CudaBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
   const auto& w = static_cast<const CudaMatrix&>(matrix);
-  INVAR_CHECK(x.cols == w.words.k && out.cols == w.words.n && x.rows == out.rows);
+  ISOBIT_CHECK(x.cols == w.words.k && out.cols == w.words.n && x.rows == out.rows);
   enter();
   const GemmCall call{stream_, mode_.wide(), x.data,   x.stride,
                       x.rows,  w.words,      out.data, out.stride};
@@ -165,7 +165,7 @@ void CudaBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
 
 void CudaBackend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
                         std::span<const Rows> outs) {
-  INVAR_CHECK(matrices.size() == outs.size());
+  ISOBIT_CHECK(matrices.size() == outs.size());
   if (!branches_ || outs.size() < 2 || x.rows >= kTileRows) {
     return Backend::gemms(x, matrices, outs);
   }
@@ -178,7 +178,7 @@ void CudaBackend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
   for (std::size_t i = 0; i < outs.size(); ++i) {
     const auto& w = static_cast<const CudaMatrix&>(*matrices[i]);
     const Rows& out = outs[i];
-    INVAR_CHECK(x.cols == w.words.k && out.cols == w.words.n && x.rows == out.rows);
+    ISOBIT_CHECK(x.cols == w.words.k && out.cols == w.words.n && x.rows == out.rows);
     const GemmCall call{side_.stream(stream_, i),
                         mode_.wide(),
                         x.data,
@@ -194,13 +194,13 @@ void CudaBackend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
 
 void CudaBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,
                          const void* row_scale, const void* bias, Format stored, Rows out) {
-  INVAR_CHECK(dense(out) && !parts.empty() && parts.size() <= std::size_t(kMaxSegments));
+  ISOBIT_CHECK(dense(out) && !parts.empty() && parts.size() <= std::size_t(kMaxSegments));
   enter();
   FinishCall call{};
   call.stream = stream_;
   call.wide = mode_.wide();
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    INVAR_CHECK(dense(parts[i]) && parts[i].cols == out.cols);
+    ISOBIT_CHECK(dense(parts[i]) && parts[i].cols == out.cols);
     call.parts[i] = parts[i].data;
   }
   call.ranks = int(parts.size());
@@ -216,7 +216,7 @@ void CudaBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix
 
 void CudaBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
                        const void* cosine, const void* sine) {
-  INVAR_CHECK(dense(x) && std::int64_t(positions.size()) == x.rows);
+  ISOBIT_CHECK(dense(x) && std::int64_t(positions.size()) == x.rows);
   if (heads == 0) return;
   enter();
   const void* on_gpu = send(positions_, positions.data(), positions.size_bytes());
@@ -247,16 +247,16 @@ void CudaBackend::read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t
 }
 
 void CudaBackend::gated_silu(Rows gate, Rows up, Rows out) {
-  INVAR_CHECK(dense(gate) && dense(up) && dense(out));
+  ISOBIT_CHECK(dense(gate) && dense(up) && dense(out));
   enter();
   cuda::gated_silu(stream_, mode_.wide(), gate.data, up.data, gate.rows * gate.cols, mode_.stored,
                    out.data);
 }
 
 void CudaBackend::add(Rows h, Rows y) {
-  INVAR_CHECK(dense(h) && dense(y));
+  ISOBIT_CHECK(dense(h) && dense(y));
   enter();
   cuda::add(stream_, mode_.wide(), h.data, y.data, h.rows * h.cols, mode_.stored);
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

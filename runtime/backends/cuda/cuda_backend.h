@@ -14,7 +14,7 @@
 #include "runtime/backends/cuda/device.h"
 #include "runtime/backends/cuda/kernels.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 /// Memory of a matrix; freed on the GPU that it was taken from.
 class CudaMatrix : public WeightMatrix {
@@ -121,4 +121,4 @@ class CudaBackend : public Backend {
   Event reading_, read_;
 };
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -9,7 +9,7 @@
 
 #include "runtime/backend.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 /// Why there is no reference engine on device cuda here, or empty.
 std::string cuda_unsupported(const BackendOptions& options);
@@ -37,4 +37,4 @@ EngineStatus vendor_status_line(const std::string& engine);
 /// cublaslt (versions), lib.libcublas… (SHA-256 of the files); empty without a GPU.
 std::map<std::string, std::string> cuda_environment();
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -3,7 +3,7 @@
 #include "runtime/backends/cuda/cuda_backend.h"
 #include "runtime/backends/cuda/joint.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr std::int64_t kMostRows = 65535;  // of one launch
@@ -28,7 +28,7 @@ void CudaBackend::finish_qkv(const Product* q, const Product& k, const Product& 
   if (kv_heads == 0 || (q != nullptr && !simple(*q)) || !simple(k) || !simple(v)) {
     return Backend::finish_qkv(q, k, v, heads, kv_heads, positions, cosine, sine);
   }
-  INVAR_CHECK(std::int64_t(positions.size()) == k.out.rows && v.out.rows == k.out.rows);
+  ISOBIT_CHECK(std::int64_t(positions.size()) == k.out.rows && v.out.rows == k.out.rows);
   enter();
   QkvCall call{};
   call.stream = stream_;
@@ -38,7 +38,7 @@ void CudaBackend::finish_qkv(const Product* q, const Product& k, const Product& 
   call.v = end_of(v);
   call.rows = k.out.rows;
   call.d = int(k.out.cols / kv_heads);
-  INVAR_CHECK(call.q.n == (q != nullptr ? heads * call.d : 0));
+  ISOBIT_CHECK(call.q.n == (q != nullptr ? heads * call.d : 0));
   call.positions =
       static_cast<const std::int64_t*>(send(positions_, positions.data(), positions.size_bytes()));
   call.cosine = cosine;
@@ -49,7 +49,7 @@ void CudaBackend::finish_qkv(const Product* q, const Product& k, const Product& 
 
 void CudaBackend::finish_gated(const Product& gate, const Product& up, Rows act) {
   if (!simple(gate) || !simple(up)) return Backend::finish_gated(gate, up, act);
-  INVAR_CHECK(act.stride == act.cols && act.cols == gate.out.cols && act.cols == up.out.cols);
+  ISOBIT_CHECK(act.stride == act.cols && act.cols == gate.out.cols && act.cols == up.out.cols);
   enter();
   cuda::finish_gated(stream_, mode_.wide(), end_of(gate), end_of(up), act.rows, mode_.stored,
                      act.data);
@@ -57,7 +57,7 @@ void CudaBackend::finish_gated(const Product& gate, const Product& up, Rows act)
 
 void CudaBackend::finish_add(const Product& y, Rows h) {
   if (!simple(y)) return Backend::finish_add(y, h);
-  INVAR_CHECK(h.stride == h.cols && h.cols == y.out.cols && h.rows == y.out.rows);
+  ISOBIT_CHECK(h.stride == h.cols && h.cols == y.out.cols && h.rows == y.out.rows);
   enter();
   cuda::finish_add({stream_, mode_.wide(), end_of(y), h.rows, mode_.stored, h.data});
 }
@@ -65,12 +65,12 @@ void CudaBackend::finish_add(const Product& y, Rows h) {
 void CudaBackend::finish_add_norm(const Product& y, Rows h, const void* weight, double eps,
                                   Rows x) {
   if (!simple(y)) return Backend::finish_add_norm(y, h, weight, eps, x);
-  INVAR_CHECK(h.stride == h.cols && h.cols == y.out.cols && h.rows == y.out.rows);
-  INVAR_CHECK(x.stride == x.cols && x.cols == h.cols && x.data != h.data);
+  ISOBIT_CHECK(h.stride == h.cols && h.cols == y.out.cols && h.rows == y.out.rows);
+  ISOBIT_CHECK(x.stride == x.cols && x.cols == h.cols && x.data != h.data);
   enter();
   cuda::finish_add_norm({stream_, mode_.wide(), end_of(y), h.rows, mode_.stored, h.data}, weight,
                         eps, x.data);
   ran("rms_norm");
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -6,7 +6,7 @@
 #include "runtime/backends/cuda/cuda_engine.h"
 #include "runtime/numerics/formats.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr std::size_t kStaging = std::size_t(64) << 20;  // bytes of fp32 rows sent at once
@@ -31,14 +31,14 @@ WeightView view_of(const MatrixSource& source) {
     view.segments = 0;
     return view;
   }
-  INVAR_CHECK(view.segments <= kMaxSegments && (view.segments & (view.segments - 1)) == 0);
-  INVAR_CHECK(source.bounds.front() == 0 && source.bounds.back() == source.inputs);
+  ISOBIT_CHECK(view.segments <= kMaxSegments && (view.segments & (view.segments - 1)) == 0);
+  ISOBIT_CHECK(source.bounds.front() == 0 && source.bounds.back() == source.inputs);
   const int vector = vector_of(view.element);
   for (std::size_t s = 0; s < source.bounds.size(); ++s) {
     view.bounds[s] = source.bounds[s];
     if (s == 0) continue;
     const std::int64_t length = source.bounds[s] - source.bounds[s - 1];
-    INVAR_CHECK(length >= 0);
+    ISOBIT_CHECK(length >= 0);
     view.words[s] = view.words[s - 1] + (length + vector - 1) / vector;
   }
   return view;
@@ -103,7 +103,7 @@ std::string cuda_unsupported(const BackendOptions& options) {
 
 Result<std::unique_ptr<Backend>> make_cuda(const BackendOptions& options, const Mode& mode) {
   auto gpu = gpu_of_rank(options.rank);
-  INVAR_TRY(gpu);
+  ISOBIT_TRY(gpu);
   try {
     return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(mode, *gpu, true));
   } catch (const BackendError& error) {
@@ -113,4 +113,4 @@ Result<std::unique_ptr<Backend>> make_cuda(const BackendOptions& options, const 
   }
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -6,7 +6,7 @@
 
 #include "runtime/backends/cuda/cuda_backend.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr int kSlices = 64;                // parts of a logits row that are searched in parallel
@@ -104,7 +104,7 @@ Rows some_rows(Rows x, std::size_t first, std::size_t count, std::size_t real) {
 }  // namespace
 
 void CudaBackend::digests(Rows x, std::span<Digest> out) {
-  INVAR_CHECK(std::int64_t(out.size()) == x.rows);
+  ISOBIT_CHECK(std::int64_t(out.size()) == x.rows);
   enter();
   std::vector<SegmentDigests> segments(out.size());
   static_assert(sizeof(SegmentDigests) == 128);
@@ -127,8 +127,8 @@ TopEntries CudaBackend::top(Rows x, int count) {
 
 double CudaBackend::read_logits(Rows logits, int count, std::span<TopEntries> best,
                                 std::span<Digest> digests_out) {
-  INVAR_CHECK(std::int64_t(best.size()) == logits.rows);
-  INVAR_CHECK(digests_out.empty() || digests_out.size() == best.size());
+  ISOBIT_CHECK(std::int64_t(best.size()) == logits.rows);
+  ISOBIT_CHECK(digests_out.empty() || digests_out.size() == best.size());
   double seconds = 0;
   for (std::size_t r = 0; r < best.size(); r += kShare) {
     const std::size_t rows = std::min(kShare, best.size() - r);
@@ -190,4 +190,4 @@ TopEntries CudaBackend::top_on_host(Rows x, int count) {
   return mode_.wide() ? search(double{}) : search(float{});
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

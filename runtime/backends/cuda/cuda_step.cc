@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 template <class T>
 std::size_t Step::add(std::span<const T> array) {
@@ -45,9 +45,9 @@ void Step::send(const StepInputs& inputs, const Places& places, cudaStream_t str
 }
 
 bool Step::begin(const StepInputs& inputs, cudaStream_t stream) {
-  INVAR_CHECK(!capturing_ && inputs.attention != nullptr);
+  ISOBIT_CHECK(!capturing_ && inputs.attention != nullptr);
   Places places = places_of(*inputs.attention);
-  INVAR_CHECK(places.keeps.empty());
+  ISOBIT_CHECK(places.keeps.empty());
   const auto rows = std::int64_t(inputs.ids.size());
   const bool repeatable = inputs.repeatable && rows <= kMostRows;
   if (repeatable) places.max_splits = split_bucket(places.max_splits);
@@ -103,4 +103,4 @@ const PlacesView* Step::places(std::span<const AttentionRows::Row> rows) const {
   return rows_ != nullptr && rows.data() == rows_ ? &places_ : nullptr;
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

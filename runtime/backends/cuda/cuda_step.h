@@ -11,7 +11,7 @@
 #include "runtime/backends/cuda/places.h"
 #include "runtime/backends/cuda/step_graphs.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 class Step {
  public:
@@ -50,4 +50,4 @@ class Step {
   std::optional<StepKey> capturing_;
 };
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

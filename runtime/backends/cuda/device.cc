@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 std::atomic<std::uint64_t> epoch{0};
@@ -139,7 +139,7 @@ void Branches::prepare(std::size_t count) {
 }
 
 void Branches::fork(cudaStream_t from, std::size_t count) {
-  INVAR_CHECK(count <= streams_.size());
+  ISOBIT_CHECK(count <= streams_.size());
   check(cudaEventRecord(events_[0], from), "cudaEventRecord");
   for (std::size_t i = 0; i < count; ++i) {
     check(cudaStreamWaitEvent(streams_[i], events_[0], 0), "cudaStreamWaitEvent");
@@ -169,4 +169,4 @@ void Graph::launch(cudaStream_t stream) const {
   check(cudaGraphLaunch(exec_, stream), "cudaGraphLaunch");
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

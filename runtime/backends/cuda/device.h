@@ -14,7 +14,7 @@
 
 #include "runtime/backend.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 [[noreturn]] void fail(cudaError_t error, const char* what);
 inline void check(cudaError_t error, const char* what) {
@@ -147,4 +147,4 @@ class Graph {
   cudaGraphExec_t exec_ = nullptr;
 };
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -7,7 +7,7 @@
 #include "runtime/backends/cuda/xxh3.cuh"
 #include "runtime/numerics/bits.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr int kSegments = 8;
@@ -168,4 +168,4 @@ void top_entries(cudaStream_t stream, bool wide, const void* x, std::int64_t str
   }
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -4,7 +4,7 @@
 
 #include "runtime/backends/cuda/cuda_engine.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 std::map<std::string, std::string> environment_entries(const std::string& driver,
                                                        const std::vector<GpuInfo>& gpus,
@@ -53,4 +53,4 @@ EngineStatus vendor_status_line(const std::string& engine) {
   return status;
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

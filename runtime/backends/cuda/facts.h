@@ -9,7 +9,7 @@
 #include "runtime/backends/cuda/cublas_library.h"
 #include "runtime/backends/cuda/device.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 /// gpu (names), gpu.driver, gpu.clock, gpu.0 … (facts of each), and of each library that is there
 /// its version (cublas, cublaslt) and lib.<file name> (SHA-256 of the file).
@@ -18,4 +18,4 @@ std::map<std::string, std::string> environment_entries(const std::string& driver
                                                        const VendorFile& cublas,
                                                        const VendorFile& cublaslt);
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -13,7 +13,7 @@
 #include "runtime/backends/cuda/words.cuh"
 #include "runtime/numerics/order.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 /// One shape of the kernel: R rows and N * 32 outputs a warp, L words in flight a thread, at most
@@ -247,4 +247,4 @@ void pack_rows(cudaStream_t stream, const float* staging, std::int64_t first, st
   check_launch("pack");
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -4,7 +4,7 @@
 
 #include "runtime/backends/cuda/gemm_stream.cuh"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace stream {
 namespace {
 
@@ -143,4 +143,4 @@ bool gemm_stream(const GemmCall& call) {
   return done;
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

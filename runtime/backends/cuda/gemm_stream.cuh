@@ -12,7 +12,7 @@
 #include "runtime/backends/cuda/words.cuh"
 #include "runtime/numerics/order.h"
 
-namespace invar::cuda::stream {
+namespace isobit::cuda::stream {
 
 /// One shape: a thread holds R rows and N outputs; G lanes hold different rows of one output. Words
 /// come U at a time, D - 1 times U of an output are under way; at most T threads a block.
@@ -332,4 +332,4 @@ __global__ void __launch_bounds__(S::kThreads) stream_kernel(const __grid_consta
   finish_sums<S>(call, sums, part.own, part.n_block, part.row0);
 }
 
-}  // namespace invar::cuda::stream
+}  // namespace isobit::cuda::stream

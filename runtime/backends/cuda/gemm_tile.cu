@@ -5,7 +5,7 @@
 
 #include "runtime/backends/cuda/gemm_tile.cuh"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace tile {
 namespace {
 
@@ -128,4 +128,4 @@ const char* gemm_tile(const GemmCall& call, void* workspace) {
   return "gemm_tile";
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -12,7 +12,7 @@
 #include "runtime/backends/cuda/words.cuh"
 #include "runtime/numerics/order.h"
 
-namespace invar::cuda::tile {
+namespace isobit::cuda::tile {
 
 constexpr int kDepth = 16;  // k of a tile in shared memory
 constexpr int kUnroll = 8;  // of them in a row: more overflow the instruction cache
@@ -320,4 +320,4 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
   }
 }
 
-}  // namespace invar::cuda::tile
+}  // namespace isobit::cuda::tile

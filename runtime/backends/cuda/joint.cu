@@ -7,7 +7,7 @@
 #include "runtime/backends/cuda/joint.h"
 #include "runtime/numerics/order.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr int kThreads = 256;
@@ -215,4 +215,4 @@ void finish_add_norm(const AddCall& call, const void* w, double eps, void* x) {
   check_launch("finish_add_norm");
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -6,7 +6,7 @@
 
 #include "runtime/backends/cuda/kernels.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 /// A product before its end; out (rows, n) holds the sums and takes the finished values.
 struct ProductEnd {
@@ -45,4 +45,4 @@ void finish_add(const AddCall& call);
 /// Then x (rows, n) = rms_norm(h) with weight w (n).
 void finish_add_norm(const AddCall& call, const void* w, double eps, void* x);
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

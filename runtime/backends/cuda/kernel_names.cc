@@ -10,7 +10,7 @@
 
 #include "runtime/numerics/digest.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 struct Driver {
@@ -90,4 +90,4 @@ std::string kernel_names(cudaStream_t stream, const std::function<int()>& call) 
   return out;
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

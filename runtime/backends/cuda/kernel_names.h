@@ -10,7 +10,7 @@
 #include <functional>
 #include <string>
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 /// "name z4 + name2": z is the grid's third size, by which cuBLAS splits K; left out when it is 1.
 /// `call` starts the work on the stream and gives 0 when it could. Long names end in a digest.
@@ -18,4 +18,4 @@ std::string kernel_names(cudaStream_t stream, const std::function<int()>& call);
 /// At most 72 characters: the name, or its begin and eight digits of its digest.
 std::string short_kernel_name(const std::string& name);
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -10,7 +10,7 @@
 
 #include "runtime/numerics/precision.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 constexpr int kMaxSegments = 32;     // V of a model is 8, 16 or 32
 constexpr int kDeviceKeyBlock = 16;  // positions of one block of transposed keys
@@ -156,4 +156,4 @@ std::size_t attention_bytes(bool wide, std::int64_t rows, std::int64_t heads, in
                             std::int32_t max_splits);
 void attention(const AttentionCall& call);
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

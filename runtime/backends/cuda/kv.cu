@@ -6,7 +6,7 @@
 #include "runtime/backends/cuda/device.h"
 #include "runtime/backends/cuda/kernels.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 template <class T>
@@ -67,4 +67,4 @@ void read_kv(const KvCall& call, std::int64_t slot, const void* k_pool, const vo
   check_launch("read_kv");
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

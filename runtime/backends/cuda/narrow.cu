@@ -6,7 +6,7 @@
 
 #include "runtime/backends/cuda/cublas.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr int kThreads = 256;
@@ -31,4 +31,4 @@ void narrow(cudaStream_t stream, const float* x, std::int64_t stride, std::int64
   check_launch("narrow");
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -7,7 +7,7 @@
 #include "runtime/backend.h"
 #include "runtime/backends/cuda/kernels.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 /// Everything the kernels read besides Real arrays. A table or mask that several rows share is
 /// there once.
@@ -29,4 +29,4 @@ struct PlacesView {
   std::int32_t max_splits = 1;
 };
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

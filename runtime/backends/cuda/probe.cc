@@ -17,15 +17,15 @@
 #include "runtime/backends/cuda/device.h"
 #include "runtime/backends/cuda/facts.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 using Json = nlohmann::json;
 
-#if !defined(INVAR_CUDA_LEAST)
-#define INVAR_CUDA_LEAST 80
+#if !defined(ISOBIT_CUDA_LEAST)
+#define ISOBIT_CUDA_LEAST 80
 #endif
-constexpr int kLeast = INVAR_CUDA_LEAST;  // the oldest architecture with code in this program
+constexpr int kLeast = ISOBIT_CUDA_LEAST;  // the oldest architecture with code in this program
 
 struct Found {
   std::string error;   // why there is none, in one line
@@ -325,4 +325,4 @@ Result<GpuInfo> gpu_of_rank(int rank) {
   return info;
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -6,7 +6,7 @@
 #include "runtime/backends/cuda/kernels.h"
 #include "runtime/numerics/order.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr int kThreads = 256;
@@ -276,4 +276,4 @@ void exp_all(cudaStream_t stream, bool wide, const void* x, std::int64_t n, void
   check_launch("exp");
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

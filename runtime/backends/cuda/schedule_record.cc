@@ -7,7 +7,7 @@
 
 #include "runtime/numerics/digest.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 constexpr std::size_t kMostSchedules = 12, kMostRuns = 48;  // in the text
@@ -79,4 +79,4 @@ std::string ScheduleRecord::text() const {
   return out + " (" + short_digest(all) + ")";
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -10,7 +10,7 @@
 #include <string>
 #include <utility>
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 class ScheduleRecord {
  public:
@@ -26,4 +26,4 @@ class ScheduleRecord {
   std::map<std::pair<std::int64_t, std::int64_t>, Rows> shapes_;
 };
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 /// Everything that decides which kernels a step starts, and with which arguments.
 struct StepKey {
@@ -59,4 +59,4 @@ class StepGraphs {
   std::set<StepKey> seen_;
 };
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

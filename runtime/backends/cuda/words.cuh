@@ -6,7 +6,7 @@
 #include "runtime/backends/cuda/kernels.h"
 #include "runtime/numerics/formats.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 
 /// Element types of weights, as tags: what a word of it holds.
 struct Bf16 {
@@ -83,4 +83,4 @@ void with_types(bool wide, Format element_format, F&& f) {
   }
 }
 
-}  // namespace invar::cuda
+}  // namespace isobit::cuda

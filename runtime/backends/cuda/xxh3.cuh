@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-namespace invar::cuda::xxh3 {
+namespace isobit::cuda::xxh3 {
 
 constexpr std::uint64_t kP32_1 = 0x9e3779b1, kP32_2 = 0x85ebca77, kP32_3 = 0xc2b2ae3d;
 constexpr std::uint64_t kP64_1 = 0x9e3779b185ebca87ull, kP64_2 = 0xc2b2ae3d27d4eb4full,
@@ -204,4 +204,4 @@ __device__ inline Hash merge(const std::uint64_t* acc, std::uint64_t length) {
   return {avalanche(h.low), avalanche(h.high)};
 }
 
-}  // namespace invar::cuda::xxh3
+}  // namespace isobit::cuda::xxh3

@@ -18,7 +18,7 @@
 
 namespace {
 
-using namespace invar;
+using namespace isobit;
 
 /// Values of a linear congruence, bf16; enough for time, and different bits for every element.
 Tensor make_tensor(const std::string& name, std::int64_t rows, std::int64_t cols,

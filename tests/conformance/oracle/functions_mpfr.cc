@@ -21,7 +21,7 @@
 
 namespace {
 
-using namespace invar;
+using namespace isobit;
 
 class Big {
  public:

@@ -9,8 +9,8 @@
 
 namespace {
 
-using namespace invar;
-using namespace invar::cpu;
+using namespace isobit;
+using namespace isobit::cpu;
 
 class Fnv {
  public:

@@ -5,7 +5,7 @@
 Needs torch, tokenizers, safetensors, and transformers for the part `transformers`. Exit 0 when
 every check is met, 1 otherwise. The part `flips` *simulates* a library that splits K (fp32 partial
 sums, one rounding); `vendor` takes the same numbers from a JSON file that vendor_flips.py made with
-the real vendor engine (`--invar FILE`). `--write` keeps the checks of parts that are not run.
+the real vendor engine (`--isobit FILE`). `--write` keeps the checks of parts that are not run.
 """
 
 import argparse
@@ -189,7 +189,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--invar", type=pathlib.Path, help="numbers of the real vendor engine")
+    parser.add_argument("--isobit", type=pathlib.Path, help="numbers of the real vendor engine")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true", help="acceptance.json in the model folder")
     arguments = parser.parse_args()
@@ -203,8 +203,8 @@ def main():
     if "flips" in arguments.parts and model.c.dtype == "bfloat16":
         model.compute = torch.bfloat16
         checks["flips"] = flips(model, folder, quick)
-    if "vendor" in arguments.parts and arguments.invar:
-        checks["vendor"] = vendor(json.loads(arguments.invar.read_text()))
+    if "vendor" in arguments.parts and arguments.isobit:
+        checks["vendor"] = vendor(json.loads(arguments.isobit.read_text()))
     for c in (c for part in checks.values() for c in part):
         print(f"{'met   ' if c['met'] else 'MISSED'} {c['name']}: {c['value']} ({c['wanted']})")
     if arguments.write:

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Token flips of a model under a real vendor library, through Invar. Standard library only.
+"""Token flips of a model under a real vendor library, through Isobit. Standard library only.
 
-  vendor_flips.py --invar build/invar --model scenarios/models/default-7m --out numbers.json
+  vendor_flips.py --isobit build/isobit --model scenarios/models/default-7m --out numbers.json
 
 Greedy prose in bf16, products by OpenBLAS, batch 1 against 8. Free-running: the index of the first
 different token of each prompt, and their median (prompts that never part count as infinite).
 Teacher-forced on one cell's tokens: the share of steps whose token differs. The reference engine
-runs beside it and must show none. accept.py --invar reads the file.
+runs beside it and must show none. accept.py --isobit reads the file.
 """
 import argparse
 import json
@@ -37,12 +37,12 @@ def cells(arguments, teacher, folder):
     scenario.write_text(SCENARIO.format(
         model=arguments.model.resolve(), prompts=arguments.prompts.resolve(), new=arguments.max_new,
         take=arguments.take, teacher="true" if teacher else "false", core=arguments.core))
-    database = ["--db", str(folder / "invar.db")]
-    run = subprocess.run([str(arguments.invar), "run", str(scenario), *database,
+    database = ["--db", str(folder / "isobit.db")]
+    run = subprocess.run([str(arguments.isobit), "run", str(scenario), *database,
                           "--update", "none"], capture_output=True, text=True, check=False)
     if run.returncode not in (0, 1, 4, 5, 7):
         raise RuntimeError(run.stderr)
-    shown = subprocess.run([str(arguments.invar), "show", "1", *database, "--json"],
+    shown = subprocess.run([str(arguments.isobit), "show", "1", *database, "--json"],
                            capture_output=True, text=True, check=True)
     result = {}
     for cell in json.loads(shown.stdout)["cells"]:
@@ -76,7 +76,7 @@ def median(values):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--invar", type=pathlib.Path, default=ROOT / "build" / "invar")
+    parser.add_argument("--isobit", type=pathlib.Path, default=ROOT / "build" / "isobit")
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--prompts", type=pathlib.Path,
                         default=ROOT / "scenarios" / "prompts" / "prose.jsonl")

@@ -13,7 +13,7 @@
 #include "golden/git.h"
 #include "golden/text.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 namespace fs = std::filesystem;
@@ -54,7 +54,7 @@ GoldenFile sample_file() {
 /// One scratch folder a test, removed afterwards.
 class Golden : public testing::Test {
  protected:
-  Golden() : folder_(fs::path(testing::TempDir()) / ("invar_golden_" + std::to_string(getpid()))) {
+  Golden() : folder_(fs::path(testing::TempDir()) / ("isobit_golden_" + std::to_string(getpid()))) {
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }
@@ -98,7 +98,7 @@ TEST_F(Golden, TextIsSortedOneLineAToken) {
   const std::string text = print_golden(sample_file());
   EXPECT_LT(text.find("block 1111"), text.find("block 2222"));
   EXPECT_NE(text.find("\n20 00112233445566778899aabbccddeeff 1000\n"), std::string::npos);
-  EXPECT_EQ(text.substr(0, 15), "invar-golden 1\n");
+  EXPECT_TRUE(text.starts_with("isobit-golden 1\n"));
 }
 
 TEST_F(Golden, BrokenLinesAreNamed) {
@@ -110,8 +110,8 @@ TEST_F(Golden, BrokenLinesAreNamed) {
     int line;
   };
   const Case cases[] = {
-      {"invar-golden 1", "invar-golden 2", "format '2'", 1},
-      {"invar-golden 1", "hello", "not a golden file", 1},
+      {"isobit-golden 1", "isobit-golden 2", "format '2'", 1},
+      {"isobit-golden 1", "hello", "not a golden file", 1},
       {"scenario \"kv", "scenario kv", "quoted text", 2},
       {"block 1111", "block 11x1", "64 lower-case hex", 4},
       {"block 1111", "blick 1111", "expected 'block'", 4},
@@ -278,4 +278,4 @@ TEST_F(Golden, EscapesAreExact) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -5,7 +5,7 @@
 
 #include <set>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 Result<Arguments> parse(const std::string& verb, const std::vector<std::string>& words) {
@@ -35,7 +35,7 @@ TEST(Cli, TablesAgree) {
       used.insert(option);
     }
     EXPECT_EQ(
-        std::string(verb.example).find("invar " + std::string(verb.name)) == std::string::npos,
+        std::string(verb.example).find("isobit " + std::string(verb.name)) == std::string::npos,
         false)
         << verb.name;
   }
@@ -90,7 +90,7 @@ TEST(Cli, WrongWords) {
   EXPECT_EQ(error_of("check", {"--max-tim", "3", "a"}),
             "check: unknown option --max-tim; did you mean --max-time?");
   EXPECT_NE(error_of("check", {"--lenient", "a"}).find("other verbs have it"), std::string::npos);
-  EXPECT_EQ(error_of("check", {}), "check: an argument is missing; usage: invar check SCENARIO…");
+  EXPECT_EQ(error_of("check", {}), "check: an argument is missing; usage: isobit check SCENARIO…");
   EXPECT_EQ(error_of("check", {"a", "--update", "al"}),
             "--update: unknown value \"al\"; did you mean \"all\"?");
   EXPECT_EQ(error_of("check", {"a", "--db", "x", "--db", "y"}), "--db: given twice");
@@ -113,11 +113,11 @@ TEST(Cli, Durations) {
 
 TEST(Cli, ShellLinesReadBack) {
   const std::vector<std::vector<std::string>> lines = {
-      {"invar", "run", "a.yaml"},
+      {"isobit", "run", "a.yaml"},
       {"a b", "", "it's", "\\", "axes.batch=[1,2]", "x\ny", "'", "$HOME `x` \"q\""}};
   for (const auto& words : lines) EXPECT_EQ(shell_words(shell_line(words)), words);
-  EXPECT_EQ(shell_line({"invar", "a.yaml", "-j2"}), "invar a.yaml -j2");
-  EXPECT_EQ(overrides_in("invar run x --set 'axes.batch=[1,2]' --set=a=b -q"),
+  EXPECT_EQ(shell_line({"isobit", "a.yaml", "-j2"}), "isobit a.yaml -j2");
+  EXPECT_EQ(overrides_in("isobit run x --set 'axes.batch=[1,2]' --set=a=b -q"),
             (std::vector<std::string>{"axes.batch=[1,2]", "a=b"}));
 }
 
@@ -137,4 +137,4 @@ TEST(Cli, CompletionKnowsEveryVerbAndOption) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -8,7 +8,7 @@
 
 #include "tests/unit/harness/store_samples.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using namespace store_samples;
@@ -253,4 +253,4 @@ TEST(Compare, ATaughtGoldenGoesOnAfterAFlip) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

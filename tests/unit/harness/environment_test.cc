@@ -12,13 +12,13 @@
 #include "runtime/trace.h"
 #include "tests/unit/harness/store_samples.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 TEST(Environment, HoldsWhatMayBeSuspected) {
   const Environment env = fingerprint(".");
   for (const char* name : {"cpu", "cores", "cores.usable", "kernel", "arch", "libc", "compiler",
-                           "compiler.flags", "build", "invar", "numerics", "executable"}) {
+                           "compiler.flags", "build", "isobit", "numerics", "executable"}) {
     EXPECT_NE(env.at(name), "") << name;
   }
   for (const char* name :
@@ -76,7 +76,7 @@ TEST(Environment, VariablesOfVendorLibrariesAreKnownApart) {
   env.entries = {{"env.CUBLAS_WORKSPACE_CONFIG", ":4096:8"},
                  {"env.CUBLASLT_DISABLE_CPU_INSTRUCTIONS_MASK", "1"},
                  {"env.CUDA_VISIBLE_DEVICES", "0"},
-                 {"env.INVAR_DB", "x"},
+                 {"env.ISOBIT_DB", "x"},
                  {"env.LD_LIBRARY_PATH", "y"},
                  {"env.NVIDIA_TF32_OVERRIDE", "0"},
                  {"env.OPENBLAS_CORETYPE", "Zen"},
@@ -138,4 +138,4 @@ TEST(Environment, GitStateKnowsCommitAndDirt) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -10,7 +10,7 @@
 
 #include "harness/scenario_axes.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// A subject with every axis at its default but those given.
@@ -159,4 +159,4 @@ TEST(Filter, DepthAndLengthAreLimited) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

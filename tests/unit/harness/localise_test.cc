@@ -4,7 +4,7 @@
 #include "harness/compare.h"
 #include "tests/unit/harness/store_samples.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using namespace store_samples;
@@ -89,4 +89,4 @@ TEST(Localise, NothingRecordedSaysNothing) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

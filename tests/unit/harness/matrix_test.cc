@@ -15,7 +15,7 @@
 
 #include "harness/pairwise.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 Scenario scenario_with(const std::string& more, const std::string& path = "t.yaml",
@@ -191,7 +191,7 @@ TEST(MatrixHash, MeaningOfOneCell) {
       "axes: {batch: [{size: 3, order: reversed}], cache: [off]}\ndecode: {ignore_eos: true}\n");
   const Matrix matrix = *expand(scenario, false);
   EXPECT_EQ(cell_meaning(scenario, matrix.cells[0]),
-            "invar cell 1\nscenario=t\nmodel=m\naxis.batch=order:reversed+size:3\naxis.cache=off\n"
+            "isobit cell 1\nscenario=t\nmodel=m\naxis.batch=order:reversed+size:3\naxis.cache=off\n"
             "decode.ignore_eos=true\n");
   EXPECT_EQ(matrix.cells[0].name(),
             "t%batch=order:reversed+size:3,cache=off /" + matrix.cells[0].hash.substr(0, 8));
@@ -326,7 +326,7 @@ TEST(Requirements, ApplyToValuesAndToAxesOffTheirDefault) {
 }
 
 TEST(ShippedScenarios, ExpandAndAskAQuestion) {
-  const std::filesystem::path folder = std::filesystem::path(INVAR_SOURCE_DIR) / "scenarios";
+  const std::filesystem::path folder = std::filesystem::path(ISOBIT_SOURCE_DIR) / "scenarios";
   std::set<std::string> names;
   std::map<std::string, std::size_t> sizes;
   for (const auto& file : std::filesystem::recursive_directory_iterator(folder)) {
@@ -350,4 +350,4 @@ TEST(ShippedScenarios, ExpandAndAskAQuestion) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

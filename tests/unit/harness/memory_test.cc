@@ -6,7 +6,7 @@
 #include "runtime/generate.h"
 #include "tests/conformance/toy_model.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr const char* kLine = "device cuda: out of memory: 64.0 MiB asked, 1.5 of 80.0 MiB free";
@@ -59,4 +59,4 @@ TEST(Memory, ThatRunsOutIsOneLineAndTheNextCellGoesOn) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -8,7 +8,7 @@
 
 #include "harness/compare.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
@@ -146,4 +146,4 @@ TEST(Metrics, RateBounds) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -12,7 +12,7 @@
 #include "harness/models_files.h"
 #include "runtime/trace.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 namespace fs = std::filesystem;
@@ -73,11 +73,11 @@ std::string weights_file() {
 class Models : public testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "invar-models-XXXXXX").string();
+    std::string pattern = (fs::temp_directory_path() / "isobit-models-XXXXXX").string();
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
-    ::setenv("INVAR_MODELS", (folder_ / "models").c_str(), 1);
-    ::setenv("INVAR_CACHE", (folder_ / "cache").c_str(), 1);
+    ::setenv("ISOBIT_MODELS", (folder_ / "models").c_str(), 1);
+    ::setenv("ISOBIT_CACHE", (folder_ / "cache").c_str(), 1);
     weights_ = weights_file();
     write(folder_ / "models/tiny/config.json", kConfig);
     write(folder_ / "models/tiny/model.safetensors", weights_);
@@ -88,8 +88,8 @@ class Models : public testing::Test {
     write(folder_ / "models/wheel.json", wheel());
   }
   void TearDown() override {
-    ::unsetenv("INVAR_MODELS");
-    ::unsetenv("INVAR_CACHE");
+    ::unsetenv("ISOBIT_MODELS");
+    ::unsetenv("ISOBIT_CACHE");
     std::error_code problem;
     fs::remove_all(folder_, problem);
   }
@@ -170,7 +170,7 @@ TEST_F(Models, MissingWheelNamesItsDigest) {
   const std::string digest(64, 'a');
   const auto model = open_model("wheel", "");
   ASSERT_FALSE(model);
-  EXPECT_NE(model.error().text().find("invar model fetch wheel"), std::string::npos);
+  EXPECT_NE(model.error().text().find("isobit model fetch wheel"), std::string::npos);
   EXPECT_NE(model.error().text().find(digest), std::string::npos);
   const auto fetched = fetch_model("wheel", true);
   ASSERT_FALSE(fetched);
@@ -276,4 +276,4 @@ TEST_F(Models, OutlierDrawsAreThoseOfTheDocument) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

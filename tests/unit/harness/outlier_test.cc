@@ -8,7 +8,7 @@
 #include "harness/models_files.h"
 #include "runtime/generate.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 // Made by a separate script from the description in scenarios/models/README.md.
@@ -201,4 +201,4 @@ TEST_F(OutlierModel, MakesE4m3HarderAndKeepsE5m2) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

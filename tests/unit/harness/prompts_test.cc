@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 Result<std::vector<Prompt>> read(const std::string& jsonl, PromptSelection selection = {}) {
@@ -135,7 +135,7 @@ TEST(Prompts, HostileInput) {
 
 TEST(Prompts, ShippedFilesAreRead) {
   const std::filesystem::path folder =
-      std::filesystem::path(INVAR_SOURCE_DIR) / "scenarios/prompts";
+      std::filesystem::path(ISOBIT_SOURCE_DIR) / "scenarios/prompts";
   int files = 0;
   for (const auto& file : std::filesystem::directory_iterator(folder)) {
     if (file.path().extension() != ".jsonl") continue;
@@ -150,7 +150,7 @@ TEST(Prompts, ShippedFilesAreRead) {
 // GSM8K and IFEval as others publish them: only where a user has them.
 TEST(Prompts, PublishedFilesAreReadWhereTheyAre) {
   const std::filesystem::path folder =
-      std::filesystem::path(INVAR_SOURCE_DIR) / "../shared/data/prompts";
+      std::filesystem::path(ISOBIT_SOURCE_DIR) / "../shared/data/prompts";
   if (!std::filesystem::exists(folder / "gsm8k.jsonl")) GTEST_SKIP() << "no published prompts here";
   const auto gsm8k = load_prompts((folder / "gsm8k.jsonl").string(), {});
   ASSERT_TRUE(gsm8k) << gsm8k.error().text();
@@ -165,4 +165,4 @@ TEST(Prompts, PublishedFilesAreReadWhereTheyAre) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

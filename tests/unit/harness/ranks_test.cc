@@ -7,7 +7,7 @@
 #include "harness/session.h"
 #include "harness/wire.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// The skip reason of the cell with that many ranks, under one requirement of `gpus`.
@@ -18,7 +18,7 @@ std::string reason(const std::string& what, const std::string& device, const std
       device + "], gpus: [1, 2]}\nrequires: {gpus: " + what +
       "}\n"
       "expect: [{same_bits: {across: [gpus]}}]\n";
-  const auto scenario = parse_scenario(text, INVAR_SOURCE_DIR "/scenarios/s.yaml", {});
+  const auto scenario = parse_scenario(text, ISOBIT_SOURCE_DIR "/scenarios/s.yaml", {});
   EXPECT_TRUE(scenario) << scenario.error().text();
   const auto session = open_session(*scenario);
   EXPECT_TRUE(session) << session.error().text();
@@ -40,7 +40,7 @@ TEST(Ranks, RealRefusesThreadsOfOneProcess) {
 }
 
 TEST(Ranks, MpiIsRequiredOfTheProgramThatHasIt) {
-  EXPECT_EQ(reason("mpi", "cpu", "2"), "gpus requires mpi: mpirun -n 2 invar-mpi");
+  EXPECT_EQ(reason("mpi", "cpu", "2"), "gpus requires mpi: mpirun -n 2 isobit-mpi");
 }
 
 /// On a machine of any kind: real exactly when nothing speaks against it, and the doctor agrees.
@@ -72,4 +72,4 @@ TEST(Ranks, TheTransportTravelsFromTheWorker) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

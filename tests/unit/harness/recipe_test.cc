@@ -8,7 +8,7 @@
 
 #include "harness/suggest.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 const RecipeInputs kInputs = {"aa", "bb", "cc", "F1", 8};
@@ -102,4 +102,4 @@ TEST(Suggest, NearestWord) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -11,7 +11,7 @@
 
 #include "harness/matrix.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 const char* const kBase = "version: 1\nname: t\nmodel: m\nprompts: p.jsonl\n";
@@ -414,7 +414,7 @@ TEST(ScenarioOverride, ErrorsNameTheOverride) {
 }
 
 TEST(ScenarioFile, TheDocumentedExampleIsRead) {
-  std::ifstream file(std::string(INVAR_SOURCE_DIR) + "/scenarios/SCHEMA.md");
+  std::ifstream file(std::string(ISOBIT_SOURCE_DIR) + "/scenarios/SCHEMA.md");
   const std::string page{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   const std::size_t begin = page.find("```yaml\n");
   ASSERT_NE(begin, std::string::npos);
@@ -439,4 +439,4 @@ TEST(ScenarioFile, MissingFileAndDirectory) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

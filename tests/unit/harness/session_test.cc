@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 /// What the only cell of a scenario with these axes asks for.
@@ -11,7 +11,7 @@ BackendOptions asked(const std::string& axes) {
   const std::string text =
       "version: 1\nname: s\nmodel: nano-300k\nprompts: prompts/lengths.jsonl\naxes: " + axes +
       "\nexpect: [{same_bits: {across: [batch]}}]\n";
-  const auto scenario = parse_scenario(text, INVAR_SOURCE_DIR "/scenarios/s.yaml", {});
+  const auto scenario = parse_scenario(text, ISOBIT_SOURCE_DIR "/scenarios/s.yaml", {});
   EXPECT_TRUE(scenario) << scenario.error().text();
   const auto matrix = expand(*scenario, false);
   EXPECT_TRUE(matrix) << matrix.error().text();
@@ -38,4 +38,4 @@ TEST(BackendOptionsOfACell, TheReferenceTakesTheAxes) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

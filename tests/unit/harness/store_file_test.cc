@@ -15,7 +15,7 @@
 #include "harness/store_impl.h"
 #include "tests/unit/harness/store_samples.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using namespace store_samples;
@@ -57,12 +57,12 @@ int in_child(Body body) {
 }
 
 TEST(StoreFile, TheEmbeddedSchemaIsTheDocument) {
-  EXPECT_EQ(std::string(kStoreSchema), read_text(INVAR_SOURCE_DIR "/harness/schema.sql"));
+  EXPECT_EQ(std::string(kStoreSchema), read_text(ISOBIT_SOURCE_DIR "/harness/schema.sql"));
 }
 
 TEST(StoreFile, IsMadeWithItsFolderAndMarkedAsOurs) {
   const ScratchFolder folder;
-  const std::string path = folder.file("a/b/invar.db");
+  const std::string path = folder.file("a/b/isobit.db");
   ASSERT_EQ(error_of(path, kWrite), "");
   ASSERT_EQ(error_of(path, kRead), "");
   auto db = Database::open(path, Database::Access::read, 1000);
@@ -121,7 +121,7 @@ TEST(StoreFile, AFailedMigrationChangesNothing) {
 TEST(StoreFile, BytesOfVersionOneAreStillRead) {
   const ScratchFolder folder;
   const std::string path = folder.file("old.db");
-  std::filesystem::copy_file(INVAR_SOURCE_DIR "/tests/unit/harness/data/store_v1.db", path);
+  std::filesystem::copy_file(ISOBIT_SOURCE_DIR "/tests/unit/harness/data/store_v1.db", path);
   auto store = Store::open(path, kWrite);
   ASSERT_TRUE(store) << store.error().text();
   const auto cells = (*store)->cells(1);
@@ -155,7 +155,7 @@ TEST(StoreFile, StrangersAndDamageAreNamed) {
 
 TEST(StoreFile, DamagedPagesGiveErrorsNotCrashes) {
   const ScratchFolder folder;
-  const std::string good = read_text(INVAR_SOURCE_DIR "/tests/unit/harness/data/store_v1.db");
+  const std::string good = read_text(ISOBIT_SOURCE_DIR "/tests/unit/harness/data/store_v1.db");
   ASSERT_GT(good.size(), 4096U);
   std::mt19937 random(7);
   int noticed = 0;
@@ -317,7 +317,7 @@ TEST(StoreFile, EightWritersAtOnceLoseNothing) {
 }
 
 int kills() {
-  const char* const text = std::getenv("INVAR_TEST_KILLS");
+  const char* const text = std::getenv("ISOBIT_TEST_KILLS");
   return text != nullptr ? static_cast<int>(std::strtol(text, nullptr, 10)) : 25;
 }
 
@@ -374,4 +374,4 @@ TEST(StoreFile, AKilledWriterLeavesWholeCellsAndPendingOnes) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 
 #include "harness/store.h"
 
-namespace invar::store_samples {
+namespace isobit::store_samples {
 
 inline Digest digest_of(std::uint64_t seed) {
   return digest_bytes(std::as_bytes(std::span(&seed, 1)));
@@ -17,7 +17,7 @@ inline Digest digest_of(std::uint64_t seed) {
 
 inline RunInfo sample_run() {
   RunInfo run;
-  run.command = "invar check scenarios/smoke.yaml";
+  run.command = "isobit check scenarios/smoke.yaml";
   run.scenario = "smoke";
   run.scenario_path = "scenarios/smoke.yaml";
   run.scenario_text = "version: 1\n";
@@ -102,8 +102,8 @@ inline bool same_token(const TokenRecord& a, const TokenRecord& b) {
 class ScratchFolder {
  public:
   ScratchFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "invar_store_XXXXXX").string();
-    INVAR_CHECK(::mkdtemp(name.data()) != nullptr);
+    std::string name = (std::filesystem::temp_directory_path() / "isobit_store_XXXXXX").string();
+    ISOBIT_CHECK(::mkdtemp(name.data()) != nullptr);
     path_ = name;
   }
   ScratchFolder(const ScratchFolder&) = delete;
@@ -118,4 +118,4 @@ class ScratchFolder {
   std::string path_;
 };
 
-}  // namespace invar::store_samples
+}  // namespace isobit::store_samples

@@ -11,7 +11,7 @@
 #include "harness/store_sqlite.h"
 #include "tests/unit/harness/store_samples.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using namespace store_samples;
@@ -19,9 +19,9 @@ using namespace store_samples;
 /// A store in a scratch folder, and shortcuts that fail the test on an error.
 class StoreTest : public testing::Test {
  protected:
-  StoreTest() : path_(folder_.file("db/invar.db")) {
+  StoreTest() : path_(folder_.file("db/isobit.db")) {
     auto opened = Store::open(path_, Store::Mode::read_write);
-    INVAR_CHECK(opened.has_value());
+    ISOBIT_CHECK(opened.has_value());
     store_ = std::move(opened.value());
   }
   std::int64_t begin(const RunInfo& run = sample_run()) {
@@ -366,7 +366,7 @@ TEST_F(StoreTest, ViewsAnswerTheCommonQuestions) {
 }
 
 TEST_F(StoreTest, TheDocumentedQueriesRun) {
-  std::ifstream file(INVAR_SOURCE_DIR "/harness/SCHEMA.md");
+  std::ifstream file(ISOBIT_SOURCE_DIR "/harness/SCHEMA.md");
   const std::string page{std::istreambuf_iterator<char>(file), {}};
   const std::size_t begin = page.find("```sql\n");
   ASSERT_NE(begin, std::string::npos);
@@ -380,4 +380,4 @@ TEST_F(StoreTest, TheDocumentedQueriesRun) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

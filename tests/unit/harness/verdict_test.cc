@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 RunOutcome outcome_of(const std::vector<Verdict>& verdicts, std::int64_t tokens = 100) {
@@ -87,4 +87,4 @@ TEST(Verdict, PrecedenceIsTheInterfaceOrder) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

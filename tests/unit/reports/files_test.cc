@@ -14,7 +14,7 @@
 #include "reports/report.h"
 #include "tests/unit/reports/sample_report.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 namespace fs = std::filesystem;
@@ -24,7 +24,7 @@ using std::string_literals::operator""s;
 class Folder {
  public:
   Folder() {
-    std::string name = (fs::temp_directory_path() / "invar-reports-XXXXXX").string();
+    std::string name = (fs::temp_directory_path() / "isobit-reports-XXXXXX").string();
     path_ = ::mkdtemp(name.data());
   }
   ~Folder() { fs::remove_all(path_); }
@@ -100,12 +100,12 @@ TEST(Json, SurvivesAnyText) {
 TEST(Junit, OneCaseACellAndAGroup) {
   const std::string expected =
       R"(<?xml version="1.0" encoding="UTF-8"?>
-<testsuites name="invar" tests="7" failures="2" errors="0" skipped="1" time="1.500">
+<testsuites name="isobit" tests="7" failures="2" errors="0" skipped="1" time="1.500">
   <testsuite name="kv" tests="7" failures="2" errors="0" skipped="1" time="1.500">
     <properties>
       <property name="run" value="7"/>
       <property name="path" value="scenarios/kv.yaml"/>
-      <property name="command" value="invar check scenarios/kv.yaml"/>
+      <property name="command" value="isobit check scenarios/kv.yaml"/>
       <property name="exit_code" value="1"/>
       <property name="environment.cpu" value="a processor"/>
     </properties>
@@ -127,7 +127,7 @@ token 318 &quot; is&quot; against 290 &quot;\xf0\x9f&quot;, margin 0.125 (0x1p-3
 digest aa01 against bb02
 12 elements differ, the first is 1,024 (segment 2 of 8); max 3 ulp, max abs 0.5 (0x1p-1), KL 0.25
 50 of 96 tokens with other bits, 1 flipped
-repro: invar repro kv%batch=3,cache=on
+repro: isobit repro kv%batch=3,cache=on
 </failure>
     </testcase>
     <testcase classname="kv" name="kv%batch=8,cache=on /00000008" time="0.250">
@@ -290,4 +290,4 @@ TEST(WriteFile, ErrorsNameThePathAndKeepTheOldFile) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

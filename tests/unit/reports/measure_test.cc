@@ -6,7 +6,7 @@
 #include "reports/describe.h"
 #include "tests/unit/reports/sample_report.h"
 
-namespace invar::test {
+namespace isobit::test {
 namespace {
 
 Report measured_report() {
@@ -60,4 +60,4 @@ TEST(Measure, IsInTheTerminalAndInJson) {
 }
 
 }  // namespace
-}  // namespace invar::test
+}  // namespace isobit::test

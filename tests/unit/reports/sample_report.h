@@ -3,7 +3,7 @@
 
 #include "reports/report.h"
 
-namespace invar::test {
+namespace isobit::test {
 
 inline ReportCell sample_cell(const char* batch, const char* cache, Verdict verdict) {
   ReportCell cell;
@@ -53,7 +53,7 @@ inline Report sample_report() {
   report.scenario = "kv";
   report.question = "Does the cache change the bits?";
   report.path = "scenarios/kv.yaml";
-  report.command = "invar check scenarios/kv.yaml";
+  report.command = "isobit check scenarios/kv.yaml";
   report.run = 7;
   report.exit_code = 1;
   report.seconds = 1.5;
@@ -80,7 +80,7 @@ inline Report sample_report() {
   broken.severity = Severity::flipped;
   broken.class_label = "B";
   broken.reason = "same_bits is broken";
-  broken.repro = "invar repro kv%batch=3,cache=on";
+  broken.repro = "isobit repro kv%batch=3,cache=on";
   broken.divergence = sample_divergence();
 
   ReportGroup red;
@@ -105,4 +105,4 @@ inline Report sample_report() {
   return report;
 }
 
-}  // namespace invar::test
+}  // namespace isobit::test

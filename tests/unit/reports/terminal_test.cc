@@ -6,7 +6,7 @@
 #include "reports/report.h"
 #include "tests/unit/reports/sample_report.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using test::sample_cell;
@@ -43,7 +43,7 @@ TEST(Terminal, TellsFailuresLast) {
       "KL 0.25\n"
       "  50 of 96 tokens with other bits, 1 flipped\n"
       "  classes AAAB., this cell B\n"
-      "  repro   invar repro kv%batch=3,cache=on\n"
+      "  repro   isobit repro kv%batch=3,cache=on\n"
       "\n";
   EXPECT_EQ(render_terminal(sample_report(), {}), expected + kSummary);
 }
@@ -91,13 +91,13 @@ TEST(Terminal, GoldensAreToldByReason) {
   for (const char* batch : {"1", "3", "8"}) {
     report.cells.push_back(sample_cell(batch, "on", Verdict::nogold));
     report.cells.back().reason = "no golden yet";
-    report.cells.back().repro = std::string("invar repro ") + batch;
+    report.cells.back().repro = std::string("isobit repro ") + batch;
   }
   report.counts[std::size_t(Verdict::nogold)] = 3;
   const std::string text = render_terminal(report, {});
   EXPECT_NE(text.find("  NOGOLD  3 cells: no golden yet\n"
                       "    first: kv%batch=1,cache=on /00000001\n"
-                      "    repro: invar repro 1\n"),
+                      "    repro: isobit repro 1\n"),
             std::string::npos)
       << text;
   EXPECT_NE(text.find("GOLDENS MISSING OR STALE"), std::string::npos);
@@ -149,4 +149,4 @@ TEST(ProgressText, ShowsRateAndRemainingTime) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -5,7 +5,7 @@
 #include <limits>
 #include <string>
 
-namespace invar::text {
+namespace isobit::text {
 namespace {
 
 using std::string_literals::operator""s;
@@ -70,4 +70,4 @@ TEST(Text, CountsAndTimes) {
 }
 
 }  // namespace
-}  // namespace invar::text
+}  // namespace isobit::text

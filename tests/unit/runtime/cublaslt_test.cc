@@ -2,7 +2,7 @@
 // asked runs or is refused in one line; what ran is what the library says; the record is bounded.
 #include <gtest/gtest.h>
 
-#if defined(INVAR_HAVE_CUDA)
+#if defined(ISOBIT_HAVE_CUDA)
 
 #include <array>
 #include <cstring>
@@ -14,7 +14,7 @@
 #include "runtime/backends/cuda/facts.h"
 #include "runtime/backends/cuda/kernel_names.h"
 
-namespace invar::cuda {
+namespace isobit::cuda {
 namespace {
 
 /// The library as these tests want it; every object is counted.
@@ -316,6 +316,6 @@ TEST(CudaMemory, TheLineSaysWhatWasAskedAndWhatWasFree) {
 }
 
 }  // namespace
-}  // namespace invar::cuda
+}  // namespace isobit::cuda
 
 #endif

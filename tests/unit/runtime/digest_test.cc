@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 template <class T>
@@ -92,4 +92,4 @@ TEST(Digest, HexRoundTripsAndRefusesTheRest) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

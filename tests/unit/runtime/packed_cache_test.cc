@@ -11,7 +11,7 @@
 #include "runtime/numerics/formats.h"
 #include "tests/conformance/toy_model.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 PackedRequest request_of(Precision precision, int ranks, int threads, std::int64_t positions) {
@@ -32,7 +32,7 @@ LoadedModel long_toy() {
 
 const PackedSet& got(PackedCache& cache, const PackedRequest& request) {
   const auto set = cache.get(request);
-  INVAR_CHECK(set.has_value());
+  ISOBIT_CHECK(set.has_value());
   return **set;
 }
 
@@ -139,4 +139,4 @@ TEST(Runtime, PreparedOrNotTheTokensAreTheSame) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -8,7 +8,7 @@
 #include <fstream>
 #include <set>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 Digest filled(std::uint8_t value) {
@@ -40,7 +40,7 @@ TEST(Trace, Sha256EqualsPublishedVectors) {
 }
 
 TEST(Trace, Sha256OfAFileIsThatOfItsBytes) {
-  const std::string path = testing::TempDir() + "invar_sha_" + std::to_string(getpid());
+  const std::string path = testing::TempDir() + "isobit_sha_" + std::to_string(getpid());
   std::string bytes(700'000, 'x');
   bytes[699'999] = '\0';
   std::ofstream(path, std::ios::binary) << bytes;
@@ -79,11 +79,11 @@ TEST(Trace, LevelsRecordWhatTheyPromise) {
 TEST(Trace, RootsEqualVectors) {
   const PromptTrace prompt = three_tokens();
   EXPECT_EQ(to_hex(token_root(prompt)),
-            "ac6f587f7a92a2622d5bfc1de4851cc0fce671b405b0cdbf070a69167e67bd08");
+            "2d5ea20d76c547eff1de4c3f7f57cc5fe14b41fcc0a860182b4741e2a3d195d1");
   EXPECT_EQ(to_hex(observation_root(prompt, 0)),
-            "741144b2a5e0572ea2d16ed88829b8a157daf1172b6e5f3941e18b0e1f12ba27");
+            "03fb735579e34047fe3302caa60d6260f8f415b26b542afe73a910487211d91a");
   EXPECT_EQ(to_hex(observation_root(prompt, 5)),
-            "72ee795dba9b41834059104859ad5ad09f881261cd59c9b6b83220023ae40b8c");
+            "1c527b25a5d74fd6e0232eac6e336a0134da47c5b663a1b47f2fbcc173159690");
   EXPECT_EQ(observation_root(prompt, 6), Sha256{});
 }
 
@@ -93,7 +93,7 @@ TEST(Trace, CellRootIsInOrderOfPromptsNotOfRows) {
   trace.prompts[0].tokens_digest.fill(9);
   trace.prompts[1].tokens_digest.fill(3);
   const Sha256 root = cell_root(trace);
-  EXPECT_EQ(to_hex(root), "e5eab24c2d50d8b8e2ae406f66cda5ce2797d8ed07506839b61343c9425cb23d");
+  EXPECT_EQ(to_hex(root), "e73a4de525e702428e33ba72e8fdeffdf2cfb64990b41cf8de6e81df8125fc84");
   std::swap(trace.prompts[0], trace.prompts[1]);
   EXPECT_EQ(cell_root(trace), root);
   trace.level = TraceLevel::ops;
@@ -121,4 +121,4 @@ TEST(Trace, RootsSeeEveryField) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using Pairs = std::vector<std::pair<std::string, std::string>>;
@@ -89,4 +89,4 @@ TEST(VendorChoice, ErrorsNameTheOption) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -9,7 +9,7 @@
 #include "runtime/numerics/formats.h"
 #include "tests/conformance/block_data.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 constexpr Format kRounded[] = {Format::f32, Format::tf32, Format::bf16, Format::fp16};
@@ -110,4 +110,4 @@ TEST(PackedBlocks, TakeTheFilesBytesAndNoMore) {
 }
 
 }  // namespace
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

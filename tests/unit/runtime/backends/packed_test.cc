@@ -10,7 +10,7 @@
 
 #include "runtime/numerics/formats.h"
 
-namespace invar::cpu {
+namespace isobit::cpu {
 namespace {
 
 constexpr Format kFormats[] = {Format::f64,  Format::f32,  Format::tf32, Format::bf16,
@@ -143,4 +143,4 @@ TEST(Packed, ReadsPastTheEndAreZero) {
 }
 
 }  // namespace
-}  // namespace invar::cpu
+}  // namespace isobit::cpu

@@ -8,7 +8,7 @@
 #include "harness/selftest_wrap.h"
 #include "tests/conformance/toy_model.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using cuda::split_bucket;
@@ -318,4 +318,4 @@ TEST_F(Replay, OneRankMovesNothing) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using Kind = ChatFormat::Kind;
@@ -105,4 +105,4 @@ TEST(ChatTest, EveryOtherTemplateIsAnError) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

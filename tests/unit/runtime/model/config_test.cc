@@ -5,7 +5,7 @@
 
 #include "tests/unit/runtime/model/load_test_files.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using namespace test_files;  // NOLINT: helpers of these tests
@@ -18,7 +18,7 @@ Result<ModelConfig> read_with(const std::string& extra) {
 Result<ModelConfig> read_changed(const std::string& from, const std::string& to) {
   std::string text = tiny_config();
   const std::size_t at = text.find(from);
-  INVAR_CHECK(at != std::string::npos);
+  ISOBIT_CHECK(at != std::string::npos);
   return parse_hf_config(text.replace(at, from.size(), to), "config.json");
 }
 
@@ -30,7 +30,7 @@ void expect_error(const Result<ModelConfig>& result, const std::string& part) {
 TEST(HfConfig, ReadsEveryField) {
   const Result<ModelConfig> read = read_with(
       R"(, "bos_token_id": 1, "eos_token_id": [2, 4, 2], "tie_word_embeddings": true,
-          "attention_bias": true, "mlp_bias": true, "invar_segments": 16, "sliding_window": null,
+          "attention_bias": true, "mlp_bias": true, "isobit_segments": 16, "sliding_window": null,
           "torch_dtype": "bfloat16", "pretraining_tp": 1, "rope_interleaved": false,
           "rope_scaling": null, "_name_or_path": "me/tiny")");
   ASSERT_TRUE(read.has_value()) << error_of(read);
@@ -202,8 +202,8 @@ TEST(HfConfig, ShapesHaveLimits) {
   expect_error(changed_to("head_dim", "264"), "head_dim is 264; it must be from 8 to 256");
   expect_error(changed_to("rms_norm_eps", "0"), "rms_norm_eps is 0; it must be above 0");
   expect_error(changed_to("rope_theta", "1.0"), "rope_theta is 1; it must be above 1");
-  expect_error(read_with(R"(, "invar_segments": 12)"),
-               "invar_segments is 12; it must be 8, 16 or 32");
+  expect_error(read_with(R"(, "isobit_segments": 12)"),
+               "isobit_segments is 12; it must be 8, 16 or 32");
   expect_error(read_with(R"(, "eos_token_id": 5)"),
                "eos_token_id is 5; it must be below vocab_size (5)");
   expect_error(read_with(R"(, "bos_token_id": 9)"), "bos_token_id is 9; it must be below");
@@ -244,4 +244,4 @@ TEST(Validate, NamesTheField) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -5,7 +5,7 @@
 #include "runtime/model/gguf_reader.h"
 #include "tests/unit/runtime/model/load_test_files.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using namespace test_files;  // NOLINT: helpers of these tests
@@ -367,4 +367,4 @@ TEST(GgufNumbers, FloatsStandForTheirShortestDecimal) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -7,7 +7,7 @@
 #include "runtime/model/load_check.h"
 #include "tests/unit/runtime/model/load_test_files.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using namespace test_files;  // NOLINT: helpers of these tests
@@ -186,11 +186,11 @@ std::string digest_of_values(const Weights& weights) {
   return hex;
 }
 
-/// INVAR_TEST_SMOLLM2 names SmolLM2-135M-Instruct.Q4_1.gguf. The digest comes from
+/// ISOBIT_TEST_SMOLLM2 names SmolLM2-135M-Instruct.Q4_1.gguf. The digest comes from
 /// tests/integration/check_dequantised.py, which shares no code with the loader.
 TEST(LoadModel, SmolLm2) {
-  const char* path = std::getenv("INVAR_TEST_SMOLLM2");
-  if (path == nullptr) GTEST_SKIP() << "INVAR_TEST_SMOLLM2 is not set";
+  const char* path = std::getenv("ISOBIT_TEST_SMOLLM2");
+  if (path == nullptr) GTEST_SKIP() << "ISOBIT_TEST_SMOLLM2 is not set";
   const Result<LoadedModel> model = load_model(path);
   ASSERT_TRUE(model.has_value()) << error_of(model);
   const ModelConfig& c = model->config;
@@ -209,4 +209,4 @@ TEST(LoadModel, SmolLm2) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

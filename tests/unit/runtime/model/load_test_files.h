@@ -16,7 +16,7 @@
 #include "runtime/model/weights.h"
 #include "runtime/result.h"
 
-namespace invar::test_files {
+namespace isobit::test_files {
 
 inline std::uint32_t bits(float value) {
   return std::bit_cast<std::uint32_t>(value);
@@ -115,7 +115,7 @@ struct GgufMaker {
     for (Record& r : records) {
       if (r.name == name) return r;
     }
-    INVAR_CHECK(false);
+    ISOBIT_CHECK(false);
     return records.front();
   }
 
@@ -259,8 +259,8 @@ inline GgufMaker tiny_gguf(bool tied) {
 class TempFolder {
  public:
   TempFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "invar-load-XXXXXX").string();
-    INVAR_CHECK(::mkdtemp(pattern.data()) != nullptr);
+    std::string pattern = (std::filesystem::temp_directory_path() / "isobit-load-XXXXXX").string();
+    ISOBIT_CHECK(::mkdtemp(pattern.data()) != nullptr);
     path_ = pattern;
   }
   TempFolder(const TempFolder&) = delete;
@@ -278,4 +278,4 @@ class TempFolder {
   std::string path_;
 };
 
-}  // namespace invar::test_files
+}  // namespace isobit::test_files

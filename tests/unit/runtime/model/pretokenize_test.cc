@@ -13,7 +13,7 @@
 #include "runtime/model/tokenizer_spec.h"
 #include "runtime/model/unicode_tables.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 #include "tests/unit/runtime/model/tokenizer_vectors.inc"
@@ -179,4 +179,4 @@ TEST(UnicodeTablesTest, ReaderTakesExactlyValidUtf8) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -3,7 +3,7 @@
 
 #include "tests/unit/runtime/model/load_test_files.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using namespace test_files;  // NOLINT: helpers of these tests
@@ -146,4 +146,4 @@ TEST(Safetensors, EveryTruncationIsAnError) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

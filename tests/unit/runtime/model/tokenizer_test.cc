@@ -11,7 +11,7 @@
 #include "runtime/model/chat.h"
 #include "runtime/model/tokenizer_spec.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 #include "tests/unit/runtime/model/tokenizer_vectors.inc"
@@ -266,4 +266,4 @@ TEST(TokenizerTest, FromModelChecksTheVocabularySize) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

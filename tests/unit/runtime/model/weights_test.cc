@@ -7,7 +7,7 @@
 
 #include "tests/unit/runtime/model/load_test_files.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
 using namespace test_files;  // NOLINT: helpers of these tests
@@ -211,9 +211,9 @@ TEST(ReadRow, RefusesRowsAndColumnsOutside) {
   const std::string data = packed<float>({0, 1});
   const Tensor tensor = tensor_of(TensorType::f32, 1, 2, data);
   std::vector<float> out(2);
-  EXPECT_DEATH(tensor.read_row(1, 0, 2, out), "INVAR_CHECK");
-  EXPECT_DEATH(tensor.read_row(0, 1, 3, out), "INVAR_CHECK");
-  EXPECT_DEATH(tensor.read_row(0, 0, 1, out), "INVAR_CHECK");
+  EXPECT_DEATH(tensor.read_row(1, 0, 2, out), "ISOBIT_CHECK");
+  EXPECT_DEATH(tensor.read_row(0, 1, 3, out), "ISOBIT_CHECK");
+  EXPECT_DEATH(tensor.read_row(0, 0, 1, out), "ISOBIT_CHECK");
 }
 
 TEST(WeightsMap, FindsByName) {
@@ -236,4 +236,4 @@ TEST(MappedFiles, ErrorsNameThePath) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <thread>
 
-namespace invar {
+namespace isobit {
 namespace {
 
 constexpr Topology kTopologies[] = {Topology::direct, Topology::ring, Topology::doubling,
@@ -145,4 +145,4 @@ TEST(InProcessRanks, AFailingRankWakesAllOthers) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

@@ -1,4 +1,4 @@
-// A stand-in for libnccl.so.2 on host memory: the functions that Invar calls, between threads of
+// A stand-in for libnccl.so.2 on host memory: the functions that Isobit calls, between threads of
 // one process. As on a GPU, a collective that some ranks have not begun does not end.
 //
 // FAKE_NCCL_FAIL names a call that fails ("init", "all_gather", "broadcast", "async"); it is read
@@ -16,7 +16,7 @@
 
 namespace {
 
-using namespace invar::nccl;
+using namespace isobit::nccl;
 
 /// One collective in the making: it moves when the last rank has come.
 struct Meeting {

@@ -10,10 +10,10 @@
 
 #include "runtime/backend.h"
 
-namespace invar {
+namespace isobit {
 namespace {
 
-const std::string kLibrary = INVAR_FAKE_NCCL;
+const std::string kLibrary = ISOBIT_FAKE_NCCL;
 
 /// Sets a variable for one scope.
 class Variable {
@@ -29,7 +29,7 @@ class Variable {
 
 Result<std::shared_ptr<NcclGroup>> make_group(int ranks, std::vector<int>* entered = nullptr) {
   auto id = make_nccl_id(kLibrary);
-  INVAR_TRY(id);
+  ISOBIT_TRY(id);
   std::vector<NcclGroup::Place> places;
   for (int r = 0; r < ranks; ++r) {
     places.push_back({r, [r, entered] {
@@ -190,4 +190,4 @@ TEST(Nccl, WhatCannotBeMadeIsOneLine) {
 }
 
 }  // namespace
-}  // namespace invar
+}  // namespace isobit

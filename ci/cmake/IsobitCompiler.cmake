@@ -1,25 +1,25 @@
 # How C++ is compiled here: the flags that decide bits, the flags that decide speed, ccache.
 #
-# Defines the interface target invar_numeric_flags and invar_set_instruction_sets().
+# Defines the interface target isobit_numeric_flags and isobit_set_instruction_sets().
 
 # Written fma() is fused and nothing else is: the bits may not depend on the compiler's taste.
 # Haswell is the least x86 machine for the whole program, not only for runtime/: were an inline
 # function compiled with and without FMA, the linker would choose which one the kernels get.
 # AArch64 is Armv8.0, whatever the compiler's own default: it has FMA, and no bf16 instructions.
 # Without errno, sqrt() is the instruction alone; with it, negative operands would call libm.
-add_library(invar_numeric_flags INTERFACE)
-target_compile_options(invar_numeric_flags INTERFACE
+add_library(isobit_numeric_flags INTERFACE)
+target_compile_options(isobit_numeric_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off;-fno-math-errno>)
-set_target_properties(invar_numeric_flags PROPERTIES EXPORT_NAME numeric_flags)
+set_target_properties(isobit_numeric_flags PROPERTIES EXPORT_NAME numeric_flags)
 
 string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" processor)
-set(INVAR_X86 OFF)
+set(ISOBIT_X86 OFF)
 if(processor MATCHES "^(x86_64|amd64)$")
-  set(INVAR_X86 ON)
-  target_compile_options(invar_numeric_flags INTERFACE
+  set(ISOBIT_X86 ON)
+  target_compile_options(isobit_numeric_flags INTERFACE
     $<BUILD_INTERFACE:$<$<COMPILE_LANGUAGE:CXX>:-march=haswell>>)
 elseif(processor MATCHES "^(aarch64|arm64)$")
-  target_compile_options(invar_numeric_flags INTERFACE
+  target_compile_options(isobit_numeric_flags INTERFACE
     $<BUILD_INTERFACE:$<$<COMPILE_LANGUAGE:CXX>:-march=armv8-a>>)
 endif()
 
@@ -29,18 +29,18 @@ add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fmacro-prefix-map=${PROJECT_SOURC
 # Link-time optimisation would mix the instruction sets of files that must stay apart.
 set(CMAKE_INTERPROCEDURAL_OPTIMIZATION OFF)
 
-find_program(INVAR_CCACHE ccache)
+find_program(ISOBIT_CCACHE ccache)
 foreach(language CXX CUDA)
-  if(INVAR_CCACHE AND NOT CMAKE_${language}_COMPILER_LAUNCHER)
+  if(ISOBIT_CCACHE AND NOT CMAKE_${language}_COMPILER_LAUNCHER)
     set(CMAKE_${language}_COMPILER_LAUNCHER
         ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1
-        ${INVAR_CCACHE})
+        ${ISOBIT_CCACHE})
   endif()
 endforeach()
 
 # Gives each *_avx2.cc and *_avx512.cc its flags.
-function(invar_set_instruction_sets)
-  if(NOT INVAR_X86)
+function(isobit_set_instruction_sets)
+  if(NOT ISOBIT_X86)
     return()
   endif()
   set(avx2 -mavx2 -mfma -mf16c)

@@ -1,16 +1,16 @@
 # CUDA is found or not, and asked for only when there is a CUDA source.
 #
-# Sets INVAR_HAVE_CUDA and INVAR_CUDA_SOURCES; defines invar_attach_cuda(target).
+# Sets ISOBIT_HAVE_CUDA and ISOBIT_CUDA_SOURCES; defines isobit_attach_cuda(target).
 
-set(INVAR_HAVE_CUDA OFF)
-set(INVAR_CUDA_SOURCES)
+set(ISOBIT_HAVE_CUDA OFF)
+set(ISOBIT_CUDA_SOURCES)
 file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/runtime/backends/cuda/*.cu)
 
-if(cuda_sources AND NOT INVAR_CUDA STREQUAL "OFF")
+if(cuda_sources AND NOT ISOBIT_CUDA STREQUAL "OFF")
   include(CheckLanguage)
   check_language(CUDA)
-  if(NOT CMAKE_CUDA_COMPILER AND INVAR_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "INVAR_CUDA=ON, but no CUDA compiler was found")
+  if(NOT CMAKE_CUDA_COMPILER AND ISOBIT_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "ISOBIT_CUDA=ON, but no CUDA compiler was found")
   endif()
   if(CMAKE_CUDA_COMPILER)
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
@@ -22,7 +22,7 @@ if(cuda_sources AND NOT INVAR_CUDA STREQUAL "OFF")
     list(APPEND numbers 80)  # when it is "all" or "native"
     list(GET numbers 0 least)
     set_property(SOURCE ${PROJECT_SOURCE_DIR}/runtime/backends/cuda/probe.cc APPEND PROPERTY
-                 COMPILE_DEFINITIONS INVAR_CUDA_LEAST=${least})
+                 COMPILE_DEFINITIONS ISOBIT_CUDA_LEAST=${least})
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
     # CMake 3.25 does not know nvcc's C++20 and would silently leave the flag out.
@@ -34,23 +34,23 @@ if(cuda_sources AND NOT INVAR_CUDA STREQUAL "OFF")
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_STANDARD_REQUIRED ON)
     set(CMAKE_CUDA_EXTENSIONS OFF)
-    set(INVAR_HAVE_CUDA ON)
+    set(ISOBIT_HAVE_CUDA ON)
     file(GLOB_RECURSE host_sources CONFIGURE_DEPENDS
          ${PROJECT_SOURCE_DIR}/runtime/backends/cuda/*.cc)
-    set(INVAR_CUDA_SOURCES ${cuda_sources} ${host_sources})
+    set(ISOBIT_CUDA_SOURCES ${cuda_sources} ${host_sources})
   endif()
 endif()
-message(STATUS "CUDA backend: ${INVAR_HAVE_CUDA} (INVAR_CUDA=${INVAR_CUDA})")
+message(STATUS "CUDA backend: ${ISOBIT_HAVE_CUDA} (ISOBIT_CUDA=${ISOBIT_CUDA})")
 
-function(invar_attach_cuda target)
-  if(NOT INVAR_HAVE_CUDA)
+function(isobit_attach_cuda target)
+  if(NOT ISOBIT_HAVE_CUDA)
     return()
   endif()
-  target_compile_definitions(${target} PUBLIC INVAR_HAVE_CUDA=1)
+  target_compile_definitions(${target} PUBLIC ISOBIT_HAVE_CUDA=1)
   target_compile_options(${target} PRIVATE
     $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --ftz=false --prec-div=true --prec-sqrt=true
       -Xcompiler=-ffp-contract=off>)
-  if(INVAR_X86)
+  if(ISOBIT_X86)
     target_compile_options(${target} PRIVATE
       $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-march=haswell>)
   endif()
