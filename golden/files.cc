@@ -5,9 +5,9 @@
 #include <fstream>
 #include <iterator>
 
-#include "golden/git.h"
 #include "golden/golden.h"
-#include "reports/file.h"
+#include "runtime/base/file.h"
+#include "runtime/base/process.h"
 
 namespace isobit {
 namespace {

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/result.h"
+#include "runtime/base/result.h"
 #include "runtime/trace.h"
 
 namespace isobit {

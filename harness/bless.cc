@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "harness/run_steps.h"
+#include "runtime/base/interrupt.h"
 
 namespace isobit {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <cstdio>
 
-#include "harness/suggest.h"
 #include "harness/verdict.h"
+#include "runtime/base/suggest.h"
 
 #ifndef ISOBIT_VERSION
 #define ISOBIT_VERSION "unknown"

@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "harness/cli.h"
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 
 namespace isobit {
 namespace {

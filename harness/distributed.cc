@@ -16,6 +16,7 @@
 
 #include "harness/verdict.h"
 #include "harness/wire.h"
+#include "runtime/base/interrupt.h"
 #include "runtime/model/rank_model.h"
 #include "runtime/numerics/probes.h"
 

@@ -26,7 +26,7 @@
 #include <sstream>
 #include <string_view>
 
-#include "golden/git.h"
+#include "runtime/base/process.h"
 #if defined(ISOBIT_HAVE_CUDA)
 #include "runtime/backends/cuda/cuda_engine.h"
 #endif

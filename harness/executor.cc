@@ -18,19 +18,10 @@
 
 #include "harness/distributed.h"
 #include "harness/wire.h"
+#include "runtime/base/interrupt.h"
 #include "runtime/numerics/probes.h"
 
 namespace isobit {
-
-volatile std::sig_atomic_t interrupted = 0;
-
-void install_interrupt_handler() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted = 1; };
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-}
 
 namespace {
 

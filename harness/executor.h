@@ -5,7 +5,6 @@
 // goes on. The parent never computes; it packs what several CPU workers will share.
 #pragma once
 
-#include <csignal>
 #include <functional>
 #include <map>
 #include <string>
@@ -47,13 +46,9 @@ JobResult run_job(const Scenario& scenario, const Session& session, Runtime& run
                   const ExecutorOptions& options, const Job& job);
 
 /// Runs all jobs; `done` is called in the parent as each ends, in any order, and returns false to
-/// stop. Gives false when stopped early (by `done` or by the interrupt flag).
+/// stop. Gives false when stopped early (by `done` or by an interrupt).
 Result<bool> execute(const Scenario& scenario, const Session& session, const std::vector<Job>& jobs,
                      const ExecutorOptions& options, const std::function<bool(JobResult&&)>& done);
-
-/// Set by SIGINT and SIGTERM (install_interrupt_handler); execute() returns soon after.
-extern volatile std::sig_atomic_t interrupted;
-void install_interrupt_handler();
 
 /// A spill file: rows of Real in the order (prompt, position) of `index`.
 struct SpillRow {

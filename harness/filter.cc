@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "harness/scenario_axes.h"
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 
 namespace isobit {
 

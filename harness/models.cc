@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "harness/models_files.h"
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 #include "runtime/trace.h"
 
 namespace isobit {

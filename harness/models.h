@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/result.h"
 #include "runtime/model/tokenizer.h"
 #include "runtime/model/weights.h"
-#include "runtime/result.h"
 
 namespace isobit {
 

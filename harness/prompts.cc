@@ -11,7 +11,7 @@
 #include <system_error>
 #include <utility>
 
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 
 namespace isobit {
 namespace {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "harness/scenario.h"
-#include "runtime/result.h"
+#include "runtime/base/result.h"
 
 namespace isobit {
 

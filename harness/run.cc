@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "harness/run_steps.h"
+#include "runtime/base/interrupt.h"
 
 namespace isobit {
 

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "harness/run_steps.h"
+#include "runtime/base/interrupt.h"
 
 namespace isobit {
 namespace {

@@ -18,7 +18,7 @@
 #include <utility>
 
 #include "harness/scenario_tree.h"
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 
 namespace isobit {
 namespace {

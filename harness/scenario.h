@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "harness/filter.h"
-#include "runtime/result.h"
+#include "runtime/base/result.h"
 #include "runtime/trace.h"
 
 namespace isobit {

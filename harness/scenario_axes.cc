@@ -6,8 +6,8 @@
 #include <charconv>
 #include <functional>
 
-#include "harness/suggest.h"
 #include "runtime/backends/vendor_choice.h"
+#include "runtime/base/suggest.h"
 
 namespace isobit {
 namespace {

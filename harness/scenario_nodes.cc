@@ -7,7 +7,7 @@
 #include <cstdio>
 
 #include "harness/scenario_axes.h"
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 
 namespace isobit {
 namespace {

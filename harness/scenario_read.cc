@@ -10,7 +10,7 @@
 
 #include "harness/scenario_axes.h"
 #include "harness/scenario_nodes.h"
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 
 namespace isobit {
 namespace {

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "harness/scenario_axes.h"
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 
 namespace isobit {
 namespace {

@@ -2,17 +2,18 @@
 
 #include "harness/selftest.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "harness/selftest_defects.h"
 #include "harness/selftest_model.h"
+#include "runtime/base/file.h"
+#include "runtime/base/interrupt.h"
 
 namespace isobit {
 namespace {
@@ -41,28 +42,6 @@ std::vector<Defect> selected(const std::string& filter) {
   });
   return all;
 }
-
-/// A folder for the files of one selftest; a temporary one goes with it.
-class WorkFolder {
- public:
-  explicit WorkFolder(const std::string& wanted) : path_(wanted), temporary_(wanted.empty()) {
-    if (!temporary_) return;
-    std::error_code ignored;
-    std::string pattern = (fs::temp_directory_path(ignored) / "isobit-selftest-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) != nullptr) path_ = pattern;
-  }
-  ~WorkFolder() {
-    std::error_code ignored;
-    if (temporary_ && !path_.empty()) fs::remove_all(path_, ignored);
-  }
-  WorkFolder(const WorkFolder&) = delete;
-  WorkFolder& operator=(const WorkFolder&) = delete;
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  bool temporary_;
-};
 
 /// The wrappers are there in both cases; `armed` decides whether they do anything.
 ExecutorOptions sabotage_of(const Defect& defect, bool armed) {
@@ -268,12 +247,18 @@ void print_line(const SelftestResult& r) {
 /// Runs the selected defects; `each` sees every result as it comes.
 Result<void> run_selected(const std::vector<Defect>& defects, const std::string& wanted,
                           Report* report, const std::function<void(SelftestResult&&)>& each) {
-  const WorkFolder folder(wanted);
-  if (auto ok = selftest::write_selftest_inputs(folder.path()); !ok) return ok;
+  std::optional<TemporaryFolder> temporary;
+  if (wanted.empty()) {
+    auto made = TemporaryFolder::make("isobit-selftest-");
+    ISOBIT_TRY(made);
+    temporary.emplace(std::move(*made));
+  }
+  const std::string folder = temporary ? temporary->path() : wanted;
+  if (auto ok = selftest::write_selftest_inputs(folder); !ok) return ok;
   for (const Defect& defect : defects) {
     std::error_code ignored;
-    fs::remove_all(folder.path() + "/" + defect.name, ignored);  // of an earlier selftest
-    each(run_defect(defect, folder.path(), report));
+    fs::remove_all(folder + "/" + defect.name, ignored);  // of an earlier selftest
+    each(run_defect(defect, folder, report));
     if (interrupted) break;
   }
   return {};

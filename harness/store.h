@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "harness/verdict.h"
-#include "runtime/result.h"
+#include "runtime/base/result.h"
 #include "runtime/trace.h"
 
 namespace isobit {

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/result.h"
+#include "runtime/base/result.h"
 
 struct sqlite3;
 struct sqlite3_stmt;

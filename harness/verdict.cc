@@ -1,7 +1,7 @@
 // Names of verdicts and the exit code of a run (verdict.h). Pure.
 #include "harness/verdict.h"
 
-#include "runtime/result.h"
+#include "runtime/base/result.h"
 
 namespace isobit {
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <set>
 
-#include "reports/text.h"
+#include "runtime/base/text.h"
 
 namespace isobit {
 namespace {

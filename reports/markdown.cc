@@ -6,7 +6,7 @@
 
 #include "reports/describe.h"
 #include "reports/report.h"
-#include "reports/text.h"
+#include "runtime/base/text.h"
 
 namespace isobit {
 namespace {

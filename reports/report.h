@@ -12,8 +12,8 @@
 
 #include "harness/compare.h"
 #include "harness/verdict.h"
-#include "reports/file.h"
-#include "runtime/result.h"
+#include "runtime/base/file.h"
+#include "runtime/base/result.h"
 
 namespace isobit {
 

@@ -4,8 +4,8 @@
 #include <iterator>
 #include <string>
 
-#include "reports/file.h"
 #include "reports/report.h"
+#include "runtime/base/file.h"
 
 namespace isobit {
 namespace {

@@ -15,9 +15,9 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/result.h"
 #include "runtime/numerics/digest.h"
 #include "runtime/numerics/precision.h"
-#include "runtime/result.h"
 
 namespace isobit {
 

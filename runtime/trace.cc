@@ -13,7 +13,7 @@
 #include <string_view>
 #include <tuple>
 
-#include "runtime/result.h"
+#include "runtime/base/result.h"
 
 namespace isobit {
 namespace {
@@ -41,17 +41,6 @@ class CanonicalBytes {
 };
 
 }  // namespace
-
-std::string to_hex(const Sha256& hash) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  text.reserve(2 * hash.size());
-  for (const std::uint8_t byte : hash) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
-}
 
 const char* name_of(Site site) {
   static constexpr const char* kNames[kSites] = {"embed", "norm1", "q",          "k",     "v",

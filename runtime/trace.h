@@ -11,16 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/sha256.h"
 #include "runtime/numerics/digest.h"
 
 namespace isobit {
-
-using Sha256 = std::array<std::uint8_t, 32>;
-std::string to_hex(const Sha256& hash);
-/// SHA-256 of bytes (OpenSSL, in trace.cc's neighbour sha256.cc only).
-Sha256 sha256(const void* data, std::size_t size);
-/// SHA-256 of a whole file; false when it cannot be read.
-bool sha256_file(const std::string& path, Sha256& out);
 
 /// Places in the forward pass whose rows a trace can record; order is the order of computation.
 /// Row shapes: NUMERICS.md, "Sites".

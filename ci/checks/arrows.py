@@ -11,11 +11,10 @@ import sources
 
 # Parts, the first match wins. A part may include itself, and what ARROWS says.
 PARTS = [
-    ("result", "runtime/result.h"),
+    ("base", "runtime/base/*"),
     ("trace", "runtime/trace.h"),
     ("backend", "runtime/backend.h"),
     ("backend", "runtime/device_memory.h"),
-    ("sha256", "runtime/sha256.*"),
     ("plugin_abi", "runtime/backends/plugin_abi.h"),
     ("numerics", "runtime/numerics/*"),
     ("kv_cache", "runtime/schedule/kv_cache*"),
@@ -27,15 +26,13 @@ PARTS = [
     ("golden", "golden/*"),
     ("verdict", "harness/verdict.*"),
     ("compare", "harness/compare.h"),
-    ("file", "reports/file.h"),
     ("reports", "reports/*"),
     ("harness", "harness/*"),
     ("tests", "tests/*"),
 ]
-BASE = {"result", "sha256"}
+BASE = {"base"}
 ARROWS = {
-    "result": set(),
-    "sha256": {"result", "numerics", "trace"},
+    "base": set(),
     "plugin_abi": set(),
     "numerics": BASE,
     "trace": BASE | {"numerics"},
@@ -47,11 +44,10 @@ ARROWS = {
     "backends": BASE | {"numerics", "backend", "plugin_abi", "trace"},
     "runtime": BASE | {"numerics", "trace", "backend", "kv_cache", "schedule", "parallel", "model",
                        "backends"},
-    "golden": BASE | {"numerics", "trace", "file"},
+    "golden": BASE | {"numerics", "trace"},
     "verdict": BASE,
     "compare": BASE | {"numerics", "trace", "golden", "verdict"},
-    "file": BASE,
-    "reports": BASE | {"numerics", "trace", "verdict", "compare", "file"},
+    "reports": BASE | {"numerics", "trace", "verdict", "compare"},
     "harness": {"*"},
     "tests": {"*"},
 }
@@ -61,7 +57,7 @@ PACKAGES = [
     ("yaml-cpp/*", ["harness/scenario*.cc"]),
     ("sqlite3.h", ["harness/store*.cc"]),
     ("boost/program_options*", ["harness/cli*.cc"]),
-    ("openssl/*", ["runtime/sha256.cc"]),
+    ("openssl/*", ["runtime/base/sha256.cc"]),
     ("xxhash.h", ["runtime/numerics/digest.cc"]),
     ("nlohmann/*", ["harness/*", "golden/*", "reports/*", "runtime/model/*", "runtime/backends/*"]),
     ("cublas*", ["runtime/backends/cuda/cublas*"]),

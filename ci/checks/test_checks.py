@@ -42,7 +42,7 @@ class Checks(unittest.TestCase):
 
     def test_arrows(self):
         self.assertEqual(self.run_check("arrows")[0], 1, "nothing was looked at")
-        write(self.at("runtime/numerics/a.cc"), '#include "runtime/result.h"\n')
+        write(self.at("runtime/numerics/a.cc"), '#include "runtime/base/result.h"\n')
         self.assertEqual(self.run_check("arrows")[0], 0)
         for path, include in (("runtime/numerics/b.cc", '"harness/run.h"'),
                               ("runtime/model/b.cc", '"runtime/schedule/batcher.h"'),

@@ -13,8 +13,8 @@
 #include "harness/commands/bench_measure.h"
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
-#include "harness/suggest.h"
-#include "reports/text.h"
+#include "runtime/base/suggest.h"
+#include "runtime/base/text.h"
 
 namespace isobit::commands {
 namespace {

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "runtime/backend.h"
+#include "runtime/base/result.h"
 #include "runtime/model/weights.h"
-#include "runtime/result.h"
 
 namespace isobit::commands {
 

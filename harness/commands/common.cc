@@ -8,10 +8,10 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "golden/git.h"
-#include "harness/suggest.h"
 #include "reports/describe.h"
-#include "reports/text.h"
+#include "runtime/base/process.h"
+#include "runtime/base/suggest.h"
+#include "runtime/base/text.h"
 
 namespace isobit::commands {
 namespace {

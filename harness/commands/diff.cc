@@ -5,8 +5,8 @@
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
 #include "harness/commands/diff_values.h"
-#include "harness/suggest.h"
-#include "reports/text.h"
+#include "runtime/base/suggest.h"
+#include "runtime/base/text.h"
 
 namespace isobit::commands {
 namespace {

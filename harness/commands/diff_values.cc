@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "harness/commands/rebuild.h"
-#include "reports/text.h"
+#include "runtime/base/text.h"
 
 namespace isobit::commands {
 namespace {

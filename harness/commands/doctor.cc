@@ -7,8 +7,8 @@
 #include "harness/commands/common.h"
 #include "harness/environment.h"
 #include "harness/models.h"
-#include "reports/text.h"
 #include "runtime/backend.h"
+#include "runtime/base/text.h"
 #include "runtime/numerics/probes.h"
 #include "runtime/ranks.h"
 

@@ -6,7 +6,7 @@
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
 #include "harness/environment.h"
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 
 namespace isobit::commands {
 namespace {

@@ -7,7 +7,7 @@
 #include "harness/commands/common.h"
 #include "harness/run_steps.h"
 #include "harness/scenario.h"
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 
 namespace isobit::commands {
 namespace {

@@ -5,8 +5,9 @@
 #include "harness/commands/common.h"
 #include "harness/executor.h"
 #include "harness/models.h"
-#include "harness/suggest.h"
-#include "reports/text.h"
+#include "runtime/base/interrupt.h"
+#include "runtime/base/suggest.h"
+#include "runtime/base/text.h"
 
 namespace isobit::commands {
 namespace {

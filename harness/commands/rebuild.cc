@@ -2,6 +2,7 @@
 #include "harness/commands/rebuild.h"
 
 #include "harness/cli.h"
+#include "runtime/base/interrupt.h"
 
 namespace isobit::commands {
 

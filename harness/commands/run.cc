@@ -6,6 +6,7 @@
 #include "harness/commands/common.h"
 #include "harness/models_files.h"
 #include "harness/scenario.h"
+#include "runtime/base/interrupt.h"
 
 namespace isobit::commands {
 namespace {

@@ -6,8 +6,8 @@
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
 #include "harness/commands/rebuild.h"
-#include "reports/file.h"
-#include "reports/text.h"
+#include "runtime/base/file.h"
+#include "runtime/base/text.h"
 
 namespace isobit::commands {
 namespace {

@@ -6,7 +6,7 @@
 #include "harness/matrix.h"
 #include "harness/models.h"
 #include "harness/prompts.h"
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 
 namespace isobit::commands {
 namespace {

@@ -9,8 +9,8 @@
 #include <span>
 #include <string>
 
+#include "runtime/base/result.h"
 #include "runtime/model/tokenizer.h"
-#include "runtime/result.h"
 
 namespace isobit {
 

@@ -4,9 +4,9 @@
 #include <map>
 #include <string>
 
+#include "runtime/base/result.h"
 #include "runtime/model/gguf_reader.h"
 #include "runtime/model/weights.h"
-#include "runtime/result.h"
 
 namespace isobit {
 

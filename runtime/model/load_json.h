@@ -11,7 +11,7 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/result.h"
+#include "runtime/base/result.h"
 
 namespace isobit {
 

@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
+#include "runtime/base/result.h"
 #include "runtime/model/unicode_tables.h"
-#include "runtime/result.h"
 
 namespace isobit {
 namespace {

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "runtime/base/result.h"
 #include "runtime/numerics/digest.h"
 #include "runtime/numerics/functions.h"
 #include "runtime/numerics/random.h"
-#include "runtime/result.h"
 
 namespace isobit {
 namespace {

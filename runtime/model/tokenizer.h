@@ -13,8 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/base/result.h"
 #include "runtime/model/weights.h"
-#include "runtime/result.h"
 
 namespace isobit {
 

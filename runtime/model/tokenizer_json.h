@@ -5,8 +5,8 @@
 
 #include <string>
 
+#include "runtime/base/result.h"
 #include "runtime/model/tokenizer_spec.h"
-#include "runtime/result.h"
 
 namespace isobit {
 

@@ -11,11 +11,11 @@
 #include <unordered_map>
 #include <vector>
 
+#include "runtime/base/result.h"
 #include "runtime/model/bpe.h"
 #include "runtime/model/pretokenize.h"
 #include "runtime/model/tokenizer_added.h"
 #include "runtime/model/weights.h"
-#include "runtime/result.h"
 
 namespace isobit {
 

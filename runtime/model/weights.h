@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/result.h"
 #include "runtime/model/config.h"
-#include "runtime/result.h"
 
 namespace isobit {
 

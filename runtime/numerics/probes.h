@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <string>
 
-#include "runtime/result.h"
+#include "runtime/base/result.h"
 
 namespace isobit {
 

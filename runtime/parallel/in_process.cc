@@ -7,8 +7,8 @@
 #include <cstring>
 #include <mutex>
 
+#include "runtime/base/result.h"
 #include "runtime/parallel/communicator.h"
-#include "runtime/result.h"
 
 namespace isobit {
 namespace {

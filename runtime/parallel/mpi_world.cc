@@ -18,8 +18,8 @@
 #include <thread>
 
 #include "runtime/backend.h"
+#include "runtime/base/result.h"
 #include "runtime/parallel/world.h"
-#include "runtime/result.h"
 
 namespace isobit {
 namespace {

@@ -16,9 +16,9 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/result.h"
 #include "runtime/parallel/communicator.h"
 #include "runtime/parallel/rendezvous.h"
-#include "runtime/result.h"
 
 namespace isobit {
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/result.h"
 #include "runtime/model/forward.h"
-#include "runtime/result.h"
 #include "runtime/schedule/kv_cache.h"
 
 namespace isobit {

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "runtime/backend.h"
+#include "runtime/base/result.h"
 #include "runtime/device_memory.h"
-#include "runtime/result.h"
 
 namespace isobit {
 

@@ -15,6 +15,7 @@
 
 #include "harness/environment.h"
 #include "harness/store.h"
+#include "tests/fakes/folder.h"
 
 namespace isobit {
 namespace {
@@ -76,21 +77,15 @@ class BenchStore {
 
  private:
   BenchStore() {
-    std::string name = (std::filesystem::temp_directory_path() / "isobit_bench_XXXXXX").string();
-    ISOBIT_CHECK(::mkdtemp(name.data()) != nullptr);
-    folder_ = name;
-    auto opened = Store::open(folder_ + "/bench.db", Store::Mode::read_write);
+    auto opened = Store::open(folder_.file("bench.db"), Store::Mode::read_write);
     ISOBIT_CHECK(opened.has_value());
     store = std::move(opened.value());
     run_a = write_run(1);
     run_b = write_run(2);
     run_equal = write_run(1);
   }
-  ~BenchStore() {
-    store.reset();
-    std::filesystem::remove_all(folder_);
-  }
-  std::string folder_;
+  ~BenchStore() { store.reset(); }
+  fakes::Folder folder_;
 };
 
 void diff_runs(benchmark::State& state, const std::vector<CellInfo>& a,

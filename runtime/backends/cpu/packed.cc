@@ -17,8 +17,8 @@
 #include <new>
 
 #include "runtime/backends/cpu/packed_blocks.h"
+#include "runtime/base/result.h"
 #include "runtime/numerics/formats.h"
-#include "runtime/result.h"
 
 namespace isobit::cpu {
 namespace {

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "runtime/backends/cpu/packed.h"
+#include "runtime/base/result.h"
 #include "runtime/numerics/formats.h"
-#include "runtime/result.h"
 
 namespace isobit::cpu {
 namespace {

@@ -10,8 +10,8 @@
 
 #include <algorithm>
 
+#include "runtime/base/result.h"
 #include "runtime/numerics/probes.h"
-#include "runtime/result.h"
 
 namespace isobit::cpu {
 namespace {

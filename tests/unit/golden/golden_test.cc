@@ -10,8 +10,9 @@
 #include <fstream>
 #include <random>
 
-#include "golden/git.h"
 #include "golden/text.h"
+#include "runtime/base/process.h"
+#include "tests/fakes/folder.h"
 
 namespace isobit {
 namespace {
@@ -54,11 +55,6 @@ GoldenFile sample_file() {
 /// One scratch folder a test, removed afterwards.
 class Golden : public testing::Test {
  protected:
-  Golden() : folder_(fs::path(testing::TempDir()) / ("isobit_golden_" + std::to_string(getpid()))) {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~Golden() override { fs::remove_all(folder_); }
   [[nodiscard]] std::string path(const std::string& name) const {
     return (folder_ / name).string();
   }
@@ -68,7 +64,8 @@ class Golden : public testing::Test {
     const auto output = run_git(arguments);
     return output && output->status == 0;
   }
-  fs::path folder_;
+  fakes::Folder temporary_;
+  fs::path folder_ = temporary_.path();
 };
 
 TEST_F(Golden, ParseOfPrintIsTheSame) {

@@ -8,8 +8,9 @@
 #include <filesystem>
 #include <fstream>
 
-#include "golden/git.h"
+#include "runtime/base/process.h"
 #include "runtime/trace.h"
+#include "tests/fakes/folder.h"
 #include "tests/unit/harness/store_samples.h"
 
 namespace isobit {
@@ -116,7 +117,7 @@ TEST(Environment, DifferencesAreSortedAndSeeAbsence) {
 }
 
 TEST(Environment, GitStateKnowsCommitAndDirt) {
-  const store_samples::ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string path = folder.file("");
   EXPECT_EQ(git_state("/nonexistent").commit, "");
   const auto git = [&](std::vector<std::string> arguments) {

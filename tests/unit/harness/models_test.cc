@@ -11,6 +11,7 @@
 
 #include "harness/models_files.h"
 #include "runtime/trace.h"
+#include "tests/fakes/folder.h"
 
 namespace isobit {
 namespace {
@@ -73,9 +74,6 @@ std::string weights_file() {
 class Models : public testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "isobit-models-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     ::setenv("ISOBIT_MODELS", (folder_ / "models").c_str(), 1);
     ::setenv("ISOBIT_CACHE", (folder_ / "cache").c_str(), 1);
     weights_ = weights_file();
@@ -90,8 +88,6 @@ class Models : public testing::Test {
   void TearDown() override {
     ::unsetenv("ISOBIT_MODELS");
     ::unsetenv("ISOBIT_CACHE");
-    std::error_code problem;
-    fs::remove_all(folder_, problem);
   }
   static std::string manifest(const std::string& weights_digest) {
     return R"({"format": 1, "name": "tiny", "kind": "directory", "path": "tiny", "sha256": {
@@ -111,7 +107,8 @@ class Models : public testing::Test {
     return manifest ? "no error" : manifest.error().text();
   }
 
-  fs::path folder_;
+  fakes::Folder temporary_;
+  fs::path folder_ = temporary_.path();
   std::string weights_;
 };
 

@@ -6,7 +6,7 @@
 #include <set>
 #include <string>
 
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 
 namespace isobit {
 namespace {

@@ -13,6 +13,7 @@
 
 #include "harness/store.h"
 #include "harness/store_impl.h"
+#include "tests/fakes/folder.h"
 #include "tests/unit/harness/store_samples.h"
 
 namespace isobit {
@@ -61,7 +62,7 @@ TEST(StoreFile, TheEmbeddedSchemaIsTheDocument) {
 }
 
 TEST(StoreFile, IsMadeWithItsFolderAndMarkedAsOurs) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string path = folder.file("a/b/isobit.db");
   ASSERT_EQ(error_of(path, kWrite), "");
   ASSERT_EQ(error_of(path, kRead), "");
@@ -77,14 +78,14 @@ TEST(StoreFile, IsMadeWithItsFolderAndMarkedAsOurs) {
 }
 
 TEST(StoreFile, ReadingOnlyNeverMakesAFile) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string path = folder.file("none.db");
   EXPECT_SAYS(error_of(path, kRead), "there is no database here");
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
 TEST(StoreFile, ANewerSchemaIsRefusedWithBothVersions) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string path = folder.file("x.db");
   ASSERT_EQ(error_of(path, kWrite), "");
   execute(path, "PRAGMA user_version = 7; CREATE TABLE future (x)");
@@ -98,7 +99,7 @@ TEST(StoreFile, ANewerSchemaIsRefusedWithBothVersions) {
 }
 
 TEST(StoreFile, VersionZeroIsMigratedByAWriterOnly) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string path = folder.file("x.db");
   execute(path, "PRAGMA application_id = " + std::to_string(kStoreApplication) +
                     "; CREATE TABLE x (y); DROP TABLE x");
@@ -108,7 +109,7 @@ TEST(StoreFile, VersionZeroIsMigratedByAWriterOnly) {
 }
 
 TEST(StoreFile, AFailedMigrationChangesNothing) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string path = folder.file("x.db");
   execute(path, "PRAGMA application_id = " + std::to_string(kStoreApplication) +
                     "; CREATE TABLE token (mine)");
@@ -119,7 +120,7 @@ TEST(StoreFile, AFailedMigrationChangesNothing) {
 }
 
 TEST(StoreFile, BytesOfVersionOneAreStillRead) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string path = folder.file("old.db");
   std::filesystem::copy_file(ISOBIT_SOURCE_DIR "/tests/unit/harness/data/store_v1.db", path);
   auto store = Store::open(path, kWrite);
@@ -140,7 +141,7 @@ TEST(StoreFile, BytesOfVersionOneAreStillRead) {
 }
 
 TEST(StoreFile, StrangersAndDamageAreNamed) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string other = folder.file("other.db");
   execute(other, "CREATE TABLE theirs (x)");
   EXPECT_SAYS(error_of(other, kWrite), "of another program");
@@ -154,7 +155,7 @@ TEST(StoreFile, StrangersAndDamageAreNamed) {
 }
 
 TEST(StoreFile, DamagedPagesGiveErrorsNotCrashes) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string good = read_text(ISOBIT_SOURCE_DIR "/tests/unit/harness/data/store_v1.db");
   ASSERT_GT(good.size(), 4096U);
   std::mt19937 random(7);
@@ -185,7 +186,7 @@ TEST(StoreFile, DamagedPagesGiveErrorsNotCrashes) {
 }
 
 TEST(StoreFile, ALockIsWaitedForThenNamed) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string path = folder.file("x.db");
   auto store = Store::open(path, kWrite, 300);
   ASSERT_TRUE(store);
@@ -203,7 +204,7 @@ TEST(StoreFile, ALockIsWaitedForThenNamed) {
 }
 
 TEST(StoreFile, AReadOnlyStoreRefusesToWrite) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string path = folder.file("x.db");
   ASSERT_EQ(error_of(path, kWrite), "");
   auto store = Store::open(path, kRead);
@@ -214,7 +215,7 @@ TEST(StoreFile, AReadOnlyStoreRefusesToWrite) {
 }
 
 TEST(StoreFile, AFullDiskIsNamedAndLosesNothingFinished) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string path = folder.file("x.db");
   auto db = Database::open(path, Database::Access::create, 1000);
   ASSERT_TRUE(
@@ -228,7 +229,7 @@ TEST(StoreFile, AFullDiskIsNamedAndLosesNothingFinished) {
 
 // The file may not grow beyond a limit: writing fails in the middle of a transaction.
 TEST(StoreFile, AWriteThatFailsKeepsEarlierCells) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string path = folder.file("x.db");
   const int status = in_child([&] {
     std::signal(SIGXFSZ, SIG_IGN);
@@ -256,7 +257,7 @@ TEST(StoreFile, AWriteThatFailsKeepsEarlierCells) {
 }
 
 TEST(StoreFile, EightWritersAtOnceLoseNothing) {
-  const ScratchFolder folder;
+  const fakes::Folder folder;
   const std::string path = folder.file("x.db");  // not there yet: all eight try to make it
   constexpr int kWriters = 8, kCells = 50;
   std::vector<pid_t> children;
@@ -325,7 +326,7 @@ TEST(StoreFile, AKilledWriterLeavesWholeCellsAndPendingOnes) {
   std::mt19937 random(20261122);
   int pending = 0, finished = 0;
   for (int i = 0; i < kills(); ++i) {
-    const ScratchFolder folder;
+    const fakes::Folder folder;
     const std::string path = folder.file("x.db");
     int ends[2];
     ASSERT_EQ(::pipe(ends), 0);

@@ -98,24 +98,4 @@ inline bool same_token(const TokenRecord& a, const TokenRecord& b) {
          same_bytes(a.top_logits, b.top_logits) && a.non_finite == b.non_finite;
 }
 
-/// A folder of its own for a test, removed afterwards.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "isobit_store_XXXXXX").string();
-    ISOBIT_CHECK(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  [[nodiscard]] std::string file(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 }  // namespace isobit::store_samples

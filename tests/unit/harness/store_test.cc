@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "harness/store_sqlite.h"
+#include "tests/fakes/folder.h"
 #include "tests/unit/harness/store_samples.h"
 
 namespace isobit {
@@ -55,7 +56,7 @@ class StoreTest : public testing::Test {
     return found;
   }
 
-  ScratchFolder folder_;
+  fakes::Folder folder_;
   std::string path_;
   std::unique_ptr<Store> store_;
 };

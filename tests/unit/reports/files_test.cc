@@ -12,6 +12,7 @@
 #include <string>
 
 #include "reports/report.h"
+#include "tests/fakes/folder.h"
 #include "tests/unit/reports/sample_report.h"
 
 namespace isobit {
@@ -20,24 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 using test::sample_report;
 using std::string_literals::operator""s;
-
-class Folder {
- public:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "isobit-reports-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  std::string operator/(const char* name) const { return (path_ / name).string(); }
-  [[nodiscard]] std::size_t files() const {
-    return std::size_t(std::distance(fs::directory_iterator(path_), fs::directory_iterator()));
-  }
-
- private:
-  fs::path path_;
-};
 
 std::string read(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -147,8 +130,8 @@ TEST(Junit, AnotherParserReadsWhateverTheTextsHold) {
   if (std::system("python3 -c 'import xml.dom.minidom' 2>/dev/null") != 0) {
     GTEST_SKIP() << "no python3 to read the file with";
   }
-  const Folder folder;
-  const std::string path = folder / "junit.xml";
+  const fakes::Folder folder;
+  const std::string path = folder.file("junit.xml");
   ASSERT_TRUE(write_report("junit=" + path, {hostile_report(), sample_report()}));
   const std::string script =
       "import sys, xml.etree.ElementTree as E; r = E.parse(sys.argv[1]).getroot(); "
@@ -227,8 +210,8 @@ TEST(WriteReport, RefusesWhatItDoesNotKnow) {
 }
 
 TEST(WriteReport, KeepsTheEarlierStepSummary) {
-  const Folder folder;
-  const std::string path = folder / "summary.md";
+  const fakes::Folder folder;
+  const std::string path = folder.file("summary.md");
   ASSERT_TRUE(write_file_atomically(path, "earlier\n"));
   ::setenv("GITHUB_STEP_SUMMARY", path.c_str(), 1);
   ASSERT_TRUE(write_report("md=" + path, {sample_report()}));
@@ -237,8 +220,8 @@ TEST(WriteReport, KeepsTheEarlierStepSummary) {
 }
 
 TEST(WriteReport, SeveralScenariosInOneJson) {
-  const Folder folder;
-  const std::string path = folder / "all.json";
+  const fakes::Folder folder;
+  const std::string path = folder.file("all.json");
   ASSERT_TRUE(write_report("json=" + path, {sample_report(), sample_report()}));
   const nlohmann::json json = nlohmann::json::parse(read(path));
   EXPECT_EQ(json["format"], 1);
@@ -246,8 +229,8 @@ TEST(WriteReport, SeveralScenariosInOneJson) {
 }
 
 TEST(WriteFile, ReplacesWholeAndLeavesNothingBehind) {
-  const Folder folder;
-  const std::string path = folder / "deep/new/file.txt";
+  const fakes::Folder folder;
+  const std::string path = folder.file("deep/new/file.txt");
   ASSERT_TRUE(write_file_atomically(path, "one"));
   ASSERT_TRUE(write_file_atomically(path, std::string(1 << 20, 'x')));
   EXPECT_EQ(read(path).size(), std::size_t(1 << 20));
@@ -263,8 +246,8 @@ TEST(WriteFile, ReplacesWholeAndLeavesNothingBehind) {
 }
 
 TEST(WriteFile, FollowsALink) {
-  const Folder folder;
-  const std::string target = folder / "target", link = folder / "link";
+  const fakes::Folder folder;
+  const std::string target = folder.file("target"), link = folder.file("link");
   ASSERT_TRUE(write_file_atomically(target, "old"));
   fs::create_symlink("target", link);
   ASSERT_TRUE(write_file_atomically(link, "new"));
@@ -273,17 +256,17 @@ TEST(WriteFile, FollowsALink) {
 }
 
 TEST(WriteFile, ErrorsNameThePathAndKeepTheOldFile) {
-  const Folder folder;
-  const std::string file = folder / "file";
+  const fakes::Folder folder;
+  const std::string file = folder.file("file");
   ASSERT_TRUE(write_file_atomically(file, "old"));
   const Result<void> below = write_file_atomically(file + "/below", "x");
   ASSERT_FALSE(below);
   EXPECT_EQ(below.error().place, file + "/below");
-  const Result<void> is_folder = write_file_atomically((folder / "."), "x");
+  const Result<void> is_folder = write_file_atomically((folder.file(".")), "x");
   ASSERT_FALSE(is_folder);
   EXPECT_NE(is_folder.error().message.find("folder"), std::string::npos);
   EXPECT_EQ(read(file), "old");
-  EXPECT_EQ(folder.files(), 1u);
+  EXPECT_EQ(folder.entries(), 1u);
   const Result<void> full = write_file_atomically("/dev/full", "x");
   ASSERT_FALSE(full);
   EXPECT_NE(full.error().message.find("write"), std::string::npos);

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "runtime/model/load_check.h"
+#include "tests/fakes/folder.h"
 #include "tests/unit/runtime/model/load_test_files.h"
 
 namespace isobit {
@@ -28,7 +29,7 @@ void expect_tiny_values(const LoadedModel& model, bool tied) {
 }
 
 TEST(LoadModel, OneSafetensorsFile) {
-  const TempFolder folder;
+  const fakes::Folder folder;
   folder.write("config.json", tiny_config());
   folder.write("model.safetensors", tiny_safetensors(tiny_tensors(false)));
   folder.write("tokenizer.json", "{}");
@@ -47,7 +48,7 @@ TEST(LoadModel, OneSafetensorsFile) {
 }
 
 TEST(LoadModel, SafetensorsAndGgufGiveTheSameConfigAndNumbers) {
-  const TempFolder folder;
+  const fakes::Folder folder;
   folder.write("config.json", tiny_config(R"(, "tie_word_embeddings": true, "bos_token_id": 1,
                                              "eos_token_id": 2)"));
   folder.write("model.safetensors", tiny_safetensors(tiny_tensors(true)));
@@ -68,7 +69,7 @@ TEST(LoadModel, SafetensorsAndGgufGiveTheSameConfigAndNumbers) {
 }
 
 /// A folder whose tensors lie in two shards; `index` changes the index's text.
-void write_shards(const TempFolder& folder, const std::string& from = "",
+void write_shards(const fakes::Folder& folder, const std::string& from = "",
                   const std::string& to = "") {
   const std::vector<TinyTensor> all = tiny_tensors(false);
   const std::vector<TinyTensor> first(all.begin(), all.begin() + 5);
@@ -87,7 +88,7 @@ void write_shards(const TempFolder& folder, const std::string& from = "",
 }
 
 TEST(LoadModel, Shards) {
-  const TempFolder folder;
+  const fakes::Folder folder;
   write_shards(folder);
   const Result<LoadedModel> model = load_model(folder.path());
   ASSERT_TRUE(model.has_value()) << error_of(model);
@@ -96,7 +97,7 @@ TEST(LoadModel, Shards) {
 }
 
 TEST(LoadModel, BadShards) {
-  const TempFolder folder;
+  const fakes::Folder folder;
   write_shards(folder, "model-2.safetensors", "../x.safetensors");
   expect_error(folder.path(),
                "names \"../x.safetensors\", which is no file name inside the folder");
@@ -117,7 +118,7 @@ TEST(LoadModel, BadShards) {
 
 TEST(LoadModel, NamesWhatIsMissing) {
   expect_error("/nonexistent/model", "/nonexistent/model: no such file or folder");
-  const TempFolder folder;
+  const fakes::Folder folder;
   expect_error(folder.path(), "the folder has no config.json; is it a Hugging Face model?");
   folder.write("config.json", tiny_config());
   expect_error(folder.path(), "has neither model.safetensors nor model.safetensors.index.json");
@@ -135,7 +136,7 @@ TEST(LoadModel, NamesWhatIsMissing) {
 }
 
 TEST(LoadModel, ShowsBothShapes) {
-  const TempFolder folder;
+  const fakes::Folder folder;
   folder.write("config.json", tiny_config());
   std::vector<TinyTensor> tensors = tiny_tensors(false);
   std::swap(tensors[4].rows, tensors[4].cols);
@@ -154,7 +155,7 @@ TEST(LoadModel, ShowsBothShapes) {
 }
 
 TEST(LoadModel, ExtraTensorsAreAllowed) {
-  const TempFolder folder;
+  const fakes::Folder folder;
   folder.write("config.json", tiny_config());
   std::vector<TinyTensor> tensors = tiny_tensors(false);
   tensors.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", "", 0, 4});

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/result.h"
 #include "runtime/model/weights.h"
-#include "runtime/result.h"
 
 namespace isobit::test_files {
 
@@ -254,28 +254,5 @@ inline GgufMaker tiny_gguf(bool tied) {
   }
   return maker;
 }
-
-/// A folder of its own, removed at the end.
-class TempFolder {
- public:
-  TempFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "isobit-load-XXXXXX").string();
-    ISOBIT_CHECK(::mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  ~TempFolder() { std::filesystem::remove_all(path_); }
-
-  [[nodiscard]] std::string path() const { return path_; }
-  std::string write(const std::string& name, const std::string& content) const {
-    const std::string path = path_ + "/" + name;
-    std::ofstream(path, std::ios::binary) << content;
-    return path;
-  }
-
- private:
-  std::string path_;
-};
 
 }  // namespace isobit::test_files

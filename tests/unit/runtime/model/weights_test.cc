@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "tests/fakes/folder.h"
 #include "tests/unit/runtime/model/load_test_files.h"
 
 namespace isobit {
@@ -227,7 +228,7 @@ TEST(WeightsMap, FindsByName) {
 TEST(MappedFiles, ErrorsNameThePath) {
   EXPECT_NE(error_of(MappedFile::open("/nonexistent/x")).find("/nonexistent/x: cannot open"),
             std::string::npos);
-  const TempFolder folder;
+  const fakes::Folder folder;
   EXPECT_NE(error_of(MappedFile::open(folder.path())).find("not a regular file"),
             std::string::npos);
   const auto empty = MappedFile::open(folder.write("empty", ""));

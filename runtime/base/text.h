@@ -1,5 +1,4 @@
-// Text that is safe to show: escaping, truncation, counts and times. Pure; for reports/ and
-// harness/commands/.
+// Text that is safe to show: escaping, truncation, counts and times. Pure.
 //
 // Token texts and reasons may hold anything: broken UTF-8, control characters, markup. What these
 // functions return is always valid UTF-8.

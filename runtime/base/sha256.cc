@@ -1,14 +1,13 @@
-// SHA-256 of bytes and files. The only file that includes OpenSSL.
-//
-// Used for artifacts (models, libraries, executables) and for the Merkle roots of traces.
+// The only file that includes OpenSSL.
+#include "runtime/base/sha256.h"
+
 #include <openssl/evp.h>
 
 #include <cstdio>
 #include <memory>
 #include <vector>
 
-#include "runtime/result.h"
-#include "runtime/trace.h"
+#include "runtime/base/result.h"
 
 namespace isobit {
 namespace {
@@ -29,6 +28,17 @@ const EVP_MD* algorithm() {
 }
 
 }  // namespace
+
+std::string to_hex(const Sha256& hash) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  text.reserve(2 * hash.size());
+  for (const std::uint8_t byte : hash) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
 
 Sha256 sha256(const void* data, std::size_t size) {
   Sha256 hash{};

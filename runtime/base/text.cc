@@ -1,5 +1,5 @@
 // Escaping by code point: one decoder, one function an output language.
-#include "reports/text.h"
+#include "runtime/base/text.h"
 
 #include <cmath>
 #include <cstdio>

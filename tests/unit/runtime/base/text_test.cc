@@ -1,4 +1,4 @@
-#include "reports/text.h"
+#include "runtime/base/text.h"
 
 #include <gtest/gtest.h>
 

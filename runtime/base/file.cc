@@ -1,5 +1,5 @@
-// Files that appear whole or not at all.
-#include "reports/file.h"
+// Atomic writing: temporary file in the same folder, fsync, rename.
+#include "runtime/base/file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -81,6 +81,27 @@ Result<void> write_file_atomically(const std::string& path, const std::string& b
   }
   sync_folder(folder.empty() ? "." : folder);
   return {};
+}
+
+Result<TemporaryFolder> TemporaryFolder::make(const std::string& prefix) {
+  std::error_code problem;
+  const std::filesystem::path folder = std::filesystem::temp_directory_path(problem);
+  if (problem) return Error{"no folder for temporary files: " + problem.message(), "TMPDIR"};
+  return make_in(folder.string(), prefix);
+}
+
+Result<TemporaryFolder> TemporaryFolder::make_in(const std::string& parent,
+                                                 const std::string& prefix) {
+  std::error_code ignored;
+  std::filesystem::create_directories(parent, ignored);
+  std::string path = (std::filesystem::path(parent) / (prefix + "XXXXXX")).string();
+  if (::mkdtemp(path.data()) == nullptr) return io_error("make a folder", parent);
+  return TemporaryFolder(path);
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
 }
 
 }  // namespace isobit

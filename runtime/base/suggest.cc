@@ -1,5 +1,5 @@
 // Nearest word by optimal string alignment distance (insert, delete, replace, swap neighbours).
-#include "harness/suggest.h"
+#include "runtime/base/suggest.h"
 
 #include <algorithm>
 #include <cctype>

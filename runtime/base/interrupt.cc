@@ -1,0 +1,16 @@
+// The process's one flag and its handler.
+#include "runtime/base/interrupt.h"
+
+namespace isobit {
+
+volatile std::sig_atomic_t interrupted = 0;
+
+void install_interrupt_handler() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = 1; };
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+}  // namespace isobit

@@ -1,0 +1,125 @@
+// Programs are started by posix_spawn.
+#include "runtime/base/process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "runtime/base/interrupt.h"
+
+extern char** environ;
+
+namespace isobit {
+namespace {
+
+struct Pipe {
+  std::array<int, 2> ends{-1, -1};
+  Pipe() = default;
+  Pipe(const Pipe&) = delete;
+  Pipe& operator=(const Pipe&) = delete;
+  ~Pipe() {
+    close_end(0);
+    close_end(1);
+  }
+  bool open() { return pipe2(ends.data(), O_CLOEXEC) == 0; }
+  void close_end(std::size_t end) {
+    if (ends[end] >= 0) ::close(ends[end]);
+    ends[end] = -1;
+  }
+};
+
+/// Reads both pipes to their ends; neither can fill up and block the program.
+void drain(Pipe& out, Pipe& err, ProgramOutput& output) {
+  std::array<char, 16384> buffer{};
+  while (out.ends[0] >= 0 || err.ends[0] >= 0) {
+    std::array<pollfd, 2> waiting{{{out.ends[0], POLLIN, 0}, {err.ends[0], POLLIN, 0}}};
+    if (::poll(waiting.data(), waiting.size(), -1) < 0 && errno != EINTR) return;
+    for (std::size_t i = 0; i < waiting.size(); ++i) {
+      if (waiting[i].fd < 0 || waiting[i].revents == 0) continue;
+      const ssize_t got = ::read(waiting[i].fd, buffer.data(), buffer.size());
+      if (got > 0) {
+        (i == 0 ? output.out : output.err).append(buffer.data(), std::size_t(got));
+      } else if (got == 0 || errno != EINTR) {
+        (i == 0 ? out : err).close_end(0);
+      }
+    }
+  }
+}
+
+/// What posix_spawn is told about files and signals.
+class SpawnSettings {
+ public:
+  SpawnSettings() {
+    posix_spawn_file_actions_init(&files);
+    posix_spawnattr_init(&attributes);
+    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    sigset_t usual;
+    sigemptyset(&usual);
+    for (const int signal : {SIGPIPE, SIGINT, SIGTERM}) sigaddset(&usual, signal);
+    posix_spawnattr_setsigdefault(&attributes, &usual);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+  }
+  ~SpawnSettings() {
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&files);
+  }
+  SpawnSettings(const SpawnSettings&) = delete;
+  SpawnSettings& operator=(const SpawnSettings&) = delete;
+
+  posix_spawn_file_actions_t files;
+  posix_spawnattr_t attributes;
+};
+
+}  // namespace
+
+Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output output) {
+  ISOBIT_CHECK(!words.empty());
+  std::vector<char*> argv;
+  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+
+  Pipe out, err;
+  SpawnSettings settings;
+  const bool captured = output == Output::captured;
+  if (captured) {
+    if (!out.open() || !err.open()) return Error{std::strerror(errno), words[0]};
+    posix_spawn_file_actions_adddup2(&settings.files, out.ends[1], 1);
+    posix_spawn_file_actions_adddup2(&settings.files, err.ends[1], 2);
+  } else {
+    posix_spawn_file_actions_adddup2(&settings.files, 2, 1);
+  }
+  pid_t child = 0;
+  const int failed =
+      posix_spawnp(&child, argv[0], &settings.files, &settings.attributes, argv.data(), environ);
+  if (failed != 0) {
+    return Error{std::string("cannot be started: ") + std::strerror(failed), words[0]};
+  }
+
+  ProgramOutput result;
+  if (captured) {
+    out.close_end(1);
+    err.close_end(1);
+    drain(out, err, result);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return Error{std::strerror(errno), words[0]};
+    if (!captured && interrupted != 0) ::kill(child, SIGTERM);
+  }
+  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return result;
+}
+
+Result<ProgramOutput> run_git(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "git");
+  return run_program(arguments, Output::captured);
+}
+
+}  // namespace isobit

@@ -1,0 +1,27 @@
+// Runs another program without a shell and waits for it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "runtime/base/result.h"
+
+namespace isobit {
+
+struct ProgramOutput {
+  int status = 0;  // exit status; 128 + signal when killed
+  std::string out, err;
+};
+
+/// captured: what it prints is given back. shown: it prints on our standard error, and an interrupt
+/// is passed on to it as SIGTERM.
+enum class Output { captured, shown };
+
+/// The program words[0], found on PATH, with standard input empty and the usual signal handling.
+/// Error: it cannot be started. REQUIRES: words is not empty.
+Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output output);
+
+/// `git ARGUMENTS…`, captured.
+Result<ProgramOutput> run_git(std::vector<std::string> arguments);
+
+}  // namespace isobit
