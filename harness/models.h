@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "runtime/base/result.h"
+#include "runtime/checkpoint/weights.h"
 #include "runtime/model/tokenizer.h"
-#include "runtime/model/weights.h"
 
 namespace isobit {
 

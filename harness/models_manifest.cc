@@ -11,7 +11,7 @@
 
 #include "harness/models_files.h"
 #include "runtime/base/suggest.h"
-#include "runtime/model/load_json.h"
+#include "runtime/checkpoint/json.h"
 
 #ifndef ISOBIT_MODELS_DIR
 #define ISOBIT_MODELS_DIR ""

@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "runtime/backend.h"
+#include "runtime/checkpoint/weights.h"
 #include "runtime/model/sampler.h"
-#include "runtime/model/weights.h"
 #include "runtime/packed_cache.h"
 #include "runtime/parallel/communicator.h"
 #include "runtime/parallel/world.h"

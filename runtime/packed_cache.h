@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "runtime/backend.h"
+#include "runtime/checkpoint/weights.h"
 #include "runtime/model/rank_model.h"
-#include "runtime/model/weights.h"
 
 namespace isobit {
 

@@ -6,7 +6,7 @@
 
 #include "runtime/backend.h"
 #include "runtime/base/result.h"
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/weights.h"
 
 namespace isobit::commands {
 

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "harness/commands/bench_measure.h"
-#include "runtime/model/load_check.h"
+#include "runtime/checkpoint/load_check.h"
 #include "runtime/numerics/formats.h"
 
 namespace isobit::commands {

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "runtime/backend.h"
+#include "runtime/checkpoint/weights.h"
 #include "runtime/device_memory.h"
 #include "runtime/model/config.h"
-#include "runtime/model/weights.h"
 
 namespace isobit {
 

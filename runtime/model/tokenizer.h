@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "runtime/base/result.h"
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/weights.h"
 
 namespace isobit {
 

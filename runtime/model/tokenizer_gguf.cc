@@ -2,7 +2,7 @@
 // llama.cpp's names and mean what the model's own tokenizer.json means.
 #include <utility>
 
-#include "runtime/model/load_json.h"
+#include "runtime/checkpoint/json.h"
 #include "runtime/model/tokenizer_spec.h"
 
 namespace isobit {

@@ -8,7 +8,7 @@
 #include <set>
 #include <utility>
 
-#include "runtime/model/load_json.h"
+#include "runtime/checkpoint/json.h"
 #include "runtime/model/tokenizer_spec.h"
 
 namespace isobit {

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "runtime/model/load_json.h"
+#include "runtime/checkpoint/json.h"
 #include "runtime/model/tokenizer_json.h"
 
 namespace isobit {

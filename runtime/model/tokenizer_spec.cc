@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "runtime/model/load_json.h"
+#include "runtime/checkpoint/json.h"
 #include "runtime/model/unicode_tables.h"
 
 namespace isobit {

@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "runtime/base/result.h"
+#include "runtime/checkpoint/weights.h"
 #include "runtime/model/bpe.h"
 #include "runtime/model/pretokenize.h"
 #include "runtime/model/tokenizer_added.h"
-#include "runtime/model/weights.h"
 
 namespace isobit {
 

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/weights.h"
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/random.h"
 

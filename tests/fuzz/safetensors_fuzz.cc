@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/weights.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   isobit::Weights weights;

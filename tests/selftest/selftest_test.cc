@@ -7,7 +7,7 @@
 #include <set>
 
 #include "harness/selftest_model.h"
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/weights.h"
 
 namespace isobit {
 namespace {

@@ -1,7 +1,7 @@
-// Implementation of runtime/model/load_check.h.
-#include "runtime/model/load_check.h"
+// Implementation of runtime/checkpoint/load_check.h.
+#include "runtime/checkpoint/load_check.h"
 
-#include "runtime/model/load_json.h"
+#include "runtime/checkpoint/json.h"
 
 namespace isobit {
 namespace {

@@ -1,4 +1,4 @@
-// Read-only mapping of a whole file (MappedFile of runtime/model/weights.h), on POSIX mmap.
+// Read-only mapping of a whole file (MappedFile of runtime/checkpoint/weights.h), on POSIX mmap.
 //
 // A file that somebody truncates while it is mapped raises SIGBUS on access; the harness isolates
 // cells in worker processes for such cases.
@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/weights.h"
 
 namespace isobit {
 namespace {

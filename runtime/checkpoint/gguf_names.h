@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/weights.h"
 
 namespace isobit {
 

@@ -1,5 +1,5 @@
 // load_model: a .gguf file or a Hugging Face directory -> LoadedModel (see
-// runtime/model/weights.h).
+// runtime/checkpoint/weights.h).
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -7,9 +7,9 @@
 #include <system_error>
 #include <utility>
 
-#include "runtime/model/load_check.h"
-#include "runtime/model/load_json.h"
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/json.h"
+#include "runtime/checkpoint/load_check.h"
+#include "runtime/checkpoint/weights.h"
 
 namespace isobit {
 namespace {

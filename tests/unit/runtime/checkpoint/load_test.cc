@@ -4,9 +4,9 @@
 
 #include <cstdlib>
 
-#include "runtime/model/load_check.h"
+#include "runtime/checkpoint/load_check.h"
 #include "tests/fakes/folder.h"
-#include "tests/unit/runtime/model/load_test_files.h"
+#include "tests/unit/runtime/checkpoint/load_test_files.h"
 
 namespace isobit {
 namespace {

@@ -9,8 +9,8 @@
 #include <string>
 #include <utility>
 
+#include "runtime/checkpoint/json.h"
 #include "runtime/model/config.h"
-#include "runtime/model/load_json.h"
 
 namespace isobit {
 namespace {

@@ -1,9 +1,9 @@
 // GGUF: the container, the metadata, the names, the row order, and every way to be wrong.
 #include <gtest/gtest.h>
 
-#include "runtime/model/gguf_names.h"
-#include "runtime/model/gguf_reader.h"
-#include "tests/unit/runtime/model/load_test_files.h"
+#include "runtime/checkpoint/gguf_names.h"
+#include "runtime/checkpoint/gguf_reader.h"
+#include "tests/unit/runtime/checkpoint/load_test_files.h"
 
 namespace isobit {
 namespace {

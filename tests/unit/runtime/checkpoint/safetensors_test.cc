@@ -1,7 +1,7 @@
 // safetensors: every way in which a file can be wrong, and the few in which it is right.
 #include <gtest/gtest.h>
 
-#include "tests/unit/runtime/model/load_test_files.h"
+#include "tests/unit/runtime/checkpoint/load_test_files.h"
 
 namespace isobit {
 namespace {

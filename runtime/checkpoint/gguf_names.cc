@@ -1,5 +1,5 @@
-// Implementation of runtime/model/gguf_names.h.
-#include "runtime/model/gguf_names.h"
+// Implementation of runtime/checkpoint/gguf_names.h.
+#include "runtime/checkpoint/gguf_names.h"
 
 #include <algorithm>
 #include <string_view>

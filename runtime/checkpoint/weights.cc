@@ -1,9 +1,9 @@
-// The value of every stored element, as one fp32 number (see runtime/model/weights.h).
+// The value of every stored element, as one fp32 number (see runtime/checkpoint/weights.h).
 //
 // Widening f16, bf16 and fp8 is exact, NaN payloads included. f64 rounds to nearest even. In the
 // block formats q * d is exact in fp32 (4 or 8 bits times 11), so `q * d + m` rounds once: it *is*
 // fma(d, q, m), whether or not a compiler contracts it.
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/weights.h"
 
 #include <algorithm>
 #include <array>

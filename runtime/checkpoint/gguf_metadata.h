@@ -5,8 +5,8 @@
 #include <string>
 
 #include "runtime/base/result.h"
-#include "runtime/model/gguf_reader.h"
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/gguf_reader.h"
+#include "runtime/checkpoint/weights.h"
 
 namespace isobit {
 

@@ -1,5 +1,5 @@
-// Implementation of runtime/model/gguf_reader.h. Little-endian, as the format.
-#include "runtime/model/gguf_reader.h"
+// Implementation of runtime/checkpoint/gguf_reader.h. Little-endian, as the format.
+#include "runtime/checkpoint/gguf_reader.h"
 
 #include <algorithm>
 #include <bit>
@@ -7,8 +7,8 @@
 #include <set>
 #include <utility>
 
-#include "runtime/model/gguf_names.h"
-#include "runtime/model/load_json.h"
+#include "runtime/checkpoint/gguf_names.h"
+#include "runtime/checkpoint/json.h"
 
 namespace isobit {
 namespace {

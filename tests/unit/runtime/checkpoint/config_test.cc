@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/unit/runtime/model/load_test_files.h"
+#include "tests/unit/runtime/checkpoint/load_test_files.h"
 
 namespace isobit {
 namespace {

@@ -1,12 +1,12 @@
 // The fp32 value of every stored element of every tensor type, against hand-computed bits.
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/weights.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "tests/fakes/folder.h"
-#include "tests/unit/runtime/model/load_test_files.h"
+#include "tests/unit/runtime/checkpoint/load_test_files.h"
 
 namespace isobit {
 namespace {

@@ -1,16 +1,16 @@
 // GGUF v3 of architecture "llama" -> config, weights under Hugging Face names, tokenizer fields
-// (see runtime/model/weights.h).
+// (see runtime/checkpoint/weights.h).
 //
 // llama.cpp's converter stores q and k rows in interleaved order, for a RoPE on adjacent pairs.
 // Tensor::row_order gives them back in Hugging Face's half-split order, so that a model has the
 // same numbers in the same places whichever file it comes from.
 #include <utility>
 
-#include "runtime/model/gguf_metadata.h"
-#include "runtime/model/gguf_names.h"
-#include "runtime/model/gguf_reader.h"
-#include "runtime/model/load_json.h"
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/gguf_metadata.h"
+#include "runtime/checkpoint/gguf_names.h"
+#include "runtime/checkpoint/gguf_reader.h"
+#include "runtime/checkpoint/json.h"
+#include "runtime/checkpoint/weights.h"
 
 namespace isobit {
 namespace {

@@ -1,4 +1,4 @@
-// safetensors reader (see runtime/model/weights.h).
+// safetensors reader (see runtime/checkpoint/weights.h).
 //
 // Layout: u64 little-endian header length N (at most 100 MB), N bytes of JSON that begin with '{',
 // then the data. Each key of the header is a tensor {dtype, shape, data_offsets}, offsets counted
@@ -11,8 +11,8 @@
 #include <optional>
 #include <utility>
 
-#include "runtime/model/load_json.h"
-#include "runtime/model/weights.h"
+#include "runtime/checkpoint/json.h"
+#include "runtime/checkpoint/weights.h"
 
 namespace isobit {
 namespace {

@@ -1,12 +1,12 @@
-// Implementation of runtime/model/gguf_metadata.h.
-#include "runtime/model/gguf_metadata.h"
+// Implementation of runtime/checkpoint/gguf_metadata.h.
+#include "runtime/checkpoint/gguf_metadata.h"
 
 #include <cstring>
 #include <limits>
 #include <optional>
 #include <utility>
 
-#include "runtime/model/load_json.h"
+#include "runtime/checkpoint/json.h"
 
 namespace isobit {
 namespace {

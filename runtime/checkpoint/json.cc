@@ -1,5 +1,5 @@
-// Implementation of runtime/model/load_json.h on nlohmann's SAX interface.
-#include "runtime/model/load_json.h"
+// Implementation of runtime/checkpoint/json.h on nlohmann's SAX interface.
+#include "runtime/checkpoint/json.h"
 
 #include <algorithm>
 #include <iterator>

@@ -1,8 +1,8 @@
-// Metadata values of GGUF as text and as numbers (see runtime/model/gguf_reader.h).
+// Metadata values of GGUF as text and as numbers (see runtime/checkpoint/gguf_reader.h).
 #include <charconv>
 #include <cmath>
 
-#include "runtime/model/gguf_reader.h"
+#include "runtime/checkpoint/gguf_reader.h"
 
 namespace isobit {
 
