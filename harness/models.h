@@ -10,7 +10,7 @@
 
 #include "runtime/base/result.h"
 #include "runtime/checkpoint/weights.h"
-#include "runtime/model/tokenizer.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 namespace isobit {
 

@@ -10,7 +10,7 @@
 #include "harness/prompts.h"
 #include "harness/recipe.h"
 #include "runtime/generate.h"
-#include "runtime/model/tokenizer.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 namespace isobit {
 

@@ -12,8 +12,8 @@
 #include "harness/models.h"
 #include "runtime/backends/cpu/fma_peak.h"
 #include "runtime/generate.h"
-#include "runtime/model/tokenizer.h"
 #include "runtime/numerics/order.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 namespace isobit::commands {
 namespace {

@@ -3,8 +3,8 @@
 
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
-#include "runtime/model/tokenizer.h"
 #include "runtime/numerics/precision.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 #ifndef ISOBIT_VERSION
 #define ISOBIT_VERSION "unknown"

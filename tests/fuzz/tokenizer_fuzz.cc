@@ -12,8 +12,8 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/model/tokenizer.h"
-#include "runtime/model/tokenizer_spec.h"
+#include "runtime/tokenizer/spec.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 namespace {
 

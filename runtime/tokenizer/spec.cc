@@ -1,10 +1,10 @@
 // GPT-2's byte alphabet and the resolving of merges, shared by both readers.
-#include "runtime/model/tokenizer_spec.h"
+#include "runtime/tokenizer/spec.h"
 
 #include <array>
 
 #include "runtime/checkpoint/json.h"
-#include "runtime/model/unicode_tables.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit {
 namespace {

@@ -1,6 +1,6 @@
 // Tests of the tokenizer against Hugging Face's ids (tokenizer_vectors.inc), of both readers'
 // refusals, and of the chat formats.
-#include "runtime/model/tokenizer.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 #include <gtest/gtest.h>
 
@@ -8,13 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "runtime/model/chat.h"
-#include "runtime/model/tokenizer_spec.h"
+#include "runtime/tokenizer/chat.h"
+#include "runtime/tokenizer/spec.h"
 
 namespace isobit {
 namespace {
 
-#include "tests/unit/runtime/model/tokenizer_vectors.inc"
+#include "tests/unit/runtime/tokenizer/tokenizer_vectors.inc"
 
 using Ids = std::vector<std::int32_t>;
 

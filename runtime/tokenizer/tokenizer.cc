@@ -1,13 +1,13 @@
-// Implementation of runtime/model/tokenizer.h: added tokens, normalisation, pre-tokenizers and
+// Implementation of runtime/tokenizer/tokenizer.h: added tokens, normalisation, pre-tokenizers and
 // byte-pair encoding, one after the other.
-#include "runtime/model/tokenizer.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 #include <deque>
 #include <utility>
 
-#include "runtime/model/chat.h"
-#include "runtime/model/tokenizer_spec.h"
-#include "runtime/model/unicode_tables.h"
+#include "runtime/tokenizer/chat.h"
+#include "runtime/tokenizer/spec.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit {
 

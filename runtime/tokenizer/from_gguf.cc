@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "runtime/checkpoint/json.h"
-#include "runtime/model/tokenizer_spec.h"
+#include "runtime/tokenizer/spec.h"
 
 namespace isobit {
 namespace {

@@ -1,9 +1,9 @@
 // The chat formats that are known natively: their templates in canonical form, and their texts.
-#include "runtime/model/chat.h"
+#include "runtime/tokenizer/chat.h"
 
 #include <string_view>
 
-#include "runtime/model/unicode_tables.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit {
 namespace {

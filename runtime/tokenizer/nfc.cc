@@ -5,8 +5,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "runtime/model/tokenizer_spec.h"
-#include "runtime/model/unicode_tables.h"
+#include "runtime/tokenizer/spec.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit {
 namespace {

@@ -1,6 +1,6 @@
 // Tests of the pre-tokenizers: pieces by hand, and every code point against digests of what
 // Hugging Face tokenizers gives (tokenizer_vectors.inc).
-#include "runtime/model/pretokenize.h"
+#include "runtime/tokenizer/pretokenize.h"
 
 #include <gtest/gtest.h>
 
@@ -9,14 +9,14 @@
 #include <string>
 #include <vector>
 
-#include "runtime/model/tokenizer.h"
-#include "runtime/model/tokenizer_spec.h"
-#include "runtime/model/unicode_tables.h"
+#include "runtime/tokenizer/spec.h"
+#include "runtime/tokenizer/tokenizer.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit {
 namespace {
 
-#include "tests/unit/runtime/model/tokenizer_vectors.inc"
+#include "tests/unit/runtime/tokenizer/tokenizer_vectors.inc"
 
 using Pieces = std::vector<std::string>;
 

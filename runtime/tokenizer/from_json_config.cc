@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "runtime/checkpoint/json.h"
-#include "runtime/model/tokenizer_json.h"
+#include "runtime/tokenizer/from_json.h"
 
 namespace isobit {
 namespace {

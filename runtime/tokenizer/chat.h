@@ -10,7 +10,7 @@
 #include <string>
 
 #include "runtime/base/result.h"
-#include "runtime/model/tokenizer.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 namespace isobit {
 

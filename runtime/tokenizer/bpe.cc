@@ -1,5 +1,6 @@
-// Implementation of runtime/model/bpe.h: a linked list of symbols and a priority queue of merges.
-#include "runtime/model/bpe.h"
+// Implementation of runtime/tokenizer/bpe.h: a linked list of symbols and a priority queue of
+// merges.
+#include "runtime/tokenizer/bpe.h"
 
 #include <algorithm>
 #include <bit>

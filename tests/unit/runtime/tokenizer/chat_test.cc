@@ -1,5 +1,5 @@
 // Tests of the chat formats: what transformers renders from the same templates, and refusals.
-#include "runtime/model/chat.h"
+#include "runtime/tokenizer/chat.h"
 
 #include <gtest/gtest.h>
 

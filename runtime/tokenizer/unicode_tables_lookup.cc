@@ -3,7 +3,7 @@
 #include <array>
 #include <iterator>
 
-#include "runtime/model/unicode_tables.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit {
 namespace {

@@ -1,12 +1,12 @@
-// The matchers of runtime/model/pretokenize.h. Each gives the end of the match that begins at a
+// The matchers of runtime/tokenizer/pretokenize.h. Each gives the end of the match that begins at a
 // byte, or that byte when there is none; they follow their regular expression alternative by
 // alternative, with its backtracking worked out by hand.
-#include "runtime/model/pretokenize.h"
+#include "runtime/tokenizer/pretokenize.h"
 
 #include <cstdint>
 
 #include "runtime/base/result.h"
-#include "runtime/model/unicode_tables.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit {
 namespace {

@@ -1,6 +1,6 @@
 // Reads tokenizer.json (Hugging Face tokenizers) into a TokenizerSpec. Whatever would change ids
 // and is not implemented is refused by name, with the path of the value inside the file.
-#include "runtime/model/tokenizer_json.h"
+#include "runtime/tokenizer/from_json.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "runtime/checkpoint/json.h"
-#include "runtime/model/tokenizer_spec.h"
+#include "runtime/tokenizer/spec.h"
 
 namespace isobit {
 namespace {

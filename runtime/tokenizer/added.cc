@@ -1,9 +1,9 @@
-// Implementation of runtime/model/tokenizer_added.h: a byte trie, walked from every place.
-#include "runtime/model/tokenizer_added.h"
+// Implementation of runtime/tokenizer/added.h: a byte trie, walked from every place.
+#include "runtime/tokenizer/added.h"
 
 #include <algorithm>
 
-#include "runtime/model/unicode_tables.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit {
 namespace {

@@ -13,9 +13,9 @@
 
 #include "runtime/base/result.h"
 #include "runtime/checkpoint/weights.h"
-#include "runtime/model/bpe.h"
-#include "runtime/model/pretokenize.h"
-#include "runtime/model/tokenizer_added.h"
+#include "runtime/tokenizer/added.h"
+#include "runtime/tokenizer/bpe.h"
+#include "runtime/tokenizer/pretokenize.h"
 
 namespace isobit {
 

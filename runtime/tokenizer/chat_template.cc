@@ -3,7 +3,7 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/model/chat.h"
+#include "runtime/tokenizer/chat.h"
 
 namespace isobit {
 namespace {

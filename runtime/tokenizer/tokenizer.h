@@ -18,7 +18,7 @@
 
 namespace isobit {
 
-struct TokenizerSpec;  // what a file says (tokenizer_spec.h)
+struct TokenizerSpec;  // what a file says (tokenizer/spec.h)
 
 struct ChatMessage {
   std::string role;  // "system", "user", "assistant"

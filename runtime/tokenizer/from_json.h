@@ -1,12 +1,12 @@
 // The two halves of reading a Hugging Face tokenizer: tokenizer.json and tokenizer_config.json.
 //
-// Promise: as tokenizer_spec.h. Called by tokenizer_json.cc only.
+// Promise: as tokenizer/spec.h. Called by tokenizer/from_json.cc only.
 #pragma once
 
 #include <string>
 
 #include "runtime/base/result.h"
-#include "runtime/model/tokenizer_spec.h"
+#include "runtime/tokenizer/spec.h"
 
 namespace isobit {
 
