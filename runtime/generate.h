@@ -16,13 +16,13 @@
 #include <vector>
 
 #include "runtime/backend.h"
+#include "runtime/cache/kv_cache.h"
 #include "runtime/checkpoint/weights.h"
 #include "runtime/model/sampler.h"
 #include "runtime/packed_cache.h"
 #include "runtime/parallel/communicator.h"
 #include "runtime/parallel/world.h"
 #include "runtime/schedule/batcher.h"
-#include "runtime/schedule/kv_cache.h"
 #include "runtime/trace.h"
 
 namespace isobit {

@@ -17,7 +17,7 @@ PARTS = [
     ("backend", "runtime/device_memory.h"),
     ("plugin_abi", "runtime/backends/plugin_abi.h"),
     ("numerics", "runtime/numerics/*"),
-    ("kv_cache", "runtime/schedule/kv_cache*"),
+    ("kv_cache", "runtime/cache/*"),
     ("schedule", "runtime/schedule/*"),
     ("parallel", "runtime/parallel/*"),
     ("model", "runtime/checkpoint/*"),

@@ -8,9 +8,9 @@
 #include <span>
 #include <vector>
 
+#include "runtime/cache/kv_cache.h"
 #include "runtime/model/rank_model.h"
 #include "runtime/parallel/communicator.h"
-#include "runtime/schedule/kv_cache.h"
 #include "runtime/trace.h"
 
 namespace isobit {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "runtime/base/result.h"
+#include "runtime/cache/kv_cache.h"
 #include "runtime/model/forward.h"
-#include "runtime/schedule/kv_cache.h"
 
 namespace isobit {
 

@@ -1,6 +1,6 @@
 // Pages with reference counts; a page goes back when the last sequence that reads it is closed.
 
-#include "runtime/schedule/kv_cache.h"
+#include "runtime/cache/kv_cache.h"
 
 #include <algorithm>
 

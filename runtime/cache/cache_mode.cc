@@ -2,7 +2,7 @@
 
 #include <charconv>
 
-#include "runtime/schedule/kv_cache.h"
+#include "runtime/cache/kv_cache.h"
 
 namespace isobit {
 namespace {
