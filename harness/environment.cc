@@ -31,7 +31,7 @@
 #include "runtime/backends/cuda/cuda_engine.h"
 #endif
 #include "runtime/numerics/precision.h"
-#include "runtime/ranks.h"
+#include "runtime/run/ranks.h"
 #include "runtime/trace.h"
 
 #ifndef ISOBIT_VERSION

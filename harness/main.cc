@@ -12,7 +12,7 @@
 #if defined(ISOBIT_HAVE_MPI)
 #include "harness/distributed.h"
 #include "runtime/parallel/mpi_world.h"
-#include "runtime/ranks.h"
+#include "runtime/run/ranks.h"
 #endif
 
 namespace {

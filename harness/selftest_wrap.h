@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "runtime/generate.h"
+#include "runtime/run/generate.h"
 
 namespace isobit::selftest {
 

@@ -7,7 +7,7 @@
 #include <future>
 
 #include "harness/models.h"
-#include "runtime/ranks.h"
+#include "runtime/run/ranks.h"
 
 namespace isobit {
 namespace {

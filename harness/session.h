@@ -9,7 +9,7 @@
 #include "harness/matrix.h"
 #include "harness/prompts.h"
 #include "harness/recipe.h"
-#include "runtime/generate.h"
+#include "runtime/run/generate.h"
 #include "runtime/tokenizer/tokenizer.h"
 
 namespace isobit {

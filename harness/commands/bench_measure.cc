@@ -11,8 +11,8 @@
 
 #include "harness/models.h"
 #include "runtime/backends/cpu/fma_peak.h"
-#include "runtime/generate.h"
 #include "runtime/numerics/order.h"
+#include "runtime/run/generate.h"
 #include "runtime/tokenizer/tokenizer.h"
 
 namespace isobit::commands {

@@ -10,7 +10,7 @@
 #include "runtime/backend.h"
 #include "runtime/base/text.h"
 #include "runtime/numerics/probes.h"
-#include "runtime/ranks.h"
+#include "runtime/run/ranks.h"
 
 namespace isobit::commands {
 namespace {

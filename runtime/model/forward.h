@@ -1,7 +1,8 @@
 // The forward pass: one, host code, read top to bottom, for every backend, rank count and cache
 // mode. It decides the order of operations; the backend computes them; the communicator moves data.
 //
-// Callers: runtime/generate.cc. One Forward serves one rank; ranks call run() with the same rows.
+// Callers: runtime/run/generate.cc. One Forward serves one rank; ranks call run() with the same
+// rows.
 #pragma once
 
 #include <functional>

@@ -3,7 +3,7 @@
 // Promise: NCCL moves bytes (ncclAllGather, ncclBroadcast) and never adds. A collective is queued
 // on the rank's stream; the host waits only for the other ranks' hosts (rendezvous.h). NVLink
 // multicast (NVLS) is off: NCCL_NVLS_ENABLE=0 is set before the library is loaded, whatever it was.
-// After a failure the group is broken for good. Callers: runtime/ranks.cc, tests.
+// After a failure the group is broken for good. Callers: runtime/run/ranks.cc, tests.
 #pragma once
 
 #include <array>

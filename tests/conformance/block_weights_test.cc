@@ -7,7 +7,7 @@
 #include "runtime/backends/cpu/cpu_backend.h"
 #include "runtime/backends/cpu/packed.h"
 #include "runtime/backends/cpu/packed_blocks.h"
-#include "runtime/generate.h"
+#include "runtime/run/generate.h"
 #include "tests/conformance/block_data.h"
 #include "tests/conformance/kernel_data.h"
 #include "tests/conformance/toy_model.h"

@@ -2,7 +2,7 @@
 // precisions, batches, cache modes and ranks. The model is made here, so nothing has to be shipped.
 #include <cstring>
 
-#include "runtime/generate.h"
+#include "runtime/run/generate.h"
 #include "tests/conformance/cuda_pair.h"
 #include "tests/conformance/trace_bits.h"
 

@@ -5,7 +5,7 @@
 // it has; with enough of them NCCL must be there. VirtualRanksGpu runs on any GPU.
 #include <cstdio>
 
-#include "runtime/ranks.h"
+#include "runtime/run/ranks.h"
 #include "tests/conformance/cuda_pair.h"
 #include "tests/conformance/ranks_cases.h"
 

@@ -10,7 +10,7 @@
 #if defined(ISOBIT_HAVE_CUDA)
 
 #include "runtime/backends/cuda/cuda_backend.h"
-#include "runtime/generate.h"
+#include "runtime/run/generate.h"
 #include "tests/conformance/toy_model.h"
 
 namespace isobit::cuda_test {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/generate.h"
+#include "runtime/run/generate.h"
 #include "tests/conformance/kernel_data.h"
 #include "tests/conformance/trace_bits.h"
 

@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include "runtime/generate.h"
 #include "runtime/numerics/random.h"
+#include "runtime/run/generate.h"
 
 namespace isobit::toy {
 

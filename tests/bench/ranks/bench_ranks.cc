@@ -12,9 +12,9 @@
 #include <string>
 #include <vector>
 
-#include "runtime/generate.h"
 #include "runtime/numerics/bits.h"
-#include "runtime/ranks.h"
+#include "runtime/run/generate.h"
+#include "runtime/run/ranks.h"
 
 namespace {
 

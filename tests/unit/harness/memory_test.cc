@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "harness/selftest_wrap.h"
-#include "runtime/generate.h"
+#include "runtime/run/generate.h"
 #include "tests/conformance/toy_model.h"
 
 namespace isobit {

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "harness/models_files.h"
-#include "runtime/generate.h"
+#include "runtime/run/generate.h"
 
 namespace isobit {
 namespace {

@@ -1,5 +1,5 @@
 // What a scenario may require of ranks, and what moves with their record.
-#include "runtime/ranks.h"
+#include "runtime/run/ranks.h"
 
 #include <gtest/gtest.h>
 

@@ -1,14 +1,14 @@
 // Weights are packed once for all cells that can share them, and hold the same bits however many
 // threads packed them.
-#include "runtime/packed_cache.h"
+#include "runtime/run/weight_cache.h"
 
 #include <gtest/gtest.h>
 
 #include <cstring>
 
 #include "runtime/backends/cpu/cpu_backend.h"
-#include "runtime/generate.h"
 #include "runtime/numerics/formats.h"
+#include "runtime/run/generate.h"
 #include "tests/conformance/toy_model.h"
 
 namespace isobit {

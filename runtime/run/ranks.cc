@@ -1,14 +1,14 @@
 // The plan for ranks, and the communicators that follow from it.
 
-#include "runtime/ranks.h"
+#include "runtime/run/ranks.h"
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <set>
 
-#include "runtime/generate.h"
 #include "runtime/parallel/staged.h"
+#include "runtime/run/generate.h"
 #include "runtime/trace.h"
 #if defined(ISOBIT_HAVE_CUDA)
 #include "runtime/backends/cuda/cuda_engine.h"

@@ -1,6 +1,6 @@
 // Ranks as threads; each runs the same schedule, rank 0 keeps the trace.
 
-#include "runtime/generate.h"
+#include "runtime/run/generate.h"
 
 #include <algorithm>
 #include <chrono>
@@ -10,7 +10,7 @@
 #include "runtime/model/forward.h"
 #include "runtime/numerics/bits.h"
 #include "runtime/numerics/probes.h"
-#include "runtime/ranks.h"
+#include "runtime/run/ranks.h"
 
 namespace isobit {
 namespace {

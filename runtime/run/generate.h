@@ -19,9 +19,9 @@
 #include "runtime/cache/kv_cache.h"
 #include "runtime/checkpoint/weights.h"
 #include "runtime/model/sampler.h"
-#include "runtime/packed_cache.h"
 #include "runtime/parallel/communicator.h"
 #include "runtime/parallel/world.h"
+#include "runtime/run/weight_cache.h"
 #include "runtime/schedule/batcher.h"
 #include "runtime/trace.h"
 

@@ -1,6 +1,6 @@
 // Least recently used sets go first; a device's memory holds one set only.
 
-#include "runtime/packed_cache.h"
+#include "runtime/run/weight_cache.h"
 
 #include <algorithm>
 #include <bit>
