@@ -28,7 +28,7 @@
 
 #include "runtime/base/process.h"
 #if defined(ISOBIT_HAVE_CUDA)
-#include "runtime/backends/cuda/cuda_engine.h"
+#include "runtime/backends/cuda/engine.h"
 #endif
 #include "runtime/numerics/precision.h"
 #include "runtime/run/ranks.h"

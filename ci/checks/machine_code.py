@@ -14,7 +14,8 @@ import re
 import subprocess
 import sys
 
-LOOKED_AT = re.compile(r"/runtime/(numerics|model|schedule|parallel|backends)/")
+LOOKED_AT = re.compile(
+    r"/runtime/(numerics|checkpoint|tokenizer|model|cache|schedule|parallel|run|backends)/")
 FOREIGN = re.compile(r"/backends/(cuda/|openblas|cublas|plugin|exec)")
 GUARDED = "runtime/numerics/probes.cc.o"
 CONTROL_WORD = "control word written outside probes.cc"
@@ -78,9 +79,8 @@ def objects(build):
     for folder, _, names in os.walk(build):
         for name in sorted(names):
             path = os.path.join(folder, name)
-            if "/isobit_runtime.dir/" in path and path.endswith(".cc.o") \
-            and LOOKED_AT.search(path) \
-                    and not FOREIGN.search(path):
+            ours = "/isobit_runtime.dir/" in path and path.endswith(".cc.o")
+            if ours and LOOKED_AT.search(path) and not FOREIGN.search(path):
                 yield path
 
 

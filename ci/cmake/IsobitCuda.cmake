@@ -21,7 +21,7 @@ if(cuda_sources AND NOT ISOBIT_CUDA STREQUAL "OFF")
     list(SORT numbers COMPARE NATURAL)
     list(APPEND numbers 80)  # when it is "all" or "native"
     list(GET numbers 0 least)
-    set_property(SOURCE ${PROJECT_SOURCE_DIR}/runtime/backends/cuda/probe.cc APPEND PROPERTY
+    set_property(SOURCE ${PROJECT_SOURCE_DIR}/runtime/backends/cuda/device/probe.cc APPEND PROPERTY
                  COMPILE_DEFINITIONS ISOBIT_CUDA_LEAST=${least})
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)

@@ -4,7 +4,7 @@
 #include "runtime/backends/cpu/cpu_backend.h"
 #include "runtime/backends/openblas.h"
 #if defined(ISOBIT_HAVE_CUDA)
-#include "runtime/backends/cuda/cuda_engine.h"
+#include "runtime/backends/cuda/engine.h"
 #endif
 
 namespace isobit {

@@ -11,7 +11,7 @@
 #include "runtime/run/generate.h"
 #include "runtime/trace.h"
 #if defined(ISOBIT_HAVE_CUDA)
-#include "runtime/backends/cuda/cuda_engine.h"
+#include "runtime/backends/cuda/engine.h"
 #endif
 
 namespace isobit {

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/backends/cuda/cuda_backend.h"
+#include "runtime/backends/cuda/backend.h"
 
 namespace isobit::cuda {
 namespace {

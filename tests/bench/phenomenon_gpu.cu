@@ -17,8 +17,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/backends/cuda/cublaslt.h"
-#include "runtime/backends/cuda/device.h"
+#include "runtime/backends/cuda/device/device.h"
+#include "runtime/backends/cuda/vendor/cublaslt.h"
 #include "runtime/numerics/bits.h"
 
 namespace isobit::cuda {

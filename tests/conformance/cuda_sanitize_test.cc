@@ -9,7 +9,7 @@
 
 #if defined(ISOBIT_HAVE_CUDA)
 
-#include "runtime/backends/cuda/cuda_backend.h"
+#include "runtime/backends/cuda/backend.h"
 #include "runtime/run/generate.h"
 #include "tests/conformance/toy_model.h"
 

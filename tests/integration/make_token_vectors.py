@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes tests/unit/runtime/tokenizer/tokenizer_vectors.inc: what Hugging Face tokenizers gives.
 
-Usage: make_token_vectors.py > tests/unit/runtime/tokenizer/tokenizer_vectors.inc   (needs `tokenizers`)
+Usage: make_token_vectors.py > tests/unit/runtime/tokenizer/tokenizer_vectors.inc
+Needs the package `tokenizers`.
 
 Three things: a small byte-level BPE model trained on the texts of check_tokens.py; for each of
 these texts a digest of its ids under every variant; for each splitting rule a digest of the pieces

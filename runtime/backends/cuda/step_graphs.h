@@ -1,7 +1,7 @@
 // Which steps of the forward pass are run, which are captured as a graph, which are replayed.
 //
 // Promise: a graph is replayed only for a step of the same shape, and only while no device memory
-// has been freed since it was made. Pure bookkeeping, no CUDA. Callers: cuda_step.cc and its test.
+// has been freed since it was made. Pure bookkeeping, no CUDA. Callers: cuda/step.cc and its test.
 #pragma once
 
 #include <bit>

@@ -1,0 +1,262 @@
+// One method an operation: arrays of the host go over, a kernel starts.
+
+#include "runtime/backends/cuda/backend.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace isobit::cuda {
+namespace {
+
+bool dense(const Rows& x) {
+  return x.stride == x.cols;
+}
+
+}  // namespace
+
+const void* Mirror::send(const void* data, std::size_t bytes, cudaStream_t stream) {
+  if (bytes == 0) return buffer_.reserve(1, stream);
+  if (last_.size() == bytes && std::memcmp(last_.data(), data, bytes) == 0) return buffer_.get();
+  const auto* from = static_cast<const unsigned char*>(data);
+  last_.assign(from, from + bytes);
+  void* to = buffer_.reserve(bytes, stream);
+  check(cudaMemcpyAsync(to, last_.data(), bytes, cudaMemcpyHostToDevice, stream), "upload");
+  return to;
+}
+
+CudaBackend::CudaBackend(const Mode& mode, GpuInfo gpu, bool branches)
+    : Backend(mode), gpu_(std::move(gpu)), branches_(branches) {
+  enter();
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+}
+
+CudaBackend::~CudaBackend() {
+  cudaSetDevice(gpu_.index);
+  step_.abandon(stream_);
+  cudaStreamSynchronize(stream_);
+  cudaStreamDestroy(stream_);
+}
+
+void CudaBackend::enter() const {
+  check(cudaSetDevice(gpu_.index), "cudaSetDevice");
+}
+
+BackendInfo CudaBackend::describe() const {
+  BackendInfo info;
+  info.engine = "reference";
+  info.device = "cuda";
+  info.isa = "sm_" + std::to_string(gpu_.capability);
+  info.kernels = "cuda/" + info.isa + " " + gpu_.name + ":";
+  for (const std::string& kernel : ran_) info.kernels += " " + kernel;
+  info.threads_used = 1;  // of the host
+  return info;
+}
+
+void* CudaBackend::native_stream() {
+  enter();
+  return stream_;
+}
+
+void* CudaBackend::allocate(std::size_t bytes) {
+  enter();
+  const std::size_t size = (std::max<std::size_t>(bytes, 1) + 63) / 64 * 64;
+  void* const memory = take_memory(size);
+  constexpr std::uint32_t kPoison = 0x7ff47ff4u;  // a NaN as fp32 and, doubled, as fp64
+  fill_words(stream_, memory, size / 4, kPoison);
+  return memory;
+}
+
+void CudaBackend::release(void* memory) {
+  cudaSetDevice(gpu_.index);  // a failure that matters shows at the next kernel
+  step_.abandon(stream_);     // memory goes inside a step only when the step has failed
+  cudaStreamSynchronize(stream_);
+  free_memory(memory);
+}
+
+void CudaBackend::upload(void* to, const void* from, std::size_t bytes) {
+  enter();
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "upload");
+  check(cudaStreamSynchronize(stream_), "upload");
+}
+
+void CudaBackend::download(void* to, const void* from, std::size_t bytes) {
+  enter();
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_), "download");
+  check(cudaStreamSynchronize(stream_), "download");
+}
+
+void CudaBackend::copy(Rows from, Rows to) {
+  ISOBIT_CHECK(from.rows == to.rows && from.cols == to.cols);
+  if (from.rows * from.cols == 0) return;
+  enter();
+  const std::size_t size = real_size();
+  check(cudaMemcpy2DAsync(to.data, std::size_t(to.stride) * size, from.data,
+                          std::size_t(from.stride) * size, std::size_t(from.cols) * size,
+                          std::size_t(from.rows), cudaMemcpyDeviceToDevice, stream_),
+        "copy");
+}
+
+bool CudaBackend::begin_step(const StepInputs& inputs) {
+  enter();
+  const bool replayed = step_.begin(inputs, stream_);
+  if (replayed) ran("graph");
+  return replayed;
+}
+
+void CudaBackend::end_step() {
+  enter();
+  const bool captured = step_.capturing();
+  step_.end(stream_);
+  if (captured) ran("graph");
+}
+
+const void* CudaBackend::send(Mirror& mirror, const void* data, std::size_t bytes) {
+  if (const void* sent = step_.find(data, bytes)) return sent;
+  if (step_.capturing()) {
+    throw BackendError("CUDA: an operation of a captured step reads an array that is not an input");
+  }
+  return mirror.send(data, bytes, stream_);
+}
+
+void CudaBackend::gather(Rows table, std::span<const std::int32_t> ids, Rows out) {
+  for (const std::int32_t id : ids) ISOBIT_CHECK(id >= 0 && id < table.rows);
+  enter();
+  const void* on_gpu = send(ids_, ids.data(), ids.size_bytes());
+  cuda::gather(stream_, mode_.wide(), table.data, table.stride,
+               static_cast<const std::int32_t*>(on_gpu), std::int64_t(ids.size()), table.cols,
+               out.data, out.stride);
+}
+
+void CudaBackend::rms_norm(Rows x, const void* weight, double eps, Rows out) {
+  ISOBIT_CHECK(dense(x) && dense(out));
+  enter();
+  cuda::rms_norm(stream_, mode_.wide(), x.data, weight, eps, x.rows, x.cols, mode_.stored,
+                 out.data);
+  ran("rms_norm");
+}
+
+void CudaBackend::amax(Rows x, void* out) {
+  enter();
+  cuda::amax(stream_, mode_.wide(), x.data, x.stride, x.rows, x.cols, out);
+}
+
+void CudaBackend::scales(const void* amax, std::int64_t ranks, std::int64_t rows, Format format,
+                         void* scale) {
+  enter();
+  cuda::scales(stream_, static_cast<const float*>(amax), ranks, rows, format,
+               static_cast<float*>(scale));
+}
+
+void CudaBackend::quantize(Rows x, const void* scale, Format format, Rows out) {
+  ISOBIT_CHECK(dense(out));
+  enter();
+  cuda::quantize(stream_, mode_.wide(), x.data, x.stride, x.rows, x.cols, scale, format, out.data);
+}
+
+void CudaBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
+  const auto& w = static_cast<const CudaMatrix&>(matrix);
+  ISOBIT_CHECK(x.cols == w.words.k && out.cols == w.words.n && x.rows == out.rows);
+  enter();
+  const GemmCall call{stream_, mode_.wide(), x.data,   x.stride,
+                      x.rows,  w.words,      out.data, out.stride};
+  if (x.rows < kTileRows || w.words.segments == 0) return ran(gemm_rows(call));
+  ran(gemm_tile(call, workspace_.reserve(gemm_tile_bytes(call), stream_)));
+}
+
+void CudaBackend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
+                        std::span<const Rows> outs) {
+  ISOBIT_CHECK(matrices.size() == outs.size());
+  if (!branches_ || outs.size() < 2 || x.rows >= kTileRows) {
+    return Backend::gemms(x, matrices, outs);
+  }
+  enter();
+  if (!step_.capturing()) {
+    side_.prepare(outs.size() - 1);
+    return Backend::gemms(x, matrices, outs);
+  }
+  side_.fork(stream_, outs.size() - 1);
+  for (std::size_t i = 0; i < outs.size(); ++i) {
+    const auto& w = static_cast<const CudaMatrix&>(*matrices[i]);
+    const Rows& out = outs[i];
+    ISOBIT_CHECK(x.cols == w.words.k && out.cols == w.words.n && x.rows == out.rows);
+    const GemmCall call{side_.stream(stream_, i),
+                        mode_.wide(),
+                        x.data,
+                        x.stride,
+                        x.rows,
+                        w.words,
+                        out.data,
+                        out.stride};
+    ran(gemm_rows(call));
+  }
+  side_.join(stream_);
+}
+
+void CudaBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,
+                         const void* row_scale, const void* bias, Format stored, Rows out) {
+  ISOBIT_CHECK(dense(out) && !parts.empty() && parts.size() <= std::size_t(kMaxSegments));
+  enter();
+  FinishCall call{};
+  call.stream = stream_;
+  call.wide = mode_.wide();
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    ISOBIT_CHECK(dense(parts[i]) && parts[i].cols == out.cols);
+    call.parts[i] = parts[i].data;
+  }
+  call.ranks = int(parts.size());
+  call.rows = out.rows;
+  call.n = out.cols;
+  call.row_scale = row_scale;
+  call.output_scale = static_cast<const CudaMatrix&>(matrix).scale;
+  call.bias = bias;
+  call.stored = stored;
+  call.out = out.data;
+  cuda::finish(call);
+}
+
+void CudaBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
+                       const void* cosine, const void* sine) {
+  ISOBIT_CHECK(dense(x) && std::int64_t(positions.size()) == x.rows);
+  if (heads == 0) return;
+  enter();
+  const void* on_gpu = send(positions_, positions.data(), positions.size_bytes());
+  cuda::rope(stream_, mode_.wide(), x.data, x.rows, heads, int(x.cols / heads),
+             static_cast<const std::int64_t*>(on_gpu), cosine, sine, mode_.stored);
+}
+
+void CudaBackend::write_kv(Rows k, Rows v, std::span<const std::int64_t> slots,
+                           std::int64_t kv_heads, std::int32_t page_size, void* k_pool,
+                           void* v_pool) {
+  if (kv_heads == 0) return;
+  enter();
+  const std::int64_t d = k.cols / kv_heads;
+  const KvCall call{stream_, mode_.wide(), kv_heads,
+                    d,       page_size,    page_shape(kv_heads, d, page_size)};
+  const void* on_gpu = send(slots_, slots.data(), slots.size_bytes());
+  cuda::write_kv(call, k.data, k.stride, v.data, v.stride, static_cast<const std::int64_t*>(on_gpu),
+                 std::int64_t(slots.size()), k_pool, v_pool);
+}
+
+void CudaBackend::read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t head_dim,
+                          std::int32_t page_size, const void* k_pool, const void* v_pool, void* k,
+                          void* v) {
+  enter();
+  const KvCall call{stream_,  mode_.wide(), kv_heads,
+                    head_dim, page_size,    page_shape(kv_heads, head_dim, page_size)};
+  cuda::read_kv(call, slot, k_pool, v_pool, k, v);
+}
+
+void CudaBackend::gated_silu(Rows gate, Rows up, Rows out) {
+  ISOBIT_CHECK(dense(gate) && dense(up) && dense(out));
+  enter();
+  cuda::gated_silu(stream_, mode_.wide(), gate.data, up.data, gate.rows * gate.cols, mode_.stored,
+                   out.data);
+}
+
+void CudaBackend::add(Rows h, Rows y) {
+  ISOBIT_CHECK(dense(h) && dense(y));
+  enter();
+  cuda::add(stream_, mode_.wide(), h.data, y.data, h.rows * h.cols, mode_.stored);
+}
+
+}  // namespace isobit::cuda

@@ -1,0 +1,386 @@
+// Attention over a paged cache: one block computes one 256-key split of one query row and one KV
+// head for the query heads that share it; a second kernel merges the splits in position order.
+//
+// A score is one thread's chain over head_dim (a thread has two keys); p . V is one thread's chain
+// over keys (a thread has one element of several heads, so that V is read once). Keys that are not
+// visible are never read.
+
+#include <cuda_runtime.h>
+
+#include <type_traits>
+
+#include "runtime/backends/cuda/device/device.h"
+#include "runtime/backends/cuda/kernels/words.cuh"
+#include "runtime/numerics/order.h"
+
+namespace isobit::cuda {
+namespace {
+
+constexpr int kHeads = 4;                 // query heads that share one reading of K and V
+constexpr int kThreads = 128;             // of a split
+constexpr int kKeys = kSplit / kThreads;  // of a thread: t, t + kThreads
+constexpr int kWarps = kThreads / 32;
+constexpr int kMasks = kSplit / 32;
+
+template <class T>
+struct Call {
+  AttentionCall a;
+  const T *q, *k, *v;
+  T* out;
+  T *part_m, *part_l, *part_o;  // by (row, head, split): maximum, sum, output
+  std::int32_t* part_any;       // 0: no visible key
+};
+
+/// Where a key lies, and whether the row may see it.
+struct KeyPlace {
+  bool visible;
+  std::int64_t k, v;  // offsets in the pools
+};
+
+__device__ inline KeyPlace key_place(const AttentionCall& a, const QueryRow& row, int p, int kv) {
+  KeyPlace place{p >= row.first && p <= row.last, 0, 0};
+  if (place.visible && row.keep >= 0) place.visible = a.keeps[row.keep + p] != 0;
+  if (!place.visible) return place;
+  const int o = p % a.page_size;
+  const std::int64_t page = a.tables[row.table + p / a.page_size];
+  place.k = page * a.shape.k_page + kv * a.shape.k_head +
+            std::int64_t(o / kDeviceKeyBlock) * kDeviceKeyBlock * a.d + o % kDeviceKeyBlock;
+  place.v = page * a.shape.v_page + kv * a.shape.v_head + std::int64_t(o) * a.d;
+  return place;
+}
+
+/// Largest of a warp's values; the same in every lane. NaN wins.
+template <class T>
+__device__ T warp_max(T m) {
+  for (int h = 16; h >= 1; h /= 2) m = max_nan(m, __shfl_xor_sync(0xffffffffu, m, h));
+  return m;
+}
+
+template <class T>
+struct Shared {
+  T q[256][kHeads];
+  T p[kSplit][kHeads];
+  std::int64_t v[kSplit];
+  T warp_max[kWarps][kHeads];
+  std::uint32_t visible[kMasks];
+};
+
+/// Scores of N keys for kHeads heads, times the scale.
+template <class T, int N>
+__device__ void scores(const Shared<T>& shared, const T* const (&key)[N], int d, T scale,
+                       T (*score)[kHeads]) {
+  T acc[N][kHeads];
+#pragma unroll
+  for (int j = 0; j < N; ++j) {
+#pragma unroll
+    for (int g = 0; g < kHeads; ++g) acc[j][g] = T(0);
+  }
+  constexpr int kAhead = sizeof(T) == 4 ? 16 : 8;  // reads under way before the first is used
+  const T* at[N];
+#pragma unroll
+  for (int j = 0; j < N; ++j) at[j] = key[j];
+  const auto chain = [&](int i, auto count) {
+    constexpr int kCount = decltype(count)::value;
+    T k[N][kCount];
+#pragma unroll
+    for (int e = 0; e < kCount; ++e) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) k[j][e] = at[j][e * kDeviceKeyBlock];
+    }
+#pragma unroll
+    for (int e = 0; e < kCount; ++e) {
+      T q[kHeads];
+      load4(shared.q[i + e], q);
+#pragma unroll
+      for (int j = 0; j < N; ++j) {
+#pragma unroll
+        for (int g = 0; g < kHeads; ++g) acc[j][g] = fma_(q[g], k[j][e], acc[j][g]);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < N; ++j) at[j] += kCount * kDeviceKeyBlock;
+  };
+  int i = 0;
+  for (; i + kAhead <= d; i += kAhead) chain(i, std::integral_constant<int, kAhead>{});
+  for (; i < d; i += 8) chain(i, std::integral_constant<int, 8>{});
+#pragma unroll
+  for (int j = 0; j < N; ++j) {
+#pragma unroll
+    for (int g = 0; g < kHeads; ++g) score[j][g] = acc[j][g] * scale;
+  }
+}
+
+/// p = exp(score - m) into shared memory; gives each head's maximum in m.
+template <class T>
+__device__ void softmax_terms(Shared<T>& shared, const bool (&visible)[kKeys], int heads,
+                              const T (&score)[kKeys][kHeads], T (&m)[kHeads]) {
+  const int t = int(threadIdx.x);
+  const T lowest = sizeof(T) == 8 ? T(double_of(0xfff0000000000000ull)) : T(float_of(0xff800000u));
+#pragma unroll
+  for (int g = 0; g < kHeads; ++g) {
+    T best = lowest;
+#pragma unroll
+    for (int j = 0; j < kKeys; ++j) {
+      if (visible[j]) best = max_nan(best, score[j][g]);
+    }
+    best = warp_max(best);
+    if (t % 32 == 0) shared.warp_max[t / 32][g] = best;
+  }
+  __syncthreads();
+#pragma unroll
+  for (int g = 0; g < kHeads; ++g) {
+    m[g] = shared.warp_max[0][g];
+    for (int w = 1; w < kWarps; ++w) m[g] = max_nan(m[g], shared.warp_max[w][g]);
+#pragma unroll
+    for (int j = 0; j < kKeys; ++j) {
+      const bool there = visible[j] && g < heads;
+      shared.p[j * kThreads + t][g] = there ? exp_(score[j][g] - m[g]) : T(0);
+    }
+  }
+  __syncthreads();
+}
+
+/// Sum of one head's p: lane = position mod 32, then the tree. Called by whole warps.
+template <class T>
+__device__ T sum_terms(const Shared<T>& shared, int head) {
+  const int lane = int(threadIdx.x) % 32;
+  T sum = T(0);
+  for (int w = 0; w < kMasks; ++w) {
+    if ((shared.visible[w] >> lane) & 1u) sum = sum + shared.p[w * 32 + lane][head];
+  }
+  for (int h = 16; h >= 1; h /= 2) sum = sum + __shfl_down_sync(0xffffffffu, sum, h);
+  return sum;
+}
+
+/// Element i of H heads from `head` on over the split's visible keys.
+template <class T, int H>
+__device__ void output_chains(const Shared<T>& shared, const T* values, int head, int i, bool whole,
+                              T (&o)[H]) {
+#pragma unroll
+  for (int g = 0; g < H; ++g) o[g] = T(0);
+  const auto step = [&](int j, T v) {
+    const T* p = &shared.p[j][head];
+#pragma unroll
+    for (int g = 0; g < H; ++g) o[g] = fma_(p[g], v, o[g]);
+  };
+  if (!whole) {
+    for (int w = 0; w < kMasks; ++w) {
+      for (std::uint32_t left = shared.visible[w]; left != 0; left &= left - 1) {
+        const int j = w * 32 + __ffs(int(left)) - 1;
+        step(j, values[shared.v[j] + i]);
+      }
+    }
+    return;
+  }
+  constexpr int kAhead = sizeof(T) == 4 ? 32 : 16;  // reads under way before the first is used
+  for (int j = 0; j < kSplit; j += kAhead) {
+    T v[kAhead];
+#pragma unroll
+    for (int e = 0; e < kAhead; ++e) v[e] = values[shared.v[j + e] + i];
+#pragma unroll
+    for (int e = 0; e < kAhead; ++e) step(j + e, v[e]);
+  }
+}
+
+/// Every element of every head: a thread has one element of H heads.
+template <class T, int H>
+__device__ void outputs(const Call<T>& call, const Shared<T>& shared, std::int64_t part, int heads,
+                        bool whole) {
+  const int d = call.a.d;
+  for (int item = int(threadIdx.x); item < d * (kHeads / H); item += kThreads) {
+    const int first = item / d * H, i = item % d;
+    if (first >= heads) break;
+    T o[H];
+    output_chains<T, H>(shared, call.v, first, i, whole, o);
+#pragma unroll
+    for (int g = 0; g < H; ++g) {
+      if (first + g < heads) {
+        call.part_o[(part + std::int64_t(first + g) * call.a.max_splits) * d + i] = o[g];
+      }
+    }
+  }
+}
+
+/// grid: (splits, kv heads, rows).
+template <class T>
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 6 : 3) split_kernel(Call<T> call) {
+  __shared__ __align__(16) Shared<T> shared;
+  const AttentionCall& a = call.a;
+  const int t = int(threadIdx.x), kv = int(blockIdx.y);
+  const QueryRow row = a.rows[blockIdx.z];
+  const int split = row.first / kSplit + int(blockIdx.x);
+  if (split * kSplit > row.last) return;
+  bool visible[kKeys];
+  const T* key[kKeys];
+  int count = 0;
+#pragma unroll
+  for (int j = 0; j < kKeys; ++j) {
+    const KeyPlace place = key_place(a, row, split * kSplit + j * kThreads + t, kv);
+    visible[j] = place.visible;
+    key[j] = call.k + place.k;
+    shared.v[j * kThreads + t] = place.v;
+    const std::uint32_t mask = __ballot_sync(0xffffffffu, place.visible);
+    if (t % 32 == 0) shared.visible[j * kWarps + t / 32] = mask;
+    count += __syncthreads_count(place.visible);
+  }
+  const int end = a.head_begin[kv + 1];
+  for (int head = a.head_begin[kv]; head < end; head += kHeads) {
+    const int heads = end - head < kHeads ? end - head : kHeads;
+    const std::int64_t part =
+        (std::int64_t(blockIdx.z) * a.heads + head) * a.max_splits + blockIdx.x;
+    if (t < heads) call.part_any[part + std::int64_t(t) * a.max_splits] = count;
+    if (count == 0) continue;
+    for (int i = t; i < heads * a.d; i += kThreads) {
+      shared.q[i % a.d][i / a.d] =
+          call.q[std::int64_t(blockIdx.z) * a.q_stride + std::int64_t(head) * a.d + i];
+    }
+    __syncthreads();
+    T score[kKeys][kHeads], m[kHeads];
+    if (count == kSplit) {
+      scores<T, kKeys>(shared, key, a.d, T(a.scale), score);
+    } else {
+#pragma unroll
+      for (int j = 0; j < kKeys; ++j) {
+        const T* const one[1] = {key[j]};
+        if (visible[j]) scores<T, 1>(shared, one, a.d, T(a.scale), score + j);
+      }
+    }
+    softmax_terms(shared, visible, heads, score, m);
+    if (t / 32 < heads) {
+      const T l = sum_terms(shared, t / 32);
+      if (t % 32 == 0) call.part_l[part + std::int64_t(t / 32) * a.max_splits] = l;
+    }
+#pragma unroll
+    for (int g = 0; g < kHeads; ++g) {
+      if (t == g && g < heads) call.part_m[part + std::int64_t(g) * a.max_splits] = m[g];
+    }
+    const bool whole = count == kSplit;
+    if (a.d * 2 > kThreads) {
+      outputs<T, 4>(call, shared, part, heads, whole);
+    } else if (a.d * 4 > kThreads) {
+      outputs<T, 2>(call, shared, part, heads, whole);
+    } else {
+      outputs<T, 1>(call, shared, part, heads, whole);
+    }
+    __syncthreads();
+  }
+}
+
+/// The maximum of the splits up to a lane's, of those that have a visible key.
+template <class T>
+struct RunningMax {
+  T m;
+  bool any;
+  __device__ RunningMax then(const RunningMax& next) const {
+    if (!next.any || !any) return next.any ? next : *this;
+    return {max_nan(m, next.m), true};
+  }
+  __device__ RunningMax shuffle_up(int by) const {
+    return {__shfl_up_sync(0xffffffffu, m, by), __shfl_up_sync(0xffffffffu, int(any), by) != 0};
+  }
+};
+
+/// grid: (heads, rows), a thread an element, whole warps: the merge of attention_row(). A warp
+/// takes 32 splits at a time: the factors of split s in lane s, then the chain in order.
+template <class T>
+__global__ void merge_kernel(Call<T> call) {
+  constexpr unsigned kAll = 0xffffffffu;
+  const AttentionCall& a = call.a;
+  const int i = int(threadIdx.x), lane = i % 32;
+  const QueryRow row = a.rows[blockIdx.y];
+  const int splits = row.last / kSplit - row.first / kSplit + 1;
+  const std::int64_t part = (std::int64_t(blockIdx.y) * a.heads + blockIdx.x) * a.max_splits;
+  RunningMax<T> before{T(0), false};
+  T o = T(0), sum = T(0);
+  for (int s0 = 0; s0 < splits; s0 += 32) {
+    const std::int64_t at = part + s0 + lane;
+    const bool any = s0 + lane < splits && call.part_any[at] != 0;
+    const T l = any ? call.part_l[at] : T(0);
+    RunningMax<T> own{any ? call.part_m[at] : T(0), any}, upto = own;
+    for (int h = 1; h < 32; h *= 2) {
+      const RunningMax<T> left = upto.shuffle_up(h);
+      if (lane >= h) upto = left.then(upto);
+    }
+    RunningMax<T> earlier = upto.shuffle_up(1);
+    earlier = lane == 0 ? before : before.then(earlier);
+    const RunningMax<T> merged = before.then(upto);
+    const bool started = earlier.any;
+    const T scale_old = any && started ? exp_(earlier.m - merged.m) : T(1);
+    const T scale_new = any && started ? exp_(own.m - merged.m) : T(1);
+    const unsigned have = __ballot_sync(kAll, any), first = __ballot_sync(kAll, any && !started);
+    constexpr int kAhead = 8;
+    for (int s = 0; s < 32 && s0 + s < splits; s += kAhead) {
+      T value[kAhead];
+#pragma unroll
+      for (int e = 0; e < kAhead; ++e) {
+        value[e] = T(0);
+        if (i < a.d && ((have >> (s + e)) & 1u) != 0) {
+          value[e] = call.part_o[(part + s0 + s + e) * a.d + i];
+        }
+      }
+#pragma unroll
+      for (int e = 0; e < kAhead; ++e) {
+        const T x = __shfl_sync(kAll, scale_old, s + e), y = __shfl_sync(kAll, scale_new, s + e);
+        const T terms = __shfl_sync(kAll, l, s + e);
+        if (((have >> (s + e)) & 1u) == 0) continue;
+        const bool begins = ((first >> (s + e)) & 1u) != 0;
+        o = begins ? value[e] : fma_(o, x, value[e] * y);
+        sum = begins ? terms : fma_(sum, x, terms * y);
+      }
+    }
+    before = {__shfl_sync(kAll, merged.m, 31), __shfl_sync(kAll, int(merged.any), 31) != 0};
+  }
+  if (i >= a.d) return;
+  T* out = call.out + std::int64_t(blockIdx.y) * a.out_stride + std::int64_t(blockIdx.x) * a.d;
+  out[i] = before.any ? T(round_to(a.stored, o * (T(1) / sum) + T(0))) : canonical_nan(T(0));
+}
+
+std::size_t aligned(std::size_t bytes) {
+  return (bytes + 255) / 256 * 256;
+}
+
+template <class T>
+void launch(const AttentionCall& a) {
+  const std::size_t parts = std::size_t(a.row_count * a.heads) * std::size_t(a.max_splits);
+  auto* memory = static_cast<char*>(a.workspace);
+  const auto take = [&](std::size_t bytes) {
+    char* at = memory;
+    memory += aligned(bytes);
+    return at;
+  };
+  Call<T> call{a,
+               static_cast<const T*>(a.q),
+               static_cast<const T*>(a.k_pool),
+               static_cast<const T*>(a.v_pool),
+               static_cast<T*>(a.out),
+               nullptr,
+               nullptr,
+               nullptr,
+               nullptr};
+  call.part_m = reinterpret_cast<T*>(take(parts * sizeof(T)));
+  call.part_l = reinterpret_cast<T*>(take(parts * sizeof(T)));
+  call.part_o = reinterpret_cast<T*>(take(parts * std::size_t(a.d) * sizeof(T)));
+  call.part_any = reinterpret_cast<std::int32_t*>(take(parts * 4));
+  const dim3 grid(unsigned(a.max_splits), unsigned(a.kv_heads), unsigned(a.row_count));
+  split_kernel<T><<<grid, kThreads, 0, a.stream>>>(call);
+  check_launch("attention_split");
+  merge_kernel<T><<<dim3(unsigned(a.heads), unsigned(a.row_count)), unsigned(a.d + 31) / 32 * 32, 0,
+                    a.stream>>>(call);
+  check_launch("attention_merge");
+}
+
+}  // namespace
+
+std::size_t attention_bytes(bool wide, std::int64_t rows, std::int64_t heads, int d,
+                            std::int32_t max_splits) {
+  const std::size_t parts = std::size_t(rows * heads) * std::size_t(max_splits);
+  const std::size_t real = wide ? 8 : 4;
+  return 2 * aligned(parts * real) + aligned(parts * std::size_t(d) * real) + aligned(parts * 4);
+}
+
+void attention(const AttentionCall& call) {
+  if (call.row_count * call.heads == 0) return;
+  call.wide ? launch<double>(call) : launch<float>(call);
+}
+
+}  // namespace isobit::cuda

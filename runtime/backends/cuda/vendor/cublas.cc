@@ -1,0 +1,273 @@
+// cuBLAS and cublasLt as engines: elements and weights here, the products in cublaslt.cc and below.
+
+#include "runtime/backends/cuda/vendor/cublas.h"
+
+#include "runtime/backends/cuda/backend.h"
+#include "runtime/backends/cuda/engine.h"
+#include "runtime/backends/cuda/kernels/names.h"
+#include "runtime/backends/cuda/vendor/cublas_library.h"
+#include "runtime/backends/cuda/vendor/cublaslt.h"
+#include "runtime/backends/vendor_choice.h"
+#include "runtime/numerics/formats.h"
+
+namespace isobit::cuda {
+namespace {
+
+void check_status(int status, const char* what) {
+  if (status != 0)
+    throw BackendError(std::string("cuBLAS: ") + what + ": " + vendor_status(status));
+}
+
+/// What both operands are: the narrowest element that holds the mode's values.
+ProductTypes types_of(const Mode& mode, VendorChoice::Math math) {
+  const bool pedantic = math == VendorChoice::Math::pedantic;
+  if (mode.wide()) return {kReal64, kReal64, pedantic ? kCompute64Pedantic : kCompute64};
+  ProductTypes types;
+  const bool tf32 = mode.gemm_input == Format::tf32;
+  if (mode.gemm_input != Format::f32 && !tf32) {
+    types.element = mode.gemm_input == Format::fp16 ? kReal16 : kReal16b;
+  }
+  types.compute = pedantic                                   ? kCompute32Pedantic
+                  : tf32 || math == VendorChoice::Math::tf32 ? kComputeTf32
+                                                             : kCompute32;
+  return types;
+}
+
+/// The same products by cublasGemmEx, whose choice is seen only in the kernels that it starts.
+class GemmProducts {
+ public:
+  GemmProducts(const CublasCalls& calls, const VendorChoice& choice, const ProductTypes& types,
+               void* workspace, cudaStream_t stream)
+      : calls_(calls), choice_(choice), types_(types), stream_(stream) {
+    check_status(calls_.create(&handle_), "cublasCreate");
+    const int math = types.compute == kComputeTf32                 ? kMathTf32
+                     : choice.math == VendorChoice::Math::pedantic ? kMathPedantic
+                                                                   : kMathDefault;
+    try {
+      check_status(calls_.set_stream(handle_, stream), "cublasSetStream");
+      check_status(calls_.set_workspace(handle_, workspace, kVendorWorkspace),
+                   "cublasSetWorkspace");
+      check_status(calls_.set_math(handle_, math), "cublasSetMathMode");
+      check_status(calls_.set_pointer_mode(handle_, 0), "cublasSetPointerMode");
+    } catch (...) {
+      calls_.destroy(handle_);
+      throw;
+    }
+  }
+  ~GemmProducts() { calls_.destroy(handle_); }
+  GemmProducts(const GemmProducts&) = delete;
+  GemmProducts& operator=(const GemmProducts&) = delete;
+
+  void run(const LtProduct& p) {
+    if (const int status = call(p); status != 0) {
+      throw BackendError("cublasGemmEx, algorithm " + std::to_string(choice_.algorithm) + ": " +
+                         vendor_status(status) + " for " + shape_text(p));
+    }
+    // The names after the product: by now the library has loaded what it starts.
+    const auto place = [](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % 256; };
+    if (!seen_.emplace(p.outputs, p.rows, p.inputs, place(p.x), place(p.out)).second) return;
+    const std::string names = kernel_names(stream_, [&] { return call(p); });
+    record_.note(p.outputs, p.inputs, p.rows, names.empty() ? "kernel unknown" : names);
+  }
+  [[nodiscard]] std::string seen() const { return record_.text(); }
+  [[nodiscard]] int version() const {
+    int version = 0;
+    calls_.version(handle_, &version);
+    return version;
+  }
+
+ private:
+  int call(const LtProduct& p) {
+    const float one = 1, zero = 0;
+    const double wide_one = 1, wide_zero = 0;
+    const bool wide = types_.result == kReal64;
+    return calls_.gemm(handle_, kOperationTransposed, kOperationNormal, int(p.outputs), int(p.rows),
+                       int(p.inputs), wide ? static_cast<const void*>(&wide_one) : &one, p.w,
+                       types_.element, int(p.inputs), p.x, types_.element, int(p.x_stride),
+                       wide ? static_cast<const void*>(&wide_zero) : &zero, p.out, types_.result,
+                       int(p.out_stride), types_.compute, choice_.algorithm);
+  }
+
+  const CublasCalls& calls_;
+  VendorChoice choice_;
+  ProductTypes types_;
+  cudaStream_t stream_;
+  CublasHandle handle_ = nullptr;
+  /// Shapes and addresses, by which the library chooses.
+  std::set<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::uintptr_t, std::uintptr_t>>
+      seen_;
+  ScheduleRecord record_;
+};
+
+class CublasBackend final : public CudaBackend {
+ public:
+  CublasBackend(const Mode& mode, GpuInfo gpu, const VendorChoice& choice)
+      : CudaBackend(mode, std::move(gpu)), choice_(choice), types_(types_of(mode, choice.math)) {
+    void* const workspace = memory_.reserve(kVendorWorkspace, stream_);
+    if (choice.lt) {
+      const auto library = load_cublaslt();
+      if (!library) throw BackendError(library.error().text());
+      path_ = (*library)->path;
+      sha256_hex_ = (*library)->sha256_hex;
+      lt_ = std::make_unique<LtProducts>((*library)->calls, choice, types_, workspace, stream_);
+      return;
+    }
+    const auto library = load_cublas();
+    if (!library) throw BackendError(library.error().text());
+    path_ = (*library)->path;
+    sha256_hex_ = (*library)->sha256_hex;
+    gemm_ = std::make_unique<GemmProducts>((*library)->calls, choice, types_, workspace, stream_);
+  }
+  ~CublasBackend() override {
+    cudaSetDevice(gpu_.index);
+    cudaStreamSynchronize(stream_);
+    lt_.reset();
+    gemm_.reset();
+  }
+  CublasBackend(const CublasBackend&) = delete;
+  CublasBackend& operator=(const CublasBackend&) = delete;
+
+  BackendInfo describe() const override {
+    BackendInfo info = CudaBackend::describe();
+    const std::string text = vendor_text(choice_);
+    info.engine =
+        std::string(choice_.lt ? "cublaslt" : "cublas") + (text.empty() ? "" : ":") + text;
+    info.kernels += choice_.lt ? " cublasLtMatmul " + std::to_string(lt_->version())
+                               : " cublasGemmEx " + std::to_string(gemm_->version()) +
+                                     " algorithm " + std::to_string(choice_.algorithm);
+    info.kernels += " compute " + std::to_string(types_.compute) +
+                    " workspace 32 MiB: " + (choice_.lt ? lt_->seen() : gemm_->seen());
+    info.library = path_;
+    info.library_sha256 = sha256_hex_;
+    return info;
+  }
+
+  /// Row-major (outputs, inputs) of the element that the product is asked in.
+  std::shared_ptr<WeightMatrix> load_matrix(const MatrixSource& source) override {
+    enter();
+    auto matrix = std::make_shared<CudaMatrix>(gpu_.index);
+    matrix->outputs = source.outputs;
+    matrix->inputs = source.inputs;
+    matrix->segments = int(source.bounds.size()) - 1;
+    matrix->scaled = source.format == Format::e4m3 || source.format == Format::e5m2;
+    matrix->words.n = source.outputs;
+    matrix->words.k = source.inputs;
+    std::vector<float> rows(std::size_t(source.outputs * source.inputs)), scale;
+    for (std::int64_t r = 0; r < source.outputs; ++r) {
+      const std::span row =
+          std::span(rows).subspan(std::size_t(r * source.inputs), std::size_t(source.inputs));
+      source.read(r, row);
+      const float s = matrix->scaled ? power_of_two_scale(source.format, source.amax(r)) : 1.0f;
+      if (matrix->scaled) scale.push_back(s);
+      for (float& x : row) x = round_to(source.format, x / s);
+    }
+    if (matrix->scaled) {
+      matrix->scale = static_cast<float*>(matrix->take(scale.size() * sizeof(float)));
+      upload(matrix->scale, scale.data(), scale.size() * sizeof(float));
+    }
+    store(rows, *matrix);
+    return matrix;
+  }
+
+  void gemm(Rows x, const WeightMatrix& matrix, Rows out) override {
+    enter();
+    multiply(operand_of(x), matrix, out);
+  }
+  /// One narrowing of x serves them all.
+  void gemms(Rows x, std::span<const WeightMatrix* const> matrices,
+             std::span<const Rows> outs) override {
+    ISOBIT_CHECK(matrices.size() == outs.size());
+    enter();
+    const Rows input = operand_of(x);
+    for (std::size_t i = 0; i < outs.size(); ++i) multiply(input, *matrices[i], outs[i]);
+  }
+
+ private:
+  [[nodiscard]] bool narrow_elements() const {
+    return types_.element == kReal16 || types_.element == kReal16b;
+  }
+
+  /// x in the library's element: itself, or a narrowed copy that the next call overwrites.
+  Rows operand_of(Rows x) {
+    if (!narrow_elements() || x.rows == 0) return x;
+    void* to = inputs_.reserve(std::size_t(x.rows * x.cols) * 2, stream_);
+    narrow(stream_, static_cast<const float*>(x.data), x.stride, x.rows, x.cols,
+           types_.element == kReal16, to);
+    return {to, x.rows, x.cols, x.cols};
+  }
+
+  void multiply(Rows x, const WeightMatrix& matrix, Rows out) {
+    const auto& w = static_cast<const CudaMatrix&>(matrix);
+    if (x.rows == 0 || w.outputs == 0 || w.segments == 0) return;
+    const LtProduct product{w.outputs, x.rows,   w.inputs, w.words.data,
+                            x.data,    x.stride, out.data, out.stride};
+    choice_.lt ? lt_->run(product) : gemm_->run(product);
+  }
+
+  void store(const std::vector<float>& rows, CudaMatrix& matrix) {
+    const std::size_t n = rows.size();
+    if (mode_.wide()) {
+      const std::vector<double> wide(rows.begin(), rows.end());
+      void* to = matrix.take(n * 8);
+      upload(to, wide.data(), n * 8);
+      matrix.words.data = to;
+      return;
+    }
+    if (!narrow_elements()) {
+      void* to = matrix.take(n * 4);
+      upload(to, rows.data(), n * 4);
+      matrix.words.data = to;
+      return;
+    }
+    void* to = matrix.take(n * 2);
+    void* staging = inputs_.reserve(n * 4, stream_);
+    upload(staging, rows.data(), n * 4);
+    narrow(stream_, static_cast<const float*>(staging), matrix.inputs, matrix.outputs,
+           matrix.inputs, types_.element == kReal16, to);
+    check(cudaStreamSynchronize(stream_), "narrow");
+    matrix.words.data = to;
+  }
+
+  VendorChoice choice_;
+  ProductTypes types_;
+  std::string path_, sha256_hex_;  // of the library
+  Buffer memory_, inputs_;         // the library's workspace; operands as it wants them
+  std::unique_ptr<LtProducts> lt_;
+  std::unique_ptr<GemmProducts> gemm_;
+};
+
+}  // namespace
+
+std::string cublas_unsupported(const BackendOptions& options, const Mode& mode) {
+  const std::string& engine = options.engine;
+  if (options.device != "cuda") return "engine " + engine + " needs device cuda";
+  const auto choice = parse_vendor_text(engine, options.core_type);
+  if (!choice) return choice.error().message;
+  const bool takes_tf32 =
+      !mode.wide() && (mode.gemm_input == Format::f32 || mode.gemm_input == Format::tf32);
+  if (choice->math == VendorChoice::Math::tf32 && !takes_tf32) {
+    return "math tf32 of engine " + engine + " needs fp32 operands; precision " +
+           std::string(mode.name) + " has others";
+  }
+  if (std::string why = cuda_unsupported(options); !why.empty()) return why;
+  if (choice->lt) {
+    return cublaslt_path().empty() ? "cublasLt is not installed (libcublasLt.so.13 or .12)" : "";
+  }
+  return cublas_path().empty() ? "cuBLAS is not installed (libcublas.so.13 or .12)" : "";
+}
+
+Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions& options, const Mode& mode) {
+  const auto choice = parse_vendor_text(options.engine, options.core_type);
+  ISOBIT_TRY(choice);
+  auto gpu = gpu_of_rank(options.rank);
+  ISOBIT_TRY(gpu);
+  try {
+    return std::unique_ptr<Backend>(std::make_unique<CublasBackend>(mode, *gpu, *choice));
+  } catch (const BackendError& error) {
+    return Error{error.what(), ""};
+  } catch (const std::bad_alloc& error) {
+    return Error{memory_text(error), ""};
+  }
+}
+
+}  // namespace isobit::cuda
