@@ -13,7 +13,7 @@ if [ ${#compilers[@]} -eq 0 ]; then
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-sources="tests/conformance/oracle/scalar_hash.cc runtime/backends/cpu/kernels_scalar.cc
+sources="tests/conformance/oracle/scalar_hash.cc runtime/backends/cpu/kernels/scalar.cc
          runtime/backends/cpu/packed.cc"
 machine=()
 if [ "$(uname -m)" = x86_64 ]; then machine=(-march=haswell); fi

@@ -10,7 +10,7 @@
 #include <future>
 
 #include "harness/models.h"
-#include "runtime/backends/cpu/fma_peak.h"
+#include "runtime/backends/cpu/kernels/fma_peak.h"
 #include "runtime/numerics/order.h"
 #include "runtime/run/generate.h"
 #include "runtime/tokenizer/tokenizer.h"

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/backends/cpu/fma_peak.h"
-#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/kernels/fma_peak.h"
+#include "runtime/backends/cpu/kernels/kernels.h"
 #include "runtime/backends/cpu/packed.h"
 
 namespace isobit::cpu {

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "runtime/backends/cpu/cpu_backend.h"
-#include "runtime/backends/cpu/fma_peak.h"
+#include "runtime/backends/cpu/kernels/fma_peak.h"
 
 namespace isobit::cpu {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/kernels/kernels.h"
 #include "runtime/numerics/bits.h"
 
 namespace isobit::cpu::testing {

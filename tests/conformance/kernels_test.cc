@@ -1,5 +1,5 @@
 // Every leaf of every SIMD table against the literal scalar table, bit for bit.
-#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/kernels/kernels.h"
 
 #include <algorithm>
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "runtime/backend.h"
-#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/kernels/kernels.h"
 #include "runtime/backends/cpu/thread_pool.h"
 
 namespace isobit::cpu {

@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/kernels/kernels.h"
 
 namespace isobit::cpu {
 

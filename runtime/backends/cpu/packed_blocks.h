@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <functional>
 
-#include "runtime/backends/cpu/block_layout.h"
+#include "runtime/backends/cpu/kernels/block_layout.h"
 
 namespace isobit::cpu {
 

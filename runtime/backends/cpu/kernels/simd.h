@@ -14,7 +14,7 @@
 #include <cstring>
 #include <utility>
 
-#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/kernels/kernels.h"
 
 #define ISOBIT_ALWAYS_INLINE __attribute__((always_inline))
 

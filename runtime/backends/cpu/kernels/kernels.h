@@ -2,7 +2,7 @@
 // from each. Callers: cpu_backend.cc only.
 //
 // A leaf works on one thread's share and takes every size explicitly. The scalar table
-// (kernels_scalar.cc) calls numerics/order.h literally; the SIMD tables vectorise over outputs,
+// (kernels/scalar.cc) calls numerics/order.h literally; the SIMD tables vectorise over outputs,
 // rows, keys or lanes, never over a chain's k, so that each output element sees the same sequence
 // of operations. T is float, or double in fp64.
 #pragma once

@@ -5,11 +5,11 @@
 // weights and a tile's rows fit the first-level cache; a panel's block is used by all rows before
 // the next, so that memory is still read in order, one block ahead. 16-bit weights are widened in
 // registers, or once a block when many tiles use them; so are the checkpoint's own blocks. None of
-// this changes a chain: see kernels_simd_tile.h. Callers: kernels_*.cc.
+// this changes a chain: see kernels/simd_tile.h. Callers: kernels_*.cc.
 #pragma once
 
-#include "runtime/backends/cpu/kernels_simd_blocks.h"
-#include "runtime/backends/cpu/kernels_simd_streams.h"
+#include "runtime/backends/cpu/kernels/simd_blocks.h"
+#include "runtime/backends/cpu/kernels/simd_streams.h"
 
 namespace isobit::cpu::simd {
 

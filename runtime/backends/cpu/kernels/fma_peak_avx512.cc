@@ -1,5 +1,5 @@
 // The AVX-512 part of fma_peak.h; called only where avx512_kernels() says so.
-#include "runtime/backends/cpu/fma_peak.h"
+#include "runtime/backends/cpu/kernels/fma_peak.h"
 
 #if defined(__AVX512F__)
 #include <immintrin.h>

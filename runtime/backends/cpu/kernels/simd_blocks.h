@@ -4,11 +4,11 @@
 // A weight is decoded as precision.h says, by the operations that define it: the code as an
 // integer, exact in fp32; one product or one fma; R. Fields are finite (the packer saw to it), so
 // R needs no care for NaN. When it is decoded decides no bit. Chains and tree are those of
-// kernels_simd_tile.h. Callers: kernels_simd_gemm.h.
+// kernels/simd_tile.h. Callers: kernels/simd_gemm.h.
 #pragma once
 
-#include "runtime/backends/cpu/block_layout.h"
-#include "runtime/backends/cpu/kernels_simd_tile.h"
+#include "runtime/backends/cpu/kernels/block_layout.h"
+#include "runtime/backends/cpu/kernels/simd_tile.h"
 
 namespace isobit::cpu::simd {
 

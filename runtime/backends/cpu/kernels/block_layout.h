@@ -10,7 +10,7 @@
 
 #include <cstdint>
 
-#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/kernels/kernels.h"
 
 namespace isobit::cpu {
 

@@ -11,8 +11,8 @@
 #include <sys/mman.h>
 #endif
 
-#include "runtime/backends/cpu/block_layout.h"
-#include "runtime/backends/cpu/kernels_simd.h"
+#include "runtime/backends/cpu/kernels/block_layout.h"
+#include "runtime/backends/cpu/kernels/simd.h"
 
 namespace isobit::cpu::simd {
 

@@ -1,13 +1,13 @@
 // The kernels with AVX-512 (F, BW, DQ, VL): registers of 16 floats or 8 doubles, masked tails.
 //
-// Promise: the scalar table's bits (kernels_simd.h says why). Called only when avx512_kernels()
+// Promise: the scalar table's bits (kernels/simd.h says why). Called only when avx512_kernels()
 // found the instructions and the operating system's support for the registers.
-#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/kernels/kernels.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#include "runtime/backends/cpu/kernels_simd_attention.h"
+#include "runtime/backends/cpu/kernels/simd_attention.h"
 
 namespace isobit::cpu {
 namespace {

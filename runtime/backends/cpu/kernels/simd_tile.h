@@ -5,10 +5,10 @@
 // every weight once, in order). Each chain takes its own k in ascending order from +0; a chain that
 // a block cuts is put down as it is and taken up again. Finished segments join in the neighbour
 // tree: a binary counter of partial sums, the earlier operand on the left.
-// Callers: kernels_simd_gemm.h.
+// Callers: kernels/simd_gemm.h.
 #pragma once
 
-#include "runtime/backends/cpu/kernels_simd_weights.h"
+#include "runtime/backends/cpu/kernels/simd_weights.h"
 
 namespace isobit::cpu::simd {
 

@@ -5,10 +5,10 @@
 // end. The processor's own prefetcher follows such streams; it does not follow the segments of one
 // panel, which end after a page or two (measured: a plain read of 540 MB by one thread of Zen 3 is
 // 17 GB/s as streams of 9 KB, 23 GB/s as streams of 100 KB and more, and no prefetch instruction
-// makes it faster). Every chain and every tree is run_strip's. Callers: kernels_simd_gemm.h.
+// makes it faster). Every chain and every tree is run_strip's. Callers: kernels/simd_gemm.h.
 #pragma once
 
-#include "runtime/backends/cpu/kernels_simd_tile.h"
+#include "runtime/backends/cpu/kernels/simd_tile.h"
 
 namespace isobit::cpu::simd {
 

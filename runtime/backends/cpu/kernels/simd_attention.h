@@ -10,7 +10,7 @@
 // full the processor drops them. Callers: kernels_*.cc.
 #pragma once
 
-#include "runtime/backends/cpu/kernels_simd_gemm.h"
+#include "runtime/backends/cpu/kernels/simd_gemm.h"
 
 namespace isobit::cpu::simd {
 

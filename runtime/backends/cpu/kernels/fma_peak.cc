@@ -1,14 +1,14 @@
 // Twelve chains a thread: enough to cover the latency of two units, few enough for the registers.
 // The empty assembler statements keep the compiler from joining or dropping chains.
 
-#include "runtime/backends/cpu/fma_peak.h"
+#include "runtime/backends/cpu/kernels/fma_peak.h"
 
 #include <algorithm>
 #include <chrono>
 #include <thread>
 #include <vector>
 
-#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/kernels/kernels.h"
 #include "runtime/numerics/platform.h"
 
 #if defined(__AVX2__) && defined(__FMA__)

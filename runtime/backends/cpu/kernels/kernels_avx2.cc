@@ -1,13 +1,13 @@
 // The kernels with AVX2, FMA and F16C: registers of 8 floats or 4 doubles.
 //
-// Promise: the scalar table's bits (kernels_simd.h says why). Called only when avx2_kernels()
+// Promise: the scalar table's bits (kernels/simd.h says why). Called only when avx2_kernels()
 // found the instructions and the operating system's support for the registers.
-#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/kernels/kernels.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#include "runtime/backends/cpu/kernels_simd_attention.h"
+#include "runtime/backends/cpu/kernels/simd_attention.h"
 
 namespace isobit::cpu {
 namespace {

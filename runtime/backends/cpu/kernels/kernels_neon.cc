@@ -1,15 +1,15 @@
 // The kernels with NEON (AdvSIMD of Armv8.0): registers of 4 floats or 2 doubles.
 //
-// Promise: the scalar table's bits (kernels_simd.h says why). Every AArch64 machine that runs
+// Promise: the scalar table's bits (kernels/simd.h says why). Every AArch64 machine that runs
 // Linux has these instructions, so nothing is asked at run time. FMLA is one fused operation a
 // lane, and the AdvSIMD of AArch64 obeys FPCR: it neither flushes nor approximates unless told to,
 // which numerics/probes.cc refuses. BFDOT, BFMMLA and BFCVT are never used.
-#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/kernels/kernels.h"
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
-#include "runtime/backends/cpu/kernels_simd_attention.h"
+#include "runtime/backends/cpu/kernels/simd_attention.h"
 
 namespace isobit::cpu {
 namespace {

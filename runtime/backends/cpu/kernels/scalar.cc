@@ -2,7 +2,7 @@
 //
 // Promise: the bits of this table are the definition; the other tables are compared with it. It is
 // slow (about 2 GFLOP/s) and is meant to be read beside NUMERICS.md.
-#include "runtime/backends/cpu/kernels.h"
+#include "runtime/backends/cpu/kernels/kernels.h"
 #include "runtime/numerics/order.h"
 
 namespace isobit::cpu {
