@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "harness/executor.h"
-#include "harness/store.h"
+#include "harness/store/store.h"
 #include "reports/report.h"
 
 namespace isobit {

@@ -46,8 +46,8 @@ class Checks(unittest.TestCase):
         self.assertEqual(self.run_check("arrows")[0], 0)
         for path, include in (("runtime/numerics/b.cc", '"harness/run.h"'),
                               ("runtime/model/b.cc", '"runtime/schedule/batcher.h"'),
-                              ("golden/b.cc", '"harness/store.h"'),
-                              ("reports/b.cc", '"harness/store.h"'),
+                              ("golden/b.cc", '"harness/store/store.h"'),
+                              ("reports/b.cc", '"harness/store/store.h"'),
                               ("harness/b.cc", '"tests/fakes/b.h"'),
                               ("harness/b.cc", "<yaml-cpp/yaml.h>"),
                               ("golden/b.cc", "<sqlite3.h>"),

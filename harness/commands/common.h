@@ -7,7 +7,7 @@
 
 #include "harness/cli.h"
 #include "harness/run.h"
-#include "harness/store.h"
+#include "harness/store/store.h"
 
 namespace isobit::commands {
 

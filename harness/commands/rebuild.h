@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "harness/executor.h"
-#include "harness/store.h"
+#include "harness/store/store.h"
 
 namespace isobit::commands {
 

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "harness/environment.h"
-#include "harness/store.h"
+#include "harness/store/store.h"
 #include "tests/fakes/folder.h"
 
 namespace isobit {

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "tests/unit/harness/store_samples.h"
+#include "tests/unit/harness/store/store_samples.h"
 
 namespace isobit {
 namespace {

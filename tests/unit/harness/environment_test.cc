@@ -11,7 +11,7 @@
 #include "runtime/base/process.h"
 #include "runtime/trace.h"
 #include "tests/fakes/folder.h"
-#include "tests/unit/harness/store_samples.h"
+#include "tests/unit/harness/store/store_samples.h"
 
 namespace isobit {
 namespace {

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "harness/compare.h"
-#include "tests/unit/harness/store_samples.h"
+#include "tests/unit/harness/store/store_samples.h"
 
 namespace isobit {
 namespace {

@@ -1,5 +1,5 @@
-// The SQLite database of traces (schema.sql, docs in harness/SCHEMA.md). sqlite3.h is included by
-// store*.cc only.
+// The SQLite database of traces (schema.sql, docs in harness/store/SCHEMA.md). sqlite3.h is
+// included by store*.cc only.
 //
 // WAL, STRICT tables, foreign keys, application_id and user_version with migrations; one
 // transaction a cell; eight processes may write at once (busy time-out with retry). A killed run

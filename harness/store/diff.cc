@@ -7,7 +7,7 @@
 #include <set>
 #include <utility>
 
-#include "harness/store_impl.h"
+#include "harness/store/impl.h"
 
 namespace isobit {
 namespace {

@@ -1,9 +1,9 @@
 // The store behind store.h: one class over one connection, its methods by file.
 //
 //   store.cc        opening, schema version, migrations
-//   store_write.cc  runs, cells, traces, verdicts
-//   store_read.cc   looking up and reading back
-//   store_diff.cc   comparing two cells; gc
+//   store/write.cc  runs, cells, traces, verdicts
+//   store/read.cc   looking up and reading back
+//   store/diff.cc   comparing two cells; gc
 // Used by harness/store*.cc only.
 #pragma once
 
@@ -11,12 +11,12 @@
 #include <string>
 #include <vector>
 
-#include "harness/store.h"
-#include "harness/store_sqlite.h"
+#include "harness/store/sqlite.h"
+#include "harness/store/store.h"
 
 namespace isobit {
 
-extern const char* const kStoreSchema;                  // harness/schema.sql
+extern const char* const kStoreSchema;                  // harness/store/schema.sql
 constexpr std::int64_t kStoreApplication = 0x69736F62;  // "isob"
 constexpr std::int64_t kStoreVersion = 1;
 

@@ -2,13 +2,13 @@
 //
 // application_id says that the file is ours, user_version which schema it has. Migrations run in
 // one transaction; a file that is already newer is refused with both versions named.
-#include "harness/store.h"
+#include "harness/store/store.h"
 
 #include <chrono>
 #include <filesystem>
 #include <thread>
 
-#include "harness/store_impl.h"
+#include "harness/store/impl.h"
 
 namespace isobit {
 namespace {

@@ -1,5 +1,5 @@
 // The store: what is written is read back, to the bit; reuse, history, diff, gc, views.
-#include "harness/store.h"
+#include "harness/store/store.h"
 
 #include <gtest/gtest.h>
 
@@ -8,9 +8,9 @@
 #include <iterator>
 #include <limits>
 
-#include "harness/store_sqlite.h"
+#include "harness/store/sqlite.h"
 #include "tests/fakes/folder.h"
-#include "tests/unit/harness/store_samples.h"
+#include "tests/unit/harness/store/store_samples.h"
 
 namespace isobit {
 namespace {
@@ -367,7 +367,7 @@ TEST_F(StoreTest, ViewsAnswerTheCommonQuestions) {
 }
 
 TEST_F(StoreTest, TheDocumentedQueriesRun) {
-  std::ifstream file(ISOBIT_SOURCE_DIR "/harness/SCHEMA.md");
+  std::ifstream file(ISOBIT_SOURCE_DIR "/harness/store/SCHEMA.md");
   const std::string page{std::istreambuf_iterator<char>(file), {}};
   const std::size_t begin = page.find("```sql\n");
   ASSERT_NE(begin, std::string::npos);

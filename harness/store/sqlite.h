@@ -1,6 +1,6 @@
 // A thin, error-carrying layer over SQLite: a database, a statement, a transaction.
 //
-// sqlite3.h is included by store_sqlite.cc only. Every failure is an Error that names the trouble
+// sqlite3.h is included by store/sqlite.cc only. Every failure is an Error that names the trouble
 // (locked, disk full, damaged, read-only, …) and the file. One thread at a time; a connection is
 // never used on both sides of a fork. Used by harness/store*.cc and their tests.
 #pragma once

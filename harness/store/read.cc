@@ -3,7 +3,7 @@
 #include <cstring>
 #include <limits>
 
-#include "harness/store_impl.h"
+#include "harness/store/impl.h"
 
 namespace isobit {
 namespace {

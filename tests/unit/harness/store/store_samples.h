@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <string>
 
-#include "harness/store.h"
+#include "harness/store/store.h"
 
 namespace isobit::store_samples {
 

@@ -1,7 +1,7 @@
-// SQLite behind store_sqlite.h. The only file that includes sqlite3.h.
+// SQLite behind store/sqlite.h. The only file that includes sqlite3.h.
 //
 // Statement lifetimes and error codes end here; nothing above sees a result code.
-#include "harness/store_sqlite.h"
+#include "harness/store/sqlite.h"
 
 #include <sqlite3.h>
 

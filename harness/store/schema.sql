@@ -1,11 +1,5 @@
-// The text of harness/schema.sql, embedded: the same bytes (tests/unit/harness/store_test.cc).
-#include "harness/store_impl.h"
-
-namespace isobit {
-
-const char* const kStoreSchema =
-    R"sql(-- The database of traces, version 1. Explained in harness/SCHEMA.md.
--- harness/store_schema.cc holds the same text; a test compares them.
+-- The database of traces, version 1. Explained in harness/store/SCHEMA.md.
+-- harness/store/schema.cc holds the same text; a test compares them.
 
 CREATE TABLE environment (
   id   INTEGER PRIMARY KEY,
@@ -155,6 +149,3 @@ FROM cell a JOIN cell b ON b.run = a.run AND b.class_hash = a.class_hash
 WHERE a.id = (SELECT min(c.id) FROM cell c WHERE c.run = b.run AND c.class_hash = b.class_hash
                                              AND c.state = 'done' AND c.status = 'ok')
   AND b.state = 'done' AND b.status = 'ok' AND b.root <> a.root;
-)sql";
-
-}  // namespace isobit

@@ -3,7 +3,7 @@
 // One transaction a cell; a kill leaves the cell pending with no row of its trace.
 #include <cstring>
 
-#include "harness/store_impl.h"
+#include "harness/store/impl.h"
 
 namespace isobit {
 namespace {

@@ -1,7 +1,7 @@
 // Names and JSON of what the store keeps as text: cell status, Observed.
 #include <nlohmann/json.hpp>
 
-#include "harness/store_impl.h"
+#include "harness/store/impl.h"
 
 namespace isobit {
 namespace {

@@ -11,10 +11,10 @@
 #include <iterator>
 #include <random>
 
-#include "harness/store.h"
-#include "harness/store_impl.h"
+#include "harness/store/impl.h"
+#include "harness/store/store.h"
 #include "tests/fakes/folder.h"
-#include "tests/unit/harness/store_samples.h"
+#include "tests/unit/harness/store/store_samples.h"
 
 namespace isobit {
 namespace {
@@ -58,7 +58,7 @@ int in_child(Body body) {
 }
 
 TEST(StoreFile, TheEmbeddedSchemaIsTheDocument) {
-  EXPECT_EQ(std::string(kStoreSchema), read_text(ISOBIT_SOURCE_DIR "/harness/schema.sql"));
+  EXPECT_EQ(std::string(kStoreSchema), read_text(ISOBIT_SOURCE_DIR "/harness/store/schema.sql"));
 }
 
 TEST(StoreFile, IsMadeWithItsFolderAndMarkedAsOurs) {
@@ -122,7 +122,7 @@ TEST(StoreFile, AFailedMigrationChangesNothing) {
 TEST(StoreFile, BytesOfVersionOneAreStillRead) {
   const fakes::Folder folder;
   const std::string path = folder.file("old.db");
-  std::filesystem::copy_file(ISOBIT_SOURCE_DIR "/tests/unit/harness/data/store_v1.db", path);
+  std::filesystem::copy_file(ISOBIT_SOURCE_DIR "/tests/unit/harness/store/data/store_v1.db", path);
   auto store = Store::open(path, kWrite);
   ASSERT_TRUE(store) << store.error().text();
   const auto cells = (*store)->cells(1);
@@ -156,7 +156,7 @@ TEST(StoreFile, StrangersAndDamageAreNamed) {
 
 TEST(StoreFile, DamagedPagesGiveErrorsNotCrashes) {
   const fakes::Folder folder;
-  const std::string good = read_text(ISOBIT_SOURCE_DIR "/tests/unit/harness/data/store_v1.db");
+  const std::string good = read_text(ISOBIT_SOURCE_DIR "/tests/unit/harness/store/data/store_v1.db");
   ASSERT_GT(good.size(), 4096U);
   std::mt19937 random(7);
   int noticed = 0;
