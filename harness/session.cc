@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <future>
 
-#include "harness/models.h"
+#include "harness/models/models.h"
 #include "runtime/run/ranks.h"
 
 namespace isobit {

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <future>
 
-#include "harness/models.h"
+#include "harness/models/models.h"
 #include "runtime/backends/cpu/kernels/fma_peak.h"
 #include "runtime/numerics/order.h"
 #include "runtime/run/generate.h"

@@ -6,7 +6,7 @@
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
 #include "harness/environment.h"
-#include "harness/models.h"
+#include "harness/models/models.h"
 #include "runtime/backend.h"
 #include "runtime/base/text.h"
 #include "runtime/numerics/probes.h"

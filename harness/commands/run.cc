@@ -4,7 +4,7 @@
 
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
-#include "harness/models_files.h"
+#include "harness/models/files.h"
 #include "harness/scenario.h"
 #include "runtime/base/interrupt.h"
 

@@ -4,7 +4,7 @@
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
 #include "harness/matrix.h"
-#include "harness/models.h"
+#include "harness/models/models.h"
 #include "harness/prompts.h"
 #include "runtime/base/suggest.h"
 

@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "harness/models_files.h"
+#include "harness/models/files.h"
 #include "runtime/base/file.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/process.h"

@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "harness/models_files.h"
+#include "harness/models/files.h"
 #include "runtime/base/suggest.h"
 #include "runtime/checkpoint/json.h"
 

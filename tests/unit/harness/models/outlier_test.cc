@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <set>
 
-#include "harness/models_files.h"
+#include "harness/models/files.h"
 #include "runtime/run/generate.h"
 
 namespace isobit {

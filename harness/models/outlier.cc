@@ -7,7 +7,7 @@
 #include <memory>
 #include <set>
 
-#include "harness/models_files.h"
+#include "harness/models/files.h"
 
 namespace isobit::models {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/models.h"
+#include "harness/models/models.h"
 
 namespace isobit::models {
 

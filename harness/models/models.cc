@@ -1,10 +1,10 @@
 // Opens models by name or path and digests their files (models.h).
-#include "harness/models.h"
+#include "harness/models/models.h"
 
 #include <algorithm>
 #include <filesystem>
 
-#include "harness/models_files.h"
+#include "harness/models/files.h"
 #include "runtime/base/suggest.h"
 #include "runtime/trace.h"
 

@@ -1,5 +1,5 @@
 // Models: manifests, names and paths, digests that must agree, the transform "outlier".
-#include "harness/models.h"
+#include "harness/models/models.h"
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "harness/models_files.h"
+#include "harness/models/files.h"
 #include "runtime/trace.h"
 #include "tests/fakes/folder.h"
 
