@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "harness/cli.h"
-#include "harness/environment.h"
+#include "harness/environment/environment.h"
 #include "harness/run_steps.h"
 
 namespace isobit {

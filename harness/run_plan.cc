@@ -7,7 +7,7 @@
 #include <numeric>
 #include <set>
 
-#include "harness/environment.h"
+#include "harness/environment/environment.h"
 #include "harness/run_steps.h"
 
 namespace isobit {

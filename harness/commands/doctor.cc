@@ -5,7 +5,7 @@
 
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
-#include "harness/environment.h"
+#include "harness/environment/environment.h"
 #include "harness/models/models.h"
 #include "runtime/backend.h"
 #include "runtime/base/text.h"

@@ -5,7 +5,7 @@
 
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
-#include "harness/environment.h"
+#include "harness/environment/environment.h"
 #include "runtime/base/suggest.h"
 
 namespace isobit::commands {

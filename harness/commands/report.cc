@@ -6,7 +6,7 @@
 
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
-#include "harness/environment.h"
+#include "harness/environment/environment.h"
 #include "harness/judge.h"
 
 namespace isobit::commands {

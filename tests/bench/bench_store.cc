@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/environment.h"
+#include "harness/environment/environment.h"
 #include "harness/store/store.h"
 #include "tests/fakes/folder.h"
 

@@ -2,7 +2,7 @@
 //
 // The build defines ISOBIT_VERSION, ISOBIT_COMPILER_FLAGS and ISOBIT_BUILD_TYPE; without them the
 // entries say "unknown".
-#include "harness/environment.h"
+#include "harness/environment/environment.h"
 
 #include <gnu/libc-version.h>
 #include <link.h>

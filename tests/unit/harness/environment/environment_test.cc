@@ -1,5 +1,5 @@
 // The fingerprint: what it holds, that it is repeatable, and free of the program's path.
-#include "harness/environment.h"
+#include "harness/environment/environment.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
