@@ -7,9 +7,9 @@
 #include <functional>
 #include <set>
 
+#include "harness/axes/axes.h"
 #include "harness/pairwise.h"
 #include "harness/recipe.h"
-#include "harness/scenario_axes.h"
 
 namespace isobit {
 namespace {

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/scenario.h"
+#include "harness/scenario/scenario.h"
 
 namespace isobit {
 

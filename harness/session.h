@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "harness/matrix.h"
-#include "harness/prompts.h"
 #include "harness/recipe.h"
+#include "harness/scenario/prompts.h"
 #include "runtime/run/generate.h"
 #include "runtime/tokenizer/tokenizer.h"
 

@@ -6,7 +6,7 @@
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
 #include "harness/run_steps.h"
-#include "harness/scenario.h"
+#include "harness/scenario/scenario.h"
 #include "runtime/base/suggest.h"
 
 namespace isobit::commands {

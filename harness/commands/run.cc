@@ -5,7 +5,7 @@
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
 #include "harness/models/files.h"
-#include "harness/scenario.h"
+#include "harness/scenario/scenario.h"
 #include "runtime/base/interrupt.h"
 
 namespace isobit::commands {

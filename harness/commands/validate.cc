@@ -5,7 +5,7 @@
 #include "harness/commands/common.h"
 #include "harness/matrix.h"
 #include "harness/models/models.h"
-#include "harness/prompts.h"
+#include "harness/scenario/prompts.h"
 #include "runtime/base/suggest.h"
 
 namespace isobit::commands {

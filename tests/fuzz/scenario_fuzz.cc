@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "harness/filter.h"
 #include "harness/matrix.h"
-#include "harness/prompts.h"
+#include "harness/scenario/filter.h"
+#include "harness/scenario/prompts.h"
 
 namespace {
 

@@ -1,10 +1,10 @@
 // Tokenizer, recursive-descent parser (depth-limited) and evaluator of the filter language.
-#include "harness/filter.h"
+#include "harness/scenario/filter.h"
 
 #include <algorithm>
 #include <cstdint>
 
-#include "harness/scenario_axes.h"
+#include "harness/axes/axes.h"
 #include "runtime/base/suggest.h"
 
 namespace isobit {

@@ -1,5 +1,5 @@
 // JSONL prompts: one line, one object, checked key by key.
-#include "harness/prompts.h"
+#include "harness/scenario/prompts.h"
 
 #include <algorithm>
 #include <cstddef>

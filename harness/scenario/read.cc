@@ -1,6 +1,6 @@
 // Tree -> Scenario: every key, type and range of scenarios/SCHEMA.md is checked here.
 //
-// The reader keeps the first error (scenario_nodes.h) and goes on with defaults, so that the code
+// The reader keeps the first error (scenario/nodes.h) and goes on with defaults, so that the code
 // below reads as the schema does.
 #include <algorithm>
 #include <map>
@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "harness/scenario_axes.h"
-#include "harness/scenario_nodes.h"
+#include "harness/axes/axes.h"
+#include "harness/scenario/nodes.h"
 #include "runtime/base/suggest.h"
 
 namespace isobit {

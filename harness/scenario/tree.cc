@@ -1,9 +1,9 @@
 // Places and overrides on the tree of a scenario.
-#include "harness/scenario_tree.h"
+#include "harness/scenario/tree.h"
 
 #include <algorithm>
 
-#include "harness/scenario_axes.h"
+#include "harness/axes/axes.h"
 #include "runtime/base/suggest.h"
 
 namespace isobit {

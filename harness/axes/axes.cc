@@ -1,5 +1,5 @@
 // One table of axes and one function an axis that makes its values canonical.
-#include "harness/scenario_axes.h"
+#include "harness/axes/axes.h"
 
 #include <algorithm>
 #include <cctype>

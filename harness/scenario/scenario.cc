@@ -3,7 +3,7 @@
 // yaml-cpp throws and, on hostile input, recurses and copies aliases without end. So its event
 // interface is used (no YAML::Node): size, depth and node count are bounded while parsing, aliases
 // are refused, and every exception ends here as an Error with its place.
-#include "harness/scenario.h"
+#include "harness/scenario/scenario.h"
 
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
@@ -17,7 +17,7 @@
 #include <system_error>
 #include <utility>
 
-#include "harness/scenario_tree.h"
+#include "harness/scenario/tree.h"
 #include "runtime/base/suggest.h"
 
 namespace isobit {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/scenario_tree.h"
+#include "harness/scenario/tree.h"
 
 namespace isobit {
 

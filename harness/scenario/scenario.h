@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "harness/filter.h"
+#include "harness/scenario/filter.h"
 #include "runtime/base/result.h"
 #include "runtime/trace.h"
 

@@ -1,5 +1,5 @@
 // A YAML document as a plain tree with places: between yaml-cpp (scenario.cc) and the reader
-// (scenario_read.cc). Private to harness/scenario*.cc.
+// (scenario/read.cc). Private to harness/scenario*.cc.
 //
 // Anchors, aliases, tags, duplicate keys, deep nesting and second documents never get this far.
 #pragma once
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/scenario.h"
+#include "harness/scenario/scenario.h"
 #include "runtime/base/result.h"
 
 namespace isobit {
@@ -36,7 +36,7 @@ struct Tree {
 Result<void> set_path(Tree& tree, int override_index, const std::string& dotted,
                       const TreeNode& value);
 
-/// Tree -> Scenario without path and text (scenario_read.cc).
+/// Tree -> Scenario without path and text (scenario/read.cc).
 Result<Scenario> read_scenario(const Tree& tree);
 
 }  // namespace isobit

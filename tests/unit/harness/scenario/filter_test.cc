@@ -1,5 +1,5 @@
 // The filter language: what it selects, and where its errors are.
-#include "harness/filter.h"
+#include "harness/scenario/filter.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/scenario_axes.h"
+#include "harness/axes/axes.h"
 
 namespace isobit {
 namespace {

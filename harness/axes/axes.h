@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "harness/scenario.h"
+#include "harness/scenario/scenario.h"
 #include "runtime/base/result.h"
 
 namespace isobit {

@@ -1,5 +1,5 @@
 // Scenario reading: every kind of mistake is an error at its exact place, and every key is read.
-#include "harness/scenario.h"
+#include "harness/scenario/scenario.h"
 
 #include <gtest/gtest.h>
 

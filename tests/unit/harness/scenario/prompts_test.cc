@@ -1,5 +1,5 @@
 // Prompt files: the three formats, selection, and errors with their line.
-#include "harness/prompts.h"
+#include "harness/scenario/prompts.h"
 
 #include <gtest/gtest.h>
 

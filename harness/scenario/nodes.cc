@@ -1,12 +1,12 @@
 // Conversions of tree nodes: each says what it wanted and what it got.
-#include "harness/scenario_nodes.h"
+#include "harness/scenario/nodes.h"
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 
-#include "harness/scenario_axes.h"
+#include "harness/axes/axes.h"
 #include "runtime/base/suggest.h"
 
 namespace isobit {
