@@ -7,7 +7,7 @@
 
 #include "golden/golden.h"
 #include "harness/compare.h"
-#include "harness/matrix.h"
+#include "harness/matrix/matrix.h"
 #include "harness/verdict.h"
 #include "reports/report.h"
 #include "runtime/trace.h"

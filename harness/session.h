@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "harness/matrix.h"
-#include "harness/recipe.h"
+#include "harness/matrix/matrix.h"
+#include "harness/matrix/recipe.h"
 #include "harness/scenario/prompts.h"
 #include "runtime/run/generate.h"
 #include "runtime/tokenizer/tokenizer.h"

@@ -4,7 +4,7 @@
 
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
-#include "harness/matrix.h"
+#include "harness/matrix/matrix.h"
 #include "runtime/base/suggest.h"
 
 namespace isobit::commands {

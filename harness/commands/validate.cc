@@ -3,7 +3,7 @@
 
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
-#include "harness/matrix.h"
+#include "harness/matrix/matrix.h"
 #include "harness/models/models.h"
 #include "harness/scenario/prompts.h"
 #include "runtime/base/suggest.h"

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "harness/matrix.h"
+#include "harness/matrix/matrix.h"
 #include "harness/session.h"
 #include "harness/wire.h"
 

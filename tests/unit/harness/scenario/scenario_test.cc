@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/matrix.h"
+#include "harness/matrix/matrix.h"
 
 namespace isobit {
 namespace {

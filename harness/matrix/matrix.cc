@@ -1,5 +1,5 @@
 // Expansion: factors -> product -> exclude -> pairwise -> include -> names and hashes.
-#include "harness/matrix.h"
+#include "harness/matrix/matrix.h"
 
 #include <algorithm>
 #include <charconv>
@@ -8,8 +8,8 @@
 #include <set>
 
 #include "harness/axes/axes.h"
-#include "harness/pairwise.h"
-#include "harness/recipe.h"
+#include "harness/matrix/pairwise.h"
+#include "harness/matrix/recipe.h"
 
 namespace isobit {
 namespace {

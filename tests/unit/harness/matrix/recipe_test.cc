@@ -1,5 +1,5 @@
 // Recipes: exact text, what makes them differ, and what must not.
-#include "harness/recipe.h"
+#include "harness/matrix/recipe.h"
 
 #include <gtest/gtest.h>
 

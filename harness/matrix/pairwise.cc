@@ -1,6 +1,6 @@
 // Lazy greedy: the gain of a candidate only falls, so an old gain is an upper bound and the heap's
 // top, when its fresh gain still leads, is the exact greedy choice.
-#include "harness/pairwise.h"
+#include "harness/matrix/pairwise.h"
 
 #include <algorithm>
 #include <cstdint>

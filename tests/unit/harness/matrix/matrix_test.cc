@@ -1,6 +1,6 @@
 // Expansion: which cells, in which order, with which names; hashes that depend on meaning only;
 // all-pairs coverage; groups of the contract.
-#include "harness/matrix.h"
+#include "harness/matrix/matrix.h"
 
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/pairwise.h"
+#include "harness/matrix/pairwise.h"
 
 namespace isobit {
 namespace {

@@ -1,5 +1,5 @@
 // Recipes as sorted "key=value" lines: readable in goldens, hashed as they are.
-#include "harness/recipe.h"
+#include "harness/matrix/recipe.h"
 
 #include <algorithm>
 #include <cstdio>
