@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "harness/execute/session.h"
 #include "harness/judge.h"
-#include "harness/session.h"
 #include "runtime/schedule/batcher.h"
 
 namespace isobit {

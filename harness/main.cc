@@ -10,7 +10,7 @@
 #include "harness/cli.h"
 #include "harness/verdict.h"
 #if defined(ISOBIT_HAVE_MPI)
-#include "harness/distributed.h"
+#include "harness/execute/distributed.h"
 #include "runtime/parallel/mpi_world.h"
 #include "runtime/run/ranks.h"
 #endif

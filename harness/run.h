@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/executor.h"
+#include "harness/execute/executor.h"
 #include "harness/store/store.h"
 #include "reports/report.h"
 

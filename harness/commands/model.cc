@@ -3,7 +3,7 @@
 
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
-#include "harness/executor.h"
+#include "harness/execute/executor.h"
 #include "harness/models/models.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/suggest.h"

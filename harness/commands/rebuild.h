@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "harness/executor.h"
+#include "harness/execute/executor.h"
 #include "harness/store/store.h"
 
 namespace isobit::commands {

@@ -2,7 +2,7 @@
 //
 // Promise: every process calls the same functions in the same order. Waiting costs little of a
 // core. The plain program has no world; isobit-mpi makes one (mpi_world.cc). Callers: main.cc,
-// harness/distributed.cc, runtime/run/ranks.cc.
+// harness/execute/distributed.cc, runtime/run/ranks.cc.
 #pragma once
 
 #include <memory>

@@ -1,6 +1,6 @@
 // Loads what cells share and turns a cell's axes into the runtime's request.
 
-#include "harness/session.h"
+#include "harness/execute/session.h"
 
 #include <algorithm>
 #include <filesystem>

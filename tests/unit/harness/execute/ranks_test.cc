@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "harness/execute/session.h"
+#include "harness/execute/wire.h"
 #include "harness/matrix/matrix.h"
-#include "harness/session.h"
-#include "harness/wire.h"
 
 namespace isobit {
 namespace {

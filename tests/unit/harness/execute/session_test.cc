@@ -1,5 +1,5 @@
 // How a cell's axes become what a backend is asked for.
-#include "harness/session.h"
+#include "harness/execute/session.h"
 
 #include <gtest/gtest.h>
 

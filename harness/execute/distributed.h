@@ -4,7 +4,7 @@
 // cell runs in process 0. Nothing is forked. Callers: executor.cc, main.cc.
 #pragma once
 
-#include "harness/executor.h"
+#include "harness/execute/executor.h"
 #include "runtime/parallel/world.h"
 
 namespace isobit {

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "harness/executor.h"
+#include "harness/execute/executor.h"
 
 namespace isobit::wire {
 

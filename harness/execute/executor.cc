@@ -1,6 +1,6 @@
 // Worker processes over pipes. The parent polls; a worker answers one message a job.
 
-#include "harness/executor.h"
+#include "harness/execute/executor.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -16,8 +16,8 @@
 #include <numeric>
 #include <set>
 
-#include "harness/distributed.h"
-#include "harness/wire.h"
+#include "harness/execute/distributed.h"
+#include "harness/execute/wire.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/numerics/probes.h"
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/session.h"
+#include "harness/execute/session.h"
 
 namespace isobit {
 

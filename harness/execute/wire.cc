@@ -1,6 +1,6 @@
 // One visit function a struct, shared by writer and reader, so that they cannot drift.
 
-#include "harness/wire.h"
+#include "harness/execute/wire.h"
 
 namespace isobit::wire {
 namespace {

@@ -1,6 +1,6 @@
 // Orders from process 0 are texts: open a scenario, run a job, go home.
 
-#include "harness/distributed.h"
+#include "harness/execute/distributed.h"
 
 #include <unistd.h>
 
@@ -14,8 +14,8 @@
 #include <optional>
 #include <thread>
 
+#include "harness/execute/wire.h"
 #include "harness/verdict.h"
-#include "harness/wire.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/model/rank_model.h"
 #include "runtime/numerics/probes.h"
