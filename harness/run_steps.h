@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/judge.h"
+#include "harness/judge/judge.h"
 #include "harness/run.h"
 
 namespace isobit {

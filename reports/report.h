@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/compare.h"
+#include "harness/judge/compare.h"
 #include "harness/verdict.h"
 #include "runtime/base/file.h"
 #include "runtime/base/result.h"

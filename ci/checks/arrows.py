@@ -27,7 +27,7 @@ PARTS = [
     ("runtime", "runtime/*"),
     ("golden", "golden/*"),
     ("verdict", "harness/verdict.*"),
-    ("compare", "harness/compare.h"),
+    ("compare", "harness/judge/compare.h"),
     ("reports", "reports/*"),
     ("harness", "harness/*"),
     ("tests", "tests/*"),

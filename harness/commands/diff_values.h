@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "harness/commands/common.h"
-#include "harness/compare.h"
+#include "harness/judge/compare.h"
 
 namespace isobit::commands {
 

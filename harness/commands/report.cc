@@ -7,7 +7,7 @@
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
 #include "harness/environment/environment.h"
-#include "harness/judge.h"
+#include "harness/judge/judge.h"
 
 namespace isobit::commands {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "golden/golden.h"
-#include "harness/compare.h"
+#include "harness/judge/compare.h"
 #include "harness/matrix/matrix.h"
 #include "harness/verdict.h"
 #include "reports/report.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "harness/execute/session.h"
-#include "harness/judge.h"
+#include "harness/judge/judge.h"
 #include "runtime/schedule/batcher.h"
 
 namespace isobit {

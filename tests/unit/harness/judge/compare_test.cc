@@ -1,5 +1,5 @@
 // Comparing traces: what counts, what comes first, how bad it is, and when it says nothing.
-#include "harness/compare.h"
+#include "harness/judge/compare.h"
 
 #include <gtest/gtest.h>
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "harness/compare.h"
+#include "harness/judge/compare.h"
 
 namespace isobit {
 namespace {

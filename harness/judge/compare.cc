@@ -1,5 +1,5 @@
 // Two traces, or a prompt and its golden, side by side (compare.h). Pure; bits decide.
-#include "harness/compare.h"
+#include "harness/judge/compare.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
 // Localising a difference from stored digests alone.
 #include <gtest/gtest.h>
 
-#include "harness/compare.h"
+#include "harness/judge/compare.h"
 #include "tests/unit/harness/store/store_samples.h"
 
 namespace isobit {

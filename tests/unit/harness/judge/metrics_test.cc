@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "harness/compare.h"
+#include "harness/judge/compare.h"
 
 namespace isobit {
 namespace {

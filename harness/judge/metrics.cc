@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "harness/compare.h"
+#include "harness/judge/compare.h"
 
 namespace isobit {
 namespace {

@@ -1,6 +1,6 @@
 // Groups, goldens and expected failures. Every comparison is made once; the gravest verdict stays.
 
-#include "harness/judge.h"
+#include "harness/judge/judge.h"
 
 #include <algorithm>
 #include <set>
