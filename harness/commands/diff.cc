@@ -4,7 +4,7 @@
 
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
-#include "harness/commands/diff_values.h"
+#include "harness/explain/values.h"
 #include "runtime/base/suggest.h"
 #include "runtime/base/text.h"
 

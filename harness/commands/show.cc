@@ -5,7 +5,7 @@
 
 #include "harness/commands/commands.h"
 #include "harness/commands/common.h"
-#include "harness/commands/rebuild.h"
+#include "harness/explain/rebuild.h"
 #include "runtime/base/file.h"
 #include "runtime/base/text.h"
 

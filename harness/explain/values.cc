@@ -1,9 +1,9 @@
-// Executes two cells again around their first difference (diff_values.h).
-#include "harness/commands/diff_values.h"
+// Executes two cells again around their first difference (explain/values.h).
+#include "harness/explain/values.h"
 
 #include <algorithm>
 
-#include "harness/commands/rebuild.h"
+#include "harness/explain/rebuild.h"
 #include "runtime/base/text.h"
 
 namespace isobit::commands {

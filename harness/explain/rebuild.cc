@@ -1,5 +1,5 @@
 // Rebuilds what a stored cell needs to be executed again (rebuild.h).
-#include "harness/commands/rebuild.h"
+#include "harness/explain/rebuild.h"
 
 #include "harness/cli.h"
 #include "runtime/base/interrupt.h"
