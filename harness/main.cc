@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/cli.h"
+#include "harness/cli/cli.h"
 #include "harness/verdict.h"
 #if defined(ISOBIT_HAVE_MPI)
 #include "harness/execute/distributed.h"

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "harness/cli.h"
+#include "harness/cli/cli.h"
 #include "harness/environment/environment.h"
 #include "harness/run_steps.h"
 

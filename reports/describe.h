@@ -1,5 +1,5 @@
 // What every renderer says about a cell or a group, as lines of plain text. Pure; for reports/ and
-// harness/commands/.
+// harness/cli/.
 #pragma once
 
 #include <string>

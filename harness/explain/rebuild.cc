@@ -1,7 +1,7 @@
 // Rebuilds what a stored cell needs to be executed again (rebuild.h).
 #include "harness/explain/rebuild.h"
 
-#include "harness/cli.h"
+#include "harness/cli/cli.h"
 #include "runtime/base/interrupt.h"
 
 namespace isobit::commands {

@@ -1,5 +1,5 @@
 // A stored cell brought back to life: its scenario, model and matrix, to execute it again by value.
-// For harness/commands (show --logits, diff of cells).
+// For the verbs (show --logits, diff of cells).
 #pragma once
 
 #include <memory>

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
 #include "harness/judge/compare.h"
 
 namespace isobit::commands {

@@ -1,5 +1,5 @@
 // Completion scripts for bash and zsh, written from the tables of verbs and options.
-#include "harness/cli.h"
+#include "harness/cli/cli.h"
 #include "runtime/base/suggest.h"
 
 namespace isobit {

@@ -2,8 +2,8 @@
 // line.
 #include <filesystem>
 
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 #include "harness/models/files.h"
 #include "harness/scenario/scenario.h"
 #include "runtime/base/interrupt.h"

@@ -1,6 +1,6 @@
 // The command line: verbs and options as tables, parsing, help texts, completion, dispatch.
 //
-// Promise: one table of verbs (commands/verbs.cc) and one of options (cli_options.cc) feed the
+// Promise: one table of verbs (verbs/verbs.cc) and one of options (cli/options.cc) feed the
 // parser, the help and the completion scripts, so that they cannot disagree. A mistyped word is an
 // error with the nearest one. Boost.Program_options is included by cli*.cc only.
 #pragma once

@@ -3,7 +3,7 @@
 #include <charconv>
 #include <sstream>
 
-#include "harness/cli.h"
+#include "harness/cli/cli.h"
 #include "runtime/base/suggest.h"
 
 namespace isobit {

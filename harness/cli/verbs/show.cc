@@ -3,8 +3,8 @@
 #include <cstring>
 #include <filesystem>
 
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 #include "harness/explain/rebuild.h"
 #include "runtime/base/file.h"
 #include "runtime/base/text.h"

@@ -1,8 +1,9 @@
 // The table of verbs: what the overview, the help, the parser and the completion scripts know.
+#include "harness/cli/verbs/verbs.h"
+
 #include <algorithm>
 
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
 #include "runtime/numerics/precision.h"
 #include "runtime/tokenizer/tokenizer.h"
 

@@ -3,8 +3,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 #include "harness/environment/environment.h"
 #include "runtime/base/suggest.h"
 

@@ -1,8 +1,8 @@
 // `isobit list`: the cells of scenarios, why one would be skipped, whether its result is stored.
 #include <filesystem>
 
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 #include "harness/run_steps.h"
 
 namespace isobit::commands {

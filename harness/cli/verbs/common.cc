@@ -1,5 +1,5 @@
 // Options as values, the database by words, printing (common.h).
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
 
 #include <unistd.h>
 

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <set>
 
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 #include "harness/matrix/matrix.h"
 #include "runtime/base/suggest.h"
 

@@ -2,8 +2,8 @@
 #include <map>
 #include <set>
 
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 #include "harness/explain/values.h"
 #include "runtime/base/suggest.h"
 #include "runtime/base/text.h"

@@ -1,5 +1,5 @@
 // The command line: tables that agree, parsing, typos, durations, shell quoting, completion.
-#include "harness/cli.h"
+#include "harness/cli/cli.h"
 
 #include <gtest/gtest.h>
 

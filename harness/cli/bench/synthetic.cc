@@ -1,4 +1,4 @@
-// Models of a given shape with pseudo-random weights (bench_measure.h).
+// Models of a given shape with pseudo-random weights (bench/measure.h).
 //
 // Every matrix is a view into one buffer that repeats 16 MiB of bf16 numbers: speed depends on
 // shapes and types, not on values, and so a model of 8 billion weights is made in a moment.
@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "harness/commands/bench_measure.h"
+#include "harness/cli/bench/measure.h"
 #include "runtime/checkpoint/load_check.h"
 #include "runtime/numerics/formats.h"
 

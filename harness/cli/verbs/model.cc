@@ -1,8 +1,8 @@
 // `isobit model fetch|info|tokenize`: the models that scenarios name.
 #include <iostream>
 
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 #include "harness/execute/executor.h"
 #include "harness/models/models.h"
 #include "runtime/base/interrupt.h"

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <map>
 
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 #include "harness/environment/environment.h"
 #include "harness/judge/judge.h"
 

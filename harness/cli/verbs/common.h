@@ -1,11 +1,11 @@
-// What several commands need: options as values, the database, printing. For harness/commands only.
+// What several commands need: options as values, the database, printing. For harness/cli only.
 #pragma once
 
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "harness/cli.h"
+#include "harness/cli/cli.h"
 #include "harness/run.h"
 #include "harness/store/store.h"
 

@@ -1,5 +1,5 @@
 // Dispatch of verbs, help texts, and command lines as text.
-#include "harness/cli.h"
+#include "harness/cli/cli.h"
 
 #include <cstdio>
 

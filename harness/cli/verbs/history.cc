@@ -1,8 +1,8 @@
 // `isobit history`: the executions of a cell, or the runs of the database.
 #include <filesystem>
 
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 
 namespace isobit::commands {
 namespace {

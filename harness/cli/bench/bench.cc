@@ -10,9 +10,9 @@
 #include <cerrno>
 #include <cstring>
 
-#include "harness/commands/bench_measure.h"
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/bench/measure.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 #include "runtime/base/suggest.h"
 #include "runtime/base/text.h"
 

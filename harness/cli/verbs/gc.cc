@@ -1,6 +1,6 @@
 // `isobit gc`: deletes old runs from the database.
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 
 namespace isobit::commands {
 

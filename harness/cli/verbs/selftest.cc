@@ -1,7 +1,7 @@
 // `isobit selftest`: the seeded defects of harness/selftest.h.
 #include "harness/selftest.h"
 
-#include "harness/commands/commands.h"
+#include "harness/cli/verbs/verbs.h"
 
 namespace isobit::commands {
 

@@ -3,8 +3,8 @@
 #include <filesystem>
 
 #include "golden/golden.h"
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 #include "harness/run_steps.h"
 #include "harness/scenario/scenario.h"
 #include "runtime/base/suggest.h"

@@ -1,8 +1,8 @@
 // `isobit validate`: scenario files, their matrix, contract and prompts, without running anything.
 #include <filesystem>
 
-#include "harness/commands/commands.h"
-#include "harness/commands/common.h"
+#include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/verbs.h"
 #include "harness/matrix/matrix.h"
 #include "harness/models/models.h"
 #include "harness/scenario/prompts.h"

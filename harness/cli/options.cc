@@ -1,5 +1,5 @@
-// Every option of every verb, once. Verbs pick by name (commands/verbs.cc).
-#include "harness/cli.h"
+// Every option of every verb, once. Verbs pick by name (verbs/verbs.cc).
+#include "harness/cli/cli.h"
 
 namespace isobit {
 

@@ -1,7 +1,7 @@
 // Decoding is timed as the difference of two generations that differ only in length: prompt, first
 // steps and set-up cancel, what is left are `new_tokens` steps in the steady state, digests and
 // all.
-#include "harness/commands/bench_measure.h"
+#include "harness/cli/bench/measure.h"
 
 #include <algorithm>
 #include <chrono>

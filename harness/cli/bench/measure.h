@@ -1,4 +1,4 @@
-// What `isobit bench` measures, in the process that calls it. For harness/commands only.
+// What `isobit bench` measures, in the process that calls it. For harness/cli only.
 #pragma once
 
 #include <cstdint>

@@ -4,7 +4,7 @@
 // go to standard output, everything else to standard error.
 #pragma once
 
-#include "harness/cli.h"
+#include "harness/cli/cli.h"
 
 namespace isobit::commands {
 
