@@ -1,12 +1,12 @@
 // Every seeded defect is found on exactly its cells, and nothing is red without it.
-#include "harness/selftest.h"
+#include "harness/selftest/selftest.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
 #include <set>
 
-#include "harness/selftest_model.h"
+#include "harness/selftest/model.h"
 #include "runtime/checkpoint/weights.h"
 
 namespace isobit {

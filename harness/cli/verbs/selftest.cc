@@ -1,5 +1,5 @@
-// `isobit selftest`: the seeded defects of harness/selftest.h.
-#include "harness/selftest.h"
+// `isobit selftest`: the seeded defects of harness/selftest/selftest.h.
+#include "harness/selftest/selftest.h"
 
 #include "harness/cli/verbs/verbs.h"
 

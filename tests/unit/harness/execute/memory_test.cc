@@ -2,7 +2,7 @@
 // the next cell on the same weights has its bits.
 #include <gtest/gtest.h>
 
-#include "harness/selftest_wrap.h"
+#include "harness/selftest/wrap.h"
 #include "runtime/run/generate.h"
 #include "tests/conformance/toy_model.h"
 

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "harness/selftest_wrap.h"
+#include "harness/selftest/wrap.h"
 #include "tests/conformance/toy_model.h"
 
 namespace isobit {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include "harness/selftest_defects.h"
+#include "harness/selftest/defects.h"
 #include "runtime/numerics/order.h"
 
 namespace isobit::selftest {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "harness/selftest_defects.h"
+#include "harness/selftest/defects.h"
 #include "runtime/model/rank_model.h"
 
 namespace isobit::selftest {

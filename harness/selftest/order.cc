@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "harness/selftest_defects.h"
+#include "harness/selftest/defects.h"
 #include "runtime/numerics/functions.h"
 
 namespace isobit::selftest {

@@ -3,7 +3,7 @@
 
 #include <map>
 
-#include "harness/selftest_defects.h"
+#include "harness/selftest/defects.h"
 
 namespace isobit::selftest {
 namespace {

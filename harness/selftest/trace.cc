@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "harness/selftest_defects.h"
+#include "harness/selftest/defects.h"
 
 namespace isobit::selftest {
 namespace {

@@ -1,10 +1,10 @@
 // Every operation is handed on; gemm() also notes which layer is computing.
 
-#include "harness/selftest_wrap.h"
+#include "harness/selftest/wrap.h"
 
 #include <algorithm>
 
-#include "harness/selftest_model.h"
+#include "harness/selftest/model.h"
 #include "runtime/model/rank_model.h"
 
 namespace isobit::selftest {

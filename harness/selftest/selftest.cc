@@ -1,6 +1,6 @@
 // Runs every defect through run_scenario(), switched on and off, and compares the verdicts.
 
-#include "harness/selftest.h"
+#include "harness/selftest/selftest.h"
 
 #include <algorithm>
 #include <chrono>
@@ -10,8 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "harness/selftest_defects.h"
-#include "harness/selftest_model.h"
+#include "harness/selftest/defects.h"
+#include "harness/selftest/model.h"
 #include "runtime/base/file.h"
 #include "runtime/base/interrupt.h"
 

@@ -1,7 +1,7 @@
 // Defects that leave the bits alone: something else ran than the cell asked for, or the axis was
 // never exercised. Only requested against observed tells.
 
-#include "harness/selftest_defects.h"
+#include "harness/selftest/defects.h"
 
 namespace isobit::selftest {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "harness/run.h"
-#include "harness/selftest_wrap.h"
+#include "harness/selftest/wrap.h"
 
 namespace isobit::selftest {
 
@@ -15,7 +15,7 @@ struct Defect {
   std::string name;
   std::string axis;  // whose cells it reddens
   std::string site;  // where it sits
-  std::string plan;  // scenario it runs in (selftest_plans.cc)
+  std::string plan;  // scenario it runs in (selftest/plans.cc)
   Verdict verdict = Verdict::diff;
   std::string red;   // filter: the cells that must get `verdict`; every other must PASS
   std::string says;  // must be in the reason, or in the place of the first difference, of each

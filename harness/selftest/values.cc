@@ -9,8 +9,8 @@
 #include <limits>
 #include <thread>
 
-#include "harness/selftest_defects.h"
-#include "harness/selftest_model.h"
+#include "harness/selftest/defects.h"
+#include "harness/selftest/model.h"
 #include "runtime/numerics/bits.h"
 
 namespace isobit::selftest {

@@ -1,6 +1,6 @@
 // A writer of the least that safetensors and config.json need.
 
-#include "harness/selftest_model.h"
+#include "harness/selftest/model.h"
 
 #include <bit>
 #include <cmath>
