@@ -42,8 +42,8 @@ class Teachers {
         continue;
       }
       Cell lesson = cell;
-      for (const AxisInfo& axis : known_axes()) {
-        if (axis.name != "precision") lesson.axes[axis.name] = {axis.default_text, {}};
+      for (const Axis& axis : all_axes()) {
+        if (axis.name != "precision") lesson.axes[axis.name] = usual_value(axis.name);
       }
       lessons.push_back(lesson);
     }

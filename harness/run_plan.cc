@@ -87,15 +87,16 @@ std::vector<std::string> binaries_of(const Cell& cell, const std::vector<std::st
   const bool on_cpu = cell.value("device") == "cpu";
   out.push_back("machine=" +
                 (on_cpu ? here.at("cpu") : here.at("gpu") + ", " + here.at("gpu.driver")));
-  const std::string& engine = cell.value("engine");
-  for (const std::string& library : engine_libraries(engine.substr(0, engine.find(':')))) {
+  const EngineEntry* engine = find_engine(cell.at("engine").head);
+  for (const std::string& library :
+       engine == nullptr ? std::vector<std::string>{} : engine->libraries()) {
     // The fingerprint has hashed the large ones already.
     std::string hex = here.at("lib." + library.substr(library.rfind('/') + 1));
     Sha256 hash{};
     if (hex.empty() && sha256_file(library, hash)) hex = to_hex(hash);
     out.push_back("engine.library=" + hex);
   }
-  if (engine != "reference") {
+  if (!cell.deterministic()) {
     for (const std::string& variable : library_variables(here)) out.push_back(variable);
   }
   return out;
@@ -176,7 +177,7 @@ Result<void> select_cells(ScenarioRun& run) {
     if (!transport.empty()) all.push_back(transport);
     run.keys.push_back(execution_key(recipe, all));
     run.recipes.push_back(recipe);
-    if (cell.value("engine") == "reference") {
+    if (cell.deterministic()) {
       judged.class_recipe = class_recipe(run.scenario, cell, run.session->inputs);
       judged.class_hash = to_hex(recipe_hash(judged.class_recipe));
     }

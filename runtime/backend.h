@@ -229,30 +229,4 @@ class Backend {
   Mode mode_;
 };
 
-/// What a cell asks of the runtime.
-struct BackendOptions {
-  std::string engine = "reference";  // reference | openblas | cublas | cublaslt
-  /// OPENBLAS_CORETYPE, or the algorithm of cublas and cublaslt (vendor_choice.h); empty: the
-  /// library's choice.
-  std::string core_type;
-  std::string device = "cpu";
-  std::string isa = "auto";  // auto | scalar | avx2 | avx512 | neon
-  int threads = 1;
-  int rank = 0;  // device index for GPUs
-};
-
-/// Why these options cannot run here (a missing library, instruction set, core type), or empty.
-std::string unsupported_reason(const BackendOptions& options, const Mode& mode);
-/// Files of the vendor libraries that an engine would load: none for the reference, or when they
-/// are missing. Their digests are part of what keys a stored result.
-std::vector<std::string> engine_libraries(const std::string& engine);
-/// Builds the backend. Errors name what is missing; there is no silent fallback.
-Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, const Mode& mode);
-/// Engines compiled in or loadable, with their state, for `isobit doctor` and `isobit env`.
-struct EngineStatus {
-  std::string engine, state;          // "ready", or why not
-  std::vector<std::string> variants;  // isa names or core types
-};
-std::vector<EngineStatus> engine_status();
-
 }  // namespace isobit

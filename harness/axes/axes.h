@@ -1,49 +1,44 @@
-// Values of axes: what each axis may hold and the one canonical text of each meaning.
+// The table of axes: what a scenario may vary. A new axis is one file of this folder and one row.
 //
-// Used by the scenario reader, the filter language and the matrix; nobody else needs it. Pure.
+// Every cell has a value on every axis. Used by whoever reads values that a person wrote, and by
+// the matrix, the executor and the judge for what these values mean. Pure.
 #pragma once
 
-#include <cstdint>
+#include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "harness/scenario/scenario.h"
-#include "runtime/base/result.h"
+#include "harness/axes/axis.h"
 
 namespace isobit {
 
-/// A value as a person wrote it: a scalar ("bf16", "chunked:17") or the pairs of a map.
-struct RawValue {
-  std::string scalar;
-  std::vector<std::pair<std::string, std::string>> pairs;  // empty: it is the scalar
-};
+/// A point of the matrix: its value on every axis, by the axis's name.
+using AxisPoint = std::map<std::string, AxisValue>;
 
-/// A full value of an axis, or a pattern that selects values (filters, exclude): "chunked" for
-/// every chunk size, "openblas" for every core type, "order:reversed" for a part of a map.
-enum class ValueUse { exact, pattern };
+/// In the order of messages and of SCHEMA.md.
+const std::vector<Axis>& all_axes();
+/// nullptr when there is none of this name.
+const Axis* find_axis(const std::string& name);
+std::vector<std::string> axis_names();
+/// Its default. REQUIRES: a known axis.
+const AxisValue& usual_value(const std::string& axis);
+bool is_usual(const std::string& axis, const AxisValue& value);
 
-/// The canonical value. Errors (without place): unknown axis, value or option, each with a
+/// The value of a known axis. Errors (without place): unknown axis, value or option, each with a
 /// suggestion; a number out of range.
-Result<AxisValue> canonical_value(const std::string& axis, const RawValue& raw, ValueUse use);
+Result<AxisValue> axis_value(const std::string& axis, const RawValue& raw, ValueUse use);
+/// From canonical text, as names and the database hold it.
+Result<AxisValue> axis_value(const std::string& axis, const std::string& text);
 
 /// Whether a value is selected by a canonical pattern (filter.h says how).
 bool value_matches(const AxisValue& value, const std::string& pattern);
-
-/// The value's number for < and >: the scalar itself or a batch's size; false when there is none.
+/// The value's number for < and >: the scalar itself or a map's size; false when there is none.
 bool numeric_value(const AxisValue& value, std::int64_t& out);
-/// Whether the axis has an order (batch, gpus, threads).
-bool is_numeric_axis(const std::string& axis);
 
-bool is_axis(const std::string& name);
-std::vector<std::string> axis_names();
-const std::string& default_of(const std::string& axis);
-/// Heads of every closed value: "openblas", "chunked", "avx512", … (subjects of `requires`).
-std::vector<std::string> value_heads();
+/// What the values ask of the runtime: a request without prompts.
+GenerateRequest requested(const AxisPoint& values);
 
-/// Strict whole number in [low, high]: digits with an optional minus, nothing else.
-bool parse_integer(const std::string& text, std::int64_t low, std::int64_t high, std::int64_t& out);
-/// true, yes, on / false, no, off.
-bool parse_boolean(const std::string& text, bool& out);
+/// First words of every value: "openblas", "chunked", "avx512", … (subjects of `requires`).
+std::vector<std::string> value_words();
 
 }  // namespace isobit

@@ -4,7 +4,7 @@
 #include <cstdio>
 
 #include "harness/verdict.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 #ifndef ISOBIT_VERSION
 #define ISOBIT_VERSION "unknown"

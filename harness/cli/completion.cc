@@ -1,6 +1,6 @@
 // Completion scripts for bash and zsh, written from the tables of verbs and options.
 #include "harness/cli/cli.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {

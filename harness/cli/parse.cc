@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "harness/cli/cli.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {

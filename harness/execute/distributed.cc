@@ -153,7 +153,7 @@ class Leader {
  private:
   /// A cell of selftest is not what the others would compute.
   [[nodiscard]] bool across(const Job& job) const {
-    return job.cell->number("gpus") == world_.size() && !options_.sabotage && !options_.tamper;
+    return job.cell->requested().ranks == world_.size() && !options_.sabotage && !options_.tamper;
   }
 
   void say_alone() const {
@@ -241,7 +241,9 @@ struct Follower {
     for (std::uint64_t i = 0; i < axes && !order.failed(); ++i) {
       std::string axis, text;
       order.get(axis), order.get(text);
-      cell.axes[axis] = {text, {}};
+      auto value = axis_value(axis, text);
+      ISOBIT_CHECK(value.has_value());  // process 0 has read it, by the same program
+      cell.axes[axis] = std::move(*value);
     }
     Job job;
     order.get(job);

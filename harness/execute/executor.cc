@@ -130,21 +130,17 @@ JobResult run_job(const Scenario& scenario, const Session& session, Runtime& run
     result.trace.status = CellStatus::failed;
     result.trace.reason = reason;
   };
-  auto request = request_for(scenario, session, *job.cell, job.teacher);
-  if (!request) {
-    fail(request.error().text());
-    return result;
-  }
-  request->capture = job.capture;
+  GenerateRequest request = request_for(scenario, session, *job.cell, job.teacher);
+  request.capture = job.capture;
   std::unique_ptr<SpillWriter> spill;
   if (!job.spill.empty()) {
     spill = std::make_unique<SpillWriter>(job.spill);
-    request->spill = [&spill](int prompt, std::int64_t position, std::span<const std::byte> row) {
+    request.spill = [&spill](int prompt, std::int64_t position, std::span<const std::byte> row) {
       spill->add(prompt, position, row);
     };
   }
-  if (options.sabotage) options.sabotage(*job.cell, *request);
-  auto generated = runtime.generate(*request);
+  if (options.sabotage) options.sabotage(*job.cell, request);
+  auto generated = runtime.generate(request);
   if (!generated) {
     fail(generated.error().text());
     return result;
@@ -152,7 +148,7 @@ JobResult run_job(const Scenario& scenario, const Session& session, Runtime& run
   result.trace = std::move(generated->trace);
   result.captured = std::move(generated->captured);
   label_prompts(session, result.trace);
-  const bool keeps = request->world == nullptr || request->world->rank() == 0;
+  const bool keeps = request.world == nullptr || request.world->rank() == 0;
   if (keeps && result.trace.status == CellStatus::ok) {
     if (const std::string why = not_taught(job, result.trace); !why.empty()) fail(why);
   }
@@ -288,7 +284,7 @@ class Pool {
   void pack_for_several(int index) {
     const Cell& cell = cell_of(index);
     if (options_.isolate || options_.sabotage || cell.value("device") != "cpu" ||
-        cell.value("engine") != "reference") {
+        !cell.deterministic()) {
       return;
     }
     std::set<std::string> sets;
@@ -300,10 +296,9 @@ class Pool {
     }
     // With a set for each worker, every one packs its own meanwhile.
     if (sets.size() >= workers_.size() || jobs < 2) return;
-    auto request = request_for(scenario_, session_, cell, {});
-    if (!request) return;
-    request->backend.threads = int(workers_.size()) - busy();
-    (void)runtime_.prepare(*request);
+    GenerateRequest request = request_for(scenario_, session_, cell, {});
+    request.backend.threads = int(workers_.size()) - busy();
+    (void)runtime_.prepare(request);
   }
 
   Result<void> start(Worker& worker, const std::string& key) {

@@ -12,14 +12,6 @@
 namespace isobit {
 namespace {
 
-Precision precision_of(const std::string& name) {
-  for (const Mode& mode : kModes) {
-    if (name == mode.name) return mode.precision;
-  }
-  ISOBIT_CHECK(false);  // the scenario has checked the value
-  return Precision::fp32;
-}
-
 /// Tokens of one prompt: as given, or encoded text or chat.
 Result<std::vector<std::int32_t>> tokens_of(const Prompt& prompt, const Session& session,
                                             const std::string& place) {
@@ -82,25 +74,6 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
 
 }  // namespace
 
-BackendOptions backend_options(const Cell& cell) {
-  BackendOptions options;
-  const std::string& engine = cell.value("engine");
-  const std::size_t colon = engine.find(':');
-  options.engine = engine.substr(0, colon);
-  if (colon != std::string::npos) options.core_type = engine.substr(colon + 1);
-  options.device = cell.value("device");
-  options.isa = cell.value("isa");
-  options.threads = int(cell.number("threads"));
-  // {openblas: CORETYPE, threads: n}: the library's own, whatever the axis says.
-  const std::string own = "+threads:";
-  const std::size_t at = options.core_type.find(own);
-  if (options.engine == "openblas" && at != std::string::npos) {
-    options.threads = std::stoi(options.core_type.substr(at + own.size()));
-    options.core_type.resize(at);
-  }
-  return options;
-}
-
 Result<Session> open_session(const Scenario& scenario) {
   Session session;
   const std::string folder = std::filesystem::path(scenario.path).parent_path().string();
@@ -132,19 +105,9 @@ Result<Session> open_session(const Scenario& scenario) {
   return session;
 }
 
-Result<GenerateRequest> request_for(const Scenario& scenario, const Session& session,
-                                    const Cell& cell,
-                                    const std::vector<std::vector<std::int32_t>>& teacher) {
-  GenerateRequest request;
-  request.precision = precision_of(cell.value("precision"));
-  request.backend = backend_options(cell);
-  request.ranks = int(cell.number("gpus"));
-  auto cache = parse_cache_mode(cell.value("cache"));
-  ISOBIT_TRY(cache);
-  request.cache = *cache;
-  auto batch = parse_batch_shape(cell.value("batch"));
-  ISOBIT_TRY(batch);
-  request.batch = *batch;
+GenerateRequest request_for(const Scenario& scenario, const Session& session, const Cell& cell,
+                            const std::vector<std::vector<std::int32_t>>& teacher) {
+  GenerateRequest request = cell.requested();
   request.prompts = session.tokens;
   request.max_new_tokens = scenario.decode.max_new_tokens;
   request.eos = session.eos;
@@ -162,32 +125,49 @@ Result<GenerateRequest> request_for(const Scenario& scenario, const Session& ses
 }
 
 std::string transport_of(const Cell& cell) {
-  return transport_identity(backend_options(cell), int(cell.number("gpus")));
+  const GenerateRequest asked = cell.requested();
+  return transport_identity(asked.backend, asked.ranks);
 }
 
-std::string skip_reason(const Scenario& scenario, const Session& session, const Cell& cell) {
-  const BackendOptions options = backend_options(cell);
-  const std::string why =
-      unsupported_reason(options, mode_of(precision_of(cell.value("precision"))));
-  if (!why.empty()) return why;
-  const int ranks = int(cell.number("gpus"));
-  if (std::string refused = refuse_ranks(session.model.config, ranks); !refused.empty()) {
-    return refused;
+namespace {
+
+/// Why a machine does not have what a requirement names, or empty.
+std::string missing_for(const Requirement& requirement, const GenerateRequest& asked) {
+  const std::string& what = requirement.what;
+  const std::string requires_it = requirement.subject + " requires " + what;
+  if (what == "gpu") return asked.backend.device == "cuda" ? "" : requires_it;
+  if (what == "mpi") {
+    if (world() != nullptr && world()->size() == asked.ranks) return "";
+    return requires_it + ": mpirun -n " + std::to_string(asked.ranks) + " isobit-mpi";
   }
-  for (const Requirement& r : requirements_of(scenario, cell)) {
-    if (r.what == "gpu" && options.device != "cuda") return r.subject + " requires gpu";
-    if (r.what == "mpi" && (world() == nullptr || world()->size() != ranks)) {
-      return r.subject + " requires mpi: mpirun -n " + std::to_string(ranks) + " isobit-mpi";
-    }
-    if (r.what == "real" || r.what == "nccl") {
-      const std::string unreal = why_virtual(options, ranks);
-      if (!unreal.empty()) return r.subject + " requires " + r.what + ": " + unreal;
-    } else if (r.what == "avx2" || r.what == "avx512" || r.what == "neon") {
-      BackendOptions probe;
-      probe.isa = r.what;
-      const std::string missing = unsupported_reason(probe, mode_of(Precision::fp32));
-      if (!missing.empty()) return missing;
-    }
+  if (what == "real" || what == "nccl") {
+    const std::string why = why_virtual(asked.backend, asked.ranks);
+    return why.empty() ? "" : requires_it + ": " + why;
+  }
+  // An instruction set or an engine: there when a cell that asks for it could run.
+  const bool engine = find_engine(what) != nullptr;
+  std::string why;
+  for (const char* device : {"cpu", "cuda"}) {
+    BackendOptions probe;
+    probe.device = device;
+    if (engine) probe.engine.name = what;
+    if (!engine) probe.isa = what;
+    why = unsupported_reason(probe, mode_of(Precision::fp32));
+    if (why.empty() || !engine) break;
+  }
+  return why.empty() ? "" : requires_it + ": " + why;
+}
+
+}  // namespace
+
+std::string skip_reason(const Scenario& scenario, const Session& session, const Cell& cell) {
+  const GenerateRequest asked = cell.requested();
+  if (std::string why = unsupported_reason(asked.backend, mode_of(asked.precision)); !why.empty()) {
+    return why;
+  }
+  if (std::string why = refuse_ranks(session.model.config, asked.ranks); !why.empty()) return why;
+  for (const Requirement& requirement : requirements_of(scenario, cell)) {
+    if (std::string why = missing_for(requirement, asked); !why.empty()) return why;
   }
   return "";
 }

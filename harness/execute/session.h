@@ -27,14 +27,10 @@ struct Session {
 /// Loads model and prompts; errors carry the place (scenario, prompt line, model file).
 Result<Session> open_session(const Scenario& scenario);
 
-/// The runtime's request for a cell: axes become ranks, modes, shapes, options.
+/// The runtime's request for a cell: its axes, the prompts, what the scenario says of decoding.
 /// `teacher`: by prompt, for teacher-forced cells, else empty.
-Result<GenerateRequest> request_for(const Scenario& scenario, const Session& session,
-                                    const Cell& cell,
-                                    const std::vector<std::vector<std::int32_t>>& teacher);
-
-/// What the cell's axes ask of a backend.
-BackendOptions backend_options(const Cell& cell);
+GenerateRequest request_for(const Scenario& scenario, const Session& session, const Cell& cell,
+                            const std::vector<std::vector<std::int32_t>>& teacher);
 
 /// What a cell's key holds of the library between its ranks, or empty (ranks.h).
 std::string transport_of(const Cell& cell);

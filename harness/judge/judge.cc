@@ -85,7 +85,7 @@ class Judge {
           raise(cell.judgement, {Verdict::fail, Severity::none, trace.reason});
           continue;
       }
-      raise(cell.judgement, check_observed(*cell.cell, trace));
+      raise(cell.judgement, check_observed(cell.cell->requested(), trace));
       raise(cell.judgement, check_complete(*in_.scenario, *cell.cell, trace, in_.eos));
     }
     for (std::size_t i = 1; i < cell.attempts.size(); ++i) {

@@ -30,7 +30,7 @@ struct JudgedCell {
 
 /// Engine, device, isa, precision, ranks, threads, batch and cache: FAIL when something else ran
 /// than was asked, MISTRUSTED when an axis was not exercised, PASS otherwise.
-Judgement check_observed(const Cell& cell, const CellTrace& trace);
+Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace);
 /// FAIL when a prompt stopped before max_new_tokens without an EOS, or positions have holes.
 Judgement check_complete(const Scenario& scenario, const Cell& cell, const CellTrace& trace,
                          const std::vector<std::int32_t>& eos);

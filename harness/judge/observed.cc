@@ -2,18 +2,11 @@
 
 #include <algorithm>
 
-#include "harness/execute/session.h"
 #include "harness/judge/judge.h"
-#include "runtime/schedule/batcher.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {
-
-bool equal_ignoring_case(const std::string& a, const std::string& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
-    return std::tolower(x) == std::tolower(y);
-  });
-}
 
 Judgement fail(const std::string& axis, const std::string& asked, const std::string& ran) {
   return {Verdict::fail, Severity::none, axis + " " + asked + " was asked, " + ran + " ran"};
@@ -22,26 +15,34 @@ Judgement mistrusted(const std::string& why) {
   return {Verdict::mistrusted, Severity::none, why};
 }
 
-Judgement check_place(const Cell& cell, const Observed& o) {
-  const BackendOptions asked = backend_options(cell);
-  const bool any_core = asked.core_type.empty();
-  const std::string engine = any_core ? asked.engine : asked.engine + ":" + asked.core_type;
-  const std::string ran = any_core ? o.engine.substr(0, o.engine.find(':')) : o.engine;
-  if (!equal_ignoring_case(engine, ran)) return fail("engine", engine, o.engine);
-  if (cell.value("device") != o.device) return fail("device", cell.value("device"), o.device);
-  const std::string& isa = cell.value("isa");
-  if (isa != "auto" && isa != o.isa) return fail("isa", isa, o.isa);
-  if (cell.value("precision") != o.precision) {
-    return fail("precision", cell.value("precision"), o.precision);
-  }
-  const std::int64_t gpus = cell.number("gpus");
-  if (gpus != o.ranks) return fail("gpus", cell.value("gpus"), std::to_string(o.ranks));
-  if (gpus > 1 && (o.collectives == 0 || o.bytes_moved == 0)) {
-    return mistrusted("no bytes moved between " + std::to_string(gpus) + " ranks");
-  }
-  if (o.threads < asked.threads) {
-    return mistrusted(std::to_string(asked.threads) + " threads were asked, at most " +
+Judgement check_place(const GenerateRequest& asked, const Observed& o) {
+  const BackendOptions& backend = asked.backend;
+  const std::string& exact = backend.engine.observed;
+  const std::string engine = exact.empty() ? backend.engine.name : exact;
+  const std::string ran = exact.empty() ? o.engine.substr(0, o.engine.find(':')) : o.engine;
+  if (lower_case(engine) != lower_case(ran)) return fail("engine", engine, o.engine);
+  if (backend.device != o.device) return fail("device", backend.device, o.device);
+  if (backend.isa != "auto" && backend.isa != o.isa) return fail("isa", backend.isa, o.isa);
+  const std::string precision = mode_of(asked.precision).name;
+  if (precision != o.precision) return fail("precision", precision, o.precision);
+  if (o.threads < backend.threads_asked()) {
+    return mistrusted(std::to_string(backend.threads_asked()) + " threads were asked, at most " +
                       std::to_string(o.threads) + " took work");
+  }
+  return {};
+}
+
+Judgement check_ranks(const GenerateRequest& asked, const Observed& o) {
+  if (asked.ranks != o.ranks) {
+    return fail("gpus", std::to_string(asked.ranks), std::to_string(o.ranks));
+  }
+  if (asked.ranks > 1 && (o.collectives == 0 || o.bytes_moved == 0)) {
+    return mistrusted("no bytes moved between " + std::to_string(asked.ranks) + " ranks");
+  }
+  const std::string way = name_of(asked.topology);
+  if (asked.ranks > 1 && asked.topology != Topology::direct &&
+      o.transport.find(way) == std::string::npos) {
+    return fail("topology", way, o.transport);
   }
   return {};
 }
@@ -60,18 +61,16 @@ Judgement check_order(const BatchShape& shape, std::int64_t sequences, const Obs
   return o.out_of_order > 0 ? Judgement{} : mistrusted("the shuffled order is the given one");
 }
 
-Judgement check_batch(const Cell& cell, const CellTrace& trace) {
+Judgement check_batch(const BatchShape& shape, const CellTrace& trace) {
   const Observed& o = trace.observed;
-  const auto shape = parse_batch_shape(cell.value("batch"));
-  if (!shape) return {Verdict::fail, Severity::none, shape.error().message};
-  if (o.live_rows < shape->size) {
-    return mistrusted("batch " + std::to_string(shape->size) + " never had more than " +
+  if (o.live_rows < shape.size) {
+    return mistrusted("batch " + std::to_string(shape.size) + " never had more than " +
                       std::to_string(o.live_rows) + " live rows");
   }
-  if (shape->staggered && shape->size > 1 && (o.joined_late == 0 || o.left_early == 0)) {
+  if (shape.staggered && shape.size > 1 && (o.joined_late == 0 || o.left_early == 0)) {
     return mistrusted("no row joined or left a running batch");
   }
-  return check_order(*shape, std::max(std::int64_t(trace.prompts.size()), shape->size), o);
+  return check_order(shape, std::max(std::int64_t(trace.prompts.size()), shape.size), o);
 }
 
 /// Prefill chunks of the longest prompt: as many as its length and the mode make, no others.
@@ -90,36 +89,35 @@ Judgement check_chunks(const CacheMode& mode, const CellTrace& trace) {
   return {};
 }
 
-Judgement check_cache(const Cell& cell, const CellTrace& trace) {
+Judgement check_cache(const CacheMode& mode, const CellTrace& trace) {
   const Observed& o = trace.observed;
-  const auto mode = parse_cache_mode(cell.value("cache"));
-  if (!mode) return {Verdict::fail, Severity::none, mode.error().message};
-  if (!mode->keeps) {
+  if (!mode.keeps) {
     return o.cached_reads == 0 ? Judgement{} : fail("cache", "off", "a cache that was read");
   }
   if (o.cached_reads == 0) return mistrusted("the cache was never hit");
-  if (const Judgement chunks = check_chunks(*mode, trace); chunks.verdict != Verdict::pass) {
+  if (const Judgement chunks = check_chunks(mode, trace); chunks.verdict != Verdict::pass) {
     return chunks;
   }
-  if (mode->page_size != o.page_size) {
-    return fail("page size", std::to_string(mode->page_size), std::to_string(o.page_size));
+  if (mode.page_size != o.page_size) {
+    return fail("page size", std::to_string(mode.page_size), std::to_string(o.page_size));
   }
-  if (mode->shuffled_pages && o.pages < 2) {
+  if (mode.shuffled_pages && o.pages < 2) {
     return mistrusted("no sequence was longer than one page of " + std::to_string(o.page_size));
   }
-  if (mode->shares_prefix && o.prefix_hits == 0) return mistrusted("no prefix was shared");
-  if (mode->recomputes && o.recomputed == 0) return mistrusted("no position was recomputed");
-  if (!mode->recomputes && o.recomputed != 0) {
-    return fail("cache", cell.value("cache"), "one that recomputes");
+  if (mode.shares_prefix && o.prefix_hits == 0) return mistrusted("no prefix was shared");
+  if (mode.recomputes && o.recomputed == 0) return mistrusted("no position was recomputed");
+  if (!mode.recomputes && o.recomputed != 0) {
+    return fail("cache", mode.name, "one that recomputes");
   }
   return {};
 }
 
 }  // namespace
 
-Judgement check_observed(const Cell& cell, const CellTrace& trace) {
-  Judgement worst = check_place(cell, trace.observed);
-  for (const Judgement& next : {check_batch(cell, trace), check_cache(cell, trace)}) {
+Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace) {
+  Judgement worst = check_place(asked, trace.observed);
+  for (const Judgement& next : {check_ranks(asked, trace.observed), check_batch(asked.batch, trace),
+                                check_cache(asked.cache, trace)}) {
     const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
     if (graver || worst.verdict == Verdict::pass) worst = next;
   }

@@ -2,29 +2,26 @@
 #include "harness/matrix/matrix.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <functional>
 #include <set>
 
-#include "harness/axes/axes.h"
 #include "harness/matrix/pairwise.h"
 #include "harness/matrix/recipe.h"
 
 namespace isobit {
 namespace {
 
-using Axes = std::map<std::string, AxisValue>;
-using AxisValues = std::map<std::string, std::vector<AxisValue>>;
+using AxisLists = std::map<std::string, std::vector<AxisValue>>;
 
 /// A cell in the making: the axes that somebody gave, and whether it came from include.
 struct Draft {
-  Axes given;
+  AxisPoint given;
   std::set<std::string> original;  // axes of the product: include may not contradict them
 };
 
 /// One axis, or a zip group: each level sets some axes.
-using Factor = std::vector<Axes>;
+using Factor = std::vector<AxisPoint>;
 
 std::vector<Factor> factors_of(const Scenario& scenario) {
   std::vector<Factor> factors;
@@ -33,7 +30,7 @@ std::vector<Factor> factors_of(const Scenario& scenario) {
     for (const AxisValue& value : values) factor.push_back({{axis, value}});
     factors.push_back(factor);
   }
-  for (const AxisValues& group : scenario.zip) {
+  for (const AxisLists& group : scenario.zip) {
     Factor factor(group.empty() ? 0 : group.begin()->second.size());
     for (const auto& [axis, values] : group)
       for (std::size_t i = 0; i < factor.size(); ++i) factor[i][axis] = values[i];
@@ -43,12 +40,12 @@ std::vector<Factor> factors_of(const Scenario& scenario) {
 }
 
 /// The value on an axis of a draft: given, or the default.
-AxisValue value_on(const Axes& given, const std::string& axis) {
+AxisValue value_on(const AxisPoint& given, const std::string& axis) {
   const auto found = given.find(axis);
-  return found != given.end() ? found->second : AxisValue{default_of(axis), {}};
+  return found != given.end() ? found->second : usual_value(axis);
 }
 
-bool excluded_by(const Axes& cell, const AxisValues& pattern) {
+bool excluded_by(const AxisPoint& cell, const AxisLists& pattern) {
   return std::all_of(pattern.begin(), pattern.end(), [&](const auto& entry) {
     const AxisValue value = value_on(cell, entry.first);
     return std::any_of(entry.second.begin(), entry.second.end(),
@@ -56,7 +53,7 @@ bool excluded_by(const Axes& cell, const AxisValues& pattern) {
   });
 }
 
-std::string text_of(const AxisValues& pattern) {
+std::string text_of(const AxisLists& pattern) {
   std::string out;
   for (const auto& [axis, values] : pattern) {
     std::string texts;
@@ -172,11 +169,11 @@ Result<std::vector<Draft>> product(const Scenario& scenario, std::int64_t limit)
 }
 
 /// An include entry with lists as single entries, in the lists' order.
-std::vector<Axes> single_entries(const AxisValues& entry) {
-  std::vector<Axes> singles = {{}};
+std::vector<AxisPoint> single_entries(const AxisLists& entry) {
+  std::vector<AxisPoint> singles = {{}};
   for (const auto& [axis, values] : entry) {
-    std::vector<Axes> longer;
-    for (const Axes& single : singles) {
+    std::vector<AxisPoint> longer;
+    for (const AxisPoint& single : singles) {
       for (const AxisValue& value : values) {
         longer.push_back(single);
         longer.back()[axis] = value;
@@ -188,14 +185,14 @@ std::vector<Axes> single_entries(const AxisValues& entry) {
 }
 
 /// Whether an include entry agrees with a product cell on every axis that the product gave.
-bool agrees(const Draft& draft, const Axes& entry) {
+bool agrees(const Draft& draft, const AxisPoint& entry) {
   return std::all_of(entry.begin(), entry.end(), [&](const auto& pair) {
     return !draft.original.count(pair.first) || draft.given.at(pair.first) == pair.second;
   });
 }
 
 /// Adds the entry to the cells it agrees with, or makes a cell of it; false: it changed nothing.
-bool include_entry(const Axes& entry, std::size_t product_size, std::vector<Draft>& drafts) {
+bool include_entry(const AxisPoint& entry, std::size_t product_size, std::vector<Draft>& drafts) {
   bool agreed = false, changed = false;
   for (std::size_t i = 0; i < product_size; ++i) {
     if (!agrees(drafts[i], entry)) continue;
@@ -212,14 +209,14 @@ bool include_entry(const Axes& entry, std::size_t product_size, std::vector<Draf
 
 Result<void> include(const Scenario& scenario, std::int64_t limit, std::vector<Draft>& drafts) {
   const std::size_t product_size = drafts.size();
-  for (const AxisValues& entry : scenario.include) {
+  for (const AxisLists& entry : scenario.include) {
     std::int64_t size = 1;
     for (const auto& axis : entry) {
       size *= static_cast<std::int64_t>(axis.second.size());
       if (size > limit) return too_many(scenario, size, limit);
     }
     bool changed = false;
-    for (const Axes& single : single_entries(entry))
+    for (const AxisPoint& single : single_entries(entry))
       changed = include_entry(single, product_size, drafts) || changed;
     if (!changed) return scenario_error(scenario, "include " + text_of(entry) + " adds nothing");
     if (static_cast<std::int64_t>(drafts.size()) > limit)
@@ -231,7 +228,7 @@ Result<void> include(const Scenario& scenario, std::int64_t limit, std::vector<D
 Cell make_cell(const Scenario& scenario, const Draft& draft, int index) {
   Cell cell;
   cell.scenario = scenario.name;
-  for (const AxisInfo& axis : known_axes()) cell.axes[axis.name] = value_on(draft.given, axis.name);
+  for (const Axis& axis : all_axes()) cell.axes[axis.name] = value_on(draft.given, axis.name);
   for (const auto& entry : draft.given) cell.named_axes.push_back(entry.first);
   cell.tags = scenario.tags;
   cell.index = index;
@@ -272,11 +269,9 @@ std::string last_component(const std::string& path) {
 
 }  // namespace
 
-std::int64_t Cell::number(const std::string& axis) const {
-  const std::string& text = value(axis);
-  std::int64_t n = 0;
-  std::from_chars(text.data(), text.data() + text.size(), n);
-  return n;
+bool Cell::deterministic() const {
+  const EngineEntry* row = find_engine(at("engine").head);
+  return row != nullptr && row->deterministic;
 }
 
 std::string Cell::name() const {
@@ -305,7 +300,7 @@ std::string cell_meaning(const Scenario& scenario, const Cell& cell) {
   std::string out = "isobit cell 1\nscenario=" + scenario.name + "\n";
   out += "model=" + last_component(scenario.model) + "\n";
   for (const auto& [axis, value] : cell.axes)
-    if (value.text != default_of(axis)) out += "axis." + axis + "=" + value.text + "\n";
+    if (!is_usual(axis, value)) out += "axis." + axis + "=" + value.text + "\n";
   out += decode_lines(scenario.decode, DecodeLines::changed);
   const PromptSelection& prompts = scenario.prompts;
   if (prompts.skip != 0) out += "prompts.skip=" + std::to_string(prompts.skip) + "\n";
@@ -380,22 +375,20 @@ std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& c
   for (const Requirement& requirement : scenario.requirements) {
     const std::string& subject = requirement.subject;
     const auto has = [&](const auto& axis) { return value_matches(axis.second, subject); };
-    const bool applies = is_axis(subject) ? cell.value(subject) != default_of(subject)
-                                          : std::any_of(cell.axes.begin(), cell.axes.end(), has);
+    const bool applies = find_axis(subject) ? !is_usual(subject, cell.at(subject))
+                                            : std::any_of(cell.axes.begin(), cell.axes.end(), has);
     if (applies) out.push_back(requirement);
   }
   return out;
 }
 
 std::string class_axes(const Cell& cell) {
-  const bool reference = cell.value("engine") == "reference";
+  const bool deterministic = cell.deterministic();
   std::string out;
   for (const auto& [axis, value] : cell.axes) {
-    const auto named = [&, &name = axis](const AxisInfo& info) { return info.name == name; };
-    const auto info = std::find_if(known_axes().begin(), known_axes().end(), named);
     const bool always = axis == "engine" || axis == "precision";
-    if (reference && info->lossless) continue;
-    if (always || value.text != info->default_text) out += axis + "=" + value.text + "\n";
+    if (deterministic && find_axis(axis)->lossless(value)) continue;
+    if (always || !is_usual(axis, value)) out += axis + "=" + value.text + "\n";
   }
   return out;
 }

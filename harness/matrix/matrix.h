@@ -11,14 +11,15 @@
 #include <string>
 #include <vector>
 
+#include "harness/axes/axes.h"
 #include "harness/scenario/scenario.h"
 
 namespace isobit {
 
 struct Cell {
-  std::string scenario;                   // name
-  std::map<std::string, AxisValue> axes;  // every known axis
-  std::vector<std::string> named_axes;    // those the scenario names: shown in the name
+  std::string scenario;                 // name
+  AxisPoint axes;                       // every known axis
+  std::vector<std::string> named_axes;  // those the scenario names: shown in the name
   std::vector<std::string> tags;
   std::string hash;  // 16 hex digits of the SHA-256 of cell_meaning()
   int index = 0;     // position in the matrix
@@ -27,8 +28,10 @@ struct Cell {
   [[nodiscard]] const std::string& value(const std::string& axis) const {
     return axes.at(axis).text;
   }
-  /// A numeric axis (gpus, threads). REQUIRES: the scenario has checked the value.
-  [[nodiscard]] std::int64_t number(const std::string& axis) const;
+  /// What its values ask of the runtime: a request without prompts.
+  [[nodiscard]] GenerateRequest requested() const { return isobit::requested(axes); }
+  /// Whether its engine is of family F: it has a golden class that drops lossless values.
+  [[nodiscard]] bool deterministic() const;
   /// "kv-cache-equivalence%batch=3,cache=off,precision=bf16 /3fa91c0d"
   [[nodiscard]] std::string name() const;
   [[nodiscard]] Filter::Subject subject() const;
@@ -72,9 +75,9 @@ std::vector<std::vector<int>> joined(const Scenario& scenario, const std::vector
 /// {openblas: Haswell} too) or an axis on which it is not at the default.
 std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& cell);
 
-/// The axes part of the class recipe of a cell: sorted "axis=value" lines. Lossless axes are
-/// dropped for engine=reference; other engines keep all. engine and precision always stand there,
-/// another axis when it is not at its default, so that a later axis makes no golden stale.
+/// The axes part of the class recipe of a cell: sorted "axis=value" lines. Lossless values are
+/// dropped for a deterministic engine; other engines keep all. engine and precision always stand
+/// there, another axis when it is not at its default, so that a later axis makes no golden stale.
 std::string class_axes(const Cell& cell);
 
 }  // namespace isobit

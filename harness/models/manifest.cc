@@ -10,7 +10,7 @@
 #include <set>
 
 #include "harness/models/files.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 #include "runtime/checkpoint/json.h"
 
 #ifndef ISOBIT_MODELS_DIR

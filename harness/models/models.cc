@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "harness/models/files.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 #include "runtime/trace.h"
 
 namespace isobit {

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "harness/axes/axes.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 
@@ -195,7 +195,7 @@ Result<NodePointer> FilterParser::call(const FilterToken& function) {
 }
 
 Result<NodePointer> FilterParser::comparison(const FilterToken& axis) {
-  if (!is_axis(axis.text))
+  if (find_axis(axis.text) == nullptr)
     return error(axis, "unknown axis " + shown(axis) + did_you_mean(axis.text, axis_names()));
   auto node = std::make_shared<Node>();
   node->kind = Node::Kind::compare;
@@ -208,7 +208,7 @@ Result<NodePointer> FilterParser::comparison(const FilterToken& axis) {
   if (!list && !equality && !order)
     return error(op,
                  "expected =, !=, <, <=, >, >= or in after " + axis.text + ", got " + shown(op));
-  if (order && !is_numeric_axis(axis.text))
+  if (order && !find_axis(axis.text)->numeric)
     return error(op, "axis " + axis.text + " has no order; use = or in");
   node->op = order ? op.text : "=";
   if (list) {
@@ -242,9 +242,9 @@ Result<std::string> FilterParser::value(const std::string& axis) {
   if (token.kind != FilterToken::Kind::word && token.kind != FilterToken::Kind::text)
     return error(token, "expected a value of " + axis + ", got " + shown(token));
   std::int64_t number = 0;
-  if (is_numeric_axis(axis) && parse_integer(token.text, 0, INT64_MAX, number))
+  if (find_axis(axis)->numeric && parse_integer(token.text, 0, INT64_MAX, number))
     return std::to_string(number);
-  auto value = canonical_value(axis, {token.text, {}}, ValueUse::pattern);
+  auto value = axis_value(axis, {token.text, {}}, ValueUse::pattern);
   if (!value) return error(token, value.error().message);
   return value->text;
 }

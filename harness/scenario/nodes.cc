@@ -7,7 +7,7 @@
 #include <cstdio>
 
 #include "harness/axes/axes.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {

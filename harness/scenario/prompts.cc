@@ -11,7 +11,7 @@
 #include <system_error>
 #include <utility>
 
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {

@@ -10,21 +10,27 @@
 
 #include "harness/axes/axes.h"
 #include "harness/scenario/nodes.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {
 
 using Values = std::vector<AxisValue>;
-using AxisValues = std::map<std::string, Values>;
+using AxisLists = std::map<std::string, Values>;
 using Kind = TreeNode::Kind;
 
 const std::vector<std::string> kTopKeys = {
     "version", "name",  "question", "model",     "prompts",    "decode",
     "axes",    "zip",   "exclude",  "include",   "requires",   "observe",
     "expect",  "xfail", "tags",     "max_cells", "time_limit", "pairwise"};
-const std::vector<std::string> kWhats = {"gpu",    "nccl", "mpi",    "real", "openblas",
-                                         "cublas", "avx2", "avx512", "neon"};
+/// What a cell can require: hardware, an instruction set, or that an engine can run here.
+std::vector<std::string> requirements_known() {
+  std::vector<std::string> out = {"gpu", "nccl", "mpi", "real", "avx2", "avx512", "neon"};
+  for (const EngineEntry& row : engine_entries()) {
+    if (!row.deterministic) out.push_back(row.name);
+  }
+  return out;
+}
 
 class Reader : private NodeReader {
  public:
@@ -42,7 +48,7 @@ class Reader : private NodeReader {
   void axes(const TreeNode& node);
   void zip(const TreeNode& node);
   void pairwise(const TreeNode& node);
-  std::vector<AxisValues> patterns(const TreeNode& node, const std::string& what, ValueUse use);
+  std::vector<AxisLists> patterns(const TreeNode& node, const std::string& what, ValueUse use);
   AxisValue value(const std::string& axis, const TreeNode& node, ValueUse use);
   Values values(const std::string& axis, const TreeNode& node, ValueUse use);
   bool known_axis(const TreeNode& key);
@@ -178,7 +184,7 @@ void Reader::decode_option(const std::string& key, const TreeNode& node) {
 }
 
 bool Reader::known_axis(const TreeNode& key) {
-  if (is_axis(key.text)) return true;
+  if (find_axis(key.text) != nullptr) return true;
   fail(key, "unknown axis " + in_quotes(key.text) + did_you_mean(key.text, axis_names()));
   return false;
 }
@@ -190,7 +196,8 @@ void Reader::axes(const TreeNode& node) {
     if (!known_axis(node.keys[i])) continue;
     if (!varied_.insert(axis).second) fail(node.keys[i], "axis " + axis + " is in zip already");
     if (node.items[i].kind != Kind::list) {
-      fail(node.items[i], "axis " + axis + " must be a list, e.g. [" + default_of(axis) + "]");
+      fail(node.items[i],
+           "axis " + axis + " must be a list, e.g. [" + usual_value(axis).text + "]");
       continue;
     }
     scenario_.axes.emplace_back(axis, values(axis, node.items[i], ValueUse::exact));
@@ -200,7 +207,7 @@ void Reader::axes(const TreeNode& node) {
 void Reader::zip(const TreeNode& node) {
   for (const TreeNode& group : list(node, "zip")) {
     if (!map(group, "a zip group", {})) continue;
-    AxisValues columns;
+    AxisLists columns;
     for (std::size_t i = 0; i < group.keys.size(); ++i) {
       const std::string& axis = group.keys[i].text;
       if (!known_axis(group.keys[i])) continue;
@@ -232,12 +239,12 @@ void Reader::pairwise(const TreeNode& node) {
 }
 
 /// exclude and include: a list of maps axis -> value or list of values.
-std::vector<AxisValues> Reader::patterns(const TreeNode& node, const std::string& what,
-                                         ValueUse use) {
-  std::vector<AxisValues> out;
+std::vector<AxisLists> Reader::patterns(const TreeNode& node, const std::string& what,
+                                        ValueUse use) {
+  std::vector<AxisLists> out;
   for (const TreeNode& entry : list(node, what)) {
     if (!map(entry, "an entry of " + what, {})) continue;
-    AxisValues pattern;
+    AxisLists pattern;
     for (std::size_t i = 0; i < entry.keys.size(); ++i) {
       const std::string& axis = entry.keys[i].text;
       if (known_axis(entry.keys[i])) pattern[axis] = values(axis, entry.items[i], use);
@@ -270,7 +277,7 @@ AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse 
     raw.scalar = word(node, "a value of axis " + axis);
   }
   if (error_) return {};
-  auto canonical = canonical_value(axis, raw, use);
+  auto canonical = axis_value(axis, raw, use);
   if (canonical) return canonical.value();
   fail(node, canonical.error().message);
   return {};
@@ -279,7 +286,7 @@ AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse 
 void Reader::requirements(const TreeNode& node) {
   if (!map(node, "requires", {})) return;
   std::vector<std::string> subjects = axis_names();
-  for (const std::string& head : value_heads()) subjects.push_back(head);
+  for (const std::string& head : value_words()) subjects.push_back(head);
   for (std::size_t i = 0; i < node.keys.size(); ++i) {
     const TreeNode& key = node.keys[i];
     if (std::find(subjects.begin(), subjects.end(), key.text) == subjects.end())
@@ -289,7 +296,7 @@ void Reader::requirements(const TreeNode& node) {
     const bool many = what.kind == Kind::list;
     for (const TreeNode& item : many ? list(what, "requires") : std::vector<TreeNode>{what})
       scenario_.requirements.push_back(
-          {key.text, choice(item, "requirement", kWhats), tree_.place(key)});
+          {key.text, choice(item, "requirement", requirements_known()), tree_.place(key)});
   }
 }
 
@@ -391,7 +398,7 @@ void Reader::finish() {
   if (teacher_forced_ == nullptr) return;
   if (!varied_.insert("teacher_forced").second)
     fail(*teacher_forced_, "teacher_forced is an axis already; give it in one place");
-  scenario_.axes.emplace_back("teacher_forced", Values{AxisValue{"true", {}}});
+  scenario_.axes.emplace_back("teacher_forced", Values{*axis_value("teacher_forced", "true")});
 }
 
 }  // namespace

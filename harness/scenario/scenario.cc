@@ -18,7 +18,7 @@
 #include <utility>
 
 #include "harness/scenario/tree.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {

@@ -1,4 +1,4 @@
-// A scenario: one YAML file, one question. Parsed and checked here, expanded in matrix.h.
+// A scenario: one YAML file, one question. Parsed and checked here, expanded in matrix/matrix.h.
 //
 // Strict: unknown or duplicate keys, unknown axis values and impossible contracts are errors with
 // file:line:column and a suggestion. scenarios/SCHEMA.md is the document of every key.
@@ -12,42 +12,12 @@
 #include <utility>
 #include <vector>
 
+#include "harness/axes/axis.h"
 #include "harness/scenario/filter.h"
 #include "runtime/base/result.h"
 #include "runtime/trace.h"
 
 namespace isobit {
-
-/// A value of an axis. `text` is canonical and is what names, filters and hashes use:
-/// a scalar as written ("bf16", "8"), a map as key:value pairs sorted by key and joined by "+":
-/// {chunked: 17} is "chunked:17", {size: 3, order: reversed} is "order:reversed+size:3".
-/// An engine's own pair comes first: {tile: 20, cublaslt: 66} is "cublaslt:66+tile:20".
-/// Equal meanings have equal text: batch {size: 3} is "3"; the scalar "chunked:17" is {chunked:
-/// 17}; YAML's true and yes are "on" (cache) or "true" (teacher_forced); core types are spelled as
-/// OpenBLAS does ("SkylakeX").
-struct AxisValue {
-  std::string text;
-  std::map<std::string, std::string> args;  // the map's pairs; empty for a scalar
-  bool operator==(const AxisValue& other) const { return text == other.text; }
-};
-
-/// Axes, their defaults and what they may hold. Every cell has a value on every axis.
-///   engine        reference (default) | openblas | {openblas: CORETYPE, threads: n} | cublas |
-///                 {cublas: ALGORITHM, math: …} | cublaslt | {cublaslt: heuristic, index: n, …} |
-///                 {cublaslt: ALGORITHM, tile: n, …} | model:sm90 | plugin:LIBRARY | exec:COMMAND
-///   device        cpu (default) | cuda
-///   isa           auto (default: the best) | scalar | avx2 | avx512 | neon
-///   precision     fp32 (default) | fp64 tf32 bf16 fp16 fp8-e4m3 fp8-e5m2 layercast-bf16
-///   layercast-fp16 batch         1 (default) | n | {size: n, order: given|reversed|shuffled, join:
-///   together|staggered} gpus          1 (default) | 2 | 4 | 8 cache         on (default) | off |
-///   {chunked: n} | {paged: n} | prefix | recomputed threads       1 (default) | n teacher_forced
-///   false (default) | true
-struct AxisInfo {
-  std::string name;
-  std::string default_text;
-  bool lossless;  // family F: bits may not depend on it (dropped from the class recipe)
-};
-const std::vector<AxisInfo>& known_axes();
 
 struct Decode {
   std::string strategy = "greedy";  // greedy | sample

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "harness/axes/axes.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {

@@ -67,17 +67,8 @@ ExecutorOptions sabotage_of(const Defect& defect, bool armed) {
 
 /// The cell of a report as filters see it.
 bool matches(const Filter& filter, const ReportCell& cell) {
-  std::map<std::string, AxisValue> values;
-  for (const auto& [axis, text] : cell.axes) {
-    AxisValue& value = values[axis];
-    value.text = text;
-    for (std::size_t begin = 0; text.find(':', begin) != std::string::npos;) {
-      const std::size_t colon = text.find(':', begin);
-      const std::size_t end = std::min(text.find('+', colon), text.size());
-      value.args[text.substr(begin, colon - begin)] = text.substr(colon + 1, end - colon - 1);
-      begin = std::min(end + 1, text.size());
-    }
-  }
+  AxisPoint values;
+  for (const auto& [axis, text] : cell.axes) values[axis] = *axis_value(axis, text);
   Filter::Subject subject;
   subject.axis = [&values](const std::string& axis) -> const AxisValue* {
     const auto at = values.find(axis);

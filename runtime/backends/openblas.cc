@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
+#include <set>
 
 #include "runtime/backends/cpu/cpu_backend.h"
+#include "runtime/base/words.h"
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/probes.h"
 #include "runtime/trace.h"
@@ -151,10 +153,27 @@ class OpenBlasBackend final : public cpu::CpuBackend {
   int called_with_ = 0;
 };
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return char(std::tolower(c)); });
-  return text;
+/// The core type that a cell asks for; empty: the library's choice.
+struct OpenBlasSettings : EngineSettings {
+  explicit OpenBlasSettings(std::string type) : core_type(std::move(type)) {}
+  std::string core_type;
+};
+
+std::string core_type_of(const EngineChoice& engine) {
+  const auto* settings = dynamic_cast<const OpenBlasSettings*>(engine.settings.get());
+  return settings == nullptr ? "" : settings->core_type;
+}
+
+/// OpenBLAS's own spelling of its core types; those of other machines are known too, so that a
+/// scenario reads everywhere.
+const std::vector<std::string>& core_types() {
+  static const std::vector<std::string> names = {
+      "Prescott",  "Core2",      "Penryn",     "Dunnington", "Nehalem",        "Sandybridge",
+      "Haswell",   "Zen",        "SkylakeX",   "Cooperlake", "SapphireRapids", "Atom",
+      "Athlon",    "Barcelona",  "Bobcat",     "Bulldozer",  "Piledriver",     "Steamroller",
+      "Excavator", "ARMV8",      "CortexA53",  "CortexA57",  "CortexA72",      "CortexA73",
+      "Falkor",    "NeoverseN1", "NeoverseV1", "NeoverseN2", "ThunderX",       "VORTEX"};
+  return names;
 }
 
 }  // namespace
@@ -206,35 +225,87 @@ std::string openblas_path() {
   return "";
 }
 
-std::string openblas_unsupported(const std::string& core_type) {
+Result<EngineChoice> parse_openblas(const EnginePairs& pairs) {
+  constexpr std::int64_t kMostThreads = 1024;
+  EngineChoice engine;
+  engine.name = "openblas";
+  std::string core, threads;
+  std::set<std::string> seen;
+  for (const auto& [key, text] : pairs) {
+    if (!seen.insert(key).second) {
+      return Error{"option " + in_quotes(key) + " of openblas is given twice", ""};
+    }
+    if (key == "threads") {
+      std::int64_t number = 0;
+      if (!parse_integer(text, 1, kMostThreads, number)) {
+        return Error{"threads " + in_quotes(text) + " of openblas: a whole number from 1 to " +
+                         std::to_string(kMostThreads),
+                     ""};
+      }
+      engine.threads = int(number);
+      threads = std::to_string(number);
+    } else if (key != "openblas") {
+      return Error{"unknown option " + in_quotes(key) + " of engine openblas" +
+                       did_you_mean(key, {"openblas", "threads"}),
+                   ""};
+    } else if (!text.empty()) {
+      const auto same = [wanted = lower_case(text)](const std::string& name) {
+        return lower_case(name) == wanted;
+      };
+      const auto found = std::find_if(core_types().begin(), core_types().end(), same);
+      if (found == core_types().end()) {
+        return Error{"unknown core type " + in_quotes(text) + " of openblas" +
+                         did_you_mean(text, core_types()),
+                     ""};
+      }
+      core = *found;
+    } else if (pairs.size() > 1) {
+      return Error{"a map of engine openblas needs a core type, e.g. {openblas: Haswell}", ""};
+    }
+  }
+  if (!core.empty()) {
+    engine.pairs.emplace_back("openblas", core);
+    engine.observed = "openblas:" + core;
+  }
+  if (!threads.empty()) engine.pairs.emplace_back("threads", threads);
+  engine.settings = std::make_shared<OpenBlasSettings>(core);
+  return engine;
+}
+
+std::string openblas_unsupported(const BackendOptions& options, const Mode&) {
+  if (options.device != "cpu") return "engine openblas needs device cpu";
+  if (options.isa != "auto") return "engine openblas chooses its own instruction set";
   if (openblas_path().empty()) {
     return std::string(kLibrary) + " is not installed (package libopenblas0-pthread)";
   }
+  const std::string core_type = core_type_of(options.engine);
   if (core_type.empty()) return "";
   for (const OpenBlasCore& core : openblas_cores()) {
-    if (lower(core.name) != lower(core_type)) continue;
+    if (core.name != core_type) continue;
     if (core.missing.empty()) return "";
     return "OpenBLAS core type " + core.name + " needs " + core.missing + ", which this CPU lacks";
   }
   std::string known;
-  for (const OpenBlasCore& core : openblas_cores())
+  for (const OpenBlasCore& core : openblas_cores()) {
     known += (known.empty() ? "" : ", ") + core.name;
-  return "unknown OpenBLAS core type '" + core_type + "'; known: " + known;
+  }
+  return "OpenBLAS core type " + core_type + " is not one of this machine's: " + known;
 }
 
 Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, const Mode& mode) {
-  std::string core;
-  for (const OpenBlasCore& known : openblas_cores()) {
-    if (lower(known.name) == lower(options.core_type)) core = known.name;
-  }
-  auto library = load(core);
+  auto library = load(core_type_of(options.engine));
   ISOBIT_TRY(library);
-  const cpu::Kernels* kernels = cpu::avx512_kernels();
-  if (kernels == nullptr) kernels = cpu::avx2_kernels();
-  if (kernels == nullptr) kernels = cpu::neon_kernels();
-  if (kernels == nullptr) kernels = &cpu::scalar_kernels();
-  return std::unique_ptr<Backend>(
-      std::make_unique<OpenBlasBackend>(mode, *kernels, options.threads, **library));
+  return std::unique_ptr<Backend>(std::make_unique<OpenBlasBackend>(
+      mode, cpu::best_kernels(), options.threads_asked(), **library));
+}
+
+std::vector<EngineStatus> openblas_status() {
+  const std::string why = openblas_unsupported({}, mode_of(Precision::fp32));
+  EngineStatus status{"openblas", why.empty() ? "ready" : why, {}};
+  for (const OpenBlasCore& core : openblas_cores()) {
+    if (core.missing.empty()) status.variants.push_back(core.name);
+  }
+  return {status};
 }
 
 }  // namespace isobit

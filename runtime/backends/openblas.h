@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/backend.h"
+#include "runtime/backends/registry.h"
 
 namespace isobit {
 
@@ -21,9 +21,12 @@ const std::vector<OpenBlasCore>& openblas_cores();
 
 /// The library's file in the loader's usual folders, found without loading it; empty: none.
 std::string openblas_path();
-/// Why OpenBLAS with this core type ("" : its own choice) cannot run here, or empty. Does not load.
-std::string openblas_unsupported(const std::string& core_type);
 
+/// Functions of its row in the table (registry.h, EngineEntry).
+Result<EngineChoice> parse_openblas(const EnginePairs& pairs);
+/// Does not load the library.
+std::string openblas_unsupported(const BackendOptions& options, const Mode& mode);
 Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, const Mode& mode);
+std::vector<EngineStatus> openblas_status();
 
 }  // namespace isobit

@@ -1,8 +1,12 @@
-// Names -> backends. The only place that knows every engine; no silent fallback: what is asked for
-// runs, or the answer says why not.
+// The rows, and the questions that are the same for each of them.
+#include "runtime/backends/registry.h"
 
-#include "runtime/backends/cpu/cpu_backend.h"
+#include <algorithm>
+
 #include "runtime/backends/openblas.h"
+#include "runtime/backends/reference.h"
+#include "runtime/backends/vendor_choice.h"
+#include "runtime/base/words.h"
 #if defined(ISOBIT_HAVE_CUDA)
 #include "runtime/backends/cuda/engine.h"
 #endif
@@ -10,88 +14,142 @@
 namespace isobit {
 namespace {
 
-/// The table for an isa name, or null when this machine or build has none.
-const cpu::Kernels* kernels_for(const std::string& isa) {
-  if (isa == "scalar") return &cpu::scalar_kernels();
-  if (isa == "avx2") return cpu::avx2_kernels();
-  if (isa == "avx512") return cpu::avx512_kernels();
-  if (isa == "neon") return cpu::neon_kernels();
-  if (isa != "auto") return nullptr;
-  if (const cpu::Kernels* best = cpu::avx512_kernels()) return best;
-  if (const cpu::Kernels* next = cpu::avx2_kernels()) return next;
-  if (const cpu::Kernels* arm = cpu::neon_kernels()) return arm;
-  return &cpu::scalar_kernels();
+std::vector<std::string> no_libraries() {
+  return {};
+}
+
+#if defined(ISOBIT_HAVE_CUDA)
+template <auto Path>
+std::vector<std::string> cuda_libraries() {
+  std::vector<std::string> files{Path(), cuda::cublaslt_path()};  // cuBLAS uses cublasLt's kernels
+  std::erase(files, std::string());
+  files.erase(std::unique(files.begin(), files.end()), files.end());
+  return files;
+}
+std::vector<EngineStatus> cublas_status() {
+  return {cuda::vendor_status_line("cublas")};
+}
+std::vector<EngineStatus> cublaslt_status() {
+  return {cuda::vendor_status_line("cublaslt")};
+}
+const auto cublas_unsupported = &cuda::cublas_unsupported;
+const auto make_cublas = &cuda::make_cublas;
+const auto cublas_libraries = &cuda_libraries<&cuda::cublas_path>;
+const auto cublaslt_libraries = &cuda_libraries<&cuda::cublaslt_path>;
+#else
+std::string cublas_unsupported(const BackendOptions& options, const Mode&) {
+  if (options.device != "cuda") return "engine " + options.engine.name + " needs device cuda";
+  return "this build has no CUDA";
+}
+Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions&, const Mode&) {
+  return Error{"this build has no CUDA", ""};
+}
+std::vector<EngineStatus> cublas_status() {
+  return {{"cublas", "this build has no CUDA", {}}};
+}
+std::vector<EngineStatus> cublaslt_status() {
+  return {{"cublaslt", "this build has no CUDA", {}}};
+}
+const auto cublas_libraries = &no_libraries;
+const auto cublaslt_libraries = &no_libraries;
+#endif
+
+std::vector<std::string> openblas_libraries() {
+  const std::string path = openblas_path();
+  return path.empty() ? std::vector<std::string>{} : std::vector<std::string>{path};
+}
+
+std::vector<EngineEntry>& table() {
+  static std::vector<EngineEntry> rows = {
+      {"reference", "reference", true, true, parse_reference, reference_unsupported, make_reference,
+       nullptr, no_libraries, reference_status},
+      {"openblas", "openblas | {openblas: CORETYPE, threads: n}", false, true, parse_openblas,
+       openblas_unsupported, make_openblas, nullptr, openblas_libraries, openblas_status},
+      {"cublas", "cublas | {cublas: ALGORITHM, math: …}", false, true, parse_cublas,
+       cublas_unsupported, make_cublas, nullptr, cublas_libraries, cublas_status},
+      {"cublaslt", "cublaslt | {cublaslt: heuristic, index: n, …} | {cublaslt: ALGORITHM, …}",
+       false, true, parse_cublaslt, cublas_unsupported, make_cublas, nullptr, cublaslt_libraries,
+       cublaslt_status},
+  };
+  return rows;
+}
+
+std::string known_engines() {
+  std::string names;
+  for (const EngineEntry& row : table()) names += (names.empty() ? "" : ", ") + row.name;
+  return names;
 }
 
 }  // namespace
 
-std::string unsupported_reason(const BackendOptions& options, [[maybe_unused]] const Mode& mode) {
-#if defined(ISOBIT_HAVE_CUDA)
-  if (options.device == "cuda" && options.engine == "reference") {
-    return cuda::cuda_unsupported(options);
-  }
-  if (options.engine == "cublas" || options.engine == "cublaslt") {
-    return cuda::cublas_unsupported(options, mode);
-  }
-#endif
-  if (options.device != "cpu")
-    return "device " + options.device + ": this build has no such device";
-  if (options.engine == "openblas") {
-    if (options.isa != "auto") return "engine openblas chooses its own instruction set";
-    return openblas_unsupported(options.core_type);
-  }
-  if (options.engine != "reference") return "this build has no engine " + options.engine;
-  if (kernels_for(options.isa) == nullptr) return "this CPU or build has no " + options.isa;
-  return "";
+std::string EngineChoice::text() const {
+  std::string out = name;
+  for (const auto& [key, value] : pairs) out += (key == name ? "" : "+" + key) + ":" + value;
+  return out;
 }
 
-std::vector<std::string> engine_libraries(const std::string& engine) {
-  std::vector<std::string> files;
-#if defined(ISOBIT_HAVE_CUDA)
-  if (engine == "cublas") files.push_back(cuda::cublas_path());
-  // cuBLAS computes with kernels of cublasLt too.
-  if (engine == "cublas" || engine == "cublaslt") files.push_back(cuda::cublaslt_path());
-#endif
-  if (engine == "openblas") files.push_back(openblas_path());
-  std::erase(files, std::string());
-  return files;
+const std::vector<EngineEntry>& engine_entries() {
+  return table();
+}
+
+const EngineEntry* find_engine(const std::string& name) {
+  const auto found = std::find_if(table().begin(), table().end(),
+                                  [&](const EngineEntry& row) { return row.name == name; });
+  return found == table().end() ? nullptr : &*found;
+}
+
+void add_engine(EngineEntry entry) {
+  ISOBIT_CHECK(entry.parse != nullptr && entry.unsupported != nullptr);
+  ISOBIT_CHECK(entry.libraries != nullptr && entry.status != nullptr);
+  ISOBIT_CHECK((entry.make != nullptr) != (entry.whole != nullptr));
+  std::erase_if(table(), [&](const EngineEntry& row) { return row.name == entry.name; });
+  table().push_back(std::move(entry));
+}
+
+Result<EngineChoice> parse_engine(const EnginePairs& pairs) {
+  for (const auto& [key, value] : pairs) {
+    if (const EngineEntry* row = find_engine(key)) return row->parse(pairs);
+  }
+  std::vector<std::string> names;
+  for (const EngineEntry& row : table()) names.push_back(row.name);
+  const std::string first = pairs.empty() ? "" : pairs.front().first;
+  return Error{"unknown engine " + in_quotes(first) + did_you_mean(first, names), ""};
+}
+
+Result<EngineChoice> parse_engine(const std::string& text) {
+  EnginePairs pairs;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find('+', at), text.size());
+    const std::string part = text.substr(at, end - at);
+    const std::size_t colon = std::min(part.find(':'), part.size());
+    pairs.emplace_back(part.substr(0, colon), part.substr(std::min(colon + 1, part.size())));
+    at = end + 1;
+  }
+  return parse_engine(pairs);
+}
+
+std::string unsupported_reason(const BackendOptions& options, const Mode& mode) {
+  const EngineEntry* row = find_engine(options.engine.name);
+  if (row == nullptr) {
+    return "this build has no engine " + options.engine.name + "; it has " + known_engines();
+  }
+  return row->unsupported(options, mode);
 }
 
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, const Mode& mode) {
   if (const std::string why = unsupported_reason(options, mode); !why.empty()) {
     return Error{why, ""};
   }
-#if defined(ISOBIT_HAVE_CUDA)
-  if (options.engine == "cublas" || options.engine == "cublaslt") {
-    return cuda::make_cublas(options, mode);
-  }
-  if (options.device == "cuda") return cuda::make_cuda(options, mode);
-#endif
-  if (options.engine == "openblas") return make_openblas(options, mode);
-  return std::unique_ptr<Backend>(
-      std::make_unique<cpu::CpuBackend>(mode, *kernels_for(options.isa), options.threads));
+  const EngineEntry* row = find_engine(options.engine.name);
+  ISOBIT_CHECK(row->make != nullptr);
+  return row->make(options, mode);
 }
 
 std::vector<EngineStatus> engine_status() {
   std::vector<EngineStatus> out;
-  EngineStatus reference{"reference", "ready", {"scalar"}};
-  if (cpu::avx2_kernels() != nullptr) reference.variants.push_back("avx2");
-  if (cpu::avx512_kernels() != nullptr) reference.variants.push_back("avx512");
-  if (cpu::neon_kernels() != nullptr) reference.variants.push_back("neon");
-  out.push_back(reference);
-  const std::string why = openblas_unsupported("");
-  EngineStatus openblas{"openblas", why.empty() ? "ready" : why, {}};
-  for (const OpenBlasCore& core : openblas_cores()) {
-    if (core.missing.empty()) openblas.variants.push_back(core.name);
+  for (const EngineEntry& row : table()) {
+    for (EngineStatus& status : row.status()) out.push_back(std::move(status));
   }
-  out.push_back(openblas);
-#if defined(ISOBIT_HAVE_CUDA)
-  out.push_back(cuda::cuda_status());
-  out.push_back(cuda::vendor_status_line("cublas"));
-  out.push_back(cuda::vendor_status_line("cublaslt"));
-#else
-  out.push_back({"reference on cuda", "this build has no CUDA", {}});
-#endif
   return out;
 }
 

@@ -1,15 +1,14 @@
-// Reading and writing of a library's configuration (vendor_choice.h).
+// Reading and writing of a library's configuration.
 
 #include "runtime/backends/vendor_choice.h"
 
 #include <algorithm>
-#include <charconv>
 #include <set>
+
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {
-
-using Pairs = std::vector<std::pair<std::string, std::string>>;
 
 constexpr const char* kCublas = "cublas";
 constexpr const char* kLt = "cublaslt";
@@ -19,11 +18,6 @@ constexpr std::int64_t kMostCublas = 23;  // CUBLAS_GEMM_ALGO23
 constexpr std::int64_t kMostLt = 4095;    // ids are small; the library knows which exist
 constexpr std::int64_t kMostIndex = 99;
 constexpr const char* kMaths[] = {"default", "pedantic", "tf32"};
-
-bool whole(const std::string& text, std::int64_t least, std::int64_t most, std::int64_t& out) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-  return error == std::errc{} && end == text.data() + text.size() && out >= least && out <= most;
-}
 
 Error out_of_range(const std::string& engine, const std::string& name, const std::string& text,
                    const std::string& wanted) {
@@ -39,7 +33,7 @@ Result<void> read_own(const std::string& engine, const std::string& text, Vendor
   std::int64_t number = 0;
   if (!choice.lt) {
     if (text == kFreeCublas || text.empty()) return {};
-    if (!whole(text, -1, kMostCublas, number)) {
+    if (!parse_integer(text, -1, kMostCublas, number)) {
       return Error{"algorithm '" + text + "' of engine cublas is neither " + kFreeCublas +
                        " nor a whole number from -1 to " + std::to_string(kMostCublas),
                    ""};
@@ -48,7 +42,7 @@ Result<void> read_own(const std::string& engine, const std::string& text, Vendor
     return {};
   }
   if (text == kFreeLt || text.empty()) return {};
-  if (!whole(text, 0, kMostLt, number)) {
+  if (!parse_integer(text, 0, kMostLt, number)) {
     return Error{"algorithm '" + text + "' of engine " + engine + " is neither " + kFreeLt +
                      " nor a whole number from 0 to " + std::to_string(kMostLt),
                  ""};
@@ -70,14 +64,14 @@ Result<void> read_option(const std::string& engine, const std::string& name,
     return {};
   }
   if (name == "index") {
-    if (!whole(text, 0, kMostIndex, number)) {
+    if (!parse_integer(text, 0, kMostIndex, number)) {
       return out_of_range(engine, name, text, range(0, kMostIndex));
     }
     choice.index = int(number);
     return {};
   }
   if (name == "algorithm") {
-    if (!whole(text, 0, kMostLt, number)) {
+    if (!parse_integer(text, 0, kMostLt, number)) {
       return out_of_range(engine, name, text, range(0, kMostLt));
     }
     choice.algorithm = int(number);
@@ -86,18 +80,18 @@ Result<void> read_option(const std::string& engine, const std::string& name,
   for (std::size_t i = 0; i < kLtOptions.size(); ++i) {
     if (name != kLtOptions[i].name) continue;
     const std::int64_t least = name == "split_k" ? 1 : 0;
-    if (!whole(text, least, kLtOptions[i].most, number)) {
+    if (!parse_integer(text, least, kLtOptions[i].most, number)) {
       return out_of_range(engine, name, text, range(least, kLtOptions[i].most));
     }
     choice.options[i] = std::uint32_t(number);
     return {};
   }
-  return Error{"unknown option '" + name + "' of engine " + engine, ""};
+  ISOBIT_CHECK(false);  // the caller has checked the name
+  return {};
 }
 
-}  // namespace
-
-std::vector<std::string> vendor_option_names(const std::string& engine, bool exact) {
+/// Options that an engine knows beside its own value: cublasLt's, exact or not.
+std::vector<std::string> option_names(const std::string& engine, bool exact) {
   if (engine != kLt) return {"math"};
   if (!exact) return {"algorithm", "index", "math"};
   std::vector<std::string> names{"math"};
@@ -106,30 +100,44 @@ std::vector<std::string> vendor_option_names(const std::string& engine, bool exa
   return names;
 }
 
-Result<VendorChoice> vendor_choice(const std::string& engine, const Pairs& pairs) {
+Error unknown_option(const std::string& engine, const std::string& name, bool exact) {
+  const std::vector<std::string> known = option_names(engine, exact);
+  const std::vector<std::string> other = option_names(engine, !exact);
+  const bool elsewhere = std::find(other.begin(), other.end(), name) != other.end();
+  const std::string hint = elsewhere ? std::string("; it goes with {cublaslt: ") +
+                                           (exact ? "heuristic}" : "ALGORITHM}, a number")
+                                     : did_you_mean(name, known);
+  return Error{"unknown option " + in_quotes(name) + " of engine " + engine + hint, ""};
+}
+
+Result<VendorChoice> read_pairs(const std::string& engine, const EnginePairs& pairs) {
   VendorChoice choice;
   choice.lt = engine == kLt;
   std::set<std::string> seen;
   for (const auto& [name, text] : pairs) {
     if (!seen.insert(name).second) {
-      return Error{"option '" + name + "' of engine " + engine + " is given twice", ""};
+      return Error{"option " + in_quotes(name) + " of engine " + engine + " is given twice", ""};
     }
     if (name != engine) continue;
+    if (text.empty() && pairs.size() > 1) {
+      return Error{"engine " + engine + " has no value in the map", ""};
+    }
     if (auto ok = read_own(engine, text, choice); !ok) return ok.error();
   }
-  const std::vector<std::string> known = vendor_option_names(engine, choice.exact);
+  const std::vector<std::string> known = option_names(engine, choice.exact);
   for (const auto& [name, text] : pairs) {
     if (name == engine) continue;
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      return Error{"unknown option '" + name + "' of engine " + engine, ""};
+      return unknown_option(engine, name, choice.exact);
     }
     if (auto ok = read_option(engine, name, text, choice); !ok) return ok.error();
   }
   return choice;
 }
 
-Pairs vendor_pairs(const std::string& engine, const VendorChoice& choice) {
-  Pairs rest;
+/// The pairs of a choice, the engine's own first, the rest sorted; none: everything is free.
+EnginePairs pairs_of(const std::string& engine, const VendorChoice& choice) {
+  EnginePairs rest;
   for (std::size_t i = 0; i < kLtOptions.size(); ++i) {
     if (choice.options[i])
       rest.emplace_back(kLtOptions[i].name, std::to_string(*choice.options[i]));
@@ -149,30 +157,40 @@ Pairs vendor_pairs(const std::string& engine, const VendorChoice& choice) {
   return rest;
 }
 
-std::string vendor_text(const VendorChoice& choice) {
-  const std::string engine = choice.lt ? kLt : kCublas;
-  std::string out;
-  for (const auto& [name, text] : vendor_pairs(engine, choice)) {
-    out += name == engine ? text : "+" + name + ":" + text;
-  }
-  return out;
+Result<EngineChoice> parse_vendor(const std::string& name, const EnginePairs& pairs) {
+  auto choice = read_pairs(name, pairs);
+  ISOBIT_TRY(choice);
+  EngineChoice engine;
+  engine.name = name;
+  engine.pairs = pairs_of(name, *choice);
+  if (!engine.pairs.empty()) engine.observed = engine.text();
+  engine.settings = std::make_shared<VendorSettings>(*choice);
+  return engine;
 }
 
-Result<VendorChoice> parse_vendor_text(const std::string& engine, const std::string& text) {
-  Pairs pairs;
-  for (std::size_t at = 0; at <= text.size();) {
-    const std::size_t end = std::min(text.find('+', at), text.size());
-    const std::string part = text.substr(at, end - at);
-    const std::size_t colon = part.find(':');
-    if (at == 0) {
-      pairs.emplace_back(engine, part);
-    } else {
-      pairs.emplace_back(part.substr(0, colon),
-                         colon == std::string::npos ? "" : part.substr(colon + 1));
-    }
-    at = end + 1;
+}  // namespace
+
+VendorChoice vendor_choice(const EngineChoice& engine) {
+  if (const auto* settings = dynamic_cast<const VendorSettings*>(engine.settings.get())) {
+    return settings->choice;
   }
-  return vendor_choice(engine, pairs);
+  VendorChoice open;
+  open.lt = engine.name == kLt;
+  return open;
+}
+
+std::string vendor_text(const VendorChoice& choice) {
+  EngineChoice engine;
+  engine.name = choice.lt ? kLt : kCublas;
+  engine.pairs = pairs_of(engine.name, choice);
+  return engine.text();
+}
+
+Result<EngineChoice> parse_cublas(const EnginePairs& pairs) {
+  return parse_vendor(kCublas, pairs);
+}
+Result<EngineChoice> parse_cublaslt(const EnginePairs& pairs) {
+  return parse_vendor(kLt, pairs);
 }
 
 }  // namespace isobit

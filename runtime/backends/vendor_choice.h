@@ -1,17 +1,15 @@
 // How a scenario pins or frees the algorithm of NVIDIA's GEMM libraries: text <-> plain value.
 //
 // Promise: pure, strict, and one canonical text a meaning; compiles without CUDA. The numbers are
-// the library's own ids (cublasLt.h). Callers: the scenario reader, the engines in backends/cuda.
+// the library's own ids (cublasLt.h). Callers: registry.cc, the engines in backends/cuda.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "runtime/base/result.h"
+#include "runtime/backends/registry.h"
 
 namespace isobit {
 
@@ -41,18 +39,19 @@ struct VendorChoice {
   Math math = Math::standard;
 };
 
-/// Options that `engine` knows beside its own value: {"math"}, or cublasLt's, exact or not.
-std::vector<std::string> vendor_option_names(const std::string& engine, bool exact);
-/// From pairs as a person wrote them, the engine's own first or anywhere: ("cublaslt", "66"),
-/// ("tile", "20"). Option names must be known. Errors name the option and its range.
-Result<VendorChoice> vendor_choice(const std::string& engine,
-                                   const std::vector<std::pair<std::string, std::string>>& pairs);
-/// The pairs of a choice, the engine's own first, the rest sorted; none: everything is free.
-std::vector<std::pair<std::string, std::string>> vendor_pairs(const std::string& engine,
-                                                              const VendorChoice& choice);
-/// "66+stages:4+tile:20" of the cell's engine "cublaslt:66+stages:4+tile:20"; "" for a free one.
+/// What a choice is as an engine's settings.
+struct VendorSettings : EngineSettings {
+  explicit VendorSettings(const VendorChoice& chosen) : choice(chosen) {}
+  VendorChoice choice;
+};
+/// Of a cell's engine; everything free when it was never parsed.
+VendorChoice vendor_choice(const EngineChoice& engine);
+
+/// "cublaslt:66+stages:4+tile:20", "cublas": as EngineChoice::text() writes it.
 std::string vendor_text(const VendorChoice& choice);
-/// What vendor_text() made.
-Result<VendorChoice> parse_vendor_text(const std::string& engine, const std::string& text);
+
+/// Rows of the table (registry.h, EngineEntry::parse). Errors name the option and its range.
+Result<EngineChoice> parse_cublas(const EnginePairs& pairs);
+Result<EngineChoice> parse_cublaslt(const EnginePairs& pairs);
 
 }  // namespace isobit

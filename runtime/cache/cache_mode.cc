@@ -7,14 +7,14 @@
 namespace isobit {
 namespace {
 
-/// The n of "chunked:n"; 0 when it is no number in [1, 65536].
+/// The n of "chunked:n"; 0 when it is no number in [1, kLargestPiece].
 std::int64_t size_after_colon(const std::string& text) {
   const std::size_t colon = text.find(':');
   if (colon == std::string::npos) return 0;
   std::int64_t n = 0;
   const char* end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, n);
-  return error == std::errc() && stop == end && n >= 1 && n <= 65536 ? n : 0;
+  return error == std::errc() && stop == end && n >= 1 && n <= kLargestPiece ? n : 0;
 }
 
 }  // namespace
@@ -48,7 +48,8 @@ Result<CacheMode> parse_cache_mode(const std::string& text) {
   }
   return Error{"unknown cache mode '" + text +
                    "'; known: on, off, {chunked: n}, {paged: n}, prefix, recomputed "
-                   "(n from 1 to 65536)",
+                   "(n from 1 to " +
+                   std::to_string(kLargestPiece) + ")",
                ""};
 }
 

@@ -18,6 +18,8 @@
 
 namespace isobit {
 
+constexpr std::int64_t kLargestPiece = 65536;  // positions of a chunk or a page
+
 /// A lossless cache mode: what is kept between steps, in which pieces it is computed and stored.
 struct CacheMode {
   std::string name = "on";

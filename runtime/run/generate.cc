@@ -306,6 +306,12 @@ Runtime::Runtime(std::shared_ptr<const LoadedModel> model)
       packed_(std::make_unique<PackedCache>(*model_)) {}
 Runtime::~Runtime() = default;
 
+std::unique_ptr<Engine> make_whole_engine(std::shared_ptr<const LoadedModel> model,
+                                          const EngineChoice& choice) {
+  const EngineEntry* row = find_engine(choice.name);
+  return row == nullptr || row->whole == nullptr ? nullptr : row->whole(std::move(model), choice);
+}
+
 Result<const PackedSet*> Runtime::packed(const GenerateRequest& request, std::int64_t positions) {
   PackedRequest wanted{request.precision, request.backend, request.ranks, {}, positions};
   for (const int rank : ranks_here(request)) {

@@ -15,12 +15,13 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/backend.h"
+#include "runtime/backends/registry.h"
 #include "runtime/cache/kv_cache.h"
 #include "runtime/checkpoint/weights.h"
 #include "runtime/model/sampler.h"
 #include "runtime/parallel/communicator.h"
 #include "runtime/parallel/world.h"
+#include "runtime/run/engine.h"
 #include "runtime/run/weight_cache.h"
 #include "runtime/schedule/batcher.h"
 #include "runtime/trace.h"
@@ -67,19 +68,20 @@ struct GenerateResult {
 
 class RankGroups;
 
-/// A loaded model with the rounded, sliced weights of the last few (precision, ranks, engine).
-class Runtime {
+/// The reference runtime: a loaded model with the rounded, sliced weights of the last few
+/// (precision, ranks, backend).
+class Runtime final : public Engine {
  public:
   explicit Runtime(LoadedModel model);
   explicit Runtime(std::shared_ptr<const LoadedModel> model);
-  ~Runtime();
+  ~Runtime() override;
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
   [[nodiscard]] const LoadedModel& model() const { return *model_; }
   /// Errors are what cannot be asked (ranks that do not divide, a prompt past the context, a
   /// missing library). What goes wrong in the computation is the trace's status.
-  Result<GenerateResult> generate(const GenerateRequest& request);
+  Result<GenerateResult> generate(const GenerateRequest& request) override;
   /// Packs the weights that a request needs and computes nothing: before a fork, whose children
   /// then share them.
   Result<void> prepare(const GenerateRequest& request);

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <set>
 
+#include "runtime/backends/real_ranks.h"
 #include "runtime/parallel/staged.h"
 #include "runtime/run/generate.h"
 #include "runtime/trace.h"
@@ -21,17 +22,9 @@ using Ranks = std::vector<std::unique_ptr<Communicator>>;
 
 #if defined(ISOBIT_HAVE_CUDA)
 using cuda::real_ranks;
-using cuda::RealRanks;
 #else
-struct RealRanks {
-  std::string missing = "this build has no CUDA";
-  std::vector<std::string> gpus;
-  std::string nccl;
-  int nccl_version = 0;
-  std::string peers;
-};
 RealRanks real_ranks() {
-  return {};
+  return {"this build has no CUDA", {}, "", 0, ""};
 }
 #endif
 

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/backend.h"
+#include "runtime/backends/registry.h"
 #include "runtime/parallel/communicator.h"
 #include "runtime/parallel/nccl.h"
 #include "runtime/parallel/world.h"

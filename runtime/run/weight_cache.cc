@@ -31,7 +31,7 @@ std::size_t element_bytes(Format format) {
 /// (backends/cpu/packed_blocks.h); vendor libraries get Reals.
 std::size_t size_of(const LoadedModel& model, const PackedRequest& request) {
   const Mode& mode = mode_of(request.precision);
-  const bool reference = request.backend.engine == "reference";
+  const bool reference = request.backend.engine.name == "reference";
   const bool blocks =
       reference && request.backend.device == "cpu" && cpu::keeps_blocks(mode.matrix);
   const std::size_t element = reference     ? element_bytes(mode.matrix)
@@ -47,8 +47,8 @@ std::size_t size_of(const LoadedModel& model, const PackedRequest& request) {
 }
 
 std::string key_of(const PackedRequest& request) {
-  std::string key = std::string(mode_of(request.precision).name) + "/" + request.backend.engine +
-                    "/" + request.backend.core_type + "/" + request.backend.device + "/" +
+  std::string key = std::string(mode_of(request.precision).name) + "/" +
+                    request.backend.engine.text() + "/" + request.backend.device + "/" +
                     std::to_string(request.ranks);
   for (const PackedRequest::Place& place : request.here) {
     key += "/" + std::to_string(place.rank) + "@" + std::to_string(place.device);

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/backend.h"
+#include "runtime/backends/registry.h"
 #include "runtime/checkpoint/weights.h"
 #include "runtime/model/rank_model.h"
 

@@ -203,8 +203,8 @@ Result<BatchShape> parse_batch_shape(const std::string& text) {
     if (key == "size") {
       const char* last = value.data() + value.size();
       const auto [stop, error] = std::from_chars(value.data(), last, shape.size);
-      if (error != std::errc() || stop != last || shape.size < 1 || shape.size > 4096) {
-        return bad("the size is a number from 1 to 4096");
+      if (error != std::errc() || stop != last || shape.size < 1 || shape.size > kLargestBatch) {
+        return bad("the size is a number from 1 to " + std::to_string(kLargestBatch));
       }
       sized = true;
     } else if (key == "order" && (value == "given" || value == "reversed" || value == "shuffled")) {

@@ -15,6 +15,8 @@
 
 namespace isobit {
 
+constexpr std::int64_t kLargestBatch = 4096;  // sequences live at once
+
 struct BatchShape {
   enum class Order { given, reversed, shuffled };
   std::int64_t size = 1;

@@ -244,7 +244,7 @@ TEST_P(CudaGraphsGpu, SampledTokens) {
 
 TEST_P(CudaGraphsGpu, VendorLibraryGivesTheSameWithGraphs) {
   GenerateRequest r = request(3);
-  r.backend.engine = "cublas";
+  r.backend.engine = *parse_engine("cublas");
   r.backend.device = "cuda";
   if (!unsupported_reason(r.backend, mode_of(r.precision)).empty()) GTEST_SKIP() << "no cuBLAS";
   GenerateRequest recorded = r;

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/backend.h"
+#include "runtime/backends/registry.h"
 #include "runtime/numerics/formats.h"
 #include "tests/conformance/kernel_data.h"
 

@@ -288,8 +288,7 @@ class SanitizeLibraryGpu : public CudaOps {
   /// One product's bits, or why there are none.
   static std::string bits(const std::string& engine, const std::string& algorithm, std::int64_t m) {
     BackendOptions options;
-    options.engine = engine;
-    options.core_type = algorithm;
+    options.engine = *parse_engine(algorithm.empty() ? engine : engine + ":" + algorithm);
     options.device = "cuda";
     const Mode& mode = mode_of(precision());
     auto backend = make_backend(options, mode);

@@ -22,8 +22,8 @@ void fuzz_filter(const std::string& text) {
     return;
   }
   isobit::Cell cell;
-  for (const isobit::AxisInfo& axis : isobit::known_axes())
-    cell.axes[axis.name] = {axis.default_text, {}};
+  for (const isobit::Axis& axis : isobit::all_axes())
+    cell.axes[axis.name] = isobit::usual_value(axis.name);
   (void)filter->matches(cell.subject());
 }
 

@@ -210,7 +210,7 @@ class Cli(unittest.TestCase):
                         "fma_peak_gflops", "load_to_first_token_seconds", "peak_rss_bytes"):
                 self.assertGreater(row[key], 0, key)
         for words, hint in ((["--precision", "bf61"], "bf16"), (["--engine", "cublass"], "cublas"),
-                            (["--engine", "openblas", "--device", "cuda"], "needs --device cpu"),
+                            (["--engine", "openblas", "--device", "cuda"], "needs device cpu"),
                             (["--layers", 2], "synthetic-8b"), (["--batch", 0], "--batch"),
                             (["--device", "tpu"], "cpu"), (["--engine", "openblas:Zen9"], "Zen"),
                             (["--context", 100000], "positions"), (["--contxt", 5], "--context")):

@@ -13,8 +13,8 @@
 #include "harness/cli/bench/measure.h"
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
-#include "runtime/base/suggest.h"
 #include "runtime/base/text.h"
+#include "runtime/base/words.h"
 
 namespace isobit::commands {
 namespace {
@@ -67,28 +67,21 @@ Result<BenchRow> bench_row(BenchPlan plan, const std::string& isa) {
   return row;
 }
 
-/// Engines whose names a mistyped one may have meant.
 Result<void> read_engine(const Arguments& arguments, BenchPlan& plan) {
-  const std::string text = arguments.text("engine", "reference");
-  const std::size_t colon = text.find(':');
-  plan.backend.engine = text.substr(0, colon);
-  if (colon != std::string::npos) plan.backend.core_type = text.substr(colon + 1);
-  static const std::vector<std::string> known{"reference", "openblas", "cublas", "cublaslt"};
-  if (std::find(known.begin(), known.end(), plan.backend.engine) == known.end()) {
-    return Error{"unknown engine " + in_quotes(plan.backend.engine) +
-                     did_you_mean(plan.backend.engine, known),
-                 "--engine"};
-  }
-  const bool gpu_only = plan.backend.engine.rfind("cublas", 0) == 0;
-  plan.backend.device = arguments.text("device", gpu_only ? "cuda" : "cpu");
-  if (gpu_only && plan.backend.device != "cuda") {
-    return Error{"engine " + plan.backend.engine + " needs --device cuda", "--engine"};
-  }
-  if (plan.backend.engine == "openblas" && plan.backend.device != "cpu") {
-    return Error{"engine openblas needs --device cpu", "--engine"};
-  }
-  if (plan.backend.engine == "reference" && colon != std::string::npos) {
-    return Error{"engine reference has no options", "--engine"};
+  auto engine = parse_engine(arguments.text("engine", "reference"));
+  if (!engine) return Error{engine.error().message, "--engine"};
+  const EngineEntry* row = find_engine(engine->name);
+  if (row->make == nullptr) return Error{"engine " + engine->name + " is no backend", "--engine"};
+  plan.backend.engine = std::move(*engine);
+  const auto runs_on = [&](const char* device) {
+    plan.backend.device = device;
+    return unsupported_reason(plan.backend, mode_of(plan.precision)).empty();
+  };
+  // Without --device the one that can run the engine, the CPU first.
+  if (arguments.has("device")) {
+    plan.backend.device = arguments.text("device");
+  } else if (!runs_on("cpu") && !runs_on("cuda")) {
+    plan.backend.device = plan.backend.engine.name.rfind("cublas", 0) == 0 ? "cuda" : "cpu";
   }
   const std::string why = unsupported_reason(plan.backend, mode_of(plan.precision));
   if (!why.empty()) return Error{why, arguments.has("device") ? "--device" : "--engine"};
@@ -153,7 +146,7 @@ Result<void> check_length(const BenchPlan& plan, const ModelConfig& config) {
 /// Instruction sets worth measuring: scalar only where it takes seconds. Where the engine or the
 /// device chooses, there is nothing to vary.
 std::vector<std::string> sets_to_measure(const BenchPlan& plan, const LoadedModel& model) {
-  if (plan.backend.engine != "reference" || plan.backend.device != "cpu") return {"auto"};
+  if (plan.backend.engine.name != "reference" || plan.backend.device != "cpu") return {"auto"};
   double weights = 0;
   for (const auto& [name, tensor] : model.weights.all())
     weights += double(tensor.rows * tensor.cols);
@@ -227,8 +220,7 @@ Json header(const BenchPlan& plan) {
           {"synthetic_weights", is_synthetic(plan.model)},
           {"layers", plan.layers},
           {"precision", mode_of(plan.precision).name},
-          {"engine", plan.backend.engine +
-                         (plan.backend.core_type.empty() ? "" : ":" + plan.backend.core_type)},
+          {"engine", plan.backend.engine.text()},
           {"device", plan.backend.device},
           {"threads", plan.backend.threads},
           {"prompt_tokens", plan.prompt_tokens},

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "runtime/backend.h"
+#include "runtime/backends/registry.h"
 #include "runtime/base/result.h"
 #include "runtime/checkpoint/weights.h"
 

@@ -10,8 +10,8 @@
 
 #include "reports/describe.h"
 #include "runtime/base/process.h"
-#include "runtime/base/suggest.h"
 #include "runtime/base/text.h"
+#include "runtime/base/words.h"
 
 namespace isobit::commands {
 namespace {

@@ -5,8 +5,8 @@
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
 #include "harness/explain/values.h"
-#include "runtime/base/suggest.h"
 #include "runtime/base/text.h"
+#include "runtime/base/words.h"
 
 namespace isobit::commands {
 namespace {

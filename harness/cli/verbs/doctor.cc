@@ -7,7 +7,7 @@
 #include "harness/cli/verbs/verbs.h"
 #include "harness/environment/environment.h"
 #include "harness/models/models.h"
-#include "runtime/backend.h"
+#include "runtime/backends/registry.h"
 #include "runtime/base/text.h"
 #include "runtime/numerics/probes.h"
 #include "runtime/run/ranks.h"

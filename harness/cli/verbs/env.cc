@@ -6,7 +6,7 @@
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
 #include "harness/environment/environment.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit::commands {
 namespace {

@@ -7,7 +7,7 @@
 #include "harness/cli/verbs/verbs.h"
 #include "harness/run_steps.h"
 #include "harness/scenario/scenario.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit::commands {
 namespace {

@@ -6,8 +6,8 @@
 #include "harness/execute/executor.h"
 #include "harness/models/models.h"
 #include "runtime/base/interrupt.h"
-#include "runtime/base/suggest.h"
 #include "runtime/base/text.h"
+#include "runtime/base/words.h"
 
 namespace isobit::commands {
 namespace {

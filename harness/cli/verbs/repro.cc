@@ -5,7 +5,7 @@
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
 #include "harness/matrix/matrix.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit::commands {
 namespace {

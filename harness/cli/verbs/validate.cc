@@ -6,7 +6,7 @@
 #include "harness/matrix/matrix.h"
 #include "harness/models/models.h"
 #include "harness/scenario/prompts.h"
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit::commands {
 namespace {

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "runtime/numerics/precision.h"
@@ -144,5 +145,9 @@ const Kernels& scalar_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 const Kernels* neon_kernels();
+/// The best of them here.
+const Kernels& best_kernels();
+/// "auto" (the best), "scalar", "avx2", "avx512", "neon"; nullptr when there is none of that name.
+const Kernels* kernels_named(const std::string& isa);
 
 }  // namespace isobit::cpu

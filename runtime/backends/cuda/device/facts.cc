@@ -44,7 +44,7 @@ EngineStatus cuda_status() {
 
 EngineStatus vendor_status_line(const std::string& engine) {
   BackendOptions options;
-  options.engine = engine;
+  options.engine.name = engine;
   options.device = "cuda";
   const std::string why = cublas_unsupported(options, mode_of(Precision::bf16));
   EngineStatus status{engine, why.empty() ? "ready" : why, {}};

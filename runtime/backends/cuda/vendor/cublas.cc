@@ -129,9 +129,7 @@ class CublasBackend final : public CudaBackend {
 
   BackendInfo describe() const override {
     BackendInfo info = CudaBackend::describe();
-    const std::string text = vendor_text(choice_);
-    info.engine =
-        std::string(choice_.lt ? "cublaslt" : "cublas") + (text.empty() ? "" : ":") + text;
+    info.engine = vendor_text(choice_);
     info.kernels += choice_.lt ? " cublasLtMatmul " + std::to_string(lt_->version())
                                : " cublasGemmEx " + std::to_string(gemm_->version()) +
                                      " algorithm " + std::to_string(choice_.algorithm);
@@ -239,30 +237,28 @@ class CublasBackend final : public CudaBackend {
 }  // namespace
 
 std::string cublas_unsupported(const BackendOptions& options, const Mode& mode) {
-  const std::string& engine = options.engine;
+  const std::string& engine = options.engine.name;
   if (options.device != "cuda") return "engine " + engine + " needs device cuda";
-  const auto choice = parse_vendor_text(engine, options.core_type);
-  if (!choice) return choice.error().message;
+  const VendorChoice choice = vendor_choice(options.engine);
   const bool takes_tf32 =
       !mode.wide() && (mode.gemm_input == Format::f32 || mode.gemm_input == Format::tf32);
-  if (choice->math == VendorChoice::Math::tf32 && !takes_tf32) {
+  if (choice.math == VendorChoice::Math::tf32 && !takes_tf32) {
     return "math tf32 of engine " + engine + " needs fp32 operands; precision " +
            std::string(mode.name) + " has others";
   }
   if (std::string why = cuda_unsupported(options); !why.empty()) return why;
-  if (choice->lt) {
+  if (choice.lt) {
     return cublaslt_path().empty() ? "cublasLt is not installed (libcublasLt.so.13 or .12)" : "";
   }
   return cublas_path().empty() ? "cuBLAS is not installed (libcublas.so.13 or .12)" : "";
 }
 
 Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions& options, const Mode& mode) {
-  const auto choice = parse_vendor_text(options.engine, options.core_type);
-  ISOBIT_TRY(choice);
   auto gpu = gpu_of_rank(options.rank);
   ISOBIT_TRY(gpu);
   try {
-    return std::unique_ptr<Backend>(std::make_unique<CublasBackend>(mode, *gpu, *choice));
+    return std::unique_ptr<Backend>(
+        std::make_unique<CublasBackend>(mode, *gpu, vendor_choice(options.engine)));
   } catch (const BackendError& error) {
     return Error{error.what(), ""};
   } catch (const std::bad_alloc& error) {

@@ -78,9 +78,8 @@ void LtProducts::free_layouts(const Plan& plan) {
 }
 
 void LtProducts::refuse(const LtProduct& product, const std::string& why) const {
-  const std::string text = vendor_text(choice_);
-  throw BackendError("cublasLt, engine cublaslt" + (text.empty() ? "" : ":" + text) + ": " + why +
-                     " for " + shape_text(product));
+  throw BackendError("cublasLt, engine " + vendor_text(choice_) + ": " + why + " for " +
+                     shape_text(product));
 }
 
 void LtProducts::run(const LtProduct& product) {

@@ -39,6 +39,22 @@ TEST(Ranks, RealRefusesThreadsOfOneProcess) {
   EXPECT_EQ(reason("real", "cpu", "1"), "") << "one rank is no rank";
 }
 
+TEST(Ranks, AnEngineIsRequiredByBeingAbleToRun) {
+  // What no machine without CUDA's driver can have, and what needs only a file.
+  const std::string no_cublas = reason("cublas", "cpu", "2");
+  BackendOptions cublas;
+  cublas.engine.name = "cublas";
+  cublas.device = "cuda";
+  const std::string why = unsupported_reason(cublas, mode_of(Precision::fp32));
+  EXPECT_EQ(no_cublas, why.empty() ? "" : "gpus requires cublas: " + why);
+  BackendOptions openblas;
+  openblas.engine.name = "openblas";
+  const std::string missing = unsupported_reason(openblas, mode_of(Precision::fp32));
+  EXPECT_EQ(reason("openblas", "cpu", "2"),
+            missing.empty() ? "" : "gpus requires openblas: " + missing);
+  EXPECT_EQ(reason("cublas", "cpu", "1"), "") << "one rank is at the default";
+}
+
 TEST(Ranks, MpiIsRequiredOfTheProgramThatHasIt) {
   EXPECT_EQ(reason("mpi", "cpu", "2"), "gpus requires mpi: mpirun -n 2 isobit-mpi");
 }

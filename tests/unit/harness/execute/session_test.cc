@@ -16,25 +16,25 @@ BackendOptions asked(const std::string& axes) {
   const auto matrix = expand(*scenario, false);
   EXPECT_TRUE(matrix) << matrix.error().text();
   EXPECT_EQ(matrix->cells.size(), 1U);
-  return backend_options(matrix->cells.front());
+  return matrix->cells.front().requested().backend;
 }
 
 TEST(BackendOptionsOfACell, ThreadsOfOpenBlasAreNoPartOfItsCoreType) {
   const BackendOptions own = asked("{engine: [{openblas: haswell, threads: 2}]}");
-  EXPECT_EQ(own.engine, "openblas");
-  EXPECT_EQ(own.core_type, "Haswell");
-  EXPECT_EQ(own.threads, 2);
+  EXPECT_EQ(own.engine.name, "openblas");
+  EXPECT_EQ(own.engine.observed, "openblas:Haswell");
+  EXPECT_EQ(own.threads_asked(), 2);
   const BackendOptions axis = asked("{engine: [{openblas: Haswell}], threads: [3]}");
-  EXPECT_EQ(axis.core_type, "Haswell");
-  EXPECT_EQ(axis.threads, 3);
+  EXPECT_EQ(axis.engine.observed, "openblas:Haswell");
+  EXPECT_EQ(axis.threads_asked(), 3);
 }
 
 TEST(BackendOptionsOfACell, TheReferenceTakesTheAxes) {
   const BackendOptions options = asked("{isa: [avx2], threads: [2]}");
-  EXPECT_EQ(options.engine, "reference");
-  EXPECT_EQ(options.core_type, "");
+  EXPECT_EQ(options.engine.name, "reference");
+  EXPECT_EQ(options.engine.observed, "");
   EXPECT_EQ(options.isa, "avx2");
-  EXPECT_EQ(options.threads, 2);
+  EXPECT_EQ(options.threads_asked(), 2);
 }
 
 }  // namespace

@@ -60,8 +60,7 @@ TEST(Matrix, ProductInFileOrderFirstAxisSlowest) {
       (Names{"batch=3,cache=on", "batch=1,cache=on", "batch=3,cache=off", "batch=1,cache=off"}));
   const Matrix one = cells_of("");
   ASSERT_EQ(one.cells.size(), 1u);
-  for (const AxisInfo& axis : known_axes())
-    EXPECT_EQ(one.cells[0].value(axis.name), axis.default_text);
+  for (const Axis& axis : all_axes()) EXPECT_EQ(one.cells[0].value(axis.name), axis.usual);
 }
 
 TEST(Matrix, ZipRunsInLockStep) {

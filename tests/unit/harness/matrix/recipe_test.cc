@@ -6,7 +6,7 @@
 #include <set>
 #include <string>
 
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {

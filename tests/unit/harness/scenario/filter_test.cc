@@ -15,7 +15,7 @@ namespace {
 
 /// A subject with every axis at its default but those given.
 struct FakeCell {
-  std::map<std::string, AxisValue> axes;
+  AxisPoint axes;
   std::vector<std::string> tags;
 
   [[nodiscard]] bool selected_by(const std::string& expression) const {
@@ -33,9 +33,8 @@ struct FakeCell {
 
 FakeCell cell_with(const std::map<std::string, std::string>& given) {
   FakeCell cell;
-  for (const AxisInfo& axis : known_axes()) cell.axes[axis.name] = {axis.default_text, {}};
-  for (const auto& [axis, text] : given)
-    cell.axes[axis] = canonical_value(axis, {text, {}}, ValueUse::exact).value();
+  for (const Axis& axis : all_axes()) cell.axes[axis.name] = usual_value(axis.name);
+  for (const auto& [axis, text] : given) cell.axes[axis] = axis_value(axis, text).value();
   return cell;
 }
 

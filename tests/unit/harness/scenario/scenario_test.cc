@@ -121,10 +121,10 @@ TEST(Scenario, MakesAxisValuesCanonical) {
   EXPECT_EQ(axis_texts("batch", "[{size: 3}, {order: given, size: 8, join: together}, 01]"),
             (Texts{"3", "8", "1"}));
   EXPECT_EQ(axis_texts("batch", "[\"order:shuffled+size:8\"]"), Texts{"order:shuffled+size:8"});
-  EXPECT_EQ(axis_texts("engine", "[{threads: 2, openblas: SKYLAKEX}, openblas:zen, model:sm90]"),
-            (Texts{"openblas:SkylakeX+threads:2", "openblas:Zen", "model:sm90"}));
-  EXPECT_EQ(axis_texts("engine", "[{plugin: ./a+b.so}, \"exec:python x.py: y\", cublas]"),
-            (Texts{"plugin:./a+b.so", "exec:python x.py: y", "cublas"}));
+  EXPECT_EQ(axis_texts("engine", "[{threads: 2, openblas: SKYLAKEX}, openblas:zen]"),
+            (Texts{"openblas:SkylakeX+threads:2", "openblas:Zen"}));
+  EXPECT_EQ(axis_texts("gpus", "[{ranks: 2}, {topology: ring, ranks: 4}, ranks:8+arrival:7]"),
+            (Texts{"2", "ranks:4+topology:ring", "arrival:7+ranks:8"}));
   EXPECT_EQ(axis_texts("engine", "[{cublas: 5}, cublas:-1, {math: pedantic, cublas: default}]"),
             (Texts{"cublas:5", "cublas", "cublas:default+math:pedantic"}));
   EXPECT_EQ(axis_texts("engine",
@@ -237,16 +237,16 @@ INSTANTIATE_TEST_SUITE_P(
         BadScenario{"axes: {cache: [{paged: [16]}]}\n",
                     "t.yaml:5:24: paged must be a value, not a list"},
         BadScenario{"axes: {engine: [openblass]}\n",
-                    "t.yaml:5:17: unknown value \"openblass\" for axis engine; did you mean "
+                    "t.yaml:5:17: unknown engine \"openblass\"; did you mean "
                     "\"openblas\"?"},
         BadScenario{"axes: {engine: [{openblas: Haswel}]}\n",
                     "t.yaml:5:17: unknown core type \"Haswel\" of openblas; did you mean "
                     "\"Haswell\"?"},
-        BadScenario{"axes: {engine: [model:sm91]}\n",
-                    "t.yaml:5:17: unknown value \"sm91\" for axis engine model; did you mean "
-                    "\"sm90\"?"},
+        BadScenario{"axes: {gpus: [{ranks: 2, topology: rings}]}\n",
+                    "t.yaml:5:15: unknown value \"rings\" for axis gpus, option topology; did you "
+                    "mean \"ring\"?"},
         BadScenario{"axes: {engine: [cublastl]}\n",
-                    "t.yaml:5:17: unknown value \"cublastl\" for axis engine; did you mean "
+                    "t.yaml:5:17: unknown engine \"cublastl\"; did you mean "
                     "\"cublaslt\"?"},
         BadScenario{"axes: {engine: [{cublaslt: 66, tiles: 20}]}\n",
                     "t.yaml:5:17: unknown option \"tiles\" of engine cublaslt; did you mean "
@@ -263,7 +263,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadScenario{"axes: {engine: [{cublas: 1}, {cublas: 01}]}\n",
                     "t.yaml:5:30: value \"cublas:1\" is twice in axis engine"},
         BadScenario{"axes: {engine: [plugin]}\n",
-                    "t.yaml:5:17: engine plugin needs one value, e.g. \"plugin:…\""},
+                    "t.yaml:5:17: unknown engine \"plugin\"; known: reference, openblas, cublas, "
+                    "cublaslt"},
+        BadScenario{"axes: {gpus: [{topology: ring}]}\n",
+                    "t.yaml:5:15: a map of gpus needs ranks, e.g. {ranks: 4, topology: ring}"},
         BadScenario{"axes: {engine: [{reference: x}]}\n",
                     "t.yaml:5:17: engine reference has no options"},
         BadScenario{"axes: {isa: [avx]}\n",

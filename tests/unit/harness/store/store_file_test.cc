@@ -156,7 +156,8 @@ TEST(StoreFile, StrangersAndDamageAreNamed) {
 
 TEST(StoreFile, DamagedPagesGiveErrorsNotCrashes) {
   const fakes::Folder folder;
-  const std::string good = read_text(ISOBIT_SOURCE_DIR "/tests/unit/harness/store/data/store_v1.db");
+  const std::string good =
+      read_text(ISOBIT_SOURCE_DIR "/tests/unit/harness/store/data/store_v1.db");
   ASSERT_GT(good.size(), 4096U);
   std::mt19937 random(7);
   int noticed = 0;

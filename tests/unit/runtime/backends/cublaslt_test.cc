@@ -9,10 +9,10 @@
 #include <filesystem>
 #include <fstream>
 
-#include "runtime/backend.h"
 #include "runtime/backends/cuda/device/facts.h"
 #include "runtime/backends/cuda/kernels/names.h"
 #include "runtime/backends/cuda/vendor/cublaslt.h"
+#include "runtime/backends/registry.h"
 
 namespace isobit::cuda {
 namespace {
@@ -149,10 +149,11 @@ class CublasLt : public ::testing::Test {
   void TearDown() override { EXPECT_EQ(fake.objects, 0) << "an object of the library is left"; }
   /// Runs `products`; gives what was seen, or the refusal.
   std::string run(const std::string& text, const std::vector<LtProduct>& products) {
-    const auto choice = parse_vendor_text("cublaslt", text);
-    if (!choice) return choice.error().message;
+    const auto engine = parse_engine(text.empty() ? "cublaslt" : "cublaslt:" + text);
+    if (!engine) return engine.error().message;
     try {
-      LtProducts lt(calls_, *choice, {kReal16b, kReal32, kCompute32}, nullptr, nullptr);
+      LtProducts lt(calls_, vendor_choice(*engine), {kReal16b, kReal32, kCompute32}, nullptr,
+                    nullptr);
       for (const LtProduct& p : products) lt.run(p);
       return lt.seen();
     } catch (const BackendError& error) {

@@ -1,18 +1,13 @@
 // Nearest word by optimal string alignment distance (insert, delete, replace, swap neighbours).
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cstdio>
 
 namespace isobit {
 namespace {
-
-std::string lower(const std::string& text) {
-  std::string out = text;
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
 
 std::size_t edits(const std::string& a, const std::string& b) {
   std::vector<std::size_t> before_last, last(b.size() + 1), row(b.size() + 1);
@@ -36,11 +31,11 @@ std::size_t edits(const std::string& a, const std::string& b) {
 std::string nearest(const std::string& word, const std::vector<std::string>& candidates) {
   constexpr std::size_t kLongestWord = 64;  // nobody mistypes a known word into more
   if (word.empty() || word.size() > kLongestWord) return "";
-  const std::string wanted = lower(word);
+  const std::string wanted = lower_case(word);
   std::string best;
   std::size_t best_edits = std::max<std::size_t>(1, (word.size() + 1) / 3) + 1;
   for (const std::string& candidate : candidates) {
-    const std::size_t distance = edits(wanted, lower(candidate));
+    const std::size_t distance = edits(wanted, lower_case(candidate));
     if (distance >= best_edits) continue;
     best_edits = distance;
     best = candidate;
@@ -67,6 +62,27 @@ std::string in_quotes(const std::string& word) {
     out += control ? std::string(escape) : std::string(1, word[i]);
   }
   return out + (word.size() > kLongest ? "…\"" : "\"");
+}
+
+bool parse_integer(const std::string& text, std::int64_t low, std::int64_t high,
+                   std::int64_t& out) {
+  std::int64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, code] = std::from_chars(text.data(), end, number);
+  if (code != std::errc() || stop != end || number < low || number > high) return false;
+  out = number;
+  return true;
+}
+
+bool parse_boolean(const std::string& text, bool& out) {
+  const std::string word = lower_case(text);
+  out = word == "true" || word == "yes" || word == "on";
+  return out || word == "false" || word == "no" || word == "off";
+}
+
+std::string lower_case(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
 }
 
 }  // namespace isobit

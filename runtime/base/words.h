@@ -1,7 +1,8 @@
-// "Did you mean …": the nearest of a list of known words. Pure; used by every message about a
-// word that a person wrote (keys, axes, values, verbs).
+// Words that a person wrote: numbers and flags read strictly, and the nearest known word for a
+// message about one that is not known (keys, axes, values, verbs). Pure.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,5 +17,12 @@ std::string did_you_mean(const std::string& word, const std::vector<std::string>
 
 /// The word in double quotes for a message: control characters escaped, at most 60 bytes.
 std::string in_quotes(const std::string& word);
+
+/// A whole number in [low, high] and nothing else: no sign but '-', no space.
+bool parse_integer(const std::string& text, std::int64_t low, std::int64_t high, std::int64_t& out);
+/// true, yes, on and false, no, off, whatever the case.
+bool parse_boolean(const std::string& text, bool& out);
+/// ASCII letters in lower case.
+std::string lower_case(std::string text);
 
 }  // namespace isobit

@@ -1,0 +1,80 @@
+// What an axis is: one file of this folder makes one, the table (axes.h) lists them.
+//
+// A value is parsed once, into the runtime's own type; its canonical text is what names, filters,
+// hashes and recipes use. Equal meanings have equal text.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "runtime/base/result.h"
+#include "runtime/run/generate.h"
+
+namespace isobit {
+
+/// A value as a person wrote it: a scalar, or the pairs of a map.
+struct RawValue {
+  std::string scalar;
+  std::vector<std::pair<std::string, std::string>> pairs;
+};
+
+/// pattern: a value of exclude or of a filter may leave a map's value open ("chunked", "openblas").
+enum class ValueUse { exact, pattern };
+
+/// The ranks of a cell and how bytes travel between those that are threads.
+struct RankShape {
+  int ranks = 1;
+  Topology topology = Topology::direct;
+  std::uint64_t arrival = 0;  // other than 0: seed that shuffles the arrival of messages
+};
+
+/// What a value says in the runtime's terms; monostate: a pattern that leaves something open.
+using AxisSetting = std::variant<std::monostate, bool, std::int64_t, std::string, Precision,
+                                 BatchShape, CacheMode, RankShape, EngineChoice>;
+
+/// A value of an axis: a scalar as written ("bf16", "8"), a map as key:value pairs sorted by key
+/// and joined by "+": {chunked: 17} is "chunked:17", {size: 3, order: reversed} is
+/// "order:reversed+size:3". An engine's own pair comes first: "cublaslt:66+tile:20".
+struct AxisValue {
+  std::string text;
+  std::map<std::string, std::string> args;  // the map's pairs; empty for a scalar
+  std::string
+      head;  // what a plain pattern or a number is compared with: "chunked", "3", "cublaslt"
+  AxisSetting setting;
+  bool operator==(const AxisValue& other) const { return text == other.text; }
+};
+
+/// Where and how a cell runs; what is computed; how text is made (architecture: three kinds of
+/// axes). Reports sort by them, nothing mixes them.
+enum class AxisKind : std::uint8_t { place, computation, decoding };
+
+struct Axis {
+  std::string name;
+  std::string usual;  // canonical text of the default: changes no hash, recipe or golden
+  std::string help;   // what it may hold, for messages and SCHEMA.md
+  AxisKind kind = AxisKind::place;
+  bool numeric = false;            // heads are numbers: filters may order its values
+  std::vector<std::string> words;  // first words of its values, for "did you mean"
+  Result<AxisValue> (*parse)(const RawValue& raw, ValueUse use) = nullptr;
+  /// Whether family F gives the default's bits with this value: class recipes drop lossless values.
+  bool (*lossless)(const AxisValue& value) = nullptr;
+  /// Puts the value into a request. REQUIRES: an exact value of this axis.
+  void (*apply)(const AxisValue& value, GenerateRequest& request) = nullptr;
+};
+
+// One a file of this folder.
+Axis batch_axis();
+Axis cache_axis();
+Axis device_axis();
+Axis engine_axis();
+Axis gpus_axis();
+Axis isa_axis();
+Axis precision_axis();
+Axis teacher_forced_axis();
+Axis threads_axis();
+
+}  // namespace isobit

@@ -1,0 +1,35 @@
+// Axis engine: who computes (the table of runtime/backends/registry.h). No value is lossless: only
+// a deterministic engine has golden classes, and its name is part of them.
+#include "harness/axes/parse.h"
+
+namespace isobit {
+namespace {
+
+axes::Words names() {
+  axes::Words out;
+  for (const EngineEntry& row : engine_entries()) out.push_back(row.name);
+  return out;
+}
+
+Result<AxisValue> parse(const RawValue& raw, ValueUse) {
+  auto choice = parse_engine(axes::pairs_of(raw));
+  ISOBIT_TRY(choice);
+  AxisValue value{choice->text(), {}, choice->name, {}};
+  value.args.insert(choice->pairs.begin(), choice->pairs.end());
+  value.setting = std::move(*choice);
+  return value;
+}
+
+void apply(const AxisValue& value, GenerateRequest& request) {
+  request.backend.engine = std::get<EngineChoice>(value.setting);
+}
+
+}  // namespace
+
+Axis engine_axis() {
+  std::string help;
+  for (const EngineEntry& row : engine_entries()) help += (help.empty() ? "" : " | ") + row.help;
+  return {"engine", "reference", help, AxisKind::place, false, names(), parse, axes::never, apply};
+}
+
+}  // namespace isobit

@@ -1,0 +1,35 @@
+// Steps that the axes of this folder share. Private to harness/axes.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "harness/axes/axis.h"
+
+namespace isobit::axes {
+
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+using Words = std::vector<std::string>;
+
+/// 'unknown value "x" for axis a' and a hint.
+Error bad_value(const std::string& axis, const std::string& value, const std::string& hint);
+
+/// The pairs of a map, or of a scalar "a:b+c:d" (a part without ':' has an empty value).
+Pairs pairs_of(const RawValue& raw);
+/// Whether the value is a map, or a scalar that is written as one.
+bool is_map(const RawValue& raw);
+
+/// One of the words.
+Result<std::string> closed_value(const std::string& axis, const RawValue& raw, const Words& words);
+/// A whole number in [1, most].
+Result<std::int64_t> count_value(const std::string& axis, const RawValue& raw, std::int64_t most);
+
+AxisValue scalar_value(const std::string& text, AxisSetting setting);
+/// A value whose map is sorted by key.
+AxisValue map_value(const std::map<std::string, std::string>& args, const std::string& head,
+                    AxisSetting setting);
+
+bool always(const AxisValue&);
+bool never(const AxisValue&);
+
+}  // namespace isobit::axes

@@ -1,0 +1,27 @@
+// Axis teacher_forced: whether every step is fed the reference's own choice instead of the cell's
+// (execute/teachers.h). The tokens come with the request, so there is nothing to apply.
+#include "harness/axes/parse.h"
+#include "runtime/base/words.h"
+
+namespace isobit {
+namespace {
+
+Result<AxisValue> parse(const RawValue& raw, ValueUse) {
+  bool flag = false;
+  if (!raw.pairs.empty() || !parse_boolean(raw.scalar, flag)) {
+    return axes::bad_value("teacher_forced", raw.scalar,
+                           did_you_mean(raw.scalar, {"true", "false"}));
+  }
+  return axes::scalar_value(flag ? "true" : "false", flag);
+}
+
+void apply(const AxisValue&, GenerateRequest&) {}
+
+}  // namespace
+
+Axis teacher_forced_axis() {
+  return {"teacher_forced", "false", "true | false", AxisKind::decoding, false, {}, parse,
+          axes::never,      apply};
+}
+
+}  // namespace isobit

@@ -1,0 +1,93 @@
+// The table of engines: who may compute a cell, and everything that the project asks of one.
+//
+// A row whose `make` is set replaces operations of the one forward pass (a Backend, backend.h); a
+// row whose `whole` is set replaces the whole generation (an Engine, run/engine.h). What is asked
+// for runs, or the answer says why not: there is no silent fallback. A program may add rows of its
+// own before it reads the first scenario.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/backend.h"
+
+namespace isobit {
+
+class Engine;
+struct LoadedModel;
+
+/// An engine's options as a person wrote them: ("cublaslt", "66"), ("tile", "20").
+using EnginePairs = std::vector<std::pair<std::string, std::string>>;
+
+/// Options in the engine's own type; made by its `parse`, read by its `make`.
+struct EngineSettings {
+  virtual ~EngineSettings() = default;
+};
+
+/// An engine as a cell asks for it, read once.
+struct EngineChoice {
+  std::string name = "reference";
+  EnginePairs pairs;     // canonical: the engine's own first, the rest sorted; empty: all is free
+  std::string observed;  // what Observed::engine must be (case ignored); empty: any variant of name
+  int threads = 0;       // of the library's own pool; 0: as many as the cell has
+  std::shared_ptr<const EngineSettings> settings;
+
+  /// "cublaslt:66+tile:20": the canonical text of names, filters and keys.
+  [[nodiscard]] std::string text() const;
+};
+
+/// What a cell asks of a backend.
+struct BackendOptions {
+  EngineChoice engine;
+  std::string device = "cpu";
+  std::string isa = "auto";  // auto | scalar | avx2 | avx512 | neon
+  int threads = 1;
+  int rank = 0;  // device index for GPUs
+  [[nodiscard]] int threads_asked() const { return engine.threads > 0 ? engine.threads : threads; }
+};
+
+/// State of an engine on this machine, for `isobit doctor` and `isobit env`.
+struct EngineStatus {
+  std::string engine, state;          // "ready", or why not
+  std::vector<std::string> variants;  // isa names or core types
+};
+
+struct EngineEntry {
+  std::string name;
+  std::string help;  // what its value may hold, for messages: "openblas | {openblas: CORETYPE, …}"
+  /// Family F: the bits depend on nothing but the class recipe, so that its cells have golden
+  /// classes which drop lossless values.
+  bool deterministic = false;
+  bool cacheable = true;  // a stored result may stand for an execution
+  /// Options to settings. `pairs` holds the engine's own pair ("" when the name stands alone).
+  Result<EngineChoice> (*parse)(const EnginePairs& pairs) = nullptr;
+  /// Why these options cannot run here (a missing library, instruction set, core type), or empty.
+  std::string (*unsupported)(const BackendOptions& options, const Mode& mode) = nullptr;
+  Result<std::unique_ptr<Backend>> (*make)(const BackendOptions& options,
+                                           const Mode& mode) = nullptr;
+  std::unique_ptr<Engine> (*whole)(std::shared_ptr<const LoadedModel> model,
+                                   const EngineChoice& choice) = nullptr;
+  /// Files that it would load: none when they are missing. Their digests key stored results.
+  std::vector<std::string> (*libraries)() = nullptr;
+  std::vector<EngineStatus> (*status)() = nullptr;
+};
+
+const std::vector<EngineEntry>& engine_entries();
+/// nullptr when there is none of this name.
+const EngineEntry* find_engine(const std::string& name);
+/// Adds a row, or replaces the one of its name. Not thread-safe.
+void add_engine(EngineEntry entry);
+
+/// From pairs, or from text as EngineChoice::text() writes it. Errors name the engine or option.
+Result<EngineChoice> parse_engine(const EnginePairs& pairs);
+Result<EngineChoice> parse_engine(const std::string& text);
+
+std::string unsupported_reason(const BackendOptions& options, const Mode& mode);
+/// REQUIRES: the engine is a backend (its row has `make`).
+Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, const Mode& mode);
+/// Of every row, in the table's order.
+std::vector<EngineStatus> engine_status();
+
+}  // namespace isobit

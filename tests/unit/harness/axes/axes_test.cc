@@ -1,0 +1,135 @@
+// The table of axes: every row keeps its promises, and values say the same to the runtime, to names
+// and to class recipes.
+#include "harness/axes/axes.h"
+
+#include <gtest/gtest.h>
+
+#include "harness/matrix/matrix.h"
+
+namespace isobit {
+namespace {
+
+/// Some values of every axis, canonical.
+const std::map<std::string, std::vector<std::string>>& samples() {
+  static const std::map<std::string, std::vector<std::string>> all = {
+      {"engine", {"reference", "openblas", "openblas:Haswell+threads:2", "cublaslt:66+tile:20"}},
+      {"device", {"cpu", "cuda"}},
+      {"isa", {"auto", "avx512"}},
+      {"precision", {"fp32", "layercast-bf16"}},
+      {"batch", {"1", "order:reversed+size:3", "join:staggered+size:8"}},
+      {"gpus", {"1", "8", "arrival:7+ranks:4+topology:tree"}},
+      {"cache", {"on", "off", "chunked:17", "paged:16", "prefix", "recomputed"}},
+      {"threads", {"1", "1024"}},
+      {"teacher_forced", {"false", "true"}}};
+  return all;
+}
+
+TEST(Axes, EveryRowIsWhole) {
+  std::set<std::string> names;
+  for (const Axis& axis : all_axes()) {
+    EXPECT_TRUE(names.insert(axis.name).second) << axis.name;
+    EXPECT_FALSE(axis.help.empty()) << axis.name;
+    EXPECT_TRUE(axis.parse && axis.lossless && axis.apply) << axis.name;
+    EXPECT_EQ(usual_value(axis.name).text, axis.usual);
+    EXPECT_TRUE(samples().count(axis.name)) << axis.name << ": no sample in this test";
+    EXPECT_EQ(find_axis(axis.name), &axis);
+  }
+  EXPECT_EQ(find_axis("batches"), nullptr);
+}
+
+TEST(Axes, CanonicalTextReadsBackAsItself) {
+  for (const auto& [axis, texts] : samples()) {
+    for (const std::string& text : texts) {
+      const auto value = axis_value(axis, text);
+      ASSERT_TRUE(value) << axis << " " << text << ": " << value.error().message;
+      EXPECT_EQ(value->text, text) << axis;
+      EXPECT_NE(value->setting.index(), 0u) << axis << " " << text << ": nothing was parsed";
+    }
+  }
+}
+
+TEST(Axes, TheUsualPointIsTheUsualRequest) {
+  const GenerateRequest usual = requested({}), plain;
+  EXPECT_EQ(usual.precision, Precision::fp32);
+  EXPECT_EQ(usual.backend.engine.text(), plain.backend.engine.text());
+  EXPECT_EQ(usual.backend.device, plain.backend.device);
+  EXPECT_EQ(usual.backend.isa, plain.backend.isa);
+  EXPECT_EQ(usual.backend.threads, plain.backend.threads);
+  EXPECT_EQ(usual.ranks, plain.ranks);
+  EXPECT_EQ(usual.batch.size, plain.batch.size);
+  EXPECT_EQ(usual.cache.name, plain.cache.name);
+}
+
+TEST(Axes, ValuesReachTheRequest) {
+  const GenerateRequest r =
+      requested({{"precision", *axis_value("precision", "bf16")},
+                 {"batch", *axis_value("batch", "order:reversed+size:3")},
+                 {"gpus", *axis_value("gpus", "arrival:7+ranks:4+topology:ring")},
+                 {"cache", *axis_value("cache", "paged:16")},
+                 {"threads", *axis_value("threads", "5")},
+                 {"engine", *axis_value("engine", "openblas:zen")}});
+  EXPECT_EQ(r.precision, Precision::bf16);
+  EXPECT_EQ(r.batch.size, 3);
+  EXPECT_EQ(r.batch.order, BatchShape::Order::reversed);
+  EXPECT_EQ(r.ranks, 4);
+  EXPECT_EQ(r.topology, Topology::ring);
+  EXPECT_EQ(r.arrival_seed, 7u);
+  EXPECT_EQ(r.cache.page_size, 16);
+  EXPECT_TRUE(r.cache.shuffled_pages);
+  EXPECT_EQ(r.backend.threads, 5);
+  EXPECT_EQ(r.backend.engine.text(), "openblas:Zen");
+}
+
+TEST(Axes, OneLimitForAPiece) {
+  EXPECT_TRUE(axis_value("cache", "chunked:65536"));
+  const auto longer = axis_value("cache", "chunked:65537");
+  ASSERT_FALSE(longer) << "the runtime refuses it, so the scenario must";
+  EXPECT_FALSE(parse_cache_mode("chunked:65537"));
+}
+
+TEST(Axes, PatternsAndNumbers) {
+  const AxisValue batch = *axis_value("batch", "order:reversed+size:3");
+  EXPECT_TRUE(value_matches(batch, "3"));
+  EXPECT_TRUE(value_matches(batch, "order:reversed"));
+  EXPECT_FALSE(value_matches(batch, "reversed"));
+  std::int64_t number = 0;
+  EXPECT_TRUE(numeric_value(batch, number));
+  EXPECT_EQ(number, 3);
+  EXPECT_TRUE(numeric_value(*axis_value("gpus", "ranks:4+topology:tree"), number));
+  EXPECT_EQ(number, 4);
+  EXPECT_FALSE(numeric_value(*axis_value("cache", "chunked:17"), number));
+  EXPECT_TRUE(value_matches(*axis_value("engine", "openblas:Zen"), "openblas"));
+}
+
+/// A cell at its defaults but for some values.
+Cell cell_with(const AxisPoint& values) {
+  Cell cell;
+  for (const Axis& axis : all_axes()) cell.axes[axis.name] = usual_value(axis.name);
+  for (const auto& [axis, value] : values) cell.axes[axis] = value;
+  return cell;
+}
+
+TEST(Axes, ClassRecipesDropLosslessValuesAndOnlyThose) {
+  const std::string usual = "engine=reference\nprecision=fp32\n";
+  EXPECT_EQ(class_axes(cell_with({})), usual);
+  for (const auto& [axis, texts] : samples()) {
+    for (const std::string& text : texts) {
+      const AxisValue value = *axis_value(axis, text);
+      const Cell cell = cell_with({{axis, value}});
+      if (!cell.deterministic()) continue;
+      const bool lossless = find_axis(axis)->lossless(value) || is_usual(axis, value);
+      EXPECT_EQ(class_axes(cell) == usual, lossless) << axis << "=" << text;
+    }
+  }
+}
+
+/// Bits of the default are promised for a value, not for an axis.
+TEST(Axes, LosslessnessIsAskedOfTheValue) {
+  for (const Axis& axis : all_axes()) {
+    if (!axis.lossless(usual_value(axis.name))) continue;
+    EXPECT_NE(axis.kind, AxisKind::decoding) << axis.name;
+  }
+}
+
+}  // namespace
+}  // namespace isobit
