@@ -1,35 +1,200 @@
-// The recipe, one line a step.
-
+// The recipe and its small steps.
 #include "harness/run.h"
 
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
 
-#include "harness/run_steps.h"
+#include "golden/bless.h"
+#include "harness/explain/distances.h"
+#include "reports/build.h"
 #include "runtime/base/interrupt.h"
 
 namespace isobit {
+namespace {
 
-Result<void> run_all(ScenarioRun& run, const std::string& path) {
-  if (auto ok = load(run, path); !ok) return ok;
-  if (auto ok = select_cells(run); !ok) return ok;
-  if (run.options->dry_run) {
-    judge_cells(run);  // nothing ran: NOT-RUN, or SKIP with the reason
-    return {};
+using Clock = std::chrono::steady_clock;
+
+/// Hashes of the cells that did not pass in the scenario's last run.
+Result<std::set<std::string>> failed_cells(const std::string& scenario,
+                                           const std::string& database) {
+  std::set<std::string> out;
+  if (!std::filesystem::exists(database)) return out;
+  auto store = Store::open(database, Store::Mode::read_only);
+  ISOBIT_TRY(store);
+  auto runs = (*store)->runs();
+  ISOBIT_TRY(runs);
+  const auto last = std::find_if(runs->begin(), runs->end(),
+                                 [&](const RunInfo& run) { return run.scenario == scenario; });
+  if (last == runs->end()) return out;
+  auto cells = (*store)->cells(last->id);
+  ISOBIT_TRY(cells);
+  for (const CellInfo& cell : *cells) {
+    const Verdict v = cell.judgement.verdict;
+    const bool fine = v == Verdict::pass || v == Verdict::skip || v == Verdict::xfail;
+    if (!cell.judged || !fine) out.insert(cell.hash);
   }
-  if (auto ok = open_records(run); !ok) return ok;
-  if (auto ok = reuse_stored(run); !ok) return ok;
-  if (auto ok = execute_cells(run); !ok) return ok;
-  judge_cells(run);
-  if (auto ok = explain_differences(run); !ok) return ok;
-  if (auto ok = update_pending(run); !ok) return ok;
-  return {};
+  return out;
 }
 
-namespace {
+std::string axes_json(const Cell& cell) {
+  nlohmann::json out = nlohmann::json::object();
+  for (const auto& [axis, value] : cell.axes) out[axis] = value.text;
+  return out.dump();
+}
+
+/// The database with the run and its planned cells. A dry run's is in memory.
+Result<Records> open_records(const Loaded& loaded, const Plan& plan, const RunOptions& options,
+                             const Environment& here) {
+  namespace fs = std::filesystem;
+  Records records;
+  const auto mode = options.dry_run ? Store::Mode::in_memory : Store::Mode::read_write;
+  auto store = Store::open(options.database, mode);
+  ISOBIT_TRY(store);
+  records.store = std::move(*store);
+  const std::string project = fs::path(loaded.scenario.path).parent_path().string();
+  const GitState git = git_state(project.empty() ? "." : project);
+  RunInfo& run = records.run;
+  run.command = options.command_line;
+  run.scenario = loaded.scenario.name;
+  run.scenario_path = loaded.scenario.path;
+  run.scenario_text = loaded.scenario.text;
+  run.question = loaded.scenario.question;
+  run.overrides = options.overrides;
+  run.environment_json = with_git(here, git).to_json();
+  run.commit = git.commit;
+  run.dirty = git.dirty;
+  run.started = utc_now();
+  run.notes = loaded.session.warnings;
+  auto id = records.store->begin_run(run);
+  ISOBIT_TRY(id);
+  run.id = *id;
+  for (std::size_t i = 0; i < plan.cells.size(); ++i) {
+    const Cell& cell = plan.matrix.cells[i];
+    CellInfo info;
+    info.run = run.id;
+    info.name = cell.name();
+    info.hash = cell.hash;
+    info.class_hash = plan.cells[i].class_hash;
+    info.class_recipe = plan.cells[i].class_recipe;
+    info.axes_json = axes_json(cell);
+    info.key = plan.cells[i].key;
+    records.cells.push_back(std::move(info));
+  }
+  if (auto ok = records.store->plan(records.cells); !ok) return ok.error();
+  return records;
+}
+
+Result<GoldenFile> open_golden(const std::string& file, const std::string& scenario,
+                               const RunOptions& options) {
+  return options.golden_from.empty() ? read_golden_file(file, scenario)
+                                     : read_golden_revision(file, options.golden_from, scenario);
+}
+
+/// Runs nothing in a dry run; else everything, with progress.
+Result<Traces> compute_all(const Loaded& loaded, const Plan& plan, const RunOptions& options,
+                           Clock::time_point started, Records& records) {
+  ComputeOptions compute_options;
+  compute_options.executor = {options.jobs, options.isolate, loaded.scenario.cell_seconds,
+                              options.hooks};
+  compute_options.fresh = options.fresh;
+  compute_options.repeat = options.repeat;
+  compute_options.until_fail = options.until_fail;
+  compute_options.shuffle = options.shuffle;
+  compute_options.shuffle_seed = options.shuffle_seed;
+  compute_options.max_fail = options.max_fail;
+  compute_options.max_seconds = options.max_seconds;
+  compute_options.started = started;
+  compute_options.database = options.database;
+  compute_options.dry_run = options.dry_run;
+  std::optional<Progress> progress;
+  compute_options.progress = [&](std::int64_t total, std::int64_t done, std::int64_t failed,
+                                 const std::string& last) {
+    const bool quiet = options.quiet || !options.progress;
+    if (!progress) progress.emplace(total, isatty(STDERR_FILENO) != 0, quiet);
+    progress->update(done, failed, last);
+  };
+  auto traces = compute(loaded, plan, compute_options, records);
+  if (progress) progress->finish();
+  return traces;
+}
+
+/// A golden block may come only from a cell that nothing is wrong with.
+bool trustworthy(const JudgeCell& cell, const CellResult& result) {
+  const Verdict v = result.judgement.verdict;
+  return cell.has_trace() && !cell.class_hash.empty() &&
+         (v == Verdict::pass || v == Verdict::nogold || v == Verdict::stale ||
+          (v == Verdict::diff && result.against < 0 && result.difference.against == "golden"));
+}
+
+/// Fills the pending area as --update says.
+Result<void> update_pending(RunResult& run, const RunOptions& options) {
+  const bool wanted = options.update != "none" && options.judge_goldens && !options.dry_run;
+  if (!wanted || run.traces.interrupted) return {};
+  std::vector<GoldenBlock> produced;
+  for (std::size_t i = 0; i < run.traces.cells.size(); ++i) {
+    const JudgeCell& cell = run.traces.cells[i];
+    if (!trustworthy(cell, run.judged.cells[i])) continue;
+    for (const PromptTrace& prompt : cell.attempts.front().prompts) {
+      produced.push_back(make_block(cell.class_hash, cell.class_recipe, prompt));
+    }
+  }
+  GoldenFile pending;
+  pending.scenario = run.loaded.scenario.name;
+  for (const GoldenChange& change : golden_changes(run.golden, produced)) {
+    const bool fresh = change.old == nullptr;
+    if (fresh || options.update == "all") pending.blocks.emplace(change.block.key, change.block);
+  }
+  if (pending.blocks.empty()) return {};
+  const std::string path = pending_path(options.database, pending.scenario);
+  run.records.run.notes.push_back(std::to_string(pending.blocks.size()) +
+                                  " golden blocks are pending in " + path +
+                                  "; `isobit bless` makes them goldens");
+  return write_golden_file(path, pending);
+}
+
+/// What the requirements of the command line say of the cells that ran.
+bool environment_fits(const RunResult& run, const RunOptions& options) {
+  std::int64_t skipped = 0;
+  bool ran_on_gpu = false, ran_nccl = false, gpu_skipped = false;
+  for (std::size_t i = 0; i < run.traces.cells.size(); ++i) {
+    const JudgeCell& cell = run.traces.cells[i];
+    skipped += run.judged.cells[i].judgement.verdict == Verdict::skip ? 1 : 0;
+    if (cell.has_trace()) {
+      const Observed& ran = cell.attempts.front().observed;
+      ran_on_gpu |= ran.device != "cpu";
+      ran_nccl |= ran.transport.starts_with("nccl");
+    }
+    gpu_skipped |= cell.state == JudgeCell::State::skipped &&
+                   run.plan.matrix.cells[i].value("device") != "cpu";
+  }
+  if (options.max_skip >= 0 && skipped > options.max_skip) return false;
+  return std::all_of(options.require.begin(), options.require.end(), [&](const std::string& what) {
+    if (what == "gpu") return ran_on_gpu && !gpu_skipped;
+    if (what == "nccl") return ran_on_gpu && ran_nccl && !gpu_skipped;
+    return true;
+  });
+}
+
+RunOutcome outcome_of(const RunResult& run, const RunOptions& options) {
+  RunOutcome outcome;
+  for (const CellResult& cell : run.judged.cells) {
+    ++outcome.counts[std::size_t(cell.judgement.verdict)];
+  }
+  outcome.counts[std::size_t(Verdict::obsolete)] = run.judged.obsolete;
+  outcome.interrupted = run.traces.interrupted;
+  outcome.lenient = options.lenient;
+  outcome.xfail_expired = run.judged.xfail_expired;
+  outcome.compared_tokens = run.judged.tokens_compared;
+  outcome.environment_mismatch = !environment_fits(run, options);
+  return outcome;
+}
 
 void add(RunOutcome& total, const RunOutcome& one) {
   for (int v = 0; v < kVerdicts; ++v) total.counts[std::size_t(v)] += one.counts[std::size_t(v)];
@@ -41,18 +206,119 @@ void add(RunOutcome& total, const RunOutcome& one) {
   total.lenient = one.lenient;
 }
 
+std::string token_text(const Session& session, std::int32_t id) {
+  if (!session.tokenizer || id < 0) return "";
+  return session.tokenizer->decode(std::span(&id, 1));
+}
+
+void complain(const Error& error) {
+  std::fprintf(stderr, "isobit: %s\n", error.text().c_str());
+}
+
 }  // namespace
 
-Result<Report> run_scenario(const std::string& path, const RunOptions& options) {
-  ScenarioRun run;
-  run.options = &options;
-  if (auto ok = run_all(run, path); !ok) return ok.error();
-  Report report = make_report(run);
-  report.exit_code = exit_code(outcome_of(run));
-  if (!options.dry_run) {
-    if (auto ok = record_verdicts(run, report.exit_code); !ok) return ok.error();
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+Result<Loaded> load(const std::string& path, const std::vector<std::string>& overrides) {
+  auto scenario = load_scenario(path, overrides);
+  ISOBIT_TRY(scenario);
+  auto session = open_session(*scenario);
+  ISOBIT_TRY(session);
+  return Loaded{std::move(*scenario), std::move(*session)};
+}
+
+Result<Selection> selection_of(const Loaded& loaded, const RunOptions& options) {
+  Selection selection{options.filter,    options.cells,      options.only_failed, {},
+                      options.partition, options.partitions, options.allow_large};
+  if (!options.only_failed) return selection;
+  auto failed = failed_cells(loaded.scenario.name, options.database);
+  ISOBIT_TRY(failed);
+  selection.failed = std::move(*failed);
+  return selection;
+}
+
+Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& options) {
+  const Clock::time_point started = Clock::now();
+  RunResult run;
+  auto loaded = load(path, options.overrides);
+  ISOBIT_TRY(loaded);
+  run.loaded = std::move(*loaded);
+  auto selection = selection_of(run.loaded, options);
+  ISOBIT_TRY(selection);
+  const Environment here = fingerprint();
+  auto plan = make_plan(run.loaded, *selection, here);
+  ISOBIT_TRY(plan);
+  run.plan = std::move(*plan);
+  run.golden_file =
+      golden_path(run.loaded.scenario.path, run.loaded.scenario.name, options.golden_folder);
+  auto golden = open_golden(run.golden_file, run.loaded.scenario.name, options);
+  ISOBIT_TRY(golden);
+  run.golden = std::move(*golden);
+  auto records = open_records(run.loaded, run.plan, options, here);
+  ISOBIT_TRY(records);
+  run.records = std::move(*records);
+  auto traces = compute_all(run.loaded, run.plan, options, started, run.records);
+  ISOBIT_TRY(traces);
+  run.traces = std::move(*traces);
+  run.judged = judge({run.loaded.scenario, run.plan.matrix, run.traces.cells, run.traces.within,
+                      options.judge_goldens ? &run.golden : nullptr, run.loaded.session.eos,
+                      utc_now().substr(0, 10), run.plan.filtered});
+  if (!run.traces.interrupted) {
+    const ExecutorOptions again{options.jobs, options.isolate, run.loaded.scenario.cell_seconds,
+                                options.hooks};
+    auto ok = measure_differences(run.loaded, run.plan, run.traces, again, run.judged);
+    ISOBIT_TRY(ok);
   }
-  return report;
+  run.outcome = outcome_of(run, options);
+  run.records.run.seconds = std::chrono::duration<double>(Clock::now() - started).count();
+  return run;
+}
+
+Result<void> record_end(RunResult& run, const RunOptions& options) {
+  RunInfo& info = run.records.run;
+  std::string roots;
+  for (std::size_t i = 0; i < run.records.cells.size(); ++i) {
+    CellInfo& record = run.records.cells[i];
+    const CellResult& result = run.judged.cells[i];
+    record.judgement = result.judgement;
+    record.difference = result.difference;
+    record.difference.text_a = token_text(run.loaded.session, result.difference.id_a);
+    record.difference.text_b = token_text(run.loaded.session, result.difference.id_b);
+    record.score = result.score;
+    record.judged = true;
+    const JudgeCell& cell = run.traces.cells[i];
+    const Sha256 root = cell.has_trace() ? cell_root(cell.attempts.front()) : Sha256{};
+    roots.append(reinterpret_cast<const char*>(root.data()), root.size());
+  }
+  if (auto ok = run.records.store->judge(run.records.cells, run.judged.groups); !ok) return ok;
+  info.notes.insert(info.notes.end(), run.judged.notes.begin(), run.judged.notes.end());
+  if (options.shuffle) {
+    info.notes.push_back("shuffled with seed " + std::to_string(options.shuffle_seed));
+  }
+  if (run.traces.out_of_time) info.notes.push_back("stopped by --max-time");
+  info.tokens_compared = run.judged.tokens_compared;
+  info.obsolete = run.judged.obsolete;
+  info.exit_code = exit_code(run.outcome);
+  info.unseed = to_hex(sha256(roots.data(), roots.size()));
+  if (!run.traces.interrupted) info.finished = utc_now();
+  return run.records.store->end_run(info);
+}
+
+Result<ScenarioResult> run_scenario(const std::string& path, const RunOptions& options) {
+  auto run = run_to_verdicts(path, options);
+  ISOBIT_TRY(run);
+  if (auto ok = update_pending(*run, options); !ok) return ok.error();
+  if (auto ok = record_end(*run, options); !ok) return ok.error();
+  auto report = build_report(*run->records.store, run->records.run.id);
+  ISOBIT_TRY(report);
+  return ScenarioResult{std::move(*report), run->outcome};
 }
 
 int run_scenarios(const RunOptions& options, const std::vector<std::string>& reports, bool json,
@@ -61,34 +327,25 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
   std::vector<Report> done;
   RunOutcome total;
   bool usage_error = false;
+  const TerminalStyle style{color, options.quiet, options.verbose, 100};
   for (const std::string& path : options.scenarios) {
-    ScenarioRun run;
-    run.options = &options;
-    if (auto ok = run_all(run, path); !ok) {
-      std::fprintf(stderr, "isobit: %s\n", ok.error().text().c_str());
+    auto result = run_scenario(path, options);
+    if (!result) {
+      complain(result.error());
       usage_error = true;
       continue;
     }
-    Report report = make_report(run);
-    const RunOutcome outcome = outcome_of(run);
-    report.exit_code = exit_code(outcome);
-    if (!options.dry_run) {
-      if (auto ok = record_verdicts(run, report.exit_code); !ok) {
-        std::fprintf(stderr, "isobit: %s\n", ok.error().text().c_str());
-        total.internal_error = true;
-      }
-    }
-    add(total, outcome);
-    const TerminalStyle style{color, options.quiet, options.verbose, 100};
+    add(total, result->outcome);
+    const Report& report = result->report;
     const std::string text = json ? render_json(report) : render_terminal(report, style);
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fflush(stdout);
-    done.push_back(std::move(report));
+    done.push_back(std::move(result->report));
     if (interrupted) break;
   }
   for (const std::string& target : reports) {
     if (auto ok = write_report(target, done); !ok) {
-      std::fprintf(stderr, "isobit: %s\n", ok.error().text().c_str());
+      complain(ok.error());
       usage_error = true;
     }
   }
@@ -96,25 +353,6 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
   const int code = exit_code(total);
   if (usage_error && code != kExitInterrupted && code != kExitInternal) return kExitUsage;
   return code;
-}
-
-std::string golden_path(const std::string& scenario_path, const std::string& scenario_name,
-                        const std::string& folder) {
-  namespace fs = std::filesystem;
-  const std::string file = scenario_name + ".golden";
-  if (!folder.empty()) return (fs::path(folder) / file).string();
-  std::error_code ignored;
-  const fs::path start = fs::absolute(scenario_path, ignored).parent_path();
-  for (fs::path at = start; !at.empty(); at = at.parent_path()) {
-    if (fs::is_directory(at / "golden", ignored)) return (at / "golden" / file).string();
-    if (at == at.root_path()) break;
-  }
-  return (start / "golden" / file).string();
-}
-
-std::string pending_path(const std::string& database, const std::string& scenario_name) {
-  const std::filesystem::path folder = std::filesystem::path(database).parent_path();
-  return (folder / "pending" / (scenario_name + ".golden")).string();
 }
 
 }  // namespace isobit

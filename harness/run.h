@@ -1,13 +1,13 @@
-// The recipe: load, expand, look up, execute, judge, store, report. The file to read first.
+// The recipe: load, plan, look up, compute, judge, explain, record, report. The file to read first.
+//
+// Every step takes plain values and gives a plain value: Loaded -> Plan -> Records -> Traces ->
+// Judged -> what the store holds -> Report.
 #pragma once
 
-#include <functional>
-#include <map>
 #include <string>
 #include <vector>
 
-#include "harness/execute/executor.h"
-#include "harness/store/store.h"
+#include "harness/execute/compute.h"
 #include "reports/report.h"
 
 namespace isobit {
@@ -40,32 +40,44 @@ struct RunOptions {
   std::vector<std::string> require;  // --require gpu,nccl
   int max_skip = -1;                 // --max-skip N
   std::string require_env;           // file of `isobit env --json`
-  std::string command = "check";     // "run" or "check", for the record
   std::string command_line;
-  /// Selftest only.
-  ExecutorOptions sabotage;
   bool judge_goldens = true;
+  const ExecuteHooks* hooks = nullptr;  // the selftest's defects
 };
 
-/// One scenario, start to end. Errors are usage or environment errors (exit 2).
-Result<Report> run_scenario(const std::string& path, const RunOptions& options);
+/// All that one scenario's run found, before anything is told.
+struct RunResult {
+  Loaded loaded;
+  Plan plan;
+  Traces traces;
+  Judged judged;
+  Records records;
+  std::string golden_file;
+  GoldenFile golden;
+  RunOutcome outcome;
+};
+
+/// One scenario up to its verdicts, recorded but for the end of the run. Errors are usage or
+/// environment errors (exit 2).
+Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& options);
+/// Records verdicts, groups, notes and the end.
+Result<void> record_end(RunResult& run, const RunOptions& options);
+
+struct ScenarioResult {
+  Report report;
+  RunOutcome outcome;  // for the exit code of several scenarios together
+};
+/// One scenario, start to end: the report is what `isobit report` makes of the database later.
+Result<ScenarioResult> run_scenario(const std::string& path, const RunOptions& options);
 /// All scenarios of the options, rendering each; gives the exit code of the whole.
 int run_scenarios(const RunOptions& options, const std::vector<std::string>& reports, bool json,
                   bool color);
 
-/// `golden/` of the project that holds the scenario: the nearest parent folder with a `golden`
-/// folder; else `golden` beside the scenario.
-std::string golden_path(const std::string& scenario_path, const std::string& scenario_name,
-                        const std::string& folder);
-/// .isobit/pending/NAME.golden beside the database.
-std::string pending_path(const std::string& database, const std::string& scenario_name);
-
-/// Two identical executed runs, then goldens are written with the reason (interface.md, Goldens).
-struct BlessOptions {
-  RunOptions run;
-  std::string reason, by;
-  bool dry_run = false;
-};
-Result<int> bless(const BlessOptions& options);
+// Steps that other commands take too.
+Result<Loaded> load(const std::string& path, const std::vector<std::string>& overrides);
+/// The options' filters; reads the database for --failed.
+Result<Selection> selection_of(const Loaded& loaded, const RunOptions& options);
+/// UTC, "2026-11-22T13:40:00Z".
+std::string utc_now();
 
 }  // namespace isobit

@@ -1,6 +1,9 @@
 // Names of verdicts and the exit code of a run (verdict.h). Pure.
 #include "harness/verdict.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "runtime/base/result.h"
 
 namespace isobit {
@@ -38,6 +41,16 @@ int exit_code(const RunOutcome& outcome) {
   if (cells > 0 && outcome.count(skip) == cells) return kExitSkipped;
   if (cells == 0 || outcome.compared_tokens == 0) return kExitNothing;
   return kExitOk;
+}
+
+int graver_exit_code(int a, int b) {
+  static constexpr int kPrecedence[] = {kExitInterrupted, kExitInternal,    kExitUsage,
+                                        kExitDifferent,   kExitMistrusted,  kExitEnvironment,
+                                        kExitNotRun,      kExitGolden,      kExitNothing,
+                                        kExitSkipped,     kExitOk};
+  const auto* const first = std::find_if(std::begin(kPrecedence), std::end(kPrecedence),
+                                         [&](int code) { return code == a || code == b; });
+  return first == std::end(kPrecedence) ? a : *first;
 }
 
 }  // namespace isobit

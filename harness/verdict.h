@@ -1,11 +1,12 @@
-// The closed list of verdicts, their reasons, and the exit codes made of them (interface.md).
-//
-// Pure values; everyone in harness/ and reports/ may use them.
+// What a run found out, as plain values: verdicts with their reasons, differences, groups, and the
+// exit code made of them. The judge makes them, the store keeps them, reports tell them.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace isobit {
 
@@ -39,6 +40,64 @@ struct Judgement {
   std::string reason;  // one line; empty for a plain PASS
 };
 
+/// Distances of two rows, fp64, in ascending index order (judge/metrics.cc).
+struct RowDistance {
+  std::int64_t differing = 0;  // elements whose bits differ
+  double max_abs = 0;
+  std::uint64_t max_ulp = 0;  // steps between bit patterns in the order of their values
+  double kl = 0;              // KL(a || b), nats, fp64 log-softmax
+  double js = 0;
+  double total_variation = 0;
+  double margin_a = 0, margin_b = 0;
+  std::int32_t argmax_a = -1, argmax_b = -1;
+  int first_segment = -1;  // of eight
+  std::int64_t first_element = -1;
+};
+
+/// Where a cell parts from what it was compared with.
+struct Difference {
+  bool present = false;
+  std::string against;  // cell name or "golden"
+  std::string prompt_id;
+  std::int64_t position = -1, index = -1;  // of the logits row; among generated tokens, from 0
+  std::int32_t id_a = -1, id_b = -1;
+  std::string text_a, text_b;      // the two tokens decoded, when there is a tokenizer
+  std::string digest_a, digest_b;  // hex
+  double margin = 0;               // of the first row of the two
+  std::string layer_site;          // "layer 3, attn", empty when not recorded
+  std::int64_t differing = 0, tokens = 0, flipped = 0;
+  bool has_distance = false;  // values were recomputed
+  RowDistance distance;
+};
+
+/// A cell of a group whose cells need not be equal, against the group's first cell.
+struct PairResult {
+  int cell = -1;                                      // index among the run's cells
+  std::int64_t rows = 0, differing = 0, flipped = 0;  // rows: computed from equal inputs
+  std::int64_t prompts = 0, prompts_differing = 0;
+  std::int64_t earliest = -1;  // least index of a first differing token, -1: none
+};
+
+/// One group of one contract rule. Cells are indices among the run's cells, in matrix order.
+struct GroupResult {
+  std::string rule;  // "same_bits across batch, cache"
+  std::string key;   // "engine=reference,precision=bf16"
+  Judgement judgement;
+  std::vector<int> cells;
+  std::vector<std::pair<int, int>> equal_pairs;  // differ, differ_all: the pairs that were equal
+  std::int64_t compared_tokens = 0, differing = 0, flipped = 0, comparable_rows = 0;
+  double flip_rate_bound = 0;  // 3/N or Wilson
+  std::vector<std::int64_t> divergence_index;
+  std::vector<float> flip_margins;
+  int base = -1;                  // of pairs: the cell that the others are compared with
+  std::vector<PairResult> pairs;  // of differ, differ_all and measure
+};
+
+/// Prompts of a cell that have an answer, and those whose reply is it.
+struct Score {
+  std::int64_t scored = 0, correct = 0;
+};
+
 enum ExitCode : int {
   kExitOk = 0,
   kExitDifferent = 1,
@@ -66,5 +125,7 @@ struct RunOutcome {
   [[nodiscard]] std::int64_t count(Verdict v) const { return counts[std::size_t(v)]; }
 };
 int exit_code(const RunOutcome& outcome);
+/// Of the codes of two runs the one that comes first in that precedence.
+int graver_exit_code(int a, int b);
 
 }  // namespace isobit

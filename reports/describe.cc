@@ -72,14 +72,16 @@ std::string axes_text(const AxisValues& cells, const AxisValues& all) {
   return out;
 }
 
-// Groups name cells with their hash; a cell's own name may lack it.
-std::map<std::string, const ReportCell*> cells_by_name(const Report& report) {
-  std::map<std::string, const ReportCell*> by_name;
-  for (const ReportCell& cell : report.cells) {
-    by_name[cell.name] = &cell;
-    by_name[cell.name + " /" + cell.hash.substr(0, 8)] = &cell;
-  }
-  return by_name;
+const ReportCell& cell_at(const Report& report, int index) {
+  ISOBIT_CHECK(index >= 0 && std::size_t(index) < report.cells.size());
+  return report.cells[std::size_t(index)];
+}
+
+/// Axes of all cells of a group.
+AxisValues axes_of(const GroupResult& group, const Report& report) {
+  AxisValues all;
+  for (const int cell : group.cells) add_axes(cell_at(report, cell), all);
+  return all;
 }
 
 struct ClassOfCells {
@@ -89,22 +91,17 @@ struct ClassOfCells {
 };
 
 // In the order of first appearance; cells that were not executed have no class.
-std::vector<ClassOfCells> classes_of(const ReportGroup& group,
-                                     const std::map<std::string, const ReportCell*>& by_name,
-                                     AxisValues& all) {
+std::vector<ClassOfCells> classes_of(const GroupResult& group, const Report& report) {
   std::vector<ClassOfCells> classes;
-  for (std::size_t i = 0; i < group.cells.size(); ++i) {
-    const auto found = by_name.find(group.cells[i]);
-    if (found == by_name.end()) continue;
-    add_axes(*found->second, all);
-    const std::string label =
-        i < group.classes.size() ? std::string(1, group.classes[i]) : found->second->class_label;
-    if (label.empty() || label == "." || label == "-" || label == " ") continue;
+  for (const int index : group.cells) {
+    const ReportCell& cell = cell_at(report, index);
+    const std::string& label = cell.class_label;
+    if (label.empty() || label == "-") continue;
     auto place = std::find_if(classes.begin(), classes.end(),
                               [&](const ClassOfCells& c) { return c.label == label; });
     if (place == classes.end()) place = classes.insert(classes.end(), {label, 0, {}});
     ++place->cells;
-    add_axes(*found->second, place->axes);
+    add_axes(cell, place->axes);
   }
   return classes;
 }
@@ -135,7 +132,7 @@ std::string cell_text(const ReportCell& cell) {
   return text::printable(named ? cell.name : cell.name + hash);
 }
 
-std::vector<std::string> divergence_lines(const ReportDivergence& divergence) {
+std::vector<std::string> divergence_lines(const Difference& divergence) {
   if (!divergence.present) return {};
   std::vector<std::string> lines;
   lines.push_back("first difference from " + text::printable(divergence.against));
@@ -167,16 +164,43 @@ std::vector<std::string> divergence_lines(const ReportDivergence& divergence) {
   return lines;
 }
 
-std::vector<std::string> picture_lines(const ReportGroup& group, const Report& report,
+std::string letters_of(const GroupResult& group, const Report& report) {
+  std::vector<std::string> labels;
+  bool single = true;
+  for (const int cell : group.cells) {
+    const std::string& label = cell_at(report, cell).class_label;
+    labels.push_back(label.empty() ? "-" : text::printable(label));
+    single &= labels.back().size() == 1;
+  }
+  std::string out;
+  for (const std::string& label : labels) out += (single || out.empty() ? "" : " ") + label;
+  return out;
+}
+
+std::vector<std::string> equal_pair_lines(const GroupResult& group, const Report& report) {
+  std::vector<std::string> lines;
+  for (const auto& [a, b] : group.equal_pairs) {
+    lines.push_back(cell_text(cell_at(report, a)) + " = " + cell_text(cell_at(report, b)));
+  }
+  return lines;
+}
+
+std::vector<std::string> picture_lines(const GroupResult& group, const Report& report,
                                        std::size_t width) {
   std::vector<std::string> lines;
   const std::size_t step = std::max<std::size_t>(width, 10);
-  const std::string letters = text::printable(group.classes);
-  for (std::size_t i = 0; i < letters.size(); i += step) lines.push_back(letters.substr(i, step));
+  std::string letters = letters_of(group, report);
+  while (letters.size() > step) {
+    // Labels of two letters stay whole.
+    const std::size_t space = letters.rfind(' ', step);
+    const std::size_t end = space == std::string::npos || space == 0 ? step : space;
+    lines.push_back(letters.substr(0, end));
+    letters.erase(0, letters[end] == ' ' ? end + 1 : end);
+  }
+  if (!letters.empty()) lines.push_back(letters);
 
-  std::map<std::string, const ReportCell*> by_name = cells_by_name(report);
-  AxisValues all;
-  const std::vector<ClassOfCells> classes = classes_of(group, by_name, all);
+  const AxisValues all = axes_of(group, report);
+  const std::vector<ClassOfCells> classes = classes_of(group, report);
   constexpr std::size_t kMost = 12;
   for (std::size_t i = 0; i < std::min(classes.size(), kMost); ++i) {
     const std::string axes = axes_text(classes[i].axes, all);
@@ -189,7 +213,7 @@ std::vector<std::string> picture_lines(const ReportGroup& group, const Report& r
   return lines;
 }
 
-std::string measured_text(const ReportGroup& group) {
+std::string measured_text(const GroupResult& group) {
   std::string out = text::count(std::int64_t(group.cells.size()), "cell") + ", " +
                     text::count(group.compared_tokens, "token") + " compared";
   if (group.differing > 0) out += ", " + text::count(group.differing) + " with other bits";
@@ -210,22 +234,18 @@ std::string measured_text(const ReportGroup& group) {
          text::count(std::int64_t(group.divergence_index.size()), "prompt");
 }
 
-std::vector<std::string> pair_lines(const ReportGroup& group, const Report& report) {
-  std::map<std::string, const ReportCell*> by_name = cells_by_name(report);
-  AxisValues all;
-  for (const std::string& name : group.cells) {
-    if (by_name.count(name) != 0) add_axes(*by_name[name], all);
-  }
-  const auto label = [&](const std::string& name) {
-    AxisValues own;
-    if (by_name.count(name) != 0) add_axes(*by_name[name], own);
-    const std::string axes = axes_text(own, all);
-    return axes.empty() ? text::printable(name) : axes;
-  };
+std::vector<std::string> pair_lines(const GroupResult& group, const Report& report) {
   std::vector<std::string> lines;
   if (group.pairs.empty()) return lines;
+  const AxisValues all = axes_of(group, report);
+  const auto label = [&](int index) {
+    AxisValues own;
+    add_axes(cell_at(report, index), own);
+    const std::string axes = axes_text(own, all);
+    return axes.empty() ? cell_text(cell_at(report, index)) : axes;
+  };
   lines.push_back("against " + label(group.base) + ":");
-  for (const ReportPair& pair : group.pairs) {
+  for (const PairResult& pair : group.pairs) {
     std::string line = label(pair.cell) + "   " + text::count(pair.differing) + " of " +
                        text::count(pair.rows, "row");
     if (pair.prompts_differing > 0) {

@@ -20,21 +20,25 @@ std::string verdict_text(Verdict verdict, Severity severity);
 std::string cell_text(const ReportCell& cell);
 
 /// Where it parted from what, the digests, the distance when known. Empty when not present.
-std::vector<std::string> divergence_lines(const ReportDivergence& divergence);
+std::vector<std::string> divergence_lines(const Difference& divergence);
 
+/// The classes of a group's cells in order: "AAAABA", with spaces where a label has two letters.
+std::string letters_of(const GroupResult& group, const Report& report);
+/// "name /hash = name /hash" of every pair that was equal where it must not be.
+std::vector<std::string> equal_pair_lines(const GroupResult& group, const Report& report);
 /// The class picture: the letters, then for each class what its cells have in common.
 ///   AAAABA
 ///   A  batch {1, 3} cache {off, on}   5 cells
 ///   B  batch 8 cache on               1 cell
 /// Only axes that vary within the group are named. Letters are wrapped at `width`.
-std::vector<std::string> picture_lines(const ReportGroup& group, const Report& report,
+std::vector<std::string> picture_lines(const GroupResult& group, const Report& report,
                                        std::size_t width);
 /// What the group measured: tokens compared, differing, flips with the bound of their rate, and
 /// where the prompts part.
-std::string measured_text(const ReportGroup& group);
+std::string measured_text(const GroupResult& group);
 /// A line for each cell of a group whose cells need not be equal, against its first cell:
 ///   batch 48 cache on   95 of 96 rows in 8 of 8 prompts, first at token 1, 2 flips
-std::vector<std::string> pair_lines(const ReportGroup& group, const Report& report);
+std::vector<std::string> pair_lines(const GroupResult& group, const Report& report);
 
 /// "2 groups, 6 cells (2 executed, 4 cached), 480 tokens compared, 3.20 s"
 std::string totals_text(const Report& report);

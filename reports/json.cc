@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "reports/describe.h"
 #include "reports/report.h"
 #include "runtime/base/text.h"
 
@@ -47,7 +48,7 @@ Json distance_json(const RowDistance& distance) {
           {"first_element", distance.first_element}};
 }
 
-Json divergence_json(const ReportDivergence& divergence) {
+Json divergence_json(const Difference& divergence) {
   if (!divergence.present) return nullptr;
   Json out = {{"against", clean(divergence.against)},
               {"prompt", clean(divergence.prompt_id)},
@@ -81,18 +82,23 @@ Json cell_json(const ReportCell& cell) {
           {"cached", cell.cached},
           {"cached_date", clean(cell.cached_date)},
           {"virtual_ranks", cell.virtual_ranks},
+          {"scored", cell.score.scored},
+          {"correct", cell.score.correct},
           {"tokens", cell.tokens},
           {"seconds", cell.seconds},
           {"divergence", divergence_json(cell.divergence)},
           {"repro", clean(cell.repro)}};
 }
 
-Json group_json(const ReportGroup& group) {
-  Json margins = Json::array();
+Json group_json(const Report& report, const GroupResult& group) {
+  const auto name = [&](int index) {
+    return clean(cell_text(report.cells.at(std::size_t(index))));
+  };
+  Json margins = Json::array(), pairs = Json::array(), cells = Json::array();
   for (const float margin : group.flip_margins) margins.push_back(double(margin));
-  Json pairs = Json::array();
-  for (const ReportPair& pair : group.pairs) {
-    pairs.push_back({{"cell", clean(pair.cell)},
+  for (const int cell : group.cells) cells.push_back(name(cell));
+  for (const PairResult& pair : group.pairs) {
+    pairs.push_back({{"cell", name(pair.cell)},
                      {"rows", pair.rows},
                      {"differing", pair.differing},
                      {"flipped", pair.flipped},
@@ -102,11 +108,11 @@ Json group_json(const ReportGroup& group) {
   }
   return {{"rule", clean(group.rule)},
           {"key", clean(group.key)},
-          {"verdict", name_of(group.verdict)},
-          {"reason", clean(group.reason)},
-          {"cells", strings(group.cells)},
-          {"classes", clean(group.classes)},
-          {"equal_pairs", strings(group.equal_pairs)},
+          {"verdict", name_of(group.judgement.verdict)},
+          {"reason", clean(group.judgement.reason)},
+          {"cells", cells},
+          {"classes", letters_of(group, report)},
+          {"equal_pairs", strings(equal_pair_lines(group, report))},
           {"compared_tokens", group.compared_tokens},
           {"differing", group.differing},
           {"flipped", group.flipped},
@@ -114,7 +120,7 @@ Json group_json(const ReportGroup& group) {
           {"flip_rate_bound", group.flip_rate_bound},
           {"divergence_index", group.divergence_index},
           {"flip_margins", margins},
-          {"base", clean(group.base)},
+          {"base", group.base < 0 ? std::string() : name(group.base)},
           {"pairs", pairs}};
 }
 
@@ -127,7 +133,7 @@ std::string render_json(const Report& report) {
   }
   Json cells = Json::array(), groups = Json::array();
   for (const ReportCell& cell : report.cells) cells.push_back(cell_json(cell));
-  for (const ReportGroup& group : report.groups) groups.push_back(group_json(group));
+  for (const GroupResult& group : report.groups) groups.push_back(group_json(report, group));
   const Json out = {{"format", kJsonFormat},
                     {"scenario", clean(report.scenario)},
                     {"question", clean(report.question)},
@@ -140,9 +146,10 @@ std::string render_json(const Report& report) {
                     {"cells_cached", report.cells_cached},
                     {"tokens", report.tokens},
                     {"tokens_compared", report.tokens_compared},
-                    {"prompts_correct", report.prompts_correct},
-                    {"prompts_scored", report.prompts_scored},
+                    {"prompts_correct", report.score.correct},
+                    {"prompts_scored", report.score.scored},
                     {"seconds", report.seconds},
+                    {"cell_seconds", report.cell_seconds},
                     {"record_seconds", report.record_seconds},
                     {"notes", strings(report.notes)},
                     {"environment", strings(report.environment)},

@@ -98,15 +98,16 @@ std::string cell_xml(const Report& report, const ReportCell& cell) {
                   cell.verdict, verdict_text(cell.verdict, cell.severity), cell.reason, lines);
 }
 
-std::string group_xml(const Report& report, const ReportGroup& group) {
+std::string group_xml(const Report& report, const GroupResult& group) {
   constexpr std::size_t kLetters = 80;
   std::vector<std::string> lines = {measured_text(group)};
   for (const std::string& line : picture_lines(group, report, kLetters)) lines.push_back(line);
-  for (const std::string& pair : group.equal_pairs) lines.push_back("equal: " + pair);
+  for (const std::string& pair : equal_pair_lines(group, report)) lines.push_back("equal: " + pair);
   const std::string name = group.rule + (group.key.empty() ? "" : " [" + group.key + "]");
   return case_xml("    <testcase" + attribute("classname", report.scenario + ".contract") +
                       attribute("name", name) + attribute("time", "0.000"),
-                  group.verdict, name_of(group.verdict), group.reason, lines);
+                  group.judgement.verdict, name_of(group.judgement.verdict), group.judgement.reason,
+                  lines);
 }
 
 std::string property_xml(const std::string& name, const std::string& value) {
@@ -117,7 +118,7 @@ std::string suite_xml(const Report& report, Counts& all) {
   Counts counts;
   counts.seconds = report.seconds;
   for (const ReportCell& cell : report.cells) counts.add(cell.verdict);
-  for (const ReportGroup& group : report.groups) counts.add(group.verdict);
+  for (const GroupResult& group : report.groups) counts.add(group.judgement.verdict);
   all.tests += counts.tests;
   all.failures += counts.failures;
   all.errors += counts.errors;
@@ -134,7 +135,7 @@ std::string suite_xml(const Report& report, Counts& all) {
     out += property_xml("environment." + key, value);
   }
   out += "    </properties>\n";
-  for (const ReportGroup& group : report.groups) out += group_xml(report, group);
+  for (const GroupResult& group : report.groups) out += group_xml(report, group);
   for (const ReportCell& cell : report.cells) out += cell_xml(report, cell);
   std::vector<std::string> lines = {totals_text(report), counts_text(report)};
   for (const std::string& note : report.notes) lines.push_back("note: " + note);

@@ -69,17 +69,17 @@ std::string block(const std::vector<std::string>& lines) {
   return fence + "text\n" + body + fence + "\n\n";
 }
 
-std::string red_group(const Report& report, const ReportGroup& group) {
+std::string red_group(const Report& report, const GroupResult& group) {
   constexpr std::size_t kLetters = 90;
-  std::string out = "### " + std::string(name_of(group.verdict)) + " " + plain(group.rule);
+  std::string out =
+      "### " + std::string(name_of(group.judgement.verdict)) + " " + plain(group.rule);
   if (!group.key.empty()) out += " (" + plain(group.key) + ")";
   out += "\n\n";
-  if (!group.reason.empty()) out += plain(group.reason) + "\n\n";
+  if (!group.judgement.reason.empty()) out += plain(group.judgement.reason) + "\n\n";
   std::vector<std::string> lines = {measured_text(group), ""};
   for (const std::string& line : picture_lines(group, report, kLetters)) lines.push_back(line);
-  for (std::size_t i = 0; i < group.equal_pairs.size() && i < 20; ++i) {
-    lines.push_back("equal: " + group.equal_pairs[i]);
-  }
+  const std::vector<std::string> equal = equal_pair_lines(group, report);
+  for (std::size_t i = 0; i < equal.size() && i < 20; ++i) lines.push_back("equal: " + equal[i]);
   return out + block(lines);
 }
 
@@ -93,10 +93,10 @@ std::string red_cell(const ReportCell& cell) {
   return lines.empty() ? out : out + block(lines);
 }
 
-std::string group_row(const ReportGroup& group) {
+std::string group_row(const Report& report, const GroupResult& group) {
   constexpr std::size_t kLetters = 60;
-  return std::string("| ") + name_of(group.verdict) + " | " + plain(group.rule) + " | " +
-         plain(group.key) + " | " + code(text::truncate(text::printable(group.classes), kLetters)) +
+  return std::string("| ") + name_of(group.judgement.verdict) + " | " + plain(group.rule) + " | " +
+         plain(group.key) + " | " + code(text::truncate(letters_of(group, report), kLetters)) +
          " | " + text::count(group.compared_tokens) + " |\n";
 }
 
@@ -123,8 +123,8 @@ std::size_t table(Page& page, const std::string& title, const std::string& heade
 }
 
 void add_red(Page& page, const Report& report, std::size_t& left_out) {
-  for (const ReportGroup& group : report.groups) {
-    if (!is_red(group.verdict) && !is_open(group.verdict)) continue;
+  for (const GroupResult& group : report.groups) {
+    if (!is_red(group.judgement.verdict) && !is_open(group.judgement.verdict)) continue;
     if (!page.add(red_group(report, group))) ++left_out;
   }
   for (const ReportCell& cell : report.cells) {
@@ -134,10 +134,11 @@ void add_red(Page& page, const Report& report, std::size_t& left_out) {
 }
 
 void add_tables(Page& page, const Report& report, std::size_t& left_out) {
-  left_out += table(page, text::count(std::int64_t(report.groups.size()), "group"),
-                    "| verdict | rule | group | classes | tokens |\n"
-                    "| --- | --- | --- | --- | ---: |\n",
-                    report.groups, group_row);
+  left_out +=
+      table(page, text::count(std::int64_t(report.groups.size()), "group"),
+            "| verdict | rule | group | classes | tokens |\n"
+            "| --- | --- | --- | --- | ---: |\n",
+            report.groups, [&](const GroupResult& group) { return group_row(report, group); });
   left_out += table(page, text::count(std::int64_t(report.cells.size()), "cell"),
                     "| verdict | cell | class | remark |\n| --- | --- | --- | --- |\n",
                     report.cells, cell_row);
@@ -202,10 +203,10 @@ std::string render_annotations(const std::vector<Report>& reports) {
       if (!cell.repro.empty()) message += "; repro: " + cell.repro;
       add(report, verdict_text(cell.verdict, cell.severity) + " " + cell.name, message);
     }
-    for (const ReportGroup& group : report.groups) {
-      if (!is_red(group.verdict)) continue;
-      add(report, std::string(name_of(group.verdict)) + " " + group.rule,
-          group.key + ": " + group.reason);
+    for (const GroupResult& group : report.groups) {
+      if (!is_red(group.judgement.verdict)) continue;
+      add(report, std::string(name_of(group.judgement.verdict)) + " " + group.rule,
+          group.key + ": " + group.judgement.reason);
     }
   }
   if (all > shown) {

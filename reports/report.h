@@ -1,7 +1,7 @@
 // What is told: one plain Report value, rendered as terminal text, JSON, JUnit XML or Markdown.
 //
-// The harness fills a Report when a run ends (and `isobit report` fills one from the database);
-// renderers are pure functions of it and never look elsewhere. Files are written atomically.
+// A Report is built from the database alone (build.h), by `check` and `report` alike; renderers are
+// pure functions of it and never look elsewhere. Files are written atomically.
 #pragma once
 
 #include <array>
@@ -10,27 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "harness/judge/compare.h"
 #include "harness/verdict.h"
-#include "runtime/base/file.h"
 #include "runtime/base/result.h"
 
 namespace isobit {
-
-struct ReportDivergence {
-  bool present = false;
-  std::string against;  // cell name or "golden"
-  std::string prompt_id;
-  std::int64_t position = -1, index = -1;
-  std::int32_t id_a = -1, id_b = -1;
-  std::string text_a, text_b;  // the two tokens decoded, when there is a tokenizer
-  std::string digest_a, digest_b;
-  double margin = 0;
-  bool has_distance = false;  // values were recomputed
-  RowDistance distance;
-  std::string layer_site;  // "layer 3, attn", empty when not recorded
-  std::int64_t differing = 0, tokens = 0, flipped = 0;
-};
 
 struct ReportCell {
   std::string name, hash;
@@ -38,40 +21,16 @@ struct ReportCell {
   Verdict verdict = Verdict::pass;
   Severity severity = Severity::none;
   std::string reason;
-  std::string class_label;  // "A", "B", … : cells with equal bits share one
+  std::string class_label;  // "A", "B", …: cells with equal bits share one; "!" failed, "-" not run
   std::string root;         // hex, first 16 digits
   bool cached = false;
   std::string cached_date;
   bool virtual_ranks = false;
   std::int64_t tokens = 0;
   double seconds = 0;
-  ReportDivergence divergence;
+  Difference divergence;
+  Score score;
   std::string repro;  // the one line that repeats this cell
-};
-
-/// A cell of a group whose cells need not be equal, against the group's first cell.
-struct ReportPair {
-  std::string cell;
-  std::int64_t rows = 0, differing = 0, flipped = 0;  // rows: computed from equal inputs
-  std::int64_t prompts = 0, prompts_differing = 0;
-  std::int64_t earliest = -1;  // least index of a first differing token, -1: none
-};
-
-/// One group of one contract rule with its picture.
-struct ReportGroup {
-  std::string rule;  // "same_bits across batch, cache"
-  std::string key;   // "engine=reference,precision=bf16"
-  Verdict verdict = Verdict::pass;
-  std::string reason;
-  std::vector<std::string> cells;        // names
-  std::string classes;                   // class letters by cell: "AAAABA"
-  std::vector<std::string> equal_pairs;  // differ, differ_all: the pairs that were equal
-  std::int64_t compared_tokens = 0, differing = 0, flipped = 0, comparable_rows = 0;
-  double flip_rate_bound = 0;  // 3/N or Wilson
-  std::vector<std::int64_t> divergence_index;
-  std::vector<float> flip_margins;
-  std::string base;               // of pairs: the cell that the others are compared with
-  std::vector<ReportPair> pairs;  // of differ, differ_all and measure
 };
 
 struct Report {
@@ -79,11 +38,12 @@ struct Report {
   std::int64_t run = 0;
   std::array<std::int64_t, kVerdicts> counts{};
   std::vector<ReportCell> cells;
-  std::vector<ReportGroup> groups;
-  std::vector<std::string> notes;  // environment difference, golden changes, warnings
+  std::vector<GroupResult> groups;  // cells: indices into `cells`
+  std::vector<std::string> notes;   // environment difference, golden changes, warnings
   std::int64_t cells_executed = 0, cells_cached = 0, tokens_compared = 0, tokens = 0;
-  std::int64_t prompts_correct = -1, prompts_scored = 0;  // accuracy when prompts have answers
-  double seconds = 0, record_seconds = 0;
+  Score score;                                  // sums over cells; nothing scored: no answers
+  double seconds = 0;                           // wall clock
+  double cell_seconds = 0, record_seconds = 0;  // sums over the cells that were executed
   std::map<std::string, std::string> environment;
   int exit_code = 0;
 };

@@ -115,18 +115,20 @@ class Terminal {
   // Groups that hold; the others come later with their picture.
   void groups() {
     std::size_t quiet = 0, shown = 0;
-    for (const ReportGroup& group : report_.groups) {
-      if (is_red(group.verdict) || is_open(group.verdict)) continue;
+    for (const GroupResult& group : report_.groups) {
+      if (is_red(group.judgement.verdict) || is_open(group.judgement.verdict)) continue;
       if (shown == limit(report_.groups.size())) {
         ++quiet;
         continue;
       }
       ++shown;
-      std::string content =
-          "  " + paint(group.verdict, name_of(group.verdict)) + "  " + text::printable(group.rule);
+      std::string content = "  " +
+                            paint(group.judgement.verdict, name_of(group.judgement.verdict)) +
+                            "  " + text::printable(group.rule);
       if (!group.key.empty()) content += "  [" + text::printable(group.key) + "]";
       content += "  " + measured_text(group);
-      if (!group.reason.empty()) content += "  " + text::printable(group.reason);
+      if (!group.judgement.reason.empty())
+        content += "  " + text::printable(group.judgement.reason);
       line(content);
       measured_cells(group);
     }
@@ -134,7 +136,7 @@ class Terminal {
   }
 
   // Of a control or a measured group: which cells share bits, and how far each is from the first.
-  void measured_cells(const ReportGroup& group) {
+  void measured_cells(const GroupResult& group) {
     if (group.pairs.empty()) return;
     for (const std::string& row : picture_lines(group, report_, picture_width())) {
       line("    " + row);
@@ -149,12 +151,12 @@ class Terminal {
 
   void notes() {
     for (const std::string& note : report_.notes) line("  note: " + text::printable(note));
-    if (report_.prompts_correct >= 0) {
-      line("  answers: " + text::count(report_.prompts_correct) + " of " +
-           text::count(report_.prompts_scored, "prompt") + " correct");
+    if (report_.score.scored > 0) {
+      line("  answers: " + text::count(report_.score.correct) + " of " +
+           text::count(report_.score.scored, "prompt") + " correct");
     }
-    if (report_.record_seconds > 0 && report_.seconds > 0) {
-      line("  recording took " + text::number(100 * report_.record_seconds / report_.seconds) +
+    if (report_.record_seconds > 0 && report_.cell_seconds > 0) {
+      line("  recording took " + text::number(100 * report_.record_seconds / report_.cell_seconds) +
            " % of the time");
     }
   }
@@ -178,44 +180,42 @@ class Terminal {
 
   void red_groups() {
     std::size_t all = 0, shown = 0;
-    for (const ReportGroup& group : report_.groups) {
-      if (!is_red(group.verdict) && !is_open(group.verdict)) continue;
+    for (const GroupResult& group : report_.groups) {
+      if (!is_red(group.judgement.verdict) && !is_open(group.judgement.verdict)) continue;
       if (++all > limit(report_.groups.size())) continue;
       ++shown;
       line("");
-      std::string title =
-          paint(group.verdict, name_of(group.verdict)) + "  " + text::printable(group.rule);
+      std::string title = paint(group.judgement.verdict, name_of(group.judgement.verdict)) + "  " +
+                          text::printable(group.rule);
       if (!group.key.empty()) title += "  [" + text::printable(group.key) + "]";
       line(title);
-      if (!group.reason.empty()) line("  " + text::printable(group.reason));
+      if (!group.judgement.reason.empty()) line("  " + text::printable(group.judgement.reason));
       line("  " + measured_text(group));
       for (const std::string& row : picture_lines(group, report_, picture_width())) {
         line("    " + row);
       }
       std::size_t pairs = 0;
-      for (const std::string& pair : group.equal_pairs) {
+      for (const std::string& pair : equal_pair_lines(group, report_)) {
         if (pairs++ == limit(group.equal_pairs.size())) break;
-        line("    equal: " + text::printable(pair));
+        line("    equal: " + pair);
       }
     }
     more(all, shown, "groups");
   }
 
   // The letters of the first group that a cell is in: which other cells share its bits.
-  [[nodiscard]] std::string letters_around(const ReportCell& cell) const {
-    const auto names_it = [&](const std::string& name) {
-      return name == cell.name || name == cell.name + " /" + cell.hash.substr(0, 8);
-    };
-    for (const ReportGroup& group : report_.groups) {
-      if (std::none_of(group.cells.begin(), group.cells.end(), names_it)) continue;
-      return text::truncate(text::printable(group.classes), picture_width());
+  [[nodiscard]] std::string letters_around(int cell) const {
+    for (const GroupResult& group : report_.groups) {
+      if (std::find(group.cells.begin(), group.cells.end(), cell) == group.cells.end()) continue;
+      return text::truncate(letters_of(group, report_), picture_width());
     }
     return {};
   }
 
   void red_cells() {
     std::size_t all = 0, shown = 0;
-    for (const ReportCell& cell : report_.cells) {
+    for (std::size_t i = 0; i < report_.cells.size(); ++i) {
+      const ReportCell& cell = report_.cells[i];
       if (!is_red(cell.verdict)) continue;
       if (++all > limit(report_.cells.size())) continue;
       ++shown;
@@ -223,7 +223,7 @@ class Terminal {
       line(paint(cell.verdict, verdict_text(cell.verdict, cell.severity)) + "  " + cell_text(cell));
       if (!cell.reason.empty()) line("  " + text::printable(cell.reason));
       for (const std::string& row : divergence_lines(cell.divergence)) line("  " + row);
-      const std::string letters = letters_around(cell);
+      const std::string letters = letters_around(int(i));
       if (!letters.empty()) {
         line("  classes " + letters +
              (cell.class_label.empty() ? "" : ", this cell " + text::printable(cell.class_label)));

@@ -73,21 +73,6 @@ Sha256 token_root(const PromptTrace& prompt) {
   return bytes.hash();
 }
 
-Sha256 observation_root(const PromptTrace& prompt, std::int64_t from) {
-  CanonicalBytes bytes("isobit observation root 1\n");
-  bytes.reserve(32 + prompt.observations.size() * 29);
-  bool any = false;
-  for (const Observation& observation : prompt.observations) {
-    if (observation.position < from) continue;
-    any = true;
-    bytes.integer(observation.position);
-    bytes.integer(observation.layer);
-    bytes.integer(static_cast<std::uint8_t>(observation.site));
-    bytes.raw(observation.digest.bytes);
-  }
-  return any ? bytes.hash() : Sha256{};
-}
-
 Sha256 cell_root(const CellTrace& trace) {
   std::vector<std::size_t> order(trace.prompts.size());
   std::iota(order.begin(), order.end(), std::size_t{0});

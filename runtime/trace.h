@@ -50,6 +50,7 @@ struct Observation {
   std::int32_t layer = 0;
   Site site = Site::logits;
   Digest digest;
+  bool operator==(const Observation&) const = default;
 };
 
 constexpr int kTopK = 8;
@@ -131,8 +132,6 @@ struct CellTrace {
 
 /// Root over a prompt's logits digests and token ids, in position order.
 Sha256 token_root(const PromptTrace& prompt);
-/// Root over a prompt's observations from position `from` on, in key order; zero when none.
-Sha256 observation_root(const PromptTrace& prompt, std::int64_t from);
 /// Root over all prompts of a cell, in order of (tokens_digest, index).
 Sha256 cell_root(const CellTrace& trace);
 

@@ -69,12 +69,6 @@ Result<std::string> completion_script(const std::string& shell);
 /// ExitCode; errors are printed as one line on stderr.
 int run_cli(const std::vector<std::string>& words);
 
-/// Words as one line that a shell reads as the same words, and back.
-std::string shell_line(const std::vector<std::string>& words);
-std::vector<std::string> shell_words(const std::string& line);
-/// Values of every `--set` in a stored command line.
-std::vector<std::string> overrides_in(const std::string& command_line);
-
 /// "10m", "90s", "1h30m", "45" (seconds).
 Result<double> parse_duration(const std::string& text);
 

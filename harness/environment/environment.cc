@@ -22,6 +22,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string_view>
@@ -261,14 +262,20 @@ int collect_library(dl_phdr_info* info, std::size_t, void* out) {
   return 0;
 }
 
-std::string file_sha256(const std::string& path) {
+/// Hex digest of a file of this process, which does not change while it runs: hashed once.
+std::string hash_once(const std::string& path) {
+  static std::mutex mutex;
+  static std::map<std::string, std::string> known;
+  const std::lock_guard lock(mutex);
+  const auto [at, fresh] = known.emplace(path, "");
   Sha256 hash{};
-  return sha256_file(path, hash) ? to_hex(hash) : "";
+  if (fresh && sha256_file(path, hash)) at->second = to_hex(hash);
+  return at->second;
 }
 
 }  // namespace
 
-Environment fingerprint(const std::string& folder) {
+Environment fingerprint() {
   Environment environment;
   add_cpu(environment.entries);
   add_gpus(environment.entries);
@@ -280,22 +287,23 @@ Environment fingerprint(const std::string& folder) {
     environment.entries["lib." + library.name] = library.sha256;
   }
   add_variables(environment.entries);
-  if (!folder.empty()) {
-    const GitState git = git_state(folder);
-    environment.entries["git.commit"] = git.commit;
-    environment.entries["git.dirty"] = git.commit.empty() ? "" : git.dirty ? "yes" : "no";
-  }
+  return environment;
+}
+
+Environment with_git(Environment environment, const GitState& git) {
+  environment.entries["git.commit"] = git.commit;
+  environment.entries["git.dirty"] = git.commit.empty() ? "" : git.dirty ? "yes" : "no";
   return environment;
 }
 
 std::string executable_sha256() {
-  return file_sha256("/proc/self/exe");
+  return hash_once("/proc/self/exe");
 }
 
 std::vector<LoadedLibrary> computing_libraries() {
   std::vector<LoadedLibrary> libraries;
   ::dl_iterate_phdr(collect_library, &libraries);  // hashing waits until the loader's lock is free
-  for (LoadedLibrary& library : libraries) library.sha256 = file_sha256(library.path);
+  for (LoadedLibrary& library : libraries) library.sha256 = hash_once(library.path);
   std::sort(libraries.begin(), libraries.end(),
             [](const LoadedLibrary& a, const LoadedLibrary& b) { return a.name < b.name; });
   return libraries;

@@ -3,7 +3,7 @@
 //
 // Recorded with every run, compared by `isobit env diff`; only the binaries' hashes enter the key
 // of stored results (recipe.h, execution_key). Read anew at each call in some milliseconds; GPUs
-// are asked, and NVIDIA's large libraries hashed, once a process. A value that cannot be read is
+// are asked and files are hashed once a process. A value that cannot be read is
 // "", never an error.
 #pragma once
 
@@ -30,8 +30,18 @@ struct Environment {
   static Result<Environment> from_json(const std::string& json, const std::string& place);
 };
 
-/// This process on this machine. `folder`: whose commit is recorded; "" for none.
-Environment fingerprint(const std::string& folder);
+/// This process on this machine, without git.*.
+Environment fingerprint();
+
+/// Of the repository that holds `folder`; empty commit without one. Dirty: a tracked file is
+/// changed or an untracked one is there.
+struct GitState {
+  std::string commit;
+  bool dirty = false;
+};
+GitState git_state(const std::string& folder);
+/// The same environment with git.commit and git.dirty.
+Environment with_git(Environment environment, const GitState& git);
 
 struct EnvironmentDifference {
   std::string name, a, b;  // "" where a side lacks it
@@ -57,13 +67,5 @@ std::vector<std::string> library_variables(const Environment& environment);
 
 /// What execution_key() takes: "executable=…", then "lib.<file>=…" of computing_libraries().
 std::vector<std::string> execution_binaries();
-
-/// Of the repository that holds `folder`; empty commit without one. Dirty: a tracked file is
-/// changed or an untracked one is there.
-struct GitState {
-  std::string commit;
-  bool dirty = false;
-};
-GitState git_state(const std::string& folder);
 
 }  // namespace isobit

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "harness/execute/wire.h"
+#include "harness/execute/worker.h"
 #include "harness/verdict.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/model/rank_model.h"
@@ -86,15 +87,10 @@ class Watchdog {
 };
 
 /// One job as a rank of all processes, or alone; `across` has all processes here.
-JobResult run_watched(World& world, const Scenario& scenario, const Session& session,
-                      Runtime& runtime, const ExecutorOptions& options, const Job& job, bool across,
+JobResult run_watched(World& world, CellRunner& runner, double seconds, const Job& job, bool across,
                       const std::function<void()>& bark) {
-  ExecutorOptions here = options;
-  if (across) {
-    here.sabotage = [&world](const Cell&, GenerateRequest& request) { request.world = &world; };
-  }
-  const Watchdog watchdog(options.cell_seconds, bark);
-  JobResult result = run_job(scenario, session, runtime, here, job);
+  const Watchdog watchdog(seconds, bark);
+  JobResult result = runner.run(job, across ? &world : nullptr);
   if (!across) return result;
   CellTrace& trace = result.trace;
   const Account mine{trace.status, trace.reason, world.host(), trace.observed.collectives,
@@ -123,7 +119,8 @@ class Leader {
         session_(session),
         options_(options),
         done_(done),
-        runtime_(weights_of(session)) {}
+        runtime_(weights_of(session)),
+        runner_(scenario, session, runtime_, options.hooks) {}
 
   Result<bool> run(const std::vector<Job>& jobs) {
     std::vector<const Job*> order;
@@ -143,8 +140,8 @@ class Leader {
         if (auto ok = open(); !ok) return ok.error();
         send(*job);
       }
-      JobResult result = run_watched(world_, scenario_, session_, runtime_, options_, *job,
-                                     across(*job), [&] { give_up(*job); });
+      JobResult result = run_watched(world_, runner_, options_.cell_seconds, *job, across(*job),
+                                     [&] { give_up(*job); });
       if (!done_(std::move(result))) return false;
     }
     return true;
@@ -153,7 +150,7 @@ class Leader {
  private:
   /// A cell of selftest is not what the others would compute.
   [[nodiscard]] bool across(const Job& job) const {
-    return job.cell->requested().ranks == world_.size() && !options_.sabotage && !options_.tamper;
+    return job.cell->requested().ranks == world_.size() && options_.hooks == nullptr;
   }
 
   void say_alone() const {
@@ -204,6 +201,7 @@ class Leader {
   const ExecutorOptions& options_;
   const std::function<bool(JobResult&&)>& done_;
   Runtime runtime_;
+  CellRunner runner_;
   bool opened_ = false;
 };
 
@@ -249,11 +247,10 @@ struct Follower {
     order.get(job);
     ISOBIT_CHECK(!order.failed());
     job.cell = &cell;
-    job.spill.clear();  // process 0 keeps the rows
-    ExecutorOptions options;
+    job.spill.clear();             // process 0 keeps the rows
     constexpr double kGrace = 30;  // process 0 says it first
-    options.cell_seconds = scenario.cell_seconds + kGrace;
-    run_watched(world, scenario, *session, *runtime, options, job, true, [&world] {
+    CellRunner runner(scenario, *session, *runtime, nullptr);
+    run_watched(world, runner, scenario.cell_seconds + kGrace, job, true, [&world] {
       std::fprintf(stderr, "isobit: rank %d on %s: no end of the cell; giving up\n", world.rank(),
                    world.host().c_str());
       _exit(kExitDifferent);

@@ -31,31 +31,22 @@ struct JobResult {
   std::map<std::pair<int, std::int64_t>, RowValues> captured;
 };
 
+/// Who changes a cell on its way: the selftest's defects. Both run in the worker.
+struct ExecuteHooks {
+  std::function<void(const Cell&, GenerateRequest&)> request;
+  std::function<void(const Cell&, CellTrace&)> trace;  // after the engine made it
+};
+
 struct ExecutorOptions {
   int jobs = 1;          // workers at once
   bool isolate = false;  // one cell a worker
   double cell_seconds = 600;
-  /// Selftest's defects: applied to every request in the worker.
-  std::function<void(const Cell&, GenerateRequest&)> sabotage;
-  /// Selftest: changes a trace after the worker made it.
-  std::function<void(const Cell&, CellTrace&)> tamper;
+  const ExecuteHooks* hooks = nullptr;
 };
-
-/// One job in this process: what a worker does, and a process under mpirun.
-JobResult run_job(const Scenario& scenario, const Session& session, Runtime& runtime,
-                  const ExecutorOptions& options, const Job& job);
 
 /// Runs all jobs; `done` is called in the parent as each ends, in any order, and returns false to
 /// stop. Gives false when stopped early (by `done` or by an interrupt).
 Result<bool> execute(const Scenario& scenario, const Session& session, const std::vector<Job>& jobs,
                      const ExecutorOptions& options, const std::function<bool(JobResult&&)>& done);
-
-/// A spill file: rows of Real in the order (prompt, position) of `index`.
-struct SpillRow {
-  int prompt;
-  std::int64_t position;
-  std::int64_t offset, bytes;
-};
-Result<std::vector<SpillRow>> read_spill_index(const std::string& path);
 
 }  // namespace isobit

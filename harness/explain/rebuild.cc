@@ -1,14 +1,13 @@
 // Rebuilds what a stored cell needs to be executed again (rebuild.h).
 #include "harness/explain/rebuild.h"
 
-#include "harness/cli/cli.h"
 #include "runtime/base/interrupt.h"
 
-namespace isobit::commands {
+namespace isobit {
 
 Result<std::unique_ptr<Rebuilt>> rebuild(const RunInfo& run) {
   auto rebuilt = std::make_unique<Rebuilt>();
-  auto scenario = parse_scenario(run.scenario_text, run.scenario_path, overrides_in(run.command));
+  auto scenario = parse_scenario(run.scenario_text, run.scenario_path, run.overrides);
   ISOBIT_TRY(scenario);
   rebuilt->scenario = std::move(*scenario);
   auto matrix = expand(rebuilt->scenario, true);
@@ -62,4 +61,4 @@ Result<JobResult> execute_again(Rebuilt& rebuilt, const CellInfo& stored, const 
   return std::move(*kept);
 }
 
-}  // namespace isobit::commands
+}  // namespace isobit

@@ -10,7 +10,7 @@
 #include "harness/execute/executor.h"
 #include "harness/store/store.h"
 
-namespace isobit::commands {
+namespace isobit {
 
 /// Not moved once made: cells and jobs point into it.
 struct Rebuilt {
@@ -19,8 +19,8 @@ struct Rebuilt {
   Session session;
 };
 
-/// The scenario as the run stored it, with the `--set` of its command line; the model and the
-/// prompts as they are now. An error when they cannot be opened.
+/// The scenario as the run stored it, with its overrides; the model and the prompts as they are
+/// now. An error when they cannot be opened.
 Result<std::unique_ptr<Rebuilt>> rebuild(const RunInfo& run);
 /// The cell of this meaning, or an error.
 Result<const Cell*> cell_of(const Rebuilt& rebuilt, const CellInfo& stored);
@@ -31,4 +31,4 @@ Result<const Cell*> cell_of(const Rebuilt& rebuilt, const CellInfo& stored);
 Result<JobResult> execute_again(Rebuilt& rebuilt, const CellInfo& stored, const CellTrace& trace,
                                 const std::vector<std::pair<int, std::int64_t>>& capture, bool ops);
 
-}  // namespace isobit::commands
+}  // namespace isobit

@@ -1,14 +1,14 @@
-// Values and place inside the model of a difference between two stored cells. For diff.cc.
+// Values and place inside the model of a difference between two stored cells. For the verb diff.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "harness/cli/verbs/common.h"
 #include "harness/judge/compare.h"
+#include "harness/store/store.h"
 
-namespace isobit::commands {
+namespace isobit {
 
 struct ValueDifference {
   bool has_distance = false;
@@ -25,6 +25,5 @@ struct ValueDifference {
 Result<ValueDifference> explain_pair(Store& store, const CellInfo& a, const CellInfo& b,
                                      const std::vector<Store::TokenDifference>& first,
                                      bool execute);
-Json values_json(const ValueDifference& values);
 
-}  // namespace isobit::commands
+}  // namespace isobit

@@ -47,19 +47,7 @@ Comparison compare(const CellTrace& a, const CellTrace& b);
 /// A prompt against its golden. A golden holds no values: severity is by ids alone.
 Comparison compare(const PromptTrace& a, const GoldenBlock& golden);
 
-/// Distances of two logits rows, fp64, in ascending index order (metrics.cc).
-struct RowDistance {
-  std::int64_t differing = 0;  // elements whose bits differ
-  double max_abs = 0;
-  std::uint64_t max_ulp = 0;  // steps between bit patterns in the order of their values
-  double kl = 0;              // KL(a || b), nats, fp64 log-softmax
-  double js = 0;
-  double total_variation = 0;
-  double margin_a = 0, margin_b = 0;
-  std::int32_t argmax_a = -1, argmax_b = -1;
-  int first_segment = -1;  // of eight
-  std::int64_t first_element = -1;
-};
+/// Distances of two logits rows (metrics.cc).
 /// REQUIRES equal lengths. kl is infinite for NaN, for +inf, and where b gives 0 and a does not.
 RowDistance row_distance(std::span<const float> a, std::span<const float> b);
 RowDistance row_distance(std::span<const double> a, std::span<const double> b);

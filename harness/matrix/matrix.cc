@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <functional>
 #include <set>
 
 #include "harness/matrix/pairwise.h"
@@ -323,51 +322,6 @@ Result<Matrix> expand(const Scenario& scenario, bool allow_large) {
   auto checked = check(scenario, matrix);
   ISOBIT_TRY(checked);
   return matrix;
-}
-
-std::vector<Group> groups_of(const Scenario& scenario, const Matrix& matrix) {
-  std::set<std::string> named;
-  for (const Cell& cell : matrix.cells)
-    named.insert(cell.named_axes.begin(), cell.named_axes.end());
-  std::vector<Group> groups;
-  for (std::size_t r = 0; r < scenario.expect.size(); ++r) {
-    const Expectation& rule = scenario.expect[r];
-    std::map<std::string, std::size_t> by_key;  // key -> index in groups
-    for (const Cell& cell : matrix.cells) {
-      if (!rule.where.matches(cell.subject())) continue;
-      std::string key;
-      for (const std::string& axis : named)
-        if (!std::count(rule.across.begin(), rule.across.end(), axis))
-          key += (key.empty() ? "" : ",") + axis + "=" + cell.value(axis);
-      const auto [at, fresh] = by_key.emplace(key, groups.size());
-      if (fresh) groups.push_back({static_cast<int>(r), key, {}});
-      groups[at->second].cells.push_back(cell.index);
-    }
-  }
-  return groups;
-}
-
-std::vector<std::vector<int>> joined(const Scenario& scenario, const std::vector<Group>& groups) {
-  std::map<int, int> parent;  // union-find over cell indices; the root is the smallest
-  const std::function<int(int)> root = [&](int cell) {
-    while (parent[cell] != cell) cell = parent[cell] = parent[parent[cell]];
-    return cell;
-  };
-  for (const Group& group : groups) {
-    const Expectation& rule = scenario.expect[static_cast<std::size_t>(group.rule)];
-    if (rule.kind != Expectation::Kind::same_bits) continue;
-    for (const int cell : group.cells) parent.emplace(cell, cell);
-    for (const int cell : group.cells) {
-      const int a = root(group.cells[0]), b = root(cell);
-      parent[std::max(a, b)] = std::min(a, b);
-    }
-  }
-  std::map<int, std::vector<int>> classes;
-  for (const auto& entry : std::map<int, int>(parent))
-    classes[root(entry.first)].push_back(entry.first);
-  std::vector<std::vector<int>> out;
-  for (const auto& entry : classes) out.push_back(entry.second);
-  return out;
 }
 
 std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& cell) {

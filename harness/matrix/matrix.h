@@ -65,11 +65,11 @@ struct Group {
   std::string key;         // the fixed axes, as text: "engine=reference,precision=bf16"
   std::vector<int> cells;  // indices into Matrix::cells, in matrix order
 };
-/// All groups of all rules. Overlapping same_bits rules stay separate here (a cell may be in
-/// several groups); `joined` unites same_bits groups that share a cell (for class pictures).
+/// All groups of all rules; a cell may be in several.
 std::vector<Group> groups_of(const Scenario& scenario, const Matrix& matrix);
-/// same_bits groups that share a cell, united: lists of cells that must all be equal.
-std::vector<std::vector<int>> joined(const Scenario& scenario, const std::vector<Group>& groups);
+/// Every cell of the matrix once, cells that share a group together: what may not be separated.
+/// In order of their first cells.
+std::vector<std::vector<int>> united(const std::vector<Group>& groups, const Matrix& matrix);
 
 /// The requirements that a cell must meet: those whose subject is one of its values ("openblas" is
 /// {openblas: Haswell} too) or an axis on which it is not at the default.

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "golden/bless.h"
 #include "harness/selftest/defects.h"
 #include "harness/selftest/model.h"
 #include "runtime/base/file.h"
@@ -44,9 +45,9 @@ std::vector<Defect> selected(const std::string& filter) {
 }
 
 /// The wrappers are there in both cases; `armed` decides whether they do anything.
-ExecutorOptions sabotage_of(const Defect& defect, bool armed) {
-  ExecutorOptions options;
-  options.sabotage = [&defect, armed](const Cell& cell, GenerateRequest& request) {
+ExecuteHooks hooks_of(const Defect& defect, bool armed) {
+  ExecuteHooks hooks;
+  hooks.request = [&defect, armed](const Cell& cell, GenerateRequest& request) {
     Setup setup{request.ranks, request.backend.threads, request.batch.size, false, request.cache};
     for (const PromptTokens& prompt : request.prompts) setup.taught |= !prompt.teacher.empty();
     request.wrap_backend = [&defect, armed, setup](std::unique_ptr<Backend> inner) {
@@ -61,8 +62,8 @@ ExecutorOptions sabotage_of(const Defect& defect, bool armed) {
     };
     if (armed && defect.request) defect.request(cell, request);
   };
-  if (armed) options.tamper = defect.trace;
-  return options;
+  if (armed) hooks.trace = defect.trace;
+  return hooks;
 }
 
 /// The cell of a report as filters see it.
@@ -105,12 +106,12 @@ class Runner {
     options.jobs = 2;
     options.quiet = true;
     options.progress = false;
-    options.command = "selftest";
     options.command_line = "isobit selftest " + defect_.name;
     if (defect_.settings) defect_.settings(options);
     if (armed && defect_.run) defect_.run(options);
-    options.sabotage = sabotage_of(defect_, armed);
-    return run_scenario(path, options);
+    const ExecuteHooks hooks = hooks_of(defect_, armed);
+    options.hooks = &hooks;
+    return report_of(path, options);
   }
 
   /// Makes the golden that later runs are compared with: a clean run's pending blocks.
@@ -122,7 +123,7 @@ class Runner {
     options.golden_folder = home_ + "/golden";
     options.quiet = true;
     options.progress = false;
-    auto report = run_scenario(path, options);
+    auto report = report_of(path, options);
     ISOBIT_TRY(report);
     std::error_code error;
     fs::create_directories(options.golden_folder, error);
@@ -133,6 +134,12 @@ class Runner {
   }
 
  private:
+  static Result<Report> report_of(const std::string& path, const RunOptions& options) {
+    auto result = run_scenario(path, options);
+    ISOBIT_TRY(result);
+    return std::move(result->report);
+  }
+
   const Defect& defect_;
   std::string folder_, home_;
 };

@@ -1,10 +1,11 @@
 // The store behind store.h: one class over one connection, its methods by file.
 //
-//   store.cc        opening, schema version, migrations
-//   store/write.cc  runs, cells, traces, verdicts
-//   store/read.cc   looking up and reading back
-//   store/diff.cc   comparing two cells; gc
-// Used by harness/store*.cc only.
+//   store.cc    opening, whose file it is
+//   migrate.cc  schema versions
+//   write.cc    runs, cells, traces
+//   judged.cc   verdicts, groups and the end of a run, both ways
+//   read.cc     looking up and reading back
+//   diff.cc     comparing two cells; gc
 #pragma once
 
 #include <memory>
@@ -16,12 +17,22 @@
 
 namespace isobit {
 
-extern const char* const kStoreSchema;                  // harness/store/schema.sql
+extern const char* const kStoreSchema;                  // schema.sql, embedded by the build
 constexpr std::int64_t kStoreApplication = 0x69736F62;  // "isob"
-constexpr std::int64_t kStoreVersion = 1;
+constexpr std::int64_t kStoreVersion = 2;
+/// Brings a database of schema `version` to kStoreVersion. REQUIRES: inside a transaction.
+Result<void> migrate_schema(Database& db, std::int64_t version);
 
 const char* name_of(CellStatus status);
 CellStatus status_of(std::string_view name);
+/// A JSON array of texts, and back (anything else: none).
+std::string print_texts(const std::vector<std::string>& texts);
+std::vector<std::string> parse_texts(std::string_view json);
+/// FAIL for a name that is none: nothing is green for not being understood.
+Verdict verdict_of(std::string_view name);
+/// A difference as JSON, and back; "null" and nothing: none.
+std::string print_difference(const Difference& difference);
+Difference parse_difference(std::string_view json);
 /// Every field of Observed as a JSON object, and back (unknown keys are ignored).
 std::string print_observed(const Observed& observed);
 Observed parse_observed(std::string_view json);
@@ -35,16 +46,17 @@ class StoreImpl final : public Store {
   Result<void> plan(std::vector<CellInfo>& cells) override;
   Result<void> finish(CellInfo& cell, const CellTrace& trace) override;
   Result<void> reuse(CellInfo& cell, const CellInfo& source) override;
-  Result<void> judge(const std::vector<CellInfo>& cells) override;
+  Result<void> judge(const std::vector<CellInfo>& cells,
+                     const std::vector<GroupResult>& groups) override;
   Result<void> record(const GoldenEvent& event) override;
 
-  Result<std::optional<CellInfo>> find(const Sha256& key) override;
   Result<std::vector<std::optional<CellInfo>>> find(const std::vector<Sha256>& keys) override;
   Result<std::vector<RunInfo>> runs() override;
   Result<std::optional<RunInfo>> run(std::int64_t id) override;
   Result<std::vector<CellInfo>> cells(std::int64_t run) override;
   Result<std::optional<CellInfo>> cell(std::int64_t id) override;
   Result<std::vector<CellInfo>> history(const std::string& name_or_hash) override;
+  Result<std::vector<GroupResult>> groups(std::int64_t run) override;
   Result<CellTrace> trace(const CellInfo& cell, bool with_observations) override;
   Result<std::vector<GoldenEvent>> golden_events(const std::string& scenario) override;
   Result<CellDifference> diff(const CellInfo& a, const CellInfo& b) override;
@@ -52,6 +64,8 @@ class StoreImpl final : public Store {
 
  private:
   Result<std::int64_t> environment_id(const std::string& json);
+  Result<void> insert_group(std::int64_t run, std::int64_t number, const GroupResult& group,
+                            const std::vector<CellInfo>& cells);
   Result<void> insert_prompts(std::int64_t cell, const CellTrace& trace);
   Result<void> insert_observations(std::int64_t cell, int index, TraceLevel level,
                                    const PromptTrace& prompt);

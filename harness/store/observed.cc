@@ -1,4 +1,4 @@
-// Names and JSON of what the store keeps as text: cell status, Observed.
+// Names and JSON of what the store keeps as text: cell status, Observed, lists.
 #include <nlohmann/json.hpp>
 
 #include "harness/store/impl.h"
@@ -76,6 +76,20 @@ Observed parse_observed(std::string_view text) {
     }
   });
   return observed;
+}
+
+std::string print_texts(const std::vector<std::string>& texts) {
+  return nlohmann::json(texts).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::vector<std::string> parse_texts(std::string_view text) {
+  std::vector<std::string> out;
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_array()) return out;
+  for (const auto& item : json) {
+    if (item.is_string()) out.push_back(item.get<std::string>());
+  }
+  return out;
 }
 
 }  // namespace isobit

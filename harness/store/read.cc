@@ -11,21 +11,25 @@ namespace {
 const std::string kCellColumns =
     "SELECT c.id, c.run, c.name, c.hash, c.class_hash, c.class_recipe, c.axes, c.key, c.attempt,"
     " c.state = 'pending', coalesce(c.source, 0), coalesce(sr.started, r.started), c.root,"
-    " c.status, c.status_reason, c.verdict, c.severity, c.verdict_reason, c.seconds"
+    " c.status, c.status_reason, c.verdict, c.severity, c.verdict_reason, c.seconds,"
+    " c.record_seconds, c.difference, c.scored, c.correct,"
+    " (SELECT sum(p.token_count) FROM prompt p WHERE p.cell = coalesce(c.source, c.id)),"
+    " json_extract(c.observed, '$.virtual_ranks')"
     " FROM cell c JOIN run r ON r.id = c.run LEFT JOIN cell s ON s.id = c.source"
     " LEFT JOIN run sr ON sr.id = s.run ";
 
 const std::string kRunColumns =
     "SELECT r.id, r.command, r.scenario, r.scenario_path, r.scenario_text, e.json, r.commit_id,"
-    " r.dirty, r.started, r.finished, coalesce(r.exit_code, -1), r.unseed"
+    " r.dirty, r.started, r.finished, coalesce(r.exit_code, -1), r.unseed, r.question,"
+    " r.overrides, r.notes, r.tokens_compared, r.obsolete, r.seconds"
     " FROM run r JOIN environment e ON e.id = r.environment ";
 
 template <class Enum>
-Enum enum_of(std::string_view name, int count) {
+Enum enum_of(std::string_view name, int count, Enum otherwise) {
   for (int i = 0; i < count; ++i) {
     if (name == name_of(static_cast<Enum>(i))) return static_cast<Enum>(i);
   }
-  return static_cast<Enum>(0);
+  return otherwise;
 }
 
 CellInfo read_cell(const Query& row) {
@@ -47,11 +51,16 @@ CellInfo read_cell(const Query& row) {
   cell.status_reason = row.text(14);
   cell.judged = !row.null(15);
   if (cell.judged) {
-    cell.judgement.verdict = enum_of<Verdict>(row.text(15), kVerdicts);
-    cell.judgement.severity = enum_of<Severity>(row.text(16), 4);
+    cell.judgement.verdict = verdict_of(row.text(15));
+    cell.judgement.severity = enum_of(row.text(16), 4, Severity::none);
     cell.judgement.reason = row.text(17);
   }
   cell.seconds = row.real(18);
+  cell.record_seconds = row.real(19);
+  cell.difference = parse_difference(row.text(20));
+  cell.score = {row.integer(21), row.integer(22)};
+  cell.tokens = row.integer(23);
+  cell.virtual_ranks = row.integer(24) != 0;
   return cell;
 }
 
@@ -69,6 +78,12 @@ RunInfo read_run(const Query& row) {
   run.finished = row.text(9);
   run.exit_code = static_cast<int>(row.integer(10));
   run.unseed = row.text(11);
+  run.question = row.text(12);
+  run.overrides = parse_texts(row.text(13));
+  run.notes = parse_texts(row.text(14));
+  run.tokens_compared = row.integer(15);
+  run.obsolete = row.integer(16);
+  run.seconds = row.real(17);
   return run;
 }
 
@@ -117,10 +132,8 @@ Error out_of_range(std::int64_t cell, const std::string& path) {
 
 }  // namespace
 
-Result<std::optional<CellInfo>> StoreImpl::find(const Sha256& key) {
-  auto found = find(std::vector<Sha256>{key});
-  ISOBIT_TRY(found);
-  return std::move((*found)[0]);
+Verdict verdict_of(std::string_view name) {
+  return enum_of(name, kVerdicts, Verdict::fail);
 }
 
 Result<std::vector<std::optional<CellInfo>>> StoreImpl::find(const std::vector<Sha256>& keys) {
@@ -211,7 +224,7 @@ Result<CellTrace> StoreImpl::trace(const CellInfo& cell, bool with_observations)
     executed = query.integer(0);
     trace.status = status_of(query.text(1));
     trace.reason = query.text(2);
-    trace.level = enum_of<TraceLevel>(query.text(3), 3);
+    trace.level = enum_of(query.text(3), 3, TraceLevel::logits);
     trace.observed = parse_observed(query.text(4));
     trace.seconds = query.real(5);
     trace.record_seconds = query.real(6);

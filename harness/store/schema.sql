@@ -1,5 +1,5 @@
--- The database of traces, version 1. Explained in harness/store/SCHEMA.md.
--- harness/store/schema.cc holds the same text; a test compares them.
+-- The database of traces, version 2. Explained in harness/store/SCHEMA.md.
+-- The build embeds this text; store/migrate.cc brings older databases to it.
 
 CREATE TABLE environment (
   id   INTEGER PRIMARY KEY,
@@ -22,7 +22,13 @@ CREATE TABLE run (
   started       TEXT NOT NULL,           -- UTC, ISO 8601
   finished      TEXT,                    -- NULL while running and after a kill
   exit_code     INTEGER,
-  unseed        TEXT
+  unseed        TEXT,
+  question        TEXT NOT NULL DEFAULT '',
+  overrides       TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(overrides)),  -- of --set, as given
+  notes           TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(notes)),
+  tokens_compared INTEGER NOT NULL DEFAULT 0,
+  obsolete        INTEGER NOT NULL DEFAULT 0,  -- golden blocks that no cell produces
+  seconds         REAL                         -- wall clock
 ) STRICT;
 CREATE INDEX run_scenario ON run (scenario, id);
 
@@ -49,6 +55,9 @@ CREATE TABLE cell (
   verdict        TEXT,
   severity       TEXT,
   verdict_reason TEXT,
+  difference     TEXT CHECK (difference IS NULL OR json_valid(difference)),  -- JSON: where it parts from what, or null
+  scored         INTEGER,  -- prompts with an answer
+  correct        INTEGER,  -- of them, replies that are it
   CHECK ((state = 'pending') = (root IS NULL)),
   CHECK ((state = 'pending') = (status IS NULL))
 ) STRICT;
@@ -98,10 +107,35 @@ CREATE TABLE observation (
   FOREIGN KEY (cell, prompt) REFERENCES prompt (cell, prompt) ON DELETE CASCADE
 ) STRICT;
 
+-- One group of one contract rule, as it was judged.
+CREATE TABLE contract_group (
+  run             INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+  number          INTEGER NOT NULL,      -- from 0, in the order of the report
+  rule            TEXT NOT NULL,         -- same_bits across batch, cache
+  key             TEXT NOT NULL,         -- the fixed axes: engine=reference,precision=bf16
+  verdict         TEXT NOT NULL,
+  reason          TEXT NOT NULL,
+  compared_tokens INTEGER NOT NULL,
+  differing       INTEGER NOT NULL,
+  flipped         INTEGER NOT NULL,
+  measured        TEXT NOT NULL CHECK (json_valid(measured)),
+  PRIMARY KEY (run, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE contract_member (
+  run    INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  place  INTEGER NOT NULL,               -- in the group, from 0
+  cell   INTEGER NOT NULL REFERENCES cell (id) ON DELETE CASCADE,
+  PRIMARY KEY (run, number, place),
+  FOREIGN KEY (run, number) REFERENCES contract_group (run, number) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX contract_member_cell ON contract_member (cell);
+
 CREATE TABLE golden_event (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
   at          TEXT NOT NULL,
-  action      TEXT NOT NULL CHECK (action IN ('bless', 'reject', 'pending', 'import')),
+  action      TEXT NOT NULL CHECK (action IN ('bless', 'reject')),
   scenario    TEXT NOT NULL,
   class_hash  TEXT NOT NULL,
   prompt_id   TEXT NOT NULL,

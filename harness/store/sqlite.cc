@@ -63,15 +63,15 @@ Database::~Database() {
 Result<std::unique_ptr<Database>> Database::open(const std::string& path, Access access,
                                                  int busy_ms) {
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {
+  const bool memory = access == Access::memory;
+  if (!memory && std::filesystem::is_directory(path, ignored)) {
     return Error{"is a folder, not a database", path};
   }
-  const int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
-                    (access == Access::create  ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
-                     : access == Access::write ? SQLITE_OPEN_READWRITE
-                                               : SQLITE_OPEN_READONLY);
+  const int flags =
+      SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
+      (access == Access::read ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
   sqlite3* handle = nullptr;
-  const int code = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);
+  const int code = sqlite3_open_v2(memory ? ":memory:" : path.c_str(), &handle, flags, nullptr);
   if (handle == nullptr) return Error{explain(code, nullptr, busy_ms), path};
   std::unique_ptr<Database> database(new Database(handle, path, busy_ms));
   if (code != SQLITE_OK) return database->error();

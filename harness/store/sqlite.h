@@ -2,7 +2,7 @@
 //
 // sqlite3.h is included by store/sqlite.cc only. Every failure is an Error that names the trouble
 // (locked, disk full, damaged, read-only, …) and the file. One thread at a time; a connection is
-// never used on both sides of a fork. Used by harness/store*.cc and their tests.
+// never used on both sides of a fork. Used by this folder and its tests.
 #pragma once
 
 #include <array>
@@ -23,7 +23,7 @@ namespace isobit {
 
 class Database {
  public:
-  enum class Access { create, write, read };
+  enum class Access { create, read, memory };
   /// `busy_ms`: how long a writer waits for another one before the error "locked".
   static Result<std::unique_ptr<Database>> open(const std::string& path, Access access,
                                                 int busy_ms);

@@ -1,4 +1,4 @@
-// Opening a database: whose it is, which version, creation and migration (store.h).
+// Opening a database: whose it is, which version, creation (store.h).
 //
 // application_id says that the file is ours, user_version which schema it has. Migrations run in
 // one transaction; a file that is already newer is refused with both versions named.
@@ -12,16 +12,6 @@
 
 namespace isobit {
 namespace {
-
-/// migrations[v] takes schema version v to v + 1. Version 0 is an empty database.
-struct Migration {
-  const char* what;
-  const char* sql;
-};
-const Migration* migrations() {
-  static const Migration steps[kStoreVersion] = {{"create every table", kStoreSchema}};
-  return steps;
-}
 
 struct Identity {
   std::int64_t application = 0, version = 0, tables = 0;
@@ -70,15 +60,8 @@ Result<void> migrate(Database& db) {
   ISOBIT_TRY(identity);
   auto checked = check_identity(*identity, db.path());
   ISOBIT_TRY(checked);
-  for (std::int64_t version = identity->version; version < kStoreVersion; ++version) {
-    auto done = db.execute(migrations()[version].sql);
-    if (!done) {
-      return Error{"migration from schema version " + std::to_string(version) + " (" +
-                       migrations()[version].what +
-                       ") failed, nothing was changed: " + done.error().message,
-                   db.path()};
-    }
-  }
+  auto migrated = migrate_schema(db, identity->version);
+  ISOBIT_TRY(migrated);
   auto marked = db.execute("PRAGMA application_id = " + std::to_string(kStoreApplication) +
                            "; PRAGMA user_version = " + std::to_string(kStoreVersion));
   ISOBIT_TRY(marked);
@@ -103,17 +86,21 @@ Result<void> prepare_for_writing(Database& db, const Identity& identity, int bus
 
 Result<std::unique_ptr<Store>> Store::open(const std::string& path, Mode mode, int busy_ms) {
   namespace fs = std::filesystem;
-  const bool writing = mode == Mode::read_write;
+  const bool writing = mode != Mode::read_only, on_disk = mode != Mode::in_memory;
   std::error_code error;
   if (!writing && !fs::exists(path, error)) {
     return Error{"there is no database here; `isobit run` makes one", path};
   }
-  if (writing && fs::path(path).has_parent_path()) {
+  if (writing && on_disk && fs::path(path).has_parent_path()) {
     fs::create_directories(fs::path(path).parent_path(), error);
     if (error) return Error{"the database's folder cannot be made: " + error.message(), path};
   }
-  auto db =
-      Database::open(path, writing ? Database::Access::create : Database::Access::read, busy_ms);
+  using Access = Database::Access;
+  auto db = Database::open(path,
+                           !on_disk  ? Access::memory
+                           : writing ? Access::create
+                                     : Access::read,
+                           busy_ms);
   ISOBIT_TRY(db);
   auto identity = identity_of(**db);
   ISOBIT_TRY(identity);

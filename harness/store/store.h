@@ -32,6 +32,13 @@ struct RunInfo {
   std::string finished;  // empty while running or after a kill
   int exit_code = -1;
   std::string unseed;  // hash over the run's traces: two equal runs have equal unseeds
+  std::string question;
+  std::vector<std::string> overrides;  // of --set, as given
+  // Known when it ends:
+  std::vector<std::string> notes;
+  std::int64_t tokens_compared = 0;
+  std::int64_t obsolete = 0;  // golden blocks that no cell produces
+  double seconds = 0;         // wall clock
 };
 
 struct CellInfo {
@@ -52,11 +59,15 @@ struct CellInfo {
   std::string status_reason;
   Judgement judgement;
   bool judged = false;
-  double seconds = 0;
+  Difference difference;
+  Score score;
+  double seconds = 0, record_seconds = 0;  // of the execution; 0 when reused
+  std::int64_t tokens = 0;                 // rows of its trace
+  bool virtual_ranks = false;
 };
 
 struct GoldenEvent {
-  std::string action;  // bless | reject | pending | import
+  std::string action;  // bless | reject
   std::string scenario, class_hash, prompt_id;
   std::string block_hash, parent_hash;
   std::string by, reason, at;
@@ -64,10 +75,11 @@ struct GoldenEvent {
 
 class Store {
  public:
-  enum class Mode { read_write, read_only };
+  enum class Mode { read_write, read_only, in_memory };
   /// read_write makes the file and its folder when they are missing, and migrates an older schema;
-  /// read_only refuses both. `busy_ms`: how long to wait for another writer before the error.
-  /// A store is used by one thread at a time and never carried across a fork.
+  /// read_only refuses both; in_memory has no file, and `path` is for messages. `busy_ms`: how long
+  /// to wait for another writer before the error. A store is used by one thread at a time and never
+  /// carried across a fork.
   static Result<std::unique_ptr<Store>> open(const std::string& path, Mode mode,
                                              int busy_ms = 30'000);
   virtual ~Store() = default;
@@ -80,18 +92,21 @@ class Store {
   virtual Result<void> finish(CellInfo& cell, const CellTrace& trace) = 0;
   /// A cell whose trace is that of `source`.
   virtual Result<void> reuse(CellInfo& cell, const CellInfo& source) = 0;
-  /// Verdicts of many cells, one transaction.
-  virtual Result<void> judge(const std::vector<CellInfo>& cells) = 0;
+  /// Verdicts of all first attempts of a run and its groups, one transaction. Groups name cells by
+  /// their places in `cells`.
+  virtual Result<void> judge(const std::vector<CellInfo>& cells,
+                             const std::vector<GroupResult>& groups) = 0;
   virtual Result<void> record(const GoldenEvent& event) = 0;
 
-  /// The newest executed, finished cell with status ok and this key.
-  virtual Result<std::optional<CellInfo>> find(const Sha256& key) = 0;
-  /// Many at once (check of 1,000 unchanged cells takes under a second).
+  /// For each key the newest executed, finished cell with status ok, many at once: `check` of 1,000
+  /// unchanged cells takes under a second.
   virtual Result<std::vector<std::optional<CellInfo>>> find(const std::vector<Sha256>& keys) = 0;
   virtual Result<std::vector<RunInfo>> runs() = 0;  // newest first
   virtual Result<std::optional<RunInfo>> run(std::int64_t id) = 0;
   virtual Result<std::vector<CellInfo>> cells(std::int64_t run) = 0;  // by id
   virtual Result<std::optional<CellInfo>> cell(std::int64_t id) = 0;
+  /// As they were judged; cells are places among the run's first attempts, by id.
+  virtual Result<std::vector<GroupResult>> groups(std::int64_t run) = 0;
   /// By name, hash or unique hash prefix (with or without '/'), newest first.
   virtual Result<std::vector<CellInfo>> history(const std::string& name_or_hash) = 0;
   /// Trace of a finished cell (follows `source`). `with_observations` reads those blobs too.

@@ -1,4 +1,4 @@
-// Everything that writes: runs, planned cells, traces, verdicts, golden events.
+// Runs, planned cells, traces and golden events into the database.
 //
 // One transaction a cell; a kill leaves the cell pending with no row of its trace.
 #include <cstring>
@@ -50,9 +50,10 @@ Result<std::int64_t> StoreImpl::begin_run(const RunInfo& run) {
   ISOBIT_TRY(environment);
   Query insert(*db_,
                "INSERT INTO run (command, scenario, scenario_path, scenario_text, environment,"
-               " commit_id, dirty, started) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+               " commit_id, dirty, started, question, overrides)"
+               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                run.command, run.scenario, run.scenario_path, run.scenario_text, *environment,
-               run.commit, run.dirty, run.started);
+               run.commit, run.dirty, run.started, run.question, print_texts(run.overrides));
   auto inserted = insert.run();
   ISOBIT_TRY(inserted);
   const std::int64_t id = db_->last_id();
@@ -64,8 +65,11 @@ Result<std::int64_t> StoreImpl::begin_run(const RunInfo& run) {
 Result<void> StoreImpl::end_run(const RunInfo& run) {
   Transaction transaction(*db_);
   ISOBIT_TRY(transaction.begun());
-  Query update(*db_, "UPDATE run SET finished = ?2, exit_code = ?3, unseed = ?4 WHERE id = ?1",
-               run.id, run.finished, run.exit_code, run.unseed);
+  Query update(*db_,
+               "UPDATE run SET finished = ?2, exit_code = ?3, unseed = ?4, notes = ?5,"
+               " tokens_compared = ?6, obsolete = ?7, seconds = ?8 WHERE id = ?1",
+               run.id, run.finished, run.exit_code, run.unseed, print_texts(run.notes),
+               run.tokens_compared, run.obsolete, run.seconds);
   auto updated = update.run();
   ISOBIT_TRY(updated);
   if (db_->changes() != 1) return Error{"there is no run " + std::to_string(run.id), db_->path()};
@@ -120,6 +124,7 @@ Result<void> StoreImpl::finish(CellInfo& cell, const CellTrace& trace) {
   cell.status = trace.status;
   cell.status_reason = trace.reason;
   cell.seconds = trace.seconds;
+  cell.record_seconds = trace.record_seconds;
   return {};
 }
 
@@ -201,23 +206,6 @@ Result<void> StoreImpl::reuse(CellInfo& cell, const CellInfo& source) {
   cell.judgement = judgement;
   cell.judged = judged;
   return {};
-}
-
-Result<void> StoreImpl::judge(const std::vector<CellInfo>& cells) {
-  Transaction transaction(*db_);
-  ISOBIT_TRY(transaction.begun());
-  Query update(*db_,
-               "UPDATE cell SET verdict = ?2, severity = ?3, verdict_reason = ?4 WHERE id = ?1");
-  for (const CellInfo& cell : cells) {
-    update.rebind(cell.id, name_of(cell.judgement.verdict), name_of(cell.judgement.severity),
-                  cell.judgement.reason);
-    auto updated = update.run();
-    ISOBIT_TRY(updated);
-    if (db_->changes() != 1) {
-      return Error{"there is no cell " + std::to_string(cell.id), db_->path()};
-    }
-  }
-  return transaction.commit();
 }
 
 Result<void> StoreImpl::record(const GoldenEvent& event) {

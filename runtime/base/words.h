@@ -22,6 +22,8 @@ std::string in_quotes(const std::string& word);
 bool parse_integer(const std::string& text, std::int64_t low, std::int64_t high, std::int64_t& out);
 /// true, yes, on and false, no, off, whatever the case.
 bool parse_boolean(const std::string& text, bool& out);
+/// Words as one line that a shell reads as the same words.
+std::string shell_line(const std::vector<std::string>& words);
 /// ASCII letters in lower case.
 std::string lower_case(std::string text);
 

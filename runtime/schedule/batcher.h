@@ -59,8 +59,6 @@ class Batcher {
 
   /// Prompt of a sequence; several sequences may repeat one prompt. -1: unknown index.
   [[nodiscard]] int prompt_of(int index) const { return sequences_[std::size_t(index)].prompt; }
-  /// True for sequences that only fill the prefix cache.
-  [[nodiscard]] bool is_donor(int index) const { return sequences_[std::size_t(index)].donor; }
   /// The token that accept() would feed after `drawn` at this moment: drawn, or the teacher's.
   [[nodiscard]] std::int32_t fed(int index, std::int32_t drawn) const;
   [[nodiscard]] const ScheduleStats& stats() const { return stats_; }

@@ -150,7 +150,7 @@ void ReuseThousandCells(benchmark::State& state) {
     for (CellInfo& cell : cells) {
       ISOBIT_CHECK(bench.store->reuse(cell, bench.run_a[0]).has_value());
     }
-    ISOBIT_CHECK(bench.store->judge(cells).has_value());
+    ISOBIT_CHECK(bench.store->judge(cells, {}).has_value());
   }
 }
 BENCHMARK(ReuseThousandCells)->Unit(benchmark::kMillisecond)->Iterations(3);
@@ -166,7 +166,7 @@ void TraceOfTwentyThousandRows(benchmark::State& state) {
 BENCHMARK(TraceOfTwentyThousandRows)->Unit(benchmark::kMillisecond);
 
 void Fingerprint(benchmark::State& state) {
-  for (auto unused : state) benchmark::DoNotOptimize(fingerprint("").entries.size());
+  for (auto unused : state) benchmark::DoNotOptimize(fingerprint().entries.size());
 }
 BENCHMARK(Fingerprint)->Unit(benchmark::kMillisecond);
 

@@ -88,7 +88,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     ISOBIT_CHECK(hashes.insert(cell.hash).second && names.insert(cell.name()).second);
     ISOBIT_CHECK(!isobit::class_axes(cell).empty());
   }
-  const auto groups = isobit::groups_of(*scenario, *matrix);
-  (void)isobit::joined(*scenario, groups);
+  std::size_t placed = 0;
+  for (const auto& part : isobit::united(isobit::groups_of(*scenario, *matrix), *matrix))
+    placed += part.size();
+  ISOBIT_CHECK(placed == matrix->cells.size());
   return 0;
 }

@@ -111,7 +111,6 @@ std::vector<std::string> split_commas(const std::vector<std::string>& lists) {
 
 Result<RunOptions> run_options(const Arguments& arguments) {
   RunOptions options;
-  options.command = arguments.verb;
   options.command_line = arguments.command_line;
   options.scenarios = arguments.words;
   options.overrides = arguments.all("set");

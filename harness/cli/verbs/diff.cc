@@ -177,6 +177,35 @@ Result<int> diff_runs(Store& store, const Arguments& arguments) {
   return int(difference->rows() == 0 ? kExitNothing : kExitOk);
 }
 
+Json values_json(const ValueDifference& v) {
+  Json out = {{"same_bits", v.same_bits}, {"notes", v.notes}};
+  if (v.has_distance) {
+    out["distance"] = {{"differing", v.distance.differing},
+                       {"first_element", v.distance.first_element},
+                       {"first_segment", v.distance.first_segment},
+                       {"max_abs", v.distance.max_abs},
+                       {"max_abs_hex", text::hex_float(v.distance.max_abs)},
+                       {"max_ulp", v.distance.max_ulp},
+                       {"kl", v.distance.kl},
+                       {"kl_hex", text::hex_float(v.distance.kl)},
+                       {"js", v.distance.js},
+                       {"total_variation", v.distance.total_variation},
+                       {"margin_a", v.distance.margin_a},
+                       {"margin_b", v.distance.margin_b},
+                       {"argmax_a", v.distance.argmax_a},
+                       {"argmax_b", v.distance.argmax_b},
+                       {"severity", name_of(severity_of(v.distance))}};
+  }
+  if (v.location) {
+    out["location"] = {{"position", v.location->position},
+                       {"layer", v.location->layer},
+                       {"site", name_of(v.location->site)},
+                       {"compared", v.location->compared},
+                       {"recomputed", v.location_recomputed}};
+  }
+  return out;
+}
+
 void print_values(const ValueDifference& v) {
   const RowDistance& d = v.distance;
   print("values at that row, computed again" +

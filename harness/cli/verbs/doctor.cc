@@ -134,7 +134,7 @@ class Doctor {
   }
 
   void machine() {
-    const Environment here = fingerprint("");
+    const Environment here = fingerprint();
     good("machine", here.at("cpu") + ", " + here.at("cores.usable") + " cores");
     if (here.at("gpu").empty()) {
       note("GPU", "none", "gpus: N runs as in-process ranks; cells that require gpu are skipped");

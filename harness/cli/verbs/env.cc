@@ -19,7 +19,7 @@ Json json_of(const Environment& environment) {
 
 /// "here", a file of `isobit env --json`, or a run.
 Result<Environment> environment_of(const std::string& word, const Arguments& arguments) {
-  if (word == "here") return fingerprint(".");
+  if (word == "here") return with_git(fingerprint(), git_state("."));
   std::error_code problem;
   if (std::filesystem::is_regular_file(word, problem)) {
     std::ifstream file(word, std::ios::binary);
@@ -70,7 +70,7 @@ Result<bool> environment_matches(const std::string& file) {
   const auto wanted = environment_of(file, {});
   ISOBIT_TRY(wanted);
   bool same = true;
-  for (const EnvironmentDifference& d : isobit::diff(*wanted, fingerprint(""))) {
+  for (const EnvironmentDifference& d : isobit::diff(*wanted, fingerprint())) {
     // Clocks are as found, never twice the same.
     if (d.name == "host" || d.name == "gpu.clock" || d.name.rfind("git.", 0) == 0) continue;
     complain("--require-env: " + d.name + " is " + (d.b.empty() ? "not there" : d.b) + ", not " +
@@ -82,7 +82,7 @@ Result<bool> environment_matches(const std::string& file) {
 
 Result<int> env(const Arguments& arguments) {
   if (!arguments.words.empty()) return env_diff(arguments);
-  const Environment here = fingerprint(".");
+  const Environment here = with_git(fingerprint(), git_state("."));
   if (arguments.has("json")) {
     print_json({{"format", kOutputFormat}, {"environment", json_of(here)}});
     return int(kExitOk);

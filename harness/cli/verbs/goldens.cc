@@ -2,10 +2,11 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "golden/bless.h"
 #include "golden/golden.h"
+#include "harness/bless.h"
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
-#include "harness/run_steps.h"
 #include "harness/scenario/scenario.h"
 #include "runtime/base/words.h"
 

@@ -3,7 +3,7 @@
 
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
-#include "harness/run_steps.h"
+#include "harness/run.h"
 
 namespace isobit::commands {
 namespace {
@@ -28,13 +28,15 @@ Listed listed(const Cell& cell) {
 }
 
 /// Dates of stored results by cell; empty without a database.
-Result<std::vector<std::string>> stored_dates(const ScenarioRun& run) {
-  std::vector<std::string> dates(run.keys.size());
+Result<std::vector<std::string>> stored_dates(const Plan& plan, const std::string& database) {
+  std::vector<std::string> dates(plan.cells.size());
   std::error_code problem;
-  if (!std::filesystem::exists(run.options->database, problem)) return dates;
-  auto store = Store::open(run.options->database, Store::Mode::read_only);
+  if (!std::filesystem::exists(database, problem)) return dates;
+  auto store = Store::open(database, Store::Mode::read_only);
   ISOBIT_TRY(store);
-  auto found = (*store)->find(run.keys);
+  std::vector<Sha256> keys;
+  for (const PlannedCell& cell : plan.cells) keys.push_back(cell.key);
+  auto found = (*store)->find(keys);
   ISOBIT_TRY(found);
   for (std::size_t i = 0; i < dates.size(); ++i) {
     if ((*found)[i]) dates[i] = (*found)[i]->source_date;
@@ -42,36 +44,40 @@ Result<std::vector<std::string>> stored_dates(const ScenarioRun& run) {
   return dates;
 }
 
-Result<Listing> listing_of(const std::string& path, const RunOptions& options) {
-  ScenarioRun run;
-  run.options = &options;
+/// Without the model the matrix is still worth seeing; the scenario itself must be right.
+Result<Listing> listing_without_model(const std::string& path, const RunOptions& options,
+                                      const Error& why) {
+  auto scenario = load_scenario(path, options.overrides);
+  ISOBIT_TRY(scenario);
+  auto matrix = expand(*scenario, options.allow_large);
+  ISOBIT_TRY(matrix);
+  if (!options.filter.empty() || !options.cells.empty() || options.only_failed) return why;
   Listing out;
-  const Result<void> loaded = load(run, path);
-  if (!loaded) {
-    // Without the model the matrix is still worth seeing; the scenario itself must be right.
-    auto scenario = load_scenario(path, options.overrides);
-    ISOBIT_TRY(scenario);
-    auto matrix = expand(*scenario, options.allow_large);
-    ISOBIT_TRY(matrix);
-    if (!options.filter.empty() || !options.cells.empty() || options.only_failed)
-      return loaded.error();
-    out.path = path;
-    out.scenario = scenario->name;
-    out.question = scenario->question;
-    out.note = "skips and stored results are unknown: " + loaded.error().text();
-    for (const Cell& cell : matrix->cells) out.cells.push_back(listed(cell));
-    return out;
-  }
-  if (auto ok = select_cells(run); !ok) return ok.error();
-  const auto dates = stored_dates(run);
-  ISOBIT_TRY(dates);
   out.path = path;
-  out.scenario = run.scenario.name;
-  out.question = run.scenario.question;
-  out.unselected = run.unselected;
-  for (std::size_t i = 0; i < run.cells.size(); ++i) {
-    out.cells.push_back(listed(*run.cells[i].cell));
-    out.cells.back().skip = run.cells[i].state_reason;
+  out.scenario = scenario->name;
+  out.question = scenario->question;
+  out.note = "skips and stored results are unknown: " + why.text();
+  for (const Cell& cell : matrix->cells) out.cells.push_back(listed(cell));
+  return out;
+}
+
+Result<Listing> listing_of(const std::string& path, const RunOptions& options) {
+  auto loaded = load(path, options.overrides);
+  if (!loaded) return listing_without_model(path, options, loaded.error());
+  auto selection = selection_of(*loaded, options);
+  ISOBIT_TRY(selection);
+  auto plan = make_plan(*loaded, *selection, fingerprint());
+  ISOBIT_TRY(plan);
+  const auto dates = stored_dates(*plan, options.database);
+  ISOBIT_TRY(dates);
+  Listing out;
+  out.path = path;
+  out.scenario = loaded->scenario.name;
+  out.question = loaded->scenario.question;
+  out.unselected = plan->unselected;
+  for (std::size_t i = 0; i < plan->cells.size(); ++i) {
+    out.cells.push_back(listed(plan->matrix.cells[i]));
+    out.cells.back().skip = plan->cells[i].skip_reason;
     out.cells.back().cached = (*dates)[i];
   }
   return out;

@@ -4,18 +4,12 @@
 
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
+#include "harness/execute/plan.h"
 #include "harness/matrix/matrix.h"
 #include "runtime/base/words.h"
 
 namespace isobit::commands {
 namespace {
-
-bool is_cell(const Cell& cell, const std::string& word) {
-  const std::string name = cell.name();
-  if (name == word || name.substr(0, name.rfind(" /")) == word) return true;
-  const std::string hash = word.substr(word.rfind('/') + 1);
-  return hash.size() >= 4 && cell.hash.rfind(hash, 0) == 0;
-}
 
 /// Roots of the newest finished executions, as far as the database has them.
 std::string stored_root(Store* store, const Cell& cell) {
@@ -67,7 +61,7 @@ Result<Target> target_of(const Arguments& arguments) {
   ISOBIT_TRY(cell);
   auto run = (*store)->run(cell->run);
   ISOBIT_TRY(run);
-  return Target{(*run)->scenario_path, "/" + cell->hash, overrides_in((*run)->command)};
+  return Target{(*run)->scenario_path, "/" + cell->hash, (*run)->overrides};
 }
 
 }  // namespace
@@ -81,7 +75,7 @@ Result<int> repro(const Arguments& arguments) {
   ISOBIT_TRY(matrix);
   std::vector<int> found;
   for (std::size_t i = 0; i < matrix->cells.size(); ++i) {
-    if (is_cell(matrix->cells[i], target->cell)) found.push_back(int(i));
+    if (names_cell(matrix->cells[i], target->cell)) found.push_back(int(i));
   }
   if (found.size() != 1) {
     return Error{in_quotes(target->cell) +
@@ -106,7 +100,6 @@ Result<int> repro(const Arguments& arguments) {
   options->overrides = target->overrides;
   options->cells.assign(others.begin(), others.end());
   options->cells.push_back("/" + cell.hash);
-  options->command = "check";
   options->command_line = shell_line(line);
   options->update = "none";
   options->fresh = true;

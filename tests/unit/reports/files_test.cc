@@ -40,14 +40,14 @@ Report hostile_report() {
     cell.axes[evil] = evil;
     cell.verdict = Verdict::fail;
     cell.seconds = std::numeric_limits<double>::quiet_NaN();
-    ReportDivergence& d = cell.divergence;
+    Difference& d = cell.divergence;
     d.present = true;
     d.against = d.prompt_id = d.text_a = d.text_b = d.digest_a = d.layer_site = evil;
     d.margin = std::numeric_limits<double>::infinity();
   }
-  for (ReportGroup& group : report.groups) {
-    group.rule = group.key = group.reason = group.classes = evil;
-    group.equal_pairs = {evil};
+  for (GroupResult& group : report.groups) {
+    group.rule = group.key = group.judgement.reason = evil;
+    group.equal_pairs = {{0, 1}};
   }
   return report;
 }
@@ -69,7 +69,8 @@ TEST(Json, HoldsEverything) {
   EXPECT_EQ(cell["divergence"]["margin_hex"], "0x1p-3");
   EXPECT_EQ(cell["divergence"]["distance"]["max_ulp"], 3);
   EXPECT_TRUE(json["cells"][0]["divergence"].is_null());
-  EXPECT_EQ(json["groups"][0]["classes"], "AAAB.");
+  EXPECT_EQ(json["groups"][0]["classes"], "AAAB-");
+  EXPECT_EQ(json["groups"][0]["cells"][3], "kv%batch=3,cache=on /00000003");
   EXPECT_EQ(json["environment"]["cpu"], "a processor");
 }
 
@@ -94,7 +95,7 @@ TEST(Junit, OneCaseACellAndAGroup) {
     </properties>
     <testcase classname="kv.contract" name="same_bits across batch, cache [engine=reference]" time="0.000">
       <failure type="DIFF" message="DIFF: 2 classes where 1 was promised">5 cells, 288 tokens compared, 50 with other bits, 1 flip in 200 rows (rate below 0.03125, 95 %)
-AAAB.
+AAAB-
 A  batch {1, 3} cache any   3 cells
 B  batch 3 cache on   1 cell
 </failure>

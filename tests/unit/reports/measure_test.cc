@@ -15,13 +15,11 @@ Report measured_report() {
   report.cells = {sample_cell("1", "on", Verdict::pass), sample_cell("8", "on", Verdict::pass),
                   sample_cell("48", "on", Verdict::pass)};
   report.cells[2].class_label = "B";
-  ReportGroup group;
+  GroupResult group;
   group.rule = "measure across batch";
-  for (const ReportCell& cell : report.cells) group.cells.push_back(cell.name);
-  group.classes = "AAB";
-  group.base = report.cells[0].name;
-  group.pairs = {{report.cells[1].name, 96, 0, 0, 4, 0, -1},
-                 {report.cells[2].name, 96, 90, 2, 4, 3, 1}};
+  group.cells = {0, 1, 2};
+  group.base = 0;
+  group.pairs = {{1, 96, 0, 0, 4, 0, -1}, {2, 96, 90, 2, 4, 3, 1}};
   group.compared_tokens = group.comparable_rows = 192;
   group.differing = 90;
   group.flipped = 2;
@@ -40,7 +38,7 @@ TEST(Measure, SaysWhereAndHowMuch) {
       "against batch 1:", "batch 8   0 of 96 rows",
       "batch 48   90 of 96 rows in 3 of 4 prompts, first at token 1, 2 flips"};
   EXPECT_EQ(pair_lines(report.groups[0], report), want);
-  EXPECT_TRUE(pair_lines(ReportGroup{}, report).empty());
+  EXPECT_TRUE(pair_lines(GroupResult{}, report).empty());
 }
 
 TEST(Measure, IsInTheTerminalAndInJson) {
@@ -53,7 +51,7 @@ TEST(Measure, IsInTheTerminalAndInJson) {
   const auto json = nlohmann::json::parse(render_json(report));
   const auto& pairs = json["groups"][0]["pairs"];
   ASSERT_EQ(pairs.size(), 2U);
-  EXPECT_EQ(json["groups"][0]["base"], report.cells[0].name);
+  EXPECT_EQ(json["groups"][0]["base"], "kv%batch=1,cache=on /00000001");
   EXPECT_EQ(pairs[1]["differing"], 90);
   EXPECT_EQ(pairs[1]["prompts_differing"], 3);
   EXPECT_EQ(pairs[0]["earliest"], -1);

@@ -18,8 +18,8 @@ inline ReportCell sample_cell(const char* batch, const char* cache, Verdict verd
   return cell;
 }
 
-inline ReportDivergence sample_divergence() {
-  ReportDivergence divergence;
+inline Difference sample_divergence() {
+  Difference divergence;
   divergence.present = true;
   divergence.against = "kv%batch=1,cache=off";
   divergence.prompt_id = "p2";
@@ -72,7 +72,7 @@ inline Report sample_report() {
                   sample_cell("8", "on", Verdict::skip)};
   report.cells[1].cached = true;
   report.cells[1].cached_date = "2026-01-02";
-  report.cells[4].class_label = "";
+  report.cells[4].class_label = "-";
   report.cells[4].root = "";
   report.cells[4].reason = "needs a GPU";
 
@@ -83,23 +83,20 @@ inline Report sample_report() {
   broken.repro = "isobit repro kv%batch=3,cache=on";
   broken.divergence = sample_divergence();
 
-  ReportGroup red;
+  GroupResult red;
   red.rule = "same_bits across batch, cache";
   red.key = "engine=reference";
-  red.verdict = Verdict::diff;
-  red.reason = "2 classes where 1 was promised";
-  red.classes = "AAAB.";
-  for (const ReportCell& cell : report.cells) red.cells.push_back(cell.name);
+  red.judgement = {Verdict::diff, Severity::none, "2 classes where 1 was promised"};
+  red.cells = {0, 1, 2, 3, 4};
   red.compared_tokens = 288;
   red.differing = 50;
   red.flipped = 1;
   red.comparable_rows = 200;
   red.flip_rate_bound = 0.03125;
-  ReportGroup green;
+  GroupResult green;
   green.rule = "same_bits across cache";
   green.key = "batch=1";
-  green.classes = "AA";
-  green.cells = {report.cells[0].name, report.cells[1].name};
+  green.cells = {0, 1};
   green.compared_tokens = 96;
   report.groups = {red, green};
   return report;

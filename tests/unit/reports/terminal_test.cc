@@ -29,7 +29,7 @@ TEST(Terminal, TellsFailuresLast) {
       "  2 classes where 1 was promised\n"
       "  5 cells, 288 tokens compared, 50 with other bits, 1 flip in 200 rows (rate below 0.03125, "
       "95 %)\n"
-      "    AAAB.\n"
+      "    AAAB-\n"
       "    A  batch {1, 3} cache any   3 cells\n"
       "    B  batch 3 cache on   1 cell\n"
       "\n"
@@ -42,7 +42,7 @@ TEST(Terminal, TellsFailuresLast) {
       "  12 elements differ, the first is 1,024 (segment 2 of 8); max 3 ulp, max abs 0.5 (0x1p-1), "
       "KL 0.25\n"
       "  50 of 96 tokens with other bits, 1 flipped\n"
-      "  classes AAAB., this cell B\n"
+      "  classes AAAB-, this cell B\n"
       "  repro   isobit repro kv%batch=3,cache=on\n"
       "\n";
   EXPECT_EQ(render_terminal(sample_report(), {}), expected + kSummary);
@@ -122,18 +122,33 @@ TEST(Terminal, ManyFailuresAreCounted) {
 
 TEST(Picture, WrapsTheLettersAndSortsNumbers) {
   Report report;
-  ReportGroup group;
+  GroupResult group;
   for (const char* batch : {"1", "10", "9", "2"}) {
+    group.cells.push_back(int(report.cells.size()));
     report.cells.push_back(sample_cell(batch, "on", Verdict::pass));
-    group.cells.push_back(report.cells.back().name);
   }
-  group.classes = "AAAB";
+  report.cells[3].class_label = "B";
   EXPECT_EQ(
       picture_lines(group, report, 80),
       (std::vector<std::string>{"AAAB", "A  batch {1, 9, 10}   3 cells", "B  batch 2   1 cell"}));
-  group.classes = "AAAAAAAAAAAA";
-  group.cells.clear();
-  EXPECT_EQ(picture_lines(group, report, 10), (std::vector<std::string>{"AAAAAAAAAA", "AA"}));
+  group.cells = std::vector<int>(12, 0);
+  EXPECT_EQ(picture_lines(group, report, 10),
+            (std::vector<std::string>{"AAAAAAAAAA", "AA", "A  12 cells"}));
+}
+
+TEST(Picture, ManyClassesHaveWholeNames) {
+  Report report;
+  GroupResult group;
+  for (const char* label : {"A", "Z", "AA", "AB", "-", "!"}) {
+    group.cells.push_back(int(report.cells.size()));
+    report.cells.push_back(sample_cell("1", "on", Verdict::pass));
+    report.cells.back().class_label = label;
+  }
+  EXPECT_EQ(letters_of(group, report), "A Z AA AB - !");
+  const std::vector<std::string> lines = picture_lines(group, report, 10);
+  ASSERT_GE(lines.size(), 2U);
+  EXPECT_EQ(lines[0], "A Z AA AB");
+  EXPECT_EQ(lines[1], "- !");
 }
 
 TEST(ProgressText, ShowsRateAndRemainingTime) {

@@ -80,11 +80,6 @@ TEST(Trace, RootsEqualVectors) {
   const PromptTrace prompt = three_tokens();
   EXPECT_EQ(to_hex(token_root(prompt)),
             "2d5ea20d76c547eff1de4c3f7f57cc5fe14b41fcc0a860182b4741e2a3d195d1");
-  EXPECT_EQ(to_hex(observation_root(prompt, 0)),
-            "03fb735579e34047fe3302caa60d6260f8f415b26b542afe73a910487211d91a");
-  EXPECT_EQ(to_hex(observation_root(prompt, 5)),
-            "1c527b25a5d74fd6e0232eac6e336a0134da47c5b663a1b47f2fbcc173159690");
-  EXPECT_EQ(observation_root(prompt, 6), Sha256{});
 }
 
 TEST(Trace, CellRootIsInOrderOfPromptsNotOfRows) {
@@ -115,9 +110,6 @@ TEST(Trace, RootsSeeEveryField) {
   other = prompt;
   other.tokens.pop_back();
   EXPECT_NE(token_root(other), token_root(prompt));
-  other = prompt;
-  other.observations[1].site = Site::down;
-  EXPECT_NE(observation_root(other, 0), observation_root(prompt, 0));
 }
 
 }  // namespace

@@ -17,13 +17,12 @@ namespace isobit {
 namespace {
 
 TEST(Environment, HoldsWhatMayBeSuspected) {
-  const Environment env = fingerprint(".");
+  const Environment env = fingerprint();
   for (const char* name : {"cpu", "cores", "cores.usable", "kernel", "arch", "libc", "compiler",
                            "compiler.flags", "build", "isobit", "numerics", "executable"}) {
     EXPECT_NE(env.at(name), "") << name;
   }
-  for (const char* name :
-       {"gpu", "gpu.driver", "cpu.flags", "host", "os", "git.commit", "git.dirty", "fp.control"}) {
+  for (const char* name : {"gpu", "gpu.driver", "cpu.flags", "host", "os", "fp.control"}) {
     EXPECT_EQ(env.entries.count(name), 1U) << name;
   }
   EXPECT_EQ(env.at("executable").size(), 64U);
@@ -31,8 +30,8 @@ TEST(Environment, HoldsWhatMayBeSuspected) {
 }
 
 TEST(Environment, IsTheSameTwice) {
-  const Environment a = fingerprint("");
-  EXPECT_TRUE(diff(a, fingerprint("")).empty());
+  const Environment a = fingerprint();
+  EXPECT_TRUE(diff(a, fingerprint()).empty());
   EXPECT_EQ(a.entries.count("git.commit"), 0U);
 }
 
@@ -41,7 +40,7 @@ TEST(Environment, TheExecutableIsHashedWhereverItLies) {
   ASSERT_TRUE(sha256_file(std::filesystem::read_symlink("/proc/self/exe").string(), hash));
   EXPECT_EQ(executable_sha256(), to_hex(hash));
   const std::string folder = std::filesystem::read_symlink("/proc/self/exe").parent_path().string();
-  EXPECT_EQ(fingerprint("").to_json().find(folder), std::string::npos);
+  EXPECT_EQ(fingerprint().to_json().find(folder), std::string::npos);
 }
 
 TEST(Environment, LibrariesThatComputeAreHashed) {
@@ -51,7 +50,7 @@ TEST(Environment, LibrariesThatComputeAreHashed) {
     previous = library.name;
     EXPECT_EQ(library.sha256.size(), 64U) << library.path;
     EXPECT_FALSE(library.name.starts_with("libc.so")) << library.name;
-    EXPECT_EQ(fingerprint("").at("lib." + library.name), library.sha256);
+    EXPECT_EQ(fingerprint().at("lib." + library.name), library.sha256);
   }
   const auto binaries = execution_binaries();
   ASSERT_FALSE(binaries.empty());
@@ -60,10 +59,10 @@ TEST(Environment, LibrariesThatComputeAreHashed) {
 }
 
 TEST(Environment, VariablesThatMatterAreRecorded) {
-  const Environment before = fingerprint("");
+  const Environment before = fingerprint();
   ::setenv("OPENBLAS_CORETYPE", "HASWELL", 1);
   ::setenv("UNRELATED_VARIABLE", "x", 1);
-  const Environment after = fingerprint("");
+  const Environment after = fingerprint();
   ::unsetenv("OPENBLAS_CORETYPE");
   ::unsetenv("UNRELATED_VARIABLE");
   const auto differences = diff(before, after);
@@ -94,7 +93,7 @@ TEST(Environment, JsonRoundTripsAndIsStrict) {
   const auto again = Environment::from_json(env.to_json(), "x");
   ASSERT_TRUE(again) << again.error().text();
   EXPECT_EQ(again->entries, env.entries);
-  EXPECT_EQ(fingerprint("").to_json(), fingerprint("").to_json());
+  EXPECT_EQ(fingerprint().to_json(), fingerprint().to_json());
   env.entries["b"] = "\xFF\xFE";
   EXPECT_TRUE(Environment::from_json(env.to_json(), "x")) << "bytes that are no UTF-8 are replaced";
   for (const char* bad : {"", "[]", "{", "{\"a\":1}", "null"}) {
@@ -136,6 +135,13 @@ TEST(Environment, GitStateKnowsCommitAndDirt) {
   std::ofstream(folder.file("kernel.cc")) << "2";
   EXPECT_TRUE(git_state(path).dirty);
   EXPECT_EQ(git_state(path).commit, clean.commit) << "a dirty tree keeps its commit";
+  ASSERT_TRUE(git({"commit", "-qam", "two"}));
+  EXPECT_FALSE(git_state(path).dirty);
+  std::ofstream(folder.file("new.yaml")) << "3";
+  EXPECT_TRUE(git_state(path).dirty) << "a file that git does not know is a change too";
+  const Environment with = with_git(Environment{}, git_state(path));
+  EXPECT_EQ(with.at("git.commit").size(), 40U);
+  EXPECT_EQ(with.at("git.dirty"), "yes");
 }
 
 }  // namespace

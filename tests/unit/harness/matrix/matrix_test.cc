@@ -289,16 +289,20 @@ TEST(Groups, EqualOnEveryAxisButAcross) {
   EXPECT_EQ(groups[2].cells, (std::vector<int>{4, 5, 6, 7}));
 }
 
-TEST(Groups, OverlappingSameBitsRulesAreJoined) {
+TEST(Groups, CellsThatShareAGroupStayTogether) {
   const Scenario scenario = scenario_with(
       "axes: {precision: [fp32, bf16], batch: [1, 3], gpus: [1, 2]}\n"
       "expect:\n"
       "  - same_bits: {across: [batch]}\n"
       "  - same_bits: {where: precision=fp32, across: [gpus]}\n"
       "  - differ: {across: [precision]}\n");
-  const std::vector<Group> groups = groups_of(scenario, *expand(scenario, false));
-  EXPECT_EQ(joined(scenario, groups),
+  const Matrix matrix = *expand(scenario, false);
+  std::vector<Group> groups = groups_of(scenario, matrix);
+  std::erase_if(groups, [](const Group& group) { return group.rule == 2; });
+  EXPECT_EQ(united(groups, matrix),
             (std::vector<std::vector<int>>{{0, 1, 2, 3}, {4, 6}, {5, 7}}));
+  EXPECT_EQ(united(groups_of(scenario, matrix), matrix).size(), 1u) << "the control joins them all";
+  EXPECT_EQ(united({}, matrix).size(), matrix.cells.size());
 }
 
 TEST(ClassAxes, ReferenceDropsLosslessAxes) {

@@ -25,6 +25,8 @@ inline RunInfo sample_run() {
   run.commit = "0123abcd";
   run.dirty = true;
   run.started = "2026-11-22T13:40:00Z";
+  run.question = "Are the bits the same?";
+  run.overrides = {"axes.batch=[1,2]", "run.reports=[\"x\"]"};
   return run;
 }
 

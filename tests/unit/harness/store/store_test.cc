@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <tuple>
 
 #include "harness/store/sqlite.h"
 #include "tests/fakes/folder.h"
@@ -83,7 +84,7 @@ void expect_same_trace(const CellTrace& a, const CellTrace& b) {
     for (std::size_t t = 0; t < x.tokens.size(); ++t) {
       EXPECT_TRUE(same_token(x.tokens[t], y.tokens[t])) << p << " " << t;
     }
-    EXPECT_EQ(observation_root(x, 0), observation_root(y, 0));
+    EXPECT_EQ(x.observations, y.observations);
   }
   EXPECT_EQ(cell_root(a), cell_root(b));
 }
@@ -98,6 +99,10 @@ TEST_F(StoreTest, ARunIsReadBack) {
   run.finished = "2026-11-22T13:41:00Z";
   run.exit_code = 7;
   run.unseed = "beef";
+  run.notes = {"a", "b \"c\"\n"};
+  run.tokens_compared = 11;
+  run.obsolete = 2;
+  run.seconds = 1.5;
   ASSERT_TRUE(store_->end_run(run));
   auto again = store_->run(run.id);
   ASSERT_TRUE(again && *again);
@@ -113,6 +118,10 @@ TEST_F(StoreTest, ARunIsReadBack) {
   EXPECT_EQ(got.finished, run.finished);
   EXPECT_EQ(got.exit_code, 7);
   EXPECT_EQ(got.unseed, "beef");
+  EXPECT_EQ(std::tie(got.question, got.overrides, got.notes, got.tokens_compared, got.obsolete,
+                     got.seconds),
+            std::tie(run.question, run.overrides, run.notes, run.tokens_compared, run.obsolete,
+                     run.seconds));
   EXPECT_FALSE(store_->run(run.id + 1)->has_value());
   run.id += 1;
   EXPECT_FALSE(store_->end_run(run));
@@ -183,15 +192,12 @@ TEST_F(StoreTest, FindGivesTheNewestExecutedGoodCell) {
   const CellInfo newer = executed(run, 1, sample_trace(1, 8, 2));
   executed(run, 1, crashed);
   reused(begin(), 1, newer);
-  auto found = store_->find(old.key);
-  ASSERT_TRUE(found && *found);
-  EXPECT_EQ((**found).id, newer.id);
-  auto many = store_->find({sample_cell(0, 9).key, old.key});
-  ASSERT_TRUE(many);
-  EXPECT_FALSE((*many)[0]);
-  ASSERT_TRUE((*many)[1]);
-  EXPECT_EQ((*many)[1]->id, newer.id);
-  EXPECT_EQ((*many)[1]->source_date, sample_run().started);
+  auto found = store_->find({sample_cell(0, 9).key, old.key});
+  ASSERT_TRUE(found);
+  EXPECT_FALSE((*found)[0]);
+  ASSERT_TRUE((*found)[1]);
+  EXPECT_EQ((*found)[1]->id, newer.id);
+  EXPECT_EQ((*found)[1]->source_date, sample_run().started);
 }
 
 TEST_F(StoreTest, AReusedCellHasTheTraceOfItsSource) {
@@ -218,7 +224,7 @@ TEST_F(StoreTest, VerdictsAreStored) {
   EXPECT_FALSE((**store_->cell(cell.id)).judged);
   for (int v = 0; v < kVerdicts; ++v) {
     cell.judgement = {static_cast<Verdict>(v), static_cast<Severity>(v % 4), "because"};
-    ASSERT_TRUE(store_->judge({cell}));
+    ASSERT_TRUE(store_->judge({cell}, {}));
     const auto stored = store_->cell(cell.id);
     EXPECT_TRUE((**stored).judged);
     EXPECT_EQ((**stored).judgement.verdict, cell.judgement.verdict);
@@ -226,7 +232,126 @@ TEST_F(StoreTest, VerdictsAreStored) {
     EXPECT_EQ((**stored).judgement.reason, "because");
   }
   cell.id += 1;
-  EXPECT_FALSE(store_->judge({cell}));
+  EXPECT_FALSE(store_->judge({cell}, {}));
+}
+
+Difference sample_difference() {
+  Difference d;
+  d.present = true;
+  d.against = "golden";
+  d.prompt_id = "p\"1\xFF";  // not UTF-8
+  d.position = 42;
+  d.index = 17;
+  d.id_a = 318;
+  d.id_b = 290;
+  d.text_a = " is";
+  d.text_b = "\xF0\x9F";  // half of a character
+  d.digest_a = "aa01";
+  d.digest_b = "bb02";
+  d.margin = std::numeric_limits<double>::infinity();
+  d.layer_site = "layer 3, attn";
+  d.differing = 50;
+  d.tokens = 96;
+  d.flipped = 1;
+  d.has_distance = true;
+  d.distance = {
+      12, 0.1, std::numeric_limits<std::uint64_t>::max(), 0.3, 0.2, std::nan(""), 0.5, 0.6, 7, 8,
+      2,  1024};
+  return d;
+}
+
+void expect_same(const Difference& a, const Difference& b) {
+  EXPECT_EQ(a.present, b.present);
+  EXPECT_EQ(std::tie(a.against, a.prompt_id, a.position, a.index, a.id_a, a.id_b, a.text_a,
+                     a.text_b, a.digest_a, a.digest_b, a.margin, a.layer_site),
+            std::tie(b.against, b.prompt_id, b.position, b.index, b.id_a, b.id_b, b.text_a,
+                     b.text_b, b.digest_a, b.digest_b, b.margin, b.layer_site));
+  EXPECT_EQ(std::tie(a.differing, a.tokens, a.flipped, a.has_distance),
+            std::tie(b.differing, b.tokens, b.flipped, b.has_distance));
+  const RowDistance &x = a.distance, &y = b.distance;
+  EXPECT_EQ(std::tie(x.differing, x.max_abs, x.max_ulp, x.kl, x.js, x.margin_a, x.margin_b),
+            std::tie(y.differing, y.max_abs, y.max_ulp, y.kl, y.js, y.margin_a, y.margin_b));
+  EXPECT_EQ(std::tie(x.argmax_a, x.argmax_b, x.first_segment, x.first_element),
+            std::tie(y.argmax_a, y.argmax_b, y.first_segment, y.first_element));
+  EXPECT_TRUE(same_bytes(std::isnan(x.total_variation), std::isnan(y.total_variation)));
+}
+
+TEST_F(StoreTest, WhatWasConcludedIsReadBackWhole) {
+  const std::int64_t run = begin();
+  std::vector<CellInfo> cells;
+  for (int i = 0; i < 3; ++i) cells.push_back(executed(run, i, sample_trace(1, 8, 1)));
+  cells[0].judgement = {Verdict::pass, Severity::none, ""};
+  cells[1].judgement = {Verdict::diff, Severity::near_tie, "r"};
+  cells[1].difference = sample_difference();
+  cells[1].score = {8, 5};
+  cells[2].judgement = {Verdict::pass, Severity::none, ""};
+  GroupResult group;
+  group.rule = "measure across batch";
+  group.key = "engine=reference";
+  group.judgement = {Verdict::diff, Severity::none, "two classes"};
+  group.cells = {2, 0, 1};
+  group.equal_pairs = {{0, 1}, {0, 2}};
+  group.compared_tokens = 96;
+  group.differing = 90;
+  group.flipped = 2;
+  group.comparable_rows = 95;
+  group.flip_rate_bound = 0.1;
+  group.divergence_index = {-1, 7};
+  group.flip_margins = {0.1F, std::numeric_limits<float>::infinity(), 1e-42F};
+  group.base = 2;
+  group.pairs = {{0, 96, 90, 2, 4, 3, 1}, {1, 96, 0, 0, 4, 0, -1}};
+  ASSERT_TRUE(store_->judge(cells, {group, GroupResult{}}));
+
+  const auto read = store_->cells(run);
+  ASSERT_TRUE(read);
+  expect_same((*read)[0].difference, Difference{});
+  Difference text = sample_difference();  // texts are kept as UTF-8
+  text.prompt_id = "p\"1\xEF\xBF\xBD";
+  text.text_b = "\xEF\xBF\xBD";
+  expect_same((*read)[1].difference, text);
+  EXPECT_EQ((*read)[1].score.scored, 8);
+  EXPECT_EQ((*read)[1].score.correct, 5);
+  EXPECT_EQ((*read)[1].tokens, 8);
+  EXPECT_TRUE((*read)[1].virtual_ranks);
+
+  const auto groups = store_->groups(run);
+  ASSERT_TRUE(groups) << groups.error().text();
+  ASSERT_EQ(groups->size(), 2U);
+  const GroupResult& got = (*groups)[0];
+  EXPECT_EQ(std::tie(got.rule, got.key, got.cells, got.equal_pairs),
+            std::tie(group.rule, group.key, group.cells, group.equal_pairs));
+  EXPECT_EQ(got.judgement.verdict, Verdict::diff);
+  EXPECT_EQ(got.judgement.reason, "two classes");
+  EXPECT_EQ(std::tie(got.compared_tokens, got.differing, got.flipped, got.comparable_rows),
+            std::tie(group.compared_tokens, group.differing, group.flipped, group.comparable_rows));
+  EXPECT_EQ(
+      std::tie(got.flip_rate_bound, got.divergence_index, got.flip_margins, got.base),
+      std::tie(group.flip_rate_bound, group.divergence_index, group.flip_margins, group.base));
+  ASSERT_EQ(got.pairs.size(), 2U);
+  EXPECT_EQ(std::tie(got.pairs[0].rows, got.pairs[0].differing, got.pairs[0].flipped),
+            std::make_tuple(96, 90, 2));
+  EXPECT_EQ(std::tie(got.pairs[1].cell, got.pairs[1].prompts, got.pairs[1].earliest),
+            std::make_tuple(1, 4, -1));
+  EXPECT_TRUE((*groups)[1].cells.empty());
+  ASSERT_TRUE(store_->gc(0, false));
+  EXPECT_EQ(rows("SELECT count(*) FROM contract_member"), std::vector<std::string>{"0"});
+}
+
+TEST_F(StoreTest, AVerdictOfAnotherProgramIsNoPass) {
+  const CellInfo cell = executed(begin(), 1, sample_trace(1, 8, 1));
+  ASSERT_TRUE(store_->judge({cell}, {}));
+  auto db = Database::open(path_, Database::Access::create, 1000);
+  ASSERT_TRUE((*db)->execute("UPDATE cell SET verdict = 'FINE'"));
+  EXPECT_EQ((**store_->cell(cell.id)).judgement.verdict, Verdict::fail);
+}
+
+TEST(StoreInMemory, HoldsARunAndLeavesNoFile) {
+  const fakes::Folder folder;
+  auto store = Store::open(folder.file("x.db"), Store::Mode::in_memory);
+  ASSERT_TRUE(store) << store.error().text();
+  ASSERT_TRUE((*store)->begin_run(sample_run()));
+  EXPECT_EQ((*store)->runs()->size(), 1U);
+  EXPECT_EQ(folder.entries(), 0U);
 }
 
 TEST_F(StoreTest, HistoryTakesNamesHashesAndPrefixes) {
@@ -329,7 +454,7 @@ TEST_F(StoreTest, GcKeepsWhatIsNewOrReused) {
 }
 
 TEST_F(StoreTest, GoldenEventsAreKeptInOrder) {
-  for (const char* action : {"pending", "bless"}) {
+  for (const char* action : {"reject", "bless"}) {
     GoldenEvent event{action, "smoke", "c", "p1", "b", "-", "Ada", "why", "2026-11-22T13:40:00Z"};
     ASSERT_TRUE(store_->record(event));
   }
@@ -354,7 +479,7 @@ TEST_F(StoreTest, ViewsAnswerTheCommonQuestions) {
     CellInfo two = executed(id, 2, other);
     one.judgement = {Verdict::pass, Severity::none, ""};
     two.judgement = {seed == 2 ? Verdict::diff : Verdict::pass, Severity::none, "r"};
-    ASSERT_TRUE(store_->judge({one, two}));
+    ASSERT_TRUE(store_->judge({one, two}, {}));
   }
   EXPECT_EQ(rows("SELECT verdict FROM latest_verdict ORDER BY name"),
             (std::vector<std::string>{"PASS", "DIFF"}));
@@ -377,7 +502,7 @@ TEST_F(StoreTest, TheDocumentedQueriesRun) {
     rows(queries.substr(0, end));  // fails the test when SQLite refuses it
     queries.erase(0, end + 1);
   }
-  EXPECT_EQ(count, 6);
+  EXPECT_EQ(count, 7);
 }
 
 }  // namespace

@@ -1,7 +1,4 @@
 // Worker processes over pipes. The parent polls; a worker answers one message a job.
-
-#include "harness/execute/executor.h"
-
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -11,18 +8,17 @@
 #include <algorithm>
 #include <chrono>
 #include <deque>
-#include <fstream>
 #include <memory>
 #include <numeric>
 #include <set>
 
 #include "harness/execute/distributed.h"
 #include "harness/execute/wire.h"
+#include "harness/execute/worker.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/numerics/probes.h"
 
 namespace isobit {
-
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -64,105 +60,11 @@ bool receive_message(int fd, std::string& bytes) {
   return read_all(fd, bytes.data(), size);
 }
 
-/// Writes rows and, at the end, an index line a row.
-class SpillWriter {
- public:
-  explicit SpillWriter(const std::string& path) : path_(path), rows_(path, std::ios::binary) {}
-  void add(int prompt, std::int64_t position, std::span<const std::byte> row) {
-    rows_.write(reinterpret_cast<const char*>(row.data()), std::streamsize(row.size()));
-    index_ += std::to_string(prompt) + " " + std::to_string(position) + " " +
-              std::to_string(offset_) + " " + std::to_string(row.size()) + "\n";
-    offset_ += std::int64_t(row.size());
-  }
-  bool finish() {
-    rows_.close();
-    std::ofstream index(path_ + ".index", std::ios::binary);
-    index << index_;
-    return bool(rows_) && bool(index);
-  }
-
- private:
-  std::string path_, index_;
-  std::ofstream rows_;
-  std::int64_t offset_ = 0;
-};
-
-/// Ids, answers and decoded text of the prompts, which the runtime does not know.
-void label_prompts(const Session& session, CellTrace& trace) {
-  for (std::size_t p = 0; p < trace.prompts.size(); ++p) {
-    PromptTrace& prompt = trace.prompts[p];
-    prompt.id = session.prompts[p].id;
-    prompt.answer = session.prompts[p].answer;
-    if (!session.tokenizer) continue;
-    std::vector<std::int32_t> ids;
-    for (const TokenRecord& token : prompt.tokens) ids.push_back(token.id);
-    prompt.text = session.tokenizer->decode(ids);
-  }
-}
-
-/// Why a taught cell was not fed what its teacher says, or empty.
-std::string not_taught(const Job& job, const CellTrace& trace) {
-  for (std::size_t p = 0; p < job.teacher.size() && p < trace.prompts.size(); ++p) {
-    const std::vector<std::int32_t>& teacher = job.teacher[p];
-    const std::vector<TokenRecord>& tokens = trace.prompts[p].tokens;
-    for (std::size_t i = 0; i < std::min(teacher.size(), tokens.size()); ++i) {
-      const bool last = i + 1 == tokens.size();  // nothing may have been fed after it
-      if (tokens[i].fed == teacher[i] || (last && tokens[i].fed < 0)) continue;
-      return "the teacher's token " + std::to_string(i) + " of prompt " + trace.prompts[p].id +
-             " was not fed";
-    }
-    if (tokens.size() != teacher.size()) {
-      return "prompt " + trace.prompts[p].id + " was fed " + std::to_string(tokens.size()) +
-             " of the teacher's " + std::to_string(teacher.size()) + " tokens";
-    }
-  }
-  return "";
-}
-
-}  // namespace
-
-JobResult run_job(const Scenario& scenario, const Session& session, Runtime& runtime,
-                  const ExecutorOptions& options, const Job& job) {
-  JobResult result;
-  result.id = job.id;
-  result.attempt = job.attempt;
-  const auto fail = [&](const std::string& reason) {
-    result.trace.status = CellStatus::failed;
-    result.trace.reason = reason;
-  };
-  GenerateRequest request = request_for(scenario, session, *job.cell, job.teacher);
-  request.capture = job.capture;
-  std::unique_ptr<SpillWriter> spill;
-  if (!job.spill.empty()) {
-    spill = std::make_unique<SpillWriter>(job.spill);
-    request.spill = [&spill](int prompt, std::int64_t position, std::span<const std::byte> row) {
-      spill->add(prompt, position, row);
-    };
-  }
-  if (options.sabotage) options.sabotage(*job.cell, request);
-  auto generated = runtime.generate(request);
-  if (!generated) {
-    fail(generated.error().text());
-    return result;
-  }
-  result.trace = std::move(generated->trace);
-  result.captured = std::move(generated->captured);
-  label_prompts(session, result.trace);
-  const bool keeps = request.world == nullptr || request.world->rank() == 0;
-  if (keeps && result.trace.status == CellStatus::ok) {
-    if (const std::string why = not_taught(job, result.trace); !why.empty()) fail(why);
-  }
-  if (spill && !spill->finish()) fail("cannot write " + job.spill);
-  if (options.tamper) options.tamper(*job.cell, result.trace);
-  return result;
-}
-
-namespace {
-
 /// The worker's life: receive a job, answer, until the pipe closes. Never returns.
 [[noreturn]] void work(const Scenario& scenario, const Session& session, Runtime& runtime,
                        const ExecutorOptions& options, const std::vector<Job>& jobs, int in,
                        int out) {
+  CellRunner runner(scenario, session, runtime, options.hooks);
   // The parent decides: a signal to the whole group must not look like a crashed cell.
   signal(SIGINT, SIG_IGN);
   signal(SIGTERM, SIG_IGN);
@@ -172,7 +74,7 @@ namespace {
     std::uint64_t index = 0;
     reader.get(index);
     if (reader.failed() || index >= jobs.size()) _exit(kExitWorkerProtocol);
-    const JobResult result = run_job(scenario, session, runtime, options, jobs[index]);
+    const JobResult result = runner.run(jobs[index], nullptr);
     wire::Writer writer;
     writer.put(result);
     if (!send_message(out, writer.bytes())) _exit(kExitWorkerProtocol);
@@ -186,9 +88,7 @@ struct Worker {
   std::string key;
   std::string set;  // of the last job: the weights it has at hand
   int job = -1;     // index into jobs, -1: idle
-  int served = 0;
   Clock::time_point started;
-  std::string inbox;
 };
 
 /// What a worker process is for: cells with the same key share its packed weights.
@@ -283,7 +183,7 @@ class Pool {
   /// again in the worker, which says so.
   void pack_for_several(int index) {
     const Cell& cell = cell_of(index);
-    if (options_.isolate || options_.sabotage || cell.value("device") != "cpu" ||
+    if (options_.isolate || options_.hooks != nullptr || cell.value("device") != "cpu" ||
         !cell.deterministic()) {
       return;
     }
@@ -428,18 +328,6 @@ Result<bool> execute(const Scenario& scenario, const Session& session, const std
   }
   Pool pool(scenario, session, jobs, options, done);
   return pool.run();
-}
-
-Result<std::vector<SpillRow>> read_spill_index(const std::string& path) {
-  std::ifstream file(path + ".index");
-  if (!file) return Error{"cannot read the spilled rows", path};
-  std::vector<SpillRow> rows;
-  SpillRow row{};
-  while (file >> row.prompt >> row.position >> row.offset >> row.bytes) rows.push_back(row);
-  std::stable_sort(rows.begin(), rows.end(), [](const SpillRow& a, const SpillRow& b) {
-    return std::pair(a.prompt, a.position) < std::pair(b.prompt, b.position);
-  });
-  return rows;
 }
 
 }  // namespace isobit

@@ -1,0 +1,31 @@
+// What a blesser would change in a golden file, and the change itself. Pure values.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "golden/golden.h"
+
+namespace isobit {
+
+/// A new block, or one whose rows are others than those blessed.
+struct GoldenChange {
+  GoldenBlock block;
+  std::string parent = "-";          // hash of the block that it replaces; "-": none
+  const GoldenBlock* old = nullptr;  // that block, in the file it was compared with
+};
+/// By key. `produced`: blocks as cells gave them; equal keys have equal rows, the first one counts.
+std::vector<GoldenChange> golden_changes(const GoldenFile& file,
+                                         const std::vector<GoldenBlock>& produced);
+/// Writes the blocks and a ledger line each.
+void bless_blocks(GoldenFile& file, const std::vector<GoldenChange>& changes, const std::string& by,
+                  const std::string& reason);
+
+/// `golden/NAME.golden` of the project that holds the scenario: in the nearest parent folder with a
+/// `golden` folder; else in `golden` beside the scenario. `folder` other than "": there.
+std::string golden_path(const std::string& scenario_path, const std::string& scenario_name,
+                        const std::string& folder);
+/// pending/NAME.golden beside the database.
+std::string pending_path(const std::string& database, const std::string& scenario_name);
+
+}  // namespace isobit

@@ -1,0 +1,207 @@
+// Look-up, rounds of attempts, and the values of `within` pairs.
+#include "harness/execute/compute.h"
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "harness/execute/spill.h"
+#include "runtime/base/interrupt.h"
+
+namespace isobit {
+namespace {
+
+using State = JudgeCell::State;
+
+/// One call of compute().
+class Computation {
+ public:
+  Computation(const Loaded& loaded, const Plan& plan, const ComputeOptions& options,
+              Records& records)
+      : loaded_(loaded),
+        plan_(plan),
+        options_(options),
+        records_(records),
+        by_value_(needs_values(loaded.scenario, plan.matrix)),
+        spills_(options.database) {
+    for (const PlannedCell& planned : plan.cells) {
+      JudgeCell cell;
+      cell.class_hash = planned.class_hash;
+      cell.class_recipe = planned.class_recipe;
+      cell.state_reason = planned.skip_reason;
+      if (!planned.skip_reason.empty()) cell.state = State::skipped;
+      out_.cells.push_back(std::move(cell));
+    }
+  }
+
+  Result<Traces> run() {
+    if (options_.dry_run) return std::move(out_);
+    if (auto ok = reuse_stored(); !ok) return ok.error();
+    if (auto ok = execute_rest(); !ok) return ok.error();
+    if (auto ok = measure_within(); !ok) return ok.error();
+    return std::move(out_);
+  }
+
+ private:
+  [[nodiscard]] const Cell& cell_at(int i) const { return plan_.matrix.cells[std::size_t(i)]; }
+
+  /// Takes finished cells with the same execution key from the store.
+  Result<void> reuse_stored() {
+    if (options_.fresh || options_.repeat > 1 || options_.until_fail) return {};
+    std::vector<Sha256> keys;
+    for (const PlannedCell& planned : plan_.cells) keys.push_back(planned.key);
+    auto found = records_.store->find(keys);
+    ISOBIT_TRY(found);
+    const bool inner_rows = loaded_.scenario.observe != TraceLevel::logits;
+    for (std::size_t i = 0; i < out_.cells.size(); ++i) {
+      JudgeCell& cell = out_.cells[i];
+      const auto& stored = (*found)[i];
+      const EngineEntry* engine = find_engine(cell_at(int(i)).at("engine").head);
+      const bool usable = stored && cell.state != State::skipped && !by_value_[i] &&
+                          engine != nullptr && engine->cacheable;
+      if (!usable) continue;
+      auto trace = records_.store->trace(*stored, inner_rows);
+      ISOBIT_TRY(trace);
+      if (auto ok = records_.store->reuse(records_.cells[i], *stored); !ok) return ok;
+      cell.attempts.push_back(std::move(*trace));
+      cell.state = State::cached;
+    }
+    return {};
+  }
+
+  Result<void> execute_rest() {
+    std::vector<int> waiting;
+    for (std::size_t i = 0; i < out_.cells.size(); ++i) {
+      if (out_.cells[i].state == State::not_run) waiting.push_back(int(i));
+    }
+    if (waiting.empty()) return {};
+    if (options_.shuffle) {
+      std::mt19937_64 generator(options_.shuffle_seed);
+      std::shuffle(waiting.begin(), waiting.end(), generator);
+    }
+    std::vector<const Cell*> cells;
+    for (const int i : waiting) cells.push_back(&cell_at(i));
+    auto taught =
+        out_.teachers.prepare(loaded_.scenario, loaded_.session, cells, options_.executor);
+    ISOBIT_TRY(taught);
+    constexpr int kEndless = 1'000'000;
+    const int rounds = options_.until_fail ? kEndless : std::max(1, options_.repeat);
+    total_ = std::int64_t(waiting.size()) * (options_.until_fail ? 1 : rounds);
+    for (int attempt = 1; attempt <= rounds; ++attempt) {
+      auto all = execute_once(waiting, attempt);
+      ISOBIT_TRY(all);
+      if (!*all || (options_.until_fail && attempts_differ())) break;
+    }
+    out_.interrupted = interrupted != 0;
+    for (JudgeCell& cell : out_.cells) {
+      if (cell.state == State::not_run) {
+        cell.state_reason = out_.interrupted ? "interrupted" : "stopped early";
+      }
+    }
+    return {};
+  }
+
+  /// Plans, runs and stores one attempt of every waiting cell; false: stopped early.
+  Result<bool> execute_once(const std::vector<int>& waiting, int attempt) {
+    std::vector<Job> jobs;
+    std::vector<CellInfo> attempts;
+    for (const int i : waiting) {
+      Job job;
+      job.id = i;
+      job.attempt = attempt;
+      job.cell = &cell_at(i);
+      job.teacher = out_.teachers.of(*job.cell);
+      if (by_value_[std::size_t(i)] && attempt == 1) job.spill = spills_.path(i);
+      jobs.push_back(std::move(job));
+      attempts.push_back(records_.cells[std::size_t(i)]);
+      attempts.back().attempt = attempt;
+    }
+    if (attempt > 1) {
+      if (auto ok = records_.store->plan(attempts); !ok) return ok.error();
+    }
+    std::map<int, CellInfo*> record_of;
+    for (std::size_t i = 0; i < waiting.size(); ++i) record_of[waiting[i]] = &attempts[i];
+    std::optional<Error> lost;
+    auto all = execute(loaded_.scenario, loaded_.session, jobs, options_.executor,
+                       [&](JobResult&& result) {
+                         CellInfo& record = *record_of.at(result.id);
+                         if (auto ok = records_.store->finish(record, result.trace); !ok) {
+                           lost = ok.error();
+                           return false;
+                         }
+                         return keep(std::move(result), record);
+                       });
+    ISOBIT_TRY(all);
+    if (lost) return *lost;
+    return *all;
+  }
+
+  /// False: enough, stop.
+  bool keep(JobResult&& result, const CellInfo& record) {
+    if (result.attempt == 1) records_.cells[std::size_t(result.id)] = record;
+    failed_ += result.trace.status == CellStatus::ok ? 0 : 1;
+    JudgeCell& cell = out_.cells[std::size_t(result.id)];
+    cell.state = State::executed;
+    cell.attempts.push_back(std::move(result.trace));
+    ++done_;
+    if (options_.progress) options_.progress(total_, done_, failed_, cell_at(result.id).name());
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - options_.started).count();
+    if (options_.max_seconds > 0 && seconds > options_.max_seconds) out_.out_of_time = true;
+    return !out_.out_of_time && (options_.max_fail == 0 || failed_ < options_.max_fail);
+  }
+
+  [[nodiscard]] bool attempts_differ() const {
+    return std::any_of(out_.cells.begin(), out_.cells.end(), [](const JudgeCell& cell) {
+      return cell.attempts.size() > 1 &&
+             cell_root(cell.attempts.back()) != cell_root(cell.attempts.front());
+    });
+  }
+
+  /// Values of every pair of a `within` group whose bits differ.
+  Result<void> measure_within() {
+    for (const Group& group : groups_of(loaded_.scenario, plan_.matrix)) {
+      const Expectation& rule = loaded_.scenario.expect[std::size_t(group.rule)];
+      if (rule.kind != Expectation::Kind::within) continue;
+      std::vector<int> ran;
+      for (const int i : group.cells) {
+        const JudgeCell& cell = out_.cells[std::size_t(i)];
+        if (cell.state == State::executed && is_comparable(cell, true)) ran.push_back(i);
+      }
+      for (std::size_t a = 0; a < ran.size(); ++a) {
+        for (std::size_t b = a + 1; b < ran.size(); ++b) {
+          if (auto ok = measure_pair(group.rule, ran[a], ran[b]); !ok) return ok;
+        }
+      }
+    }
+    return {};
+  }
+
+  Result<void> measure_pair(int rule, int a, int b) {
+    if (same_bits(out_.cells[std::size_t(a)], out_.cells[std::size_t(b)])) return {};
+    const bool wide = cell_at(a).value("precision") == "fp64";
+    if (wide != (cell_at(b).value("precision") == "fp64")) return {};  // rows of two types
+    auto result = compare_spills(spills_.path(a), spills_.path(b), wide);
+    ISOBIT_TRY(result);
+    out_.within[{rule, a, b}] = *result;
+    return {};
+  }
+
+  const Loaded& loaded_;
+  const Plan& plan_;
+  const ComputeOptions& options_;
+  Records& records_;
+  std::vector<bool> by_value_;
+  SpillFolder spills_;
+  std::int64_t total_ = 0, done_ = 0, failed_ = 0;
+  Traces out_;
+};
+
+}  // namespace
+
+Result<Traces> compute(const Loaded& loaded, const Plan& plan, const ComputeOptions& options,
+                       Records& records) {
+  return Computation(loaded, plan, options, records).run();
+}
+
+}  // namespace isobit

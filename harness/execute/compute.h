@@ -1,0 +1,53 @@
+// The cells of a plan to traces: stored results where they may stand for an execution, workers for
+// the rest, every finished cell recorded at once.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness/execute/plan.h"
+#include "harness/execute/teachers.h"
+#include "harness/judge/judge.h"
+#include "harness/store/store.h"
+
+namespace isobit {
+
+struct ComputeOptions {
+  ExecutorOptions executor;
+  bool fresh = false;  // do not reuse stored cells
+  int repeat = 1;
+  bool until_fail = false;  // repeat until an attempt differs
+  bool shuffle = false;
+  std::uint64_t shuffle_seed = 0;
+  int max_fail = 0;        // 0: no limit
+  double max_seconds = 0;  // since `started`; 0: no limit
+  std::chrono::steady_clock::time_point started;
+  std::string database;  // spilled rows lie beside it
+  bool dry_run = false;  // look nothing up, execute nothing
+  /// Told after every cell: how many there are, are done, have failed; the name of the last one.
+  std::function<void(std::int64_t total, std::int64_t done, std::int64_t failed,
+                     const std::string& last)>
+      progress;
+};
+
+/// Where a run's cells are recorded.
+struct Records {
+  std::unique_ptr<Store> store;
+  RunInfo run;
+  std::vector<CellInfo> cells;  // by plan.cells, first attempts
+};
+
+struct Traces {
+  std::vector<JudgeCell> cells;  // by plan.cells
+  WithinResults within;
+  Teachers teachers;
+  bool interrupted = false, out_of_time = false;
+};
+
+Result<Traces> compute(const Loaded& loaded, const Plan& plan, const ComputeOptions& options,
+                       Records& records);
+
+}  // namespace isobit

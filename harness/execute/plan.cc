@@ -1,0 +1,119 @@
+// Selection, skip reasons, recipes and keys.
+#include "harness/execute/plan.h"
+
+#include <algorithm>
+#include <map>
+
+namespace isobit {
+namespace {
+
+/// Deals whole classes to partitions, in order of their first cell.
+std::vector<bool> in_partition(const Scenario& scenario, const Matrix& matrix,
+                               const Selection& selection) {
+  std::vector<bool> chosen(matrix.cells.size());
+  int number = 0;
+  for (const std::vector<int>& whole : united(groups_of(scenario, matrix), matrix)) {
+    const bool here = number++ % selection.partitions == selection.partition - 1;
+    for (const int cell : whole) chosen[std::size_t(cell)] = here;
+  }
+  return chosen;
+}
+
+/// Keeps the selected cells of the matrix, renumbered; gives how many went.
+Result<std::int64_t> select(const Scenario& scenario, const Selection& selection, Matrix& matrix) {
+  Filter filter;
+  if (!selection.filter.empty()) {
+    auto parsed = Filter::parse(selection.filter, "-k");
+    ISOBIT_TRY(parsed);
+    filter = std::move(*parsed);
+  }
+  const std::vector<bool> part = in_partition(scenario, matrix, selection);
+  std::vector<Cell> kept;
+  for (std::size_t i = 0; i < matrix.cells.size(); ++i) {
+    Cell& cell = matrix.cells[i];
+    const bool named = selection.cells.empty() ||
+                       std::any_of(selection.cells.begin(), selection.cells.end(),
+                                   [&](const std::string& word) { return names_cell(cell, word); });
+    const bool failed = !selection.only_failed || selection.failed.count(cell.hash) != 0;
+    if (part[i] && named && failed && filter.matches(cell.subject())) {
+      kept.push_back(std::move(cell));
+    }
+  }
+  const auto gone = std::int64_t(matrix.cells.size() - kept.size());
+  matrix.cells = std::move(kept);
+  for (std::size_t i = 0; i < matrix.cells.size(); ++i) matrix.cells[i].index = int(i);
+  return gone;
+}
+
+/// Digests of everything that computes: program, loaded libraries, the engine's own libraries and
+/// the variables that these read.
+std::vector<std::string> binaries_of(const Cell& cell, const std::vector<std::string>& common,
+                                     const Environment& here) {
+  std::vector<std::string> out = common;
+  const bool on_cpu = cell.value("device") == "cpu";
+  out.push_back("machine=" +
+                (on_cpu ? here.at("cpu") : here.at("gpu") + ", " + here.at("gpu.driver")));
+  const EngineEntry* engine = find_engine(cell.at("engine").head);
+  ISOBIT_CHECK(engine != nullptr);  // the scenario has checked the value
+  for (const std::string& library : engine->libraries()) {
+    // The fingerprint has hashed the large ones already.
+    std::string hex = here.at("lib." + library.substr(library.rfind('/') + 1));
+    Sha256 hash{};
+    if (hex.empty() && sha256_file(library, hash)) hex = to_hex(hash);
+    out.push_back("engine.library=" + hex);
+  }
+  if (!cell.deterministic()) {
+    for (const std::string& variable : library_variables(here)) out.push_back(variable);
+  }
+  return out;
+}
+
+}  // namespace
+
+bool names_cell(const Cell& cell, const std::string& word) {
+  const std::string name = cell.name();
+  if (name == word || name.substr(0, name.rfind(" /")) == word) return true;
+  const std::string hash = word.substr(word.rfind('/') + 1);
+  return hash.size() >= 4 && cell.hash.starts_with(hash);
+}
+
+Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const Environment& here) {
+  Plan plan;
+  auto matrix = expand(loaded.scenario, selection.allow_large);
+  ISOBIT_TRY(matrix);
+  plan.matrix = std::move(*matrix);
+  auto gone = select(loaded.scenario, selection, plan.matrix);
+  ISOBIT_TRY(gone);
+  plan.unselected = *gone;
+  plan.filtered = selection.active();
+  const std::vector<std::string> common = execution_binaries();
+  std::map<std::string, std::vector<std::string>> binaries;  // by engine and device
+  for (const Cell& cell : plan.matrix.cells) {
+    PlannedCell planned;
+    planned.skip_reason = skip_reason(loaded.scenario, loaded.session, cell);
+    auto& of_engine = binaries[cell.value("engine") + " on " + cell.value("device")];
+    if (of_engine.empty()) of_engine = binaries_of(cell, common, here);
+    std::vector<std::string> all = of_engine;
+    const std::string transport = transport_of(cell);
+    if (!transport.empty()) all.push_back(transport);
+    planned.key = execution_key(cell_recipe(loaded.scenario, cell, loaded.session.inputs), all);
+    if (cell.deterministic()) {
+      planned.class_recipe = class_recipe(loaded.scenario, cell, loaded.session.inputs);
+      planned.class_hash = to_hex(recipe_hash(planned.class_recipe));
+    }
+    plan.cells.push_back(std::move(planned));
+  }
+  return plan;
+}
+
+std::vector<bool> needs_values(const Scenario& scenario, const Matrix& matrix) {
+  std::vector<bool> out(matrix.cells.size());
+  for (const Group& group : groups_of(scenario, matrix)) {
+    const Expectation& rule = scenario.expect[std::size_t(group.rule)];
+    if (rule.kind != Expectation::Kind::within) continue;
+    for (const int cell : group.cells) out[std::size_t(cell)] = true;
+  }
+  return out;
+}
+
+}  // namespace isobit

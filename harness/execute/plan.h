@@ -1,0 +1,55 @@
+// Which cells of a scenario are to be judged here, and what names each of them.
+//
+// A filter, a list of cells, the failures of an earlier run and a partition select; what a cell
+// needs and this machine lacks is its skip reason. Pure but for the questions to the machine.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "harness/environment/environment.h"
+#include "harness/execute/session.h"
+
+namespace isobit {
+
+/// A scenario with everything that its cells share.
+struct Loaded {
+  Scenario scenario;
+  Session session;
+};
+
+struct Selection {
+  std::string filter;              // -k, empty: all
+  std::vector<std::string> cells;  // names, hashes, starts of hashes; empty: all
+  bool only_failed = false;
+  std::set<std::string> failed;       // hashes, for only_failed
+  int partition = 1, partitions = 1;  // whole classes are dealt to partitions
+  bool allow_large = false;
+  [[nodiscard]] bool active() const {
+    return !filter.empty() || !cells.empty() || only_failed || partitions > 1;
+  }
+};
+
+/// What names one cell beyond its place in the matrix.
+struct PlannedCell {
+  std::string skip_reason;               // empty: it can run here
+  std::string class_hash, class_recipe;  // empty: the cell has no golden class
+  Sha256 key{};                          // of stored results that may stand for an execution
+};
+
+struct Plan {
+  Matrix matrix;                   // the selected cells
+  std::vector<PlannedCell> cells;  // by matrix.cells
+  std::int64_t unselected = 0;
+  bool filtered = false;  // some cells may be missing on purpose: no golden is obsolete
+};
+/// Errors: the matrix does not expand, the filter is wrong.
+Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const Environment& here);
+
+/// Whether a word names a cell: its name with or without hash, or at least 4 digits of its hash.
+bool names_cell(const Cell& cell, const std::string& word);
+/// Cells that a `within` rule needs by value.
+std::vector<bool> needs_values(const Scenario& scenario, const Matrix& matrix);
+
+}  // namespace isobit

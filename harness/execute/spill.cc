@@ -1,0 +1,118 @@
+// Writing, indexing and comparing spilled rows.
+#include "harness/execute/spill.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <optional>
+
+namespace isobit {
+namespace {
+
+struct SpillRow {
+  int prompt = 0;
+  std::int64_t position = 0;
+  std::int64_t offset = 0, bytes = 0;
+};
+
+Result<std::vector<SpillRow>> read_index(const std::string& path) {
+  std::ifstream file(path + ".index");
+  if (!file) return Error{"cannot read the spilled rows", path};
+  std::vector<SpillRow> rows;
+  SpillRow row{};
+  while (file >> row.prompt >> row.position >> row.offset >> row.bytes) rows.push_back(row);
+  std::stable_sort(rows.begin(), rows.end(), [](const SpillRow& a, const SpillRow& b) {
+    return std::pair(a.prompt, a.position) < std::pair(b.prompt, b.position);
+  });
+  return rows;
+}
+
+/// Rows of a spill file, read one at a time.
+class SpillReader {
+ public:
+  explicit SpillReader(const std::string& path) : file_(path, std::ios::binary) {}
+  std::vector<char> row(const SpillRow& place) {
+    std::vector<char> bytes(std::size_t(place.bytes));
+    file_.seekg(place.offset);
+    file_.read(bytes.data(), std::streamsize(bytes.size()));
+    if (!file_) bytes.clear();
+    return bytes;
+  }
+
+ private:
+  std::ifstream file_;
+};
+
+template <class T>
+RowDistance distance_of(const std::vector<char>& a, const std::vector<char>& b) {
+  const auto view = [](const std::vector<char>& bytes) {
+    return std::span<const T>(reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T));
+  };
+  return row_distance(view(a), view(b));
+}
+
+}  // namespace
+
+void SpillWriter::add(int prompt, std::int64_t position, std::span<const std::byte> row) {
+  rows_.write(reinterpret_cast<const char*>(row.data()), std::streamsize(row.size()));
+  index_ += std::to_string(prompt) + " " + std::to_string(position) + " " +
+            std::to_string(offset_) + " " + std::to_string(row.size()) + "\n";
+  offset_ += std::int64_t(row.size());
+}
+
+bool SpillWriter::finish() {
+  rows_.close();
+  std::ofstream index(path_ + ".index", std::ios::binary);
+  index << index_;
+  return bool(rows_) && bool(index);
+}
+
+Result<WithinResult> compare_spills(const std::string& a, const std::string& b, bool wide) {
+  auto rows_a = read_index(a);
+  ISOBIT_TRY(rows_a);
+  auto rows_b = read_index(b);
+  ISOBIT_TRY(rows_b);
+  std::map<std::pair<int, std::int64_t>, SpillRow> other;
+  for (const SpillRow& row : *rows_b) other.emplace(std::pair(row.prompt, row.position), row);
+  SpillReader reader_a(a), reader_b(b);
+  WithinResult out;
+  out.has_values = true;
+  std::optional<int> flipped;  // the prompt whose later rows have other inputs
+  for (const SpillRow& row : *rows_a) {
+    const auto at = other.find({row.prompt, row.position});
+    if (at == other.end() || row.prompt == flipped) continue;
+    const std::vector<char> x = reader_a.row(row), y = reader_b.row(at->second);
+    if (x.empty() || x.size() != y.size()) return Error{"a spill file is short", a};
+    const RowDistance d = wide ? distance_of<double>(x, y) : distance_of<float>(x, y);
+    ++out.tokens;
+    if (d.argmax_a == d.argmax_b) {
+      ++out.equal_tokens;
+    } else {
+      flipped = row.prompt;
+    }
+    out.max_kl = std::max(out.max_kl, d.kl);
+    out.max_abs = std::max(out.max_abs, d.max_abs);
+    out.max_ulp = std::max(out.max_ulp, d.max_ulp);
+  }
+  return out;
+}
+
+SpillFolder::SpillFolder(const std::string& database)
+    : folder_(
+          (std::filesystem::path(database).parent_path() / ("spill-" + std::to_string(getpid())))
+              .string()) {}
+
+SpillFolder::~SpillFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
+
+std::string SpillFolder::path(int cell) {
+  std::error_code ignored;
+  std::filesystem::create_directories(folder_, ignored);
+  return folder_ + "/" + std::to_string(cell);
+}
+
+}  // namespace isobit

@@ -1,0 +1,48 @@
+// Logits rows by value on disk, for rules that need every one of them (`within`).
+//
+// One file of rows and one of their places a cell, in a folder beside the database that goes with
+// the run. Rows are Reals of the cell's precision.
+#pragma once
+
+#include <cstdint>
+#include <fstream>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "harness/judge/judge.h"
+
+namespace isobit {
+
+class SpillWriter {
+ public:
+  explicit SpillWriter(const std::string& path) : path_(path), rows_(path, std::ios::binary) {}
+  void add(int prompt, std::int64_t position, std::span<const std::byte> row);
+  /// False when something could not be written.
+  bool finish();
+
+ private:
+  std::string path_, index_;
+  std::ofstream rows_;
+  std::int64_t offset_ = 0;
+};
+
+/// Distances over rows that both cells have, up to each prompt's first flip. `wide`: rows of fp64.
+Result<WithinResult> compare_spills(const std::string& a, const std::string& b, bool wide);
+
+/// The folder of one run's spill files, removed with it.
+class SpillFolder {
+ public:
+  /// `database`: the folder lies beside it.
+  explicit SpillFolder(const std::string& database);
+  ~SpillFolder();
+  SpillFolder(const SpillFolder&) = delete;
+  SpillFolder& operator=(const SpillFolder&) = delete;
+  /// File of a cell; makes the folder.
+  std::string path(int cell);
+
+ private:
+  std::string folder_;
+};
+
+}  // namespace isobit

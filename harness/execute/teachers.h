@@ -1,0 +1,26 @@
+// What teacher-forced cells are fed: the reference's own greedy choice in the cell's precision, one
+// sequence at a time, made once a run.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "harness/execute/executor.h"
+
+namespace isobit {
+
+class Teachers {
+ public:
+  /// Executes the lessons that these cells need and that are not there yet; without hooks: the
+  /// teacher is the reference, whatever is under test.
+  Result<void> prepare(const Scenario& scenario, const Session& session,
+                       const std::vector<const Cell*>& cells, ExecutorOptions options);
+  /// By prompt; empty for a cell that is not teacher-forced.
+  [[nodiscard]] std::vector<std::vector<std::int32_t>> of(const Cell& cell) const;
+
+ private:
+  std::map<std::string, std::vector<std::vector<std::int32_t>>> taught_;  // by precision
+};
+
+}  // namespace isobit

@@ -1,0 +1,93 @@
+// A job's request, its engine, and what the runtime does not know of its trace.
+#include "harness/execute/worker.h"
+
+#include <algorithm>
+
+#include "harness/execute/spill.h"
+
+namespace isobit {
+namespace {
+
+/// Ids, answers and decoded text of the prompts, which the runtime does not know.
+void label_prompts(const Session& session, CellTrace& trace) {
+  for (std::size_t p = 0; p < trace.prompts.size(); ++p) {
+    PromptTrace& prompt = trace.prompts[p];
+    prompt.id = session.prompts[p].id;
+    prompt.answer = session.prompts[p].answer;
+    if (!session.tokenizer) continue;
+    std::vector<std::int32_t> ids;
+    for (const TokenRecord& token : prompt.tokens) ids.push_back(token.id);
+    prompt.text = session.tokenizer->decode(ids);
+  }
+}
+
+/// Why a taught cell was not fed what its teacher says, or empty.
+std::string not_taught(const Job& job, const CellTrace& trace) {
+  for (std::size_t p = 0; p < job.teacher.size() && p < trace.prompts.size(); ++p) {
+    const std::vector<std::int32_t>& teacher = job.teacher[p];
+    const std::vector<TokenRecord>& tokens = trace.prompts[p].tokens;
+    for (std::size_t i = 0; i < std::min(teacher.size(), tokens.size()); ++i) {
+      const bool last = i + 1 == tokens.size();  // nothing may have been fed after it
+      if (tokens[i].fed == teacher[i] || (last && tokens[i].fed < 0)) continue;
+      return "the teacher's token " + std::to_string(i) + " of prompt " + trace.prompts[p].id +
+             " was not fed";
+    }
+    if (tokens.size() != teacher.size()) {
+      return "prompt " + trace.prompts[p].id + " was fed " + std::to_string(tokens.size()) +
+             " of the teacher's " + std::to_string(teacher.size()) + " tokens";
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+Engine& CellRunner::engine_of(const GenerateRequest& request) {
+  const EngineChoice& choice = request.backend.engine;
+  if (whole_name_ != choice.text()) {
+    // The session outlives the engine.
+    const std::shared_ptr<const LoadedModel> model(std::shared_ptr<void>(), &session_.model);
+    whole_ = make_whole_engine(model, choice);
+    whole_name_ = choice.text();
+  }
+  if (whole_ != nullptr) return *whole_;
+  return runtime_;
+}
+
+JobResult CellRunner::run(const Job& job, World* across) {
+  JobResult result;
+  result.id = job.id;
+  result.attempt = job.attempt;
+  const auto fail = [&](const std::string& reason) {
+    result.trace.status = CellStatus::failed;
+    result.trace.reason = reason;
+  };
+  GenerateRequest request = request_for(scenario_, session_, *job.cell, job.teacher);
+  request.capture = job.capture;
+  request.world = across;
+  std::unique_ptr<SpillWriter> spill;
+  if (!job.spill.empty()) {
+    spill = std::make_unique<SpillWriter>(job.spill);
+    request.spill = [&spill](int prompt, std::int64_t position, std::span<const std::byte> row) {
+      spill->add(prompt, position, row);
+    };
+  }
+  if (hooks_ != nullptr && hooks_->request) hooks_->request(*job.cell, request);
+  auto generated = engine_of(request).generate(request);
+  if (!generated) {
+    fail(generated.error().text());
+    return result;
+  }
+  result.trace = std::move(generated->trace);
+  result.captured = std::move(generated->captured);
+  label_prompts(session_, result.trace);
+  const bool keeps = across == nullptr || across->rank() == 0;
+  if (keeps && result.trace.status == CellStatus::ok) {
+    if (const std::string why = not_taught(job, result.trace); !why.empty()) fail(why);
+  }
+  if (spill && !spill->finish()) fail("cannot write " + job.spill);
+  if (hooks_ != nullptr && hooks_->trace) hooks_->trace(*job.cell, result.trace);
+  return result;
+}
+
+}  // namespace isobit

@@ -1,0 +1,33 @@
+// One job in this process: what a worker of the pool does, and a process under mpirun.
+#pragma once
+
+#include <memory>
+
+#include "harness/execute/executor.h"
+#include "runtime/parallel/world.h"
+
+namespace isobit {
+
+/// Computes cells of one session, by the reference runtime or by an engine of its own.
+class CellRunner {
+ public:
+  /// REQUIRES: all references outlive the object. `runtime` may hold packed weights already.
+  CellRunner(const Scenario& scenario, const Session& session, Runtime& runtime,
+             const ExecuteHooks* hooks)
+      : scenario_(scenario), session_(session), runtime_(runtime), hooks_(hooks) {}
+
+  /// `across`: the processes that are the cell's ranks, or null.
+  JobResult run(const Job& job, World* across);
+
+ private:
+  Engine& engine_of(const GenerateRequest& request);
+
+  const Scenario& scenario_;
+  const Session& session_;
+  Runtime& runtime_;
+  const ExecuteHooks* hooks_;
+  std::string whole_name_;
+  std::unique_ptr<Engine> whole_;  // the last engine that is no backend
+};
+
+}  // namespace isobit

@@ -1,0 +1,216 @@
+// The contract's rules, one group at a time.
+#include <algorithm>
+#include <set>
+
+#include "harness/judge/steps.h"
+
+namespace isobit::judge_steps {
+namespace {
+
+std::vector<int> comparable(const Judging& all, const Group& group) {
+  std::vector<int> out;
+  for (const int i : group.cells) {
+    if (is_comparable(all.cell(i), all.strict.count(i) != 0)) out.push_back(i);
+  }
+  return out;
+}
+
+/// Fewer than two cells can be compared.
+void judge_vacuous(Judging& all, const std::vector<int>& members, GroupResult& group) {
+  const auto state_is = [&](JudgeCell::State state) {
+    return [&all, state](int i) { return all.cell(i).state == state; };
+  };
+  const bool none_ran =
+      std::all_of(group.cells.begin(), group.cells.end(), state_is(JudgeCell::State::skipped));
+  const bool waiting =
+      std::any_of(group.cells.begin(), group.cells.end(), state_is(JudgeCell::State::not_run));
+  group.judgement = {Verdict::mistrusted, Severity::none,
+                     "vacuous: fewer than two cells of the group ran"};
+  if (none_ran) group.judgement = {Verdict::skip, Severity::none, "every cell was skipped"};
+  if (waiting && !all.in.filtered) group.judgement.verdict = Verdict::not_run;
+  for (const int i : members) {
+    if (group.judgement.verdict == Verdict::mistrusted) {
+      all.raise(i, group.judgement);
+    } else {
+      all.compared[std::size_t(i)] = true;
+    }
+  }
+}
+
+/// Logits agree; do recorded layers and operations too?
+void find_inner_difference(const CellTrace& a, const CellTrace& b, Comparison& c) {
+  for (std::size_t p = 0; p < std::min(a.prompts.size(), b.prompts.size()) && !c.first; ++p) {
+    const auto where = localise(a.prompts[p], b.prompts[p]);
+    if (!where) continue;
+    Divergence d;
+    d.prompt = int(p);
+    d.prompt_id = a.prompts[p].id;
+    d.position = where->position;
+    d.a = where->a;
+    d.b = where->b;
+    d.what = "inner row";
+    c.first = d;
+    c.severity = Severity::bits_only;
+  }
+}
+
+std::string layer_and_site(const CellTrace& a, const CellTrace& b, int prompt) {
+  const auto p = std::size_t(prompt);
+  if (prompt < 0 || p >= a.prompts.size() || p >= b.prompts.size()) return "";
+  const auto where = localise(a.prompts[p], b.prompts[p]);
+  if (!where) return "";
+  return "position " + std::to_string(where->position) + ", layer " + std::to_string(where->layer) +
+         ", " + name_of(where->site);
+}
+
+void differs(Judging& all, int i, int base, const Comparison& c, GroupResult& group) {
+  const std::string against = all.name(base);
+  all.raise(i, {Verdict::diff, c.severity,
+                "differs from " + against + " at prompt " + c.first->prompt_id + ", position " +
+                    std::to_string(c.first->position)});
+  all.note_difference(i, c, against, base);
+  Difference& difference = all.result(i).difference;
+  if (difference.layer_site.empty()) {
+    difference.layer_site = layer_and_site(all.trace(base), all.trace(i), c.first->prompt);
+  }
+  group.judgement = {Verdict::diff, Severity::none, "bits differ"};
+}
+
+/// How far a cell of a control or a measured group is from the group's first.
+PairResult pair_of(int cell, const Comparison& c) {
+  PairResult pair{cell, c.tokens, c.differing, c.flipped, c.prompts, 0, -1};
+  for (const std::int64_t index : c.divergence_index) {
+    if (index < 0) continue;
+    ++pair.prompts_differing;
+    if (pair.earliest < 0 || index < pair.earliest) pair.earliest = index;
+  }
+  return pair;
+}
+
+void add_counts(const Comparison& c, GroupResult& group) {
+  group.compared_tokens += c.tokens;
+  group.differing += c.differing;
+  group.flipped += c.flipped;
+  group.comparable_rows += c.tokens;  // rows whose inputs were equal
+  group.divergence_index.insert(group.divergence_index.end(), c.divergence_index.begin(),
+                                c.divergence_index.end());
+  group.flip_margins.insert(group.flip_margins.end(), c.flip_margins.begin(), c.flip_margins.end());
+}
+
+/// Everybody against the group's first cell: counts, and verdicts where bits must be equal.
+void compare_pairs(Judging& all, const std::vector<int>& members, bool must_equal,
+                   GroupResult& group) {
+  const int base = members.front();
+  all.compared[std::size_t(base)] = true;
+  for (std::size_t m = 1; m < members.size(); ++m) {
+    const int i = members[m];
+    Comparison c = compare(all.trace(base), all.trace(i));
+    all.compared[std::size_t(i)] = true;
+    add_counts(c, group);
+    if (!c.mistrust.empty() && !c.first) {
+      const Judgement doubt{Verdict::mistrusted, Severity::none, c.mistrust};
+      all.raise(i, doubt);
+      all.raise(base, doubt);
+      if (group.judgement.verdict == Verdict::pass) group.judgement = doubt;
+    }
+    if (!must_equal) {
+      group.base = base;
+      group.pairs.push_back(pair_of(i, c));
+      continue;
+    }
+    if (!c.first) find_inner_difference(all.trace(base), all.trace(i), c);
+    if (c.first) differs(all, i, base, c, group);
+  }
+}
+
+/// differ, differ_all: the control is red where cells are equal that must not be.
+void judge_control(Judging& all, const std::vector<int>& members, bool all_pairs,
+                   GroupResult& group) {
+  bool any_differs = false;
+  std::set<int> too_equal;
+  for (std::size_t a = 0; a < members.size(); ++a) {
+    for (std::size_t b = a + 1; b < members.size(); ++b) {
+      if (!same_bits(all.cell(members[a]), all.cell(members[b]))) {
+        any_differs = true;
+        continue;
+      }
+      group.equal_pairs.emplace_back(members[a], members[b]);
+      too_equal.insert(members[a]);
+      too_equal.insert(members[b]);
+    }
+  }
+  if (all_pairs ? too_equal.empty() : any_differs) return;
+  group.judgement = {Verdict::diff, Severity::none,
+                     all_pairs ? "control: pairs that must differ are equal"
+                               : "control: cells that must differ are all equal"};
+  for (const int i : too_equal) all.raise(i, group.judgement);
+}
+
+/// The bound that a pair exceeds, or empty.
+std::string exceeded(const Expectation& rule, const WithinResult& w) {
+  const double match = double(w.equal_tokens) / double(w.tokens);
+  if (rule.token_match && match < *rule.token_match) return "token match " + std::to_string(match);
+  if (rule.max_kl && !(w.max_kl <= *rule.max_kl)) return "KL " + std::to_string(w.max_kl);
+  if (rule.max_abs && !(w.max_abs <= *rule.max_abs)) {
+    return "distance " + std::to_string(w.max_abs);
+  }
+  if (rule.max_ulp && w.max_ulp > std::uint64_t(*rule.max_ulp)) {
+    return std::to_string(w.max_ulp) + " ULP";
+  }
+  return "";
+}
+
+/// Every pair; cells with equal bits are at no distance.
+void judge_within(Judging& all, const Group& group, const std::vector<int>& members,
+                  GroupResult& out) {
+  const Expectation& rule = all.in.scenario.expect[std::size_t(group.rule)];
+  for (const int i : members) all.compared[std::size_t(i)] = true;
+  for (std::size_t a = 0; a < members.size(); ++a) {
+    for (std::size_t b = a + 1; b < members.size(); ++b) {
+      const auto at = all.in.within.find({group.rule, members[a], members[b]});
+      if (at == all.in.within.end() && same_bits(all.cell(members[a]), all.cell(members[b]))) {
+        for (const PromptTrace& prompt : all.trace(members[b]).prompts) {
+          out.compared_tokens += std::int64_t(prompt.tokens.size());
+        }
+        continue;
+      }
+      if (at == all.in.within.end() || !at->second.has_values || at->second.tokens == 0) {
+        const Judgement doubt{Verdict::mistrusted, Severity::none, "no values to compare"};
+        all.raise(members[b], doubt);
+        if (out.judgement.verdict == Verdict::pass) out.judgement = doubt;
+        continue;
+      }
+      out.compared_tokens += at->second.tokens;
+      const std::string why = exceeded(rule, at->second);
+      if (why.empty()) continue;
+      all.raise(members[b], {Verdict::diff, Severity::none,
+                             why + " from " + all.name(members[a]) + " exceeds " + rule.text()});
+      out.judgement = {Verdict::diff, Severity::none, why};
+    }
+  }
+}
+
+}  // namespace
+
+GroupResult judge_group(Judging& all, const Group& group) {
+  using Kind = Expectation::Kind;
+  const Expectation& rule = all.in.scenario.expect[std::size_t(group.rule)];
+  GroupResult out;
+  out.rule = rule.text();
+  out.key = group.key;
+  out.cells = group.cells;
+  const std::vector<int> members = comparable(all, group);
+  if (members.size() < 2) {
+    judge_vacuous(all, members, out);
+  } else if (rule.kind == Kind::within) {
+    judge_within(all, group, members, out);
+  } else {
+    compare_pairs(all, members, rule.kind == Kind::same_bits, out);
+    const bool all_pairs = rule.kind == Kind::differ_all;
+    if (all_pairs || rule.kind == Kind::differ) judge_control(all, members, all_pairs, out);
+  }
+  out.flip_rate_bound = rate_upper_bound(out.flipped, out.comparable_rows);
+  return out;
+}
+
+}  // namespace isobit::judge_steps

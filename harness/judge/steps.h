@@ -1,0 +1,36 @@
+// What the judge's steps share: the input, the results so far, and how a graver verdict replaces a
+// lighter one. Private to harness/judge.
+#pragma once
+
+#include <set>
+
+#include "harness/judge/judge.h"
+
+namespace isobit::judge_steps {
+
+struct Judging {
+  explicit Judging(const JudgeInput& input) : in(input), compared(input.cells.size()) {
+    out.cells.resize(input.cells.size());
+  }
+  [[nodiscard]] const JudgeCell& cell(int i) const { return in.cells[std::size_t(i)]; }
+  [[nodiscard]] std::string name(int i) const { return in.matrix.cells[std::size_t(i)].name(); }
+  CellResult& result(int i) { return out.cells[std::size_t(i)]; }
+  [[nodiscard]] const CellTrace& trace(int i) const { return cell(i).attempts.front(); }
+
+  /// The cell's verdict becomes `next` when that is graver.
+  void raise(int i, const Judgement& next);
+  /// Keeps the first difference that is found of a cell.
+  void note_difference(int i, const Comparison& comparison, const std::string& against, int base);
+
+  const JudgeInput& in;
+  Judged out;
+  std::set<int> strict;        // cells under a same_bits rule
+  std::vector<bool> compared;  // by cell: with anything
+};
+
+/// One group of one rule: compares its cells, raises their verdicts.
+GroupResult judge_group(Judging& all, const Group& group);
+/// Every prompt of every cell with a golden class, and golden blocks that nobody produces.
+void judge_goldens(Judging& all);
+
+}  // namespace isobit::judge_steps

@@ -1,0 +1,120 @@
+// Stored values to what renderers need: labels of classes, counts, repro lines.
+#include "reports/build.h"
+
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "runtime/base/words.h"
+
+namespace isobit {
+namespace {
+
+/// "A", "B", …, "Z", "AA", …: the n-th class from 0.
+std::string class_name(std::size_t n) {
+  std::string out(1, char('A' + n % 26));
+  for (n /= 26; n > 0; n = (n - 1) / 26) out.insert(out.begin(), char('A' + (n - 1) % 26));
+  return out;
+}
+
+/// Cells with equal bits share a label, by first appearance; "!": it failed, "-": it did not run.
+class ClassLabels {
+ public:
+  std::string of(const CellInfo& cell) {
+    if (cell.pending) return "-";
+    const bool whole =
+        cell.status == CellStatus::ok || cell.status == CellStatus::recomputed_differs;
+    if (!whole) return "!";
+    return class_name(seen_.emplace(cell.root, seen_.size()).first->second);
+  }
+
+ private:
+  std::map<Sha256, std::size_t> seen_;
+};
+
+/// A JSON object of texts.
+std::map<std::string, std::string> texts_of(const std::string& text) {
+  std::map<std::string, std::string> out;
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object()) return out;
+  for (const auto& [name, value] : json.items()) {
+    if (value.is_string()) out[name] = value.get<std::string>();
+  }
+  return out;
+}
+
+ReportCell report_cell(const RunInfo& run, const CellInfo& stored) {
+  ReportCell out;
+  out.name = stored.name.substr(0, stored.name.rfind(" /"));  // the hash has a field of its own
+  out.hash = stored.hash;
+  out.axes = texts_of(stored.axes_json);
+  out.verdict = stored.judgement.verdict;
+  out.severity = stored.judgement.severity;
+  out.reason = stored.judgement.reason;
+  if (!stored.judged) {
+    out.verdict = Verdict::not_run;
+    out.reason = stored.pending ? "the run ended before" : "not judged";
+  }
+  out.cached = stored.source != 0;
+  out.cached_date = stored.pending ? "" : stored.source_date;
+  out.seconds = stored.seconds;
+  if (!stored.pending) out.root = to_hex(stored.root).substr(0, 16);
+  out.virtual_ranks = stored.virtual_ranks;
+  out.tokens = stored.tokens;
+  out.divergence = stored.difference;
+  out.score = stored.score;
+  std::vector<std::string> line{"isobit", "repro", run.scenario_path, "--cell",
+                                "/" + stored.hash.substr(0, 8)};
+  for (const std::string& set : run.overrides) line.insert(line.end(), {"--set", set});
+  out.repro = shell_line(line);
+  return out;
+}
+
+/// Exit code of a run that was killed before it had one.
+int exit_code_of(const RunInfo& run) {
+  return run.exit_code < 0 ? int(kExitNotRun) : run.exit_code;
+}
+
+}  // namespace
+
+Result<Report> build_report(Store& store, std::int64_t id) {
+  auto run = store.run(id);
+  ISOBIT_TRY(run);
+  if (!*run) return Error{"there is no run " + std::to_string(id), "report"};
+  const RunInfo& info = **run;
+  auto cells = store.cells(id);
+  ISOBIT_TRY(cells);
+  auto groups = store.groups(id);
+  ISOBIT_TRY(groups);
+
+  Report report;
+  report.scenario = info.scenario;
+  report.question = info.question;
+  report.path = info.scenario_path;
+  report.command = info.command;
+  report.run = info.id;
+  report.exit_code = exit_code_of(info);
+  report.notes = info.notes;
+  report.tokens_compared = info.tokens_compared;
+  report.seconds = info.seconds;
+  report.groups = std::move(*groups);
+  ClassLabels labels;
+  for (const CellInfo& stored : *cells) {
+    report.cells_executed += !stored.pending && stored.source == 0 ? 1 : 0;
+    if (stored.attempt != 1) continue;
+    ReportCell cell = report_cell(info, stored);
+    cell.class_label = labels.of(stored);
+    report.cells_cached += cell.cached ? 1 : 0;
+    ++report.counts[std::size_t(cell.verdict)];
+    report.tokens += cell.tokens;
+    report.cell_seconds += stored.seconds;
+    report.record_seconds += stored.record_seconds;
+    report.score.scored += cell.score.scored;
+    report.score.correct += cell.score.correct;
+    report.cells.push_back(std::move(cell));
+  }
+  report.counts[std::size_t(Verdict::obsolete)] = info.obsolete;
+  report.environment = texts_of(info.environment_json);
+  return report;
+}
+
+}  // namespace isobit
