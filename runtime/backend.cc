@@ -11,6 +11,15 @@ void end_linear(Backend& backend, const Product& p) {
   backend.finish(p.parts, *p.matrix, p.row_scale, p.bias, backend.mode().stored, p.out);
 }
 
+/// rms_norm of each head: the rows lie one behind the other, so that a head is a row as well.
+void norm_heads(Backend& backend, Rows x, std::int64_t heads, const void* weight, double eps) {
+  ISOBIT_CHECK(x.stride == x.cols);
+  if (heads == 0) return;
+  const std::int64_t d = x.cols / heads;
+  const Rows each{x.data, x.rows * heads, d, d};
+  backend.rms_norm(each, weight, eps, each);
+}
+
 }  // namespace
 
 void Backend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
@@ -21,12 +30,14 @@ void Backend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
 
 void Backend::finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
                          std::int64_t kv_heads, std::span<const std::int64_t> positions,
-                         const void* cosine, const void* sine) {
+                         const void* cosine, const void* sine, const HeadNorm* norm) {
   if (q != nullptr) {
     end_linear(*this, *q);
+    if (norm != nullptr) norm_heads(*this, q->out, heads, norm->q, norm->eps);
     rope(q->out, heads, positions, cosine, sine);
   }
   end_linear(*this, k);
+  if (norm != nullptr) norm_heads(*this, k.out, kv_heads, norm->k, norm->eps);
   rope(k.out, kv_heads, positions, cosine, sine);
   end_linear(*this, v);
 }

@@ -100,14 +100,22 @@ struct AttentionRows {
 /// What one step of the forward pass reads besides weights and cache. The step's operations get
 /// these very arrays; they stay as they are until end_step().
 struct StepInputs {
-  std::uint64_t owner = 0;                  // who works in the same arrays each time; never reused
-  std::span<const std::int32_t> ids;        // gather(): rows of the embedding
-  std::span<const std::int32_t> wanted;     // gather(): rows whose logits are wanted
-  std::span<const std::int64_t> positions;  // rope()
-  std::span<const std::int64_t> slots;      // write_kv()
-  const AttentionRows* attention = nullptr;
+  std::uint64_t owner = 0;                   // who works in the same arrays each time; never reused
+  std::span<const std::int32_t> ids;         // gather(): rows of the embedding
+  std::span<const std::int32_t> wanted;      // gather(): rows whose logits are wanted
+  std::span<const std::int64_t> positions;   // rope()
+  std::span<const std::int64_t> slots;       // write_kv()
+  const AttentionRows* attention = nullptr;  // attention(), but for its rows
+  /// The rows of attention(): one list for each different window of the layers.
+  std::span<const std::vector<AttentionRows::Row>> places;
   /// A step of the same owner, rows and wanted rows does the same but for what lies in the arrays.
   bool repeatable = false;
+};
+
+/// RMSNorm of every head of q and k (NUMERICS.md, "The forward pass").
+struct HeadNorm {
+  const void *q = nullptr, *k = nullptr;  // weights, (head_dim)
+  double eps = 0;
 };
 
 /// A linear layer before its end: finish() is still to come.
@@ -202,10 +210,11 @@ class Backend {
   /// outs[i] = x * matrices[i].
   virtual void gemms(Rows x, std::span<const WeightMatrix* const> matrices,
                      std::span<const Rows> outs);
-  /// q (may be null), k and v finished, q and k rotated.
+  /// q (may be null), k and v finished, every head of q and k normalised (`norm` may be null), q
+  /// and k rotated.
   virtual void finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
                           std::int64_t kv_heads, std::span<const std::int64_t> positions,
-                          const void* cosine, const void* sine);
+                          const void* cosine, const void* sine, const HeadNorm* norm);
   /// act = gated_silu of both, finished. What gate.out and up.out hold afterwards is open.
   virtual void finish_gated(const Product& gate, const Product& up, Rows act);
   /// y finished, h = R(h + y).

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "harness/models/files.h"
+#include "runtime/model/arch/architecture.h"
 
 namespace isobit::models {
 namespace {
@@ -131,8 +132,13 @@ std::vector<OutlierDraw> outlier_draws(std::int64_t layer, int pair, std::int64_
 }
 
 Result<void> apply_outlier(LoadedModel& model) {
-  if (model.config.attention_bias || model.config.mlp_bias) {
-    return Error{"the transform outlier has no rule for models with biases", model.path};
+  for (const TableTensor& tensor : table_tensors(model.config)) {
+    if (tensor.is_bias && model.weights.find(tensor.name) != nullptr) {
+      return Error{"the transform outlier has no rule for models with biases", model.path};
+    }
+  }
+  if (architecture_of(model.config).plan(model.config, 0).qk_norm) {
+    return Error{"the transform outlier has no rule for models with QK-norm", model.path};
   }
   Outlier outlier(model);
   for (std::int64_t l = 0; l < model.config.layers; ++l) {

@@ -1,7 +1,7 @@
-// GGUF v3 of architecture "llama" -> config, weights under Hugging Face names, tokenizer fields
-// (see runtime/checkpoint/weights.h).
+// GGUF v3 of a family of the architecture table -> config, weights under Hugging Face names,
+// tokenizer fields (see runtime/checkpoint/weights.h).
 //
-// llama.cpp's converter stores q and k rows in interleaved order, for a RoPE on adjacent pairs.
+// llama.cpp's converter stores Llama's q and k rows in interleaved order, for a RoPE on neighbours.
 // Tensor::row_order gives them back in Hugging Face's half-split order, so that a model has the
 // same numbers in the same places whichever file it comes from.
 #include <utility>
@@ -15,9 +15,11 @@
 namespace isobit {
 namespace {
 
+constexpr const char* kRopeFactors = "rope_freqs.weight";
+
 Tensor tensor_of(GgufTensorRecord record) {
   Tensor tensor;
-  tensor.name = hugging_face_name(record.name);
+  tensor.name = std::move(record.name);
   tensor.type = record.type;
   tensor.shape = std::move(record.shape);
   tensor.bytes = record.bytes;
@@ -27,14 +29,27 @@ Tensor tensor_of(GgufTensorRecord record) {
   return tensor;
 }
 
-Result<void> rename_tensors(std::vector<GgufTensorRecord> records, const std::string& place,
-                            Weights& weights) {
+/// Tensors under Hugging Face's names; one that nothing reads is refused by its own.
+Result<void> rename_tensors(const ModelConfig& config, std::vector<GgufTensorRecord> records,
+                            const std::string& place, Weights& weights) {
   for (GgufTensorRecord& record : records) {
-    const std::string stored = record.name;
     Tensor tensor = tensor_of(std::move(record));
-    if (weights.find(tensor.name) != nullptr) {
-      return Error{"tensor " + shown(stored) + ": a second tensor named " + shown(tensor.name),
-                   place};
+    const std::string what = "tensor " + shown(tensor.name);
+    if (tensor.name == "rope_factors_long.weight" || tensor.name == "rope_factors_short.weight") {
+      return Error{what + ": longrope is not supported", place};
+    }
+    if (tensor.name != kRopeFactors) {
+      const auto name = read_gguf_name(architecture_of(config), tensor.name);
+      if (!name) {
+        return Error{what + " is read by no operation of architecture " + config.architecture,
+                     place};
+      }
+      if (name->layer >= config.layers) {
+        return Error{
+            what + " is read by no operation: block_count is " + std::to_string(config.layers),
+            place};
+      }
+      tensor.name = name->hugging_face;
     }
     weights.add(std::move(tensor));
   }
@@ -44,20 +59,15 @@ Result<void> rename_tensors(std::vector<GgufTensorRecord> records, const std::st
 /// What the tensors say about the config.
 Result<void> complete_config(const Weights& weights, const std::string& place,
                              ModelConfig& config) {
-  config.tied_embeddings = weights.find("lm_head.weight") == nullptr;
-  config.attention_bias = weights.find("model.layers.0.self_attn.q_proj.bias") != nullptr;
-  config.mlp_bias = weights.find("model.layers.0.mlp.gate_proj.bias") != nullptr;
+  const Architecture& architecture = architecture_of(config);
+  config.tied_embeddings =
+      weights.find(weight_that_fills(architecture, &RankModel::head)) == nullptr;
   if (config.vocab_size == 0) {
-    const Tensor* embedding = weights.find("model.embed_tokens.weight");
+    const Tensor* embedding = weights.find(weight_that_fills(architecture, &RankModel::embedding));
     if (embedding == nullptr) return Error{"tensor \"token_embd.weight\" is missing", place};
     config.vocab_size = embedding->rows;
   }
-  for (const char* name : {"rope_factors_long.weight", "rope_factors_short.weight"}) {
-    if (weights.find(name) != nullptr) {
-      return Error{"tensor " + shown(name) + ": longrope is not supported", place};
-    }
-  }
-  if (const Tensor* factors = weights.find("rope_freqs.weight")) {
+  if (const Tensor* factors = weights.find(kRopeFactors)) {
     const bool shaped = factors->shape.size() == 1 && factors->cols == config.head_dim / 2;
     if (!shaped || factors->type != TensorType::f32) {
       return Error{"tensor \"rope_freqs.weight\" must be F32 with head_dim / 2 = " +
@@ -72,25 +82,39 @@ Result<void> complete_config(const Weights& weights, const std::string& place,
   return {};
 }
 
-/// Gives q and k their order. REQUIRES: a valid config.
-Result<void> order_rows(const ModelConfig& config, const std::string& place, Weights& weights) {
-  const std::vector<std::int64_t> query = interleaved_order(config.heads, config.head_dim);
-  const std::vector<std::int64_t> key = interleaved_order(config.kv_heads, config.head_dim);
-  std::vector<Tensor> ordered;
-  for (const auto& [name, tensor] : weights.all()) {
-    if (!is_query(name) && !is_key(name)) continue;
-    const std::vector<std::int64_t>& order = is_query(name) ? query : key;
-    const auto rows = static_cast<std::int64_t>(order.size());
-    const std::int64_t has = tensor.shape.size() == 1 ? tensor.cols : tensor.rows;
-    if (tensor.shape.size() > 2 || has != rows) {
-      return Error{"tensor " + shown(name) + " has " + std::to_string(has) +
-                       " rows; heads times head_dim is " + std::to_string(rows),
-                   place};
-    }
-    ordered.push_back(tensor);
-    ordered.back().row_order = order;
+/// Gives the elements of a rotated matrix, or of its bias, their order.
+Result<void> order_rows(const std::string& name, const std::vector<std::int64_t>& order,
+                        const std::string& place, Weights& weights) {
+  const Tensor* tensor = weights.find(name);
+  if (tensor == nullptr) return {};
+  const auto rows = static_cast<std::int64_t>(order.size());
+  const std::int64_t has = tensor->shape.size() == 1 ? tensor->cols : tensor->rows;
+  if (tensor->shape.size() > 2 || has != rows) {
+    return Error{"tensor " + shown(name) + " has " + std::to_string(has) +
+                     " rows; heads times head_dim is " + std::to_string(rows),
+                 place};
   }
-  for (Tensor& tensor : ordered) weights.add(std::move(tensor));
+  Tensor ordered = *tensor;
+  ordered.row_order = order;
+  weights.add(std::move(ordered));
+  return {};
+}
+
+/// REQUIRES: a valid config.
+Result<void> order_rotated(const ModelConfig& config, const std::string& place, Weights& weights) {
+  const Architecture& architecture = architecture_of(config);
+  if (!architecture.gguf.interleaved) return {};
+  for (const TensorRow& row : architecture.layer) {
+    if (!row.rotated) continue;
+    const auto order =
+        interleaved_order(extent(row.outputs, config) / config.head_dim, config.head_dim);
+    for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+      for (const char* part : {".weight", ".bias"}) {
+        const auto done = order_rows(layer_prefix(layer) + row.name + part, order, place, weights);
+        ISOBIT_TRY(done);
+      }
+    }
+  }
   return {};
 }
 
@@ -107,11 +131,12 @@ Result<GgufFile> read_gguf(std::span<const std::byte> file, const std::string& p
   Result<GgufTokenizer> tokenizer = tokenizer_from_gguf(container->metadata, place);
   ISOBIT_TRY(tokenizer);
   out.tokenizer = std::move(tokenizer).value();
-  const Result<void> renamed = rename_tensors(std::move(container->tensors), place, out.weights);
+  const Result<void> renamed =
+      rename_tensors(out.config, std::move(container->tensors), place, out.weights);
   ISOBIT_TRY(renamed);
   const Result<void> completed = complete_config(out.weights, place, out.config);
   ISOBIT_TRY(completed);
-  const Result<void> ordered = order_rows(out.config, place, out.weights);
+  const Result<void> ordered = order_rotated(out.config, place, out.weights);
   ISOBIT_TRY(ordered);
   return out;
 }

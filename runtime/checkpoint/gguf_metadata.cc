@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "runtime/checkpoint/json.h"
+#include "runtime/model/arch/architecture.h"
 
 namespace isobit {
 namespace {
@@ -105,7 +106,7 @@ class Keys {
   const std::string& place_;
 };
 
-/// Features of relatives of Llama that the forward pass does not compute.
+/// Features of relatives that the forward pass does not compute.
 void refuse_other_arithmetic(Keys& keys, const std::string& arch) {
   for (const char* key :
        {"expert_count", "expert_used_count", "attention.clamp_kqv", "attention.max_alibi_bias",
@@ -174,12 +175,17 @@ Result<ModelConfig> config_from_gguf(const GgufMetadata& metadata, const std::st
   Keys keys(metadata, place);
   keys.require("general.architecture");
   const std::string architecture = keys.string_or("general.architecture", "");
-  if (architecture != "llama") {
-    keys.fail("general.architecture", shown(architecture) + " is not supported (llama)");
+  const Architecture* family = find_architecture_of_gguf(architecture);
+  if (family == nullptr) {
+    keys.fail("general.architecture",
+              shown(architecture) + " is not supported (" +
+                  architecture_names([](const Architecture& a) { return a.gguf.architecture; }) +
+                  ")");
+    return *keys.error;
   }
-  const std::string arch = "llama.";
+  const std::string arch = architecture + ".";
   ModelConfig config;
-  config.architecture = "llama";
+  config.architecture = family->name;
   config.name = keys.string_or("general.name", "");
   config.vocab_size = keys.integer_or(arch + "vocab_size", 0);
   config.hidden_size = keys.integer(arch + "embedding_length");
@@ -187,6 +193,11 @@ Result<ModelConfig> config_from_gguf(const GgufMetadata& metadata, const std::st
   config.layers = keys.integer(arch + "block_count");
   config.context = keys.integer(arch + "context_length");
   config.sliding_window = keys.integer_or(arch + "attention.sliding_window", 0);
+  if (config.sliding_window != 0 && !family->gguf.window) {
+    keys.fail(arch + "attention.sliding_window",
+              "is " + std::to_string(config.sliding_window) +
+                  ", and nothing says which layers slide; it is not supported");
+  }
   config.segments = keys.integer_or("isobit.segments", 8);
   config.rms_norm_eps = keys.real(arch + "attention.layer_norm_rms_epsilon");
   read_heads(keys, arch, config);

@@ -21,28 +21,12 @@ constexpr TypeName kTypeNames[] = {
     {35, "TQ2_0"},  {39, "MXFP4"}, {40, "NVFP4"},
 };
 
-struct Rename {
-  const char* gguf;
-  const char* hugging_face;
-};
-
-constexpr Rename kWhole[] = {
-    {"token_embd", "model.embed_tokens"},
-    {"output_norm", "model.norm"},
-    {"output", "lm_head"},
-};
-
-constexpr Rename kInLayer[] = {
-    {"attn_norm", "input_layernorm"},    {"attn_q", "self_attn.q_proj"},
-    {"attn_k", "self_attn.k_proj"},      {"attn_v", "self_attn.v_proj"},
-    {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"},
-    {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
-    {"ffn_down", "mlp.down_proj"},
-};
-
-const char* lookup(const Rename* begin, const Rename* end, std::string_view name) {
-  const Rename* found = std::find_if(begin, end, [&](const Rename& r) { return name == r.gguf; });
-  return found == end ? nullptr : found->hugging_face;
+/// The row with this stem; a bias only where the table has one.
+const TensorRow* find_row(std::span<const TensorRow> rows, std::string_view stem, bool bias) {
+  const auto found = std::find_if(rows.begin(), rows.end(), [&](const TensorRow& row) {
+    return stem == row.gguf && (!bias || row.bias != When::never);
+  });
+  return found == rows.end() ? nullptr : &*found;
 }
 
 /// "0" or digits without a leading zero.
@@ -79,32 +63,28 @@ std::string ggml_type_name(std::uint32_t number) {
   return "type " + std::to_string(number);
 }
 
-std::string hugging_face_name(const std::string& gguf_name) {
+std::optional<GgufName> read_gguf_name(const Architecture& architecture,
+                                       const std::string& gguf_name) {
   const std::string_view name = gguf_name;
   const std::size_t dot = name.rfind('.');
-  if (dot == std::string_view::npos) return gguf_name;
+  if (dot == std::string_view::npos) return std::nullopt;
   const std::string suffix(name.substr(dot));
-  if (suffix != ".weight" && suffix != ".bias") return gguf_name;
+  const bool bias = suffix == ".bias";
+  if (!bias && suffix != ".weight") return std::nullopt;
   const std::string_view stem = name.substr(0, dot);
-  if (const char* whole = lookup(std::begin(kWhole), std::end(kWhole), stem)) {
-    return whole + suffix;
+  for (const auto& rows : {architecture.before, architecture.after}) {
+    const TensorRow* row = find_row(rows, stem, bias);
+    if (row != nullptr) return GgufName{row->name + suffix, -1};
   }
   constexpr std::string_view kPrefix = "blk.";
-  if (stem.substr(0, kPrefix.size()) != kPrefix) return gguf_name;
+  if (stem.substr(0, kPrefix.size()) != kPrefix) return std::nullopt;
   const std::size_t end = stem.find('.', kPrefix.size());
-  if (end == std::string_view::npos) return gguf_name;
-  const std::string_view layer = stem.substr(kPrefix.size(), end - kPrefix.size());
-  const char* part = lookup(std::begin(kInLayer), std::end(kInLayer), stem.substr(end + 1));
-  if (part == nullptr || !is_layer_number(layer)) return gguf_name;
-  return "model.layers." + std::string(layer) + "." + part + suffix;
-}
-
-bool is_query(const std::string& name) {
-  return name.find(".self_attn.q_proj.") != std::string::npos;
-}
-
-bool is_key(const std::string& name) {
-  return name.find(".self_attn.k_proj.") != std::string::npos;
+  if (end == std::string_view::npos) return std::nullopt;
+  const std::string_view digits = stem.substr(kPrefix.size(), end - kPrefix.size());
+  const TensorRow* row = find_row(architecture.layer, stem.substr(end + 1), bias);
+  if (row == nullptr || !is_layer_number(digits)) return std::nullopt;
+  const std::int64_t layer = std::stoll(std::string(digits));
+  return GgufName{layer_prefix(layer) + row->name + suffix, layer};
 }
 
 std::vector<std::int64_t> interleaved_order(std::int64_t heads, std::int64_t head_dim) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/checkpoint/weights.h"
+#include "runtime/model/arch/architecture.h"
 
 namespace isobit {
 
@@ -16,13 +17,13 @@ std::optional<TensorType> ggml_type(std::uint32_t number);
 /// "Q5_0", ...; "type 99" for a number that no ggml type has.
 std::string ggml_type_name(std::uint32_t number);
 
-/// Hugging Face's name of a tensor of architecture "llama": "blk.3.attn_q.weight" becomes
-/// "model.layers.3.self_attn.q_proj.weight". A name without a counterpart stays as it is.
-std::string hugging_face_name(const std::string& gguf_name);
-
-/// Whether `name` (Hugging Face's) is a query or key projection, whose rows llama.cpp permutes.
-bool is_query(const std::string& name);
-bool is_key(const std::string& name);
+/// A tensor of a family's table by llama.cpp's name.
+struct GgufName {
+  std::string hugging_face;  // "model.layers.3.self_attn.q_proj.weight" for "blk.3.attn_q.weight"
+  std::int64_t layer = -1;   // -1: of the whole model
+};
+/// Nothing for a name that the table does not have.
+std::optional<GgufName> read_gguf_name(const Architecture& architecture, const std::string& name);
 
 /// Row r of Hugging Face's half-split order is stored at element r of the result: row i of half a
 /// of a head is stored at 2 i + a of that head. REQUIRES: head_dim even, both positive.

@@ -10,6 +10,7 @@
 #include "runtime/checkpoint/json.h"
 #include "runtime/checkpoint/load_check.h"
 #include "runtime/checkpoint/weights.h"
+#include "runtime/model/arch/architecture.h"
 
 namespace isobit {
 namespace {
@@ -113,6 +114,21 @@ Result<void> add_shards(const std::string& folder, LoadedModel& model) {
   return {};
 }
 
+/// transformers' rule for tie_word_embeddings: a matrix that the file holds is used, and the one
+/// that it does not hold is tied to the other.
+void tie_as_stored(LoadedModel& model) {
+  if (!model.config.tied_embeddings) return;
+  const Architecture& architecture = architecture_of(model.config);
+  const std::string embedding = weight_that_fills(architecture, &RankModel::embedding);
+  const Tensor* head = model.weights.find(weight_that_fills(architecture, &RankModel::head));
+  if (head == nullptr) return;
+  model.config.tied_embeddings = false;
+  if (model.weights.find(embedding) != nullptr) return;
+  Tensor tied = *head;
+  tied.name = embedding;
+  model.weights.add(std::move(tied));
+}
+
 Result<void> load_folder(const std::string& folder, LoadedModel& model) {
   const std::string config_path = joined(folder, "config.json");
   if (!exists(config_path)) {
@@ -139,7 +155,8 @@ Result<void> load_folder(const std::string& folder, LoadedModel& model) {
   const Result<void> settings = read_optional_text(joined(folder, "tokenizer_config.json"), model,
                                                    model.tokenizer_config_json);
   ISOBIT_TRY(settings);
-  return check_tensors(model.config, model.weights, sharded ? folder : single);
+  tie_as_stored(model);
+  return check_tensors(model.config, Biases::flagged, model.weights, sharded ? folder : single);
 }
 
 Result<void> load_gguf(const std::string& path, LoadedModel& model) {
@@ -153,7 +170,7 @@ Result<void> load_gguf(const std::string& path, LoadedModel& model) {
   model.metadata = std::move(file->metadata);
   model.gguf_tokenizer = std::make_unique<GgufTokenizer>(std::move(file->tokenizer));
   model.files.push_back(path);
-  return check_tensors(model.config, model.weights, path);
+  return check_tensors(model.config, Biases::stored, model.weights, path);
 }
 
 }  // namespace

@@ -1,10 +1,24 @@
 // Implementation of runtime/checkpoint/load_check.h.
 #include "runtime/checkpoint/load_check.h"
 
+#include <algorithm>
+#include <set>
+#include <string_view>
+
 #include "runtime/checkpoint/json.h"
+#include "runtime/model/arch/architecture.h"
 
 namespace isobit {
 namespace {
+
+/// Ends of names that older versions of transformers stored and no version reads.
+constexpr std::string_view kLeftOver[] = {".rotary_emb.inv_freq"};
+
+bool is_left_over(const std::string& name) {
+  return std::any_of(std::begin(kLeftOver), std::end(kLeftOver), [&](std::string_view end) {
+    return name.size() >= end.size() && name.substr(name.size() - end.size()) == end;
+  });
+}
 
 std::string shown_shape(const std::vector<std::int64_t>& shape) {
   std::string text = "[";
@@ -15,52 +29,56 @@ std::string shown_shape(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
-void add_layer(const ModelConfig& c, std::int64_t layer, std::vector<NeededTensor>& out) {
-  const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-  const std::int64_t q = c.heads * c.head_dim;
-  const std::int64_t kv = c.kv_heads * c.head_dim;
-  const auto linear = [&](const char* name, std::int64_t rows, std::int64_t cols, bool bias) {
-    out.push_back({prefix + name + ".weight", {rows, cols}});
-    if (bias) out.push_back({prefix + name + ".bias", {rows}});
-  };
-  out.push_back({prefix + "input_layernorm.weight", {c.hidden_size}});
-  linear("self_attn.q_proj", q, c.hidden_size, c.attention_bias);
-  linear("self_attn.k_proj", kv, c.hidden_size, c.attention_bias);
-  linear("self_attn.v_proj", kv, c.hidden_size, c.attention_bias);
-  linear("self_attn.o_proj", c.hidden_size, q, c.attention_bias);
-  out.push_back({prefix + "post_attention_layernorm.weight", {c.hidden_size}});
-  linear("mlp.gate_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
-  linear("mlp.up_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
-  linear("mlp.down_proj", c.hidden_size, c.intermediate_size, c.mlp_bias);
+/// Why a tensor of the table is not the model's, for a person.
+std::string reason(When when) {
+  switch (when) {
+    case When::attention_bias:
+      return "attention_bias is not true in the config";
+    case When::mlp_bias:
+      return "mlp_bias is not true in the config";
+    case When::untied:
+      return "lm_head is tied to the embedding";
+    case When::always:
+    case When::never:
+      break;
+  }
+  return "the architecture has none";
+}
+
+Error unread(const std::string& name, const std::string& why, const std::string& place) {
+  return Error{"tensor " + shown(name) + " is read by no operation: " + why, place};
 }
 
 }  // namespace
 
-std::vector<NeededTensor> needed_tensors(const ModelConfig& config) {
-  std::vector<NeededTensor> out;
-  out.push_back({"model.embed_tokens.weight", {config.vocab_size, config.hidden_size}});
-  for (std::int64_t layer = 0; layer < config.layers; ++layer) add_layer(config, layer, out);
-  out.push_back({"model.norm.weight", {config.hidden_size}});
-  if (!config.tied_embeddings) {
-    out.push_back({"lm_head.weight", {config.vocab_size, config.hidden_size}});
-  }
-  return out;
-}
-
-Result<void> check_tensors(const ModelConfig& config, const Weights& weights,
+Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weights& weights,
                            const std::string& place) {
-  for (const NeededTensor& needed : needed_tensors(config)) {
+  std::set<std::string> read;
+  if (!config.rope_factors.empty()) read.insert("rope_freqs.weight");
+  for (TableTensor& needed : table_tensors(config)) {
+    const bool optional = needed.is_bias && biases == Biases::stored;
+    const bool wanted = optional || belongs(needed.when, config);
     const Tensor* tensor = weights.find(needed.name);
     if (tensor == nullptr) {
+      if (optional || !wanted) continue;
       return Error{
           "tensor " + shown(needed.name) + " of shape " + shown_shape(needed.shape) + " is missing",
           place};
     }
+    if (!wanted) return unread(needed.name, reason(needed.when), place);
     if (tensor->shape != needed.shape) {
       return Error{"tensor " + shown(needed.name) + " has shape " + shown_shape(tensor->shape) +
                        " but the config needs " + shown_shape(needed.shape),
                    place};
     }
+    read.insert(std::move(needed.name));
+  }
+  for (const auto& [name, tensor] : weights.all()) {
+    if (read.count(name) != 0 || is_left_over(name)) continue;
+    return unread(name,
+                  "architecture " + config.architecture + " with " + std::to_string(config.layers) +
+                      " layers has no such tensor",
+                  place);
   }
   return {};
 }

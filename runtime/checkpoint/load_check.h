@@ -1,25 +1,22 @@
-// Which tensors a config needs, and whether a model has them. Called by load_model and tests.
+// Whether a model's tensors are those of its family's table: none missing, none misshapen, none
+// that nothing would read. Called by load_model and tests.
 #pragma once
 
-#include <cstdint>
 #include <string>
-#include <vector>
 
 #include "runtime/base/result.h"
 #include "runtime/checkpoint/weights.h"
 
 namespace isobit {
 
-struct NeededTensor {
-  std::string name;
-  std::vector<std::int64_t> shape;  // outermost first
-};
+/// What decides which biases a model has: config.json's flags, or, as in a GGUF, each bias that is
+/// there.
+enum class Biases : std::uint8_t { flagged, stored };
 
-/// Every tensor that the forward pass reads. REQUIRES: a valid config.
-std::vector<NeededTensor> needed_tensors(const ModelConfig& config);
-
-/// Refuses a missing tensor or a wrong shape, with both shapes. Extra tensors are allowed.
-Result<void> check_tensors(const ModelConfig& config, const Weights& weights,
+/// Refuses, by name and with the shapes, a tensor that is missing, has another shape than the
+/// config gives it, or is read by no operation. A few names are known to be left over and are
+/// allowed.
+Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weights& weights,
                            const std::string& place);
 
 }  // namespace isobit

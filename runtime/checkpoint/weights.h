@@ -3,8 +3,8 @@
 // A Tensor is a view into a mapped file. Its value is *defined* as one fp32 number an element
 // (a block format's element is one fma of its fields, NUMERICS.md); `read_rows` gives these.
 // Names are Hugging Face's whatever the file format, e.g. "model.layers.0.self_attn.q_proj.weight";
-// the GGUF reader renames, and undoes llama.cpp's permutation of q and k rows, so that the same
-// weights from safetensors and from GGUF are the same numbers in the same places.
+// the GGUF reader renames, and undoes llama.cpp's permutation of Llama's q and k rows, so that the
+// same weights from safetensors and from GGUF are the same numbers in the same places.
 #pragma once
 
 #include <cstdint>
@@ -120,8 +120,9 @@ struct LoadedModel {
   std::unique_ptr<GgufTokenizer> gguf_tokenizer;  // null for a directory
   std::map<std::string, std::string> metadata;
 };
-/// Loads and validates: every tensor that the config needs is there with the right shape, and
-/// `config.json` may be overridden by nothing. Errors name the file and the tensor.
+/// Loads and validates: every tensor that the config needs is there with the right shape, and none
+/// that no operation reads. Errors name the file and the tensor. Nothing overrides `config.json`
+/// but what the file holds beside a tied embedding, which is used as transformers 5 does.
 Result<LoadedModel> load_model(const std::string& path);
 
 }  // namespace isobit

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <string>
 
+#include "runtime/model/arch/architecture.h"
+
 namespace isobit {
 namespace {
 
@@ -32,7 +34,7 @@ Result<void> check_sizes(const ModelConfig& c) {
       {"vocab_size", c.vocab_size, 1, std::int64_t{1} << 24},
       {"hidden_size", c.hidden_size, 1, std::int64_t{1} << 20},
       {"intermediate_size", c.intermediate_size, 1, std::int64_t{1} << 22},
-      {"num_hidden_layers", c.layers, 1, 4096},
+      {"num_hidden_layers", c.layers, 1, kMostLayers},
       {"num_attention_heads", c.heads, 1, 4096},
       {"num_key_value_heads", c.kv_heads, 1, 4096},
       {"head_dim", c.head_dim, 8, 256},
@@ -48,6 +50,10 @@ Result<void> check_sizes(const ModelConfig& c) {
   if (c.heads % c.kv_heads != 0) {
     return outside("num_key_value_heads", std::to_string(c.kv_heads),
                    "a divisor of num_attention_heads (" + std::to_string(c.heads) + ")");
+  }
+  if (!c.slides.empty() && std::int64_t(c.slides.size()) != c.layers) {
+    return outside("the number of sliding layers", std::to_string(c.slides.size()),
+                   "num_hidden_layers (" + std::to_string(c.layers) + ")");
   }
   if (c.head_dim % 8 != 0)
     return outside("head_dim", std::to_string(c.head_dim), "a multiple of 8");
@@ -107,8 +113,10 @@ Result<void> check_tokens(const ModelConfig& c) {
 }  // namespace
 
 Result<void> ModelConfig::validate() const {
-  if (architecture != "llama" && architecture != "mistral") {
-    return Error{"architecture \"" + architecture + "\" is not supported (llama, mistral)", ""};
+  if (find_architecture(architecture) == nullptr) {
+    return Error{"architecture \"" + architecture + "\" is not supported (" +
+                     architecture_names([](const Architecture& a) { return a.name; }) + ")",
+                 ""};
   }
   const Result<void> sizes = check_sizes(*this);
   ISOBIT_TRY(sizes);

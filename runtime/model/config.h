@@ -1,8 +1,7 @@
 // The shape of a decoder-only transformer, read from config.json or GGUF metadata.
 //
-// One struct serves the Llama family now (Llama 2/3, SmolLM, Mistral, TinyLlama) and has the
-// fields that its relatives need later. Loaders fill it and call validate(); the forward pass
-// trusts it. Field meaning follows Hugging Face transformers.
+// One struct serves every family of the architecture table (arch/architecture.h). Loaders fill it
+// and call validate(); the forward pass trusts it. Field meaning follows Hugging Face transformers.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +22,10 @@ struct RopeScaling {
   std::int64_t original_context = 8192;
 };
 
+inline constexpr std::int64_t kMostLayers = 4096;
+
 struct ModelConfig {
-  std::string architecture;  // "llama", "mistral"
+  std::string architecture;  // a name of the architecture table
   std::string name;          // for people only
   std::int64_t vocab_size = 0;
   std::int64_t hidden_size = 0;        // width of the residual stream
@@ -35,17 +36,22 @@ struct ModelConfig {
   std::int64_t head_dim = 0;        // even, a multiple of 8
   std::int64_t context = 0;         // largest number of positions
   std::int64_t sliding_window = 0;  // 0: full causal attention
+  std::vector<bool> slides;         // by layer; empty: every layer, where there is a window
   std::int64_t segments = 8;        // V of NUMERICS.md; 8, 16 or 32
   double rms_norm_eps = 1e-5;
   double rope_theta = 10000.0;
   RopeScaling rope_scaling;
   std::vector<float> rope_factors;  // divides inv_freq; empty or head_dim/2 (GGUF rope_freqs)
   bool tied_embeddings = false;     // lm_head is the embedding
-  bool attention_bias = false;      // q, k, v, o
+  bool attention_bias = false;      // config.json's flags; a GGUF tells by its tensors
   bool mlp_bias = false;
   std::int32_t bos_token = -1;  // -1: none
   std::vector<std::int32_t> eos_tokens;
 
+  /// Positions that a query of this layer sees; 0: all before it.
+  [[nodiscard]] std::int64_t window(std::int64_t layer) const {
+    return slides.empty() || slides[std::size_t(layer)] ? sliding_window : 0;
+  }
   /// Refuses shapes that the forward pass cannot run, naming the field.
   [[nodiscard]] Result<void> validate() const;
 };

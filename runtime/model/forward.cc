@@ -76,16 +76,22 @@ Forward::Forward(const RankModel& model, Backend& backend, Communicator& communi
   }
   attention_.scale = 1.0 / sqrt_(double(config_.head_dim));
   attention_.page_size = cache_.mode().page_size;
+  for (const LayerWeights& layer : model_.layers) {
+    const auto same = std::find(windows_.begin(), windows_.end(), layer.plan.window);
+    window_of_layer_.push_back(std::size_t(same - windows_.begin()));
+    if (same == windows_.end()) windows_.push_back(layer.plan.window);
+  }
+  places_.resize(windows_.size());
 }
 
 Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) {
   note_inputs(rows);
   model_.embedding.require(ids_);
-  StepInputs inputs{number_, ids_, wanted_, positions_, slots_, &attention_, false};
+  StepInputs inputs{number_, ids_, wanted_, positions_, slots_, &attention_, places_, false};
   inputs.repeatable = comm_.size() == 1 && recorder_ == nullptr && cache_.hooks() == nullptr &&
                       !cache_.mode().recomputes && past.empty();
   if (backend_.begin_step(inputs)) {  // computed, or queued, like an earlier step of this shape
-    return scratch(kLocalLogits, std::int64_t(wanted_.size()), model_.head->outputs);
+    return scratch(kLocalLogits, std::int64_t(wanted_.size()), model_.head.matrix->outputs);
   }
   const Rows h = embed(rows);
   for (int i = 0; i < int(config_.layers); ++i) layer(i, h, rows, past);
@@ -96,7 +102,8 @@ Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) 
 
 /// The arrays that the step's operations read: made once, before any of them.
 void Forward::note_inputs(std::span<const StepRow> rows) {
-  ids_.clear(), wanted_.clear(), positions_.clear(), slots_.clear(), places_.clear();
+  ids_.clear(), wanted_.clear(), positions_.clear(), slots_.clear();
+  for (auto& places : places_) places.clear();
   for (const StepRow& row : rows) {
     ISOBIT_CHECK(row.position < model_.positions);
     ISOBIT_CHECK(row.token >= 0 && row.token < config_.vocab_size);
@@ -106,19 +113,20 @@ void Forward::note_inputs(std::span<const StepRow> rows) {
     slots_.push_back(cache_.slot(row.sequence, row.position));
     AttentionRows::Row place;
     place.position = row.position;
-    if (config_.sliding_window > 0) {
-      place.first = std::max<std::int64_t>(0, row.position - config_.sliding_window + 1);
-    }
     place.table = cache_.table(row.sequence);
-    places_.push_back(place);
+    for (std::size_t i = 0; i < windows_.size(); ++i) {
+      place.first =
+          windows_[i] == 0 ? 0 : std::max<std::int64_t>(0, row.position - windows_[i] + 1);
+      places_[i].push_back(place);
+    }
   }
-  attention_.rows = places_;
 }
 
 void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
                     std::span<const StepRow> past) {
   const LayerWeights& w = model_.layers[std::size_t(index)];
   const Mode& mode = backend_.mode();
+  attention_.rows = places_[window_of_layer_[std::size_t(index)]];
   apply_residual_hook(index, h, rows);
   if (cache_.mode().recomputes) {
     for (std::size_t r = 0; r < rows.size(); ++r) {
@@ -151,20 +159,18 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
   record(Site::attn, index, attn, rows);
   const Rows mine =
       columns(attn, p.attention_columns.begin, p.attention_columns.size(), backend_.real_size());
-  const Product o = row_product(mine, *w.o, w.o_bias, attn.cols);
+  const Product o = row_product(mine, w.o, attn.cols);
   backend_.finish_add_norm(o, h, w.norm2.get(), config_.rms_norm_eps, x);
   record(Site::o, index, o.out, rows);
   record(Site::h1, index, h, rows);
   record(Site::norm2, index, x, rows);
 
-  const auto gated = column_products(
-      x, {{w.gate.get(), w.gate_bias.get(), kGate}, {w.up.get(), w.up_bias.get(), kUp}},
-      mode.gemm_input);
+  const auto gated = column_products(x, {{&w.gate, kGate}, {&w.up, kUp}}, mode.gemm_input);
   const Rows act = scratch(kAct, h.rows, gated[0].out.cols);
   backend_.finish_gated(gated[0], gated[1], act);
   record_sliced(Site::act, index, act,
                 widths([](const Partition& each) { return each.mlp_columns.size(); }), rows);
-  const Product down = row_product(act, *w.down, w.down_bias, config_.intermediate_size);
+  const Product down = row_product(act, w.down, config_.intermediate_size);
   if (joins_next(index)) {
     const LayerWeights& next = model_.layers[std::size_t(index) + 1];
     backend_.finish_add_norm(down, h, next.norm1.get(), config_.rms_norm_eps, x);
@@ -183,20 +189,22 @@ bool Forward::joins_next(int index) const {
          (hooks == nullptr || !hooks->residual);
 }
 
-/// Q and K, rotated, and V of normalised rows; Q only when asked for.
+/// Q and K, normalised by head where the plan says so and rotated, and V; Q only when asked for.
 void Forward::project(int index, Rows x, std::span<const std::int64_t> positions, Rows* q, Rows& k,
                       Rows& v) {
   const LayerWeights& w = model_.layers[std::size_t(index)];
   const Partition& p = model_.partition;
   std::vector<Linear> linears;
-  if (q != nullptr) linears.push_back({w.q.get(), w.q_bias.get(), kQ});
-  linears.push_back({w.k.get(), w.k_bias.get(), kK});
-  linears.push_back({w.v.get(), w.v_bias.get(), kV});
+  if (q != nullptr) linears.push_back({&w.q, kQ});
+  linears.push_back({&w.k, kK});
+  linears.push_back({&w.v, kV});
   const auto products = column_products(x, linears, backend_.mode().gemm_input);
   const Product& key = products[linears.size() - 2];
   const Product& value = products[linears.size() - 1];
+  const HeadNorm norm{w.q_norm.get(), w.k_norm.get(), config_.rms_norm_eps};
   backend_.finish_qkv(q != nullptr ? products.data() : nullptr, key, value, p.heads.size(),
-                      p.kv_heads.size(), positions, model_.cosine.get(), model_.sine.get());
+                      p.kv_heads.size(), positions, model_.cosine.get(), model_.sine.get(),
+                      w.plan.qk_norm ? &norm : nullptr);
   if (q != nullptr) *q = products[0].out;
   k = key.out;
   v = value.out;
@@ -286,9 +294,8 @@ Rows Forward::logits(Rows h, std::span<const StepRow> rows) {
   record(Site::final_norm, int(config_.layers), x, wanting);
   const Mode& mode = backend_.mode();
   const Format kept = mode.wide() ? Format::f64 : Format::f32;  // logits are not rounded
-  const Linear head{model_.head.get(), nullptr, kLocalLogits};
-  const Product local = column_products(x, {{head}}, mode.head_input).front();
-  backend_.finish(local.parts, *local.matrix, local.row_scale, nullptr, kept, local.out);
+  const Product local = column_products(x, {{&model_.head, kLocalLogits}}, mode.head_input).front();
+  backend_.finish(local.parts, *local.matrix, local.row_scale, local.bias, kept, local.out);
   return gather_columns(local.out, widths([](const Partition& p) { return p.vocabulary.size(); }),
                         kLogits);
 }
@@ -318,27 +325,30 @@ Rows Forward::gemm_input(Rows x, Format input, bool scaled, bool sliced, const v
 std::vector<Product> Forward::column_products(Rows x, const std::vector<Linear>& linears,
                                               Format input) {
   const void* scale = nullptr;
-  const bool scaled = linears.front().matrix->scaled;  // one precision: all of them or none
+  const bool scaled =
+      linears.front().weights->matrix->scaled;  // one precision: all of them or none
   const Rows in = gemm_input(x, input, scaled, false, scale);
   std::vector<const WeightMatrix*> matrices;
   std::vector<Rows> outs;
   std::vector<Product> products;
   for (const Linear& linear : linears) {
-    matrices.push_back(linear.matrix);
-    outs.push_back(scratch(linear.buffer, x.rows, linear.matrix->outputs));
-    products.push_back({{outs.back()}, linear.matrix, scale, linear.bias, outs.back()});
+    const WeightMatrix* matrix = linear.weights->matrix.get();
+    matrices.push_back(matrix);
+    outs.push_back(scratch(linear.buffer, x.rows, matrix->outputs));
+    products.push_back({{outs.back()}, matrix, scale, linear.weights->bias.get(), outs.back()});
   }
   backend_.gemms(in, matrices, outs);
   return products;
 }
 
-Product Forward::row_product(Rows x, const WeightMatrix& w, const DeviceMemory& bias,
-                             std::int64_t full_inputs) {
+Product Forward::row_product(Rows x, const LinearWeights& weights, std::int64_t full_inputs) {
+  const WeightMatrix& w = *weights.matrix;
+  const void* bias = weights.bias.get();
   const Rows out = scratch(kY, x.rows, w.outputs);
   const void* scale = nullptr;
   const Rows in = gemm_input(x, backend_.mode().gemm_input, w.scaled, true, scale);
   backend_.gemm(in, w, out);
-  if (comm_.size() == 1) return {{out}, &w, scale, bias.get(), out};
+  if (comm_.size() == 1) return {{out}, &w, scale, bias, out};
   // Below 64 columns there is one segment, owned by rank 0: nobody else has a part.
   const bool single = segments_of(full_inputs, int(config_.segments)) == 1;
   const std::size_t part_bytes = std::size_t(out.rows * out.cols) * backend_.real_size();
@@ -347,7 +357,7 @@ Product Forward::row_product(Rows x, const WeightMatrix& w, const DeviceMemory& 
   const std::int64_t owners = single ? 1 : comm_.size();
   const Rows all = scratch(kParts, out.rows * owners, out.cols);
   comm_.all_gather(out.data, all.data, sizes);
-  Product product{{}, &w, scale, bias.get(), out};
+  Product product{{}, &w, scale, bias, out};
   for (std::int64_t r = 0; r < owners; ++r) {
     product.parts.push_back(some_rows(all, r * out.rows, out.rows, backend_.real_size()));
   }

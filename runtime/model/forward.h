@@ -57,17 +57,15 @@ class Forward {
   Rows attend(int index, Rows q, std::span<const StepRow> rows);
   Rows logits(Rows h, std::span<const StepRow> rows);
 
-  /// A matrix, its bias or null, and the scratch array of its outputs.
+  /// A linear layer and the scratch array of its outputs.
   struct Linear {
-    const WeightMatrix* matrix;
-    const void* bias;
+    const LinearWeights* weights;
     int buffer;
   };
   /// x times matrices of which the rank owns outputs. `input`: format of activations.
   std::vector<Product> column_products(Rows x, const std::vector<Linear>& linears, Format input);
   /// x * W over the rank's columns; ranks' subtree sums are exchanged.
-  Product row_product(Rows x, const WeightMatrix& w, const DeviceMemory& bias,
-                      std::int64_t full_inputs);
+  Product row_product(Rows x, const LinearWeights& weights, std::int64_t full_inputs);
   /// Quantised or rounded input of a GEMM and its row scales (null when unscaled).
   Rows gemm_input(Rows x, Format input, bool scaled, bool sliced, const void*& scale);
   /// Rows of all ranks side by side: local columns -> (rows, sum of widths).
@@ -101,11 +99,13 @@ class Forward {
     std::size_t bytes = 0;
   };
   std::vector<Scratch> scratch_;
-  std::vector<std::int32_t> ids_, wanted_;  // of the current rows, and the three below
+  std::vector<std::int32_t> ids_, wanted_;  // of the current rows, and the two below
   std::vector<std::int64_t> positions_, slots_;
-  std::vector<AttentionRows::Row> places_;
-  AttentionRows attention_;       // with places_
-  DeviceMemory read_k_, read_v_;  // what a read hook left, for one layer
+  std::vector<std::int64_t> windows_;                    // the different ones of the layers
+  std::vector<std::size_t> window_of_layer_;             // in windows_
+  std::vector<std::vector<AttentionRows::Row>> places_;  // of the current rows, by windows_
+  AttentionRows attention_;                              // with the places of the current layer
+  DeviceMemory read_k_, read_v_;                         // what a read hook left, for one layer
 };
 
 }  // namespace isobit

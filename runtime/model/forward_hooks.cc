@@ -146,7 +146,7 @@ bool Forward::hide_evicted(int index, std::span<const StepRow> rows,
     any = true;
   }
   if (!any) return false;
-  masked = places_;
+  masked.assign(attention_.rows.begin(), attention_.rows.end());
   for (std::size_t r = 0; r < rows.size(); ++r) {
     const std::vector<std::uint8_t>* keep = cache_.keep(index, rows[r].sequence, false);
     if (keep != nullptr && !keep->empty()) masked[r].keep = keep->data();

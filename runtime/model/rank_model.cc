@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <functional>
 #include <new>
+#include <type_traits>
 
+#include "runtime/model/arch/architecture.h"
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/order.h"
 
@@ -109,67 +111,97 @@ BlockFormat block_format(TensorType type) {
   }
 }
 
+/// Fills the members that a family's table names with this rank's slices of their tensors.
 class Builder {
  public:
-  Builder(const LoadedModel& model, Backend& backend, Backend& loader, const Partition& partition)
-      : model_(model), config_(model.config), backend_(backend), loader_(loader), p_(partition) {}
+  Builder(const LoadedModel& model, Backend& backend, Backend& loader, RankModel& out)
+      : model_(model),
+        config_(model.config),
+        architecture_(architecture_of(model.config)),
+        backend_(backend),
+        loader_(loader),
+        p_(out.partition),
+        out_(out) {}
 
-  std::unique_ptr<RankModel> build(std::int64_t positions) {
-    auto out = std::make_unique<RankModel>(config_, p_);
-    const Tensor& embedding = tensor("model.embed_tokens.weight");
-    const bool on_host = backend_.describe().device == "cpu";
-    out->embedding = on_host ? EmbeddingTable::on_demand(embedding, p_.vocabulary, backend_.mode())
-                             : EmbeddingTable::uploaded(embedding, p_.vocabulary, backend_);
-    out->final_norm = norm("model.norm.weight");
-    const Tensor& head = config_.tied_embeddings ? embedding : tensor("lm_head.weight");
-    out->head = matrix(head, p_.vocabulary, {0, config_.hidden_size},
-                       all_bounds(config_.hidden_size, config_), backend_.mode().head);
-    for (std::int64_t i = 0; i < config_.layers; ++i) out->layers.push_back(layer(i));
-    extend_positions(*out, backend_, positions);
-    return out;
+  void build() {
+    for (const TensorRow& row : architecture_.before) fill(row, "", nullptr);
+    for (const TensorRow& row : architecture_.after) fill(row, "", nullptr);
+    for (std::int64_t i = 0; i < config_.layers; ++i) {
+      LayerWeights& layer = out_.layers.emplace_back();
+      layer.plan = architecture_.plan(config_, i);
+      for (const TensorRow& row : architecture_.layer) fill(row, layer_prefix(i), &layer);
+    }
   }
 
  private:
+  void fill(const TensorRow& row, const std::string& prefix, LayerWeights* layer) {
+    const std::string name = prefix + row.name;
+    std::visit(
+        [&]<class Member, class Owner>(Member Owner::*member) {
+          if constexpr (std::is_same_v<Owner, LayerWeights>) {
+            make(row, name, layer->*member);
+          } else {
+            make(row, name, out_.*member);
+          }
+        },
+        row.fills);
+  }
+
+  void make(const TensorRow& row, const std::string& name, DeviceMemory& to) {
+    ISOBIT_CHECK(row.outputs == Axis::one);
+    to = upload_rows(tensor(name + ".weight"), {0, 1}, span_of(row.inputs), backend_);
+  }
+  void make(const TensorRow& row, const std::string& name, EmbeddingTable& to) {
+    const Tensor& table = tensor(name + ".weight");
+    const Span rows = span_of(row.outputs);
+    const bool on_host = backend_.describe().device == "cpu";
+    to = on_host ? EmbeddingTable::on_demand(table, rows, backend_.mode())
+                 : EmbeddingTable::uploaded(table, rows, backend_);
+  }
+  void make(const TensorRow& row, const std::string& name, LinearWeights& to) {
+    const bool is_head = &to == &out_.head;
+    const Tensor& weight = tensor(is_head && config_.tied_embeddings
+                                      ? weight_that_fills(architecture_, &RankModel::embedding)
+                                      : name + ".weight");
+    to.matrix = matrix(weight, span_of(row.outputs), span_of(row.inputs), bounds_of(row.inputs),
+                       is_head ? backend_.mode().head : backend_.mode().matrix);
+    if (const Tensor* bias = model_.weights.find(name + ".bias")) {
+      to.bias = upload_rows(*bias, {0, 1}, span_of(row.outputs), backend_);
+    }
+  }
+
   const Tensor& tensor(const std::string& name) const {
     const Tensor* found = model_.weights.find(name);
     ISOBIT_CHECK(found != nullptr);  // load_model has checked names and shapes
     return *found;
   }
 
-  LayerWeights layer(std::int64_t index) {
-    const std::string prefix = "model.layers." + std::to_string(index) + ".";
+  /// The part of a dimension that this rank owns.
+  [[nodiscard]] Span span_of(Axis axis) const {
     const std::int64_t d = config_.head_dim;
-    const Span q{p_.heads.begin * d, p_.heads.end * d};
-    const Span kv{p_.kv_heads.begin * d, p_.kv_heads.end * d};
-    const Span hidden{0, config_.hidden_size};
-    const std::vector<std::int64_t> whole = all_bounds(config_.hidden_size, config_);
-    const Format format = backend_.mode().matrix;
-    const auto named = [&](const std::string& name) -> const Tensor& {
-      return tensor(prefix + name + ".weight");
-    };
-    LayerWeights w;
-    w.norm1 = norm(prefix + "input_layernorm.weight");
-    w.norm2 = norm(prefix + "post_attention_layernorm.weight");
-    w.q = matrix(named("self_attn.q_proj"), q, hidden, whole, format);
-    w.k = matrix(named("self_attn.k_proj"), kv, hidden, whole, format);
-    w.v = matrix(named("self_attn.v_proj"), kv, hidden, whole, format);
-    w.o = matrix(named("self_attn.o_proj"), hidden, p_.attention_columns, p_.attention_bounds,
-                 format);
-    w.gate = matrix(named("mlp.gate_proj"), p_.mlp_columns, hidden, whole, format);
-    w.up = matrix(named("mlp.up_proj"), p_.mlp_columns, hidden, whole, format);
-    w.down = matrix(named("mlp.down_proj"), hidden, p_.mlp_columns, p_.mlp_bounds, format);
-    if (config_.attention_bias) {
-      w.q_bias = bias(prefix + "self_attn.q_proj.bias", q);
-      w.k_bias = bias(prefix + "self_attn.k_proj.bias", kv);
-      w.v_bias = bias(prefix + "self_attn.v_proj.bias", kv);
-      w.o_bias = bias(prefix + "self_attn.o_proj.bias", hidden);
+    switch (axis) {
+      case Axis::vocabulary:
+        return p_.vocabulary;
+      case Axis::query:
+        return {p_.heads.begin * d, p_.heads.end * d};
+      case Axis::key_value:
+        return {p_.kv_heads.begin * d, p_.kv_heads.end * d};
+      case Axis::attention:
+        return p_.attention_columns;
+      case Axis::mlp:
+        return p_.mlp_columns;
+      case Axis::one:
+      case Axis::hidden:
+      case Axis::head:
+        break;
     }
-    if (config_.mlp_bias) {
-      w.gate_bias = bias(prefix + "mlp.gate_proj.bias", p_.mlp_columns);
-      w.up_bias = bias(prefix + "mlp.up_proj.bias", p_.mlp_columns);
-      w.down_bias = bias(prefix + "mlp.down_proj.bias", hidden);
-    }
-    return w;
+    return {0, extent(axis, config_)};
+  }
+  /// Owned segments of a reduction over a dimension, in slice columns.
+  [[nodiscard]] std::vector<std::int64_t> bounds_of(Axis axis) const {
+    if (axis == Axis::attention) return p_.attention_bounds;
+    if (axis == Axis::mlp) return p_.mlp_bounds;
+    return all_bounds(extent(axis, config_), config_);
   }
 
   std::shared_ptr<WeightMatrix> matrix(const Tensor& t, Span rows, Span columns,
@@ -196,18 +228,13 @@ class Builder {
     return loader_.load_matrix(source);
   }
 
-  DeviceMemory norm(const std::string& name) {
-    return upload_rows(tensor(name), {0, 1}, {0, config_.hidden_size}, backend_);
-  }
-  DeviceMemory bias(const std::string& name, Span columns) {
-    return upload_rows(tensor(name), {0, 1}, columns, backend_);
-  }
-
   const LoadedModel& model_;
   const ModelConfig& config_;
+  const Architecture& architecture_;
   Backend& backend_;
   Backend& loader_;
   const Partition& p_;
+  RankModel& out_;
 };
 
 /// RoPE scaling of one inverse frequency, in fp64 (NUMERICS.md, "RoPE").
@@ -319,8 +346,10 @@ void EmbeddingTable::require(std::span<const std::int32_t> ids) const {
 std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend,
                                             Backend& loader, int rank, int ranks,
                                             std::int64_t positions) {
-  const Partition partition(model.config, rank, ranks);
-  return Builder(model, backend, loader, partition).build(positions);
+  auto out = std::make_unique<RankModel>(model.config, Partition(model.config, rank, ranks));
+  Builder(model, backend, loader, *out).build();
+  extend_positions(*out, backend, positions);
+  return out;
 }
 
 void extend_positions(RankModel& model, Backend& backend, std::int64_t positions) {

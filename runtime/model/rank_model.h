@@ -12,6 +12,7 @@
 #include "runtime/backend.h"
 #include "runtime/checkpoint/weights.h"
 #include "runtime/device_memory.h"
+#include "runtime/model/arch/plan.h"
 #include "runtime/model/config.h"
 
 namespace isobit {
@@ -65,11 +66,18 @@ class EmbeddingTable {
   DeviceMemory device_;
 };
 
+/// A linear layer: this rank's slice.
+struct LinearWeights {
+  std::shared_ptr<WeightMatrix> matrix;
+  DeviceMemory bias;  // (outputs), empty without one
+};
+
+/// What a layer does, and its weights. The family's table says which member a tensor fills.
 struct LayerWeights {
-  DeviceMemory norm1, norm2;  // (hidden)
-  std::shared_ptr<WeightMatrix> q, k, v, o, gate, up, down;
-  DeviceMemory q_bias, k_bias, v_bias, o_bias;  // empty without attention_bias
-  DeviceMemory gate_bias, up_bias, down_bias;   // empty without mlp_bias
+  LayerPlan plan;
+  DeviceMemory norm1, norm2;    // (hidden)
+  DeviceMemory q_norm, k_norm;  // (head_dim), with plan.qk_norm
+  LinearWeights q, k, v, o, gate, up, down;
 };
 
 struct RankModel {
@@ -77,10 +85,10 @@ struct RankModel {
       : config(model_config), partition(slice) {}
   ModelConfig config;
   Partition partition;
-  EmbeddingTable embedding;            // (vocabulary slice, hidden)
-  DeviceMemory final_norm;             // (hidden)
-  std::shared_ptr<WeightMatrix> head;  // (vocabulary slice, hidden)
-  DeviceMemory cosine, sine;           // (positions, head_dim/2)
+  EmbeddingTable embedding;   // (vocabulary slice, hidden)
+  DeviceMemory final_norm;    // (hidden)
+  LinearWeights head;         // (vocabulary slice, hidden)
+  DeviceMemory cosine, sine;  // (positions, head_dim/2)
   std::int64_t positions = 0;
   std::vector<LayerWeights> layers;
 };

@@ -10,7 +10,7 @@
 #include "runtime/run/generate.h"
 #include "tests/conformance/block_data.h"
 #include "tests/conformance/kernel_data.h"
-#include "tests/conformance/toy_model.h"
+#include "tests/fakes/model.h"
 
 namespace isobit::cpu::testing {
 namespace {
@@ -135,7 +135,8 @@ INSTANTIATE_TEST_SUITE_P(Isa, BlockWeights, ::testing::ValuesIn(kTables),
 /// The worked example with every matrix whose rows are whole blocks in `type`, and the same numbers
 /// as fp32.
 std::pair<LoadedModel, LoadedModel> models(TensorType type) {
-  LoadedModel kept = toy::Builder().build(), expanded = toy::Builder().build();
+  LoadedModel kept = fakes::toy_model(fakes::worked_example()),
+              expanded = fakes::toy_model(fakes::worked_example());
   std::uint64_t seed = 40;
   for (const auto& [name, tensor] : expanded.weights.all()) {
     if (tensor.shape.size() < 2 || tensor.cols % 32 != 0) continue;
@@ -167,7 +168,7 @@ TEST(BlockModels, HaveTheBitsOfTheirExpandedTwins) {
       request.max_new_tokens = 6;
       for (const int length : {9, 4, 17}) {
         request.prompts.emplace_back();
-        request.prompts.back().tokens = toy::prompt(length);
+        request.prompts.back().tokens = fakes::prompt(length);
       }
       const auto want = wide_runtime.generate(request);
       ASSERT_TRUE(want) << want.error().text();

@@ -81,11 +81,16 @@ TEST_P(CudaJointGpu, QueriesKeysAndValues) {
         const Array sine = pair.random(Data::plain, 32 * d / 2, ++seed_, real);
         std::vector<std::int64_t> positions;
         for (std::int64_t r = 0; r < rows; ++r) positions.push_back(r * 11 % 32);
-        for (const bool with_q : {true, false}) {
-          pair.both([&](Backend& backend, bool gpu) {
+        const Array q_norm = pair.random(Data::plain, d, ++seed_, pair.mode().weight);
+        const Array k_norm = pair.random(Data::plain, d, ++seed_, pair.mode().weight);
+        for (const auto& [with_q, normed] :
+             {std::pair(true, false), {false, false}, {true, true}, {false, true}}) {
+          pair.both([&, with_q = with_q, normed = normed](Backend& backend, bool gpu) {
             const Product query = q.of(gpu);
+            const HeadNorm norm{gpu ? q_norm.gpu : q_norm.cpu, gpu ? k_norm.gpu : k_norm.cpu, 1e-6};
             backend.finish_qkv(with_q ? &query : nullptr, k.of(gpu), v.of(gpu), heads, kv_heads,
-                               positions, gpu ? cosine.gpu : cosine.cpu, gpu ? sine.gpu : sine.cpu);
+                               positions, gpu ? cosine.gpu : cosine.cpu, gpu ? sine.gpu : sine.cpu,
+                               normed ? &norm : nullptr);
           });
           const bool odd = data != Data::plain;
           EXPECT_TRUE(pair.same(q.sums, odd)) << d << " " << rows;

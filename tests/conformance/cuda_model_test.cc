@@ -1,77 +1,18 @@
 // A small model end to end: every digest of every operation on the GPU equals the CPU's, over
 // precisions, batches, cache modes and ranks. The model is made here, so nothing has to be shipped.
-#include <cstring>
-
 #include "runtime/run/generate.h"
 #include "tests/conformance/cuda_pair.h"
 #include "tests/conformance/trace_bits.h"
+#include "tests/fakes/model.h"
 
 namespace isobit::cuda_test {
 namespace {
 
-ModelConfig small_config() {
-  ModelConfig c;
-  c.architecture = "llama";
-  c.vocab_size = 517;
-  c.hidden_size = 72;
-  c.intermediate_size = 203;
-  c.layers = 2;
-  c.heads = 6;
-  c.kv_heads = 2;
-  c.head_dim = 24;
-  c.context = 2048;
-  c.attention_bias = true;
-  c.mlp_bias = true;
+/// All biases of the Llama table.
+ModelConfig small_config(std::int64_t window = 0) {
+  ModelConfig c = fakes::odd_config("llama");
+  c.sliding_window = window;
   return c;
-}
-
-void add(LoadedModel& model, const std::string& name, std::int64_t rows, std::int64_t cols,
-         bool vector, double size) {
-  std::uint64_t seed = 1;
-  for (const char c : name) seed = seed * 131 + std::uint64_t(c);
-  auto bytes = std::make_shared<std::vector<std::byte>>(std::size_t(rows * cols) * 4);
-  Random random(seed);
-  for (std::int64_t i = 0; i < rows * cols; ++i) {
-    const float value = float(vector ? 1.0 + size * random.unit() : size * random.unit());
-    std::memcpy(bytes->data() + i * 4, &value, 4);
-  }
-  Tensor t;
-  t.name = name;
-  t.type = TensorType::f32;
-  t.rows = rows;
-  t.cols = cols;
-  t.shape = vector ? std::vector<std::int64_t>{cols} : std::vector<std::int64_t>{rows, cols};
-  t.bytes = *bytes;
-  model.weights.add(t);
-  model.weights.keep(bytes);
-}
-
-LoadedModel small_model(std::int64_t window = 0) {
-  LoadedModel model;
-  model.config = small_config();
-  model.config.sliding_window = window;
-  const ModelConfig& c = model.config;
-  const std::int64_t h = c.hidden_size, q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
-  add(model, "model.embed_tokens.weight", c.vocab_size, h, false, 1);
-  add(model, "model.norm.weight", 1, h, true, 0.2);
-  add(model, "lm_head.weight", c.vocab_size, h, false, 0.5);
-  for (std::int64_t i = 0; i < c.layers; ++i) {
-    const std::string l = "model.layers." + std::to_string(i) + ".";
-    add(model, l + "input_layernorm.weight", 1, h, true, 0.2);
-    add(model, l + "post_attention_layernorm.weight", 1, h, true, 0.2);
-    const auto linear = [&](const std::string& name, std::int64_t rows, std::int64_t cols) {
-      add(model, l + name + ".weight", rows, cols, false, 0.25);
-      add(model, l + name + ".bias", 1, rows, true, 0.1);
-    };
-    linear("self_attn.q_proj", q, h);
-    linear("self_attn.k_proj", kv, h);
-    linear("self_attn.v_proj", kv, h);
-    linear("self_attn.o_proj", h, q);
-    linear("mlp.gate_proj", c.intermediate_size, h);
-    linear("mlp.up_proj", c.intermediate_size, h);
-    linear("mlp.down_proj", h, c.intermediate_size);
-  }
-  return model;
 }
 
 std::vector<PromptTokens> prompts() {
@@ -80,7 +21,7 @@ std::vector<PromptTokens> prompts() {
   for (const std::int64_t length : {5, 17, 250, 40, 1, 9}) {
     PromptTokens prompt;
     for (std::int64_t i = 0; i < length; ++i) {
-      prompt.tokens.push_back(std::int32_t(random.below(517)));
+      prompt.tokens.push_back(std::int32_t(random.below(small_config().vocab_size)));
     }
     out.push_back(prompt);
   }
@@ -107,7 +48,7 @@ class CudaModelGpu : public CudaOps {
     EXPECT_EQ(result->trace.prompts.front().tokens.size(), 14u);
     return bits_of_trace(result->trace);
   }
-  Runtime runtime_{small_model()};
+  Runtime runtime_{fakes::toy_model(small_config())};
 };
 INSTANTIATE_TEST_SUITE_P(Precision, CudaModelGpu, ::testing::Range(0, kPrecisions), precision_name);
 
@@ -212,7 +153,7 @@ TEST_P(CudaGraphsGpu, ContextsThatCrossSplits) {
     for (const std::int64_t length : {250, 506, 764, 1017}) {  // 1, 2, 3 and 4 splits, then more
       r.prompts.emplace_back();
       for (std::int64_t i = 0; i < length; ++i) {
-        r.prompts.back().tokens.push_back(std::int32_t(random.below(517)));
+        r.prompts.back().tokens.push_back(std::int32_t(random.below(small_config().vocab_size)));
       }
     }
     expect_same(runtime_, r, true);
@@ -220,7 +161,7 @@ TEST_P(CudaGraphsGpu, ContextsThatCrossSplits) {
 }
 
 TEST_P(CudaGraphsGpu, SlidingWindow) {
-  Runtime runtime(small_model(37));
+  Runtime runtime(fakes::toy_model(small_config(37)));
   expect_same(runtime, request(3, "paged:16"), true);
 }
 

@@ -28,6 +28,13 @@ inline bool gpu_is_there() {
   return std::filesystem::exists("/dev/nvidia0") || std::filesystem::exists("/dev/nvidiactl");
 }
 
+/// Why the CUDA backend cannot run here, or empty.
+inline std::string why_no_gpu() {
+  BackendOptions options;
+  options.device = "cuda";
+  return unsupported_reason(options, mode_of(Precision::fp32));
+}
+
 /// An array that both sides have.
 struct Array {
   void* cpu = nullptr;
@@ -134,9 +141,7 @@ inline Rows rows_of(const Array& array, bool gpu, std::int64_t rows, std::int64_
 class CudaOps : public ::testing::TestWithParam<int> {
  protected:
   void SetUp() override {
-    BackendOptions options;
-    options.device = "cuda";
-    const std::string why = unsupported_reason(options, mode_of(Precision::fp32));
+    const std::string why = why_no_gpu();
     if (why.empty()) return;
     if (gpu_is_there()) FAIL() << "a GPU is there and cannot be used: " << why;
     GTEST_SKIP() << why;

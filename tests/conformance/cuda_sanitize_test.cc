@@ -11,7 +11,7 @@
 
 #include "runtime/backends/cuda/backend.h"
 #include "runtime/run/generate.h"
-#include "tests/conformance/toy_model.h"
+#include "tests/fakes/model.h"
 
 namespace isobit::cuda_test {
 namespace {
@@ -262,12 +262,12 @@ TEST_P(SanitizeGpu, AttentionAndTheCache) {
 
 /// A whole model: steps that follow each other, and are replayed when they repeat.
 TEST_P(SanitizeGpu, AModel) {
-  Runtime runtime(toy::Builder().build());
+  Runtime runtime(fakes::toy_model(fakes::worked_example()));
   GenerateRequest request;
   request.precision = precision();
   for (const int length : {3, 20, 7}) {
     request.prompts.emplace_back();
-    request.prompts.back().tokens = toy::prompt(length);
+    request.prompts.back().tokens = fakes::prompt(length);
   }
   request.max_new_tokens = 6;
   request.batch.size = 3;

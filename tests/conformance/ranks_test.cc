@@ -8,67 +8,20 @@
 
 #include "runtime/model/rank_model.h"
 #include "tests/conformance/ranks_cases.h"
+#include "tests/fakes/model.h"
 
 namespace isobit::ranks_test {
 namespace {
 
-class UnevenModel {
- public:
-  LoadedModel build() {
-    ModelConfig& c = model_.config;
-    c.architecture = "llama";
-    c.vocab_size = 331;
-    c.hidden_size = 9 * 8;
-    c.intermediate_size = 190;
-    c.layers = 2;
-    c.heads = 9;
-    c.kv_heads = 3;
-    c.head_dim = 8;
-    c.context = 512;
-    c.tied_embeddings = true;
-    const std::int64_t h = c.hidden_size, kv = c.kv_heads * c.head_dim;
-    add("model.embed_tokens.weight", c.vocab_size, h, 1);
-    norm("model.norm.weight");
-    for (std::int64_t i = 0; i < c.layers; ++i) {
-      const std::string l = "model.layers." + std::to_string(i) + ".";
-      norm(l + "input_layernorm.weight");
-      norm(l + "post_attention_layernorm.weight");
-      add(l + "self_attn.q_proj.weight", h, h, 0.25f);
-      add(l + "self_attn.k_proj.weight", kv, h, 0.25f);
-      add(l + "self_attn.v_proj.weight", kv, h, 0.25f);
-      add(l + "self_attn.o_proj.weight", h, h, 0.25f);
-      add(l + "mlp.gate_proj.weight", c.intermediate_size, h, 0.25f);
-      add(l + "mlp.up_proj.weight", c.intermediate_size, h, 0.25f);
-      add(l + "mlp.down_proj.weight", h, c.intermediate_size, 0.25f);
-    }
-    return std::move(model_);
-  }
-
- private:
-  void norm(const std::string& name) { store(name, {model_.config.hidden_size}, 0.2f, 1); }
-  void add(const std::string& name, std::int64_t rows, std::int64_t cols, float size) {
-    store(name, {rows, cols}, size, 0);
-  }
-  void store(const std::string& name, const std::vector<std::int64_t>& shape, float size,
-             float base) {
-    Tensor t;
-    t.name = name;
-    t.type = TensorType::f32;
-    t.rows = shape.size() == 2 ? shape.front() : 1;
-    t.cols = shape.back();
-    t.shape = shape;
-    auto values = std::make_shared<std::vector<float>>();
-    for (std::int64_t i = 0; i < t.rows * t.cols; ++i) {
-      values->push_back(base + size * float(random_.unit()));
-    }
-    t.bytes = std::as_bytes(std::span(*values));
-    model_.weights.add(std::move(t));
-    model_.weights.keep(values);
-  }
-
-  LoadedModel model_;
-  cpu::testing::Random random_{9};
-};
+/// Nine heads on three KV heads, which no number of ranks divides.
+LoadedModel uneven_model() {
+  ModelConfig c = fakes::odd_config("llama");
+  c.head_dim = 8;
+  c.layers = 2;
+  c.tied_embeddings = true;
+  c.attention_bias = c.mlp_bias = false;
+  return fakes::toy_model(c);
+}
 
 constexpr Topology kTopologies[] = {Topology::direct, Topology::ring, Topology::doubling,
                                     Topology::tree};
@@ -95,7 +48,7 @@ class Ranks : public ::testing::TestWithParam<int> {
 INSTANTIATE_TEST_SUITE_P(Precision, Ranks, ::testing::Range(0, kPrecisions), precision_name);
 
 TEST_P(Ranks, UnevenHeadsInEveryTopology) {
-  Runtime runtime(UnevenModel().build());
+  Runtime runtime(uneven_model());
   GenerateRequest one = request(runtime, precision(), 1, 3, "on");
   one.level = TraceLevel::ops;
   one.prompts.resize(4);
@@ -155,7 +108,7 @@ TEST(RanksFault, ARankThatFailsEndsTheCell) {
     std::unique_ptr<Communicator> inner_;
     int at_, calls_ = 0;
   };
-  Runtime runtime(UnevenModel().build());
+  Runtime runtime(uneven_model());
   for (const Topology topology : kTopologies) {
     for (const int ranks : {2, 4, 8}) {
       GenerateRequest r = request(runtime, Precision::fp32, ranks, 3, "on");

@@ -7,7 +7,8 @@
 
 #include "runtime/numerics/digest.h"
 #include "runtime/numerics/functions.h"
-#include "tests/conformance/toy_model.h"
+#include "runtime/run/generate.h"
+#include "tests/fakes/model.h"
 
 namespace isobit {
 namespace {
@@ -75,7 +76,7 @@ std::string table_line(Runtime& runtime, Precision precision, const std::string&
   request.precision = precision;
   request.backend.isa = isa;
   request.ranks = ranks;
-  request.prompts = {{toy::prompt(300), {}}};
+  request.prompts = {{fakes::prompt(300), {}}};
   request.max_new_tokens = 3;
   auto result = runtime.generate(request);
   if (!result) return result.error().text();
@@ -89,7 +90,7 @@ std::string table_line(Runtime& runtime, Precision precision, const std::string&
 class WorkedExampleIn : public testing::TestWithParam<Precision> {};
 
 TEST_P(WorkedExampleIn, DigestsAreThoseOfThePage) {
-  Runtime runtime(toy::Builder().build());
+  Runtime runtime(fakes::toy_model(fakes::worked_example()));
   const std::string page = numerics_page();
   const std::string scalar = table_line(runtime, GetParam(), "scalar", 1);
   EXPECT_NE(page.find(scalar), std::string::npos) << scalar;

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "harness/cli/bench/measure.h"
-#include "runtime/checkpoint/load_check.h"
+#include "runtime/model/arch/architecture.h"
 #include "runtime/numerics/formats.h"
 
 namespace isobit::commands {
@@ -87,9 +87,9 @@ Result<LoadedModel> synthetic_model(const std::string& name, std::int64_t layers
   model.path = name;
   if (layers > 0) model.config.layers = layers;
   if (auto ok = model.config.validate(); !ok) return Error{ok.error().message, name};
-  const std::vector<NeededTensor> needed = needed_tensors(model.config);
+  const std::vector<TableTensor> needed = needed_tensors(model.config);
   std::size_t most = 0;
-  for (const NeededTensor& tensor : needed) {
+  for (const TableTensor& tensor : needed) {
     std::size_t bytes = sizeof(std::uint16_t);
     for (const std::int64_t size : tensor.shape) bytes *= std::size_t(size);
     most = std::max(most, bytes);
@@ -101,7 +101,7 @@ Result<LoadedModel> synthetic_model(const std::string& name, std::int64_t layers
   const auto ones =
       std::make_shared<std::vector<float>>(std::size_t(model.config.hidden_size), 1.0F);
   std::size_t at = 0;
-  for (const NeededTensor& wanted : needed) {
+  for (const TableTensor& wanted : needed) {
     Tensor tensor;
     tensor.name = wanted.name;
     tensor.shape = wanted.shape;

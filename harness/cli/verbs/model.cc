@@ -8,6 +8,7 @@
 #include "runtime/base/interrupt.h"
 #include "runtime/base/text.h"
 #include "runtime/base/words.h"
+#include "runtime/model/arch/architecture.h"
 
 namespace isobit::commands {
 namespace {
@@ -50,6 +51,36 @@ TensorTypes tensor_types(const Weights& weights) {
   return out;
 }
 
+std::string in_layers(std::int64_t some, std::int64_t all) {
+  if (some == all) return "";
+  return " in " + std::to_string(some) + " of " + std::to_string(all) + " layers";
+}
+
+/// What a model has beyond what every model has: biases, norms of heads, windows.
+std::vector<std::string> special(const LoadedModel& model) {
+  const ModelConfig& c = model.config;
+  const Architecture& architecture = architecture_of(c);
+  std::vector<std::string> out;
+  for (const TensorRow& row : architecture.layer) {
+    std::int64_t biased = 0;
+    for (std::int64_t i = 0; i < c.layers; ++i) {
+      biased += model.weights.find(layer_prefix(i) + row.name + ".bias") != nullptr;
+    }
+    if (biased > 0) out.push_back(std::string("bias of ") + row.name + in_layers(biased, c.layers));
+  }
+  std::int64_t normed = 0, sliding = 0;
+  for (std::int64_t i = 0; i < c.layers; ++i) {
+    const LayerPlan plan = architecture.plan(c, i);
+    normed += plan.qk_norm;
+    sliding += plan.window > 0;
+  }
+  if (normed > 0) out.push_back("QK-norm" + in_layers(normed, c.layers));
+  if (sliding > 0) {
+    out.push_back("window of " + std::to_string(c.sliding_window) + in_layers(sliding, c.layers));
+  }
+  return out;
+}
+
 Json config_json(const ModelConfig& c) {
   return {{"architecture", c.architecture},
           {"vocab_size", c.vocab_size},
@@ -76,6 +107,8 @@ void print_info(const std::string& name, const LoadedModel& model, const TensorT
   for (const auto& [type, count] : types.tensors) {
     tensors += (tensors.empty() ? "" : ", ") + std::to_string(count) + " " + type;
   }
+  std::string specials;
+  for (const std::string& each : special(model)) specials += (specials.empty() ? "" : ", ") + each;
   print(table(
       {{"model", shown_text(name)},
        {"path", shown_text(model.path)},
@@ -87,9 +120,8 @@ void print_info(const std::string& name, const LoadedModel& model, const TensorT
        {"width", std::to_string(c.hidden_size) + ", MLP " + std::to_string(c.intermediate_size)},
        {"heads", std::to_string(c.heads) + " query, " + std::to_string(c.kv_heads) + " KV, of " +
                      std::to_string(c.head_dim)},
-       {"context",
-        std::to_string(c.context) +
-            (c.sliding_window > 0 ? ", window " + std::to_string(c.sliding_window) : "")},
+       {"special", specials.empty() ? "nothing" : specials},
+       {"context", std::to_string(c.context)},
        {"RoPE base", text::number(c.rope_theta)},
        {"embedding", c.tied_embeddings ? "tied to lm_head" : "not tied"},
        {"vocabulary", std::to_string(c.vocab_size)},
@@ -120,6 +152,7 @@ Result<int> info(const Arguments& arguments) {
               {"bytes", types.bytes},
               {"tensors", types.tensors},
               {"config", config_json(model->config)},
+              {"special", special(*model)},
               {"tokenizer", tokenizer ? Json(described) : Json(nullptr)},
               {"metadata", model->metadata}});
   return int(kExitOk);

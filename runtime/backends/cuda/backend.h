@@ -86,7 +86,7 @@ class CudaBackend : public Backend {
              std::span<const Rows> outs) override;
   void finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
                   std::int64_t kv_heads, std::span<const std::int64_t> positions,
-                  const void* cosine, const void* sine) override;
+                  const void* cosine, const void* sine, const HeadNorm* norm) override;
   void finish_gated(const Product& gate, const Product& up, Rows act) override;
   void finish_add(const Product& y, Rows h) override;
   void finish_add_norm(const Product& y, Rows h, const void* weight, double eps, Rows x) override;

@@ -25,9 +25,10 @@ ProductEnd end_of(const Product& p) {
 void CudaBackend::finish_qkv(const Product* q, const Product& k, const Product& v,
                              std::int64_t heads, std::int64_t kv_heads,
                              std::span<const std::int64_t> positions, const void* cosine,
-                             const void* sine) {
-  if (kv_heads == 0 || (q != nullptr && !simple(*q)) || !simple(k) || !simple(v)) {
-    return Backend::finish_qkv(q, k, v, heads, kv_heads, positions, cosine, sine);
+                             const void* sine, const HeadNorm* norm) {
+  const bool plain = (q == nullptr || simple(*q)) && simple(k) && simple(v) && norm == nullptr;
+  if (kv_heads == 0 || !plain) {
+    return Backend::finish_qkv(q, k, v, heads, kv_heads, positions, cosine, sine, norm);
   }
   ISOBIT_CHECK(std::int64_t(positions.size()) == k.out.rows && v.out.rows == k.out.rows);
   enter();

@@ -2,6 +2,7 @@
 
 #include "runtime/backends/cuda/step.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace isobit::cuda {
@@ -15,7 +16,7 @@ std::size_t Step::add(std::span<const T> array) {
   return at;
 }
 
-void Step::send(const StepInputs& inputs, const Places& places, cudaStream_t stream) {
+void Step::send(const StepInputs& inputs, const std::vector<Places>& places, cudaStream_t stream) {
   bytes_.clear();
   sent_.clear();
   add(inputs.ids);
@@ -23,11 +24,12 @@ void Step::send(const StepInputs& inputs, const Places& places, cudaStream_t str
   add(inputs.positions);
   add(inputs.slots);
   const std::size_t inputs_end = sent_.size();
-  const std::size_t rows = add(std::span<const QueryRow>(places.rows));
-  const std::size_t heads = add(std::span<const std::int32_t>(places.head_begin));
-  const std::size_t tables =
-      add(std::span<const std::int32_t>(places.tables));  // the one that grows
-  sent_.resize(inputs_end);                               // the rest is found through places()
+  std::vector<std::size_t> rows;
+  for (const Places& each : places) rows.push_back(add(std::span<const QueryRow>(each.rows)));
+  // Heads and page tables are those of every window. The tables grow, so they come last.
+  const std::size_t heads = add(std::span<const std::int32_t>(places.front().head_begin));
+  const std::size_t tables = add(std::span<const std::int32_t>(places.front().tables));
+  sent_.resize(inputs_end);  // the rest is found through places()
   gone_.wait();
   std::memcpy(pinned_.reserve(bytes_.size()), bytes_.data(), bytes_.size());
   // Twice the need: when it grows, every graph is made anew.
@@ -36,30 +38,43 @@ void Step::send(const StepInputs& inputs, const Places& places, cudaStream_t str
   check(cudaMemcpyAsync(base, pinned_.get(), bytes_.size(), cudaMemcpyHostToDevice, stream),
         "upload of a step's inputs");
   gone_.record(stream);
-  rows_ = inputs.attention->rows.data();
-  places_.rows = reinterpret_cast<const QueryRow*>(base + rows);
-  places_.head_begin = reinterpret_cast<const std::int32_t*>(base + heads);
-  places_.tables = reinterpret_cast<const std::int32_t*>(base + tables);
-  places_.keeps = base;  // no row of a step's inputs has a mask
-  places_.max_splits = places.max_splits;
+  places_.clear();
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    PlacesView view;
+    view.rows = reinterpret_cast<const QueryRow*>(base + rows[i]);
+    view.head_begin = reinterpret_cast<const std::int32_t*>(base + heads);
+    view.tables = reinterpret_cast<const std::int32_t*>(base + tables);
+    view.keeps = base;  // no row of a step's inputs has a mask
+    view.max_splits = places[i].max_splits;
+    places_.push_back({inputs.places[i].data(), view});
+  }
 }
 
 bool Step::begin(const StepInputs& inputs, cudaStream_t stream) {
-  ISOBIT_CHECK(!capturing_ && inputs.attention != nullptr);
-  Places places = places_of(*inputs.attention);
-  ISOBIT_CHECK(places.keeps.empty());
+  ISOBIT_CHECK(!capturing_ && inputs.attention != nullptr && !inputs.places.empty());
+  std::vector<Places> places;
+  std::int32_t splits = 1;
+  AttentionRows attention = *inputs.attention;
+  for (const auto& of_window : inputs.places) {
+    attention.rows = of_window;
+    places.push_back(places_of(attention));
+    ISOBIT_CHECK(places.back().keeps.empty());
+    splits = std::max(splits, places.back().max_splits);
+  }
   const auto rows = std::int64_t(inputs.ids.size());
   const bool repeatable = inputs.repeatable && rows <= kMostRows;
-  if (repeatable) places.max_splits = split_bucket(places.max_splits);
+  if (repeatable) {  // one room for the splits of every window, so that the key has one number
+    splits = split_bucket(splits);
+    for (Places& each : places) each.max_splits = splits;
+  }
   send(inputs, places, stream);
   if (!repeatable) return false;
-  const StepKey key{
-      inputs.owner, rows, {inputs.wanted.begin(), inputs.wanted.end()}, places.max_splits};
+  const StepKey key{inputs.owner, rows, {inputs.wanted.begin(), inputs.wanted.end()}, splits};
   using Action = StepGraphs<Graph>::Action;
   const Action action = graphs_.next(key, memory_epoch());
   if (action == Action::replay) {
     sent_.clear();
-    rows_ = nullptr;
+    places_.clear();
     graphs_.at(key).launch(stream);
     return true;
   }
@@ -73,7 +88,7 @@ bool Step::begin(const StepInputs& inputs, cudaStream_t stream) {
 
 void Step::end(cudaStream_t stream) {
   sent_.clear();
-  rows_ = nullptr;
+  places_.clear();
   if (!capturing_) return;
   const StepKey key = *std::exchange(capturing_, std::nullopt);
   cudaGraph_t graph = nullptr;
@@ -100,7 +115,10 @@ const void* Step::find(const void* array, std::size_t bytes) const {
 }
 
 const PlacesView* Step::places(std::span<const AttentionRows::Row> rows) const {
-  return rows_ != nullptr && rows.data() == rows_ ? &places_ : nullptr;
+  for (const SentPlaces& each : places_) {
+    if (each.rows == rows.data()) return &each.view;
+  }
+  return nullptr;
 }
 
 }  // namespace isobit::cuda

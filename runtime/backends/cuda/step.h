@@ -37,12 +37,16 @@ class Step {
   };
   template <class T>
   std::size_t add(std::span<const T> array);
-  void send(const StepInputs& inputs, const Places& places, cudaStream_t stream);
+  /// `places`: by window of the layers, as inputs.places.
+  void send(const StepInputs& inputs, const std::vector<Places>& places, cudaStream_t stream);
 
   std::vector<unsigned char> bytes_;
   std::vector<Sent> sent_;  // of the current step; empty outside of one
-  const AttentionRows::Row* rows_ = nullptr;
-  PlacesView places_;
+  struct SentPlaces {
+    const AttentionRows::Row* rows;
+    PlacesView view;
+  };
+  std::vector<SentPlaces> places_;  // of the current step; empty outside of one
   PinnedBuffer pinned_;
   Buffer buffer_;
   Event gone_;  // the latest copy has left pinned_

@@ -4,7 +4,7 @@
 
 #include "harness/selftest/wrap.h"
 #include "runtime/run/generate.h"
-#include "tests/conformance/toy_model.h"
+#include "tests/fakes/model.h"
 
 namespace isobit {
 namespace {
@@ -26,10 +26,10 @@ class Short final : public selftest::ForwardingBackend {
 };
 
 TEST(Memory, ThatRunsOutIsOneLineAndTheNextCellGoesOn) {
-  Runtime runtime(toy::Builder().build());
+  Runtime runtime(fakes::toy_model(fakes::worked_example()));
   GenerateRequest request;
   request.prompts.emplace_back();
-  request.prompts[0].tokens = toy::prompt(9);
+  request.prompts[0].tokens = fakes::prompt(9);
   request.max_new_tokens = 9;
   for (const int ranks : {1, 2}) {
     request.ranks = ranks;

@@ -6,7 +6,8 @@
 #include <gtest/gtest.h>
 
 #include "harness/selftest/wrap.h"
-#include "tests/conformance/toy_model.h"
+#include "runtime/run/generate.h"
+#include "tests/fakes/model.h"
 
 namespace isobit {
 namespace {
@@ -103,8 +104,10 @@ class TapeBackend final : public selftest::ForwardingBackend {
     now_ = inputs;
     if (!inputs.repeatable) return false;
     std::int32_t splits = 1;
-    for (const auto& row : inputs.attention->rows) {
-      splits = std::max(splits, std::int32_t(row.position / 256 - row.first / 256 + 1));
+    for (const auto& rows : inputs.places) {
+      for (const auto& row : rows) {
+        splits = std::max(splits, std::int32_t(row.position / 256 - row.first / 256 + 1));
+      }
     }
     key_ = {inputs.owner,
             std::int64_t(inputs.ids.size()),
@@ -170,11 +173,15 @@ class TapeBackend final : public selftest::ForwardingBackend {
   }
   void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
                  Rows out) override {
-    expect_input(args.rows.data(), now_.attention->rows.data());
+    std::size_t window = 0;
+    while (window + 1 < now_.places.size() && now_.places[window].data() != args.rows.data()) {
+      ++window;
+    }
+    expect_input(args.rows.data(), now_.places[window].data());
     const AttentionRows fixed = args;
     record([=, this] {
       AttentionRows with = fixed;
-      if (now_.repeatable) with.rows = now_.attention->rows;
+      if (now_.repeatable) with.rows = now_.places[window];
       inner_->attention(q, with, k_pool, v_pool, out);
     });
   }
@@ -221,14 +228,15 @@ struct Outcome {
 
 class Replay : public ::testing::Test {
  protected:
-  Outcome run(GenerateRequest request, bool tape) {
+  Outcome run(const GenerateRequest& request, bool tape) { return run(runtime_, request, tape); }
+  static Outcome run(Runtime& runtime, GenerateRequest request, bool tape) {
     Outcome outcome;
     if (tape) {
       request.wrap_backend = [&](std::unique_ptr<Backend> inner) -> std::unique_ptr<Backend> {
         return std::make_unique<TapeBackend>(std::move(inner), outcome.played);
       };
     }
-    const auto result = runtime_.generate(request);
+    const auto result = runtime.generate(request);
     if (!result) return {result.error().text(), {}};
     outcome.bits = result->trace.reason;
     for (const PromptTrace& prompt : result->trace.prompts) {
@@ -242,13 +250,13 @@ class Replay : public ::testing::Test {
   static GenerateRequest request(std::int64_t batch, const std::string& cache) {
     GenerateRequest r;
     r.precision = Precision::bf16;
-    for (const int length : {3, 250, 20, 9, 41}) r.prompts.push_back({toy::prompt(length), {}});
+    for (const int length : {3, 250, 20, 9, 41}) r.prompts.push_back({fakes::prompt(length), {}});
     r.max_new_tokens = 12;
     r.batch.size = batch;
     r.cache = *parse_cache_mode(cache);
     return r;
   }
-  Runtime runtime_{toy::Builder().build()};
+  Runtime runtime_{fakes::toy_model(fakes::worked_example())};
 };
 
 TEST_F(Replay, ATapeGivesTheBitsOfTheOperations) {
@@ -262,6 +270,18 @@ TEST_F(Replay, ATapeGivesTheBitsOfTheOperations) {
         EXPECT_GT(got.played.replayed, 1) << batch << " " << cache;
         EXPECT_GT(got.played.captured, 0);
       }
+    }
+  }
+}
+
+TEST_F(Replay, EveryFamilyWithWindowsThatDifferByLayer) {
+  for (const Architecture* family : architectures()) {
+    Runtime runtime(fakes::toy_model(fakes::odd_config(family->name)));
+    for (const char* cache : {"on", "paged:16"}) {
+      const GenerateRequest r = request(3, cache);
+      const Outcome want = run(runtime, r, false), got = run(runtime, r, true);
+      EXPECT_EQ(want.bits, got.bits) << family->name << " " << cache;
+      EXPECT_GT(got.played.replayed, 3) << family->name << " " << cache;
     }
   }
 }

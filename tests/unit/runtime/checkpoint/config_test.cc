@@ -71,12 +71,20 @@ TEST(HfConfig, DefaultsAreTransformers) {
   EXPECT_FALSE(read->tied_embeddings || read->attention_bias || read->mlp_bias);
 }
 
+/// The tiny config as another family's; `layers` of it.
+Result<ModelConfig> read_as(const std::string& type, const std::string& class_name,
+                            const std::string& extra, int layers = 1) {
+  std::string text = tiny_config(extra);
+  text.replace(text.find("LlamaForCausalLM"), 16, class_name);
+  text.replace(text.find("\"llama\""), 7, "\"" + type + "\"");
+  const std::string key = "\"num_hidden_layers\": ";
+  text.replace(text.find(key) + key.size(), 1, std::to_string(layers));
+  return parse_hf_config(text, "config.json");
+}
+
 TEST(HfConfig, MistralSlidesUnlessToldOtherwise) {
   const auto mistral = [](const std::string& extra) {
-    std::string text = tiny_config(extra);
-    text.replace(text.find("LlamaFor"), 8, "MistralFor");
-    text.replace(text.find("\"llama\""), 7, "\"mistral\"");
-    return parse_hf_config(text, "config.json");
+    return read_as("mistral", "MistralForCausalLM", extra);
   };
   ASSERT_TRUE(mistral("").has_value()) << error_of(mistral(""));
   EXPECT_EQ(mistral("")->architecture, "mistral");
@@ -88,6 +96,74 @@ TEST(HfConfig, MistralSlidesUnlessToldOtherwise) {
   expect_error(mistral(R"(, "sliding_window": 17, "layer_types": ["full_attention"])"),
                "layer_types must be null or \"sliding_attention\" for every layer");
   expect_error(read_with(R"(, "sliding_window": 17)"), "no effect on a Llama");
+}
+
+TEST(HfConfig, QwenDefaultsAreTransformers) {
+  const std::string sizes =
+      R"("vocab_size": 5, "hidden_size": 256, "intermediate_size": 24, "num_hidden_layers": 2,
+          "num_attention_heads": 32, "max_position_embeddings": 64})";
+  const Result<ModelConfig> two = parse_hf_config(R"({"model_type": "qwen2", )" + sizes, "c");
+  ASSERT_TRUE(two.has_value()) << error_of(two);
+  EXPECT_EQ(two->architecture, "qwen2");
+  EXPECT_EQ(two->kv_heads, 32);
+  EXPECT_EQ(two->head_dim, 8);
+  EXPECT_EQ(two->sliding_window, 0);
+  EXPECT_EQ(two->rms_norm_eps, 1e-6);
+  EXPECT_EQ(two->rope_theta, 10000.0);
+  EXPECT_FALSE(two->attention_bias || two->mlp_bias || two->tied_embeddings);
+  const Result<ModelConfig> three = parse_hf_config(R"({"model_type": "qwen3", )" + sizes, "c");
+  ASSERT_TRUE(three.has_value()) << error_of(three);
+  EXPECT_EQ(three->architecture, "qwen3");
+  EXPECT_EQ(three->kv_heads, 32);
+  EXPECT_EQ(three->head_dim, 128);
+  EXPECT_FALSE(three->attention_bias || three->tied_embeddings);
+  const Result<ModelConfig> biased =
+      parse_hf_config(R"({"model_type": "qwen3", "attention_bias": true, "head_dim": 16,
+                          "num_key_value_heads": null, )" +
+                          sizes,
+                      "c");
+  ASSERT_TRUE(biased.has_value()) << error_of(biased);
+  EXPECT_TRUE(biased->attention_bias);
+  EXPECT_EQ(biased->head_dim, 16);
+  EXPECT_EQ(biased->kv_heads, 32);
+}
+
+TEST(HfConfig, QwenSlidesInLaterLayers) {
+  for (const auto& [type, class_name] :
+       {std::pair("qwen2", "Qwen2ForCausalLM"), {"qwen3", "Qwen3ForCausalLM"}}) {
+    SCOPED_TRACE(type);
+    const auto windows = [type = type, class_name = class_name](const std::string& extra) {
+      const Result<ModelConfig> read = read_as(type, class_name, extra, 3);
+      if (!read) return read.error().text();
+      std::string out;
+      for (int i = 0; i < 3; ++i) out += std::to_string(read->window(i)) + " ";
+      return out;
+    };
+    const std::string on = R"(, "use_sliding_window": true)";
+    EXPECT_EQ(windows(""), "0 0 0 ");
+    EXPECT_EQ(windows(R"(, "sliding_window": 17, "max_window_layers": 0)"), "0 0 0 ");
+    EXPECT_EQ(windows(on), "0 0 0 ") << "28 layers come first";
+    EXPECT_EQ(windows(on + R"(, "max_window_layers": 1)"), "0 4096 4096 ");
+    EXPECT_EQ(windows(on + R"(, "max_window_layers": 2, "sliding_window": 17)"), "0 0 17 ");
+    EXPECT_EQ(windows(on + R"(, "max_window_layers": 0, "sliding_window": 17)"), "17 17 17 ");
+    EXPECT_EQ(windows(on + R"(, "max_window_layers": 0, "sliding_window": null)"), "0 0 0 ");
+    const std::string kinds =
+        R"(, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"])";
+    EXPECT_EQ(windows(on + kinds + R"(, "sliding_window": 17)"), "17 0 17 ");
+    EXPECT_EQ(windows(kinds),
+              "config.json:4:80: layer_types has sliding_attention, but the config "
+              "gives no window");
+    EXPECT_NE(windows(on + R"(, "layer_types": ["full_attention"])")
+                  .find("layer_types must be null or a list of one kind for each of the 3 layers"),
+              std::string::npos);
+    EXPECT_NE(windows(R"(, "layer_types": ["full_attention", "linear_attention", 1])")
+                  .find("layer_types has \"linear_attention\"; known: full_attention, "),
+              std::string::npos);
+    EXPECT_NE(windows(on + R"(, "sliding_window": 0)").find("sliding_window must be null or at"),
+              std::string::npos);
+    EXPECT_NE(windows(on + R"(, "max_window_layers": 1.5)").find("max_window_layers is 1.5"),
+              std::string::npos);
+  }
 }
 
 TEST(HfConfig, RopeInBothForms) {
@@ -152,8 +228,13 @@ TEST(HfConfig, RefusesOtherRope) {
 TEST(HfConfig, RefusesOtherArithmeticByName) {
   expect_error(read_changed("\"silu\"", "\"gelu\""),
                "config.json:1:64: hidden_act \"gelu\" is not");
+  expect_error(read_changed("LlamaForCausalLM", "GemmaForCausalLM"),
+               "architectures \"GemmaForCausalLM\" is not supported (LlamaForCausalLM, "
+               "MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)");
   expect_error(read_changed("LlamaForCausalLM", "Qwen2ForCausalLM"),
-               "architectures \"Qwen2ForCausalLM\" is not supported");
+               "model_type \"llama\" does not belong to \"Qwen2ForCausalLM\"");
+  expect_error(parse_hf_config(R"({"model_type": "phi3"})", "c"),
+               "c:1:2: model_type \"phi3\" is not supported (llama, mistral, qwen2, qwen3)");
   expect_error(read_changed("\"llama\"", "\"mistral\""), "model_type \"mistral\" does not belong");
   expect_error(read_changed(R"(["LlamaForCausalLM"])", "[]"), "must be a list of one name");
   expect_error(read_with(R"(, "quantization_config": {"bits": 4})"),

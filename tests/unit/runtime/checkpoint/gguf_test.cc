@@ -1,8 +1,11 @@
 // GGUF: the container, the metadata, the names, the row order, and every way to be wrong.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "runtime/checkpoint/gguf_names.h"
 #include "runtime/checkpoint/gguf_reader.h"
+#include "tests/fakes/model.h"
 #include "tests/unit/runtime/checkpoint/load_test_files.h"
 
 namespace isobit {
@@ -99,6 +102,34 @@ TEST(Gguf, UndoesThePermutationOfBiases) {
   ASSERT_NE(tensor, nullptr);
   const std::vector<std::uint32_t> got = all_bits(*tensor);
   for (std::size_t i = 0; i < bias.size(); ++i) EXPECT_EQ(got[i], bits(bias[i]));
+}
+
+/// A family whose q and k rows llama.cpp leaves as they are, with its own keys and tensors.
+TEST(Gguf, ReadsQwen3WithoutAPermutation) {
+  GgufMaker maker = tiny_gguf(true);
+  for (GgufMaker::Entry& entry : maker.entries) {
+    if (entry.key.rfind("llama.", 0) == 0) entry.key.replace(0, 5, "qwen3");
+    if (entry.key == "general.architecture") entry.value = gguf_string("qwen3");
+  }
+  const std::vector<float> weight = {1, 2, 3, 4, 5, 6, 7, 8};
+  maker.tensor("blk.0.attn_q_norm.weight", {kHeadDim}, 0, raw(weight));
+  maker.tensor("blk.0.attn_k_norm.weight", {kHeadDim}, 0, raw(weight));
+  const std::string file = maker.build();
+  const Result<GgufFile> read = read_gguf(as_bytes(file), "m.gguf");
+  ASSERT_TRUE(read.has_value()) << error_of(read);
+  EXPECT_EQ(read->config.architecture, "qwen3");
+  EXPECT_EQ(read->config.head_dim, kHeadDim);
+  for (const TinyTensor& t : tiny_tensors(true)) {
+    std::vector<float> values = tiny_values(t);
+    if (t.gguf_name == "blk.0.attn_q.weight") values = permuted(values, kHeads, t.cols);
+    if (t.gguf_name == "blk.0.attn_k.weight") values = permuted(values, kKvHeads, t.cols);
+    std::vector<std::uint32_t> stored;
+    for (const float value : values) stored.push_back(bits(value));
+    EXPECT_EQ(all_bits(*read->weights.find(t.name)), stored) << t.name;
+  }
+  ASSERT_NE(read->weights.find("model.layers.0.self_attn.q_norm.weight"), nullptr);
+  maker.u32("qwen3.attention.sliding_window", 17);
+  expect_error(maker, "\"qwen3.attention.sliding_window\" is 17, and nothing says which layers");
 }
 
 TEST(Gguf, ReadsRopeFactorsAndLinearScaling) {
@@ -283,12 +314,11 @@ TEST(Gguf, RefusesBadTensors) {
       changed([](GgufMaker& m) { m.record("output_norm.weight").name = "blk.0.attn_v.weight"; }),
       "duplicate tensor \"" + name + "\"");
   expect_error(
-      changed([](GgufMaker& m) { m.record("output_norm.weight").name = "lm_head.weight"; }) + "",
-      "no error");
-  expect_error(changed([](GgufMaker& m) {
-                 m.record("output_norm.weight").name = "model.embed_tokens.weight";
-               }),
-               "a second tensor named \"model.embed_tokens.weight\"");
+      changed([](GgufMaker& m) { m.record("output_norm.weight").name = "lm_head.weight"; }),
+      "tensor \"lm_head.weight\" is read by no operation of architecture llama");
+  expect_error(
+      changed([](GgufMaker& m) { m.record("blk.0.attn_v.weight").name = "blk.1.attn_v.weight"; }),
+      "tensor \"blk.1.attn_v.weight\" is read by no operation: block_count is 1");
   expect_error(changed([](GgufMaker& m) {
                  m.record("blk.0.attn_k.weight").dims = {16, 8};
                }),
@@ -303,8 +333,9 @@ TEST(Gguf, RefusesOtherModelsByName) {
   };
   GgufMaker other = without("general.architecture");
   expect_error(other, "metadata key \"general.architecture\" is missing");
-  other.string("general.architecture", "qwen2");
-  expect_error(other, "metadata key \"general.architecture\" \"qwen2\" is not supported (llama)");
+  other.string("general.architecture", "mistral");
+  expect_error(other,
+               "\"general.architecture\" \"mistral\" is not supported (llama, qwen2, qwen3)");
   for (const char* key : {"llama.block_count", "llama.context_length", "llama.embedding_length",
                           "llama.feed_forward_length", "llama.attention.head_count",
                           "llama.attention.layer_norm_rms_epsilon"}) {
@@ -348,13 +379,55 @@ TEST(Gguf, EveryTruncationIsAnError) {
   }
 }
 
-TEST(GgufNames, RenameWhatIsKnownAndNothingElse) {
-  EXPECT_EQ(hugging_face_name("blk.12.ffn_down.bias"), "model.layers.12.mlp.down_proj.bias");
-  EXPECT_EQ(hugging_face_name("output.weight"), "lm_head.weight");
-  for (const char* name : {"blk.01.attn_q.weight", "blk..attn_q.weight", "blk.1.attn_qkv.weight",
-                           "blk.1x.attn_q.weight", "blk.1", "output", "token_embd.scale", "",
-                           "blk.12345678901.attn_q.weight"}) {
-    EXPECT_EQ(hugging_face_name(name), name);
+TEST(GgufNames, EveryFamilyThereAndBack) {
+  for (const Architecture* family : architectures()) {
+    std::set<std::string> reached;
+    for (const auto& rows : {family->before, family->layer, family->after}) {
+      const bool in_layer = rows.data() == family->layer.data();
+      for (const TensorRow& row : rows) {
+        for (const bool bias : {false, true}) {
+          const std::string part = bias ? ".bias" : ".weight";
+          const std::string stored = (in_layer ? "blk.12." : "") + std::string(row.gguf) + part;
+          const auto name = read_gguf_name(*family, stored);
+          ASSERT_EQ(name.has_value(), !bias || row.bias != When::never) << stored;
+          if (!name) continue;
+          EXPECT_EQ(name->hugging_face,
+                    (in_layer ? "model.layers.12." : "") + std::string(row.name) + part);
+          EXPECT_EQ(name->layer, in_layer ? 12 : -1);
+          EXPECT_TRUE(reached.insert(name->hugging_face).second) << "two names for one tensor";
+        }
+      }
+    }
+    ModelConfig config = fakes::odd_config(family->name);
+    config.layers = 13;
+    config.slides.clear();
+    for (const TableTensor& tensor : table_tensors(config)) {
+      const bool other_layer = tensor.name.find("layers.") != std::string::npos &&
+                               tensor.name.find("layers.12.") == std::string::npos;
+      EXPECT_EQ(reached.count(tensor.name), other_layer ? 0u : 1u) << tensor.name;
+    }
+  }
+}
+
+TEST(GgufNames, NamesAsLlamaCppWritesThem) {
+  const auto name = [](const char* family, const char* gguf) {
+    const auto found = read_gguf_name(*find_architecture_of_gguf(family), gguf);
+    return found ? found->hugging_face : "none";
+  };
+  EXPECT_EQ(name("llama", "blk.12.ffn_down.bias"), "model.layers.12.mlp.down_proj.bias");
+  EXPECT_EQ(name("llama", "output.weight"), "lm_head.weight");
+  EXPECT_EQ(name("llama", "blk.0.attn_q_norm.weight"), "none");
+  EXPECT_EQ(name("qwen2", "blk.1.attn_k.bias"), "model.layers.1.self_attn.k_proj.bias");
+  EXPECT_EQ(name("qwen2", "blk.1.attn_output.weight"), "model.layers.1.self_attn.o_proj.weight");
+  EXPECT_EQ(name("qwen2", "blk.1.attn_output.bias"), "none");
+  EXPECT_EQ(name("qwen3", "blk.1.attn_q_norm.weight"), "model.layers.1.self_attn.q_norm.weight");
+  EXPECT_EQ(name("qwen3", "blk.1.attn_k_norm.weight"), "model.layers.1.self_attn.k_norm.weight");
+  EXPECT_EQ(name("qwen3", "blk.1.ffn_norm.weight"),
+            "model.layers.1.post_attention_layernorm.weight");
+  for (const char* unknown : {"blk.01.attn_q.weight", "blk..attn_q.weight", "blk.1.attn_qkv.weight",
+                              "blk.1x.attn_q.weight", "blk.1", "output", "token_embd.scale", "",
+                              "blk.12345678901.attn_q.weight", "output.bias", "lm_head.weight"}) {
+    EXPECT_EQ(name("llama", unknown), "none") << unknown;
   }
   EXPECT_EQ(interleaved_order(2, 4), (std::vector<std::int64_t>{0, 2, 1, 3, 4, 6, 5, 7}));
 }

@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstdlib>
 
-#include "runtime/checkpoint/load_check.h"
+#include "runtime/model/arch/architecture.h"
+#include "runtime/model/rank_model.h"
 #include "tests/fakes/folder.h"
 #include "tests/unit/runtime/checkpoint/load_test_files.h"
 
@@ -56,7 +58,7 @@ TEST(LoadModel, SafetensorsAndGgufGiveTheSameConfigAndNumbers) {
   ASSERT_TRUE(a.has_value()) << error_of(a);
   const Result<LoadedModel> b = load_model(folder.write("tiny.gguf", tiny_gguf(true).build()));
   ASSERT_TRUE(b.has_value()) << error_of(b);
-  for (const NeededTensor& needed : needed_tensors(a->config)) {
+  for (const TableTensor& needed : needed_tensors(a->config)) {
     EXPECT_EQ(all_bits(*a->weights.find(needed.name)), all_bits(*b->weights.find(needed.name)));
   }
   EXPECT_EQ(a->config.rms_norm_eps, b->config.rms_norm_eps);
@@ -154,7 +156,7 @@ TEST(LoadModel, ShowsBothShapes) {
                "needs [16]");
 }
 
-TEST(LoadModel, ExtraTensorsAreAllowed) {
+TEST(LoadModel, TensorsThatNothingReadsAreRefused) {
   const fakes::Folder folder;
   folder.write("config.json", tiny_config());
   std::vector<TinyTensor> tensors = tiny_tensors(false);
@@ -162,6 +164,77 @@ TEST(LoadModel, ExtraTensorsAreAllowed) {
   folder.write("model.safetensors", tiny_safetensors(tensors));
   const Result<LoadedModel> model = load_model(folder.path());
   ASSERT_TRUE(model.has_value()) << error_of(model);
+  tensors.back() = {"model.layers.1.input_layernorm.weight", "", 0, kHidden};
+  folder.write("model.safetensors", tiny_safetensors(tensors));
+  expect_error(folder.path(),
+               "model.safetensors: tensor \"model.layers.1.input_layernorm.weight\" is read by no "
+               "operation: architecture llama with 1 layers has no such tensor");
+  tensors.back() = {"model.layers.0.self_attn.v_proj.bias", "", 0, 16};
+  folder.write("model.safetensors", tiny_safetensors(tensors));
+  expect_error(folder.path(),
+               "tensor \"model.layers.0.self_attn.v_proj.bias\" is read by no operation: "
+               "attention_bias is not true in the config");
+}
+
+/// transformers 5: what the file holds is used, whatever tie_word_embeddings says.
+TEST(LoadModel, TiedEmbeddingsAreThoseThatTheFileDoesNotHold) {
+  const fakes::Folder folder;
+  folder.write("config.json", tiny_config(R"(, "tie_word_embeddings": true)"));
+  folder.write("model.safetensors", tiny_safetensors(tiny_tensors(false)));
+  const Result<LoadedModel> both = load_model(folder.path());
+  ASSERT_TRUE(both.has_value()) << error_of(both);
+  EXPECT_FALSE(both->config.tied_embeddings);
+  EXPECT_NE(all_bits(*both->weights.find("lm_head.weight")),
+            all_bits(*both->weights.find("model.embed_tokens.weight")));
+  std::vector<TinyTensor> tensors = tiny_tensors(false);
+  tensors.erase(tensors.begin());
+  folder.write("model.safetensors", tiny_safetensors(tensors));
+  const Result<LoadedModel> head = load_model(folder.path());
+  ASSERT_TRUE(head.has_value()) << error_of(head);
+  EXPECT_EQ(all_bits(*head->weights.find("lm_head.weight")),
+            all_bits(*head->weights.find("model.embed_tokens.weight")));
+  folder.write("config.json", tiny_config());
+  expect_error(folder.path(), "tensor \"model.embed_tokens.weight\" of shape [5, 16] is missing");
+}
+
+/// llama.cpp's rule: a GGUF has the biases that it holds, tensor by tensor.
+TEST(LoadModel, EveryBiasOfAGgufIsUsed) {
+  const fakes::Folder folder;
+  const std::string l = "model.layers.0.";
+  const auto biases = [&](const std::vector<TinyTensor>& tensors) {
+    GgufMaker maker = tiny_gguf(true);
+    for (const TinyTensor& t : tensors) {
+      maker.tensor(t.gguf_name, {std::uint64_t(t.cols)}, 0, raw(tiny_values(t)));
+    }
+    return load_model(folder.write("biased.gguf", maker.build()));
+  };
+  const TinyTensor v{l + "self_attn.v_proj.bias", "blk.0.attn_v.bias", 0, 16};
+  const TinyTensor down{l + "mlp.down_proj.bias", "blk.0.ffn_down.bias", 0, kHidden};
+  for (const auto& tensors : {std::vector{v}, {down}, {v, down}}) {
+    const Result<LoadedModel> model = biases(tensors);
+    ASSERT_TRUE(model.has_value()) << error_of(model);
+    const auto backend = make_backend({}, mode_of(Precision::fp32));
+    ASSERT_TRUE(backend.has_value());
+    const auto rank = build_rank_model(*model, **backend, **backend, 0, 1, 8);
+    const LayerWeights& w = rank->layers[0];
+    std::size_t used = 0;
+    for (const auto& [linear, t] : {std::pair(&w.v, v), {&w.down, down}}) {
+      const auto named = [name = t.name](const TinyTensor& each) { return each.name == name; };
+      const bool there = std::any_of(tensors.begin(), tensors.end(), named);
+      ASSERT_EQ(linear->bias.get() != nullptr, there) << t.name;
+      if (!there) continue;
+      const auto* values = static_cast<const float*>(linear->bias.get());
+      EXPECT_EQ(std::vector<float>(values, values + t.cols), tiny_values(t));
+      ++used;
+    }
+    EXPECT_EQ(used, tensors.size());
+    for (const LinearWeights* other : {&w.q, &w.k, &w.o, &w.gate, &w.up}) {
+      EXPECT_EQ(other->bias.get(), nullptr);
+    }
+  }
+  const TinyTensor wrong{v.name, v.gguf_name, 0, 8};
+  EXPECT_NE(error_of(biases({wrong})).find("v_proj.bias\" has shape [8] but the config needs [16]"),
+            std::string::npos);
 }
 
 /// XXH3-128 over the fp32 bytes of all tensors, sorted by name, as hex.

@@ -9,7 +9,7 @@
 #include "runtime/backends/cpu/cpu_backend.h"
 #include "runtime/numerics/formats.h"
 #include "runtime/run/generate.h"
-#include "tests/conformance/toy_model.h"
+#include "tests/fakes/model.h"
 
 namespace isobit {
 namespace {
@@ -25,7 +25,7 @@ PackedRequest request_of(Precision precision, int ranks, int threads, std::int64
 }
 
 LoadedModel long_toy() {
-  LoadedModel model = toy::Builder().build();
+  LoadedModel model = fakes::toy_model(fakes::worked_example());
   model.config.context = 8192;
   return model;
 }
@@ -75,8 +75,12 @@ TEST(PackedCache, ThreadsGiveTheSameBytes) {
     const PackedSet& b = got(three, request_of(precision, 2, 3, 10));
     for (std::size_t r = 0; r < a.ranks.size(); ++r) {
       for (const auto part : {&LayerWeights::q, &LayerWeights::down, &LayerWeights::up}) {
-        const auto& x = static_cast<const cpu::CpuMatrix&>(*(a.ranks[r]->layers[1].*part)).packed;
-        const auto& y = static_cast<const cpu::CpuMatrix&>(*(b.ranks[r]->layers[1].*part)).packed;
+        const auto packed = [&](const PackedSet& set) -> const auto& {
+          const WeightMatrix& matrix = *(set.ranks[r]->layers[1].*part).matrix;
+          return static_cast<const cpu::CpuMatrix&>(matrix).packed;
+        };
+        const auto& x = packed(a);
+        const auto& y = packed(b);
         ASSERT_EQ(x.n, y.n);
         EXPECT_EQ(x.scale, y.scale);
         for (std::int64_t n = 0; n < x.n; ++n) {
@@ -90,7 +94,7 @@ TEST(PackedCache, ThreadsGiveTheSameBytes) {
 }
 
 TEST(EmbeddingTable, HoldsTheRowsThatWereRequired) {
-  const LoadedModel model = toy::Builder().build();
+  const LoadedModel model = fakes::toy_model(fakes::worked_example());
   const Tensor& source = *model.weights.find("model.embed_tokens.weight");
   for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp64}) {
     const Mode& mode = mode_of(precision);
@@ -116,12 +120,12 @@ TEST(EmbeddingTable, HoldsTheRowsThatWereRequired) {
 /// What a parent does before it forks: prepare, then generate as if nothing had been.
 TEST(Runtime, PreparedOrNotTheTokensAreTheSame) {
   GenerateRequest request;
-  request.prompts = {{toy::prompt(40), {}}};
+  request.prompts = {{fakes::prompt(40), {}}};
   request.max_new_tokens = 4;
   std::vector<TokenRecord> first;
   for (const int ranks : {1, 2, 8}) {
     for (const bool prepared : {false, true}) {
-      Runtime runtime(toy::Builder().build());
+      Runtime runtime(fakes::toy_model(fakes::worked_example()));
       request.ranks = ranks;
       if (prepared) {
         EXPECT_TRUE(runtime.prepare(request).has_value());

@@ -1,0 +1,119 @@
+// The list of families, and what follows from their tables (runtime/model/arch/architecture.h).
+#include "runtime/model/arch/architecture.h"
+
+namespace isobit {
+namespace {
+
+constexpr const Architecture* kAll[] = {&kLlama, &kMistral, &kQwen2, &kQwen3};
+
+const Architecture* find(std::string_view wanted, const char* (*name)(const Architecture&)) {
+  for (const Architecture* each : kAll) {
+    const char* has = name(*each);
+    if (has != nullptr && wanted == has) return each;
+  }
+  return nullptr;
+}
+
+/// The tensor of a row, and its bias.
+void add(const TensorRow& row, const std::string& prefix, const ModelConfig& config,
+         std::vector<TableTensor>& out) {
+  const std::int64_t outputs = extent(row.outputs, config);
+  TableTensor weight{prefix + row.name + ".weight", {extent(row.inputs, config)}, row.weight};
+  if (row.outputs != Axis::one) weight.shape.insert(weight.shape.begin(), outputs);
+  out.push_back(std::move(weight));
+  if (row.bias != When::never) {
+    out.push_back({prefix + row.name + ".bias", {outputs}, row.bias, true});
+  }
+}
+
+}  // namespace
+
+std::span<const Architecture* const> architectures() {
+  return kAll;
+}
+
+const Architecture* find_architecture(std::string_view name) {
+  return find(name, [](const Architecture& a) { return a.name; });
+}
+
+const Architecture* find_architecture_of_class(std::string_view class_name) {
+  return find(class_name, [](const Architecture& a) { return a.class_name; });
+}
+
+const Architecture* find_architecture_of_gguf(std::string_view gguf_name) {
+  return find(gguf_name, [](const Architecture& a) { return a.gguf.architecture; });
+}
+
+const Architecture& architecture_of(const ModelConfig& config) {
+  const Architecture* found = find_architecture(config.architecture);
+  ISOBIT_CHECK(found != nullptr);  // validate() has looked
+  return *found;
+}
+
+std::string architecture_names(const char* (*name)(const Architecture&)) {
+  std::string out;
+  for (const Architecture* each : kAll) {
+    if (name(*each) != nullptr) out += (out.empty() ? "" : ", ") + std::string(name(*each));
+  }
+  return out;
+}
+
+std::string layer_prefix(std::int64_t layer) {
+  return "model.layers." + std::to_string(layer) + ".";
+}
+
+std::int64_t extent(Axis axis, const ModelConfig& config) {
+  switch (axis) {
+    case Axis::one:
+      return 1;
+    case Axis::hidden:
+      return config.hidden_size;
+    case Axis::head:
+      return config.head_dim;
+    case Axis::vocabulary:
+      return config.vocab_size;
+    case Axis::query:
+    case Axis::attention:
+      return config.heads * config.head_dim;
+    case Axis::key_value:
+      return config.kv_heads * config.head_dim;
+    case Axis::mlp:
+      return config.intermediate_size;
+  }
+  return 0;
+}
+
+bool belongs(When when, const ModelConfig& config) {
+  switch (when) {
+    case When::always:
+      return true;
+    case When::never:
+      return false;
+    case When::attention_bias:
+      return config.attention_bias;
+    case When::mlp_bias:
+      return config.mlp_bias;
+    case When::untied:
+      return !config.tied_embeddings;
+  }
+  return false;
+}
+
+std::vector<TableTensor> table_tensors(const ModelConfig& config) {
+  const Architecture& architecture = architecture_of(config);
+  std::vector<TableTensor> out;
+  for (const TensorRow& row : architecture.before) add(row, "", config, out);
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    for (const TensorRow& row : architecture.layer) add(row, layer_prefix(layer), config, out);
+  }
+  for (const TensorRow& row : architecture.after) add(row, "", config, out);
+  return out;
+}
+
+std::vector<TableTensor> needed_tensors(const ModelConfig& config) {
+  std::vector<TableTensor> out = table_tensors(config);
+  std::erase_if(out, [&](const TableTensor& each) { return !belongs(each.when, config); });
+  return out;
+}
+
+}  // namespace isobit

@@ -1,0 +1,72 @@
+// Every family of the architecture table on the GPU: the CPU's digests in nine precisions, over
+// batches, cache modes and ranks; the joint kernels against the plain operations; captured steps.
+#include "tests/conformance/architecture_cases.h"
+#include "tests/conformance/cuda_pair.h"
+
+namespace isobit::architecture_test {
+namespace {
+
+class FamiliesGpu : public Families {
+ protected:
+  void SetUp() override {
+    const std::string why = cuda_test::why_no_gpu();
+    if (why.empty()) return;
+    if (cuda_test::gpu_is_there()) FAIL() << "a GPU is there and cannot be used: " << why;
+    GTEST_SKIP() << why;
+  }
+  GenerateRequest on_gpu(int batch, const std::string& cache = "on") {
+    GenerateRequest r = request(batch, cache);
+    r.backend.device = "cuda";
+    return r;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Table, FamiliesGpu, every_family_and_precision(), case_name);
+
+TEST_P(FamiliesGpu, EveryDigestEqualsTheCpus) {
+  GenerateRequest cpu = request(1);
+  cpu.level = TraceLevel::ops;
+  const std::string want = run(cpu);
+  ASSERT_GT(want.size(), 100000u);
+  for (const int batch : {1, 3}) {
+    GenerateRequest r = on_gpu(batch);
+    r.level = TraceLevel::ops;
+    EXPECT_EQ(want, run(r)) << batch;
+    compose(r);
+    EXPECT_EQ(want, run(r)) << batch << ", operation by operation";
+  }
+  for (const int ranks : {2, 4, 8}) {
+    GenerateRequest r = on_gpu(3);
+    r.level = TraceLevel::ops;
+    r.ranks = ranks;
+    r.arrival_seed = 11;  // messages go through the host, so ranks may share a GPU
+    EXPECT_EQ(want, run(r)) << ranks << " ranks";
+  }
+}
+
+TEST_P(FamiliesGpu, CacheModes) {
+  const std::string want = run(request(1));
+  ASSERT_GT(want.size(), 1000u);
+  for (const char* cache :
+       {"off", "chunked:1", "chunked:17", "paged:1", "paged:17", "prefix", "recomputed"}) {
+    EXPECT_EQ(want, run(on_gpu(3, cache))) << cache;
+  }
+}
+
+/// Decode steps as graphs, windows that differ by layer included.
+TEST_P(FamiliesGpu, CapturedSteps) {
+  for (const char* cache : {"on", "paged:17"}) {
+    for (const int batch : {1, 3}) {
+      GenerateRequest cpu = request(batch, cache);
+      cpu.max_new_tokens = 24;
+      GenerateRequest gpu = on_gpu(batch, cache);
+      gpu.max_new_tokens = 24;
+      const auto result = runtime_.generate(gpu);
+      ASSERT_TRUE(result.has_value()) << result.error().text();
+      EXPECT_NE(result->trace.observed.kernels.find(" graph"), std::string::npos);
+      EXPECT_EQ(run(cpu), bits_of_trace(result->trace)) << cache << " " << batch;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace isobit::architecture_test
