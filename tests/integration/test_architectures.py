@@ -1,0 +1,206 @@
+"""Families against transformers, without transformers, and a GGUF's tensors one by one.
+
+architectures/ holds tiny models made by check_architectures.py, with the tokens that transformers
+gave and some of its fp32 rows of logits (expected.json, logits.f32).
+"""
+import json
+import pathlib
+import shutil
+import struct
+import sys
+import tempfile
+import unittest
+
+import tiny_project
+
+HERE = pathlib.Path(__file__).resolve().parent / "architectures"
+BOUND = 2e-5  # of a row's range
+SCENARIO = """version: 1
+name: architectures
+model: {model}
+prompts: p.jsonl
+decode: {{strategy: greedy, max_new_tokens: {count}, ignore_eos: true}}
+axes: {{precision: [fp32]}}
+"""
+
+
+def read_safetensors(path):
+    """{name: (shape, bytes)}"""
+    data = path.read_bytes()
+    size = struct.unpack_from("<Q", data)[0]
+    header = json.loads(data[8:8 + size])
+    header.pop("__metadata__", None)
+    return {name: (t["shape"], data[8 + size:][slice(*t["data_offsets"])])
+            for name, t in header.items()}
+
+
+def write_safetensors(path, tensors):
+    header, blob = {}, b""
+    for name, (shape, data) in tensors.items():
+        header[name] = {"dtype": "F32", "shape": shape,
+                        "data_offsets": [len(blob), len(blob) + len(data)]}
+        blob += data
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + blob)
+
+
+def floats(data):
+    return struct.unpack(f"<{len(data) // 4}f", data)
+
+
+def string(text):
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
+GGUF_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm",
+              "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q",
+              "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+              "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
+              "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+
+
+def gguf_name(name):
+    stem, suffix = name.rsplit(".", 1)
+    if not stem.startswith("model.layers."):
+        return f"{GGUF_NAMES[stem]}.{suffix}"
+    _, _, layer, part = stem.split(".", 3)
+    return f"blk.{layer}.{GGUF_NAMES[part]}.{suffix}"
+
+
+def interleaved(data, heads, row_bytes):
+    """llama.cpp's order of q's and k's rows: halves of a head become neighbours."""
+    rows = [data[i:i + row_bytes] for i in range(0, len(data), row_bytes)]
+    d = len(rows) // heads
+    return b"".join(rows[h * d + a * (d // 2) + i]
+                    for h in range(heads) for i in range(d // 2) for a in range(2))
+
+
+def write_gguf(path, tensors, layers=tiny_project.LAYERS):
+    """A Llama of tiny_project's sizes. `layers`: what block_count says."""
+    c = tiny_project.CONFIG
+    entries = [("general.architecture", 8, string("llama")), ("tokenizer.ggml.model", 8,
+               string("gpt2")), ("tokenizer.ggml.pre", 8, string("gpt-2"))]
+    for key, value in [("block_count", layers), ("context_length", 256),
+                       ("embedding_length", c["hidden_size"]),
+                       ("feed_forward_length", c["intermediate_size"]),
+                       ("attention.head_count", c["num_attention_heads"]),
+                       ("attention.head_count_kv", c["num_key_value_heads"])]:
+        entries.append((f"llama.{key}", 4, struct.pack("<I", value)))
+    for key, value in [("attention.layer_norm_rms_epsilon", c["rms_norm_eps"]),
+                       ("rope.freq_base", c["rope_theta"])]:
+        entries.append((f"llama.{key}", 6, struct.pack("<f", value)))
+    tokens = ["a", *(f"t{i}" for i in range(1, c["vocab_size"]))]
+    entries.append(("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, len(tokens)) +
+                    b"".join(map(string, tokens))))
+    records, blob = b"", b""
+    for name, (shape, data) in tensors.items():
+        if ".q_proj." in name or ".k_proj." in name:
+            data = interleaved(data, tiny_project.HEADS, 4 * shape[1] if len(shape) == 2 else 4)
+        blob += b"\0" * (-len(blob) % 32)
+        records += string(gguf_name(name)) + struct.pack(
+            f"<I{len(shape)}QIQ", len(shape), *reversed(shape), 0, len(blob))
+        blob += data
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries))
+    head += b"".join(string(key) + struct.pack("<I", kind) + value for key, kind, value in entries)
+    head += records
+    path.write_bytes(head + b"\0" * (-len(head) % 32) + blob)
+
+
+class Architectures(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="isobit-families-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def isobit(self, *words, code):
+        done = tiny_project.run([str(w) for w in words], self.folder)
+        self.assertIn(done.returncode, code, f"{words}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def generate(self, model, prompt, count):
+        """The tokens of the shown cell, and the folder with its rows."""
+        (self.folder / "s.yaml").write_text(SCENARIO.format(model=model, count=count))
+        (self.folder / "p.jsonl").write_text(json.dumps({"id": "p", "tokens": prompt}) + "\n")
+        (self.folder / "d.db").unlink(missing_ok=True)
+        self.isobit("run", "s.yaml", "--db", "d.db", "--update", "none",
+                    code=(0, 4, 5, 7))  # one cell: nothing to compare with
+        shown = json.loads(self.isobit("show", "1", "--db", "d.db", "--json", "--logits", "rows",
+                                       code=(0,)).stdout)
+        cell = shown["cells"][0]
+        return cell["prompts"][0]["tokens"], self.folder / "rows" / cell["hash"]
+
+    def check_family(self, name):
+        model = HERE / name
+        self.assertLessEqual((model / "model.safetensors").stat().st_size, 150_000)
+        expected = json.loads((model / "expected.json").read_text())
+        tokens, rows = self.generate(model, expected["prompt"], len(expected["tokens"]))
+        self.assertEqual(len(tokens), 64)
+        self.assertEqual([t["id"] for t in tokens], expected["tokens"])
+        self.assertGreater(len(set(expected["tokens"])), 10, "a text of one token shows nothing")
+        width = json.loads((model / "config.json").read_text())["vocab_size"]
+        theirs = floats((model / "logits.f32").read_bytes())
+        self.assertEqual(len(theirs), width * len(expected["positions"]))
+        for i, position in enumerate(expected["positions"]):
+            row = theirs[i * width:(i + 1) * width]
+            ours = floats((rows / f"p-{position}.f32").read_bytes())
+            self.assertEqual(len(ours), width)
+            distance = max(abs(a - b) for a, b in zip(ours, row)) / (max(ours) - min(ours))
+            self.assertLessEqual(distance, BOUND, f"{name} at position {position}")
+
+    def test_qwen2(self):
+        self.check_family("qwen2")
+        told = self.isobit("model", "info", HERE / "qwen2", code=(0,)).stdout
+        self.assertRegex(told, r"architecture +qwen2")
+        self.assertRegex(told, r"special +bias of self_attn.q_proj, bias of self_attn.k_proj, "
+                               r"bias of self_attn.v_proj, window of 9 in 2 of 3 layers\n")
+
+    def test_qwen3(self):
+        self.check_family("qwen3")
+        told = json.loads(self.isobit("model", "info", HERE / "qwen3", "--json", code=(0,)).stdout)
+        self.assertEqual(told["config"]["architecture"], "qwen3")
+        self.assertEqual(told["special"], ["QK-norm"])
+
+    def test_biases_of_a_gguf_one_by_one(self):
+        """A bias that the file does not hold is one of zeros."""
+        tiny_project.write_model(self.folder / "model")
+        tensors = read_safetensors(self.folder / "model/model.safetensors")
+        prompt = [1, 5, 9, 33, 12]
+        plain, _ = self.generate("model", prompt, 8)
+        sizes = {"q_proj": 64, "k_proj": 64, "v_proj": 64, "o_proj": 64}
+        zeros = {f"model.layers.{layer}.self_attn.{name}.bias": ([size], bytes(4 * size))
+                 for layer in range(tiny_project.LAYERS) for name, size in sizes.items()}
+        (self.folder / "model/config.json").write_text(
+            json.dumps(tiny_project.CONFIG | {"attention_bias": True}))
+        for some in (["v_proj"], ["q_proj", "k_proj", "v_proj"], ["o_proj"]):
+            with self.subTest(biases=some):
+                # In the second layer alone.
+                held = {f"model.layers.1.self_attn.{name}.bias": (
+                    [64], struct.pack("<64f", *(0.01 * (i * 7 % 64) - 0.3 for i in range(64))))
+                        for name in some}
+                write_safetensors(self.folder / "model/model.safetensors", tensors | zeros | held)
+                write_gguf(self.folder / "some.gguf", tensors | held)
+                want, _ = self.generate("model", prompt, 8)
+                got, _ = self.generate("some.gguf", prompt, 8)
+                self.assertEqual([t["digest"] for t in got], [t["digest"] for t in want])
+                self.assertNotEqual([t["digest"] for t in got], [t["digest"] for t in plain])
+                told = json.loads(self.isobit("model", "info", "some.gguf", "--json",
+                                              code=(0,)).stdout)
+                self.assertEqual(told["special"],
+                                 [f"bias of self_attn.{n} in 1 of 2 layers" for n in some])
+
+    def test_tensors_that_nothing_reads(self):
+        tiny_project.write_model(self.folder / "model")
+        tensors = read_safetensors(self.folder / "model/model.safetensors")
+        write_gguf(self.folder / "one.gguf", tensors, layers=1)
+        done = self.isobit("model", "info", "one.gguf", code=(2,))
+        self.assertRegex(done.stderr, r'one\.gguf: tensor "blk\.1\..*" is read by no operation: '
+                                      r"block_count is 1\n")
+        extra = "model.layers.2.input_layernorm.weight"
+        write_safetensors(self.folder / "model/model.safetensors",
+                          tensors | {extra: tensors["model.norm.weight"]})
+        done = self.isobit("model", "info", "model", code=(2,))
+        self.assertIn(f'tensor "{extra}" is read by no operation', done.stderr)
+
+
+if __name__ == "__main__":
+    tiny_project.program()
+    sys.exit(0 if unittest.main(exit=False, verbosity=1).result.wasSuccessful() else 1)
