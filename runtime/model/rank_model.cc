@@ -56,6 +56,7 @@ DeviceMemory upload_rows(const Tensor& t, Span rows, Span columns, Backend& back
   const std::size_t size = backend.real_size();
   const auto row_bytes = std::size_t(columns.size()) * size;
   DeviceMemory memory(backend, std::size_t(rows.size()) * row_bytes);
+  if (row_bytes == 0) return memory;  // a bias of a rank without heads
   const auto share = std::max<std::int64_t>(1, std::int64_t(kUploadBytes / (row_bytes + 1)));
   std::vector<float> row(std::size_t(columns.size()));
   std::vector<std::byte> staged(std::size_t(std::min(share, rows.size())) * row_bytes);

@@ -32,6 +32,21 @@ TEST_P(Families, BatchesRanksThreadsAndSetsOfInstructions) {
   EXPECT_EQ(want, run(fast)) << "operation by operation";
 }
 
+/// Three heads on eight ranks: most ranks have none, and biases and norms of nothing.
+TEST_P(Families, RanksWithoutHeads) {
+  ModelConfig few = config();
+  few.heads = 3;
+  few.kv_heads = 1;
+  Runtime runtime(fakes::toy_model(few));
+  GenerateRequest r = request(3);
+  r.level = TraceLevel::ops;
+  const std::string want = run(runtime, r);
+  ASSERT_GT(want.size(), 100000u);
+  r.ranks = 8;
+  EXPECT_EQ(Partition(few, 0, 8).heads.size(), 0);
+  EXPECT_EQ(want, run(runtime, r));
+}
+
 TEST_P(Families, CacheModes) {
   const std::string want = run(request(1));
   ASSERT_GT(want.size(), 1000u);

@@ -43,6 +43,18 @@ TEST_P(FamiliesGpu, EveryDigestEqualsTheCpus) {
   }
 }
 
+/// Three heads on eight ranks: most ranks have none, and biases and norms of nothing.
+TEST_P(FamiliesGpu, RanksWithoutHeads) {
+  ModelConfig few = config();
+  few.heads = 3;
+  few.kv_heads = 1;
+  Runtime runtime(fakes::toy_model(few));
+  GenerateRequest cpu = request(3), gpu = on_gpu(3);
+  gpu.ranks = 8;
+  gpu.arrival_seed = 11;
+  EXPECT_EQ(run(runtime, cpu), run(runtime, gpu));
+}
+
 TEST_P(FamiliesGpu, CacheModes) {
   const std::string want = run(request(1));
   ASSERT_GT(want.size(), 1000u);

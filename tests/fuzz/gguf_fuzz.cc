@@ -1,15 +1,18 @@
-// Fuzzes the GGUF reader: no input may crash it, and every tensor it accepts is readable.
+// Fuzzes the GGUF reader and the check of its tensors: no input may crash them, and every tensor
+// that is accepted is readable.
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "runtime/checkpoint/load_check.h"
 #include "runtime/checkpoint/weights.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto bytes = std::as_bytes(std::span<const std::uint8_t>(data, size));
   const auto file = isobit::read_gguf(bytes, "fuzz");
   if (!file) return 0;
+  (void)isobit::check_tensors(file->config, isobit::Biases::stored, file->weights, "fuzz");
   for (const auto& [name, tensor] : file->weights.all()) {
     std::vector<float> row(static_cast<std::size_t>(tensor.cols));
     tensor.read_row(0, 0, tensor.cols, row);
