@@ -2,6 +2,7 @@
 // that nothing would read. Called by load_model and tests.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "runtime/base/result.h"
