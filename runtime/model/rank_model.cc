@@ -149,7 +149,7 @@ class Builder {
   }
 
   void make(const TensorRow& row, const std::string& name, DeviceMemory& to) {
-    ISOBIT_CHECK(row.outputs == Axis::one);
+    ISOBIT_CHECK(row.outputs == Dimension::one);
     to = upload_rows(tensor(name + ".weight"), {0, 1}, span_of(row.inputs), backend_);
   }
   void make(const TensorRow& row, const std::string& name, EmbeddingTable& to) {
@@ -178,30 +178,30 @@ class Builder {
   }
 
   /// The part of a dimension that this rank owns.
-  [[nodiscard]] Span span_of(Axis axis) const {
+  [[nodiscard]] Span span_of(Dimension axis) const {
     const std::int64_t d = config_.head_dim;
     switch (axis) {
-      case Axis::vocabulary:
+      case Dimension::vocabulary:
         return p_.vocabulary;
-      case Axis::query:
+      case Dimension::query:
         return {p_.heads.begin * d, p_.heads.end * d};
-      case Axis::key_value:
+      case Dimension::key_value:
         return {p_.kv_heads.begin * d, p_.kv_heads.end * d};
-      case Axis::attention:
+      case Dimension::attention:
         return p_.attention_columns;
-      case Axis::mlp:
+      case Dimension::mlp:
         return p_.mlp_columns;
-      case Axis::one:
-      case Axis::hidden:
-      case Axis::head:
+      case Dimension::one:
+      case Dimension::hidden:
+      case Dimension::head:
         break;
     }
     return {0, extent(axis, config_)};
   }
   /// Owned segments of a reduction over a dimension, in slice columns.
-  [[nodiscard]] std::vector<std::int64_t> bounds_of(Axis axis) const {
-    if (axis == Axis::attention) return p_.attention_bounds;
-    if (axis == Axis::mlp) return p_.mlp_bounds;
+  [[nodiscard]] std::vector<std::int64_t> bounds_of(Dimension axis) const {
+    if (axis == Dimension::attention) return p_.attention_bounds;
+    if (axis == Dimension::mlp) return p_.mlp_bounds;
     return all_bounds(extent(axis, config_), config_);
   }
 

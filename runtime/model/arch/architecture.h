@@ -21,7 +21,7 @@
 namespace isobit {
 
 /// One dimension of a tensor: its size in terms of the config, and how ranks cut it.
-enum class Axis : std::uint8_t {
+enum class Dimension : std::uint8_t {
   one,         // of a vector; not cut
   hidden,      // not cut
   head,        // head_dim; not cut
@@ -39,7 +39,7 @@ enum class When : std::uint8_t { always, never, attention_bias, mlp_bias, untied
 struct TensorRow {
   const char* name;  // Hugging Face's, without "model.layers.N." and ".weight"
   const char* gguf;  // llama.cpp's, without "blk.N." and ".weight"
-  Axis outputs, inputs;
+  Dimension outputs, inputs;
   std::variant<EmbeddingTable RankModel::*, DeviceMemory RankModel::*, LinearWeights RankModel::*,
                DeviceMemory LayerWeights::*, LinearWeights LayerWeights::*>
       fills;
@@ -86,7 +86,7 @@ std::string architecture_names(const char* (*name)(const Architecture&));
 /// "model.layers.N.", before the name of a layer's row.
 std::string layer_prefix(std::int64_t layer);
 
-std::int64_t extent(Axis axis, const ModelConfig& config);
+std::int64_t extent(Dimension axis, const ModelConfig& config);
 bool belongs(When when, const ModelConfig& config);
 
 /// A tensor that a model of this config may have, under Hugging Face's name.

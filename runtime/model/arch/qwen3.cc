@@ -4,7 +4,7 @@
 namespace isobit {
 namespace {
 
-using enum Axis;
+using enum Dimension;
 using enum When;
 
 constexpr bool kRotated = true;

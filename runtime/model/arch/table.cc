@@ -19,7 +19,7 @@ void add(const TensorRow& row, const std::string& prefix, const ModelConfig& con
          std::vector<TableTensor>& out) {
   const std::int64_t outputs = extent(row.outputs, config);
   TableTensor weight{prefix + row.name + ".weight", {extent(row.inputs, config)}, row.weight};
-  if (row.outputs != Axis::one) weight.shape.insert(weight.shape.begin(), outputs);
+  if (row.outputs != Dimension::one) weight.shape.insert(weight.shape.begin(), outputs);
   out.push_back(std::move(weight));
   if (row.bias != When::never) {
     out.push_back({prefix + row.name + ".bias", {outputs}, row.bias, true});
@@ -62,22 +62,22 @@ std::string layer_prefix(std::int64_t layer) {
   return "model.layers." + std::to_string(layer) + ".";
 }
 
-std::int64_t extent(Axis axis, const ModelConfig& config) {
+std::int64_t extent(Dimension axis, const ModelConfig& config) {
   switch (axis) {
-    case Axis::one:
+    case Dimension::one:
       return 1;
-    case Axis::hidden:
+    case Dimension::hidden:
       return config.hidden_size;
-    case Axis::head:
+    case Dimension::head:
       return config.head_dim;
-    case Axis::vocabulary:
+    case Dimension::vocabulary:
       return config.vocab_size;
-    case Axis::query:
-    case Axis::attention:
+    case Dimension::query:
+    case Dimension::attention:
       return config.heads * config.head_dim;
-    case Axis::key_value:
+    case Dimension::key_value:
       return config.kv_heads * config.head_dim;
-    case Axis::mlp:
+    case Dimension::mlp:
       return config.intermediate_size;
   }
   return 0;

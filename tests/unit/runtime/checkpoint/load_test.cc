@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "runtime/backends/registry.h"
 #include "runtime/model/arch/architecture.h"
 #include "runtime/model/rank_model.h"
 #include "tests/fakes/folder.h"

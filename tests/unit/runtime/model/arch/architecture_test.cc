@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "runtime/backends/registry.h"
 #include "runtime/checkpoint/load_check.h"
 #include "tests/fakes/model.h"
 
