@@ -59,5 +59,11 @@ ISOBIT_HD inline T max_nan(T a, T b) {
   if (is_nan(a) || is_nan(b)) return canonical_nan(a);
   return b > a ? b : a;
 }
+/// min that propagates NaN; of +0 and -0 the first argument is kept unless b is less.
+template <class T>
+ISOBIT_HD inline T min_nan(T a, T b) {
+  if (is_nan(a) || is_nan(b)) return canonical_nan(a);
+  return b < a ? b : a;
+}
 
 }  // namespace isobit

@@ -1,0 +1,81 @@
+// KIVI's asymmetric groups of 32 as a cache codec: the group's scale and minimum in the type of R,
+// then codes of 2 or 4 bits, low bits first. Along tokens for K (a group a channel), along channels
+// for V (groups of one token). Host and device; NUMERICS.md, "kivi".
+#pragma once
+
+#include "runtime/numerics/kv/codec.h"
+#include "runtime/numerics/kv/fields.h"
+
+namespace isobit {
+
+/// To the nearest integer, halves to even. REQUIRES: 0 <= y < 2^23.
+template <class T>
+ISOBIT_HD inline int round_half_even(T y) {
+  const int whole = int(y);
+  const T rest = y - T(whole);
+  return whole + (rest > T(0.5) || (rest == T(0.5) && whole % 2 == 1) ? 1 : 0);
+}
+
+template <int kBits, bool kAlongTokens>
+struct Kivi {
+  static constexpr KvCodecKind kKind =
+      kBits == 2 ? (kAlongTokens ? KvCodecKind::kivi2_tokens : KvCodecKind::kivi2_channels)
+                 : (kAlongTokens ? KvCodecKind::kivi4_tokens : KvCodecKind::kivi4_channels);
+  static constexpr int kGroup = 32, kLevels = (1 << kBits) - 1;
+  static constexpr int kTokens = kAlongTokens ? kGroup : 1, kChannels = kAlongTokens ? 1 : kGroup;
+  ISOBIT_HD static constexpr int bytes(Format stored) {
+    return 2 * field_bytes(stored) + kGroup * kBits / 8;
+  }
+
+  template <class T>
+  ISOBIT_HD static void encode(const T* x, std::int64_t token_stride, std::int64_t channel_stride,
+                               Format stored, std::uint8_t* tile) {
+    const std::int64_t stride = kAlongTokens ? token_stride : channel_stride;
+    T low = x[0], high = x[0];
+    for (int i = 1; i < kGroup; ++i) {
+      low = min_nan(low, x[i * stride]);
+      high = max_nan(high, x[i * stride]);
+    }
+    low = low + T(0);
+    T scale = T(round_to(stored, T(round_to(stored, high - low)) / T(kLevels)));
+    if (!is_finite(scale)) low = scale = canonical_nan(scale);
+    const bool codes = is_finite(scale) && scale != T(0);
+    store_real(stored, scale, tile);
+    store_real(stored, low, tile + field_bytes(stored));
+    std::uint8_t* const packed = tile + 2 * field_bytes(stored);
+    constexpr int kPerByte = 8 / kBits;
+    for (int byte = 0; byte < kGroup / kPerByte; ++byte) {
+      int bits = 0;
+      for (int j = 0; j < kPerByte; ++j) {
+        const T value = x[(byte * kPerByte + j) * stride];
+        bits |= (codes ? code_of(value, low, scale, stored) : 0) << (j * kBits);
+      }
+      packed[byte] = std::uint8_t(bits);
+    }
+  }
+
+  /// A tile that is read: its scale and minimum once, then values.
+  template <class T>
+  struct Tile {
+    const std::uint8_t* codes;
+    T scale, low;
+    [[nodiscard]] ISOBIT_HD T at(int token, int channel) const {
+      const int bit = (kAlongTokens ? token : channel) * kBits;
+      return fma_(T(codes[bit / 8] >> (bit % 8) & kLevels), scale, low);
+    }
+  };
+  template <class T>
+  ISOBIT_HD static Tile<T> open(const std::uint8_t* tile, Format stored) {
+    const int field = field_bytes(stored);
+    return {tile + 2 * field, load_real<T>(stored, tile), load_real<T>(stored, tile + field)};
+  }
+
+ private:
+  template <class T>
+  ISOBIT_HD static int code_of(T value, T low, T scale, Format stored) {
+    const T y = T(round_to(stored, T(round_to(stored, value - low)) / scale));
+    return round_half_even(y < T(kLevels) ? y : T(kLevels));
+  }
+};
+
+}  // namespace isobit
