@@ -17,6 +17,7 @@
 
 #include "runtime/base/result.h"
 #include "runtime/numerics/digest.h"
+#include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/precision.h"
 
 namespace isobit {
@@ -87,6 +88,10 @@ struct AttentionRows {
     std::int64_t first = 0;               // first visible key (sliding window)
     const std::int32_t* table = nullptr;  // pages of the row's sequence, host memory
     const std::uint8_t* keep = nullptr;   // (position + 1), 0 hides; null: all visible
+    std::int64_t keep_stride = 0;         // between the masks of KV heads; 0: they share one
+    // attention_coded(), attention_weights(): positions below are read from codes.
+    std::int64_t k_coded = 0, v_coded = 0;
+    const std::int32_t* code_table = nullptr;  // pages of the sequence's codes, host memory
   };
   std::span<const Row> rows;
   std::int64_t heads = 0;  // query heads of this rank
@@ -95,6 +100,15 @@ struct AttentionRows {
   std::vector<std::int32_t> kv_of_head;  // (heads) -> local KV head, ascending
   double scale = 0;
   std::int32_t page_size = 0;
+  CodeLayout k_codes, v_codes;
+};
+
+/// K and V of one layer: exact values, and codes; null where there are none.
+struct KvPools {
+  const void* k = nullptr;
+  const void* v = nullptr;
+  const void* k_codes = nullptr;
+  const void* v_codes = nullptr;
 };
 
 /// What one step of the forward pass reads besides weights and cache. The step's operations get
@@ -188,13 +202,28 @@ class Backend {
   /// Stores k and v (rows, kv_heads * d) at slots (page * page_size + offset).
   virtual void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
                         std::int32_t page_size, void* k_pool, void* v_pool) = 0;
-  /// Reads one slot back, every local KV head: k and v are (kv_heads * d) Real, host memory.
-  virtual void read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t head_dim,
-                       std::int32_t page_size, const void* k_pool, const void* v_pool, void* k,
-                       void* v) = 0;
+  /// Reads slots back into rows like those of write_kv(); k or v without data is not read.
+  virtual void read_kv(std::span<const std::int64_t> slots, std::int64_t kv_heads,
+                       std::int32_t page_size, const void* k_pool, const void* v_pool, Rows k,
+                       Rows v) = 0;
   /// out (rows, heads * d) = attention of q over the pools.
   virtual void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
                          Rows out) = 0;
+
+  // A cache with a policy (runtime/cache/policy.h).
+
+  /// Codes rows of K or V, (tokens, kv_heads * d): the tiles of rows [t * n, (t + 1) * n), n the
+  /// tokens of a tile, go to slots[t], the code slot (page * page_size + offset) of the first row.
+  virtual void encode_kv(Rows x, std::span<const std::int64_t> slots, const CodeLayout& layout,
+                         void* codes) = 0;
+  /// attention() over pools in which rows see some positions coded.
+  virtual void attention_coded(Rows q, const AttentionRows& args, const KvPools& pools,
+                               Rows out) = 0;
+  /// The weights of attention_coded(): out (rows * heads, width), row by row and head by head, +0
+  /// where a position is not visible (NUMERICS.md, "tova"). REQUIRES: width > every position.
+  virtual void attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
+                                 Rows out) = 0;
+
   /// out = R(silu(gate) * up).
   virtual void gated_silu(Rows gate, Rows up, Rows out) = 0;
   /// h = R(h + y).

@@ -107,6 +107,13 @@ struct Observed {
   std::int64_t recomputed = 0;    // positions whose K/V were computed again
   std::int64_t cached_reads = 0;  // positions read that an earlier step wrote
   std::int64_t max_position = 0;
+  std::string kv = "exact";         // the cache policy that ran, canonical
+  std::int64_t kv_bytes = 0;        // most bytes of K and V kept between two steps, all ranks'
+  std::int64_t kv_exact_bytes = 0;  // what exact values of the same positions would take then
+  std::int64_t kv_evicted = 0;      // positions evicted, summed over layers
+  std::int64_t kv_coded = 0;        // positions whose K or V were coded
+  std::int64_t kv_rebuilt = 0;      // positions coded again from rebuilt values
+  bool kv_identity = false;  // no query could see anything but exact values of every position
 };
 
 enum class CellStatus : std::uint8_t {

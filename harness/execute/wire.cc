@@ -11,7 +11,8 @@ void visit_observed(Stream&& f, O& o) {
   f(o.library_sha256), f(o.threads), f(o.ranks), f(o.virtual_ranks), f(o.collectives);
   f(o.bytes_moved), f(o.live_rows), f(o.joined_late), f(o.left_early), f(o.steps), f(o.chunks);
   f(o.page_size), f(o.pages), f(o.prefix_hits), f(o.recomputed), f(o.cached_reads);
-  f(o.max_position), f(o.out_of_order), f(o.transport);
+  f(o.max_position), f(o.out_of_order), f(o.transport), f(o.kv), f(o.kv_bytes);
+  f(o.kv_exact_bytes), f(o.kv_evicted), f(o.kv_coded), f(o.kv_rebuilt), f(o.kv_identity);
 }
 
 template <class Stream, class P>

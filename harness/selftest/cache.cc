@@ -1,4 +1,4 @@
-// Defects of the cache: what a slot holds, where attention cuts the keys, what hooks do.
+// Defects of the cache: what a slot holds, where attention cuts the keys, what is kept of them.
 
 #include <algorithm>
 #include <cmath>
@@ -20,6 +20,8 @@ class MovedSplits : public ForwardingBackend {
   struct Places {
     std::function<std::int64_t(std::int64_t)> place, position;
   };
+  /// A value of K or V on its way to attention.
+  [[nodiscard]] virtual float read(float x) const { return x; }
 
   void attend(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool, Rows out,
               const std::function<Places(std::size_t row)>& places_of) {
@@ -33,14 +35,15 @@ class MovedSplits : public ForwardingBackend {
         k.resize(std::size_t((p + 1) * width)), v.resize(k.size());
         const std::int64_t slot =
             std::int64_t(row.table[p / args.page_size]) * args.page_size + p % args.page_size;
-        inner_->read_kv(slot, args.kv_heads, d, args.page_size, k_pool, v_pool,
-                        k.data() + p * width, v.data() + p * width);
+        inner_->read_kv({&slot, 1}, args.kv_heads, args.page_size, k_pool, v_pool,
+                        {k.data() + p * width, 1, width, width},
+                        {v.data() + p * width, 1, width, width});
       }
       const Places places = places_of(r);
       for (std::int64_t h = 0; h < args.heads; ++h) {
         const std::int64_t column = args.kv_of_head[std::size_t(h)] * d;
         const auto at = [&](const std::vector<float>& rows, std::int64_t place, int i) {
-          return rows[std::size_t(places.position(place) * width + column + i)];
+          return read(rows[std::size_t(places.position(place) * width + column + i)]);
         };
         const std::size_t o = r * std::size_t(q.cols) + std::size_t(h * d);
         attention_row<float>(
@@ -118,53 +121,63 @@ class StaleRow final : public ForwardingBackend {
   std::vector<float> last_k_, last_v_;
 };
 
-float cut_to_bf16(double x) {
-  return float_of(bits_of(float(x)) & 0xffff0000u);
+float cut_to_bf16(float x) {
+  return float_of(bits_of(x) & 0xffff0000u);
 }
 
-/// Installs hooks in cells of one cache mode. A request keeps a pointer, so hooks live forever.
-std::function<void(const Cell&, GenerateRequest&)> hooked(const std::string& mode, KvHooks hooks) {
-  const auto kept = std::make_shared<const KvHooks>(std::move(hooks));
-  return [mode, kept](const Cell& cell, GenerateRequest& request) {
-    if (cell.value("cache") == mode) request.hooks = kept.get();
-  };
-}
-
-KvHooks lossy_read() {
-  KvHooks hooks;
-  hooks.read = [](int, int, std::int64_t, KeyOrValue, std::span<double> vector) {
-    for (double& x : vector) x = double(cut_to_bf16(x));
-  };
-  return hooks;
-}
-
-KvHooks lossy_write() {
-  KvHooks hooks;
-  hooks.write = [](int layer, int, std::int64_t position, KeyOrValue which,
-                   std::span<double> vector) {
-    if (layer == 1 && position == 5 && which == KeyOrValue::value) {
-      vector[0] = double(cut_to_bf16(vector[0]));
+/// Attention reads K and V through bf16 where pages are scattered.
+class LossyRead final : public MovedSplits {
+ public:
+  using MovedSplits::MovedSplits;
+  void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
+                 Rows out) override {
+    if (!setup_.cache.shuffled_pages) {
+      return ForwardingBackend::attention(q, args, k_pool, v_pool, out);
     }
-  };
-  return hooks;
+    const auto same = [](std::int64_t position) { return position; };
+    attend(q, args, k_pool, v_pool, out, [&](std::size_t) { return Places{same, same}; });
+  }
+
+ protected:
+  [[nodiscard]] float read(float x) const override { return cut_to_bf16(x); }
+};
+
+/// One value of layer 1, position 5, loses its low half on the way into the cache.
+class LossyWrite final : public ForwardingBackend {
+ public:
+  using ForwardingBackend::ForwardingBackend;
+  void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
+                std::int32_t page_size, void* k_pool, void* v_pool) override {
+    for (std::size_t r = 0; r < slots.size(); ++r) {
+      if (layer() != 1 || setup_.cache.chunk != 17 || slots[r] % page_size != 5) continue;
+      change(v, [&](std::vector<float>& values) {
+        float& first = values[r * std::size_t(v.cols)];
+        first = cut_to_bf16(first);
+      });
+    }
+    ForwardingBackend::write_kv(k, v, slots, kv_heads, page_size, k_pool, v_pool);
+  }
+};
+
+/// Evicts position 3 after the first row that could.
+class DropsKeyThree final : public CachePolicy {
+ public:
+  [[nodiscard]] bool waits_for_prompt() const override { return false; }
+  [[nodiscard]] bool selects(std::int64_t, std::int64_t q) const override { return q >= 4; }
+  void select(std::span<const double>, std::span<std::uint8_t> keep) const override { keep[3] = 0; }
+};
+
+void evict_in_prefix(const Cell& cell, GenerateRequest& request) {
+  if (cell.value("cache") == "prefix") request.kv.policy = std::make_shared<DropsKeyThree>();
 }
 
-KvHooks evicting() {
-  KvHooks hooks;
-  hooks.select = [](int, int, std::span<std::uint8_t> keep) {
-    if (keep.size() > 4) keep[3] = 0;
-  };
-  return hooks;
-}
-
-KvHooks patched_residual() {
-  KvHooks hooks;
-  hooks.residual = [](int layer, int, std::int64_t position, std::span<double> residual) {
+void patch_residual(const Cell& cell, GenerateRequest& request) {
+  if (cell.value("cache") != "off") return;
+  request.residual = [](int layer, int, std::int64_t position, std::span<double> residual) {
     if (layer == 1 && position == 30) {
       residual[0] = double(std::nextafter(float(residual[0]), 1e30f));
     }
   };
-  return hooks;
 }
 
 /// Only what is rebuilt is wrong: the first computation of each row is right.
@@ -198,13 +211,13 @@ std::vector<Defect> cache_defects() {
       backend_of<PageSplits>();
   add("stale-row", "write_kv, first row of a page", "star", "cache=paged or cache=prefix").backend =
       backend_of<StaleRow>();
-  add("lossy-read", "read hook", "star", "cache=paged").request = hooked("paged:16", lossy_read());
-  add("lossy-write", "write hook, layer 1, position 5", "star", "cache=chunked:17").request =
-      hooked("chunked:17", lossy_write());
-  add("evicted-key", "eviction hook", "star", "cache=prefix").request =
-      hooked("prefix", evicting());
-  add("patched-residual", "residual hook, layer 1", "star", "cache=off").request =
-      hooked("off", patched_residual());
+  add("lossy-read", "attention, values of K and V", "star", "cache=paged").backend =
+      backend_of<LossyRead>();
+  add("lossy-write", "write_kv, layer 1, position 5", "star", "cache=chunked:17").backend =
+      backend_of<LossyWrite>();
+  add("evicted-key", "a policy that nobody asked for", "star", "cache=prefix").request =
+      evict_in_prefix;
+  add("patched-residual", "residual hook, layer 1", "star", "cache=off").request = patch_residual;
   add("rebuilt-differs", "rebuilding K and V", "rebuild", "cache=recomputed",
       "computed again differs")
       .backend = backend_of<RebuiltKeys>();

@@ -22,22 +22,26 @@ struct Defect {
   std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>, const Setup&)> backend;
   std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>, const Setup&)>
       communicator;
-  std::function<void(const Cell&, GenerateRequest&)> request;  // also installs cache hooks
+  std::function<void(const Cell&, GenerateRequest&)>
+      request;  // also installs policies and the hook
   std::function<void(const Cell&, CellTrace&)> trace;
   std::function<void(RunOptions&)> run;       // the defect is in how the run is asked for
   std::function<void(RunOptions&)> settings;  // with and without the defect
   bool against_golden = false;                // compared with a golden made without the defect
 };
 
-std::vector<Defect> order_defects();  // right numbers summed in another order
-std::vector<Defect> value_defects();  // wrong numbers in one place
-std::vector<Defect> rank_defects();   // between ranks
-std::vector<Defect> cache_defects();  // in what the cache holds, or where attention cuts it
-std::vector<Defect> asked_defects();  // something else ran than was asked
-std::vector<Defect> trace_defects();  // in the record, the process, or the comparison itself
+std::vector<Defect> order_defects();   // right numbers summed in another order
+std::vector<Defect> value_defects();   // wrong numbers in one place
+std::vector<Defect> rank_defects();    // between ranks
+std::vector<Defect> cache_defects();   // in what the cache holds, or where attention cuts it
+std::vector<Defect> policy_defects();  // in what a cache policy codes, shows or evicts
+std::vector<Defect> asked_defects();   // something else ran than was asked
+std::vector<Defect> trace_defects();   // in the record, the process, or the comparison itself
 
 /// YAML of a named scenario; `model` and `prompts` are relative to it. REQUIRES: a known name.
 std::string plan_text(const std::string& name);
+/// The cache policy that every cell of a plan runs under, "exact" for most.
+std::string plan_policy(const std::string& name);
 
 /// A defect's `backend` made of a class derived from ForwardingBackend.
 template <class M>

@@ -91,7 +91,8 @@ std::string model_file() {
   return writer.file();
 }
 
-std::string config_file() {
+/// `wider`: channels of a head, in kHeadDim; the tensors do not change.
+std::string config_file(std::int64_t wider) {
   const auto entry = [](const char* key, std::int64_t value) {
     return std::string(", \"") + key + "\": " + std::to_string(value);
   };
@@ -100,8 +101,9 @@ std::string config_file() {
          "\"tie_word_embeddings\": false" +
          entry("vocab_size", kVocabulary) + entry("hidden_size", kHidden) +
          entry("intermediate_size", kMlp) + entry("num_hidden_layers", kLayers) +
-         entry("num_attention_heads", kHeads) + entry("num_key_value_heads", kKvHeads) +
-         entry("head_dim", kHeadDim) + entry("max_position_embeddings", kContext) + "}\n";
+         entry("num_attention_heads", kHeads / wider) +
+         entry("num_key_value_heads", kKvHeads / wider) + entry("head_dim", kHeadDim * wider) +
+         entry("max_position_embeddings", kContext) + "}\n";
 }
 
 std::string prompts_file() {
@@ -128,11 +130,15 @@ Result<void> write_file(const std::string& path, const std::string& content) {
 }  // namespace
 
 Result<void> write_selftest_inputs(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder + "/model", error);
-  if (error) return Error{"cannot make the folder: " + error.message(), folder};
-  if (auto ok = write_file(folder + "/model/config.json", config_file()); !ok) return ok;
-  if (auto ok = write_file(folder + "/model/model.safetensors", model_file()); !ok) return ok;
+  const std::pair<const char*, std::int64_t> models[] = {{"/model", 1}, {"/wide", 4}};
+  for (const auto& [name, wider] : models) {
+    const std::string model = folder + name;
+    std::error_code error;
+    std::filesystem::create_directories(model, error);
+    if (error) return Error{"cannot make the folder: " + error.message(), folder};
+    if (auto ok = write_file(model + "/config.json", config_file(wider)); !ok) return ok;
+    if (auto ok = write_file(model + "/model.safetensors", model_file()); !ok) return ok;
+  }
   return write_file(folder + "/prompts.jsonl", prompts_file());
 }
 

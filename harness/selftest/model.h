@@ -16,8 +16,9 @@ constexpr std::int64_t kLayers = 3, kHidden = 64, kHeads = 8, kKvHeads = 4, kHea
 /// A row of the output matrix that is all zeros: its logit is +0 by NUMERICS.md.
 constexpr std::int64_t kZeroRow = 7;
 
-/// Writes FOLDER/model (config.json, model.safetensors) and FOLDER/prompts.jsonl: three token
-/// prompts, of 28, 41 and 262 tokens.
+/// Writes FOLDER/model and FOLDER/wide (config.json, model.safetensors) and FOLDER/prompts.jsonl:
+/// three token prompts, of 28, 41 and 262 tokens. `wide` is the same tensors cut into heads of 32
+/// channels, which codecs of 32 need.
 Result<void> write_selftest_inputs(const std::string& folder);
 
 }  // namespace isobit::selftest

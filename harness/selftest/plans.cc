@@ -12,9 +12,21 @@ struct Plan {
   const char* decode;
   const char* body;
   const char* prompts = "prompts.jsonl";
+  const char* model = "model";
+  const char* policy = "exact";
 };
 
 constexpr const char* kGreedy = "{strategy: greedy, max_new_tokens: 8, ignore_eos: true}";
+
+/// One cell a value of what no policy may see.
+constexpr const char* kPolicyStar = R"(axes: {batch: [1], gpus: [1], cache: [on], threads: [1]}
+include:
+  - {batch: 3}
+  - {gpus: 2}
+  - {cache: [off, {chunked: 17}, {paged: 16}, recomputed]}
+  - {threads: 2}
+expect: [{same_bits: {across: [batch, gpus, cache, threads]}}]
+)";
 
 const std::map<std::string, Plan>& plans() {
   static const std::map<std::string, Plan> all = {
@@ -76,6 +88,13 @@ expect: [{same_bits: {across: [batch, threads]}}]
       {"within", {kGreedy, R"(axes: {cache: [on, off], threads: [1, 2]}
 expect: [{within: {across: [cache, threads], max_abs: 1e-9, token_match: 1.0}}]
 )"}},
+      {"kivi", {kGreedy, kPolicyStar, "prompts.jsonl", "wide", "kivi:2"}},
+      {"tova", {kGreedy, kPolicyStar, "prompts.jsonl", "wide", "tova:24"}},
+      {"q8_0",
+       {kGreedy, R"(axes: {batch: [1, 3], cache: [on, prefix, {paged: 16}]}
+expect: [{same_bits: {across: [batch, cache]}}]
+)",
+        "prompts.jsonl", "wide", "q8_0"}},
   };
   return all;
 }
@@ -85,9 +104,12 @@ expect: [{within: {across: [cache, threads], max_abs: 1e-9, token_match: 1.0}}]
 std::string plan_text(const std::string& name) {
   const Plan& plan = plans().at(name);
   return "version: 1\nname: selftest-" + name +
-         "\nquestion: Is a seeded defect found where it is, and only there?\n"
-         "model: model\nprompts: " +
-         plan.prompts + "\ndecode: " + plan.decode + "\n" + plan.body;
+         "\nquestion: Is a seeded defect found where it is, and only there?\nmodel: " + plan.model +
+         "\nprompts: " + plan.prompts + "\ndecode: " + plan.decode + "\n" + plan.body;
+}
+
+std::string plan_policy(const std::string& name) {
+  return plans().at(name).policy;
 }
 
 }  // namespace isobit::selftest

@@ -25,9 +25,9 @@ using selftest::Setup;
 
 std::vector<Defect> all_defects() {
   std::vector<Defect> all;
-  for (auto part :
-       {selftest::order_defects(), selftest::value_defects(), selftest::rank_defects(),
-        selftest::cache_defects(), selftest::asked_defects(), selftest::trace_defects()}) {
+  for (auto part : {selftest::order_defects(), selftest::value_defects(), selftest::rank_defects(),
+                    selftest::cache_defects(), selftest::policy_defects(),
+                    selftest::asked_defects(), selftest::trace_defects()}) {
     std::move(part.begin(), part.end(), std::back_inserter(all));
   }
   return all;
@@ -50,6 +50,7 @@ ExecuteHooks hooks_of(const Defect& defect, bool armed) {
   hooks.request = [&defect, armed](const Cell& cell, GenerateRequest& request) {
     Setup setup{request.ranks, request.backend.threads, request.batch.size, false, request.cache};
     for (const PromptTokens& prompt : request.prompts) setup.taught |= !prompt.teacher.empty();
+    request.kv = *parse_kv_policy(selftest::plan_policy(defect.plan));
     request.wrap_backend = [&defect, armed, setup](std::unique_ptr<Backend> inner) {
       if (armed && defect.backend) return defect.backend(std::move(inner), setup);
       return std::unique_ptr<Backend>(

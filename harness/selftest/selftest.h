@@ -1,6 +1,6 @@
 // Seeded defects: does the shipped harness find what is wrong, where it is wrong, and only there?
 //
-// Each defect is put into the computing path - a wrapped Backend or Communicator, cache hooks, a
+// Each defect is put into the computing path - a wrapped Backend or Communicator, a cache policy, a
 // changed request or trace - while scenario, store, comparison, judge and report are the shipped
 // ones. It must turn exactly the expected cells red with the expected verdict; switched off, with
 // the same wrappers in place, every cell must PASS. Works offline on a model that it writes itself.

@@ -69,14 +69,26 @@ void ForwardingBackend::write_kv(Rows k, Rows v, std::span<const std::int64_t> s
                                  void* v_pool) {
   inner_->write_kv(k, v, slots, kv_heads, page_size, k_pool, v_pool);
 }
-void ForwardingBackend::read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t head_dim,
+void ForwardingBackend::read_kv(std::span<const std::int64_t> slots, std::int64_t kv_heads,
                                 std::int32_t page_size, const void* k_pool, const void* v_pool,
-                                void* k, void* v) {
-  inner_->read_kv(slot, kv_heads, head_dim, page_size, k_pool, v_pool, k, v);
+                                Rows k, Rows v) {
+  inner_->read_kv(slots, kv_heads, page_size, k_pool, v_pool, k, v);
 }
 void ForwardingBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
                                   const void* v_pool, Rows out) {
   inner_->attention(q, args, k_pool, v_pool, out);
+}
+void ForwardingBackend::encode_kv(Rows x, std::span<const std::int64_t> slots,
+                                  const CodeLayout& layout, void* codes) {
+  inner_->encode_kv(x, slots, layout, codes);
+}
+void ForwardingBackend::attention_coded(Rows q, const AttentionRows& args, const KvPools& pools,
+                                        Rows out) {
+  inner_->attention_coded(q, args, pools, out);
+}
+void ForwardingBackend::attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
+                                          Rows out) {
+  inner_->attention_weights(q, args, pools, out);
 }
 void ForwardingBackend::gated_silu(Rows gate, Rows up, Rows out) {
   inner_->gated_silu(gate, up, out);

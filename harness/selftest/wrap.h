@@ -46,11 +46,15 @@ class ForwardingBackend : public Backend {
             const void* sine) override;
   void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
                 std::int32_t page_size, void* k_pool, void* v_pool) override;
-  void read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t head_dim,
-               std::int32_t page_size, const void* k_pool, const void* v_pool, void* k,
-               void* v) override;
+  void read_kv(std::span<const std::int64_t> slots, std::int64_t kv_heads, std::int32_t page_size,
+               const void* k_pool, const void* v_pool, Rows k, Rows v) override;
   void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
                  Rows out) override;
+  void encode_kv(Rows x, std::span<const std::int64_t> slots, const CodeLayout& layout,
+                 void* codes) override;
+  void attention_coded(Rows q, const AttentionRows& args, const KvPools& pools, Rows out) override;
+  void attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
+                         Rows out) override;
   void gated_silu(Rows gate, Rows up, Rows out) override;
   void add(Rows h, Rows y) override;
   void digests(Rows x, std::span<Digest> out) override;

@@ -37,6 +37,13 @@ void for_each_field(O& observed, F&& field) {
   field("recomputed", observed.recomputed);
   field("cached_reads", observed.cached_reads);
   field("max_position", observed.max_position);
+  field("kv", observed.kv);
+  field("kv_bytes", observed.kv_bytes);
+  field("kv_exact_bytes", observed.kv_exact_bytes);
+  field("kv_evicted", observed.kv_evicted);
+  field("kv_coded", observed.kv_coded);
+  field("kv_rebuilt", observed.kv_rebuilt);
+  field("kv_identity", observed.kv_identity);
 }
 
 }  // namespace

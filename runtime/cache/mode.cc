@@ -1,8 +1,8 @@
 // The lossless cache modes as data.
 
-#include <charconv>
+#include "runtime/cache/mode.h"
 
-#include "runtime/cache/kv_cache.h"
+#include <charconv>
 
 namespace isobit {
 namespace {

@@ -1,120 +1,148 @@
-// Where keys and values live: pages of a pool, tables of sequences, and the hooks on which every
-// cache mode is built (architecture.md, decision 3).
+// Where keys and values live: exact ones in pages, coded ones in pages of codes, and for each
+// sequence and layer what a later query may still see of them.
 //
-// Layouts and policies are data. A mode is a CacheMode value (schedule/cache_mode.cc); compressing,
-// noisy or evicting caches are a KvHooks value. One KvCache serves one rank. Not thread-safe.
+// A lossless layout is a CacheMode, a lossy one a CachePolicy; this class brings about what the
+// policy says and knows no policy by name. What it stores is what attention reads: there is no
+// exact copy of what is coded. One KvCache serves one rank. Not thread-safe.
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "runtime/backend.h"
-#include "runtime/base/result.h"
+#include "runtime/cache/mode.h"
+#include "runtime/cache/pages.h"
+#include "runtime/cache/policy.h"
 #include "runtime/device_memory.h"
 
 namespace isobit {
-
-constexpr std::int64_t kLargestPiece = 65536;  // positions of a chunk or a page
-
-/// A lossless cache mode: what is kept between steps, in which pieces it is computed and stored.
-struct CacheMode {
-  std::string name = "on";
-  bool keeps = true;       // false: every step starts from nothing ("off")
-  std::int64_t chunk = 0;  // prompt tokens a step; 0: all at once
-  std::int32_t page_size = 256;
-  bool shuffled_pages = false;  // pages are handed out in a scattered order
-  bool shares_prefix = false;   // whole pages of the prompt come from an earlier sequence
-  bool recomputes = false;      // K/V are rebuilt each step from the stored residual stream
-};
-
-/// "on", "off", "chunked:17", "paged:16", "prefix", "recomputed"; an error names the value.
-Result<CacheMode> parse_cache_mode(const std::string& text);
-
-enum class KeyOrValue : std::uint8_t { key, value };
-
-/// Observers and transformers of the cache. Values are exact copies as double, whatever the
-/// precision; what a hook leaves is rounded to the mode's Real. Empty members cost nothing.
-struct KvHooks {
-  /// At write: one head's vector, (head_dim), may be changed before it is stored.
-  std::function<void(int layer, int head, std::int64_t position, KeyOrValue which,
-                     std::span<double> vector)>
-      write;
-  /// At read: the same, on the copy that attention is about to read.
-  std::function<void(int layer, int head, std::int64_t position, KeyOrValue which,
-                     std::span<double> vector)>
-      read;
-  /// Attention weights of one query row and head over positions [0, weights.size()).
-  std::function<void(int layer, int head, int sequence, std::int64_t position,
-                     std::span<const double> weights)>
-      observe;
-  /// After observe of a step: positions to keep from now on (0 evicts), per layer and sequence.
-  std::function<void(int layer, int sequence, std::span<std::uint8_t> keep)> select;
-  /// The residual stream entering a layer: (hidden), may be patched.
-  std::function<void(int layer, int sequence, std::int64_t position, std::span<double> residual)>
-      residual;
-
-  [[nodiscard]] bool evicts() const { return bool(observe) || bool(select); }
-};
 
 struct KvShape {
   std::int64_t layers = 0;
   std::int64_t kv_heads = 0;  // of this rank
   std::int64_t head_dim = 0;
-  std::int64_t hidden = 0;     // residual rows, used by modes that recompute
-  std::int64_t max_slots = 0;  // positions in all pages together
+  std::int64_t hidden = 0;        // residual rows, used by modes that recompute
+  std::int64_t all_kv_heads = 0;  // of the model
+};
+
+/// The sequences that a cache will hold, so that its pools are large enough.
+struct KvDemand {
+  struct Length {
+    std::int64_t prompt = 0, total = 0;  // positions; total: with all that is generated
+  };
+  std::vector<Length> staying;  // open to the end
+  std::vector<Length> passing;  // of these, at most `at_once` are open together
+  std::int64_t at_once = 1;
+};
+
+/// What a policy did, and what it kept. Bytes count every KV head of the model once and no padding.
+struct KvCounters {
+  std::int64_t bytes = 0;        // most that was kept between two steps
+  std::int64_t exact_bytes = 0;  // what exact values of the same positions would take then
+  std::int64_t evicted = 0;      // positions, summed over layers
+  std::int64_t coded = 0;        // positions whose keys or values were coded
+  std::int64_t rebuilt = 0;      // of them, those coded again from rebuilt values
+  bool could_act = false;        // some query saw anything but exact values of every position
 };
 
 class KvCache {
  public:
-  KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode, const KvHooks* hooks);
+  /// REQUIRES: check_kv_policy() has no objection; `backend` and `kv` outlive the object.
+  KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode, const KvPolicySpec& kv,
+          const KvDemand& demand);
 
-  /// Opens a sequence; its number is reused after close().
-  int open();
+  /// Opens a sequence whose prompt has n tokens; its number is reused after close().
+  int open(std::int64_t n);
   void close(int sequence);
   /// Takes `positions` (whole pages of it) from `donor`'s first pages; gives how many were taken.
   std::int64_t share_prefix(int sequence, int donor, std::int64_t positions);
-  /// Makes room for positions [0, n). REQUIRES: the pool is large enough (max_slots).
+  /// Makes room for positions [0, n), which the coming step completes. REQUIRES: within the demand.
   void reserve(int sequence, std::int64_t n);
   /// Forgets every position of a sequence, keeping it open.
   void clear(int sequence);
+  /// After a step: counts, and gives pages back that no later query can read.
+  void end_step();
 
+  // Exact values.
+  [[nodiscard]] bool keeps_exact() const { return keeps_exact_; }
+  /// Slot of a position in the exact pools; -1 when there are none.
   [[nodiscard]] std::int64_t slot(int sequence, std::int64_t position) const;
-  [[nodiscard]] const std::int32_t* table(int sequence) const;
+  [[nodiscard]] const std::int32_t* table(int sequence) const { return at(sequence).exact.data(); }
+  [[nodiscard]] void* k_pool(std::int64_t layer) const { return exact_memory_.k(layer); }
+  [[nodiscard]] void* v_pool(std::int64_t layer) const { return exact_memory_.v(layer); }
+  /// Residual row of a position at a layer's input: (hidden), backend memory. Modes that recompute.
+  [[nodiscard]] void* residual(std::int64_t layer, int sequence, std::int64_t position) const;
+  /// Pages that hold a sequence's positions, given back ones included.
   [[nodiscard]] std::int64_t pages(int sequence) const;
-  [[nodiscard]] void* k_pool(std::int64_t layer) { return k_[std::size_t(layer)].get(); }
-  [[nodiscard]] void* v_pool(std::int64_t layer) { return v_[std::size_t(layer)].get(); }
-  [[nodiscard]] std::size_t k_bytes() const { return k_bytes_; }  // of one layer's pool
-  [[nodiscard]] std::size_t v_bytes() const { return v_bytes_; }
-  /// Residual row of a slot at a layer's input: (hidden), backend memory. Modes that recompute.
-  [[nodiscard]] void* residual(std::int64_t layer, std::int64_t slot);
-  /// Keep mask of a sequence at a layer, or null when nothing was ever evicted.
-  std::vector<std::uint8_t>* keep(std::int64_t layer, int sequence, bool create);
+
+  // What the policy makes of them.
+  [[nodiscard]] const CachePolicy* policy() const { return policy_; }
+  [[nodiscard]] std::int64_t prompt_length(int sequence) const { return at(sequence).prompt; }
+  /// Codes computed rows, of the sides that are coded at the write: row r is positions[r] of
+  /// sequences[r]. `again`: they were computed before, and are rebuilt.
+  void code_rows(std::int64_t layer, Rows k, Rows v, std::span<const int> sequences,
+                 std::span<const std::int64_t> positions, bool again);
+  /// Codes exact positions until a layer shows `view`.
+  void code(std::int64_t layer, int sequence, const CodedView& view);
+  /// Codes all that is coded of a layer once more, from exact values that were rebuilt.
+  void code_again(std::int64_t layer, int sequence);
+  /// Lets the policy choose what a layer keeps after a row; `weights`: of positions up to that row.
+  void select(std::int64_t layer, int sequence, std::span<const double> weights);
+  /// How a row of a sequence sees a layer now. The pointers hold until the layer changes.
+  [[nodiscard]] AttentionRows::Row view(std::int64_t layer, int sequence, AttentionRows::Row row);
+  [[nodiscard]] KvPools pools(std::int64_t layer) const;
+  [[nodiscard]] const CodeLayout& key_layout() const { return k_layout_; }
+  [[nodiscard]] const CodeLayout& value_layout() const { return v_layout_; }
 
   [[nodiscard]] const CacheMode& mode() const { return mode_; }
-  [[nodiscard]] const KvShape& shape() const { return shape_; }
-  [[nodiscard]] const KvHooks* hooks() const { return hooks_; }
+  [[nodiscard]] const KvCounters& counters() const { return counters_; }
 
  private:
+  /// K and V of every layer, backend memory.
+  class Memory {
+   public:
+    void take(Backend& backend, std::int64_t layers, std::size_t k_bytes, std::size_t v_bytes);
+    [[nodiscard]] void* k(std::int64_t layer) const { return get(k_, layer); }
+    [[nodiscard]] void* v(std::int64_t layer) const { return get(v_, layer); }
+
+   private:
+    static void* get(const std::vector<DeviceMemory>& all, std::int64_t layer) {
+      return all.empty() ? nullptr : all[std::size_t(layer)].get();
+    }
+    std::vector<DeviceMemory> k_, v_;
+  };
+  struct Layer {
+    CodedView coded;                 // of positions that are there; kAll: all of them
+    std::vector<std::uint8_t> keep;  // empty: nothing evicted
+  };
   struct Sequence {
     bool open = false;
-    std::vector<std::int32_t> pages;
-    std::vector<std::vector<std::uint8_t>> keep;  // by layer
+    std::int64_t prompt = 0, positions = 0, shared = 0;
+    PageTable exact, codes, residuals;
+    std::vector<Layer> layers;
   };
-  void unref(std::int32_t page);
+  Sequence& at(int sequence) { return sequences_[std::size_t(sequence)]; }
+  [[nodiscard]] const Sequence& at(int sequence) const { return sequences_[std::size_t(sequence)]; }
+  void code_side(bool keys, std::int64_t layer, const Sequence& s, std::int64_t begin,
+                 std::int64_t end);
+  void release(Sequence& s);
+  void count();
+  [[nodiscard]] std::int64_t kept_bytes(const Sequence& s, const Layer& layer) const;
 
   Backend& backend_;
   KvShape shape_;
   CacheMode mode_;
-  const KvHooks* hooks_;
-  std::vector<DeviceMemory> k_, v_, residual_;
-  std::size_t k_bytes_ = 0, v_bytes_ = 0;
-  std::vector<std::int32_t> free_;  // taken from the back
-  std::vector<int> references_;     // by page
+  const CachePolicy* policy_;
+  bool keeps_exact_ = true;
+  CodeLayout k_layout_, v_layout_;
+  PagePool exact_, codes_, residuals_;
+  Memory exact_memory_, code_memory_;
+  std::vector<DeviceMemory> residual_;  // by layer
+  DeviceMemory staged_;                 // exact rows on their way to codes
+  std::size_t staged_bytes_ = 0;
   std::vector<Sequence> sequences_;
+  KvCounters counters_;
 };
 
 }  // namespace isobit

@@ -12,57 +12,19 @@
 namespace isobit {
 namespace {
 
-/// Names of scratch arrays.
-enum Buffer : int {
-  kH,
-  kNormed,
-  kQ,
-  kK,
-  kV,
-  kAttn,
-  kAttnFull,
-  kY,
-  kGate,
-  kUp,
-  kAct,
-  kInput,
-  kScale,
-  kAmax,
-  kParts,
-  kGathered,
-  kRecorded,
-  kPastH,
-  kWanted,
-  kLocalLogits,
-  kLogits,
-  kEmbedded,
-  kBuffers
-};
-
 std::atomic<std::uint64_t> forwards{0};  // made so far in this process
-
-Rows columns(Rows x, std::int64_t begin, std::int64_t count, std::size_t real) {
-  x.data = static_cast<char*>(x.data) + std::size_t(begin) * real;
-  x.cols = count;
-  return x;
-}
-
-Rows some_rows(Rows x, std::int64_t begin, std::int64_t count, std::size_t real) {
-  x.data = static_cast<char*>(x.data) + std::size_t(begin * x.stride) * real;
-  x.rows = count;
-  return x;
-}
 
 }  // namespace
 
 Forward::Forward(const RankModel& model, Backend& backend, Communicator& communicator,
-                 KvCache& cache, Recorder* recorder)
+                 KvCache& cache, Recorder* recorder, const ResidualHook& residual)
     : model_(model),
       config_(model.config),
       backend_(backend),
       comm_(communicator),
       cache_(cache),
       recorder_(recorder),
+      residual_(residual),
       number_(++forwards),
       scratch_(kBuffers) {
   for (int r = 0; r < comm_.size(); ++r) partitions_.emplace_back(config_, r, comm_.size());
@@ -82,14 +44,16 @@ Forward::Forward(const RankModel& model, Backend& backend, Communicator& communi
     if (same == windows_.end()) windows_.push_back(layer.plan.window);
   }
   places_.resize(windows_.size());
+  attention_.k_codes = cache_.key_layout();
+  attention_.v_codes = cache_.value_layout();
 }
 
 Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) {
   note_inputs(rows);
   model_.embedding.require(ids_);
   StepInputs inputs{number_, ids_, wanted_, positions_, slots_, &attention_, places_, false};
-  inputs.repeatable = comm_.size() == 1 && recorder_ == nullptr && cache_.hooks() == nullptr &&
-                      !cache_.mode().recomputes && past.empty();
+  inputs.repeatable = comm_.size() == 1 && recorder_ == nullptr && !residual_ &&
+                      cache_.policy() == nullptr && !cache_.mode().recomputes && past.empty();
   if (backend_.begin_step(inputs)) {  // computed, or queued, like an earlier step of this shape
     return scratch(kLocalLogits, std::int64_t(wanted_.size()), model_.head.matrix->outputs);
   }
@@ -120,6 +84,7 @@ void Forward::note_inputs(std::span<const StepRow> rows) {
       places_[i].push_back(place);
     }
   }
+  plan_phases(rows);
 }
 
 void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
@@ -130,8 +95,9 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
   apply_residual_hook(index, h, rows);
   if (cache_.mode().recomputes) {
     for (std::size_t r = 0; r < rows.size(); ++r) {
-      backend_.copy(some_rows(h, std::int64_t(r), 1, backend_.real_size()),
-                    {cache_.residual(index, slots_[r]), 1, h.cols, h.cols});
+      backend_.copy(
+          some_rows(h, std::int64_t(r), 1, backend_.real_size()),
+          {cache_.residual(index, rows[r].sequence, rows[r].position), 1, h.cols, h.cols});
     }
     recompute(index, past);
   }
@@ -151,9 +117,7 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
   const std::int64_t owned = p.owned_kv_heads.size() * d;
   record_sliced(Site::k, index, columns(k, skip, owned, backend_.real_size()), kv_widths, rows);
   record_sliced(Site::v, index, columns(v, skip, owned, backend_.real_size()), kv_widths, rows);
-  apply_write_hook(index, k, v, rows);
-  backend_.write_kv(k, v, slots_, p.kv_heads.size(), cache_.mode().page_size, cache_.k_pool(index),
-                    cache_.v_pool(index));
+  store_kv(index, k, v, rows, slots_, false);
 
   const Rows attn = attend(index, q, rows);
   record(Site::attn, index, attn, rows);
@@ -184,9 +148,7 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
 /// True when a layer's last add and the norm of the next one are one operation: nothing is read or
 /// patched between them.
 bool Forward::joins_next(int index) const {
-  const KvHooks* hooks = cache_.hooks();
-  return index >= 0 && index + 1 < int(config_.layers) && !cache_.mode().recomputes &&
-         (hooks == nullptr || !hooks->residual);
+  return index >= 0 && index + 1 < int(config_.layers) && !cache_.mode().recomputes && !residual_;
 }
 
 /// Q and K, normalised by head where the plan says so and rotated, and V; Q only when asked for.
@@ -218,16 +180,24 @@ void Forward::recompute(int index, std::span<const StepRow> past) {
   for (std::size_t r = 0; r < past.size(); ++r) {
     positions.push_back(past[r].position);
     slots.push_back(cache_.slot(past[r].sequence, past[r].position));
-    backend_.copy({cache_.residual(index, slots.back()), 1, h.cols, h.cols},
+    backend_.copy({cache_.residual(index, past[r].sequence, past[r].position), 1, h.cols, h.cols},
                   some_rows(h, std::int64_t(r), 1, backend_.real_size()));
   }
   backend_.rms_norm(h, model_.layers[std::size_t(index)].norm1.get(), config_.rms_norm_eps, h);
   record(Site::norm1, index, h, past);
   Rows k, v;
   project(index, h, positions, nullptr, k, v);
-  apply_write_hook(index, k, v, past);
-  backend_.write_kv(k, v, slots, model_.partition.kv_heads.size(), cache_.mode().page_size,
-                    cache_.k_pool(index), cache_.v_pool(index));
+  store_kv(index, k, v, past, slots, true);
+}
+
+/// Stores the rows' exact values, or codes what every query sees coded.
+void Forward::store_kv(int index, Rows k, Rows v, std::span<const StepRow> rows,
+                       std::span<const std::int64_t> slots, bool again) {
+  if (cache_.keeps_exact()) {
+    backend_.write_kv(k, v, slots, model_.partition.kv_heads.size(), cache_.mode().page_size,
+                      cache_.k_pool(index), cache_.v_pool(index));
+  }
+  if (cache_.policy() != nullptr) code_stored(index, k, v, rows, again);
 }
 
 Rows Forward::embed(std::span<const StepRow> rows) {
@@ -266,15 +236,11 @@ void Forward::exchange_embeddings(Rows table, Rows h) {
 }
 
 Rows Forward::attend(int index, Rows q, std::span<const StepRow> rows) {
-  AttentionRows args = attention_;
-  std::vector<AttentionRows::Row> masked;
-  if (hide_evicted(index, rows, masked)) args.rows = masked;
-  void* k_pool = cache_.k_pool(index);
-  void* v_pool = cache_.v_pool(index);
-  hooked_pools(index, rows, k_pool, v_pool);
   const Rows local = scratch(kAttn, q.rows, q.cols);
-  backend_.attention(q, args, k_pool, v_pool, local);
-  observe_and_select(index, q, rows);
+  if (cache_.policy() == nullptr) {
+    backend_.attention(q, attention_, cache_.k_pool(index), cache_.v_pool(index), local);
+  }
+  for (const Phase& phase : phases_) attend_phase(index, phase, q, rows, local);
   const std::int64_t d = config_.head_dim;
   return gather_columns(local, widths([d](const Partition& each) { return each.heads.size() * d; }),
                         kAttnFull);

@@ -9,12 +9,24 @@
 #include <span>
 #include <vector>
 
-#include "runtime/cache/kv_cache.h"
+#include "runtime/cache/store.h"
 #include "runtime/model/rank_model.h"
 #include "runtime/parallel/communicator.h"
 #include "runtime/trace.h"
 
 namespace isobit {
+
+/// Some columns, or some rows, of a rectangle. `real`: bytes of a Real.
+inline Rows columns(Rows x, std::int64_t begin, std::int64_t count, std::size_t real) {
+  x.data = static_cast<char*>(x.data) + std::size_t(begin) * real;
+  x.cols = count;
+  return x;
+}
+inline Rows some_rows(Rows x, std::int64_t begin, std::int64_t count, std::size_t real) {
+  x.data = static_cast<char*>(x.data) + std::size_t(begin * x.stride) * real;
+  x.rows = count;
+  return x;
+}
 
 /// One position of one sequence in this step.
 struct StepRow {
@@ -33,11 +45,16 @@ class Recorder {
                       std::span<const Digest> digests) = 0;
 };
 
+/// Sees, and may change, the residual stream that enters a layer, (hidden): exact copies as double,
+/// whatever the precision; what is left is rounded to the mode's Real. Empty: costs nothing.
+using ResidualHook =
+    std::function<void(int layer, int sequence, std::int64_t position, std::span<double> residual)>;
+
 class Forward {
  public:
   /// REQUIRES: all references outlive the object. `recorder` may be null.
   Forward(const RankModel& model, Backend& backend, Communicator& communicator, KvCache& cache,
-          Recorder* recorder);
+          Recorder* recorder, const ResidualHook& residual);
 
   /// Computes the rows, in this order, and stores their K and V. Gives the logits of the rows that
   /// want them, (wanting rows, vocabulary), in backend memory, valid until the next call.
@@ -54,6 +71,8 @@ class Forward {
   void project(int index, Rows x, std::span<const std::int64_t> positions, Rows* q, Rows& k,
                Rows& v);
   void recompute(int index, std::span<const StepRow> past);
+  void store_kv(int index, Rows k, Rows v, std::span<const StepRow> rows,
+                std::span<const std::int64_t> slots, bool again);
   Rows attend(int index, Rows q, std::span<const StepRow> rows);
   Rows logits(Rows h, std::span<const StepRow> rows);
 
@@ -74,14 +93,51 @@ class Forward {
   void record_sliced(Site site, int layer, Rows local, std::span<const std::int64_t> widths,
                      std::span<const StepRow> rows);
 
-  void apply_write_hook(int index, Rows k, Rows v, std::span<const StepRow> rows);
   void apply_residual_hook(int index, Rows h, std::span<const StepRow> rows);
-  /// Places of the rows with the layer's keep masks; false when nothing was ever evicted.
-  bool hide_evicted(int index, std::span<const StepRow> rows,
-                    std::vector<AttentionRows::Row>& masked);
-  void observe_and_select(int index, Rows q, std::span<const StepRow> rows);
-  void hooked_pools(int index, std::span<const StepRow> rows, void*& k_pool, void*& v_pool);
 
+  // A step under a policy (forward_policy.cc).
+
+  /// Rows whose attention runs together: of each sequence a stretch in which its view stays.
+  struct Phase {
+    std::vector<std::int32_t> rows;  // of the step, ascending
+    std::vector<std::int32_t> ends;  // places in `rows` after which the sequence's view changes
+  };
+  void plan_phases(std::span<const StepRow> rows);
+  void code_stored(int index, Rows k, Rows v, std::span<const StepRow> rows, bool again);
+  void attend_phase(int index, const Phase& phase, Rows q, std::span<const StepRow> rows, Rows out);
+  void select_kept(int index, const Phase& phase, Rows q, const AttentionRows& args,
+                   std::span<const StepRow> rows);
+
+  /// Names of scratch arrays.
+  enum Buffer : int {
+    kH,
+    kNormed,
+    kQ,
+    kK,
+    kV,
+    kAttn,
+    kAttnFull,
+    kY,
+    kGate,
+    kUp,
+    kAct,
+    kInput,
+    kScale,
+    kAmax,
+    kParts,
+    kGathered,
+    kRecorded,
+    kPastH,
+    kWanted,
+    kLocalLogits,
+    kLogits,
+    kEmbedded,
+    kPhaseQ,
+    kPhaseAttn,
+    kWeightQ,
+    kWeights,
+    kBuffers
+  };
   /// A named scratch array, grown when needed; contents do not survive another use of the name.
   Rows scratch(int buffer, std::int64_t rows, std::int64_t cols);
   std::vector<std::int64_t> widths(const std::function<std::int64_t(const Partition&)>& f) const;
@@ -92,6 +148,7 @@ class Forward {
   Communicator& comm_;
   KvCache& cache_;
   Recorder* recorder_;
+  const ResidualHook& residual_;
   std::uint64_t number_;               // of this object, in the process
   std::vector<Partition> partitions_;  // of every rank
   struct Scratch {
@@ -105,7 +162,7 @@ class Forward {
   std::vector<std::size_t> window_of_layer_;             // in windows_
   std::vector<std::vector<AttentionRows::Row>> places_;  // of the current rows, by windows_
   AttentionRows attention_;                              // with the places of the current layer
-  DeviceMemory read_k_, read_v_;                         // what a read hook left, for one layer
+  std::vector<Phase> phases_;                            // of the step; empty without a policy
 };
 
 }  // namespace isobit

@@ -73,12 +73,58 @@ ISOBIT_HD inline void rope_head(T* x, const T* cosine, const T* sine, int d, For
   }
 }
 
-/// Running state of attention over splits: maximum, sum and output chain of one head.
+/// Scores of the visible positions of [begin, end] into p, by their offset in the split, and the
+/// greatest of them; false when none is visible.
+template <class T, class Visible, class Key>
+ISOBIT_HD inline bool split_scores(const T* q, int d, T scale, std::int64_t begin, std::int64_t end,
+                                   const Visible& visible, const Key& key, T* p, T& m) {
+  bool any = false;
+  for (std::int64_t j = begin; j <= end; ++j) {
+    if (!visible(j)) continue;
+    T score = T(0);
+    for (int i = 0; i < d; ++i) score = fma_(q[i], key(j, i), score);
+    score = score * scale;
+    m = any ? max_nan(m, score) : score;
+    p[j % kSplit] = score;
+    any = true;
+  }
+  return any;
+}
+
+/// Turns a split's scores into p = exp(score - m); gives their sum.
+template <class T, class Visible>
+ISOBIT_HD inline T split_terms(std::int64_t begin, std::int64_t end, const Visible& visible, T m,
+                               T* p) {
+  T lane[kSumLanes];
+  for (int i = 0; i < kSumLanes; ++i) lane[i] = T(0);
+  for (std::int64_t j = begin; j <= end; ++j) {
+    if (!visible(j)) continue;
+    p[j % kSplit] = exp_(p[j % kSplit] - m);
+    lane[j % kSumLanes] = lane[j % kSumLanes] + p[j % kSplit];
+  }
+  return lane_tree(lane, kSumLanes);
+}
+
+/// Running state of attention over splits: maximum and sum of one head, and the factors with which
+/// the old and the new outputs enter the latest merge.
 template <class T>
 struct AttentionState {
-  T m;
-  T l;
-  bool started;
+  T m = T(0), l = T(0), a = T(1), b = T(1);
+  bool started = false;
+
+  /// The next split joins. `started` stays, so that the outputs can follow.
+  ISOBIT_HD void merge(T split_m, T split_l) {
+    if (!started) {
+      m = split_m;
+      l = split_l;
+      return;
+    }
+    const T merged = max_nan(m, split_m);
+    a = exp_(m - merged);
+    b = exp_(split_m - merged);
+    l = fma_(l, a, split_l * b);
+    m = merged;
+  }
 };
 
 /// Attention of one query over positions [first, last] at which visible(position) holds.
@@ -89,42 +135,22 @@ template <class T, class Visible, class Key, class Value>
 ISOBIT_HD inline void attention_row(const T* q, int d, T scale, std::int64_t first,
                                     std::int64_t last, const Visible& visible, const Key& key,
                                     const Value& value, Format stored, T* out) {
-  AttentionState<T> state{T(0), T(0), false};
-  for (std::int64_t begin = first / kSplit * kSplit; begin <= last; begin += kSplit) {
-    const std::int64_t end = begin + kSplit - 1 < last ? begin + kSplit - 1 : last;
+  AttentionState<T> state;
+  for (std::int64_t split = first / kSplit; split <= last / kSplit; ++split) {
+    const std::int64_t begin = split * kSplit < first ? first : split * kSplit;
+    const std::int64_t end =
+        split * kSplit + kSplit - 1 < last ? split * kSplit + kSplit - 1 : last;
     T p[kSplit];
     T m = T(0);
-    bool any = false;
-    for (std::int64_t j = begin < first ? first : begin; j <= end; ++j) {
-      if (!visible(j)) continue;
-      T score = T(0);
-      for (int i = 0; i < d; ++i) score = fma_(q[i], key(j, i), score);
-      score = score * scale;
-      m = any ? max_nan(m, score) : score;
-      p[j - begin] = score;
-      any = true;
-    }
-    if (!any) continue;
-    T lane[kSumLanes];
-    for (int i = 0; i < kSumLanes; ++i) lane[i] = T(0);
-    for (std::int64_t j = begin < first ? first : begin; j <= end; ++j) {
-      if (!visible(j)) continue;
-      p[j - begin] = exp_(p[j - begin] - m);
-      lane[j % kSumLanes] = lane[j % kSumLanes] + p[j - begin];
-    }
-    const T l = lane_tree(lane, kSumLanes);
-    const T merged = state.started ? max_nan(state.m, m) : m;
-    const T a = state.started ? exp_(state.m - merged) : T(1);
-    const T b = state.started ? exp_(m - merged) : T(1);
+    if (!split_scores(q, d, scale, begin, end, visible, key, p, m)) continue;
+    state.merge(m, split_terms(begin, end, visible, m, p));
     for (int i = 0; i < d; ++i) {
       T o = T(0);
-      for (std::int64_t j = begin < first ? first : begin; j <= end; ++j) {
-        if (visible(j)) o = fma_(p[j - begin], value(j, i), o);
+      for (std::int64_t j = begin; j <= end; ++j) {
+        if (visible(j)) o = fma_(p[j % kSplit], value(j, i), o);
       }
-      out[i] = state.started ? fma_(out[i], a, o * b) : o;
+      out[i] = state.started ? fma_(out[i], state.a, o * state.b) : o;
     }
-    state.l = state.started ? fma_(state.l, a, l * b) : l;
-    state.m = merged;
     state.started = true;
   }
   if (!state.started) {  // nothing visible: 0 / 0
@@ -133,6 +159,12 @@ ISOBIT_HD inline void attention_row(const T* q, int d, T scale, std::int64_t fir
   }
   const T inverse = T(1) / state.l;
   for (int i = 0; i < d; ++i) out[i] = T(round_to(stored, out[i] * inverse + T(0)));
+}
+
+/// What a query gave to a position: its score seen from the final maximum and sum of attention.
+template <class T>
+ISOBIT_HD inline T attention_weight(T score, const AttentionState<T>& state) {
+  return canonical(exp_(score - state.m) * (T(1) / state.l));
 }
 
 /// Log-sum-exp of a row: order-free maximum; eight segments of 256 lanes each; the neighbour tree;

@@ -80,17 +80,20 @@ class RankRun {
 
   void run() {
     const Partition& p = model_.partition;
-    const KvShape shape{model_.config.layers, p.kv_heads.size(), model_.config.head_dim,
-                        model_.config.hidden_size, batcher_.slots_needed()};
-    KvCache cache(backend_, shape, request_.cache, request_.hooks);
+    const ModelConfig& config = model_.config;
+    const KvShape shape{config.layers, p.kv_heads.size(), config.head_dim, config.hidden_size,
+                        config.kv_heads};
+    KvCache cache(backend_, shape, request_.cache, request_.kv, batcher_.demand());
     // Without a recorder the digests of inner rows are not even computed.
     const bool records_rows = request_.level != TraceLevel::logits;
-    Forward forward(model_, backend_, comm_, cache, records_rows ? &recorder_ : nullptr);
+    Forward forward(model_, backend_, comm_, cache, records_rows ? &recorder_ : nullptr,
+                    request_.residual);
     for (;;) {
       const Batcher::Step step = batcher_.next(cache);
       if (step.rows.empty()) break;
       note_owners(step);
       const Rows logits = forward.run(step.rows, step.past);
+      cache.end_step();
       read(logits);
       std::size_t row = 0;
       for (std::size_t i = 0; i < step.rows.size(); ++i) {
@@ -98,10 +101,12 @@ class RankRun {
         draw(step.owners[i], step.rows[i].position, logits, row++, cache);
       }
     }
+    kv_ = cache.counters();
     if (result_ != nullptr) finish_trace();
   }
 
   [[nodiscard]] const ScheduleStats& stats() const { return batcher_.stats(); }
+  [[nodiscard]] const KvCounters& kv() const { return kv_; }
 
  private:
   void note_owners(const Batcher::Step& step) {
@@ -232,6 +237,7 @@ class RankRun {
   GenerateResult* result_;
   Batcher batcher_;
   TraceRecorder recorder_;
+  KvCounters kv_;
   std::vector<std::uint64_t> hashes_;
   std::vector<std::byte> bytes_;
   std::vector<TopEntries> best_;  // of the step's wanted rows, as the next
@@ -272,10 +278,22 @@ void observe(const GenerateRequest& request, const ScheduleStats& stats, const B
   out.max_position = stats.max_position;
 }
 
+void observe_kv(const KvPolicySpec& spec, const KvCounters& kv, Observed& out) {
+  out.kv = spec.text;
+  out.kv_bytes = kv.bytes;
+  out.kv_exact_bytes = kv.exact_bytes;
+  out.kv_evicted = kv.evicted;
+  out.kv_coded = kv.coded;
+  out.kv_rebuilt = kv.rebuilt;
+  out.kv_identity = spec.policy != nullptr && !kv.could_act;
+}
+
 Result<void> check_request(const GenerateRequest& request, const ModelConfig& config) {
   if (const std::string why = refuse_ranks(config, request.ranks); !why.empty()) {
     return Error{why, ""};
   }
+  const KvModel model{config.layers, config.heads, config.kv_heads, config.head_dim};
+  if (auto ok = check_kv_policy(request.kv, model, request.cache); !ok) return ok;
   for (std::size_t i = 0; i < request.prompts.size(); ++i) {
     const auto& tokens = request.prompts[i].tokens;
     if (tokens.empty()) return Error{"prompt " + std::to_string(i) + " has no tokens", ""};
@@ -370,6 +388,7 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
   };
   const Clock::time_point start = Clock::now();
   ScheduleStats stats;
+  KvCounters kv;
   const auto run_rank = [&](std::size_t r) {
     const bool keeps = ranks[r]->rank() == 0;
     try {
@@ -378,7 +397,7 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
                   keeps ? &result : nullptr);
       run.run();
       ranks[r]->finish();
-      if (keeps) stats = run.stats();
+      if (keeps) stats = run.stats(), kv = run.kv();
     } catch (const RankFailure&) {
       fail(kOtherRankFailed);
     } catch (const std::bad_alloc& error) {
@@ -401,6 +420,7 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
   result.trace.seconds = seconds_since(start);
   result.trace.communication_seconds = ranks.front()->seconds();
   observe(request, stats, team.backends.front()->describe(), ranks, result.trace.observed);
+  observe_kv(request.kv, kv, result.trace.observed);
   return result;
 }
 

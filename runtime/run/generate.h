@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "runtime/backends/registry.h"
-#include "runtime/cache/kv_cache.h"
+#include "runtime/cache/store.h"
 #include "runtime/checkpoint/weights.h"
 #include "runtime/model/sampler.h"
 #include "runtime/parallel/communicator.h"
@@ -36,6 +36,7 @@ struct GenerateRequest {
   BackendOptions backend;
   int ranks = 1;
   CacheMode cache;
+  KvPolicySpec kv;  // exact by default
   BatchShape batch;
   std::vector<PromptTokens> prompts;
   std::int64_t max_new_tokens = 16;
@@ -43,7 +44,7 @@ struct GenerateRequest {
   std::vector<std::int32_t> eos;  // empty: never stop early
   TraceLevel level = TraceLevel::logits;
 
-  const KvHooks* hooks = nullptr;  // compressing, noisy, evicting caches
+  ResidualHook residual;  // sees and changes the residual stream
   /// Called for each rank's parts before use; selftest wraps them in defects.
   std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> wrap_backend;
   std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)> wrap_communicator;

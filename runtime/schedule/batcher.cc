@@ -67,21 +67,17 @@ std::int64_t Batcher::longest() const {
   return longest;
 }
 
-std::int64_t Batcher::slots_needed() const {
-  const std::int64_t page = mode_.page_size;
-  const auto pages = [page](std::int64_t n) { return (n + page - 1) / page; };
-  std::vector<std::int64_t> live;
-  std::int64_t donors = 0;
+KvDemand Batcher::demand() const {
+  KvDemand demand;
+  demand.at_once = shape_.size;
   for (const Sequence& s : sequences_) {
     if (s.donor) {
-      donors += pages(s.prompt_length);
+      demand.staying.push_back({s.prompt_length, s.prompt_length});
     } else {
-      live.push_back(pages(s.prompt_length + max_new_));
+      demand.passing.push_back({s.prompt_length, s.prompt_length + max_new_});
     }
   }
-  std::sort(live.rbegin(), live.rend());
-  live.resize(std::min(live.size(), std::size_t(shape_.size)));
-  return (std::accumulate(live.begin(), live.end(), donors) + 1) * page;
+  return demand;
 }
 
 void Batcher::join(KvCache& cache) {
@@ -89,7 +85,8 @@ void Batcher::join(KvCache& cache) {
   if (first) {  // prefix donors run ahead of everybody
     for (const int donor : donor_of_prompt_) {
       if (donor < 0) continue;
-      sequences_[std::size_t(donor)].slot = cache.open();
+      Sequence& s = sequences_[std::size_t(donor)];
+      s.slot = cache.open(s.prompt_length);
       live_.push_back(donor);
     }
     if (!live_.empty()) return;
@@ -98,7 +95,7 @@ void Batcher::join(KvCache& cache) {
   if (shape_.staggered) room = std::min<std::int64_t>(room, 1);
   for (; room > 0 && joined_ < queue_.size(); --room, ++joined_) {
     Sequence& s = sequences_[std::size_t(queue_[joined_])];
-    s.slot = cache.open();
+    s.slot = cache.open(s.prompt_length);
     const int donor = donor_of_prompt_[std::size_t(s.prompt)];
     if (donor >= 0) {
       const std::int64_t wanted = shared_positions(s.prompt_length, mode_);

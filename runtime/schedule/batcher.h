@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "runtime/base/result.h"
-#include "runtime/cache/kv_cache.h"
+#include "runtime/cache/store.h"
 #include "runtime/model/forward.h"
 
 namespace isobit {
@@ -42,8 +42,8 @@ class Batcher {
   Batcher(const std::vector<PromptTokens>& prompts, std::int64_t max_new, const BatchShape& shape,
           const CacheMode& mode);
 
-  /// Slots a cache needs for this schedule.
-  [[nodiscard]] std::int64_t slots_needed() const;
+  /// What a cache must have room for in this schedule.
+  [[nodiscard]] KvDemand demand() const;
   [[nodiscard]] std::int64_t longest() const;  // positions of the longest sequence
 
   struct Step {

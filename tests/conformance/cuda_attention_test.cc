@@ -60,8 +60,9 @@ class Attention {
       const void* kp = gpu ? k_pool_.gpu : k_pool_.cpu;
       const void* vp = gpu ? v_pool_.gpu : v_pool_.cpu;
       b.attention(rows_of(q, gpu, n, width), args, kp, vp, rows_of(out, gpu, n, width));
-      b.read_kv(slots_.back(), c_.kv_heads, c_.d, c_.page_size, kp, vp, gpu ? k.gpu : k.cpu,
-                gpu ? v.gpu : v.cpu);
+      const std::int64_t kv_width = c_.kv_heads * c_.d;
+      b.read_kv({&slots_.back(), 1}, c_.kv_heads, c_.page_size, kp, vp,
+                rows_of(k, gpu, 1, kv_width), rows_of(v, gpu, 1, kv_width));
     });
     EXPECT_TRUE(pair_.same(out, special));
     EXPECT_TRUE(pair_.same(k, special));

@@ -253,8 +253,8 @@ TEST_P(SanitizeGpu, AttentionAndTheCache) {
                  kp, vp);
       b.attention(rows_of(q, gpu, q_rows, heads * d), args, kp, vp,
                   rows_of(out, gpu, q_rows, heads * d));
-      b.read_kv(slots[7], kv, d, args.page_size, kp, vp, gpu ? k_back.gpu : k_back.cpu,
-                gpu ? v_back.gpu : v_back.cpu);
+      b.read_kv({&slots[7], 1}, kv, args.page_size, kp, vp, rows_of(k_back, gpu, 1, width),
+                rows_of(v_back, gpu, 1, width));
     });
     for (const Array& a : {k_pool, v_pool, out, k_back, v_back}) EXPECT_TRUE(same(a));
   }

@@ -16,14 +16,7 @@ namespace {
 
 constexpr std::int64_t kElementwiseGrain = 32768;  // elements worth a thread
 constexpr std::int64_t kGemmGrain = 65536;         // FMAs worth a thread
-constexpr std::int64_t kSplit = 256;               // positions of one split (NUMERICS.md)
-constexpr std::int64_t kSharedPositions = 1024;    // from so many on threads share a query
 constexpr std::int64_t kManyRows = 128;            // of a thread: rows are cut, not outputs
-
-template <class T>
-T* row(const Rows& x, std::int64_t r) {
-  return static_cast<T*>(x.data) + r * x.stride;
-}
 
 bool dense(const Rows& x) {
   return x.stride == x.cols;
@@ -63,25 +56,6 @@ bool pack_blocks(const BlockRow& row, ThreadPool& pool, PackedMatrix& m) {
 
 CpuBackend::CpuBackend(const Mode& mode, const Kernels& kernels, int threads)
     : Backend(mode), pool_(threads), kernels_(kernels) {}
-
-template <class T>
-const KernelsOf<T>& CpuBackend::table() const {
-  if constexpr (sizeof(T) == 8) {
-    return kernels_.f64;
-  } else {
-    return kernels_.f32;
-  }
-}
-
-/// Calls f with a value of the mode's Real type.
-template <class F>
-void CpuBackend::dispatch(F&& f) {
-  if (mode_.wide()) {
-    f(double{});
-  } else {
-    f(float{});
-  }
-}
 
 BackendInfo CpuBackend::describe() const {
   BackendInfo info;
@@ -273,139 +247,6 @@ void CpuBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t> 
                       static_cast<const T*>(sine), mode_.stored);
     });
   });
-}
-
-namespace {
-
-/// Strides of a pool's pages, in elements.
-struct PageShape {
-  std::int64_t k_head, v_head, k_page, v_page;
-};
-PageShape page_shape(std::int64_t kv_heads, std::int64_t d, std::int32_t page_size) {
-  const std::int64_t blocks = (page_size + kKeyBlock - 1) / kKeyBlock;
-  const std::int64_t k_head = blocks * kKeyBlock * d;
-  const std::int64_t v_head = std::int64_t(page_size) * d;
-  return {k_head, v_head, k_head * kv_heads, v_head * kv_heads};
-}
-
-}  // namespace
-
-void CpuBackend::write_kv(Rows k, Rows v, std::span<const std::int64_t> slots,
-                          std::int64_t kv_heads, std::int32_t page_size, void* k_pool,
-                          void* v_pool) {
-  if (kv_heads == 0) return;
-  const std::int64_t d = k.cols / kv_heads;
-  const PageShape shape = page_shape(kv_heads, d, page_size);
-  dispatch([&]<class T>(T) {
-    for (std::size_t r = 0; r < slots.size(); ++r) {
-      const std::int64_t page = slots[r] / page_size, o = slots[r] % page_size;
-      for (std::int64_t h = 0; h < kv_heads; ++h) {
-        const T* key = row<T>(k, std::int64_t(r)) + h * d;
-        T* to = static_cast<T*>(k_pool) + page * shape.k_page + h * shape.k_head +
-                o / kKeyBlock * kKeyBlock * d + o % kKeyBlock;
-        for (std::int64_t i = 0; i < d; ++i) to[i * kKeyBlock] = key[i];
-        std::memcpy(static_cast<T*>(v_pool) + page * shape.v_page + h * shape.v_head + o * d,
-                    row<T>(v, std::int64_t(r)) + h * d, std::size_t(d) * sizeof(T));
-      }
-    }
-  });
-}
-
-void CpuBackend::read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t d,
-                         std::int32_t page_size, const void* k_pool, const void* v_pool, void* k,
-                         void* v) {
-  const PageShape shape = page_shape(kv_heads, d, page_size);
-  const std::int64_t page = slot / page_size, o = slot % page_size;
-  dispatch([&]<class T>(T) {
-    for (std::int64_t h = 0; h < kv_heads; ++h) {
-      const T* from = static_cast<const T*>(k_pool) + page * shape.k_page + h * shape.k_head +
-                      o / kKeyBlock * kKeyBlock * d + o % kKeyBlock;
-      for (std::int64_t i = 0; i < d; ++i) static_cast<T*>(k)[h * d + i] = from[i * kKeyBlock];
-      std::memcpy(static_cast<T*>(v) + h * d,
-                  static_cast<const T*>(v_pool) + page * shape.v_page + h * shape.v_head + o * d,
-                  std::size_t(d) * sizeof(T));
-    }
-  });
-}
-
-namespace {
-
-/// One (KV head, row) of an attention call. Rows go by fastest: what neighbours of a prompt read of
-/// one head stays in the cache.
-template <class T>
-AttentionTask<T> attention_task(const Rows& q, const AttentionRows& args, const void* k_pool,
-                                const void* v_pool, const Rows& out, std::int64_t task,
-                                Format stored) {
-  const std::int64_t rows = std::int64_t(args.rows.size());
-  const std::int64_t d = args.head_dim, h = task / rows, r = task % rows;
-  const PageShape shape = page_shape(args.kv_heads, d, args.page_size);
-  const auto& kv_of = args.kv_of_head;
-  const auto first = std::lower_bound(kv_of.begin(), kv_of.end(), h) - kv_of.begin();
-  const auto last = std::upper_bound(kv_of.begin(), kv_of.end(), h) - kv_of.begin();
-  const AttentionRows::Row& place = args.rows[std::size_t(r)];
-  return {row<T>(q, r) + first * d,
-          row<T>(out, r) + first * d,
-          int(last - first),
-          int(d),
-          T(args.scale),
-          stored,
-          place.first,
-          place.position,
-          place.keep,
-          {static_cast<const T*>(k_pool) + h * shape.k_head,
-           static_cast<const T*>(v_pool) + h * shape.v_head, place.table, shape.k_page,
-           shape.v_page, args.page_size}};
-}
-
-}  // namespace
-
-void CpuBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
-                           const void* v_pool, Rows out) {
-  if (args.heads == 0 || args.rows.empty()) return;
-  const std::int64_t tasks = std::int64_t(args.rows.size()) * args.kv_heads;
-  std::int64_t most = 0;  // positions that one row sees
-  for (const auto& place : args.rows) most = std::max(most, place.position - place.first + 1);
-  dispatch([&]<class T>(T) {
-    const auto task = [&](std::int64_t t) {
-      return attention_task<T>(q, args, k_pool, v_pool, out, t, mode_.stored);
-    };
-    if (pool_.size() > 1 && tasks < 4 * pool_.size() && most >= kSharedPositions &&
-        table<T>().attention_part != nullptr) {
-      std::vector<AttentionTask<T>> all;
-      for (std::int64_t t = 0; t < tasks; ++t) all.push_back(task(t));
-      return shared_attention<T>(all);
-    }
-    pool_.run(tasks, [&](int index, int shares) {
-      for (std::int64_t t = index; t < tasks; t += shares) table<T>().attention(task(t));
-    });
-  });
-}
-
-/// Few queries over many positions: the threads share the splits of all, in order.
-template <class T>
-void CpuBackend::shared_attention(std::span<const AttentionTask<T>> tasks) {
-  std::vector<std::int64_t> begin{0}, place{0};  // of each task: its first split, its parts
-  for (const AttentionTask<T>& task : tasks) {
-    const std::int64_t splits = task.last / kSplit - task.first / kSplit + 1;
-    begin.push_back(begin.back() + splits);
-    place.push_back(place.back() + splits * task.heads * (task.head_dim + 2));
-  }
-  parts_.resize(std::size_t(place.back()) * sizeof(T));
-  T* parts = reinterpret_cast<T*>(parts_.data());
-  pool_.run(begin.back(), [&](int index, int shares) {
-    const Range range = share_of(begin.back(), index, shares);
-    std::size_t t = 0;
-    for (std::int64_t s = range.begin; s < range.end; ++s) {
-      while (s >= begin[t + 1]) ++t;
-      const AttentionTask<T>& task = tasks[t];
-      const std::int64_t split = s - begin[t];
-      table<T>().attention_part(task, task.first / kSplit + split,
-                                parts + place[t] + split * task.heads * (task.head_dim + 2));
-    }
-  });
-  for (std::size_t t = 0; t < tasks.size(); ++t) {
-    table<T>().attention_merge(tasks[t], parts + place[t]);
-  }
 }
 
 void CpuBackend::gated_silu(Rows gate, Rows up, Rows out) {

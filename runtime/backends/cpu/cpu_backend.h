@@ -13,11 +13,20 @@
 
 namespace isobit::cpu {
 
+/// A row of a rectangle.
+template <class T>
+T* row(const Rows& x, std::int64_t r) {
+  return static_cast<T*>(x.data) + r * x.stride;
+}
+
 /// A packed weight matrix, shared by every CPU backend object whatever its instruction set.
 class CpuMatrix final : public WeightMatrix {
  public:
   PackedMatrix packed;
 };
+
+template <class T>
+struct AttentionCall;  // cpu/attention.h
 
 class CpuBackend : public Backend {
  public:
@@ -43,11 +52,15 @@ class CpuBackend : public Backend {
             const void* sine) override;
   void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
                 std::int32_t page_size, void* k_pool, void* v_pool) override;
-  void read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t head_dim,
-               std::int32_t page_size, const void* k_pool, const void* v_pool, void* k,
-               void* v) override;
+  void read_kv(std::span<const std::int64_t> slots, std::int64_t kv_heads, std::int32_t page_size,
+               const void* k_pool, const void* v_pool, Rows k, Rows v) override;
   void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
                  Rows out) override;
+  void encode_kv(Rows x, std::span<const std::int64_t> slots, const CodeLayout& layout,
+                 void* codes) override;
+  void attention_coded(Rows q, const AttentionRows& args, const KvPools& pools, Rows out) override;
+  void attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
+                         Rows out) override;
   void gated_silu(Rows gate, Rows up, Rows out) override;
   void add(Rows h, Rows y) override;
   void digests(Rows x, std::span<Digest> out) override;
@@ -62,13 +75,36 @@ class CpuBackend : public Backend {
 
  private:
   template <class T>
-  const KernelsOf<T>& table() const;
+  const KernelsOf<T>& table() const {
+    if constexpr (sizeof(T) == 8) {
+      return kernels_.f64;
+    } else {
+      return kernels_.f32;
+    }
+  }
+  /// Calls f with a value of the mode's Real type.
   template <class F>
-  void dispatch(F&& f);
+  void dispatch(F&& f) {
+    if (mode_.wide()) {
+      f(double{});
+    } else {
+      f(float{});
+    }
+  }
   template <class T>
   void shared_attention(std::span<const AttentionTask<T>> tasks);
+  template <class T>
+  void attend_coded(const AttentionCall<T>& call, std::int64_t first, std::int64_t last);
+  /// Memory that lives until the next call of the same kind. Shares must not throw, so it is taken
+  /// before them.
+  template <class T>
+  static T* room(std::vector<std::byte>& memory, std::int64_t elements) {
+    memory.resize(std::size_t(elements) * sizeof(T));
+    return reinterpret_cast<T*>(memory.data());
+  }
 
-  std::vector<std::byte> parts_;  // of shared queries, between their two steps
+  std::vector<std::byte> parts_;    // of queries, between their two steps
+  std::vector<std::byte> decoded_;  // of every thread: one split's keys and values
 };
 
 }  // namespace isobit::cpu

@@ -25,26 +25,44 @@ std::size_t append(std::vector<unsigned char>& bytes, const std::vector<T>& arra
 
 Places places_of(const AttentionRows& args) {
   Places out;
-  std::map<const void*, std::int64_t> last;  // of a table or mask: the last position it serves
+  // Of a table or mask that rows share: how much of it is read.
+  std::map<const void*, std::int64_t> length;
+  const auto reads = [&length](const void* array, std::int64_t entries) {
+    if (array == nullptr || entries == 0) return;
+    const auto at = length.emplace(array, entries).first;
+    at->second = std::max(at->second, entries);
+  };
+  const auto coded_to = [](const AttentionRows::Row& row, std::int64_t coded) {
+    return std::int32_t(std::min(coded, row.position + 1));
+  };
+  const auto code_pages = [&](const AttentionRows::Row& row) {
+    const std::int64_t end = coded_to(row, std::max(row.k_coded, row.v_coded));
+    return (end + args.k_codes.page_size - 1) / args.k_codes.page_size;
+  };
   for (const auto& row : args.rows) {
-    for (const void* array :
-         {static_cast<const void*>(row.table), static_cast<const void*>(row.keep)}) {
-      if (array == nullptr) continue;
-      const auto at = last.emplace(array, row.position).first;
-      at->second = std::max(at->second, row.position);
-    }
+    reads(row.table, row.position / args.page_size + 1);
+    reads(row.code_table, code_pages(row));
+    reads(row.keep, row.position + 1 + row.keep_stride * (args.kv_heads - 1));
   }
   std::map<const void*, std::int64_t> offset;
+  const auto place = [&]<class T>(const T* array, std::vector<T>& all) -> std::int64_t {
+    const auto read = length.find(array);
+    if (array == nullptr || read == length.end()) return 0;
+    const auto [at, fresh] = offset.emplace(array, std::int64_t(all.size()));
+    if (fresh) all.insert(all.end(), array, array + read->second);
+    return at->second;
+  };
   for (const auto& row : args.rows) {
-    if (offset.emplace(row.table, std::int64_t(out.tables.size())).second) {
-      const std::int64_t pages = last[row.table] / args.page_size + 1;
-      out.tables.insert(out.tables.end(), row.table, row.table + pages);
-    }
-    if (row.keep != nullptr && offset.emplace(row.keep, std::int64_t(out.keeps.size())).second) {
-      out.keeps.insert(out.keeps.end(), row.keep, row.keep + last[row.keep] + 1);
-    }
-    out.rows.push_back({std::int32_t(row.first), std::int32_t(row.position), offset[row.table],
-                        row.keep == nullptr ? -1 : offset[row.keep]});
+    QueryRow query{};
+    query.first = std::int32_t(row.first);
+    query.last = std::int32_t(row.position);
+    query.table = place(row.table, out.tables);
+    query.keep = row.keep == nullptr ? -1 : place(row.keep, out.keeps);
+    query.keep_stride = row.keep_stride;
+    query.codes = place(row.code_table, out.tables);
+    query.k_coded = coded_to(row, row.k_coded);
+    query.v_coded = coded_to(row, row.v_coded);
+    out.rows.push_back(query);
     const std::int64_t splits = row.position / kSplitKeys - row.first / kSplitKeys + 1;
     out.max_splits = std::max(out.max_splits, std::int32_t(splits));
   }
@@ -69,23 +87,14 @@ PlacesView CudaBackend::send_places(const Places& places) {
           reinterpret_cast<const std::int32_t*>(base + heads_at), places.max_splits};
 }
 
-void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
-                            const void* v_pool, Rows out) {
-  if (args.heads == 0 || args.rows.empty()) return;
+template <class F>
+void CudaBackend::attend(Rows q, const AttentionRows& args, const KvPools& pools,
+                         const PlacesView& places, const F& launch) {
   ISOBIT_CHECK(args.head_dim % 8 == 0 && args.head_dim >= 8 && args.head_dim <= 256);
-  enter();
-  PlacesView places;
-  if (const PlacesView* sent = step_.places(args.rows)) {
-    places = *sent;
-  } else {
-    places = send_places(places_of(args));
-  }
-
   AttentionCall call{};
   call.stream = stream_;
   call.wide = mode_.wide();
   call.q_stride = q.stride;
-  call.out_stride = out.stride;
   call.tables = places.tables;
   call.keeps = places.keeps;
   call.head_begin = places.head_begin;
@@ -95,8 +104,12 @@ void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_poo
   call.scale = args.scale;
   call.page_size = args.page_size;
   call.shape = page_shape(args.kv_heads, args.head_dim, args.page_size);
-  call.k_pool = k_pool;
-  call.v_pool = v_pool;
+  call.k_pool = pools.k;
+  call.v_pool = pools.v;
+  call.k_codes = static_cast<const std::uint8_t*>(pools.k_codes);
+  call.v_codes = static_cast<const std::uint8_t*>(pools.v_codes);
+  call.k_layout = args.k_codes;
+  call.v_layout = args.v_codes;
   call.stored = mode_.stored;
   call.max_splits = places.max_splits;
   const std::size_t each = attention_bytes(call.wide, 1, args.heads, call.d, call.max_splits);
@@ -106,12 +119,50 @@ void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_poo
     call.row_count = std::min(share, all - r);
     call.rows = places.rows + r;
     call.q = static_cast<const char*>(q.data) + std::size_t(r * q.stride) * real_size();
-    call.out = static_cast<char*>(out.data) + std::size_t(r * out.stride) * real_size();
     call.workspace = workspace_.reserve(
         attention_bytes(call.wide, call.row_count, args.heads, call.d, call.max_splits), stream_);
-    cuda::attention(call);
+    launch(call, r);
   }
+}
+
+void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
+                            const void* v_pool, Rows out) {
+  if (args.heads == 0 || args.rows.empty()) return;
+  enter();
+  const PlacesView* sent = step_.places(args.rows);
+  const PlacesView places = sent != nullptr ? *sent : send_places(places_of(args));
+  attend(q, args, {k_pool, v_pool, nullptr, nullptr}, places,
+         [&](AttentionCall& call, std::int64_t r) {
+           call.out_stride = out.stride;
+           call.out = static_cast<char*>(out.data) + std::size_t(r * out.stride) * real_size();
+           cuda::attention(call);
+         });
   ran("attention_split");
+}
+
+void CudaBackend::attention_coded(Rows q, const AttentionRows& args, const KvPools& pools,
+                                  Rows out) {
+  if (args.heads == 0 || args.rows.empty()) return;
+  enter();
+  attend(q, args, pools, send_places(places_of(args)), [&](AttentionCall& call, std::int64_t r) {
+    call.out_stride = out.stride;
+    call.out = static_cast<char*>(out.data) + std::size_t(r * out.stride) * real_size();
+    cuda::attention_coded(call);
+  });
+  ran("attention_coded");
+}
+
+void CudaBackend::attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
+                                    Rows out) {
+  if (args.heads == 0 || args.rows.empty()) return;
+  ISOBIT_CHECK(out.stride == out.cols && out.rows == q.rows * args.heads);
+  enter();
+  attend(q, args, pools, send_places(places_of(args)), [&](AttentionCall& call, std::int64_t r) {
+    const std::size_t first = std::size_t(r * args.heads * out.cols);
+    call.out = static_cast<char*>(out.data) + first * real_size();
+    cuda::attention_weights(call, out.cols);
+  });
+  ran("attention_weights");
 }
 
 }  // namespace isobit::cuda

@@ -237,13 +237,27 @@ void CudaBackend::write_kv(Rows k, Rows v, std::span<const std::int64_t> slots,
                  std::int64_t(slots.size()), k_pool, v_pool);
 }
 
-void CudaBackend::read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t head_dim,
-                          std::int32_t page_size, const void* k_pool, const void* v_pool, void* k,
-                          void* v) {
+void CudaBackend::read_kv(std::span<const std::int64_t> slots, std::int64_t kv_heads,
+                          std::int32_t page_size, const void* k_pool, const void* v_pool, Rows k,
+                          Rows v) {
+  if (kv_heads == 0) return;
   enter();
-  const KvCall call{stream_,  mode_.wide(), kv_heads,
-                    head_dim, page_size,    page_shape(kv_heads, head_dim, page_size)};
-  cuda::read_kv(call, slot, k_pool, v_pool, k, v);
+  const std::int64_t d = std::max(k.cols, v.cols) / kv_heads;
+  const KvCall call{stream_, mode_.wide(), kv_heads,
+                    d,       page_size,    page_shape(kv_heads, d, page_size)};
+  const void* on_gpu = send(read_slots_, slots.data(), slots.size_bytes());
+  cuda::read_kv(call, static_cast<const std::int64_t*>(on_gpu), std::int64_t(slots.size()), k_pool,
+                v_pool, k.data, k.stride, v.data, v.stride);
+}
+
+void CudaBackend::encode_kv(Rows x, std::span<const std::int64_t> slots, const CodeLayout& layout,
+                            void* codes) {
+  ISOBIT_CHECK(x.rows == std::int64_t(slots.size()) * layout.codec.tokens);
+  if (layout.kv_heads == 0 || slots.empty()) return;
+  enter();
+  const void* on_gpu = send(code_slots_, slots.data(), slots.size_bytes());
+  cuda::encode_kv(stream_, mode_.wide(), layout, x.data, x.stride,
+                  static_cast<const std::int64_t*>(on_gpu), std::int64_t(slots.size()), codes);
 }
 
 void CudaBackend::gated_silu(Rows gate, Rows up, Rows out) {

@@ -73,11 +73,15 @@ class CudaBackend : public Backend {
             const void* sine) override;
   void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
                 std::int32_t page_size, void* k_pool, void* v_pool) override;
-  void read_kv(std::int64_t slot, std::int64_t kv_heads, std::int64_t head_dim,
-               std::int32_t page_size, const void* k_pool, const void* v_pool, void* k,
-               void* v) override;
+  void read_kv(std::span<const std::int64_t> slots, std::int64_t kv_heads, std::int32_t page_size,
+               const void* k_pool, const void* v_pool, Rows k, Rows v) override;
   void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
                  Rows out) override;
+  void encode_kv(Rows x, std::span<const std::int64_t> slots, const CodeLayout& layout,
+                 void* codes) override;
+  void attention_coded(Rows q, const AttentionRows& args, const KvPools& pools, Rows out) override;
+  void attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
+                         Rows out) override;
   void gated_silu(Rows gate, Rows up, Rows out) override;
   void add(Rows h, Rows y) override;
   void digests(Rows x, std::span<Digest> out) override;
@@ -109,13 +113,17 @@ class CudaBackend : public Backend {
   /// A host array on the GPU: a step's own, or sent now. A step that is captured has only its own.
   const void* send(Mirror& mirror, const void* data, std::size_t bytes);
   PlacesView send_places(const Places& places);
+  /// Calls launch(call, first row) for shares of the rows whose parts fit the workspace.
+  template <class F>
+  void attend(Rows q, const AttentionRows& args, const KvPools& pools, const PlacesView& places,
+              const F& launch);
   double read_share(Rows logits, int count, std::span<TopEntries> best, std::span<Digest> digests);
   TopEntries top_on_host(Rows x, int count);
 
   bool branches_;
   Branches side_;
   Step step_;
-  Mirror ids_, positions_, slots_, places_mirror_;
+  Mirror ids_, positions_, slots_, read_slots_, code_slots_, places_mirror_;
   Buffer results_;  // of read_logits(), and on the host
   PinnedBuffer results_here_;
   Event reading_, read_;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/precision.h"
 
 namespace isobit::cpu {
@@ -75,6 +76,16 @@ struct FinishArgs {
   std::int64_t row_begin, row_end;
 };
 
+/// Codes of one sequence, one layer and one KV head, in pages.
+struct KvCodes {
+  const std::uint8_t* k;  // the pools
+  const std::uint8_t* v;
+  const std::int32_t* table;
+  CodeLayout k_layout, v_layout;
+  std::int64_t head;              // of the layouts
+  std::int64_t k_coded, v_coded;  // positions below are read from here
+};
+
 /// Keys and values of one sequence, one layer and one KV head, in pages.
 /// Position p is in page table[p / page_size] at offset o = p % page_size:
 ///   K: k[page * k_page_stride + (o / 16) * 16 * head_dim + i * 16 + o % 16], i < head_dim
@@ -86,6 +97,7 @@ struct KvView {
   const std::int32_t* table;
   std::int64_t k_page_stride, v_page_stride;
   std::int32_t page_size;
+  const KvCodes* codes = nullptr;  // scalar table only; the others get what a split holds, decoded
 };
 
 /// One query position and the query heads that share one KV head.
@@ -130,6 +142,13 @@ struct KernelsOf {
   /// parts being (splits, heads, head_dim + 2). Null where a table has only the whole.
   void (*attention_part)(const AttentionTask<T>& task, std::int64_t split, T* part);
   void (*attention_merge)(const AttentionTask<T>& task, const T* parts);
+  /// What a query gave to each position, in the same two steps: first each split's scores, in
+  /// their places of weights (heads, width), and its maximum and sum, (heads, 2), the sum -1 where
+  /// nothing is visible; then the weights of positions [0, width), sums being (splits, heads, 2).
+  void (*weights_part)(const AttentionTask<T>& task, std::int64_t split, std::int64_t width,
+                       T* weights, T* sums);
+  void (*weights_merge)(const AttentionTask<T>& task, std::int64_t width, const T* sums,
+                        T* weights);
   /// y = exp(x), n elements: attention's exponential by itself, for the exhaustive proof.
   void (*exp)(const T* x, std::int64_t n, T* y);
 };

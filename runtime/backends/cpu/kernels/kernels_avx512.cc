@@ -7,7 +7,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#include "runtime/backends/cpu/kernels/simd_attention.h"
+#include "runtime/backends/cpu/kernels/simd_table.h"
 
 namespace isobit::cpu {
 namespace {

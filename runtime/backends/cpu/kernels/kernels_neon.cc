@@ -9,7 +9,7 @@
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
-#include "runtime/backends/cpu/kernels/simd_attention.h"
+#include "runtime/backends/cpu/kernels/simd_table.h"
 
 namespace isobit::cpu {
 namespace {

@@ -2,7 +2,10 @@
 //
 // Promise: the bits of this table are the definition; the other tables are compared with it. It is
 // slow (about 2 GFLOP/s) and is meant to be read beside NUMERICS.md.
+#include <algorithm>
+
 #include "runtime/backends/cpu/kernels/kernels.h"
+#include "runtime/numerics/kv/codecs.h"
 #include "runtime/numerics/order.h"
 
 namespace isobit::cpu {
@@ -104,23 +107,97 @@ void amax(const T* x, std::int64_t rows, std::int64_t k, T* out) {
   }
 }
 
+/// One value of a coded position.
+template <class T>
+T decoded(const CodeLayout& layout, const std::uint8_t* pool, const KvCodes& codes, std::int64_t p,
+          int i) {
+  const std::int64_t o = p % layout.page_size;
+  const std::int64_t at = layout.tile(codes.table[p / layout.page_size], codes.head, o, i);
+  T value = T(0);
+  with_codec(layout.codec.kind, [&]<class Codec>(Codec) {
+    value = Codec::template open<T>(pool + at, layout.codec.stored)
+                .at(int(o % Codec::kTokens), i % Codec::kChannels);
+  });
+  return value;
+}
+
+/// How one task reads its keys and values: exact ones from pages, coded ones from codes.
+template <class T>
+struct Reader {
+  const AttentionTask<T>& task;
+  [[nodiscard]] bool visible(std::int64_t p) const {
+    return task.keep == nullptr || task.keep[p] != 0;
+  }
+  [[nodiscard]] T key(std::int64_t p, int i) const {
+    const KvView<T>& kv = task.kv;
+    if (kv.codes != nullptr && p < kv.codes->k_coded) {
+      return decoded<T>(kv.codes->k_layout, kv.codes->k, *kv.codes, p, i);
+    }
+    const std::int64_t o = p % kv.page_size;
+    return kv.k[kv.table[p / kv.page_size] * kv.k_page_stride +
+                (o / kKeyBlock) * kKeyBlock * task.head_dim + i * kKeyBlock + o % kKeyBlock];
+  }
+  [[nodiscard]] T value(std::int64_t p, int i) const {
+    const KvView<T>& kv = task.kv;
+    if (kv.codes != nullptr && p < kv.codes->v_coded) {
+      return decoded<T>(kv.codes->v_layout, kv.codes->v, *kv.codes, p, i);
+    }
+    return kv
+        .v[kv.table[p / kv.page_size] * kv.v_page_stride + p % kv.page_size * task.head_dim + i];
+  }
+};
+
 template <class T>
 void attention(const AttentionTask<T>& task) {
-  const KvView<T>& kv = task.kv;
+  const Reader<T> kv{task};
   const int d = task.head_dim;
-  const auto visible = [&](std::int64_t p) { return task.keep == nullptr || task.keep[p] != 0; };
-  const auto key = [&](std::int64_t p, int i) {
-    const std::int64_t o = p % kv.page_size;
-    return kv.k[kv.table[p / kv.page_size] * kv.k_page_stride + (o / kKeyBlock) * kKeyBlock * d +
-                i * kKeyBlock + o % kKeyBlock];
-  };
-  const auto value = [&](std::int64_t p, int i) {
-    const std::int64_t o = p % kv.page_size;
-    return kv.v[kv.table[p / kv.page_size] * kv.v_page_stride + o * d + i];
-  };
   for (int h = 0; h < task.heads; ++h) {
-    attention_row(task.q + h * d, d, task.scale, task.first, task.last, visible, key, value,
-                  task.stored, task.out + h * d);
+    attention_row(
+        task.q + h * d, d, task.scale, task.first, task.last,
+        [&](std::int64_t p) { return kv.visible(p); },
+        [&](std::int64_t p, int i) { return kv.key(p, i); },
+        [&](std::int64_t p, int i) { return kv.value(p, i); }, task.stored, task.out + h * d);
+  }
+}
+
+template <class T>
+void weights_part(const AttentionTask<T>& task, std::int64_t split, std::int64_t width, T* weights,
+                  T* sums) {
+  const Reader<T> kv{task};
+  const std::int64_t begin = std::max(task.first, split * kSplit);
+  const std::int64_t end = std::min(task.last, split * kSplit + kSplit - 1);
+  const auto visible = [&](std::int64_t p) { return kv.visible(p); };
+  for (int h = 0; h < task.heads; ++h) {
+    T p[kSplit], m = T(0), l = T(-1);
+    const auto key = [&](std::int64_t j, int i) { return kv.key(j, i); };
+    if (split_scores(task.q + h * task.head_dim, task.head_dim, task.scale, begin, end, visible,
+                     key, p, m)) {
+      for (std::int64_t j = begin; j <= end; ++j) {
+        if (kv.visible(j)) weights[h * width + j] = p[j % kSplit];
+      }
+      l = split_terms(begin, end, visible, m, p);
+    }
+    sums[2 * h] = m;
+    sums[2 * h + 1] = l;
+  }
+}
+
+template <class T>
+void weights_merge(const AttentionTask<T>& task, std::int64_t width, const T* sums, T* weights) {
+  const Reader<T> kv{task};
+  for (int h = 0; h < task.heads; ++h) {
+    AttentionState<T> state;
+    for (std::int64_t s = 0; s <= task.last / kSplit - task.first / kSplit; ++s) {
+      const T* sum = sums + (s * task.heads + h) * 2;
+      if (sum[1] == T(-1)) continue;
+      state.merge(sum[0], sum[1]);
+      state.started = true;
+    }
+    for (std::int64_t j = 0; j < width; ++j) {
+      T& weight = weights[h * width + j];
+      const bool seen = j >= task.first && j <= task.last && kv.visible(j);
+      weight = seen ? attention_weight(weight, state) : T(0);
+    }
   }
 }
 
@@ -131,8 +208,9 @@ void exp_all(const T* x, std::int64_t n, T* y) {
 
 template <class T>
 constexpr KernelsOf<T> table() {
-  return {gemm<T>,     finish<T>, rms_norm<T>,  rope<T>, gated_silu<T>, add<T>,    round_all<T>,
-          quantize<T>, amax<T>,   attention<T>, nullptr, nullptr,       exp_all<T>};
+  return {gemm<T>, finish<T>,    rms_norm<T>,     rope<T>,          gated_silu<T>,
+          add<T>,  round_all<T>, quantize<T>,     amax<T>,          attention<T>,
+          nullptr, nullptr,      weights_part<T>, weights_merge<T>, exp_all<T>};
 }
 
 }  // namespace

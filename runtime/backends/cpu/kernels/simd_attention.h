@@ -419,12 +419,4 @@ void attention_merge(const AttentionTask<typename V::T>& task, const typename V:
   }
 }
 
-template <class V>
-constexpr KernelsOf<typename V::T> table() {
-  return {gemm<V>,       finish<V>,    rms_norm<V>,       rope<V>,
-          gated_silu<V>, add<V>,       round_all<V>,      quantize<V>,
-          amax<V>,       attention<V>, attention_part<V>, attention_merge<V>,
-          exp_all<V>};
-}
-
 }  // namespace isobit::cpu::simd

@@ -7,29 +7,10 @@
 
 #include <cuda_runtime.h>
 
-#include <type_traits>
-
-#include "runtime/backends/cuda/device/device.h"
-#include "runtime/backends/cuda/kernels/words.cuh"
-#include "runtime/numerics/order.h"
+#include "runtime/backends/cuda/kernels/attention.cuh"
 
 namespace isobit::cuda {
 namespace {
-
-constexpr int kHeads = 4;                 // query heads that share one reading of K and V
-constexpr int kThreads = 128;             // of a split
-constexpr int kKeys = kSplit / kThreads;  // of a thread: t, t + kThreads
-constexpr int kWarps = kThreads / 32;
-constexpr int kMasks = kSplit / 32;
-
-template <class T>
-struct Call {
-  AttentionCall a;
-  const T *q, *k, *v;
-  T* out;
-  T *part_m, *part_l, *part_o;  // by (row, head, split): maximum, sum, output
-  std::int32_t* part_any;       // 0: no visible key
-};
 
 /// Where a key lies, and whether the row may see it.
 struct KeyPlace {
@@ -38,32 +19,12 @@ struct KeyPlace {
 };
 
 __device__ inline KeyPlace key_place(const AttentionCall& a, const QueryRow& row, int p, int kv) {
-  KeyPlace place{p >= row.first && p <= row.last, 0, 0};
-  if (place.visible && row.keep >= 0) place.visible = a.keeps[row.keep + p] != 0;
+  KeyPlace place{is_visible(a, row, p, kv), 0, 0};
   if (!place.visible) return place;
-  const int o = p % a.page_size;
-  const std::int64_t page = a.tables[row.table + p / a.page_size];
-  place.k = page * a.shape.k_page + kv * a.shape.k_head +
-            std::int64_t(o / kDeviceKeyBlock) * kDeviceKeyBlock * a.d + o % kDeviceKeyBlock;
-  place.v = page * a.shape.v_page + kv * a.shape.v_head + std::int64_t(o) * a.d;
+  place.k = key_offset(a, row, p, kv);
+  place.v = value_offset(a, row, p, kv);
   return place;
 }
-
-/// Largest of a warp's values; the same in every lane. NaN wins.
-template <class T>
-__device__ T warp_max(T m) {
-  for (int h = 16; h >= 1; h /= 2) m = max_nan(m, __shfl_xor_sync(0xffffffffu, m, h));
-  return m;
-}
-
-template <class T>
-struct Shared {
-  T q[256][kHeads];
-  T p[kSplit][kHeads];
-  std::int64_t v[kSplit];
-  T warp_max[kWarps][kHeads];
-  std::uint32_t visible[kMasks];
-};
 
 /// Scores of N keys for kHeads heads, times the scale.
 template <class T, int N>
@@ -108,48 +69,6 @@ __device__ void scores(const Shared<T>& shared, const T* const (&key)[N], int d,
 #pragma unroll
     for (int g = 0; g < kHeads; ++g) score[j][g] = acc[j][g] * scale;
   }
-}
-
-/// p = exp(score - m) into shared memory; gives each head's maximum in m.
-template <class T>
-__device__ void softmax_terms(Shared<T>& shared, const bool (&visible)[kKeys], int heads,
-                              const T (&score)[kKeys][kHeads], T (&m)[kHeads]) {
-  const int t = int(threadIdx.x);
-  const T lowest = sizeof(T) == 8 ? T(double_of(0xfff0000000000000ull)) : T(float_of(0xff800000u));
-#pragma unroll
-  for (int g = 0; g < kHeads; ++g) {
-    T best = lowest;
-#pragma unroll
-    for (int j = 0; j < kKeys; ++j) {
-      if (visible[j]) best = max_nan(best, score[j][g]);
-    }
-    best = warp_max(best);
-    if (t % 32 == 0) shared.warp_max[t / 32][g] = best;
-  }
-  __syncthreads();
-#pragma unroll
-  for (int g = 0; g < kHeads; ++g) {
-    m[g] = shared.warp_max[0][g];
-    for (int w = 1; w < kWarps; ++w) m[g] = max_nan(m[g], shared.warp_max[w][g]);
-#pragma unroll
-    for (int j = 0; j < kKeys; ++j) {
-      const bool there = visible[j] && g < heads;
-      shared.p[j * kThreads + t][g] = there ? exp_(score[j][g] - m[g]) : T(0);
-    }
-  }
-  __syncthreads();
-}
-
-/// Sum of one head's p: lane = position mod 32, then the tree. Called by whole warps.
-template <class T>
-__device__ T sum_terms(const Shared<T>& shared, int head) {
-  const int lane = int(threadIdx.x) % 32;
-  T sum = T(0);
-  for (int w = 0; w < kMasks; ++w) {
-    if ((shared.visible[w] >> lane) & 1u) sum = sum + shared.p[w * 32 + lane][head];
-  }
-  for (int h = 16; h >= 1; h /= 2) sum = sum + __shfl_down_sync(0xffffffffu, sum, h);
-  return sum;
 }
 
 /// Element i of H heads from `head` on over the split's visible keys.
@@ -339,8 +258,10 @@ std::size_t aligned(std::size_t bytes) {
   return (bytes + 255) / 256 * 256;
 }
 
+}  // namespace
+
 template <class T>
-void launch(const AttentionCall& a) {
+Call<T> make_call(const AttentionCall& a) {
   const std::size_t parts = std::size_t(a.row_count * a.heads) * std::size_t(a.max_splits);
   auto* memory = static_cast<char*>(a.workspace);
   const auto take = [&](std::size_t bytes) {
@@ -361,12 +282,30 @@ void launch(const AttentionCall& a) {
   call.part_l = reinterpret_cast<T*>(take(parts * sizeof(T)));
   call.part_o = reinterpret_cast<T*>(take(parts * std::size_t(a.d) * sizeof(T)));
   call.part_any = reinterpret_cast<std::int32_t*>(take(parts * 4));
-  const dim3 grid(unsigned(a.max_splits), unsigned(a.kv_heads), unsigned(a.row_count));
-  split_kernel<T><<<grid, kThreads, 0, a.stream>>>(call);
-  check_launch("attention_split");
+  return call;
+}
+template Call<float> make_call(const AttentionCall& a);
+template Call<double> make_call(const AttentionCall& a);
+
+template <class T>
+void merge_parts(const Call<T>& call) {
+  const AttentionCall& a = call.a;
   merge_kernel<T><<<dim3(unsigned(a.heads), unsigned(a.row_count)), unsigned(a.d + 31) / 32 * 32, 0,
                     a.stream>>>(call);
   check_launch("attention_merge");
+}
+template void merge_parts(const Call<float>& call);
+template void merge_parts(const Call<double>& call);
+
+namespace {
+
+template <class T>
+void launch(const AttentionCall& a) {
+  const Call<T> call = make_call<T>(a);
+  const dim3 grid(unsigned(a.max_splits), unsigned(a.kv_heads), unsigned(a.row_count));
+  split_kernel<T><<<grid, kThreads, 0, a.stream>>>(call);
+  check_launch("attention_split");
+  merge_parts(call);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/precision.h"
 
 namespace isobit::cuda {
@@ -119,14 +120,22 @@ struct KvCall {
 void write_kv(const KvCall& call, const void* k, std::int64_t k_stride, const void* v,
               std::int64_t v_stride, const std::int64_t* slots, std::int64_t rows, void* k_pool,
               void* v_pool);
-void read_kv(const KvCall& call, std::int64_t slot, const void* k_pool, const void* v_pool, void* k,
-             void* v);
+/// k or v may be null: not read.
+void read_kv(const KvCall& call, const std::int64_t* slots, std::int64_t rows, const void* k_pool,
+             const void* v_pool, void* k, std::int64_t k_stride, void* v, std::int64_t v_stride);
+/// Tiles of x (tiles * tokens, kv_heads * d), tile row t to slots[t] of the codes.
+void encode_kv(cudaStream_t stream, bool wide, const CodeLayout& layout, const void* x,
+               std::int64_t stride, const std::int64_t* slots, std::int64_t tiles, void* codes);
 
-/// One query position. table and keep are offsets into the call's arrays; keep < 0: all visible.
+/// One query position. table, codes and keep are offsets into the call's arrays; keep < 0: all
+/// visible.
 struct QueryRow {
   std::int32_t first, last;
   std::int64_t table;
   std::int64_t keep;
+  std::int64_t keep_stride;       // between the masks of KV heads
+  std::int64_t codes;             // the table of code pages
+  std::int32_t k_coded, v_coded;  // positions below are read from codes
 };
 struct AttentionCall {
   cudaStream_t stream;
@@ -151,9 +160,17 @@ struct AttentionCall {
   Format stored;
   std::int32_t max_splits;  // most splits of one row
   void* workspace;          // attention_bytes()
+  // attention_coded() and attention_weights()
+  const std::uint8_t* k_codes;
+  const std::uint8_t* v_codes;
+  CodeLayout k_layout, v_layout;
 };
 std::size_t attention_bytes(bool wide, std::int64_t rows, std::int64_t heads, int d,
                             std::int32_t max_splits);
 void attention(const AttentionCall& call);
+/// attention() over pools that hold codes.
+void attention_coded(const AttentionCall& call);
+/// Weights of its rows and heads into call.out, (rows * heads, width).
+void attention_weights(const AttentionCall& call, std::int64_t width);
 
 }  // namespace isobit::cuda

@@ -1,10 +1,12 @@
-// The paged cache in device memory: one position's keys and values in and out. Keys lie transposed
-// in blocks of kDeviceKeyBlock positions, so that neighbouring threads read neighbouring keys.
+// The paged cache in device memory: keys and values of positions in and out, and their codes. Keys
+// lie transposed in blocks of kDeviceKeyBlock positions, so that neighbouring threads read
+// neighbouring keys.
 
 #include <cuda_runtime.h>
 
 #include "runtime/backends/cuda/device/device.h"
 #include "runtime/backends/cuda/kernels/kernels.h"
+#include "runtime/numerics/kv/codecs.h"
 
 namespace isobit::cuda {
 namespace {
@@ -26,16 +28,37 @@ __global__ void write_kernel(KvCall call, const T* k, std::int64_t k_stride, con
 }
 
 template <class T>
-__global__ void read_kernel(KvCall call, std::int64_t slot, const T* k_pool, const T* v_pool, T* k,
-                            T* v) {
+__global__ void read_kernel(KvCall call, const std::int64_t* slots, std::int64_t count,
+                            const T* k_pool, const T* v_pool, T* k, std::int64_t k_stride, T* v,
+                            std::int64_t v_stride) {
   const std::int64_t index = std::int64_t(blockIdx.x) * 256 + std::int64_t(threadIdx.x);
-  if (index >= call.kv_heads * call.d) return;
-  const std::int64_t h = index / call.d, i = index % call.d;
-  const std::int64_t page = slot / call.page_size, o = slot % call.page_size;
-  k[index] = k_pool[page * call.shape.k_page + h * call.shape.k_head +
-                    o / kDeviceKeyBlock * kDeviceKeyBlock * call.d + o % kDeviceKeyBlock +
-                    i * kDeviceKeyBlock];
-  v[index] = v_pool[page * call.shape.v_page + h * call.shape.v_head + o * call.d + i];
+  if (index >= count) return;
+  const std::int64_t width = call.kv_heads * call.d;
+  const std::int64_t r = index / width, h = index % width / call.d, i = index % call.d;
+  const std::int64_t page = slots[r] / call.page_size, o = slots[r] % call.page_size;
+  if (k != nullptr) {
+    k[r * k_stride + h * call.d + i] = k_pool[page * call.shape.k_page + h * call.shape.k_head +
+                                              o / kDeviceKeyBlock * kDeviceKeyBlock * call.d +
+                                              o % kDeviceKeyBlock + i * kDeviceKeyBlock];
+  }
+  if (v != nullptr) {
+    v[r * v_stride + h * call.d + i] =
+        v_pool[page * call.shape.v_page + h * call.shape.v_head + o * call.d + i];
+  }
+}
+
+/// A thread a tile.
+template <class T, class Codec>
+__global__ void encode_kernel(CodeLayout layout, const T* x, std::int64_t stride,
+                              const std::int64_t* slots, std::int64_t count, std::uint8_t* codes) {
+  const std::int64_t index = std::int64_t(blockIdx.x) * 256 + std::int64_t(threadIdx.x);
+  if (index >= count) return;
+  const std::int64_t across = layout.tiles_across();
+  const std::int64_t c = index % across * Codec::kChannels, h = index / across % layout.kv_heads;
+  const std::int64_t t = index / across / layout.kv_heads;
+  const std::int64_t page = slots[t] / layout.page_size, o = slots[t] % layout.page_size;
+  Codec::encode(x + t * Codec::kTokens * stride + h * layout.head_dim + c, stride, std::int64_t(1),
+                layout.codec.stored, codes + layout.tile(page, h, o, c));
 }
 
 }  // namespace
@@ -54,17 +77,32 @@ void write_kv(const KvCall& call, const void* k, std::int64_t k_stride, const vo
   check_launch("write_kv");
 }
 
-void read_kv(const KvCall& call, std::int64_t slot, const void* k_pool, const void* v_pool, void* k,
-             void* v) {
-  const std::int64_t count = call.kv_heads * call.d;
+void read_kv(const KvCall& call, const std::int64_t* slots, std::int64_t rows, const void* k_pool,
+             const void* v_pool, void* k, std::int64_t k_stride, void* v, std::int64_t v_stride) {
+  const std::int64_t count = rows * call.kv_heads * call.d;
   if (count == 0) return;
   const auto run = [&]<class T>(T) {
     read_kernel<T><<<unsigned((count + 255) / 256), 256, 0, call.stream>>>(
-        call, slot, static_cast<const T*>(k_pool), static_cast<const T*>(v_pool),
-        static_cast<T*>(k), static_cast<T*>(v));
+        call, slots, count, static_cast<const T*>(k_pool), static_cast<const T*>(v_pool),
+        static_cast<T*>(k), k_stride, static_cast<T*>(v), v_stride);
   };
   call.wide ? run(double{}) : run(float{});
   check_launch("read_kv");
+}
+
+void encode_kv(cudaStream_t stream, bool wide, const CodeLayout& layout, const void* x,
+               std::int64_t stride, const std::int64_t* slots, std::int64_t tiles, void* codes) {
+  const std::int64_t count = tiles * layout.kv_heads * layout.tiles_across();
+  if (count == 0) return;
+  const auto run = [&]<class T>(T) {
+    with_codec(layout.codec.kind, [&]<class Codec>(Codec) {
+      encode_kernel<T, Codec><<<unsigned((count + 255) / 256), 256, 0, stream>>>(
+          layout, static_cast<const T*>(x), stride, slots, count,
+          static_cast<std::uint8_t*>(codes));
+    });
+  };
+  wide ? run(double{}) : run(float{});
+  check_launch("encode_kv");
 }
 
 }  // namespace isobit::cuda

@@ -109,13 +109,13 @@ constexpr const char* kTexts[] = {
      "<|assistant|>\n"),
     "And the LORD said unto Moses, Stretch out thine hand over the sea,"};
 
-GenerateResult generate(Runtime& runtime, Precision precision, const KvHooks* hooks = nullptr) {
+GenerateResult generate(Runtime& runtime, Precision precision, const KvPolicySpec& kv = {}) {
   const auto tokenizer = Tokenizer::from_model(runtime.model());
   EXPECT_TRUE(tokenizer);
   GenerateRequest request;
   request.precision = precision;
   request.max_new_tokens = 8;
-  request.hooks = hooks;
+  request.kv = kv;
   for (const char* text : kTexts) {
     const int prompt = int(request.prompts.size());
     request.prompts.push_back({tokenizer->encode(text, true), {}});
@@ -164,21 +164,12 @@ TEST_F(OutlierModel, KeepsTheBitsOfWideModes) {
   }
 }
 
-/// A cache of signed 8-bit steps, the largest element of a vector at 127.
-void to_int8(std::span<double> vector) {
-  double largest = 0;
-  for (const double x : vector) largest = std::max(largest, std::fabs(x));
-  if (largest == 0) return;
-  for (double& x : vector) x = std::nearbyint(x * 127 / largest) * largest / 127;
-}
-
 TEST_F(OutlierModel, MakesAnInt8CacheMuchWorse) {
   Runtime plain(open("default-7m")), outlier(open("default-7m-outlier"));
-  KvHooks hooks;
-  hooks.write = [](int, int, std::int64_t, KeyOrValue, std::span<double> v) { to_int8(v); };
+  const KvPolicySpec int8 = *parse_kv_policy("q8_0");
   const GenerateResult exact = generate(plain, Precision::fp32);
-  const double easy = distance(exact, generate(plain, Precision::fp32, &hooks));
-  const double hard = distance(exact, generate(outlier, Precision::fp32, &hooks));
+  const double easy = distance(exact, generate(plain, Precision::fp32, int8));
+  const double hard = distance(exact, generate(outlier, Precision::fp32, int8));
   RecordProperty("mean_square", std::to_string(easy) + " " + std::to_string(hard));
   EXPECT_GT(easy, 0);
   EXPECT_GT(hard, 100 * easy);

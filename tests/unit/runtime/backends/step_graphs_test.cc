@@ -310,10 +310,12 @@ TEST_F(Replay, RunsWhatIsNotTheSameEachTime) {
   GenerateRequest ranks = request(3, "on");
   ranks.ranks = 2;
   EXPECT_EQ(replays(ranks), 0);
-  const KvHooks hooks{[](int, int, std::int64_t, KeyOrValue, std::span<double>) {}, {}, {}, {}, {}};
   GenerateRequest hooked = request(3, "on");
-  hooked.hooks = &hooks;
+  hooked.residual = [](int, int, std::int64_t, std::span<double>) {};
   EXPECT_EQ(replays(hooked), 0);
+  GenerateRequest policy = request(3, "on");
+  policy.kv = *parse_kv_policy("tova:20");
+  EXPECT_EQ(replays(policy), 0);
 }
 
 class NoCollectives final : public selftest::ForwardingCommunicator {

@@ -1,0 +1,16 @@
+// The leaves of one instruction set as a table. Callers: kernels_*.cc.
+#pragma once
+
+#include "runtime/backends/cpu/kernels/simd_scores.h"
+
+namespace isobit::cpu::simd {
+
+template <class V>
+constexpr KernelsOf<typename V::T> table() {
+  return {gemm<V>,         finish<V>,        rms_norm<V>,       rope<V>,
+          gated_silu<V>,   add<V>,           round_all<V>,      quantize<V>,
+          amax<V>,         attention<V>,     attention_part<V>, attention_merge<V>,
+          weights_part<V>, weights_merge<V>, exp_all<V>};
+}
+
+}  // namespace isobit::cpu::simd

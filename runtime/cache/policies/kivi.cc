@@ -1,0 +1,44 @@
+// kivi: n bits per code, groups of 32, residual 32. Keys are coded per channel in groups of 32
+// tokens, values per token; the query that completes a group still sees it exact.
+
+#include <algorithm>
+
+#include "runtime/cache/policies/table.h"
+
+namespace isobit {
+namespace {
+
+constexpr std::int64_t kGroup = 32, kResidual = 32;
+
+class KiviPolicy final : public CachePolicy {
+ public:
+  explicit KiviPolicy(int bits) : bits_(bits) {}
+  [[nodiscard]] Result<void> check(const KvModel& model) const override {
+    if (model.head_dim % kGroup == 0) return {};
+    return Error{"a group of 32 channels stays inside one head, and head_dim " +
+                     std::to_string(model.head_dim) + " is no multiple of 32",
+                 ""};
+  }
+  [[nodiscard]] KvCodecKind key_codec() const override {
+    return bits_ == 2 ? KvCodecKind::kivi2_tokens : KvCodecKind::kivi4_tokens;
+  }
+  [[nodiscard]] KvCodecKind value_codec() const override {
+    return bits_ == 2 ? KvCodecKind::kivi2_channels : KvCodecKind::kivi4_channels;
+  }
+  [[nodiscard]] CodedView coded(std::int64_t n, std::int64_t q) const override {
+    if (q < n) return {};
+    return {q / kGroup * kGroup, std::max<std::int64_t>(0, q - kResidual)};
+  }
+
+ private:
+  int bits_;
+};
+
+}  // namespace
+
+PolicyResult parse_kivi(const std::string& argument) {
+  if (argument != "2" && argument != "4") return Error{"kivi has 2 or 4 bits", ""};
+  return PolicyResult(std::make_shared<KiviPolicy>(argument == "2" ? 2 : 4));
+}
+
+}  // namespace isobit

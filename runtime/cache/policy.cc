@@ -1,0 +1,48 @@
+// Policies by their text: the table of policies/ decides.
+
+#include "runtime/cache/policy.h"
+
+#include "runtime/base/suggest.h"
+#include "runtime/cache/policies/table.h"
+
+namespace isobit {
+
+std::vector<std::string> kv_policy_forms() {
+  std::vector<std::string> forms{"exact"};
+  for (const PolicyRow& row : kPolicies) forms.emplace_back(row.form);
+  return forms;
+}
+
+Result<KvPolicySpec> parse_kv_policy(const std::string& text) {
+  KvPolicySpec spec;
+  if (text == spec.text) return spec;
+  const std::size_t colon = text.find(':');
+  const std::string name = text.substr(0, colon);
+  for (const PolicyRow& row : kPolicies) {
+    if (name != row.name) continue;
+    const std::string argument = colon == std::string::npos ? "" : text.substr(colon + 1);
+    auto policy = row.parse(argument);
+    if (!policy) return Error{"bad kv " + in_quotes(text) + ": " + policy.error().message, ""};
+    spec.text = argument.empty() ? name : name + ":" + argument;
+    spec.policy = std::move(*policy);
+    return spec;
+  }
+  std::string known;
+  for (const std::string& form : kv_policy_forms()) known += (known.empty() ? "" : ", ") + form;
+  return Error{"unknown kv " + in_quotes(text) + "; known: " + known, ""};
+}
+
+Result<void> check_kv_policy(const KvPolicySpec& spec, const KvModel& model,
+                             const CacheMode& mode) {
+  if (spec.policy == nullptr) return {};
+  const auto refused = [&](const std::string& why) {
+    return Error{"kv " + spec.text + ": " + why, ""};
+  };
+  if (auto ok = spec.policy->check(model); !ok) return refused(ok.error().message);
+  if (mode.shares_prefix && spec.policy->waits_for_prompt()) {
+    return refused("it acts when the prompt has ended, so cache: prefix cannot share its store");
+  }
+  return {};
+}
+
+}  // namespace isobit
