@@ -1,0 +1,280 @@
+// The view rule: a cache policy gives one digest per precision, however a cell runs it - cache
+// mode, batch, ranks, threads, instruction set, device. And what is evicted or coded is never read
+// again.
+#include <algorithm>
+
+#include "harness/selftest/wrap.h"
+#include "tests/conformance/cuda_pair.h"
+#include "tests/conformance/kv_cases.h"
+
+namespace isobit::kv_test {
+namespace {
+
+struct Param {
+  const char* kv;
+  Precision precision;
+};
+constexpr Param kParams[] = {
+    {"q8_0", Precision::fp64},       {"q8_0", Precision::fp32},
+    {"q8_0", Precision::bf16},       {"q8_0", Precision::fp16},
+    {"q8_0", Precision::fp8_e4m3},   {"kivi:2", Precision::fp64},
+    {"kivi:2", Precision::fp32},     {"kivi:2", Precision::bf16},
+    {"kivi:2", Precision::fp16},     {"kivi:2", Precision::fp8_e4m3},
+    {"kivi:4", Precision::fp64},     {"kivi:4", Precision::fp32},
+    {"kivi:4", Precision::bf16},     {"kivi:4", Precision::fp16},
+    {"kivi:4", Precision::fp8_e4m3}, {"tova:64", Precision::fp64},
+    {"tova:64", Precision::fp32},    {"tova:64", Precision::bf16},
+    {"tova:64", Precision::fp16},    {"tova:64", Precision::fp8_e4m3},
+};
+
+std::string name_of_param(const ::testing::TestParamInfo<Param>& info) {
+  std::string name = std::string(info.param.kv) + "_" + mode_of(info.param.precision).name;
+  for (char& c : name) c = c == ':' || c == '-' ? '_' : c;
+  return name;
+}
+
+/// The run's bits; what was observed must be what was asked, and the policy must have acted.
+std::string run(Runtime& runtime, const GenerateRequest& r) {
+  auto result = runtime.generate(r);
+  if (!result) return result.error().text();
+  const Observed& o = result->trace.observed;
+  EXPECT_EQ(result->trace.status, CellStatus::ok) << result->trace.reason;
+  EXPECT_EQ(o.device, r.backend.device);
+  EXPECT_EQ(o.ranks, r.ranks);
+  EXPECT_EQ(o.kv, r.kv.text);
+  EXPECT_FALSE(o.kv_identity);
+  const bool evicts = r.kv.text.starts_with("tova");
+  EXPECT_EQ(o.kv_evicted > 0, evicts);
+  EXPECT_EQ(o.kv_coded > 0, !evicts);
+  EXPECT_EQ(o.kv_rebuilt > 0, !evicts && r.cache.recomputes);
+  EXPECT_GT(o.kv_bytes, 0);
+  EXPECT_LE(o.kv_bytes, o.kv_exact_bytes);
+  if (r.kv.text == "q8_0") {
+    EXPECT_LT(o.kv_bytes * 3, o.kv_exact_bytes);
+  }
+  return bits_of_trace(result->trace);
+}
+
+class KvPolicy : public ::testing::TestWithParam<Param> {
+ protected:
+  Runtime runtime_{Model().build()};
+};
+INSTANTIATE_TEST_SUITE_P(Class, KvPolicy, ::testing::ValuesIn(kParams), name_of_param);
+
+TEST_P(KvPolicy, OneDigestInEveryCell) {
+  const auto [kv, precision] = GetParam();
+  std::string want;
+  int compared = 0;
+  for (const Cell& cell : cells(std::string(kv) == "q8_0")) {
+    const GenerateRequest r = request(precision, kv, cell);
+    if (!unsupported_reason(r.backend, mode_of(precision)).empty()) continue;
+    const std::string got = run(runtime_, r);
+    if (want.empty()) {
+      ASSERT_EQ(cell.isa, "scalar");
+      ASSERT_GT(got.size(), 5000u) << got;
+      want = got;
+      continue;
+    }
+    ASSERT_EQ(want, got) << cell;
+    ++compared;
+  }
+  RecordProperty("cells", compared + 1);
+  EXPECT_GE(compared, 45);
+  GenerateRequest exact = request(precision, "exact", {});
+  const auto other = runtime_.generate(exact);
+  ASSERT_TRUE(other);
+  EXPECT_NE(want, bits_of_trace(other->trace)) << "the policy changes nothing";
+}
+
+/// With every operation recorded, a row that is computed again must give the same digests.
+TEST_P(KvPolicy, EveryOperationOfEveryRow) {
+  const auto [kv, precision] = GetParam();
+  const auto recorded = [&](const char* cache, std::int64_t batch, int ranks) {
+    Cell cell;
+    cell.cache = cache, cell.batch = batch, cell.ranks = ranks;
+    GenerateRequest r = request(precision, kv, cell);
+    r.level = TraceLevel::ops;
+    r.max_new_tokens = 6;
+    r.prompts = {prompt(94), prompt(61)};
+    return run(runtime_, r);
+  };
+  const std::string want = recorded("on", 1, 1);
+  ASSERT_GT(want.size(), 100000u);
+  EXPECT_EQ(want, recorded("off", 2, 1));
+  EXPECT_EQ(want, recorded("recomputed", 1, 2));
+  EXPECT_EQ(want, recorded("chunked:17", 2, 4));
+  EXPECT_EQ(want, recorded("paged:16", 2, 1));
+}
+
+/// Fills what no query may read again with NaN before each attention.
+class Poisoning final : public selftest::ForwardingBackend {
+ public:
+  Poisoning(std::unique_ptr<Backend> inner, std::int64_t& poisoned)
+      : ForwardingBackend(std::move(inner), {}), poisoned_(poisoned) {}
+  void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
+                 Rows out) override {
+    poison(args, k_pool, v_pool);
+    inner_->attention(q, args, k_pool, v_pool, out);
+  }
+  void attention_coded(Rows q, const AttentionRows& args, const KvPools& pools, Rows out) override {
+    poison(args, pools.k, pools.v);
+    inner_->attention_coded(q, args, pools, out);
+  }
+  void attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
+                         Rows out) override {
+    poison(args, pools.k, pools.v);
+    inner_->attention_weights(q, args, pools, out);
+  }
+
+ private:
+  void poison(const AttentionRows& args, const void* k_pool, const void* v_pool) {
+    const std::int64_t width = args.kv_heads * args.head_dim;
+    if (width == 0 || k_pool == nullptr) return;
+    const std::vector<float> nan(std::size_t(width), float_of(0x7fc00000u));
+    const DeviceMemory row(*inner_, nan.size() * sizeof(float));
+    inner_->upload(row.get(), nan.data(), nan.size() * sizeof(float));
+    const Rows x{row.get(), 1, width, width};
+    for (const AttentionRows::Row& place : args.rows) {
+      for (std::int64_t p = 0; p <= place.position; ++p) {
+        const bool evicted = place.keep != nullptr && place.keep[p] == 0;
+        const std::int32_t page = place.table[p / args.page_size];
+        if (page < 0 || (!evicted && p >= std::min(place.k_coded, place.v_coded))) continue;
+        const std::int64_t slot = std::int64_t(page) * args.page_size + p % args.page_size;
+        inner_->write_kv(x, x, {&slot, 1}, args.kv_heads, args.page_size, const_cast<void*>(k_pool),
+                         const_cast<void*>(v_pool));
+        ++poisoned_;
+      }
+    }
+  }
+  std::int64_t& poisoned_;
+};
+
+TEST(KvPolicyPoison, WhatIsEvictedOrCodedIsNeverReadAgain) {
+  Runtime runtime(Model().build());
+  for (const char* kv : {"kivi:2", "kivi:4", "tova:64", "tova:7"}) {
+    for (const char* cache : {"on", "chunked:17", "paged:16", "off", "recomputed"}) {
+      Cell cell;
+      cell.cache = cache, cell.batch = 3;
+      GenerateRequest r = request(Precision::fp32, kv, cell);
+      const std::string want = run(runtime, r);
+      std::int64_t poisoned = 0;
+      r.wrap_backend = [&](std::unique_ptr<Backend> inner) -> std::unique_ptr<Backend> {
+        return std::make_unique<Poisoning>(std::move(inner), poisoned);
+      };
+      EXPECT_EQ(want, run(runtime, r)) << kv << " " << cell;
+      EXPECT_GT(poisoned, 1000) << kv << " " << cell;
+    }
+  }
+}
+
+/// A budget, a group or a residual that covers the longest sequence changes nothing and says so.
+TEST(KvPolicyIdentity, WhatCoversEverythingIsExact) {
+  Runtime runtime(Model().build());
+  const auto bits = [&](const std::string& kv, const Cell& cell, bool identity) {
+    GenerateRequest r = request(Precision::bf16, kv, cell);
+    if (kv.starts_with("kivi")) r.prompts = {prompt(9), prompt(3)}, r.max_new_tokens = 20;
+    const auto result = runtime.generate(r);
+    if (!result) return result.error().text();
+    const Observed& o = result->trace.observed;
+    EXPECT_EQ(o.kv_identity, identity) << kv;
+    EXPECT_EQ(o.kv, kv);
+    EXPECT_EQ(o.kv_evicted + o.kv_coded, 0) << kv;
+    EXPECT_EQ(o.kv_bytes, o.kv_exact_bytes) << kv;
+    return bits_of_trace(result->trace);
+  };
+  Cell off;
+  off.cache = "off", off.batch = 3;
+  for (const Cell& cell : {Cell{}, off}) {
+    EXPECT_EQ(bits("exact", cell, false), bits("tova:288", cell, true));
+    EXPECT_EQ(bits("exact", cell, false), bits("tova:1000", cell, true));
+    GenerateRequest r = request(Precision::bf16, "exact", cell);
+    r.prompts = {prompt(9), prompt(3)}, r.max_new_tokens = 20;
+    const auto exact = runtime.generate(r);
+    ASSERT_TRUE(exact);
+    EXPECT_EQ(bits_of_trace(exact->trace), bits("kivi:2", cell, true));
+  }
+}
+
+/// Sliding windows are the model's; the policy acts within them.
+TEST(KvPolicyWindow, OneDigestWithASlidingWindow) {
+  Runtime runtime(Model(90).build());
+  for (const char* kv : {"q8_0", "kivi:2", "tova:40"}) {
+    std::string want;
+    for (const char* isa : {"scalar", "auto"}) {
+      for (const char* cache : {"on", "chunked:17", "paged:16", "off", "recomputed"}) {
+        Cell cell;
+        cell.isa = isa, cell.cache = cache;
+        if (std::string(isa) == "scalar" && std::string(cache) == "off") continue;  // slow
+        const std::string got = run(runtime, request(Precision::fp32, kv, cell));
+        if (want.empty()) want = got;
+        EXPECT_EQ(want, got) << kv << " " << cell;
+      }
+    }
+  }
+}
+
+TEST(KvPolicyRefused, WhatCannotServeAModelOrACacheMode) {
+  Runtime runtime(Model().build());
+  const auto refusal = [&](const std::string& kv, const std::string& cache) {
+    Cell cell;
+    cell.cache = cache;
+    const auto result = runtime.generate(request(Precision::fp32, kv, cell));
+    return result ? std::string() : result.error().text();
+  };
+  EXPECT_NE(refusal("kivi:2", "prefix").find("kv kivi:2: it acts when the prompt has ended"),
+            std::string::npos);
+  EXPECT_NE(refusal("tova:64", "prefix").find("cache: prefix"), std::string::npos);
+  EXPECT_EQ(refusal("q8_0", "prefix"), "");
+}
+
+/// One cell of every kind on the GPU, equal to the CPU's.
+class KvPolicyGpu : public ::testing::TestWithParam<Param> {
+ protected:
+  void SetUp() override {
+    BackendOptions options;
+    options.device = "cuda";
+    const std::string why = unsupported_reason(options, mode_of(Precision::fp32));
+    if (why.empty()) return;
+    if (cuda_test::gpu_is_there()) FAIL() << "a GPU is there and cannot be used: " << why;
+    GTEST_SKIP() << why;
+  }
+  Runtime runtime_{Model().build()};
+};
+INSTANTIATE_TEST_SUITE_P(Class, KvPolicyGpu, ::testing::ValuesIn(kParams), name_of_param);
+
+TEST_P(KvPolicyGpu, OneDigestInEveryCell) {
+  const auto [kv, precision] = GetParam();
+  const std::string want = run(runtime_, request(precision, kv, {}));
+  ASSERT_GT(want.size(), 5000u) << want;
+  int compared = 0;
+  for (Cell cell : cells(std::string(kv) == "q8_0")) {
+    if (cell.isa != "auto" || cell.threads > 1) continue;
+    cell.device = "cuda";
+    const GenerateRequest r = request(precision, kv, cell);
+    ASSERT_EQ(want, run(runtime_, r)) << cell;
+    ++compared;
+  }
+  RecordProperty("cells", compared);
+  EXPECT_GE(compared, 30);
+}
+
+TEST_P(KvPolicyGpu, EveryOperationOfEveryRow) {
+  const auto [kv, precision] = GetParam();
+  const auto recorded = [&](const char* device, const char* cache, std::int64_t batch) {
+    Cell cell;
+    cell.device = device, cell.cache = cache, cell.batch = batch;
+    GenerateRequest r = request(precision, kv, cell);
+    r.level = TraceLevel::ops;
+    r.max_new_tokens = 6;
+    r.prompts = {prompt(94), prompt(61)};
+    return run(runtime_, r);
+  };
+  const std::string want = recorded("cpu", "on", 1);
+  ASSERT_GT(want.size(), 100000u);
+  EXPECT_EQ(want, recorded("cuda", "on", 2));
+  EXPECT_EQ(want, recorded("cuda", "off", 1));
+  EXPECT_EQ(want, recorded("cuda", "recomputed", 2));
+}
+
+}  // namespace
+}  // namespace isobit::kv_test
