@@ -70,9 +70,11 @@ TEST(WorkedExample, FunctionsHaveTheDigestsOfThePage) {
   expect("cos of x·2^21", function_digest<double>([](double x) { return cos_(x * 0x1p21); }));
 }
 
-/// One table line a precision: digests of three rows with their tokens.
-std::string table_line(Runtime& runtime, Precision precision, const std::string& isa, int ranks) {
+/// One table line a precision, or a cache policy in one: digests of three rows with their tokens.
+std::string table_line(Runtime& runtime, Precision precision, const std::string& isa, int ranks,
+                       const std::string& kv = "exact") {
   GenerateRequest request;
+  request.kv = *parse_kv_policy(kv);
   request.precision = precision;
   request.backend.isa = isa;
   request.ranks = ranks;
@@ -80,7 +82,7 @@ std::string table_line(Runtime& runtime, Precision precision, const std::string&
   request.max_new_tokens = 3;
   auto result = runtime.generate(request);
   if (!result) return result.error().text();
-  std::string line = std::string("| ") + mode_of(precision).name;
+  std::string line = "| " + (kv == "exact" ? "" : kv + ", ") + mode_of(precision).name;
   for (const TokenRecord& token : result->trace.prompts[0].tokens) {
     line += " | `" + to_hex(token.digest) + "` " + std::to_string(token.id);
   }
@@ -95,6 +97,19 @@ TEST_P(WorkedExampleIn, DigestsAreThoseOfThePage) {
   const std::string scalar = table_line(runtime, GetParam(), "scalar", 1);
   EXPECT_NE(page.find(scalar), std::string::npos) << scalar;
   EXPECT_EQ(table_line(runtime, GetParam(), "auto", 4), scalar);
+}
+
+/// Cache policies: the same tensors cut into two heads of 32 channels.
+TEST(WorkedExample, PoliciesHaveTheDigestsOfThePage) {
+  Runtime runtime(toy::Builder(2).build());
+  const std::string page = numerics_page();
+  for (const char* kv : {"q8_0", "kivi:2", "kivi:4", "tova:64"}) {
+    for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+      const std::string scalar = table_line(runtime, precision, "scalar", 1, kv);
+      EXPECT_NE(page.find(scalar), std::string::npos) << scalar;
+      EXPECT_EQ(table_line(runtime, precision, "auto", 4, kv), scalar);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryPrecision, WorkedExampleIn,

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A second implementation of runtime/numerics/NUMERICS.md, written from that page alone.
 
-Reproduces the page's worked example (digests and tokens of every precision), the Philox vector
-and the draw; the expected values are parsed from the page. Shares nothing with the C++ code:
-exact_fma.py holds fma, frozen_functions.py exp, log, sin and cos.
+Reproduces the page's worked example (digests and tokens of every precision and cache policy), the
+Philox vector and the draw; the expected values are parsed from the page. Shares nothing with the
+C++ code: exact_fma.py holds fma, frozen_functions.py exp, log, sin and cos, lossy_caches.py the
+policies.
 
-    second_implementation.py [--page PATH] [PRECISION ...]      (default: every row of the table)
+    second_implementation.py [--page PATH] [ROW ...]     (default: every row: fp32, "q8_0, fp32", ...)
 
 Exit code: 0 all match, 1 something differs, 2 bad arguments. Needs numpy >= 2 and xxhash;
 the whole table takes under a minute on one core.
@@ -21,6 +22,7 @@ import xxhash
 
 from exact_fma import F32, F64, check_fma, fma
 from frozen_functions import X, canonical, exp, log, silu, sin_cos
+from lossy_caches import policy_named
 
 U64 = np.uint64
 
@@ -114,19 +116,27 @@ def rope(x, positions, base, stored):
     return narrow(np.concatenate([fma(low, c, -(high * s)), fma(high, c, low * s)], 2), stored)
 
 
-def attention(q, keys, values, positions, stored):
-    """q [rows, heads, dim]; keys, values [positions so far, kv_heads, dim]; no window."""
+def attention_scale(q):
+    return q.dtype.type(1.0 / np.sqrt(F64(q.shape[-1])))
+
+
+def attention(q, keys, values, positions, stored, kept=None):
+    """q [rows, heads, dim]; keys, values [positions so far, kv_heads, dim]; no window. kept: which
+    of the positions are not evicted. Gives the result and each row's and head's M and L."""
     real = q.dtype.type
+    kept = np.ones(keys.shape[0], bool) if kept is None else kept
     shared = np.arange(q.shape[1]) * keys.shape[1] // q.shape[1]
-    scale = real(1.0 / np.sqrt(F64(q.shape[2])))
+    scale = attention_scale(q)
     state = None
     for start in range(0, keys.shape[0], 256):
         j = np.arange(start, min(start + 256, keys.shape[0]))
-        visible = (j <= positions[:, None])[:, None, :]
+        visible = ((j <= positions[:, None]) & kept[j])[:, None, :]
+        if not visible.any():
+            continue
         new = split(q, keys[j][:, shared], values[j][:, shared], visible, scale)
         state = new if state is None else merge(state, new, visible.any(2))
-    _, total, out = state
-    return narrow(out * (real(1) / total)[..., None] + real(0), stored)
+    top, total, out = state
+    return narrow(out * (real(1) / total)[..., None] + real(0), stored), top, total
 
 
 def split(q, k, v, visible, scale):
@@ -236,7 +246,8 @@ def tensor(number, shape):
 
 
 class Model:
-    def __init__(self, precision):
+    def __init__(self, precision, policy=None, head_dim=HEAD_DIM):
+        self.policy, self.head_dim, self.prompt = policy, head_dim, None
         self.real = F64 if precision == "fp64" else F32
         formats = PRECISIONS[precision].split()
         self.weights, self.matrix, lm_matrix, self.input, self.lm_input, self.stored = formats
@@ -246,7 +257,7 @@ class Model:
         self.layers = [[self.prepared(tensor(1 + 9 * l + i, shape), self.matrix)
                         for i, shape in enumerate(LAYER_SHAPES)] for l in range(LAYERS)]
         self.final_norm = self.prepared(tensor(1 + 9 * LAYERS, (HIDDEN,)), "")
-        empty = np.zeros((0, KV_HEADS, HEAD_DIM), self.real)
+        empty = np.zeros((0, KV_HEADS * HEAD_DIM // head_dim, head_dim), self.real)
         self.cache = [(empty, empty)] * LAYERS
 
     def prepared(self, values, matrix_format):
@@ -258,16 +269,18 @@ class Model:
     def forward(self, tokens):
         """Appends the tokens; returns the logits of the last one."""
         start = self.cache[0][0].shape[0]
+        self.prompt = self.prompt or len(tokens)
         positions = np.arange(start, start + len(tokens))
         h = self.embedding[tokens]
         for index, layer in enumerate(self.layers):
             norm1, wq, wk, wv, wo, norm2, gate, up, down = layer
             x = rms_norm(h, norm1, EPS, self.stored)
-            q, k, v = (self.linear(x, w).reshape(len(tokens), -1, HEAD_DIM) for w in (wq, wk, wv))
+            q, k, v = (self.linear(x, w).reshape(len(tokens), -1, self.head_dim)
+                       for w in (wq, wk, wv))
             q, k = (rope(y, positions, BASE, self.stored) for y in (q, k))
             k, v = (np.concatenate(pair) for pair in zip(self.cache[index], (k, v)))
             self.cache[index] = k, v
-            mixed = attention(q, k, v, positions, self.stored).reshape(len(tokens), -1)
+            mixed = self.attend(index, q, k, v, positions).reshape(len(tokens), -1)
             h = narrow(h + self.linear(mixed, wo), self.stored)
             x = rms_norm(h, norm2, EPS, self.stored)
             act = narrow(silu(self.linear(x, gate)) * self.linear(x, up), self.stored)
@@ -275,12 +288,27 @@ class Model:
         last = rms_norm(h[-1:], self.final_norm, EPS, self.stored)
         return linear(last, self.lm_head, self.lm_input, "-")[0]
 
+    def attend(self, index, q, k, v, positions):
+        """Rows of one call have one view: the whole prompt, or one row after it."""
+        if self.policy is None:
+            return attention(q, k, v, positions, self.stored)[0]
+        seen = self.policy.view(index, k, v, self.prompt, int(positions[-1]),
+                                lambda x: narrow(x, self.stored))
+        mixed, top, total = attention(q, *seen[:2], positions, self.stored, seen[2])
+        if positions[-1] + 1 >= self.prompt:
+            row = q[-1], top[-1], total[-1]
+            self.policy.after(index, row, seen, attention_scale(q))
+        return mixed
+
     def linear(self, x, matrix):
         return linear(x, matrix, self.input, self.stored)
 
 
-def worked_example(precision):
-    model, rows = Model(precision), []
+def worked_example(row):
+    """row: a precision, or a cache policy and a precision, which has heads of 32 channels."""
+    name, _, precision = row.rpartition(", ")
+    model = Model(precision, policy_named(name), 32) if name else Model(precision)
+    rows = []
     tokens = [(37 * i + 11) % 100 for i in range(300)]
     for _ in range(3):
         logits = model.forward(tokens)
@@ -304,7 +332,7 @@ def main():
     parser = argparse.ArgumentParser(description="second implementation of NUMERICS.md")
     root = pathlib.Path(__file__).resolve().parents[3]
     parser.add_argument("--page", type=pathlib.Path, default=root / "runtime/numerics/NUMERICS.md")
-    parser.add_argument("precisions", nargs="*", metavar="PRECISION")
+    parser.add_argument("rows", nargs="*", metavar="ROW")
     options = parser.parse_args()
     page = options.page.read_text(encoding="utf-8")
     table = {}
@@ -312,18 +340,18 @@ def main():
         cells = re.findall(r"`([0-9a-f]{32})` (\d+)", line)
         if len(cells) == 3:
             table[line.split("|")[1].strip()] = [(d, int(t)) for d, t in cells]
-    unknown = [p for p in options.precisions or PRECISIONS if p not in table or p not in PRECISIONS]
+    unknown = [r for r in options.rows or PRECISIONS if r not in table]
     if unknown:
         parser.error(f"not in the page's table: {', '.join(unknown)}; it has {', '.join(table)}")
     results = [check_fma(), *check_draws(page)]
     for good, text in results:
         print("PASS" if good else "FAIL", text)
     passed = [good for good, _ in results]
-    for precision in options.precisions or table:
+    for row in options.rows or table:
         begin = time.time()
-        rows = worked_example(precision)
-        passed.append(rows == table[precision])
-        print(f"| {precision} | " + " | ".join(f"`{d}` {t}" for d, t in rows) + " |",
+        rows = worked_example(row)
+        passed.append(rows == table[row])
+        print(f"| {row} | " + " | ".join(f"`{d}` {t}" for d, t in rows) + " |",
               "PASS" if passed[-1] else "FAIL", f"({time.time() - begin:.1f} s)", flush=True)
     print(f"{sum(passed)} of {len(passed)} pass")
     return 0 if all(passed) else 1
