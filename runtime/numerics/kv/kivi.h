@@ -37,6 +37,7 @@ struct Kivi {
       high = max_nan(high, x[i * stride]);
     }
     low = low + T(0);
+    high = high + T(0);
     T scale = T(round_to(stored, T(round_to(stored, high - low)) / T(kLevels)));
     if (!is_finite(scale)) low = scale = canonical_nan(scale);
     const bool codes = is_finite(scale) && scale != T(0);

@@ -56,7 +56,8 @@ class Kivi(Exact):
     def coded(self, x, axis, rounded):
         real = x.dtype.type
         low = x.min(axis, keepdims=True) + real(0)
-        scale = rounded(rounded(x.max(axis, keepdims=True) - low) / real(self.levels))
+        high = x.max(axis, keepdims=True) + real(0)
+        scale = rounded(rounded(high - low) / real(self.levels))
         bad = ~np.isfinite(scale)
         scale, low = np.where(bad, real(np.nan), scale), np.where(bad, real(np.nan), low)
         y = np.minimum(rounded(rounded(x - low) / scale), real(self.levels))

@@ -1,0 +1,146 @@
+// Policies by their text, their views as tables, and what they refuse.
+#include "runtime/cache/policy.h"
+
+#include <gtest/gtest.h>
+
+#include "runtime/numerics/bits.h"
+
+namespace isobit {
+namespace {
+
+std::shared_ptr<const CachePolicy> policy_of(const std::string& text) {
+  auto spec = parse_kv_policy(text);
+  EXPECT_TRUE(spec) << (spec ? "" : spec.error().text());
+  return spec ? spec->policy : nullptr;
+}
+std::string refusal(const std::string& text) {
+  const auto spec = parse_kv_policy(text);
+  return spec ? "accepted" : spec.error().text();
+}
+
+TEST(KvPolicyText, KnownPoliciesKeepTheirCanonicalText) {
+  for (const char* text : {"exact", "q8_0", "kivi:2", "kivi:4", "tova:1", "tova:64"}) {
+    const auto spec = parse_kv_policy(text);
+    ASSERT_TRUE(spec) << text;
+    EXPECT_EQ(spec->text, text);
+    EXPECT_EQ(spec->policy == nullptr, spec->text == "exact");
+  }
+  EXPECT_EQ(kv_policy_forms(),
+            (std::vector<std::string>{"exact", "q8_0", "{kivi: 2|4}", "{tova: n}"}));
+}
+
+TEST(KvPolicyText, ErrorsNameTheValueAndWhatIsKnown) {
+  EXPECT_EQ(refusal("q4_0"), "unknown kv \"q4_0\"; known: exact, q8_0, {kivi: 2|4}, {tova: n}");
+  EXPECT_EQ(refusal("kivi:3"), "bad kv \"kivi:3\": kivi has 2 or 4 bits");
+  for (const char* text :
+       {"", "Q8_0", "exact:1", "q8_0:8", "kivi", "kivi:", "kivi:22", "tova", "tova:", "tova:0",
+        "tova:-3", "tova:1e3", "tova:064", "tova:64 ", "tova:99999999999999999999", "h2o:64"}) {
+    EXPECT_NE(refusal(text), "accepted") << text;
+  }
+  EXPECT_EQ(parse_kv_policy("q8_0:")->text, "q8_0");
+}
+
+TEST(KvPolicyCheck, HeadsAndCacheModes) {
+  const auto why = [](const std::string& kv, std::int64_t head_dim, const std::string& cache) {
+    const auto ok =
+        check_kv_policy(*parse_kv_policy(kv), {2, 4, 2, head_dim}, *parse_cache_mode(cache));
+    return ok ? std::string() : ok.error().text();
+  };
+  for (const char* kv : {"exact", "q8_0", "kivi:2", "tova:8"}) {
+    for (const char* cache : {"on", "off", "chunked:3", "paged:5", "recomputed"}) {
+      EXPECT_EQ(why(kv, 64, cache), "") << kv << " " << cache;
+    }
+  }
+  EXPECT_EQ(why("exact", 16, "prefix"), "");
+  EXPECT_EQ(why("q8_0", 96, "prefix"), "");
+  EXPECT_EQ(why("tova:8", 80, "on"), "");
+  EXPECT_EQ(why("q8_0", 80, "on"),
+            "kv q8_0: a block of 32 channels stays inside one head, and head_dim 80 is no multiple "
+            "of 32");
+  EXPECT_NE(why("kivi:4", 16, "on").find("head_dim 16"), std::string::npos);
+  EXPECT_NE(why("kivi:4", 32, "prefix").find("prefix"), std::string::npos);
+  EXPECT_NE(why("tova:8", 32, "prefix").find("prefix"), std::string::npos);
+}
+
+TEST(KvPolicyView, OfQ8IsCodedForEveryone) {
+  const auto policy = policy_of("q8_0");
+  for (const std::int64_t q : {0, 1, 31, 500}) {
+    EXPECT_EQ(policy->coded(100, q), (CodedView{CodedView::kAll, CodedView::kAll}));
+    EXPECT_FALSE(policy->selects(100, q));
+    EXPECT_TRUE(policy->acts(100, q));
+  }
+}
+
+TEST(KvPolicyView, OfKivi) {
+  const auto policy = policy_of("kivi:2");
+  struct Line {
+    std::int64_t n, q;
+    CodedView want;
+  };
+  const Line lines[] = {
+      {100, 0, {0, 0}},      {100, 99, {0, 0}},     // the prompt sees all exact
+      {100, 100, {96, 68}},  {100, 127, {96, 95}},  // the query that completes a group: still exact
+      {100, 128, {128, 96}},                        // the next one does not
+      {64, 64, {64, 32}},    {64, 95, {64, 63}},    // a prompt of whole groups has no residual of K
+      {20, 20, {0, 0}},      {20, 31, {0, 0}},      // nothing is full yet
+      {20, 32, {32, 0}},     {20, 33, {32, 1}},    {1, 1, {0, 0}}, {1, 40, {32, 8}},
+  };
+  for (const Line& line : lines) {
+    EXPECT_EQ(policy->coded(line.n, line.q), line.want) << line.n << " " << line.q;
+    EXPECT_EQ(policy->acts(line.n, line.q), line.want != CodedView{}) << line.n << " " << line.q;
+  }
+}
+
+/// What the store relies on: whole tiles, never less than before, nothing past the query.
+TEST(KvPolicyView, GrowsAndStaysBelowTheQuery) {
+  for (const char* text : {"kivi:2", "kivi:4", "tova:5"}) {
+    const auto policy = policy_of(text);
+    for (std::int64_t n = 1; n < 150; ++n) {
+      CodedView before;
+      EXPECT_EQ(policy->coded(n, 0), before);
+      for (std::int64_t q = 0; q < 300; ++q) {
+        const CodedView view = policy->coded(n, q);
+        ASSERT_GE(view.k, before.k);
+        ASSERT_GE(view.v, before.v);
+        ASSERT_LE(std::max(view.k, view.v), q);
+        ASSERT_EQ(view.k % 32, 0);
+        ASSERT_TRUE(q >= n || view == CodedView{}) << "a prompt row sees codes";
+        before = view;
+      }
+    }
+  }
+}
+
+TEST(KvPolicyTova, ActsFromThePromptsLastRowOn) {
+  const auto policy = policy_of("tova:10");
+  EXPECT_FALSE(policy->selects(50, 48));
+  EXPECT_TRUE(policy->selects(50, 49));
+  EXPECT_TRUE(policy->selects(50, 50));
+  EXPECT_FALSE(policy->acts(50, 49));
+  EXPECT_TRUE(policy->acts(50, 50));
+  EXPECT_FALSE(policy->acts(5, 10)) << "ten keys before it: none had to go";
+  EXPECT_TRUE(policy->acts(5, 11));
+}
+
+TEST(KvPolicyTova, KeepsTheHeaviest) {
+  const auto kept = [](const char* text, const std::vector<double>& weights,
+                       std::vector<std::uint8_t> keep) {
+    policy_of(text)->select(weights, keep);
+    return keep;
+  };
+  using Mask = std::vector<std::uint8_t>;
+  EXPECT_EQ(kept("tova:2", {0.1, 0.5, 0.4, 0.3}, Mask(4, 1)), (Mask{0, 1, 1, 0}));
+  EXPECT_EQ(kept("tova:4", {0.1, 0.5, 0.4, 0.3}, Mask(4, 1)), Mask(4, 1)) << "a budget that covers";
+  EXPECT_EQ(kept("tova:3", {0.2, 0.2, 0.2, 0.2, 0.2}, Mask(5, 1)), (Mask{1, 1, 1, 0, 0}))
+      << "the lower position of a tie";
+  EXPECT_EQ(kept("tova:2", {0.9, 0.8, 0.7, 0.6}, Mask{0, 1, 0, 1}), (Mask{0, 1, 0, 1}))
+      << "what is gone stays gone and does not count";
+  EXPECT_EQ(kept("tova:1", {0.9, 0.1, 0.2, 0.05}, Mask{0, 1, 1, 1}), (Mask{0, 0, 1, 0}))
+      << "the newest may go";
+  const double nan = double_of(0x7ff8000000000000ull);
+  EXPECT_EQ(kept("tova:2", {nan, 0.0, 0.5, nan}, Mask(4, 1)), (Mask{0, 1, 1, 0}));
+  EXPECT_EQ(kept("tova:2", {nan, nan, nan}, Mask(3, 1)), (Mask{1, 1, 0}));
+}
+
+}  // namespace
+}  // namespace isobit

@@ -1,0 +1,191 @@
+// The store under policies: what is coded when, which pages go back, what is counted.
+#include "runtime/cache/store.h"
+
+#include <gtest/gtest.h>
+
+namespace isobit {
+namespace {
+
+constexpr std::int64_t kLayers = 2, kKvHeads = 2, kHeadDim = 32, kWidth = kKvHeads * kHeadDim;
+constexpr std::int64_t kExactRow = 2 * kLayers * kWidth * 4;  // bytes of a position, K and V
+
+/// Keeps the latest four positions after every row of the prompt's end and later.
+class LastFour final : public CachePolicy {
+ public:
+  [[nodiscard]] bool selects(std::int64_t n, std::int64_t q) const override { return q + 1 >= n; }
+  void select(std::span<const double>, std::span<std::uint8_t> keep) const override {
+    for (std::size_t j = 0; j + 4 < keep.size(); ++j) keep[j] = 0;
+  }
+  [[nodiscard]] bool acts(std::int64_t n, std::int64_t q) const override { return q >= n && q > 4; }
+};
+
+class KvStore : public ::testing::Test {
+ protected:
+  KvStore() {
+    auto made = make_backend({}, mode_of(Precision::fp32));
+    backend_ = std::move(*made);
+  }
+
+  KvCache make(const KvPolicySpec& kv, const std::string& mode, std::int64_t prompt,
+               std::int64_t total) {
+    KvDemand demand;
+    demand.passing = {{prompt, total}, {prompt, total}};
+    demand.at_once = 2;
+    const KvShape shape{kLayers, kKvHeads, kHeadDim, 16, kKvHeads};
+    return {*backend_, shape, *parse_cache_mode(mode), kv, demand};
+  }
+  KvCache make(const std::string& kv, const std::string& mode, std::int64_t prompt,
+               std::int64_t total) {
+    spec_ = *parse_kv_policy(kv);
+    return make(spec_, mode, prompt, total);
+  }
+  /// A step of rows up to n: writes zeros, codes what row n would see coded.
+  void step(KvCache& cache, int sequence, std::int64_t from, std::int64_t n) {
+    cache.reserve(sequence, n);
+    std::vector<float> zeros(std::size_t(kWidth), 0.0f);
+    const Rows row{zeros.data(), 1, kWidth, kWidth};
+    for (std::int64_t layer = 0; layer < kLayers; ++layer) {
+      for (std::int64_t p = from; p < n; ++p) {
+        const std::int64_t slot = cache.slot(sequence, p);
+        if (cache.keeps_exact()) {
+          backend_->write_kv(row, row, {&slot, 1}, kKvHeads, cache.mode().page_size,
+                             cache.k_pool(layer), cache.v_pool(layer));
+        }
+        if (cache.policy() != nullptr)
+          cache.code_rows(layer, row, row, {&sequence, 1}, {&p, 1}, false);
+      }
+      if (cache.policy() == nullptr) continue;
+      const std::int64_t prompt = cache.prompt_length(sequence);
+      if (cache.policy()->selects(prompt, n - 1)) {
+        cache.select(layer, sequence, std::vector<double>(std::size_t(n), 0.5));
+      }
+      cache.code(layer, sequence, cache.policy()->coded(prompt, n));
+    }
+    cache.end_step();
+  }
+  static std::vector<bool> held(const KvCache& cache, int sequence) {
+    std::vector<bool> out;
+    for (std::int64_t i = 0; i < cache.pages(sequence); ++i) {
+      out.push_back(cache.table(sequence)[i] != PageTable::kGone);
+    }
+    return out;
+  }
+
+  std::unique_ptr<Backend> backend_;
+  KvPolicySpec spec_;
+};
+
+TEST_F(KvStore, WithoutAPolicyBytesAreExact) {
+  KvCache cache = make("exact", "paged:16", 20, 30);
+  const int s = cache.open(20);
+  step(cache, s, 0, 20);
+  EXPECT_EQ(cache.counters().bytes, 20 * kExactRow);
+  EXPECT_EQ(cache.counters().exact_bytes, 20 * kExactRow);
+  EXPECT_TRUE(cache.keeps_exact());
+  EXPECT_EQ(cache.pools(0).k_codes, nullptr);
+  EXPECT_FALSE(cache.counters().could_act);
+}
+
+TEST_F(KvStore, APointwisePolicyHasNoExactPool) {
+  KvCache cache = make("q8_0", "paged:16", 20, 30);
+  EXPECT_FALSE(cache.keeps_exact());
+  EXPECT_EQ(cache.pools(1).k, nullptr);
+  EXPECT_NE(cache.pools(1).v_codes, nullptr);
+  const int s = cache.open(20);
+  step(cache, s, 0, 20);
+  EXPECT_EQ(cache.slot(s, 3), -1);
+  EXPECT_EQ(cache.pages(s), 2);
+  EXPECT_EQ(cache.counters().coded, 20);
+  EXPECT_EQ(cache.counters().bytes, 20 * kLayers * 2 * kKvHeads * 34);
+  EXPECT_EQ(cache.counters().exact_bytes, 20 * kExactRow);
+  EXPECT_TRUE(cache.counters().could_act);
+  const AttentionRows::Row row = cache.view(0, s, {});
+  EXPECT_EQ(row.k_coded, CodedView::kAll);
+  EXPECT_EQ(row.table, nullptr);
+}
+
+TEST_F(KvStore, KiviGivesBackWhatIsCodedOnBothSides) {
+  KvCache cache = make("kivi:2", "paged:16", 70, 140);
+  const int s = cache.open(70);
+  step(cache, s, 0, 70);
+  // Row 70 sees keys below 64 and values below 38 coded: positions below 38 need no exact slot.
+  EXPECT_EQ(held(cache, s), (std::vector<bool>{false, false, true, true, true}));
+  const std::int64_t k_tile = 8 + 4 + 4, v_tile = k_tile;
+  const std::int64_t want = kLayers * kKvHeads *
+                            (2 * kHeadDim * k_tile + 6 * kHeadDim * 4 +  // K: two groups, six exact
+                             38 * v_tile + 32 * kHeadDim * 4);           // V: 38 coded, 32 exact
+  EXPECT_EQ(cache.counters().bytes, want);
+  EXPECT_EQ(cache.counters().exact_bytes, 70 * kExactRow);
+  EXPECT_EQ(cache.counters().coded, 64);
+  for (std::int64_t n = 71; n <= 140; ++n) step(cache, s, n - 1, n);  // the pool is large enough
+  EXPECT_EQ(cache.view(1, s, {}).k_coded, 128);
+  EXPECT_EQ(cache.view(1, s, {}).v_coded, 108);
+  EXPECT_EQ(cache.counters().coded, 128);
+  EXPECT_EQ(held(cache, s),
+            (std::vector<bool>{false, false, false, false, false, false, true, true, true}));
+  cache.close(s);
+  EXPECT_EQ(cache.open(70), s);
+  EXPECT_EQ(cache.view(0, s, {}).k_coded, 0);
+}
+
+TEST_F(KvStore, ModesThatComputeAgainKeepTheirPages) {
+  for (const char* mode : {"off", "recomputed"}) {
+    KvCache cache = make("kivi:2", mode, 300, 330);
+    const int s = cache.open(300);
+    step(cache, s, 0, 300);
+    EXPECT_EQ(held(cache, s), (std::vector<bool>{true, true})) << mode;
+  }
+  KvCache cache = make("kivi:4", "recomputed", 70, 80);
+  const int s = cache.open(70);
+  step(cache, s, 0, 70);
+  for (std::int64_t layer = 0; layer < kLayers; ++layer) cache.code_again(layer, s);
+  EXPECT_EQ(cache.counters().coded, 64);
+  EXPECT_EQ(cache.counters().rebuilt, 64);
+}
+
+TEST_F(KvStore, EvictedPagesGoBackWhenEveryLayerHasLetGo) {
+  const KvPolicySpec kv{"last four", std::make_shared<LastFour>()};
+  KvCache cache = make(kv, "paged:16", 40, 60);
+  const int s = cache.open(40);
+  step(cache, s, 0, 40);
+  EXPECT_EQ(held(cache, s), (std::vector<bool>{false, false, true}));
+  EXPECT_EQ(cache.counters().evicted, 36 * kLayers);
+  EXPECT_EQ(cache.counters().bytes, 4 * kExactRow);
+  EXPECT_EQ(cache.counters().exact_bytes, 40 * kExactRow);
+  const AttentionRows::Row row = cache.view(0, s, {});
+  ASSERT_NE(row.keep, nullptr);
+  EXPECT_EQ(row.keep[35], 0);
+  EXPECT_EQ(row.keep[36], 1);
+  step(cache, s, 40, 41);
+  EXPECT_EQ(cache.counters().evicted, 37 * kLayers);
+  EXPECT_TRUE(cache.counters().could_act);
+}
+
+TEST_F(KvStore, NothingEvictedIsNoMask) {
+  KvCache cache = make("tova:50", "on", 40, 60);
+  const int s = cache.open(40);
+  step(cache, s, 0, 40);
+  EXPECT_EQ(cache.view(0, s, {}).keep, nullptr);
+  EXPECT_EQ(cache.counters().evicted, 0);
+  EXPECT_FALSE(cache.counters().could_act);
+  EXPECT_EQ(cache.counters().bytes, cache.counters().exact_bytes);
+}
+
+TEST_F(KvStore, APrefixSharesPagesOfCodesAndCountsThemOnce) {
+  spec_ = *parse_kv_policy("q8_0");
+  KvDemand demand;
+  demand.staying = {{32, 32}};
+  demand.passing = {{40, 50}};
+  KvCache cache(*backend_, {kLayers, kKvHeads, kHeadDim, 16, kKvHeads}, *parse_cache_mode("prefix"),
+                spec_, demand);
+  const int donor = cache.open(32), s = cache.open(40);
+  step(cache, donor, 0, 32);
+  EXPECT_EQ(cache.share_prefix(s, donor, 32), 32);
+  step(cache, s, 32, 40);
+  EXPECT_EQ(cache.view(0, s, {}).code_table[1], cache.view(0, donor, {}).code_table[1]);
+  EXPECT_EQ(cache.counters().bytes, 40 * kLayers * 2 * kKvHeads * 34);
+  EXPECT_EQ(cache.counters().exact_bytes, 40 * kExactRow);
+}
+
+}  // namespace
+}  // namespace isobit
