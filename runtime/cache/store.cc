@@ -295,12 +295,12 @@ void KvCache::count() {
   const std::int64_t each = 2 * shape_.all_kv_heads * shape_.head_dim;
   for (const Sequence& s : sequences_) {
     if (!s.open) continue;
-    for (const Layer& layer : s.layers) bytes += kept_bytes(s, layer);
     exact += (s.positions - s.shared) * shape_.layers * each * std::int64_t(backend_.real_size());
-    if (policy_ != nullptr && s.positions > 0) {
-      counters_.could_act |= policy_->acts(s.prompt, s.positions - 1);
-    }
+    if (policy_ == nullptr || s.positions == 0) continue;
+    for (const Layer& layer : s.layers) bytes += kept_bytes(s, layer);
+    counters_.could_act |= policy_->acts(s.prompt, s.positions - 1);
   }
+  if (policy_ == nullptr) bytes = exact;
   if (bytes <= counters_.bytes) return;
   counters_.bytes = bytes;
   counters_.exact_bytes = exact;

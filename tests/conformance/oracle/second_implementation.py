@@ -6,7 +6,9 @@ Philox vector and the draw; the expected values are parsed from the page. Shares
 C++ code: exact_fma.py holds fma, frozen_functions.py exp, log, sin and cos, lossy_caches.py the
 policies.
 
-    second_implementation.py [--page PATH] [ROW ...]     (default: every row: fp32, "q8_0, fp32", ...)
+    second_implementation.py [--page PATH] [ROW ...]      (default: every row of the tables)
+
+A row is named as the page names it: fp32, or "q8_0, fp32".
 
 Exit code: 0 all match, 1 something differs, 2 bad arguments. Needs numpy >= 2 and xxhash;
 the whole table takes under a minute on one core.
