@@ -283,6 +283,34 @@ TEST_P(SanitizeGpu, AModel) {
   EXPECT_EQ(roots[0], roots[1]);
 }
 
+/// Tiles coded and decoded, masks, weights and evicted keys: every operation of a cache policy.
+TEST_P(SanitizeGpu, CachePolicies) {
+  Runtime runtime(toy::Builder(2).build());
+  for (const char* kv : {"q8_0", "kivi:2", "kivi:4", "tova:9"}) {
+    GenerateRequest request;
+    request.precision = precision();
+    request.kv = *parse_kv_policy(kv);
+    request.cache = *parse_cache_mode("paged:16");
+    for (const int length : {62, 20}) {
+      request.prompts.emplace_back();
+      request.prompts.back().tokens = toy::prompt(length);
+    }
+    request.max_new_tokens = 4;
+    request.batch.size = 2;
+    Sha256 roots[2];
+    for (const bool gpu : {false, true}) {
+      request.backend.device = gpu ? "cuda" : "cpu";
+      const auto result = runtime.generate(request);
+      ASSERT_TRUE(result) << result.error().text();
+      ASSERT_EQ(result->trace.status, CellStatus::ok) << result->trace.reason;
+      EXPECT_EQ(result->trace.observed.device, request.backend.device);
+      EXPECT_FALSE(result->trace.observed.kv_identity) << kv;
+      roots[gpu ? 1 : 0] = cell_root(result->trace);
+    }
+    EXPECT_EQ(roots[0], roots[1]) << kv;
+  }
+}
+
 class SanitizeLibraryGpu : public CudaOps {
  protected:
   /// One product's bits, or why there are none.
