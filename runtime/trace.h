@@ -108,7 +108,7 @@ struct Observed {
   std::int64_t cached_reads = 0;  // positions read that an earlier step wrote
   std::int64_t max_position = 0;
   std::string kv = "exact";         // the cache policy that ran, canonical
-  std::int64_t kv_bytes = 0;        // most bytes of K and V kept between two steps, all ranks'
+  std::int64_t kv_bytes = 0;        // most bytes of K and V kept between two steps, heads once
   std::int64_t kv_exact_bytes = 0;  // what exact values of the same positions would take then
   std::int64_t kv_evicted = 0;      // positions evicted, summed over layers
   std::int64_t kv_coded = 0;        // positions whose K or V were coded

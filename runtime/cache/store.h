@@ -140,7 +140,6 @@ class KvCache {
   Memory exact_memory_, code_memory_;
   std::vector<DeviceMemory> residual_;  // by layer
   DeviceMemory staged_;                 // exact rows on their way to codes
-  std::size_t staged_bytes_ = 0;
   std::vector<Sequence> sequences_;
   KvCounters counters_;
 };

@@ -62,7 +62,8 @@ class KvPolicy : public ::testing::TestWithParam<Param> {
 INSTANTIATE_TEST_SUITE_P(Class, KvPolicy, ::testing::ValuesIn(kParams), name_of_param);
 
 TEST_P(KvPolicy, OneDigestInEveryCell) {
-  const auto [kv, precision] = GetParam();
+  const char* const kv = GetParam().kv;
+  const Precision precision = GetParam().precision;
   std::string want;
   int compared = 0;
   for (const Cell& cell : cells(std::string(kv) == "q8_0")) {
@@ -88,7 +89,8 @@ TEST_P(KvPolicy, OneDigestInEveryCell) {
 
 /// With every operation recorded, a row that is computed again must give the same digests.
 TEST_P(KvPolicy, EveryOperationOfEveryRow) {
-  const auto [kv, precision] = GetParam();
+  const char* const kv = GetParam().kv;
+  const Precision precision = GetParam().precision;
   const auto recorded = [&](const char* cache, std::int64_t batch, int ranks) {
     Cell cell;
     cell.cache = cache, cell.batch = batch, cell.ranks = ranks;
@@ -243,7 +245,8 @@ class KvPolicyGpu : public ::testing::TestWithParam<Param> {
 INSTANTIATE_TEST_SUITE_P(Class, KvPolicyGpu, ::testing::ValuesIn(kParams), name_of_param);
 
 TEST_P(KvPolicyGpu, OneDigestInEveryCell) {
-  const auto [kv, precision] = GetParam();
+  const char* const kv = GetParam().kv;
+  const Precision precision = GetParam().precision;
   const std::string want = run(runtime_, request(precision, kv, {}));
   ASSERT_GT(want.size(), 5000u) << want;
   int compared = 0;
@@ -259,7 +262,8 @@ TEST_P(KvPolicyGpu, OneDigestInEveryCell) {
 }
 
 TEST_P(KvPolicyGpu, EveryOperationOfEveryRow) {
-  const auto [kv, precision] = GetParam();
+  const char* const kv = GetParam().kv;
+  const Precision precision = GetParam().precision;
   const auto recorded = [&](const char* device, const char* cache, std::int64_t batch) {
     Cell cell;
     cell.device = device, cell.cache = cache, cell.batch = batch;
