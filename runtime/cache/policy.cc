@@ -2,7 +2,7 @@
 
 #include "runtime/cache/policy.h"
 
-#include "runtime/base/suggest.h"
+#include "runtime/base/words.h"
 #include "runtime/cache/policies/table.h"
 
 namespace isobit {

@@ -285,7 +285,7 @@ TEST_P(SanitizeGpu, AModel) {
 
 /// Tiles coded and decoded, masks, weights and evicted keys: every operation of a cache policy.
 TEST_P(SanitizeGpu, CachePolicies) {
-  Runtime runtime(toy::Builder(2).build());
+  Runtime runtime(fakes::toy_model(fakes::worked_example_of_policies()));
   for (const char* kv : {"q8_0", "kivi:2", "kivi:4", "tova:9"}) {
     GenerateRequest request;
     request.precision = precision();
@@ -293,7 +293,7 @@ TEST_P(SanitizeGpu, CachePolicies) {
     request.cache = *parse_cache_mode("paged:16");
     for (const int length : {62, 20}) {
       request.prompts.emplace_back();
-      request.prompts.back().tokens = toy::prompt(length);
+      request.prompts.back().tokens = fakes::prompt(length);
     }
     request.max_new_tokens = 4;
     request.batch.size = 2;

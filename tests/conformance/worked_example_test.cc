@@ -99,9 +99,8 @@ TEST_P(WorkedExampleIn, DigestsAreThoseOfThePage) {
   EXPECT_EQ(table_line(runtime, GetParam(), "auto", 4), scalar);
 }
 
-/// Cache policies: the same tensors cut into two heads of 32 channels.
 TEST(WorkedExample, PoliciesHaveTheDigestsOfThePage) {
-  Runtime runtime(toy::Builder(2).build());
+  Runtime runtime(fakes::toy_model(fakes::worked_example_of_policies()));
   const std::string page = numerics_page();
   for (const char* kv : {"q8_0", "kivi:2", "kivi:4", "tova:64"}) {
     for (const Precision precision : {Precision::fp32, Precision::bf16}) {

@@ -70,6 +70,15 @@ inline ModelConfig worked_example() {
   return c;
 }
 
+/// The same tensors cut into two heads of 32 channels, for cache policies that code 32 at a time.
+inline ModelConfig worked_example_of_policies() {
+  ModelConfig c = worked_example();
+  c.heads = 2;
+  c.kv_heads = 1;
+  c.head_dim = 32;
+  return c;
+}
+
 /// A model of a family in which every number is odd for it: heads that no number of ranks divides,
 /// a head_dim times heads that is not the width, a window that most layers have where the family
 /// has one, all the biases that the family knows, lm_head not tied.

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "runtime/backends/registry.h"
+
 namespace isobit {
 namespace {
 
