@@ -34,7 +34,7 @@ struct RankShape {
 
 /// What a value says in the runtime's terms; monostate: a pattern that leaves something open.
 using AxisSetting = std::variant<std::monostate, bool, std::int64_t, std::string, Precision,
-                                 BatchShape, CacheMode, RankShape, EngineChoice>;
+                                 BatchShape, CacheMode, KvPolicySpec, RankShape, EngineChoice>;
 
 /// A value of an axis: a scalar as written ("bf16", "8"), a map as key:value pairs sorted by key
 /// and joined by "+": {chunked: 17} is "chunked:17", {size: 3, order: reversed} is
@@ -73,6 +73,7 @@ Axis device_axis();
 Axis engine_axis();
 Axis gpus_axis();
 Axis isa_axis();
+Axis kv_axis();
 Axis precision_axis();
 Axis teacher_forced_axis();
 Axis threads_axis();

@@ -88,7 +88,11 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
   plan.filtered = selection.active();
   const std::vector<std::string> common = execution_binaries();
   std::map<std::string, std::vector<std::string>> binaries;  // by engine and device
+  const KvModel model = kv_model(loaded.session.model.config);
   for (const Cell& cell : plan.matrix.cells) {
+    if (auto fits = check_kv_policy(cell.requested().kv, model); !fits) {
+      return Error{cell.name() + ": " + fits.error().message, loaded.scenario.path};
+    }
     PlannedCell planned;
     planned.skip_reason = skip_reason(loaded.scenario, loaded.session, cell);
     auto& of_engine = binaries[cell.value("engine") + " on " + cell.value("device")];

@@ -44,7 +44,7 @@ struct Plan {
   std::int64_t unselected = 0;
   bool filtered = false;  // some cells may be missing on purpose: no golden is obsolete
 };
-/// Errors: the matrix does not expand, the filter is wrong.
+/// Errors: the matrix does not expand, the filter is wrong, a cache policy cannot serve the model.
 Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const Environment& here);
 
 /// Whether a word names a cell: its name with or without hash, or at least 4 digits of its hash.

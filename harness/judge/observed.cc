@@ -112,12 +112,22 @@ Judgement check_cache(const CacheMode& mode, const CellTrace& trace) {
   return {};
 }
 
+/// Did the cache policy run, and act where it could?
+Judgement check_kv(const KvPolicySpec& policy, const Observed& o) {
+  if (policy.text != o.kv) return fail("kv", policy.text, o.kv);
+  const bool acted = o.kv_coded > 0 || o.kv_evicted > 0;
+  if (policy.policy != nullptr && !o.kv_identity && !acted) {
+    return mistrusted("kv " + policy.text + " coded and evicted nothing");
+  }
+  return {};
+}
+
 }  // namespace
 
 Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace) {
   Judgement worst = check_place(asked, trace.observed);
   for (const Judgement& next : {check_ranks(asked, trace.observed), check_batch(asked.batch, trace),
-                                check_cache(asked.cache, trace)}) {
+                                check_cache(asked.cache, trace), check_kv(asked.kv, trace.observed)}) {
     const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
     if (graver || worst.verdict == Verdict::pass) worst = next;
   }

@@ -245,6 +245,9 @@ Result<void> check(const Scenario& scenario, const Matrix& matrix) {
       return scenario_error(scenario, "two cells are the same: " + seen[cell.hash]->name() +
                                           " and " + cell.name() +
                                           "; drop one include or zip entry");
+    const GenerateRequest asked = cell.requested();
+    if (auto fits = check_kv_policy(asked.kv, asked.cache); !fits)
+      return scenario_error(scenario, cell.name() + ": " + fits.error().message);
   }
   const auto selects = [&](const Filter& where) {
     const auto selected = [&](const Cell& cell) { return where.matches(cell.subject()); };

@@ -40,8 +40,6 @@ std::vector<Defect> trace_defects();   // in the record, the process, or the com
 
 /// YAML of a named scenario; `model` and `prompts` are relative to it. REQUIRES: a known name.
 std::string plan_text(const std::string& name);
-/// The cache policy that every cell of a plan runs under, "exact" for most.
-std::string plan_policy(const std::string& name);
 
 /// A defect's `backend` made of a class derived from ForwardingBackend.
 template <class M>

@@ -10,23 +10,24 @@ namespace {
 
 struct Plan {
   const char* decode;
-  const char* body;
+  std::string body;
   const char* prompts = "prompts.jsonl";
   const char* model = "model";
-  const char* policy = "exact";
 };
 
 constexpr const char* kGreedy = "{strategy: greedy, max_new_tokens: 8, ignore_eos: true}";
 
 /// One cell a value of what no policy may see.
-constexpr const char* kPolicyStar = R"(axes: {batch: [1], gpus: [1], cache: [on], threads: [1]}
+std::string policy_star(const std::string& kv) {
+  return "axes: {kv: [" + kv + R"(], batch: [1], gpus: [1], cache: [on], threads: [1]}
 include:
-  - {batch: 3}
-  - {gpus: 2}
-  - {cache: [off, {chunked: 17}, {paged: 16}, recomputed]}
-  - {threads: 2}
+  - {kv: )" + kv + R"(, batch: 3}
+  - {kv: )" + kv + R"(, gpus: 2}
+  - {kv: )" + kv + R"(, cache: [off, {chunked: 17}, {paged: 16}, recomputed]}
+  - {kv: )" + kv + R"(, threads: 2}
 expect: [{same_bits: {across: [batch, gpus, cache, threads]}}]
 )";
+}
 
 const std::map<std::string, Plan>& plans() {
   static const std::map<std::string, Plan> all = {
@@ -88,13 +89,13 @@ expect: [{same_bits: {across: [batch, threads]}}]
       {"within", {kGreedy, R"(axes: {cache: [on, off], threads: [1, 2]}
 expect: [{within: {across: [cache, threads], max_abs: 1e-9, token_match: 1.0}}]
 )"}},
-      {"kivi", {kGreedy, kPolicyStar, "prompts.jsonl", "wide", "kivi:2"}},
-      {"tova", {kGreedy, kPolicyStar, "prompts.jsonl", "wide", "tova:24"}},
+      {"kivi", {kGreedy, policy_star("{kivi: 2}"), "prompts.jsonl", "wide"}},
+      {"tova", {kGreedy, policy_star("{tova: 24}"), "prompts.jsonl", "wide"}},
       {"q8_0",
-       {kGreedy, R"(axes: {batch: [1, 3], cache: [on, prefix, {paged: 16}]}
+       {kGreedy, R"(axes: {kv: [q8_0], batch: [1, 3], cache: [on, prefix, {paged: 16}]}
 expect: [{same_bits: {across: [batch, cache]}}]
 )",
-        "prompts.jsonl", "wide", "q8_0"}},
+        "prompts.jsonl", "wide"}},
   };
   return all;
 }
@@ -106,10 +107,6 @@ std::string plan_text(const std::string& name) {
   return "version: 1\nname: selftest-" + name +
          "\nquestion: Is a seeded defect found where it is, and only there?\nmodel: " + plan.model +
          "\nprompts: " + plan.prompts + "\ndecode: " + plan.decode + "\n" + plan.body;
-}
-
-std::string plan_policy(const std::string& name) {
-  return plans().at(name).policy;
 }
 
 }  // namespace isobit::selftest

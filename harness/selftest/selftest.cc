@@ -50,7 +50,6 @@ ExecuteHooks hooks_of(const Defect& defect, bool armed) {
   hooks.request = [&defect, armed](const Cell& cell, GenerateRequest& request) {
     Setup setup{request.ranks, request.backend.threads, request.batch.size, false, request.cache};
     for (const PromptTokens& prompt : request.prompts) setup.taught |= !prompt.teacher.empty();
-    request.kv = *parse_kv_policy(selftest::plan_policy(defect.plan));
     request.wrap_backend = [&defect, armed, setup](std::unique_ptr<Backend> inner) {
       if (armed && defect.backend) return defect.backend(std::move(inner), setup);
       return std::unique_ptr<Backend>(

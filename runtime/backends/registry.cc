@@ -102,8 +102,12 @@ void add_engine(EngineEntry entry) {
   ISOBIT_CHECK(entry.parse != nullptr && entry.unsupported != nullptr);
   ISOBIT_CHECK(entry.libraries != nullptr && entry.status != nullptr);
   ISOBIT_CHECK((entry.make != nullptr) != (entry.whole != nullptr));
-  std::erase_if(table(), [&](const EngineEntry& row) { return row.name == entry.name; });
+  remove_engine(entry.name);
   table().push_back(std::move(entry));
+}
+
+void remove_engine(const std::string& name) {
+  std::erase_if(table(), [&](const EngineEntry& row) { return row.name == name; });
 }
 
 Result<EngineChoice> parse_engine(const EnginePairs& pairs) {

@@ -77,8 +77,9 @@ struct EngineEntry {
 const std::vector<EngineEntry>& engine_entries();
 /// nullptr when there is none of this name.
 const EngineEntry* find_engine(const std::string& name);
-/// Adds a row, or replaces the one of its name. Not thread-safe.
+/// Adds a row, or replaces the one of its name; takes one away. Not thread-safe.
 void add_engine(EngineEntry entry);
+void remove_engine(const std::string& name);
 
 /// From pairs, or from text as EngineChoice::text() writes it. Errors name the engine or option.
 Result<EngineChoice> parse_engine(const EnginePairs& pairs);

@@ -7,6 +7,20 @@
 
 namespace isobit {
 
+namespace {
+
+Error refusal(const KvPolicySpec& spec, const std::string& why) {
+  return {"kv " + spec.text + ": " + why, ""};
+}
+
+}  // namespace
+
+std::vector<std::string> kv_policy_names() {
+  std::vector<std::string> names{"exact"};
+  for (const PolicyRow& row : kPolicies) names.emplace_back(row.name);
+  return names;
+}
+
 std::vector<std::string> kv_policy_forms() {
   std::vector<std::string> forms{"exact"};
   for (const PolicyRow& row : kPolicies) forms.emplace_back(row.form);
@@ -32,17 +46,15 @@ Result<KvPolicySpec> parse_kv_policy(const std::string& text) {
   return Error{"unknown kv " + in_quotes(text) + "; known: " + known, ""};
 }
 
-Result<void> check_kv_policy(const KvPolicySpec& spec, const KvModel& model,
-                             const CacheMode& mode) {
+Result<void> check_kv_policy(const KvPolicySpec& spec, const KvModel& model) {
   if (spec.policy == nullptr) return {};
-  const auto refused = [&](const std::string& why) {
-    return Error{"kv " + spec.text + ": " + why, ""};
-  };
-  if (auto ok = spec.policy->check(model); !ok) return refused(ok.error().message);
-  if (mode.shares_prefix && spec.policy->waits_for_prompt()) {
-    return refused("it acts when the prompt has ended, so cache: prefix cannot share its store");
-  }
+  if (auto ok = spec.policy->check(model); !ok) return refusal(spec, ok.error().message);
   return {};
+}
+
+Result<void> check_kv_policy(const KvPolicySpec& spec, const CacheMode& mode) {
+  if (spec.policy == nullptr || !mode.shares_prefix || !spec.policy->waits_for_prompt()) return {};
+  return refusal(spec, "it acts when the prompt has ended, so cache: prefix cannot share its store");
 }
 
 }  // namespace isobit

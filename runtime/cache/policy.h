@@ -78,9 +78,11 @@ struct KvPolicySpec {
 
 /// The policy of a canonical text; an error names the value and what is known.
 Result<KvPolicySpec> parse_kv_policy(const std::string& text);
-/// Why a policy cannot serve a model in a cache mode, or nothing.
-Result<void> check_kv_policy(const KvPolicySpec& spec, const KvModel& model, const CacheMode& mode);
-/// Names and values of every policy, as a person writes them: "exact", "{kivi: 2|4}", …
+/// Why a policy cannot serve a model, or a cache mode, or nothing.
+Result<void> check_kv_policy(const KvPolicySpec& spec, const KvModel& model);
+Result<void> check_kv_policy(const KvPolicySpec& spec, const CacheMode& mode);
+/// Names of every policy, and how a person writes them: "exact", "{kivi: 2|4}", …
+std::vector<std::string> kv_policy_names();
 std::vector<std::string> kv_policy_forms();
 
 }  // namespace isobit

@@ -292,8 +292,8 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
   if (const std::string why = refuse_ranks(config, request.ranks); !why.empty()) {
     return Error{why, ""};
   }
-  const KvModel model{config.layers, config.heads, config.kv_heads, config.head_dim};
-  if (auto ok = check_kv_policy(request.kv, model, request.cache); !ok) return ok;
+  if (auto ok = check_kv_policy(request.kv, kv_model(config)); !ok) return ok;
+  if (auto ok = check_kv_policy(request.kv, request.cache); !ok) return ok;
   for (std::size_t i = 0; i < request.prompts.size(); ++i) {
     const auto& tokens = request.prompts[i].tokens;
     if (tokens.empty()) return Error{"prompt " + std::to_string(i) + " has no tokens", ""};
@@ -315,6 +315,10 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
 }
 
 }  // namespace
+
+KvModel kv_model(const ModelConfig& config) {
+  return {config.layers, config.heads, config.kv_heads, config.head_dim};
+}
 
 Runtime::Runtime(LoadedModel model)
     : Runtime(std::make_shared<const LoadedModel>(std::move(model))) {}

@@ -67,6 +67,9 @@ struct GenerateResult {
   std::map<std::pair<int, std::int64_t>, RowValues> captured;
 };
 
+/// What a cache policy may know of a model.
+KvModel kv_model(const ModelConfig& config);
+
 class RankGroups;
 
 /// The reference runtime: a loaded model with the rounded, sliced weights of the last few

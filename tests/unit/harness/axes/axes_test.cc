@@ -19,6 +19,7 @@ const std::map<std::string, std::vector<std::string>>& samples() {
       {"batch", {"1", "order:reversed+size:3", "join:staggered+size:8"}},
       {"gpus", {"1", "8", "arrival:7+ranks:4+topology:tree"}},
       {"cache", {"on", "off", "chunked:17", "paged:16", "prefix", "recomputed"}},
+      {"kv", {"exact", "q8_0", "kivi:2", "tova:64"}},
       {"threads", {"1", "1024"}},
       {"teacher_forced", {"false", "true"}}};
   return all;
@@ -58,6 +59,7 @@ TEST(Axes, TheUsualPointIsTheUsualRequest) {
   EXPECT_EQ(usual.ranks, plain.ranks);
   EXPECT_EQ(usual.batch.size, plain.batch.size);
   EXPECT_EQ(usual.cache.name, plain.cache.name);
+  EXPECT_EQ(usual.kv.text, plain.kv.text);
 }
 
 TEST(Axes, ValuesReachTheRequest) {
@@ -66,6 +68,7 @@ TEST(Axes, ValuesReachTheRequest) {
                  {"batch", *axis_value("batch", "order:reversed+size:3")},
                  {"gpus", *axis_value("gpus", "arrival:7+ranks:4+topology:ring")},
                  {"cache", *axis_value("cache", "paged:16")},
+                 {"kv", *axis_value("kv", "tova:64")},
                  {"threads", *axis_value("threads", "5")},
                  {"engine", *axis_value("engine", "openblas:zen")}});
   EXPECT_EQ(r.precision, Precision::bf16);
@@ -76,6 +79,8 @@ TEST(Axes, ValuesReachTheRequest) {
   EXPECT_EQ(r.arrival_seed, 7u);
   EXPECT_EQ(r.cache.page_size, 16);
   EXPECT_TRUE(r.cache.shuffled_pages);
+  EXPECT_EQ(r.kv.text, "tova:64");
+  EXPECT_NE(r.kv.policy, nullptr);
   EXPECT_EQ(r.backend.threads, 5);
   EXPECT_EQ(r.backend.engine.text(), "openblas:Zen");
 }
@@ -85,6 +90,22 @@ TEST(Axes, OneLimitForAPiece) {
   const auto longer = axis_value("cache", "chunked:65537");
   ASSERT_FALSE(longer) << "the runtime refuses it, so the scenario must";
   EXPECT_FALSE(parse_cache_mode("chunked:65537"));
+}
+
+TEST(Axes, CachePoliciesAreReadFromTheirTable) {
+  EXPECT_EQ(axis_value("kv", {"", {{"kivi", "2"}}}, ValueUse::exact)->text, "kivi:2");
+  EXPECT_TRUE(find_axis("kv")->lossless(*axis_value("kv", "exact")));
+  EXPECT_FALSE(find_axis("kv")->lossless(*axis_value("kv", "q8_0")));
+  EXPECT_TRUE(axis_value("kv", {"kivi", {}}, ValueUse::pattern));
+  const auto error = [](const RawValue& raw) {
+    const auto value = axis_value("kv", raw, ValueUse::exact);
+    return value ? "none" : value.error().message;
+  };
+  EXPECT_EQ(error({"q8", {}}), "unknown value \"q8\" for axis kv; known: exact, q8_0, kivi, tova");
+  EXPECT_EQ(error({"kivi", {}}), "bad kv \"kivi\": kivi has 2 or 4 bits");
+  EXPECT_EQ(error({"", {{"kivi", "3"}}}), "bad kv \"kivi:3\": kivi has 2 or 4 bits");
+  EXPECT_NE(error({"", {{"tova", "0"}}}), "none");
+  EXPECT_NE(error({"", {{"tova", "4"}, {"kivi", "2"}}}), "none");
 }
 
 TEST(Axes, PatternsAndNumbers) {

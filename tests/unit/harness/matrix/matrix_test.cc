@@ -119,6 +119,14 @@ TEST(Matrix, SizeGuardSaysTheNumber) {
             "large run");
 }
 
+TEST(Matrix, APolicyThatWaitsForThePromptSharesNoPrefix) {
+  const std::string axes = "axes: {kv: [exact, q8_0, {tova: 9}], cache: [on, prefix]}\n";
+  const std::string error = expand_error(axes);
+  EXPECT_NE(error.find("cache=prefix,kv=tova:9"), std::string::npos) << error;
+  EXPECT_EQ(error.substr(0, 7), "t.yaml:");
+  EXPECT_EQ(names_of(cells_of(axes + "exclude: [{kv: tova, cache: prefix}]\n")).size(), 5u);
+}
+
 TEST(Matrix, RulesThatSelectNothingAreErrors) {
   EXPECT_EQ(expand_error("expect: [{same_bits: {where: batch>1, across: [cache]}}]\n"),
             "t.yaml:5:11: same_bits across cache where batch>1: selects no cell");

@@ -42,9 +42,10 @@ TEST(KvPolicyText, ErrorsNameTheValueAndWhatIsKnown) {
 
 TEST(KvPolicyCheck, HeadsAndCacheModes) {
   const auto why = [](const std::string& kv, std::int64_t head_dim, const std::string& cache) {
-    const auto ok =
-        check_kv_policy(*parse_kv_policy(kv), {2, 4, 2, head_dim}, *parse_cache_mode(cache));
-    return ok ? std::string() : ok.error().text();
+    const auto policy = *parse_kv_policy(kv);
+    const auto model = check_kv_policy(policy, KvModel{2, 4, 2, head_dim});
+    const auto mode = check_kv_policy(policy, *parse_cache_mode(cache));
+    return !model ? model.error().text() : !mode ? mode.error().text() : std::string();
   };
   for (const char* kv : {"exact", "q8_0", "kivi:2", "tova:8"}) {
     for (const char* cache : {"on", "off", "chunked:3", "paged:5", "recomputed"}) {

@@ -1,0 +1,191 @@
+// Verdicts of made-up traces: what was asked against what ran, every rule, goldens, precedence.
+#include "harness/judge/judge.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/fakes/engine.h"
+
+namespace isobit {
+namespace {
+
+/// A scenario's cells, each with an honest trace until a test changes it.
+class JudgeTest : public testing::Test {
+ protected:
+  void use(const std::string& body) {
+    const std::string head =
+        "version: 1\nname: t\nmodel: m\nprompts: p.jsonl\n"
+        "decode: {max_new_tokens: 8, ignore_eos: true}\n";
+    auto scenario = parse_scenario(head + body, "t.yaml", {});
+    ASSERT_TRUE(scenario) << scenario.error().text();
+    scenario_ = std::move(*scenario);
+    auto matrix = expand(scenario_, false);
+    ASSERT_TRUE(matrix) << matrix.error().text();
+    matrix_ = std::move(*matrix);
+    for (const Cell& cell : matrix_.cells) {
+      JudgeCell& made = cells_.emplace_back();
+      made.state = JudgeCell::State::executed;
+      made.attempts.push_back(trace_of(cell, 1));
+    }
+  }
+  static CellTrace trace_of(const Cell& cell, std::uint64_t seed) {
+    GenerateRequest request = cell.requested();
+    request.max_new_tokens = 8;
+    request.prompts.resize(2);
+    request.prompts[0].tokens = {1, 2, 3};
+    request.prompts[1].tokens.assign(40, 5);
+    CellTrace trace = fakes::made_up_trace(request, seed);
+    trace.prompts[0].id = "p0";
+    trace.prompts[1].id = "p1";
+    return trace;
+  }
+  Judged judged() {
+    return judge({scenario_, matrix_, cells_, within_, golden_, eos_, "2026-11-29", filtered_});
+  }
+  std::string verdicts() {
+    std::string out;
+    for (const CellResult& cell : judged().cells) {
+      out += (out.empty() ? "" : " ") + std::string(name_of(cell.judgement.verdict));
+    }
+    return out;
+  }
+  /// The only cell's verdict and reason after a change of what was observed.
+  template <class F>
+  std::string after(F change) {
+    const CellTrace whole = cells_[0].attempts[0];
+    change(cells_[0].attempts[0].observed);
+    const Judgement out = judged().cells[0].judgement;
+    cells_[0].attempts[0] = whole;
+    return std::string(name_of(out.verdict)) + ": " + out.reason;
+  }
+
+  Scenario scenario_;
+  Matrix matrix_;
+  std::vector<JudgeCell> cells_;
+  WithinResults within_;
+  const GoldenFile* golden_ = nullptr;
+  std::vector<std::int32_t> eos_;
+  bool filtered_ = false;
+};
+
+constexpr const char* kPair = "axes: {batch: [1, 3]}\nexpect: [{same_bits: {across: [batch]}}]\n";
+
+TEST_F(JudgeTest, EqualCellsPass) {
+  use(kPair);
+  EXPECT_EQ(verdicts(), "PASS PASS");
+  EXPECT_EQ(judged().tokens_compared, 16);
+  EXPECT_EQ(judged().groups[0].cells, (std::vector<int>{0, 1}));
+}
+
+TEST_F(JudgeTest, ADifferenceIsTheLaterCells) {
+  use(kPair);
+  cells_[1].attempts[0].prompts[1].tokens[2].digest.bytes[0] ^= 1;
+  const Judged out = judged();
+  EXPECT_EQ(out.cells[0].judgement.verdict, Verdict::pass);
+  EXPECT_EQ(out.cells[1].judgement.verdict, Verdict::diff);
+  const Difference& difference = out.cells[1].difference;
+  EXPECT_EQ(difference.against, matrix_.cells[0].name());
+  EXPECT_EQ(difference.prompt_id, "p1");
+  EXPECT_EQ(difference.position, 41);
+  EXPECT_EQ(out.cells[1].against, 0);
+  EXPECT_EQ(out.groups[0].judgement.verdict, Verdict::diff);
+  EXPECT_EQ(out.groups[0].differing, 1);
+}
+
+TEST_F(JudgeTest, WithinJudgesEveryPairNotOnlyThoseOfTheFirstCell) {
+  use("axes: {batch: [1, 2, 3]}\nexpect: [{within: {across: [batch], max_abs: 1.0}}]\n");
+  for (int i = 1; i < 3; ++i) {
+    cells_[std::size_t(i)].attempts[0] =
+        trace_of(matrix_.cells[std::size_t(i)], 1 + std::uint64_t(i));
+  }
+  // One step away from the first cell to either side, two from each other.
+  within_[{0, 0, 1}] = {true, 8, 8, 0, 0.75, 0};
+  within_[{0, 0, 2}] = {true, 8, 8, 0, 0.75, 0};
+  within_[{0, 1, 2}] = {true, 8, 8, 0, 1.5, 0};
+  EXPECT_EQ(verdicts(), "PASS PASS DIFF");
+  EXPECT_NE(judged().cells[2].judgement.reason.find(matrix_.cells[1].name()), std::string::npos);
+  within_[{0, 1, 2}].max_abs = 1.0;
+  EXPECT_EQ(verdicts(), "PASS PASS PASS");
+  within_.erase({0, 1, 2});
+  EXPECT_EQ(verdicts(), "PASS PASS MISTRUSTED") << "a pair without values is not within anything";
+}
+
+TEST_F(JudgeTest, ControlsAreRedWhereCellsAreEqual) {
+  use("axes: {batch: [1, 2, 3]}\nexpect: [{differ_all: {across: [batch]}}]\n");
+  EXPECT_EQ(verdicts(), "DIFF DIFF DIFF");
+  cells_[2].attempts[0] = trace_of(matrix_.cells[2], 9);
+  EXPECT_EQ(verdicts(), "DIFF DIFF PASS");
+  EXPECT_EQ(judged().groups[0].equal_pairs, (std::vector<std::pair<int, int>>{{0, 1}}));
+  cells_[1].attempts[0] = trace_of(matrix_.cells[1], 8);
+  EXPECT_EQ(verdicts(), "PASS PASS PASS");
+}
+
+TEST_F(JudgeTest, WhatIsComparedWithNothingIsNoPass) {
+  use("axes: {batch: [1]}\n");
+  EXPECT_EQ(verdicts(), "MISTRUSTED");
+  GoldenFile none;
+  golden_ = &none;
+  cells_[0].class_hash = std::string(64, 'c');
+  EXPECT_EQ(verdicts(), "NOGOLD") << "the graver word would hide what to do";
+}
+
+TEST_F(JudgeTest, ACellThatDidNotRunLeavesTheOthersUnproven) {
+  use(kPair);
+  cells_[1] = JudgeCell{JudgeCell::State::not_run, "--max-time", {}, "", ""};
+  EXPECT_EQ(verdicts(), "PASS NOT-RUN");
+  EXPECT_EQ(judged().groups[0].judgement.verdict, Verdict::not_run);
+  cells_[1].state = JudgeCell::State::skipped;
+  EXPECT_EQ(verdicts(), "MISTRUSTED SKIP");
+}
+
+TEST_F(JudgeTest, AttemptsThatDifferAreNondet) {
+  use(kPair);
+  cells_[1].attempts.push_back(trace_of(matrix_.cells[1], 2));
+  EXPECT_EQ(verdicts(), "PASS NONDET");
+}
+
+TEST_F(JudgeTest, SomethingElseRanThanWasAsked) {
+  use("axes: {batch: [3], gpus: [2], threads: [2], isa: [avx2], kv: [{kivi: 2}]}\n"
+      "expect: [{measure: {across: [batch]}}]\n");
+  const auto base = [](Observed&) {};
+  EXPECT_EQ(after(base).substr(0, 10), "MISTRUSTED");  // vacuous: it is alone
+  EXPECT_EQ(after([](Observed& o) { o.engine = "openblas"; }),
+            "FAIL: engine reference was asked, openblas ran");
+  EXPECT_EQ(after([](Observed& o) { o.device = "cuda"; }), "FAIL: device cpu was asked, cuda ran");
+  EXPECT_EQ(after([](Observed& o) { o.isa = "scalar"; }), "FAIL: isa avx2 was asked, scalar ran");
+  EXPECT_EQ(after([](Observed& o) { o.precision = "bf16"; }),
+            "FAIL: precision fp32 was asked, bf16 ran");
+  EXPECT_EQ(after([](Observed& o) { o.ranks = 1; }), "FAIL: gpus 2 was asked, 1 ran");
+  EXPECT_EQ(after([](Observed& o) { o.kv = "exact"; }), "FAIL: kv kivi:2 was asked, exact ran");
+  EXPECT_EQ(after([](Observed& o) { o.threads = 1; }),
+            "MISTRUSTED: 2 threads were asked, at most 1 took work");
+  EXPECT_EQ(after([](Observed& o) { o.bytes_moved = 0; }),
+            "MISTRUSTED: no bytes moved between 2 ranks");
+  EXPECT_EQ(after([](Observed& o) { o.live_rows = 2; }),
+            "MISTRUSTED: batch 3 never had more than 2 live rows");
+  EXPECT_EQ(after([](Observed& o) { o.cached_reads = 0; }), "MISTRUSTED: the cache was never hit");
+  EXPECT_EQ(after([](Observed& o) { o.kv_coded = 0; }),
+            "MISTRUSTED: kv kivi:2 coded and evicted nothing");
+  EXPECT_EQ(after([](Observed& o) { o.kv_coded = 0, o.kv_identity = true; }), after(base))
+      << "a policy that could not act is no fault";
+}
+
+TEST_F(JudgeTest, ATruncatedTraceFails) {
+  use(kPair);
+  cells_[1].attempts[0].prompts[0].tokens.pop_back();
+  EXPECT_EQ(verdicts(), "PASS FAIL");
+  cells_[1].attempts[0].prompts[0].tokens.clear();
+  EXPECT_EQ(verdicts(), "PASS FAIL");
+}
+
+TEST_F(JudgeTest, ExpectedFailures) {
+  use(std::string(kPair) + "xfail: [{where: batch=3, reason: known, until: 2026-12-31}]\n");
+  EXPECT_EQ(verdicts(), "PASS XPASS");
+  cells_[1].attempts[0] = trace_of(matrix_.cells[1], 2);
+  EXPECT_EQ(verdicts(), "PASS XFAIL");
+  scenario_.xfail[0].until = "2026-11-28";
+  EXPECT_EQ(verdicts(), "PASS DIFF");
+  EXPECT_TRUE(judged().xfail_expired);
+}
+
+}  // namespace
+}  // namespace isobit
