@@ -116,6 +116,44 @@ struct Observed {
   bool kv_identity = false;  // no query could see anything but exact values of every position
 };
 
+/// The one list of its fields: whoever stores or sends an Observed walks it, in both directions.
+/// field(name, value).
+template <class O, class F>
+void visit_fields(O& observed, F&& field) {
+  field("engine", observed.engine);
+  field("device", observed.device);
+  field("isa", observed.isa);
+  field("precision", observed.precision);
+  field("kernels", observed.kernels);
+  field("library", observed.library);
+  field("library_sha256", observed.library_sha256);
+  field("threads", observed.threads);
+  field("ranks", observed.ranks);
+  field("virtual_ranks", observed.virtual_ranks);
+  field("transport", observed.transport);
+  field("collectives", observed.collectives);
+  field("bytes_moved", observed.bytes_moved);
+  field("live_rows", observed.live_rows);
+  field("joined_late", observed.joined_late);
+  field("left_early", observed.left_early);
+  field("out_of_order", observed.out_of_order);
+  field("steps", observed.steps);
+  field("chunks", observed.chunks);
+  field("page_size", observed.page_size);
+  field("pages", observed.pages);
+  field("prefix_hits", observed.prefix_hits);
+  field("recomputed", observed.recomputed);
+  field("cached_reads", observed.cached_reads);
+  field("max_position", observed.max_position);
+  field("kv", observed.kv);
+  field("kv_bytes", observed.kv_bytes);
+  field("kv_exact_bytes", observed.kv_exact_bytes);
+  field("kv_evicted", observed.kv_evicted);
+  field("kv_coded", observed.kv_coded);
+  field("kv_rebuilt", observed.kv_rebuilt);
+  field("kv_identity", observed.kv_identity);
+}
+
 enum class CellStatus : std::uint8_t {
   ok,
   crashed,

@@ -5,16 +5,6 @@
 namespace isobit::wire {
 namespace {
 
-template <class Stream, class O>
-void visit_observed(Stream&& f, O& o) {
-  f(o.engine), f(o.device), f(o.isa), f(o.precision), f(o.kernels), f(o.library);
-  f(o.library_sha256), f(o.threads), f(o.ranks), f(o.virtual_ranks), f(o.collectives);
-  f(o.bytes_moved), f(o.live_rows), f(o.joined_late), f(o.left_early), f(o.steps), f(o.chunks);
-  f(o.page_size), f(o.pages), f(o.prefix_hits), f(o.recomputed), f(o.cached_reads);
-  f(o.max_position), f(o.out_of_order), f(o.transport), f(o.kv), f(o.kv_bytes);
-  f(o.kv_exact_bytes), f(o.kv_evicted), f(o.kv_coded), f(o.kv_rebuilt), f(o.kv_identity);
-}
-
 template <class Stream, class P>
 void visit_prompt(Stream&& f, P& p) {
   f(p.id), f(p.tokens_digest), f(p.prompt_tokens), f(p.answer), f(p.text), f(p.ended);
@@ -30,10 +20,10 @@ void visit_trace(Stream&& f, T& t) {
 }  // namespace
 
 void Writer::put(const Observed& observed) {
-  visit_observed([this](const auto& field) { put(field); }, observed);
+  visit_fields(observed, [this](const char*, const auto& field) { put(field); });
 }
 void Reader::get(Observed& observed) {
-  visit_observed([this](auto& field) { get(field); }, observed);
+  visit_fields(observed, [this](const char*, auto& field) { get(field); });
 }
 void Writer::put(const PromptTrace& prompt) {
   visit_prompt([this](const auto& field) { put(field); }, prompt);

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "harness/judge/compare.h"
+#include "runtime/numerics/order.h"
 
 namespace isobit {
 namespace {

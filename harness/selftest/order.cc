@@ -1,6 +1,8 @@
 // Defects of order: every number is right to its last bits, but summed differently in some cells.
 // These are the ones that real kernels have.
 
+#include "runtime/numerics/order.h"
+
 #include <algorithm>
 #include <cmath>
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "harness/selftest/defects.h"
+#include "runtime/numerics/order.h"
 
 namespace isobit::selftest {
 namespace {

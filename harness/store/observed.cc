@@ -9,43 +9,6 @@ namespace {
 constexpr const char* kStatusNames[] = {"ok",     "crashed",    "timed_out",
                                         "failed", "non_finite", "recomputed_differs"};
 
-/// The one list of Observed's fields, for both directions.
-template <class O, class F>
-void for_each_field(O& observed, F&& field) {
-  field("engine", observed.engine);
-  field("device", observed.device);
-  field("isa", observed.isa);
-  field("precision", observed.precision);
-  field("kernels", observed.kernels);
-  field("library", observed.library);
-  field("library_sha256", observed.library_sha256);
-  field("threads", observed.threads);
-  field("ranks", observed.ranks);
-  field("virtual_ranks", observed.virtual_ranks);
-  field("transport", observed.transport);
-  field("collectives", observed.collectives);
-  field("bytes_moved", observed.bytes_moved);
-  field("live_rows", observed.live_rows);
-  field("joined_late", observed.joined_late);
-  field("left_early", observed.left_early);
-  field("out_of_order", observed.out_of_order);
-  field("steps", observed.steps);
-  field("chunks", observed.chunks);
-  field("page_size", observed.page_size);
-  field("pages", observed.pages);
-  field("prefix_hits", observed.prefix_hits);
-  field("recomputed", observed.recomputed);
-  field("cached_reads", observed.cached_reads);
-  field("max_position", observed.max_position);
-  field("kv", observed.kv);
-  field("kv_bytes", observed.kv_bytes);
-  field("kv_exact_bytes", observed.kv_exact_bytes);
-  field("kv_evicted", observed.kv_evicted);
-  field("kv_coded", observed.kv_coded);
-  field("kv_rebuilt", observed.kv_rebuilt);
-  field("kv_identity", observed.kv_identity);
-}
-
 }  // namespace
 
 const char* name_of(CellStatus status) {
@@ -62,7 +25,7 @@ CellStatus status_of(std::string_view name) {
 
 std::string print_observed(const Observed& observed) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
-  for_each_field(observed, [&](const char* name, const auto& value) { json[name] = value; });
+  visit_fields(observed, [&](const char* name, const auto& value) { json[name] = value; });
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -70,7 +33,7 @@ Observed parse_observed(std::string_view text) {
   Observed observed;
   const auto json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object()) return observed;
-  for_each_field(observed, [&](const char* name, auto& value) {
+  visit_fields(observed, [&](const char* name, auto& value) {
     using Field = std::decay_t<decltype(value)>;
     const auto it = json.find(name);
     if (it == json.end()) return;

@@ -192,6 +192,11 @@ std::string count(std::int64_t value, const char* noun) {
   return count(value) + " " + noun + (value == 1 ? "" : "s");
 }
 
+std::string mebibytes(std::size_t bytes) {
+  const std::size_t tenths = bytes / 1024 * 10 / 1024;
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
+}
+
 std::string duration(double seconds) {
   if (!(seconds >= 0) || seconds > 1e9) return "?";
   char buffer[48];

@@ -34,6 +34,8 @@ std::string markdown_code(std::string_view bytes);
 std::string count(std::int64_t value);
 /// "1 cell", "12 cells"
 std::string count(std::int64_t value, const char* noun);
+/// Bytes in units of 2^20, "64.0".
+std::string mebibytes(std::size_t bytes);
 /// "0.42 s", "12.3 s", "3:05", "1:02:03"
 std::string duration(double seconds);
 /// Six significant digits for people; with_bits adds the hexadecimal float.

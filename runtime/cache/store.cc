@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <numeric>
 
+#include "runtime/kv_layout.h"
 #include "runtime/numerics/kv/codecs.h"
 
 namespace isobit {
 namespace {
 
-constexpr std::int64_t kKeyBlock = 16;     // keys are stored in transposed blocks of 16 positions
 constexpr std::int64_t kStagedRows = 256;  // exact rows that are coded at a time
 constexpr std::int64_t kAll = CodedView::kAll;
 

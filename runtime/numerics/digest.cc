@@ -9,6 +9,10 @@
 #include <bit>
 #include <cstring>
 
+#include "runtime/numerics/order.h"
+
+#include "runtime/numerics/order.h"
+
 namespace isobit {
 namespace {
 

@@ -23,11 +23,6 @@ struct Digest {
 constexpr int kDigestSegments = 8;
 using SegmentDigests = std::array<Digest, kDigestSegments>;
 
-/// [begin, end) of segment s of n elements: floor(n*s/8), floor(n*(s+1)/8).
-constexpr std::int64_t segment_begin(std::int64_t n, std::int64_t s, std::int64_t segments) {
-  return n * s / segments;
-}
-
 /// XXH3-64, seed 0: names a prompt in the sampler's counter.
 std::uint64_t hash64(std::span<const std::byte> bytes);
 /// XXH3-128, seed 0, canonical form.

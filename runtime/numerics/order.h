@@ -14,6 +14,12 @@ constexpr int kSplit = 256;    // keys of one attention split, at absolute posit
 constexpr int kLanes = 256;    // lanes of a row reduction
 constexpr int kSumLanes = 32;  // lanes of an attention split's sum
 
+/// Segment s of n elements is [segment_begin(n, s, V), segment_begin(n, s + 1, V)).
+ISOBIT_HD constexpr std::int64_t segment_begin(std::int64_t n, std::int64_t s,
+                                               std::int64_t segments) {
+  return n * s / segments;
+}
+
 /// V of a reduction of length k: the model's segments, or 1 below 64.
 ISOBIT_HD inline int segments_of(std::int64_t k, int model_segments) {
   return k < 64 ? 1 : model_segments;

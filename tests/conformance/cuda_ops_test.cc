@@ -1,6 +1,7 @@
 // Every operation of backend.h on the GPU against the literal CPU text, bit for bit, on plain, wide
 // (60 binades), cancelling and special (NaN, infinite, subnormal, -0) data.
 #include "runtime/numerics/formats.h"
+#include "runtime/numerics/order.h"
 #include "tests/conformance/cuda_pair.h"
 
 namespace isobit::cuda_test {

@@ -10,6 +10,7 @@
 #if defined(ISOBIT_HAVE_CUDA)
 
 #include "runtime/backends/cuda/backend.h"
+#include "runtime/numerics/order.h"
 #include "runtime/run/generate.h"
 #include "tests/fakes/model.h"
 

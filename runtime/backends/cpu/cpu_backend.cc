@@ -9,6 +9,7 @@
 
 #include "runtime/backends/cpu/packed.h"
 #include "runtime/backends/cpu/packed_blocks.h"
+#include "runtime/base/text.h"
 #include "runtime/numerics/formats.h"
 
 namespace isobit::cpu {
@@ -70,7 +71,9 @@ BackendInfo CpuBackend::describe() const {
 void* CpuBackend::allocate(std::size_t bytes) {
   const std::size_t size = (std::max<std::size_t>(bytes, 1) + 63) / 64 * 64;
   void* memory = std::aligned_alloc(64, size);
-  ISOBIT_CHECK(memory != nullptr);
+  if (memory == nullptr) {
+    throw OutOfMemory("device cpu: out of memory: " + text::mebibytes(bytes) + " MiB asked");
+  }
   constexpr std::uint32_t kPoison = 0x7ff47ff4u;  // a NaN as fp32 and, doubled, as fp64
   auto* words = static_cast<std::uint32_t*>(memory);
   std::fill(words, words + size / 4, kPoison);

@@ -48,7 +48,7 @@ T changed(const std::atomic<T>& value, T old) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads) : failures_(std::size_t(threads)) {
   ISOBIT_CHECK(threads >= 1);
   if (threads > 1) members += threads;
   for (int member = 1; member < threads; ++member) {
@@ -72,8 +72,23 @@ void ThreadPool::run(std::int64_t limit, const std::function<void(int, int)>& sh
   left_.store(int(workers_.size()));
   generation_.fetch_add(1);
   generation_.notify_all();
-  share(0, shares);
+  take_share(0);
   for (int left = left_.load(); left != 0;) left = changed(left_, left);
+  for (std::exception_ptr& failure : failures_) {
+    if (failure == nullptr) continue;
+    const std::exception_ptr first = failure;
+    std::fill(failures_.begin(), failures_.end(), nullptr);
+    std::rethrow_exception(first);
+  }
+}
+
+/// Memory may run out in one share; the others go on, and run() waits for them.
+void ThreadPool::take_share(int member) {
+  try {
+    (*share_)(member, shares_);
+  } catch (...) {
+    failures_[std::size_t(member)] = std::current_exception();
+  }
 }
 
 void ThreadPool::work(int member, std::stop_token stop) {
@@ -82,7 +97,7 @@ void ThreadPool::work(int member, std::stop_token stop) {
   for (;;) {
     seen = changed(generation_, seen);
     if (stop.stop_requested()) return;
-    if (member < shares_) (*share_)(member, shares_);
+    if (member < shares_) take_share(member);
     if (left_.fetch_sub(1) == 1) left_.notify_one();
   }
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <exception>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -23,13 +24,16 @@ class ThreadPool {
   [[nodiscard]] int used() const { return used_; }
 
   /// Calls share(index, shares) for index in [0, shares), shares = min(size(), limit), and returns
-  /// when all are done. REQUIRES: limit >= 1; `share` does not throw.
+  /// when all are done. What a share throws is thrown here then, the first share's first.
+  /// REQUIRES: limit >= 1.
   void run(std::int64_t limit, const std::function<void(int index, int shares)>& share);
 
  private:
   void work(int member, std::stop_token stop);
+  void take_share(int member);
 
   std::vector<std::jthread> workers_;
+  std::vector<std::exception_ptr> failures_;  // by member
   const std::function<void(int, int)>* share_ = nullptr;
   int shares_ = 0;
   int used_ = 1;

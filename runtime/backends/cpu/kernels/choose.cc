@@ -1,6 +1,8 @@
 // Names of instruction sets -> tables of kernels.
 #include "runtime/backends/cpu/kernels/kernels.h"
 
+#include <new>
+
 namespace isobit::cpu {
 
 const Kernels* kernels_named(const std::string& isa) {
@@ -17,6 +19,10 @@ const Kernels& best_kernels() {
     if (table != nullptr) return *table;
   }
   return scalar_kernels();
+}
+
+void out_of_memory() {
+  throw std::bad_alloc();
 }
 
 }  // namespace isobit::cpu

@@ -12,13 +12,13 @@
 #include <string>
 #include <vector>
 
+#include "runtime/kv_layout.h"
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/precision.h"
 
 namespace isobit::cpu {
 
-constexpr int kPanel = 32;     // outputs of one weight panel
-constexpr int kKeyBlock = 16;  // positions of one block of transposed keys
+constexpr int kPanel = 32;  // outputs of one weight panel
 
 /// A rank's slice of a weight matrix: n outputs over k columns, in panels of 32 outputs:
 /// element (n, k) is at [(n / 32)][k][n % 32]; outputs past n hold zeros.
@@ -168,5 +168,8 @@ const Kernels* neon_kernels();
 const Kernels& best_kernels();
 /// "auto" (the best), "scalar", "avx2", "avx512", "neon"; nullptr when there is none of that name.
 const Kernels* kernels_named(const std::string& isa);
+
+/// Throws std::bad_alloc; here, so that no file with an instruction set of its own holds the code.
+[[noreturn]] void out_of_memory();
 
 }  // namespace isobit::cpu

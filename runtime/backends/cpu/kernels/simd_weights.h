@@ -33,11 +33,12 @@ class Scratch {
  private:
   void grow(std::int64_t elements) {
     std::free(data_);
+    capacity_ = 0;
     const std::size_t wanted = std::size_t(elements) * sizeof(typename V::T);
     const std::size_t unit = wanted < kLarge ? 64 : kHugePage;
     const std::size_t bytes = (wanted + unit - 1) / unit * unit;
     data_ = static_cast<typename V::T*>(std::aligned_alloc(unit, bytes));
-    if (data_ == nullptr) std::abort();
+    if (data_ == nullptr) out_of_memory();
 #if defined(__linux__)
     if (unit == kHugePage) madvise(data_, bytes, MADV_HUGEPAGE);  // a wish: it may be refused
 #endif

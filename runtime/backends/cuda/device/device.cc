@@ -9,6 +9,8 @@
 #include <string>
 #include <utility>
 
+#include "runtime/base/text.h"
+
 namespace isobit::cuda {
 namespace {
 
@@ -47,12 +49,8 @@ void fail(cudaError_t error, const char* what) {
 }
 
 std::string out_of_memory_text(std::size_t asked, std::size_t free, std::size_t total) {
-  const auto mebibytes = [](std::size_t bytes) {
-    const std::size_t tenths = bytes / 1024 * 10 / 1024;
-    return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
-  };
-  return "device cuda: out of memory: " + mebibytes(asked) + " MiB asked, " + mebibytes(free) +
-         " of " + mebibytes(total) + " MiB free";
+  return "device cuda: out of memory: " + text::mebibytes(asked) + " MiB asked, " +
+         text::mebibytes(free) + " of " + text::mebibytes(total) + " MiB free";
 }
 
 void* take_memory(std::size_t bytes) {

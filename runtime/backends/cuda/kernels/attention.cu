@@ -46,7 +46,7 @@ __device__ void scores(const Shared<T>& shared, const T* const (&key)[N], int d,
 #pragma unroll
     for (int e = 0; e < kCount; ++e) {
 #pragma unroll
-      for (int j = 0; j < N; ++j) k[j][e] = at[j][e * kDeviceKeyBlock];
+      for (int j = 0; j < N; ++j) k[j][e] = at[j][e * kKeyBlock];
     }
 #pragma unroll
     for (int e = 0; e < kCount; ++e) {
@@ -59,7 +59,7 @@ __device__ void scores(const Shared<T>& shared, const T* const (&key)[N], int d,
       }
     }
 #pragma unroll
-    for (int j = 0; j < N; ++j) at[j] += kCount * kDeviceKeyBlock;
+    for (int j = 0; j < N; ++j) at[j] += kCount * kKeyBlock;
   };
   int i = 0;
   for (; i + kAhead <= d; i += kAhead) chain(i, std::integral_constant<int, kAhead>{});

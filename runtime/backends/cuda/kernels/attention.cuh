@@ -43,7 +43,7 @@ __device__ inline std::int64_t key_offset(const AttentionCall& a, const QueryRow
   const int o = p % a.page_size;
   const std::int64_t page = a.tables[row.table + p / a.page_size];
   return page * a.shape.k_page + kv * a.shape.k_head +
-         std::int64_t(o / kDeviceKeyBlock) * kDeviceKeyBlock * a.d + o % kDeviceKeyBlock;
+         std::int64_t(o / kKeyBlock) * kKeyBlock * a.d + o % kKeyBlock;
 }
 __device__ inline std::int64_t value_offset(const AttentionCall& a, const QueryRow& row, int p,
                                             int kv) {

@@ -45,7 +45,7 @@ __device__ void score(const Call<T>& call, const Shared<T>& shared, const QueryR
     });
   } else {
     const T* key = call.k + key_offset(a, row, p, kv);
-    for (int i = 0; i < a.d; ++i) step(i, key[i * kDeviceKeyBlock]);
+    for (int i = 0; i < a.d; ++i) step(i, key[i * kKeyBlock]);
   }
 #pragma unroll
   for (int g = 0; g < kHeads; ++g) out[g] = acc[g] * T(a.scale);

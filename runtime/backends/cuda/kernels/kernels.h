@@ -8,13 +8,13 @@
 
 #include <cstdint>
 
+#include "runtime/kv_layout.h"
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/precision.h"
 
 namespace isobit::cuda {
 
-constexpr int kMaxSegments = 32;     // V of a model is 8, 16 or 32
-constexpr int kDeviceKeyBlock = 16;  // positions of one block of transposed keys
+constexpr int kMaxSegments = 32;  // V of a model is 8, 16 or 32
 
 /// How weights lie in memory: whole 16-byte words of `vector` neighbouring k of one output,
 /// outputs side by side: word (b, n) is at [b * n_total + n]. A segment starts a new word.
@@ -105,8 +105,8 @@ struct PageShape {
   std::int64_t k_head, v_head, k_page, v_page;
 };
 inline PageShape page_shape(std::int64_t kv_heads, std::int64_t d, std::int32_t page_size) {
-  const std::int64_t blocks = (page_size + kDeviceKeyBlock - 1) / kDeviceKeyBlock;
-  const std::int64_t k_head = blocks * kDeviceKeyBlock * d;
+  const std::int64_t blocks = (page_size + kKeyBlock - 1) / kKeyBlock;
+  const std::int64_t k_head = blocks * kKeyBlock * d;
   const std::int64_t v_head = std::int64_t(page_size) * d;
   return {k_head, v_head, k_head * kv_heads, v_head * kv_heads};
 }

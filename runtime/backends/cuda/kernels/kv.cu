@@ -1,5 +1,5 @@
 // The paged cache in device memory: keys and values of positions in and out, and their codes. Keys
-// lie transposed in blocks of kDeviceKeyBlock positions, so that neighbouring threads read
+// lie transposed in blocks of kKeyBlock positions, so that neighbouring threads read
 // neighbouring keys.
 
 #include <cuda_runtime.h>
@@ -20,9 +20,8 @@ __global__ void write_kernel(KvCall call, const T* k, std::int64_t k_stride, con
   const std::int64_t width = call.kv_heads * call.d;
   const std::int64_t r = index / width, h = index % width / call.d, i = index % call.d;
   const std::int64_t page = slots[r] / call.page_size, o = slots[r] % call.page_size;
-  k_pool[page * call.shape.k_page + h * call.shape.k_head +
-         o / kDeviceKeyBlock * kDeviceKeyBlock * call.d + o % kDeviceKeyBlock +
-         i * kDeviceKeyBlock] = k[r * k_stride + h * call.d + i];
+  k_pool[page * call.shape.k_page + h * call.shape.k_head + o / kKeyBlock * kKeyBlock * call.d +
+         o % kKeyBlock + i * kKeyBlock] = k[r * k_stride + h * call.d + i];
   v_pool[page * call.shape.v_page + h * call.shape.v_head + o * call.d + i] =
       v[r * v_stride + h * call.d + i];
 }
@@ -37,9 +36,9 @@ __global__ void read_kernel(KvCall call, const std::int64_t* slots, std::int64_t
   const std::int64_t r = index / width, h = index % width / call.d, i = index % call.d;
   const std::int64_t page = slots[r] / call.page_size, o = slots[r] % call.page_size;
   if (k != nullptr) {
-    k[r * k_stride + h * call.d + i] = k_pool[page * call.shape.k_page + h * call.shape.k_head +
-                                              o / kDeviceKeyBlock * kDeviceKeyBlock * call.d +
-                                              o % kDeviceKeyBlock + i * kDeviceKeyBlock];
+    k[r * k_stride + h * call.d + i] =
+        k_pool[page * call.shape.k_page + h * call.shape.k_head +
+               o / kKeyBlock * kKeyBlock * call.d + o % kKeyBlock + i * kKeyBlock];
   }
   if (v != nullptr) {
     v[r * v_stride + h * call.d + i] =

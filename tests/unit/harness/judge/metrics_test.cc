@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "harness/judge/compare.h"
+#include "runtime/numerics/order.h"
 
 namespace isobit {
 namespace {

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <vector>
 
+#include "runtime/numerics/order.h"
+
 namespace isobit {
 namespace {
 
