@@ -1,6 +1,6 @@
 // Tree -> Scenario: every key, type and range of scenarios/SCHEMA.md is checked here.
 //
-// The reader keeps the first error (scenario/nodes.h) and goes on with defaults, so that the code
+// The reader keeps the first error (scenario/tree.h) and goes on with defaults, so that the code
 // below reads as the schema does.
 #include <algorithm>
 #include <map>
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "harness/axes/axes.h"
-#include "harness/scenario/nodes.h"
+#include "harness/scenario/tree.h"
 #include "runtime/base/words.h"
 
 namespace isobit {

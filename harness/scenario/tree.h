@@ -1,9 +1,11 @@
 // A YAML document as a plain tree with places: between yaml-cpp (scenario.cc) and the reader
-// (scenario/read.cc). Private to harness/scenario*.cc.
+// (scenario/read.cc). Private to harness/scenario.
 //
 // Anchors, aliases, tags, duplicate keys, deep nesting and second documents never get this far.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +37,35 @@ struct Tree {
 /// Sets the value at a dotted path (keys, or list indices from 0); missing keys are created.
 Result<void> set_path(Tree& tree, int override_index, const std::string& dotted,
                       const TreeNode& value);
+
+/// Checked conversions of nodes that keep the first error and go on with a default, so that a
+/// reader is written as its schema reads.
+class NodeReader {
+ public:
+  /// REQUIRES: the tree outlives the reader.
+  explicit NodeReader(const Tree& tree) : tree_(tree) {}
+
+ protected:
+  void fail(const TreeNode& node, const std::string& message) {
+    if (!error_) error_ = Error{message, tree_.place(node)};
+  }
+  bool is(const TreeNode& node, TreeNode::Kind kind, const std::string& what);
+  /// One line of text that is not empty.
+  std::string word(const TreeNode& node, const std::string& what);
+  std::string choice(const TreeNode& node, const std::string& what,
+                     const std::vector<std::string>& words);
+  std::int64_t integer(const TreeNode& node, const std::string& what, std::int64_t low,
+                       std::int64_t high);
+  double number(const TreeNode& node, const std::string& what, double low, double high);
+  bool boolean(const TreeNode& node, const std::string& what);
+  /// The items of a list that is not empty; no items after an error.
+  const std::vector<TreeNode>& list(const TreeNode& node, const std::string& what);
+  /// Whether it is a map that is not empty; its keys must be known (`known` empty: any).
+  bool map(const TreeNode& node, const std::string& what, const std::vector<std::string>& known);
+
+  const Tree& tree_;
+  std::optional<Error> error_;
+};
 
 /// Tree -> Scenario without path and text (scenario/read.cc).
 Result<Scenario> read_scenario(const Tree& tree);
