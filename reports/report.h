@@ -62,9 +62,18 @@ std::string render_markdown(const std::vector<Report>& reports);  // at most 900
 /// At most ten "::error …" lines for GitHub Actions; the last one counts the rest.
 std::string render_annotations(const std::vector<Report>& reports);
 
-/// "junit=path", "md=path", "json=path": renders and writes atomically. Under GitHub Actions "md"
-/// also prints the annotations to stderr, and keeps what $GITHUB_STEP_SUMMARY already holds.
-Result<void> write_report(const std::string& kind_and_path, const std::vector<Report>& reports);
+using Reports = std::vector<Report>;
+/// A kind of file that --report writes. A new one is a file of this folder and a row in write.cc.
+struct ReportKind {
+  std::string name;  // of KIND=PATH
+  std::string (*render)(const Reports& reports, const std::string& path);
+};
+const std::vector<ReportKind>& report_kinds();
+/// Whether the text is KIND=PATH of a known kind; an error says what is known.
+Result<void> check_report_target(const std::string& kind_and_path);
+/// Renders and writes atomically. Under GitHub Actions "md" also prints the annotations to stderr,
+/// and keeps what $GITHUB_STEP_SUMMARY already holds.
+Result<void> write_report(const std::string& kind_and_path, const Reports& reports);
 
 /// Progress on stderr: a bar with rate and remaining time on a terminal, a plain line at most
 /// every few seconds otherwise. Not thread-safe.

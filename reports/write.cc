@@ -1,4 +1,4 @@
-// --report KIND=PATH: chooses the renderer and writes the file.
+// --report KIND=PATH: the table of kinds, and writing the file.
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -6,6 +6,7 @@
 
 #include "reports/report.h"
 #include "runtime/base/file.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {
@@ -26,7 +27,7 @@ std::string with_earlier_summary(const std::string& path, std::string page) {
   return earlier + "\n" + page;
 }
 
-std::string render_json(const std::vector<Report>& reports) {
+std::string render_json(const Reports& reports) {
   if (reports.size() == 1) return isobit::render_json(reports[0]);
   std::string out = "{\"format\": 1, \"reports\": [\n";
   for (std::size_t i = 0; i < reports.size(); ++i) {
@@ -35,27 +36,61 @@ std::string render_json(const std::vector<Report>& reports) {
   return out + "]}\n";
 }
 
+std::string render_step_summary(const Reports& reports, const std::string& path) {
+  if (variable("GITHUB_ACTIONS") == "true") {
+    const std::string annotations = render_annotations(reports);
+    std::fwrite(annotations.data(), 1, annotations.size(), stderr);
+  }
+  return with_earlier_summary(path, render_markdown(reports));
+}
+
+struct Target {
+  const ReportKind* kind = nullptr;
+  std::string path;
+};
+
+Result<Target> target_of(const std::string& kind_and_path) {
+  const std::size_t equals = kind_and_path.find('=');
+  const std::string name = kind_and_path.substr(0, equals);
+  Target target;
+  if (equals != std::string::npos) target.path = kind_and_path.substr(equals + 1);
+  if (target.path.empty()) {
+    return Error{in_quotes(kind_and_path) + " is not KIND=PATH, for example junit=results.xml",
+                 "--report"};
+  }
+  std::vector<std::string> names;
+  for (const ReportKind& kind : report_kinds()) {
+    if (name == kind.name) target.kind = &kind;
+    names.push_back(kind.name);
+  }
+  if (target.kind == nullptr) {
+    return Error{"unknown report kind " + in_quotes(name) + did_you_mean(name, names), "--report"};
+  }
+  return target;
+}
+
 }  // namespace
 
-Result<void> write_report(const std::string& kind_and_path, const std::vector<Report>& reports) {
-  const std::size_t equals = kind_and_path.find('=');
-  const std::string kind = kind_and_path.substr(0, equals);
-  const std::string path = equals == std::string::npos ? "" : kind_and_path.substr(equals + 1);
-  if (path.empty()) {
-    return Error{
-        "a report is KIND=PATH, for example junit=results.xml; this is \"" + kind_and_path + "\"",
-        "--report"};
-  }
-  if (kind == "junit") return write_file_atomically(path, render_junit(reports));
-  if (kind == "json") return write_file_atomically(path, render_json(reports));
-  if (kind == "md" || kind == "markdown") {
-    if (variable("GITHUB_ACTIONS") == "true") {
-      const std::string annotations = render_annotations(reports);
-      std::fwrite(annotations.data(), 1, annotations.size(), stderr);
-    }
-    return write_file_atomically(path, with_earlier_summary(path, render_markdown(reports)));
-  }
-  return Error{"unknown report kind \"" + kind + "\"; there are junit, json, md", "--report"};
+const std::vector<ReportKind>& report_kinds() {
+  static const std::vector<ReportKind> kinds = {
+      {"junit", [](const Reports& reports, const std::string&) { return render_junit(reports); }},
+      {"json", [](const Reports& reports, const std::string&) { return render_json(reports); }},
+      {"md", render_step_summary},
+      {"markdown", render_step_summary},
+  };
+  return kinds;
+}
+
+Result<void> check_report_target(const std::string& kind_and_path) {
+  const auto target = target_of(kind_and_path);
+  ISOBIT_TRY(target);
+  return {};
+}
+
+Result<void> write_report(const std::string& kind_and_path, const Reports& reports) {
+  const auto target = target_of(kind_and_path);
+  ISOBIT_TRY(target);
+  return write_file_atomically(target->path, target->kind->render(reports, target->path));
 }
 
 }  // namespace isobit

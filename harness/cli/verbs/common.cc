@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "reports/describe.h"
+#include "reports/report.h"
 #include "runtime/base/process.h"
 #include "runtime/base/text.h"
 #include "runtime/base/words.h"
@@ -77,24 +78,6 @@ Result<void> read_numbers(const Arguments& arguments, RunOptions& options) {
   return {};
 }
 
-/// Wrong report targets are found before hours of computing, not after.
-Result<void> check_reports(const std::vector<std::string>& targets) {
-  const std::vector<std::string> kinds = {"junit", "md", "markdown", "json"};
-  for (const std::string& target : targets) {
-    const std::size_t equals = target.find('=');
-    const std::string kind = target.substr(0, equals);
-    if (equals == std::string::npos || equals + 1 == target.size()) {
-      return Error{in_quotes(target) + " is not KIND=PATH, for example junit=results.xml",
-                   "--report"};
-    }
-    if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) {
-      return Error{"unknown report kind " + in_quotes(kind) + did_you_mean(kind, kinds),
-                   "--report"};
-    }
-  }
-  return {};
-}
-
 std::vector<std::string> split_commas(const std::vector<std::string>& lists) {
   std::vector<std::string> out;
   for (const std::string& list : lists) {
@@ -133,7 +116,9 @@ Result<RunOptions> run_options(const Arguments& arguments) {
   options.progress = !options.quiet && !arguments.has("json");
   options.require = split_commas(arguments.all("require"));
   options.require_env = arguments.text("require-env");
-  if (auto ok = check_reports(arguments.all("report")); !ok) return ok.error();
+  for (const std::string& target : arguments.all("report")) {  // before hours of computing
+    if (auto ok = check_report_target(target); !ok) return ok.error();
+  }
   if (auto ok = read_numbers(arguments, options); !ok) return ok.error();
   if (auto ok = read_partition(arguments.text("partition"), options); !ok) return ok.error();
   if (auto ok = read_shuffle(arguments, options); !ok) return ok.error();
