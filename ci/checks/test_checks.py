@@ -46,10 +46,18 @@ class Checks(unittest.TestCase):
         self.assertEqual(self.run_check("arrows")[0], 0)
         for path, include in (("runtime/numerics/b.cc", '"harness/run.h"'),
                               ("runtime/model/b.cc", '"runtime/schedule/batcher.h"'),
+                              ("runtime/cache/policies/b.cc", '"runtime/cache/store.h"'),
+                              ("runtime/backends/cpu/b.cc", '"runtime/model/config.h"'),
                               ("golden/b.cc", '"harness/store/store.h"'),
-                              ("reports/b.cc", '"harness/store/store.h"'),
-                              ("harness/b.cc", '"tests/fakes/b.h"'),
-                              ("harness/b.cc", "<yaml-cpp/yaml.h>"),
+                              ("reports/b.cc", '"harness/judge/judge.h"'),
+                              ("harness/judge/b.cc", '"reports/report.h"'),
+                              ("harness/execute/b.cc", '"harness/explain/values.h"'),
+                              ("harness/scenario/b.cc", '"harness/matrix/matrix.h"'),
+                              ("harness/axes/b.cc", '"harness/scenario/scenario.h"'),
+                              ("harness/selftest/b.cc", '"harness/cli/cli.h"'),
+                              ("harness/attic/b.cc", '"runtime/base/result.h"'),
+                              ("harness/judge/b.cc", '"tests/fakes/b.h"'),
+                              ("harness/scenario/read.cc", "<yaml-cpp/yaml.h>"),
                               ("golden/b.cc", "<sqlite3.h>"),
                               ("runtime/numerics/b.cc", "<nlohmann/json.hpp>"),
                               ("runtime/trace.cc", "<openssl/evp.h>")):
@@ -59,6 +67,11 @@ class Checks(unittest.TestCase):
             self.assertIn(f"{path}:1: ", text)
             os.remove(self.at(path))
         self.assertEqual(self.run_check("arrows")[0], 0)
+        write(self.at("CMakeLists.txt"), "")  # now it is the whole tree, and most rooms are empty
+        code, text = self.run_check("arrows")
+        self.assertEqual(code, 1)
+        self.assertIn("room harness/judge holds no file", text)
+        self.assertIn("harness/store/sqlite.cc includes no <sqlite3.h>", text)
 
     def test_lengths(self):
         body = "void f() {\n" + "  g();\n" * 68 + "}\n"
