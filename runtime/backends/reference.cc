@@ -16,12 +16,9 @@ Result<EngineChoice> parse_reference(const EnginePairs& pairs) {
 }
 
 std::string reference_unsupported(const BackendOptions& options, const Mode&) {
-  if (options.device != "cpu") {
 #if defined(ISOBIT_HAVE_CUDA)
-    if (options.device == "cuda") return cuda::cuda_unsupported(options);
+  if (options.device == "cuda") return cuda::cuda_unsupported(options);
 #endif
-    return "device " + options.device + ": this build has no such device";
-  }
   if (cpu::kernels_named(options.isa) == nullptr) {
     return "this CPU or build has no " + options.isa;
   }
