@@ -69,9 +69,15 @@ Result<void> write(RunResult& run, const std::vector<GoldenChange>& changes,
   const std::size_t untouched = run.golden.blocks.size();
   const std::string scenario = run.loaded.scenario.name;
   for (const GoldenChange& change : changes) {
-    const GoldenEvent event{"bless",       scenario,       change.block.key.class_hash,
-                            change.block.prompt_id, change.block.block_hash(), change.parent,
-                            options.by,    options.reason, utc_now()};
+    const GoldenEvent event{"bless",
+                            scenario,
+                            change.block.key.class_hash,
+                            change.block.prompt_id,
+                            change.block.block_hash(),
+                            change.parent,
+                            options.by,
+                            options.reason,
+                            utc_now()};
     if (auto ok = run.records.store->record(event); !ok) return ok;
   }
   bless_blocks(run.golden, changes, options.by, options.reason);

@@ -44,9 +44,9 @@ int exit_code(const RunOutcome& outcome) {
 }
 
 int graver_exit_code(int a, int b) {
-  static constexpr int kPrecedence[] = {kExitInterrupted, kExitInternal,    kExitUsage,
-                                        kExitDifferent,   kExitMistrusted,  kExitEnvironment,
-                                        kExitNotRun,      kExitGolden,      kExitNothing,
+  static constexpr int kPrecedence[] = {kExitInterrupted, kExitInternal,   kExitUsage,
+                                        kExitDifferent,   kExitMistrusted, kExitEnvironment,
+                                        kExitNotRun,      kExitGolden,     kExitNothing,
                                         kExitSkipped,     kExitOk};
   const auto* const first = std::find_if(std::begin(kPrecedence), std::end(kPrecedence),
                                          [&](int code) { return code == a || code == b; });

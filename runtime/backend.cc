@@ -22,6 +22,20 @@ void norm_heads(Backend& backend, Rows x, std::int64_t heads, const void* weight
 
 }  // namespace
 
+void TopEntries::insert(std::int32_t id, double value, int most) {
+  // After every entry that is greater or equal: ids stay ascending within a tie.
+  auto at = values.begin();
+  while (at != values.end() && *at >= value) ++at;
+  ids.insert(ids.begin() + (at - values.begin()), id);
+  values.insert(at, value);
+  if (count < most) {
+    ++count;
+  } else {
+    values.pop_back();
+    ids.pop_back();
+  }
+}
+
 void Backend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
                     std::span<const Rows> outs) {
   ISOBIT_CHECK(matrices.size() == outs.size());

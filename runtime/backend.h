@@ -147,6 +147,15 @@ struct TopEntries {
   std::vector<std::int32_t> ids;  // value descending, id ascending; -0 equals +0
   std::vector<double> values;
   bool non_finite = false;
+
+  /// Takes the next entry of a row, ids ascending, and keeps the `most` best.
+  void offer(std::int32_t id, double value, int most) {
+    if (!(value - value == 0.0)) non_finite = true;
+    if (count < most || value > values.back()) insert(id, value, most);
+  }
+
+ private:
+  void insert(std::int32_t id, double value, int most);
 };
 
 struct BackendInfo {

@@ -42,8 +42,7 @@ using AxisSetting = std::variant<std::monostate, bool, std::int64_t, std::string
 struct AxisValue {
   std::string text;
   std::map<std::string, std::string> args;  // the map's pairs; empty for a scalar
-  std::string
-      head;  // what a plain pattern or a number is compared with: "chunked", "3", "cublaslt"
+  std::string head;  // what a plain pattern or a number is compared with: "chunked", "3"
   AxisSetting setting;
   bool operator==(const AxisValue& other) const { return text == other.text; }
 };

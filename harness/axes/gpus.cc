@@ -42,14 +42,11 @@ Result<void> option(const std::string& key, const std::string& text, RankShape& 
 
 Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   RankShape shape;
-  std::map<std::string, std::string> args;
-  const axes::Pairs pairs =
-      axes::is_map(raw) ? axes::pairs_of(raw) : axes::Pairs{{"ranks", raw.scalar}};
-  for (const auto& [key, text] : pairs) {
-    if (args.count(key)) return Error{"option " + in_quotes(key) + " of gpus is given twice", ""};
-    if (auto ok = option(key, text, shape); !ok) return ok.error();
-    args[key] = text;
-  }
+  auto options = axes::options_of(
+      "gpus", raw, "ranks",
+      [&](const std::string& key, const std::string& text) { return option(key, text, shape); });
+  ISOBIT_TRY(options);
+  std::map<std::string, std::string>& args = *options;
   if (!args.count("ranks")) {
     if (use == ValueUse::pattern && args.size() == 1) return axes::map_value(args, "", {});
     return Error{"a map of gpus needs ranks, e.g. {ranks: 4, topology: ring}", ""};

@@ -41,8 +41,8 @@ std::string help() {
 }  // namespace
 
 Axis kv_axis() {
-  return {"kv",  "exact", help(), AxisKind::computation, false, kv_policy_names(), parse,
-          lossless, apply};
+  return {"kv",  "exact",  help(), AxisKind::computation, false, kv_policy_names(),
+          parse, lossless, apply};
 }
 
 }  // namespace isobit

@@ -1,10 +1,12 @@
 // Steps that the axes of this folder share. Private to harness/axes.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "harness/axes/axis.h"
+#include "runtime/base/words.h"
 
 namespace isobit::axes {
 
@@ -23,6 +25,21 @@ bool is_map(const RawValue& raw);
 Result<std::string> closed_value(const std::string& axis, const RawValue& raw, const Words& words);
 /// A whole number in [1, most].
 Result<std::int64_t> count_value(const std::string& axis, const RawValue& raw, std::int64_t most);
+
+/// The options of a map, or of a scalar that stands for option `main` alone; each is given once and
+/// is read by take(key, text), which gives a Result<void>.
+template <class Take>
+Result<std::map<std::string, std::string>> options_of(const std::string& axis, const RawValue& raw,
+                                                      const std::string& main, const Take& take) {
+  std::map<std::string, std::string> options;
+  for (const auto& [key, text] : is_map(raw) ? pairs_of(raw) : Pairs{{main, raw.scalar}}) {
+    if (options.count(key))
+      return Error{"option " + in_quotes(key) + " of " + axis + " is given twice", ""};
+    if (auto ok = take(key, text); !ok) return ok.error();
+    options[key] = text;
+  }
+  return options;
+}
 
 AxisValue scalar_value(const std::string& text, AxisSetting setting);
 /// A value whose map is sorted by key.

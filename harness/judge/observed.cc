@@ -126,8 +126,9 @@ Judgement check_kv(const KvPolicySpec& policy, const Observed& o) {
 
 Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace) {
   Judgement worst = check_place(asked, trace.observed);
-  for (const Judgement& next : {check_ranks(asked, trace.observed), check_batch(asked.batch, trace),
-                                check_cache(asked.cache, trace), check_kv(asked.kv, trace.observed)}) {
+  for (const Judgement& next :
+       {check_ranks(asked, trace.observed), check_batch(asked.batch, trace),
+        check_cache(asked.cache, trace), check_kv(asked.kv, trace.observed)}) {
     const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
     if (graver || worst.verdict == Verdict::pass) worst = next;
   }

@@ -41,8 +41,8 @@ struct Matrix {
   std::vector<Cell> cells;
 };
 /// `allow_large`: the guard is kLargestProduct instead of max_cells. Errors: too many cells (with
-/// the number), exclude or include that changes nothing, a cell twice, a cache policy in a cache mode
-/// that it cannot share, a contract rule or an xfail that selects no cell, nothing left.
+/// the number), exclude or include that changes nothing, a cell twice, a cache policy in a cache
+/// mode that it cannot share, a contract rule or an xfail that selects no cell, nothing left.
 ///
 /// exclude: an entry removes the cells that match all its axes; values match as in filters, so
 /// {engine: openblas} removes every core type. pairwise: a subset in which every pair of values of

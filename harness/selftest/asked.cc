@@ -60,13 +60,7 @@ void no_teacher(const Cell&, GenerateRequest& request) {
 std::vector<Defect> asked_defects() {
   std::vector<Defect> all;
   constexpr Verdict kFail = Verdict::fail, kMistrusted = Verdict::mistrusted;
-  const auto add = [&](const char* name, const char* axis, const char* site, const char* plan,
-                       const char* red, Verdict verdict, const char* says) -> Defect& {
-    Defect& defect = all.emplace_back();
-    defect.name = name, defect.axis = axis, defect.site = site;
-    defect.plan = plan, defect.red = red, defect.verdict = verdict, defect.says = says;
-    return defect;
-  };
+  const auto add = [&](auto... words) -> Defect& { return add_defect(all, words...); };
   add("other-isa", "isa", "backend choice", "isa", "isa=avx2", kFail, "isa avx2 was asked")
       .request = where("isa", "avx2", [](GenerateRequest& r) { r.backend.isa = "scalar"; });
   add("other-precision", "precision", "precision", "precision", "precision=bf16", kFail,

@@ -197,12 +197,8 @@ class RebuiltKeys final : public ForwardingBackend {
 
 std::vector<Defect> cache_defects() {
   std::vector<Defect> all;
-  const auto add = [&](const char* name, const char* site, const char* plan, const char* red,
-                       const char* says = "") -> Defect& {
-    Defect& defect = all.emplace_back();
-    defect.name = name, defect.axis = "cache", defect.site = site;
-    defect.plan = plan, defect.red = red, defect.says = says;
-    return defect;
+  const auto add = [&](const char* name, auto... rest) -> Defect& {
+    return add_defect(all, name, "cache", rest...);
   };
   add("chunk-splits", "attention, splits from the chunk's start", "star",
       "cache=chunked:17 or cache=prefix")
@@ -218,7 +214,7 @@ std::vector<Defect> cache_defects() {
   add("evicted-key", "a policy that nobody asked for", "star", "cache=prefix").request =
       evict_in_prefix;
   add("patched-residual", "residual hook, layer 1", "star", "cache=off").request = patch_residual;
-  add("rebuilt-differs", "rebuilding K and V", "rebuild", "cache=recomputed",
+  add("rebuilt-differs", "rebuilding K and V", "rebuild", "cache=recomputed", Verdict::diff,
       "computed again differs")
       .backend = backend_of<RebuiltKeys>();
   return all;

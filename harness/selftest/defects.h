@@ -30,6 +30,16 @@ struct Defect {
   bool against_golden = false;                // compared with a golden made without the defect
 };
 
+/// Appends a defect; what it does is set in what comes back.
+inline Defect& add_defect(std::vector<Defect>& all, const char* name, const char* axis,
+                          const char* site, const char* plan, const char* red,
+                          Verdict verdict = Verdict::diff, const char* says = "") {
+  Defect& defect = all.emplace_back();
+  defect.name = name, defect.axis = axis, defect.site = site;
+  defect.plan = plan, defect.red = red, defect.verdict = verdict, defect.says = says;
+  return defect;
+}
+
 std::vector<Defect> order_defects();   // right numbers summed in another order
 std::vector<Defect> value_defects();   // wrong numbers in one place
 std::vector<Defect> rank_defects();    // between ranks

@@ -118,13 +118,7 @@ class UnfusedRope final : public ForwardingBackend {
 
 std::vector<Defect> order_defects() {
   std::vector<Defect> all;
-  const auto add = [&](const char* name, const char* axis, const char* site, const char* plan,
-                       const char* red) -> Defect& {
-    Defect& defect = all.emplace_back();
-    defect.name = name, defect.axis = axis, defect.site = site;
-    defect.plan = plan, defect.red = red;
-    return defect;
-  };
+  const auto add = [&](auto... words) -> Defect& { return add_defect(all, words...); };
   add("tile-rows", "batch", "gemm of the logits, more than 4 rows", "star", "batch=8").backend =
       backend_of<TileRows>();
   add("slot-order", "batch", "gemm of the logits, rows after the first", "star", "batch>1")

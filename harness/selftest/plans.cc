@@ -21,10 +21,14 @@ constexpr const char* kGreedy = "{strategy: greedy, max_new_tokens: 8, ignore_eo
 std::string policy_star(const std::string& kv) {
   return "axes: {kv: [" + kv + R"(], batch: [1], gpus: [1], cache: [on], threads: [1]}
 include:
-  - {kv: )" + kv + R"(, batch: 3}
-  - {kv: )" + kv + R"(, gpus: 2}
-  - {kv: )" + kv + R"(, cache: [off, {chunked: 17}, {paged: 16}, recomputed]}
-  - {kv: )" + kv + R"(, threads: 2}
+  - {kv: )" +
+         kv + R"(, batch: 3}
+  - {kv: )" +
+         kv + R"(, gpus: 2}
+  - {kv: )" +
+         kv + R"(, cache: [off, {chunked: 17}, {paged: 16}, recomputed]}
+  - {kv: )" +
+         kv + R"(, threads: 2}
 expect: [{same_bits: {across: [batch, gpus, cache, threads]}}]
 )";
 }

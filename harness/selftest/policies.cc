@@ -188,13 +188,7 @@ void one_more(const Cell& cell, GenerateRequest& request) {
 
 std::vector<Defect> policy_defects() {
   std::vector<Defect> all;
-  const auto add = [&](const char* name, const char* axis, const char* site, const char* plan,
-                       const char* red) -> Defect& {
-    Defect& defect = all.emplace_back();
-    defect.name = name, defect.axis = axis, defect.site = site;
-    defect.plan = plan, defect.red = red;
-    return defect;
-  };
+  const auto add = [&](auto... words) -> Defect& { return add_defect(all, words...); };
   add("view-cut-at-chunk", "cache", "kivi, keys that are coded", "kivi", "cache=chunked:17")
       .backend = backend_of<ChunkView>();
   add("late-value", "threads", "kivi, values that are coded", "kivi", "threads=2").backend =

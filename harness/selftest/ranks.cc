@@ -115,12 +115,8 @@ class SilentRanks final : public ForwardingCommunicator {
 
 std::vector<Defect> rank_defects() {
   std::vector<Defect> all;
-  const auto add = [&](const char* name, const char* site, const char* plan, const char* red,
-                       Verdict verdict = Verdict::diff, const char* says = "") -> Defect& {
-    Defect& defect = all.emplace_back();
-    defect.name = name, defect.axis = "gpus", defect.site = site;
-    defect.plan = plan, defect.red = red, defect.verdict = verdict, defect.says = says;
-    return defect;
+  const auto add = [&](const char* name, auto... rest) -> Defect& {
+    return add_defect(all, name, "gpus", rest...);
   };
   add("linear-ranks", "sum over ranks", "star", "gpus>2").backend = backend_of<LinearSum>();
   add("rotated-ranks", "order of ranks", "star", "gpus>2").backend = backend_of<RotatedRanks>();

@@ -30,13 +30,7 @@ std::function<void(const Cell&, CellTrace&)> spoiled(
 
 std::vector<Defect> trace_defects() {
   std::vector<Defect> all;
-  const auto add = [&](const char* name, const char* axis, const char* site, const char* plan,
-                       const char* red, Verdict verdict, const char* says) -> Defect& {
-    Defect& defect = all.emplace_back();
-    defect.name = name, defect.axis = axis, defect.site = site;
-    defect.plan = plan, defect.red = red, defect.verdict = verdict, defect.says = says;
-    return defect;
-  };
+  const auto add = [&](auto... words) -> Defect& { return add_defect(all, words...); };
   add("seven-segments", "golden", "digest", "pair", "", Verdict::diff, "differs from the golden")
       .backend = backend_of<SevenSegments>();
   all.back().against_golden = true;

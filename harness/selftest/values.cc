@@ -230,13 +230,7 @@ class SlotSampler final : public ForwardingBackend {
 
 std::vector<Defect> value_defects() {
   std::vector<Defect> all;
-  const auto add = [&](const char* name, const char* axis, const char* site, const char* plan,
-                       const char* red, Verdict verdict, const char* says = "") -> Defect& {
-    Defect& defect = all.emplace_back();
-    defect.name = name, defect.axis = axis, defect.site = site;
-    defect.plan = plan, defect.red = red, defect.verdict = verdict, defect.says = says;
-    return defect;
-  };
+  const auto add = [&](auto... words) -> Defect& { return add_defect(all, words...); };
   constexpr Verdict kDiff = Verdict::diff, kFail = Verdict::fail;
   add("one-ulp", "threads", "one logit", "star", "threads=2", kDiff).backend = backend_of<OneUlp>();
   add("swapped-rows", "batch", "logits of places 0 and 1", "star", "batch>1", kDiff).backend =

@@ -54,7 +54,8 @@ Result<void> check_kv_policy(const KvPolicySpec& spec, const KvModel& model) {
 
 Result<void> check_kv_policy(const KvPolicySpec& spec, const CacheMode& mode) {
   if (spec.policy == nullptr || !mode.shares_prefix || !spec.policy->waits_for_prompt()) return {};
-  return refusal(spec, "it acts when the prompt has ended, so cache: prefix cannot share its store");
+  return refusal(spec,
+                 "it acts when the prompt has ended, so cache: prefix cannot share its store");
 }
 
 }  // namespace isobit

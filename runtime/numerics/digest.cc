@@ -11,8 +11,6 @@
 
 #include "runtime/numerics/order.h"
 
-#include "runtime/numerics/order.h"
-
 namespace isobit {
 namespace {
 

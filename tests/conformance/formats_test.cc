@@ -9,18 +9,9 @@
 namespace isobit::cpu::testing {
 namespace {
 
-using isobit::testing::exhaustive;
+using isobit::testing::expect_hash;
 using isobit::testing::hash_sweep;
 using isobit::testing::sweep_fp32;
-
-struct Expected {
-  const char* every_251st;
-  const char* all;
-};
-
-void expect_hash(const Expected& want, const std::string& got) {
-  EXPECT_EQ(exhaustive() ? want.all : want.every_251st, got);
-}
 
 TEST(Formats, Bf16EqualsTheOracle) {
   expect_hash({"a8a47a359877cdbd26b5ae17f5281161", "d3c7670117254f856ff736f690c9828a"},

@@ -9,19 +9,10 @@
 namespace isobit::cpu::testing {
 namespace {
 
-using isobit::testing::exhaustive;
+using isobit::testing::expect_hash;
 using isobit::testing::hash_sweep;
 using isobit::testing::StreamHash;
 using isobit::testing::sweep_fp32;
-
-struct Expected {
-  const char* every_251st;
-  const char* all;
-};
-
-void expect_hash(const Expected& want, const std::string& got) {
-  EXPECT_EQ(exhaustive() ? want.all : want.every_251st, got);
-}
 
 TEST(Functions, Exp32) {
   expect_hash({"acfedf33a4f282133c23ccecad655ca6", "46787316e75e54e3ef241d27ad080aa8"},

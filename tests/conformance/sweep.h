@@ -5,6 +5,7 @@
 // storage type, little-endian, XXH3-128: oracle/conversions.py hashes the same stream.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <xxhash.h>
 
 #include <cstdint>
@@ -22,6 +23,14 @@ inline bool exhaustive() {
 }
 inline std::uint64_t sweep_stride() {
   return exhaustive() ? 1 : 251;
+}
+
+struct Expected {
+  const char* every_251st;
+  const char* all;
+};
+inline void expect_hash(const Expected& want, const std::string& got) {
+  EXPECT_EQ(exhaustive() ? want.all : want.every_251st, got);
 }
 
 /// XXH3-128 of a stream, as 32 hex digits.

@@ -1,36 +1,16 @@
 """The program from outside: exit codes, typos, wrong files, and what every verb prints."""
 import json
 import os
-import pathlib
 import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 import unittest
 
 import tiny_project
 
 
-class Cli(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="isobit-cli-"))
-        tiny_project.make(cls.folder)
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.folder)
-
-    def setUp(self):
-        shutil.rmtree(self.folder / ".isobit", ignore_errors=True)
-        shutil.rmtree(self.folder / "golden", ignore_errors=True)
-
-    def isobit(self, *words, code=0, **more):
-        done = tiny_project.run([str(w) for w in words], self.folder, **more)
-        self.assertEqual(done.returncode, code, f"{words}\n{done.stdout}\n{done.stderr}")
-        return done
-
+class Cli(tiny_project.Case):
     def isobit_json(self, *words, code=0, **more):
         out = json.loads(self.isobit(*words, "--json", code=code, **more).stdout)
         self.assertEqual(out["format"], 1)

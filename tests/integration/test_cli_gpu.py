@@ -1,34 +1,17 @@
 """GPUs and vendor libraries from outside, on a machine where no GPU is to be seen: one line each,
 the exit codes of the interface, what the environment records, what keys a stored result, and the
 rule that demands nothing."""
-import pathlib
 import re
-import shutil
-import tempfile
 import unittest
 
 import tiny_project
 
-HIDDEN = {"CUDA_VISIBLE_DEVICES": ""}  # a machine with a GPU behaves like one without
 
+class Gpu(tiny_project.Case):
+    env = {"CUDA_VISIBLE_DEVICES": ""}  # a machine with a GPU behaves like one without
 
-class Gpu(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="isobit-gpu-"))
-        tiny_project.make(cls.folder)
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.folder)
-
-    def setUp(self):
-        shutil.rmtree(self.folder / ".isobit", ignore_errors=True)
-
-    def isobit(self, *words, code=0, env=None):
-        done = tiny_project.run([str(w) for w in words], self.folder, env=HIDDEN | (env or {}))
-        self.assertEqual(done.returncode, code, f"{words}\n{done.stdout}\n{done.stderr}")
-        return done.stdout
+    def printed(self, *words, **more):
+        return self.isobit(*words, **more).stdout
 
     def scenario(self, name, axes, expect):
         (self.folder / name).write_text(
@@ -40,29 +23,29 @@ class Gpu(unittest.TestCase):
         engines = "[reference, cublas, {cublaslt: 66, tile: 20}]"
         name = self.scenario("skips.yaml", "{device: [cuda], engine: " + engines + "}",
                              "measure: {across: [engine]}")
-        out = self.isobit("check", name, code=77)
+        out = self.printed("check", name, code=77)
         lines = [line for line in out.split("\n") if line.lstrip().startswith("SKIP")]
         reasons = [line for line in lines if "cell" in line and ": device cuda: " in line]
         self.assertEqual(len(reasons), 1, out)  # three cells, one reason
         self.assertIn("3 cells", reasons[0])
-        self.isobit("check", name, "--require", "gpu", code=6)
-        self.assertRegex(self.isobit("doctor"), "engine reference on cuda: |device cuda: ")
+        self.printed("check", name, "--require", "gpu", code=6)
+        self.assertRegex(self.printed("doctor"), "engine reference on cuda: |device cuda: ")
 
     def test_math_that_a_precision_cannot_have_is_a_reason(self):
         name = self.scenario("math.yaml",
                              "{device: [cuda], engine: [{cublas: default, math: tf32}], "
                              "precision: [bf16, fp32]}", "measure: {across: [precision]}")
-        out = self.isobit("list", name)
+        out = self.printed("list", name)
         if "no such device" not in out:
             self.assertIn("SKIP math tf32 of engine cublas needs fp32 operands; precision bf16",
                           out)
 
     def test_the_environment_has_what_libraries_read(self):
         before = self.folder / "before.json"
-        before.write_text(self.isobit("env", "--json"))
+        before.write_text(self.printed("env", "--json"))
         variables = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NVIDIA_TF32_OVERRIDE": "0",
                      "CUBLASLT_LOG_LEVEL": "0", "NCCL_ALGO": "Ring"}
-        out = self.isobit("env", "diff", before, "here", code=1, env=variables)
+        out = self.printed("env", "diff", before, "here", code=1, env=variables)
         for variable, value in variables.items():
             self.assertRegex(out, rf"env\.{variable}\s+-\s+{re.escape(value)}")
         self.assertIn("4 differences", out)
@@ -70,18 +53,18 @@ class Gpu(unittest.TestCase):
     def test_a_variable_of_a_library_is_in_its_key_alone(self):
         name = self.scenario("key.yaml", "{engine: [reference, openblas], precision: [fp32, bf16]}",
                              "measure: {across: [engine, precision]}")
-        if "SKIP" in self.isobit("list", name):
+        if "SKIP" in self.printed("list", name):
             self.skipTest("no OpenBLAS here")
         counts = []
         for value in ("1", "1", "2"):
-            out = self.isobit("check", name, code=5, env={"OMP_MAX_ACTIVE_LEVELS": value})
+            out = self.printed("check", name, code=5, env={"OMP_MAX_ACTIVE_LEVELS": value})
             counts.append(re.search(r"\((\d) executed, (\d) cached\)", out).groups())
         self.assertEqual(counts, [("4", "0"), ("0", "4"), ("2", "2")])
 
     def test_a_measured_group_demands_nothing_and_says_how_far(self):
         name = self.scenario("measured.yaml", "{precision: [fp32, bf16], batch: [1, 3]}",
                              "measure: {across: [precision, batch]}")
-        out = self.isobit("check", name, code=5)  # no golden yet
+        out = self.printed("check", name, code=5)  # no golden yet
         self.assertIn("PASS  measure across precision, batch", out)
         self.assertRegex(out, r"A +batch any precision fp32 +2 cells")
         self.assertIn("against batch 1 precision fp32:", out)

@@ -1,15 +1,19 @@
 """A project for tests of the program: a tiny random model, prompts as tokens, a scenario.
 
-make(folder) writes it; run(program, words, ...) runs the program in it and gives the result.
+make(folder) writes it; run(words, folder, ...) runs the program in it and gives the result. A Case
+does both.
 Everything is written with the standard library, so that no test needs a package.
 """
 import json
 import os
 import pathlib
 import random
+import shutil
 import struct
 import subprocess
 import sys
+import tempfile
+import unittest
 
 VOCAB, HIDDEN, MLP, LAYERS, HEADS, KV_HEADS, HEAD_DIM = 64, 64, 128, 2, 8, 8, 8
 
@@ -85,6 +89,30 @@ def make(folder):
     (folder / "tiny.yaml").write_text(SCENARIO)
     (folder / "wrong.yaml").write_text(WRONG)
     return folder
+
+
+class Case(unittest.TestCase):
+    """A test case with a project of its own in cls.folder, and no database between tests."""
+    env = {}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="isobit-test-"))
+        make(cls.folder)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def setUp(self):
+        shutil.rmtree(self.folder / ".isobit", ignore_errors=True)
+        shutil.rmtree(self.folder / "golden", ignore_errors=True)
+
+    def isobit(self, *words, code=0, stdin="", env=None):
+        """Runs the program, demands the exit code, gives the finished process."""
+        done = run([str(w) for w in words], self.folder, stdin, self.env | (env or {}))
+        self.assertEqual(done.returncode, code, f"{words}\n{done.stdout}\n{done.stderr}")
+        return done
 
 
 def program():

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "runtime/backends/cpu/cpu_backend.h"
-#include "runtime/backends/cpu/kv_pages.h"
+#include "runtime/kv_layout.h"
 #include "runtime/numerics/order.h"
 
 namespace isobit::cpu {

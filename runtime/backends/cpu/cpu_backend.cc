@@ -288,21 +288,7 @@ TopEntries CpuBackend::top(Rows x, int count) {
   dispatch([&]<class T>(T) {
     const T* values = row<T>(x, 0);
     for (std::int64_t i = 0; i < x.cols; ++i) {
-      const T value = values[i];
-      if (!is_finite(value)) best.non_finite = true;
-      if (best.count == count && !(double(value) > best.values.back())) continue;
-      // Insert after every entry that is greater or equal: ids stay ascending within a tie.
-      auto at = best.values.begin();
-      while (at != best.values.end() && *at >= double(value)) ++at;
-      const auto offset = at - best.values.begin();
-      best.values.insert(at, double(value));
-      best.ids.insert(best.ids.begin() + offset, std::int32_t(i));
-      if (best.count == count) {
-        best.values.pop_back();
-        best.ids.pop_back();
-      } else {
-        ++best.count;
-      }
+      best.offer(std::int32_t(i), double(values[i]), count);
     }
   });
   return best;

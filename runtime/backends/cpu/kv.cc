@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "runtime/backends/cpu/cpu_backend.h"
-#include "runtime/backends/cpu/kv_pages.h"
+#include "runtime/kv_layout.h"
 #include "runtime/numerics/kv/codecs.h"
 
 namespace isobit::cpu {

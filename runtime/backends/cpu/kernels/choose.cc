@@ -1,7 +1,7 @@
 // Names of instruction sets -> tables of kernels.
-#include "runtime/backends/cpu/kernels/kernels.h"
-
 #include <new>
+
+#include "runtime/backends/cpu/kernels/kernels.h"
 
 namespace isobit::cpu {
 

@@ -151,16 +151,6 @@ __global__ void __launch_bounds__(kNormThreads)
   }
 }
 
-/// Calls f with a value of Real's type.
-template <class F>
-void with_real(bool wide, F&& f) {
-  if (wide) {
-    f(double{});
-  } else {
-    f(float{});
-  }
-}
-
 dim3 grid_of(std::int64_t columns, std::int64_t rows) {
   return {unsigned((columns + kThreads - 1) / kThreads), unsigned(rows)};
 }

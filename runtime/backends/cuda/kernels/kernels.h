@@ -14,6 +14,16 @@
 
 namespace isobit::cuda {
 
+/// Calls f with a value of Real's type.
+template <class F>
+void with_real(bool wide, F&& f) {
+  if (wide) {
+    f(double{});
+  } else {
+    f(float{});
+  }
+}
+
 constexpr int kMaxSegments = 32;  // V of a model is 8, 16 or 32
 
 /// How weights lie in memory: whole 16-byte words of `vector` neighbouring k of one output,
@@ -100,16 +110,6 @@ void top_entries(cudaStream_t stream, bool wide, const void* x, std::int64_t str
                  std::int64_t rows, std::int64_t n, int count, int slices, double* values,
                  std::int32_t* ids, std::int32_t* flags);
 
-/// Strides of a pool's pages, in elements (backends/cpu/kernels.h, KvView).
-struct PageShape {
-  std::int64_t k_head, v_head, k_page, v_page;
-};
-inline PageShape page_shape(std::int64_t kv_heads, std::int64_t d, std::int32_t page_size) {
-  const std::int64_t blocks = (page_size + kKeyBlock - 1) / kKeyBlock;
-  const std::int64_t k_head = blocks * kKeyBlock * d;
-  const std::int64_t v_head = std::int64_t(page_size) * d;
-  return {k_head, v_head, k_head * kv_heads, v_head * kv_heads};
-}
 struct KvCall {
   cudaStream_t stream;
   bool wide;

@@ -153,16 +153,6 @@ __global__ void exp_kernel(const T* x, std::int64_t n, T* y) {
   if (i < n) y[i] = exp_(x[i]);
 }
 
-/// Calls f with a value of Real's type.
-template <class F>
-void with_real(bool wide, F&& f) {
-  if (wide) {
-    f(double{});
-  } else {
-    f(float{});
-  }
-}
-
 }  // namespace
 
 void fill_words(cudaStream_t stream, void* memory, std::size_t words, std::uint32_t value) {

@@ -307,8 +307,7 @@ TEST(Groups, CellsThatShareAGroupStayTogether) {
   const Matrix matrix = *expand(scenario, false);
   std::vector<Group> groups = groups_of(scenario, matrix);
   std::erase_if(groups, [](const Group& group) { return group.rule == 2; });
-  EXPECT_EQ(united(groups, matrix),
-            (std::vector<std::vector<int>>{{0, 1, 2, 3}, {4, 6}, {5, 7}}));
+  EXPECT_EQ(united(groups, matrix), (std::vector<std::vector<int>>{{0, 1, 2, 3}, {4, 6}, {5, 7}}));
   EXPECT_EQ(united(groups_of(scenario, matrix), matrix).size(), 1u) << "the control joins them all";
   EXPECT_EQ(united({}, matrix).size(), matrix.cells.size());
 }

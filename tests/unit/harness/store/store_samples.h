@@ -1,13 +1,19 @@
-// Made-up runs and traces for the store's tests: every field filled, every value repeatable.
+// Made-up runs and traces for the store's tests, every field filled and every value repeatable, and
+// a store to put them in.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <string>
+#include <vector>
 
+#include "harness/store/sqlite.h"
 #include "harness/store/store.h"
+#include "tests/fakes/folder.h"
 
 namespace isobit::store_samples {
 
@@ -99,5 +105,49 @@ inline bool same_token(const TokenRecord& a, const TokenRecord& b) {
          same_bytes(a.margin, b.margin) && a.top_count == b.top_count && a.top_ids == b.top_ids &&
          same_bytes(a.top_logits, b.top_logits) && a.non_finite == b.non_finite;
 }
+
+/// A store in a scratch folder, and shortcuts that fail the test on an error.
+class StoreTest : public testing::Test {
+ protected:
+  StoreTest() : path_(folder_.file("db/isobit.db")) {
+    auto opened = Store::open(path_, Store::Mode::read_write);
+    ISOBIT_CHECK(opened.has_value());
+    store_ = std::move(opened.value());
+  }
+  std::int64_t begin(const RunInfo& run = sample_run()) {
+    auto id = store_->begin_run(run);
+    EXPECT_TRUE(id) << id.error().text();
+    return *id;
+  }
+  /// Plans and finishes one cell.
+  CellInfo executed(std::int64_t run, int index, const CellTrace& trace) {
+    std::vector<CellInfo> cells{sample_cell(run, index)};
+    auto planned = store_->plan(cells);
+    EXPECT_TRUE(planned) << planned.error().text();
+    auto done = store_->finish(cells[0], trace);
+    EXPECT_TRUE(done) << done.error().text();
+    return cells[0];
+  }
+  CellInfo reused(std::int64_t run, int index, const CellInfo& source) {
+    std::vector<CellInfo> cells{sample_cell(run, index)};
+    EXPECT_TRUE(store_->plan(cells));
+    auto done = store_->reuse(cells[0], source);
+    EXPECT_TRUE(done) << done.error().text();
+    return cells[0];
+  }
+  /// The first column of a query's rows as text, over a connection of its own.
+  std::vector<std::string> rows(const std::string& sql) {
+    auto db = Database::open(path_, Database::Access::read, 1000);
+    Query query(**db, sql);
+    std::vector<std::string> found;
+    while (query.next()) found.emplace_back(query.text(0));
+    EXPECT_TRUE(query.ok()) << query.error().text();
+    return found;
+  }
+
+  fakes::Folder folder_;
+  std::string path_;
+  std::unique_ptr<Store> store_;
+};
 
 }  // namespace isobit::store_samples

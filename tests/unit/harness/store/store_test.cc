@@ -1,4 +1,4 @@
-// The store: what is written is read back, to the bit; reuse, history, diff, gc, views.
+// The store: what is written is read back, to the bit; reuse, history, gc, views.
 #include "harness/store/store.h"
 
 #include <gtest/gtest.h>
@@ -17,50 +17,6 @@ namespace isobit {
 namespace {
 
 using namespace store_samples;
-
-/// A store in a scratch folder, and shortcuts that fail the test on an error.
-class StoreTest : public testing::Test {
- protected:
-  StoreTest() : path_(folder_.file("db/isobit.db")) {
-    auto opened = Store::open(path_, Store::Mode::read_write);
-    ISOBIT_CHECK(opened.has_value());
-    store_ = std::move(opened.value());
-  }
-  std::int64_t begin(const RunInfo& run = sample_run()) {
-    auto id = store_->begin_run(run);
-    EXPECT_TRUE(id) << id.error().text();
-    return *id;
-  }
-  /// Plans and finishes one cell.
-  CellInfo executed(std::int64_t run, int index, const CellTrace& trace) {
-    std::vector<CellInfo> cells{sample_cell(run, index)};
-    auto planned = store_->plan(cells);
-    EXPECT_TRUE(planned) << planned.error().text();
-    auto done = store_->finish(cells[0], trace);
-    EXPECT_TRUE(done) << done.error().text();
-    return cells[0];
-  }
-  CellInfo reused(std::int64_t run, int index, const CellInfo& source) {
-    std::vector<CellInfo> cells{sample_cell(run, index)};
-    EXPECT_TRUE(store_->plan(cells));
-    auto done = store_->reuse(cells[0], source);
-    EXPECT_TRUE(done) << done.error().text();
-    return cells[0];
-  }
-  /// The first column of a query's rows as text, over a connection of its own.
-  std::vector<std::string> rows(const std::string& sql) {
-    auto db = Database::open(path_, Database::Access::read, 1000);
-    Query query(**db, sql);
-    std::vector<std::string> found;
-    while (query.next()) found.emplace_back(query.text(0));
-    EXPECT_TRUE(query.ok()) << query.error().text();
-    return found;
-  }
-
-  fakes::Folder folder_;
-  std::string path_;
-  std::unique_ptr<Store> store_;
-};
 
 void expect_same_trace(const CellTrace& a, const CellTrace& b) {
   EXPECT_EQ(a.status, b.status);
@@ -375,61 +331,6 @@ TEST_F(StoreTest, HistoryTakesNamesHashesAndPrefixes) {
   const auto ambiguous = store_->history("/abcdef");
   ASSERT_FALSE(ambiguous);
   EXPECT_NE(ambiguous.error().message.find("more than one"), std::string::npos);
-}
-
-TEST_F(StoreTest, DiffOfEqualCellsReadsNothingAndCountsAll) {
-  const std::int64_t run = begin();
-  const CellInfo a = executed(run, 1, sample_trace(3, 10, 1));
-  const CellInfo b = executed(run, 2, sample_trace(3, 10, 1));
-  auto diff = store_->diff(a, b);
-  ASSERT_TRUE(diff);
-  EXPECT_TRUE(diff->equal());
-  EXPECT_EQ(diff->compared, 30);
-  EXPECT_EQ(diff->differing, 0);
-}
-
-TEST_F(StoreTest, DiffFindsTheFirstRowOfEachPrompt) {
-  const std::int64_t run = begin();
-  CellTrace changed = sample_trace(3, 10, 1);
-  changed.prompts[0].tokens[4].digest = digest_of(1);  // bits only
-  changed.prompts[0].tokens[6].digest = digest_of(2);
-  changed.prompts[2].tokens[3].id += 1;  // a flip: the rest has other inputs
-  changed.prompts[2].tokens[3].fed += 1;
-  changed.prompts[2].tokens[7].digest = digest_of(3);
-  const CellInfo a = executed(run, 1, sample_trace(3, 10, 1));
-  const CellInfo b = executed(run, 2, changed);
-  auto diff = store_->diff(a, b);
-  ASSERT_TRUE(diff);
-  EXPECT_EQ(diff->compared, 10 + 10 + 4);
-  EXPECT_EQ(diff->differing, 3);
-  EXPECT_EQ(diff->flipped, 1);
-  ASSERT_EQ(diff->first.size(), 2U);
-  EXPECT_EQ(diff->first[0].prompt_id, "p0");
-  EXPECT_EQ(diff->first[0].position, changed.prompts[0].tokens[4].position);
-  EXPECT_EQ(diff->first[0].b, digest_of(1));
-  EXPECT_EQ(diff->first[1].prompt, 2);
-  EXPECT_EQ(diff->first[1].id_b, diff->first[1].id_a + 1);
-}
-
-TEST_F(StoreTest, DiffSeesMissingRowsAndPrompts) {
-  const std::int64_t run = begin();
-  CellTrace shorter = sample_trace(3, 10, 1);
-  shorter.prompts[0].tokens.pop_back();
-  shorter.prompts.pop_back();
-  const CellInfo a = executed(run, 1, sample_trace(3, 10, 1));
-  const CellInfo b = executed(run, 2, shorter);
-  auto diff = store_->diff(a, b);
-  ASSERT_TRUE(diff);
-  EXPECT_EQ(diff->only_a, 11);
-  EXPECT_EQ(diff->only_b, 0);
-  EXPECT_EQ(diff->compared, 19);
-  ASSERT_EQ(diff->first.size(), 2U);
-  EXPECT_TRUE(diff->first[0].b.none());
-  EXPECT_EQ(diff->first[1].position, -1);
-  auto back = store_->diff(b, a);
-  ASSERT_TRUE(back);
-  EXPECT_EQ(back->only_b, 11);
-  EXPECT_FALSE(back->equal());
 }
 
 TEST_F(StoreTest, GcKeepsWhatIsNewOrReused) {
