@@ -17,7 +17,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=${OUT:-build-gpu/out}
 bin=${ISOBIT_GPU_BIN:-build-gpu/bin}
 build=${ISOBIT_GPU_BUILD:-build-gpu/cmake}
-default_scenarios=(scenarios/migration.yaml scenarios/migration-smollm2.yaml
+default_scenarios=(scenarios/migration.yaml scenarios/migration-kv.yaml
+                   scenarios/migration-smollm2.yaml
                    scenarios/vendor-gpu.yaml scenarios/vendor-gpu-cache.yaml
                    scenarios/vendor-gpu-batch.yaml scenarios/vendor-gpu-pinned.yaml)
 self=ci/gpu/run.sh
@@ -96,7 +97,8 @@ of_tests() {
   local failed skipped
   failed=$(grep -c '^\[  FAILED  \].*(' "$1" || true)
   skipped=$(grep -c '^\[  SKIPPED \].*(' "$1" || true)
-  echo "$(grep -oE '[0-9]+ tests ran' "$1" | tail -n 1), $failed failed, $skipped skipped"
+  echo "$(grep -oE '[0-9]+ tests from' "$1" | tail -n 1 | cut -d' ' -f1) tests," \
+    "$failed failed, $skipped skipped"
 }
 of_sanitizer() {
   grep -E 'ERROR SUMMARY|RACECHECK SUMMARY|^no ' "$1" | tail -n 1 | sed 's/^=* *//'

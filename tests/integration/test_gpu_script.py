@@ -15,8 +15,9 @@ echo "[----------] ran $*"
 echo "$*" >> "$0.calls"
 [ -n "$SLOW" ] && sleep 60
 [ -n "$SKIP" ] && echo "[  SKIPPED ] A.Gpu/fp32 (0 ms)"
-[ -n "$FAIL" ] && echo "[  FAILED  ] A.Gpu/fp32 (0 ms)" && echo "3 tests ran" && exit 1
+[ -n "$FAIL" ] && echo "[  FAILED  ] A.Gpu/fp32 (0 ms)"
 echo "[==========] 3 tests from 1 test suite ran. (1 ms total)"
+[ -n "$FAIL" ] && exit 1
 echo "[  PASSED  ] 3 tests."
 """
 ISOBIT = """#!/bin/sh
@@ -89,9 +90,9 @@ class Script(unittest.TestCase):
     def test_a_failure_and_a_skipped_test_are_failures(self):
         out = self.run_script("test", code=1, FAIL="1")
         self.assertEqual(self.rows(out), {"conformance": "FAILED"})
-        self.assertIn("1 failed, 0 skipped", out)
+        self.assertIn("3 tests, 1 failed, 0 skipped", out)
         out = self.run_script("test", code=1, SKIP="1")
-        self.assertIn("0 failed, 1 skipped", out)
+        self.assertIn("3 tests, 0 failed, 1 skipped", out)
         self.assertEqual(self.rows(self.run_script("test")), {"conformance": "ok"})
 
     def test_scenarios_keep_the_meaning_of_their_exit_codes(self):
