@@ -19,8 +19,6 @@ std::vector<std::string> no_libraries() {
 }
 
 #if defined(ISOBIT_HAVE_CUDA)
-constexpr bool kHasCuda = true;
-
 template <auto Path>
 std::vector<std::string> cuda_libraries() {
   std::vector<std::string> files{Path(), cuda::cublaslt_path()};  // cuBLAS uses cublasLt's kernels
@@ -39,10 +37,9 @@ const auto make_cublas = &cuda::make_cublas;
 const auto cublas_libraries = &cuda_libraries<&cuda::cublas_path>;
 const auto cublaslt_libraries = &cuda_libraries<&cuda::cublaslt_path>;
 #else
-constexpr bool kHasCuda = false;
-
 std::string cublas_unsupported(const BackendOptions& options, const Mode&) {
-  return "engine " + options.engine.name + " needs device cuda";
+  if (options.device != "cuda") return "engine " + options.engine.name + " needs device cuda";
+  return reference_unsupported({.device = options.device}, {});
 }
 Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions&, const Mode&) {
   return Error{"this build has no CUDA", ""};
@@ -139,10 +136,6 @@ std::string unsupported_reason(const BackendOptions& options, const Mode& mode) 
   const EngineEntry* row = find_engine(options.engine.name);
   if (row == nullptr) {
     return "this build has no engine " + options.engine.name + "; it has " + known_engines();
-  }
-  const bool on_cuda = options.device == "cuda";
-  if (options.device != "cpu" && !(on_cuda && kHasCuda)) {
-    return "device " + options.device + ": this build has no such device";
   }
   return row->unsupported(options, mode);
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "harness/selftest/wrap.h"
 #include "tests/conformance/ranks_cases.h"
@@ -15,9 +16,16 @@ namespace isobit::architecture_test {
 
 using FamilyAndPrecision = std::tuple<int, int>;
 
-inline auto every_family_and_precision() {
-  return ::testing::Combine(::testing::Range(0, int(architectures().size())),
-                            ::testing::Range(0, kPrecisions));
+/// Each family with a precision of its own, or with all the others.
+inline std::vector<FamilyAndPrecision> families(bool others) {
+  std::vector<FamilyAndPrecision> out;
+  for (int family = 0; family < int(architectures().size()); ++family) {
+    const int own = (2 * family + 1) % kPrecisions;
+    for (int precision = 0; precision < kPrecisions; ++precision) {
+      if ((precision != own) == others) out.emplace_back(family, precision);
+    }
+  }
+  return out;
 }
 
 inline std::string case_name(const ::testing::TestParamInfo<FamilyAndPrecision>& info) {

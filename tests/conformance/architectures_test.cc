@@ -7,7 +7,8 @@
 namespace isobit::architecture_test {
 namespace {
 
-INSTANTIATE_TEST_SUITE_P(Table, Families, every_family_and_precision(), case_name);
+INSTANTIATE_TEST_SUITE_P(Table, Families, ::testing::ValuesIn(families(false)), case_name);
+INSTANTIATE_TEST_SUITE_P(Wide, Families, ::testing::ValuesIn(families(true)), case_name);
 
 TEST_P(Families, BatchesRanksThreadsAndSetsOfInstructions) {
   GenerateRequest scalar = request(1);

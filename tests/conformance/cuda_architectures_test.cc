@@ -20,7 +20,8 @@ class FamiliesGpu : public Families {
     return r;
   }
 };
-INSTANTIATE_TEST_SUITE_P(Table, FamiliesGpu, every_family_and_precision(), case_name);
+INSTANTIATE_TEST_SUITE_P(Table, FamiliesGpu, ::testing::ValuesIn(families(false)), case_name);
+INSTANTIATE_TEST_SUITE_P(Wide, FamiliesGpu, ::testing::ValuesIn(families(true)), case_name);
 
 TEST_P(FamiliesGpu, EveryDigestEqualsTheCpus) {
   GenerateRequest cpu = request(1);

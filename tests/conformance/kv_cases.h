@@ -10,63 +10,25 @@
 #include "runtime/run/generate.h"
 #include "tests/conformance/kernel_data.h"
 #include "tests/conformance/trace_bits.h"
+#include "tests/fakes/model.h"
 
 namespace isobit::kv_test {
 
 /// Six query heads of 32 channels over two KV heads: on four ranks one KV head serves two ranks.
-class Model {
- public:
-  explicit Model(std::int64_t window = 0) { model_.config.sliding_window = window; }
-  LoadedModel build() {
-    ModelConfig& c = model_.config;
-    c.architecture = "llama";
-    c.vocab_size = 163;
-    c.hidden_size = 48;
-    c.intermediate_size = 72;
-    c.layers = 2;
-    c.heads = 6;
-    c.kv_heads = 2;
-    c.head_dim = 32;
-    c.context = 1024;
-    const std::int64_t h = c.hidden_size, q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
-    add("model.embed_tokens.weight", c.vocab_size, h, 1, 0);
-    add("model.norm.weight", 1, h, 0.2f, 1);
-    add("lm_head.weight", c.vocab_size, h, 0.5f, 0);
-    for (std::int64_t i = 0; i < c.layers; ++i) {
-      const std::string l = "model.layers." + std::to_string(i) + ".";
-      add(l + "input_layernorm.weight", 1, h, 0.2f, 1);
-      add(l + "post_attention_layernorm.weight", 1, h, 0.2f, 1);
-      add(l + "self_attn.q_proj.weight", q, h, 0.5f, 0);
-      add(l + "self_attn.k_proj.weight", kv, h, 0.5f, 0);
-      add(l + "self_attn.v_proj.weight", kv, h, 0.5f, 0);
-      add(l + "self_attn.o_proj.weight", h, q, 0.25f, 0);
-      add(l + "mlp.gate_proj.weight", c.intermediate_size, h, 0.25f, 0);
-      add(l + "mlp.up_proj.weight", c.intermediate_size, h, 0.25f, 0);
-      add(l + "mlp.down_proj.weight", h, c.intermediate_size, 0.25f, 0);
-    }
-    return std::move(model_);
-  }
-
- private:
-  void add(const std::string& name, std::int64_t rows, std::int64_t cols, float size, float base) {
-    Tensor t;
-    t.name = name;
-    t.type = TensorType::f32;
-    t.rows = rows;
-    t.cols = cols;
-    t.shape = rows == 1 ? std::vector{cols} : std::vector{rows, cols};
-    auto values = std::make_shared<std::vector<float>>();
-    for (std::int64_t i = 0; i < rows * cols; ++i) {
-      values->push_back(base + size * float(random_.unit()));
-    }
-    t.bytes = std::as_bytes(std::span(*values));
-    model_.weights.add(std::move(t));
-    model_.weights.keep(values);
-  }
-
-  LoadedModel model_;
-  cpu::testing::Random random_{17};
-};
+inline LoadedModel model(std::int64_t window = 0) {
+  ModelConfig c;
+  c.architecture = "llama";
+  c.vocab_size = 163;
+  c.hidden_size = 48;
+  c.intermediate_size = 72;
+  c.layers = 2;
+  c.heads = 6;
+  c.kv_heads = 2;
+  c.head_dim = 32;
+  c.context = 1024;
+  c.sliding_window = window;
+  return fakes::toy_model(c);
+}
 
 inline PromptTokens prompt(std::int64_t length) {
   PromptTokens out;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/model/arch/architecture.h"
 #include "runtime/numerics/bits.h"
 #include "runtime/run/generate.h"
 #include "runtime/run/ranks.h"
@@ -20,27 +21,8 @@ namespace {
 
 using namespace isobit;
 
-/// Values of a linear congruence, bf16; enough for time, and different bits for every element.
-Tensor make_tensor(const std::string& name, std::int64_t rows, std::int64_t cols,
-                   Weights& weights) {
-  auto values = std::make_shared<std::vector<std::uint16_t>>(std::size_t(rows * cols));
-  std::uint32_t state = std::uint32_t(rows * 31 + cols) | 1u;
-  for (std::uint16_t& v : *values) {
-    state = state * 1664525u + 1013904223u;
-    v = std::uint16_t((state >> 31 << 15) | 0x3c00u | ((state >> 16) & 0x7fu));  // ± 2^-7 · [1, 2)
-  }
-  Tensor t;
-  t.name = name;
-  t.type = TensorType::bf16;
-  t.rows = rows;
-  t.cols = cols;
-  if (rows > 1) t.shape.push_back(rows);
-  t.shape.push_back(cols);
-  t.bytes = std::as_bytes(std::span(*values));
-  weights.keep(values);
-  return t;
-}
-
+/// Two layers of an 8B model. Values of a linear congruence, bf16; enough for time, and different
+/// bits for every element.
 LoadedModel make_8b_layers() {
   LoadedModel model;
   ModelConfig& c = model.config;
@@ -54,23 +36,23 @@ LoadedModel make_8b_layers() {
   c.head_dim = 128;
   c.context = 4096;
   c.tied_embeddings = true;
-  const auto add = [&](const std::string& name, std::int64_t rows, std::int64_t cols) {
-    model.weights.add(make_tensor(name, rows, cols, model.weights));
-  };
-  const std::int64_t h = c.hidden_size, kv = c.kv_heads * c.head_dim, m = c.intermediate_size;
-  add("model.embed_tokens.weight", c.vocab_size, h);
-  add("model.norm.weight", 1, h);
-  for (std::int64_t i = 0; i < c.layers; ++i) {
-    const std::string l = "model.layers." + std::to_string(i) + ".";
-    add(l + "input_layernorm.weight", 1, h);
-    add(l + "post_attention_layernorm.weight", 1, h);
-    add(l + "self_attn.q_proj.weight", h, h);
-    add(l + "self_attn.k_proj.weight", kv, h);
-    add(l + "self_attn.v_proj.weight", kv, h);
-    add(l + "self_attn.o_proj.weight", h, h);
-    add(l + "mlp.gate_proj.weight", m, h);
-    add(l + "mlp.up_proj.weight", m, h);
-    add(l + "mlp.down_proj.weight", h, m);
+  for (const TableTensor& each : needed_tensors(c)) {
+    Tensor t;
+    t.name = each.name;
+    t.type = TensorType::bf16;
+    t.shape = each.shape;
+    t.rows = each.shape.size() == 1 ? 1 : each.shape.front();
+    t.cols = each.shape.back();
+    auto values = std::make_shared<std::vector<std::uint16_t>>(std::size_t(t.rows * t.cols));
+    std::uint32_t state = std::uint32_t(t.rows * 31 + t.cols) | 1u;
+    for (std::uint16_t& v : *values) {
+      state = state * 1664525u + 1013904223u;
+      v = std::uint16_t((state >> 31 << 15) | 0x3c00u |
+                        ((state >> 16) & 0x7fu));  // ± 2^-7 · [1, 2)
+    }
+    t.bytes = std::as_bytes(std::span(*values));
+    model.weights.add(std::move(t));
+    model.weights.keep(values);
   }
   return model;
 }
