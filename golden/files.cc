@@ -62,9 +62,10 @@ Result<void> write_golden_file(const std::string& path, const GoldenFile& file) 
 
 Result<GoldenFile> read_golden_revision(const std::string& path, const std::string& revision,
                                         const std::string& scenario) {
-  if (revision.empty() || revision.front() == '-' || revision.find(':') != std::string::npos) {
-    return Error{"'" + revision + "' is not a revision", path};
-  }
+  const bool one_commit = !revision.empty() && revision.front() != '-' && revision.front() != '^' &&
+                          revision.find(':') == std::string::npos &&
+                          revision.find("..") == std::string::npos;
+  if (!one_commit) return Error{"'" + revision + "' is not a revision", path};
   fs::path folder = fs::absolute(path).lexically_normal().parent_path();
   fs::path inside = fs::path(path).filename();
   while (!fs::is_directory(folder) && folder.has_relative_path()) {
@@ -82,11 +83,13 @@ Result<GoldenFile> read_golden_revision(const std::string& path, const std::stri
     std::string why = commit->err.substr(0, commit->err.find('\n'));
     return Error{"Git has no revision '" + revision + "'" + (why.empty() ? "" : ": " + why), path};
   }
-  const std::string object = revision + ":./" + inside.generic_string();
-  auto present = git({"cat-file", "-e", object});
-  if (!present) return present.error();
-  if (present->status != 0) return empty_file(scenario);
-  auto shown = git({"show", object});
+  // A file that the commit does not have is an empty one; what it has and Git cannot give is not.
+  const std::string id = commit->out.substr(0, commit->out.find('\n'));
+  auto listed = git({"ls-tree", id, "--", "./" + inside.generic_string()});
+  if (!listed) return listed.error();
+  if (listed->status != 0) return Error{"Git cannot read " + revision + ": " + listed->err, path};
+  if (listed->out.empty()) return empty_file(scenario);
+  auto shown = git({"show", id + ":./" + inside.generic_string()});
   if (!shown) return shown.error();
   if (shown->status != 0) return Error{"git show failed: " + shown->err, path};
   return parse_named(shown->out, revision + ":" + path, scenario);

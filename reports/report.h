@@ -69,8 +69,8 @@ struct ReportKind {
   std::string (*render)(const Reports& reports, const std::string& path);
 };
 const std::vector<ReportKind>& report_kinds();
-/// Whether the text is KIND=PATH of a known kind; an error says what is known.
-Result<void> check_report_target(const std::string& kind_and_path);
+/// PATH of a KIND=PATH of a known kind; an error says what is known.
+Result<std::string> check_report_target(const std::string& kind_and_path);
 /// Renders and writes atomically. Under GitHub Actions "md" also prints the annotations to stderr,
 /// and keeps what $GITHUB_STEP_SUMMARY already holds.
 Result<void> write_report(const std::string& kind_and_path, const Reports& reports);

@@ -81,10 +81,10 @@ const std::vector<ReportKind>& report_kinds() {
   return kinds;
 }
 
-Result<void> check_report_target(const std::string& kind_and_path) {
+Result<std::string> check_report_target(const std::string& kind_and_path) {
   const auto target = target_of(kind_and_path);
   ISOBIT_TRY(target);
-  return {};
+  return target->path;
 }
 
 Result<void> write_report(const std::string& kind_and_path, const Reports& reports) {

@@ -85,6 +85,7 @@ Result<void> keep_option(const OptionInfo& option, const std::vector<std::string
   std::vector<std::string>& kept = arguments.options[option.name];
   if (values.empty()) kept.push_back("");
   for (const std::string& value : values) {
+    if (value.empty()) return Error{"the value is empty (a variable that is not set?)", dashed};
     const std::vector<std::string> choices = choices_of(option);
     if (!choices.empty() && std::find(choices.begin(), choices.end(), value) == choices.end()) {
       return Error{"unknown value " + in_quotes(value) + did_you_mean(value, choices), dashed};
@@ -194,7 +195,6 @@ Result<double> parse_duration(const std::string& text) {
     seconds += double(number) * (unit == 'h' ? 3600 : unit == 'm' ? 60 : 1);
     at = after == end ? end : after + 1;
   }
-  if (!(seconds > 0)) return wrong;
   return seconds;
 }
 

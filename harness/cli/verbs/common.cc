@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 
 #include "reports/describe.h"
 #include "reports/report.h"
@@ -73,7 +74,7 @@ Result<void> read_numbers(const Arguments& arguments, RunOptions& options) {
   if (arguments.has("max-time")) {
     const auto seconds = parse_duration(arguments.text("max-time"));
     if (!seconds) return Error{seconds.error().message, "--max-time"};
-    options.max_seconds = *seconds;
+    options.max_seconds = std::max(*seconds, 1e-9);  // 0s is a limit too
   }
   return {};
 }
@@ -90,7 +91,36 @@ std::vector<std::string> split_commas(const std::vector<std::string>& lists) {
   return out;
 }
 
+/// The file that a path names, whatever stands for it.
+std::filesystem::path file_of(const std::string& path) {
+  std::error_code problem;
+  const auto whole = std::filesystem::weakly_canonical(std::filesystem::absolute(path), problem);
+  return problem ? std::filesystem::path(path) : whole;
+}
+
 }  // namespace
+
+Result<void> check_reports(const Arguments& arguments) {
+  const std::string database = database_path(arguments);
+  std::set<std::filesystem::path> seen;
+  for (const std::string& target : arguments.all("report")) {
+    const auto path = check_report_target(target);
+    ISOBIT_TRY(path);
+    std::error_code ignored;
+    const bool is_file = !std::filesystem::exists(*path, ignored) ||
+                         std::filesystem::is_regular_file(*path, ignored);
+    if (!is_file) continue;  // a pipe or /dev/stdout takes several
+    const std::filesystem::path file = file_of(*path);
+    if (!seen.insert(file).second) {
+      return Error{"two reports would go to " + in_quotes(*path), "--report"};
+    }
+    if (file == file_of(database) || file.extension() == ".golden") {
+      return Error{in_quotes(*path) + " is a database or a golden file, not a place for a report",
+                   "--report"};
+    }
+  }
+  return {};
+}
 
 Result<RunOptions> run_options(const Arguments& arguments) {
   RunOptions options;
@@ -98,6 +128,10 @@ Result<RunOptions> run_options(const Arguments& arguments) {
   options.scenarios = arguments.words;
   options.overrides = arguments.all("set");
   options.database = database_path(arguments);
+  if (options.database.starts_with(":")) {
+    return Error{in_quotes(options.database) + " keeps nothing; --dry-run computes nothing",
+                 "--db"};
+  }
   options.golden_folder = golden_folder(arguments);
   options.golden_from = arguments.text("golden-from");
   options.update = arguments.text("update", variable("CI").empty() ? "new" : "none");
@@ -115,10 +149,7 @@ Result<RunOptions> run_options(const Arguments& arguments) {
   options.verbose = arguments.has("verbose");
   options.progress = !options.quiet && !arguments.has("json");
   options.require = split_commas(arguments.all("require"));
-  options.require_env = arguments.text("require-env");
-  for (const std::string& target : arguments.all("report")) {  // before hours of computing
-    if (auto ok = check_report_target(target); !ok) return ok.error();
-  }
+  if (auto ok = check_reports(arguments); !ok) return ok.error();  // before hours of computing
   if (auto ok = read_numbers(arguments, options); !ok) return ok.error();
   if (auto ok = read_partition(arguments.text("partition"), options); !ok) return ok.error();
   if (auto ok = read_shuffle(arguments, options); !ok) return ok.error();

@@ -14,6 +14,8 @@ namespace isobit::commands {
 using Json = nlohmann::ordered_json;
 constexpr int kOutputFormat = 1;  // "format" of every JSON output
 
+/// Every --report target: a known kind, a file of its own, neither a golden nor the database.
+Result<void> check_reports(const Arguments& arguments);
 /// The options that run, check, list, bless and repro share, defaults and variables applied.
 Result<RunOptions> run_options(const Arguments& arguments);
 std::string database_path(const Arguments& arguments);

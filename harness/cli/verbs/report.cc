@@ -10,9 +10,7 @@ namespace isobit::commands {
 Result<int> report(const Arguments& arguments) {
   auto store = open_database(arguments);
   ISOBIT_TRY(store);
-  for (const std::string& target : arguments.all("report")) {
-    if (auto ok = check_report_target(target); !ok) return ok.error();
-  }
+  if (auto ok = check_reports(arguments); !ok) return ok.error();
   std::vector<std::string> words = arguments.words;
   if (words.empty()) words.emplace_back("last");
   std::vector<Report> reports;

@@ -258,7 +258,7 @@ TEST_F(Golden, ReadsARevision) {
   const auto absent = read_golden_revision(path("golden/new.golden"), "HEAD", "s");
   ASSERT_TRUE(absent) << absent.error().text();
   EXPECT_TRUE(absent->blocks.empty());
-  for (const char* bad : {"nosuch", "", "--help", "HEAD:x"}) {
+  for (const char* bad : {"nosuch", "", "--help", "HEAD:x", "^HEAD", "HEAD..HEAD"}) {
     EXPECT_FALSE(read_golden_revision(name, bad, file.scenario)) << bad;
   }
 }

@@ -129,12 +129,28 @@ TEST(Cli, WrongWords) {
   EXPECT_NE(error_of("check", {"a", "--dry"}), "no error");  // no guessing of shortened options
 }
 
+TEST(Cli, AnEmptyValueIsAnErrorNotADefault) {
+  for (const OptionInfo& option : all_options()) {
+    if (option.takes == Takes::nothing || option.takes == Takes::maybe) continue;
+    const std::string dashed = std::string("--") + option.name;
+    for (const Verb& verb : verbs()) {
+      if (std::count(verb.options.begin(), verb.options.end(), option.name) == 0) continue;
+      std::vector<std::string> words(std::size_t(std::max(verb.least, 1)), "a");
+      words.insert(words.end(), {dashed, ""});
+      EXPECT_NE(error_of(verb.name, words).find("the value is empty"), std::string::npos)
+          << verb.name << " " << dashed;
+      break;
+    }
+  }
+}
+
 TEST(Cli, Durations) {
   EXPECT_EQ(*parse_duration("10m"), 600);
   EXPECT_EQ(*parse_duration("90s"), 90);
   EXPECT_EQ(*parse_duration("1h30m"), 5400);
   EXPECT_EQ(*parse_duration("45"), 45);
-  for (const char* wrong : {"", "m", "10x", "-3s", "1.5h", "0", "10 m", "99999999999h"}) {
+  EXPECT_EQ(*parse_duration("0s"), 0);
+  for (const char* wrong : {"", "m", "10x", "-3s", "1.5h", "10 m", "99999999999h"}) {
     EXPECT_FALSE(parse_duration(wrong)) << wrong;
   }
 }
