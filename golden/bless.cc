@@ -29,6 +29,36 @@ void bless_blocks(GoldenFile& file, const std::vector<GoldenChange>& changes, co
   }
 }
 
+std::vector<GoldenBlock> unasked_blocks(const GoldenFile& file, const std::set<GoldenKey>& asked) {
+  std::vector<GoldenBlock> out;
+  for (const auto& [key, block] : file.blocks) {
+    if (asked.count(key) == 0) out.push_back(block);
+  }
+  return out;
+}
+
+std::vector<GoldenBlock> outdated_blocks(const GoldenFile& file,
+                                         const std::vector<GoldenBlock>& produced,
+                                         const std::set<GoldenKey>& asked) {
+  std::set<std::pair<std::string, std::string>> renewed;  // class, prompt id
+  for (const GoldenBlock& block : produced) {
+    renewed.emplace(block.key.class_hash, block.prompt_id);
+  }
+  std::vector<GoldenBlock> out = unasked_blocks(file, asked);
+  std::erase_if(out, [&](const GoldenBlock& block) {
+    return renewed.count({block.key.class_hash, block.prompt_id}) == 0;
+  });
+  return out;
+}
+
+void retire_blocks(GoldenFile& file, const std::vector<GoldenBlock>& retired, const std::string& by,
+                   const std::string& reason) {
+  for (const GoldenBlock& block : retired) {
+    file.ledger.push_back({kRetired, block.block_hash(), block.prompt_id, by, reason, block.key});
+    file.blocks.erase(block.key);
+  }
+}
+
 std::string golden_path(const std::string& scenario_path, const std::string& scenario_name,
                         const std::string& folder) {
   namespace fs = std::filesystem;
@@ -46,6 +76,16 @@ std::string golden_path(const std::string& scenario_path, const std::string& sce
 std::string pending_path(const std::string& database, const std::string& scenario_name) {
   const std::filesystem::path folder = std::filesystem::path(database).parent_path();
   return (folder / "pending" / (scenario_name + ".golden")).string();
+}
+
+Result<FolderLock> lock_pending(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  const fs::path folder = fs::path(path).parent_path();
+  for (const fs::path& each : {folder, fs::path(path)}) {
+    if (fs::is_symlink(each, ignored)) return Error{"is a link; remove it", each.string()};
+  }
+  return FolderLock::take(folder.string());
 }
 
 }  // namespace isobit

@@ -1,10 +1,12 @@
 // What a blesser would change in a golden file, and the change itself. Pure values.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
 #include "golden/golden.h"
+#include "runtime/base/lock.h"
 
 namespace isobit {
 
@@ -21,11 +23,25 @@ std::vector<GoldenChange> golden_changes(const GoldenFile& file,
 void bless_blocks(GoldenFile& file, const std::vector<GoldenChange>& changes, const std::string& by,
                   const std::string& reason);
 
+/// Blocks whose key nobody asks for: what an unfiltered bless retires, and `prune`.
+std::vector<GoldenBlock> unasked_blocks(const GoldenFile& file, const std::set<GoldenKey>& asked);
+/// What a filtered bless retires: blocks of a class that was produced whose prompt id has new
+/// tokens there.
+std::vector<GoldenBlock> outdated_blocks(const GoldenFile& file,
+                                         const std::vector<GoldenBlock>& produced,
+                                         const std::set<GoldenKey>& asked);
+/// Takes the blocks out; a ledger line each keeps what was there, by whom it went and why.
+void retire_blocks(GoldenFile& file, const std::vector<GoldenBlock>& retired, const std::string& by,
+                   const std::string& reason);
+
 /// `golden/NAME.golden` of the project that holds the scenario: in the nearest parent folder with a
 /// `golden` folder; else in `golden` beside the scenario. `folder` other than "": there.
 std::string golden_path(const std::string& scenario_path, const std::string& scenario_name,
                         const std::string& folder);
 /// pending/NAME.golden beside the database.
 std::string pending_path(const std::string& database, const std::string& scenario_name);
+/// For reading, changing and writing a pending file, or taking it away. A link in its place, or
+/// instead of its folder, is refused: it would be written through onto any file.
+Result<FolderLock> lock_pending(const std::string& path);
 
 }  // namespace isobit

@@ -36,9 +36,12 @@ struct GoldenBlock {
   [[nodiscard]] std::string block_hash() const;  // hex SHA-256 over key and rows (first 16 digits)
 };
 
+/// Stands for a block's hash in the ledger where a block was taken out.
+constexpr const char* kRetired = "retired";
+
 /// One line of the ledger: who blessed which block, why, and what it replaced.
 struct LedgerEntry {
-  std::string block_hash;
+  std::string block_hash;   // or kRetired
   std::string parent_hash;  // "-": none
   std::string prompt_id;
   std::string by, reason;

@@ -141,7 +141,7 @@ class GoldenParser {
       if (!line_.starts_with("ledger ")) return fail("only ledger lines may follow the ledger");
       line_.remove_prefix(7);
       if (!take_key(entry.key) || !take_space() || !take_word(entry.block_hash) ||
-          !is_hash_or_dash(entry.block_hash) || !take_space() || !take_word(entry.parent_hash) ||
+          !is_hash_or_retired(entry.block_hash) || !take_space() || !take_word(entry.parent_hash) ||
           !is_hash_or_dash(entry.parent_hash) || !take_space() || !take_quoted(entry.prompt_id) ||
           !take_space() || !take_quoted(entry.by) || !take_space() || !take_quoted(entry.reason) ||
           !line_.empty()) {
@@ -156,6 +156,9 @@ class GoldenParser {
     }
   }
 
+  static bool is_hash_or_retired(const std::string& text) {
+    return text == kRetired || is_hash_or_dash(text);
+  }
   static bool is_hash_or_dash(const std::string& text) {
     return text == "-" || is_hex(text, kBlockDigits);
   }

@@ -3,9 +3,11 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include "golden/bless.h"
 #include "runtime/base/interrupt.h"
+#include "runtime/base/text.h"
 
 namespace isobit {
 namespace {
@@ -49,45 +51,101 @@ std::vector<GoldenBlock> blocks_of(const RunResult& run) {
   return blocks;
 }
 
+/// What a scenario or a golden file holds may be anything: one printable line.
+void print_line(const std::string& line) {
+  std::printf("%s\n", text::printable(line).c_str());
+}
+
 void show(const RunResult& run, const GoldenChange& change) {
   const std::string hash = change.block.block_hash(), prompt = change.block.prompt_id;
   if (change.old == nullptr) {
-    std::printf("new      %s  prompt %s, %zu tokens\n", hash.c_str(), prompt.c_str(),
-                change.block.rows.size());
+    print_line("new      " + hash + "  prompt " + prompt + ", " +
+               std::to_string(change.block.rows.size()) + " tokens");
     return;
   }
   const Comparison c = compare(*prompt_of(run, change.block.key), *change.old);
-  std::printf("changed  %s -> %s  prompt %s: %lld of %lld rows differ, %lld flipped%s\n",
-              change.parent.c_str(), hash.c_str(), prompt.c_str(),
-              static_cast<long long>(c.differing), static_cast<long long>(c.tokens),
-              static_cast<long long>(c.flipped), c.flipped == 0 ? " (tokens equal)" : "");
+  print_line("changed  " + change.parent + " -> " + hash + "  prompt " + prompt + ": " +
+             std::to_string(c.differing) + " of " + std::to_string(c.tokens) + " rows differ, " +
+             std::to_string(c.flipped) + " flipped" + (c.flipped == 0 ? " (tokens equal)" : ""));
 }
 
-/// Records the events, then writes the file.
-Result<void> write(RunResult& run, const std::vector<GoldenChange>& changes,
-                   const BlessOptions& options) {
-  const std::size_t untouched = run.golden.blocks.size();
-  const std::string scenario = run.loaded.scenario.name;
-  for (const GoldenChange& change : changes) {
-    const GoldenEvent event{"bless",
-                            scenario,
-                            change.block.key.class_hash,
-                            change.block.prompt_id,
-                            change.block.block_hash(),
-                            change.parent,
-                            options.by,
-                            options.reason,
-                            utc_now()};
-    if (auto ok = run.records.store->record(event); !ok) return ok;
-  }
-  bless_blocks(run.golden, changes, options.by, options.reason);
-  if (run.plan.filtered && untouched > 0) {
-    std::printf("note: the run was filtered; sibling classes were not refreshed\n");
-  }
-  if (auto ok = write_golden_file(run.golden_file, run.golden); !ok) return ok;
+/// What is taken out of the file as it is now.
+std::vector<GoldenBlock> retired_of(const RunResult& run, const GoldenFile& file,
+                                    const std::vector<GoldenBlock>& produced) {
+  return run.whole ? unasked_blocks(file, run.asked) : outdated_blocks(file, produced, run.asked);
+}
+
+/// Takes away what is blessed from the pending area; blocks of other cells wait on.
+Result<void> settle_pending(const RunResult& run, const std::string& path) {
   std::error_code ignored;
-  std::filesystem::remove(pending_path(options.run.database, scenario), ignored);
+  if (!std::filesystem::exists(path, ignored)) return {};
+  const auto lock = lock_pending(path);
+  ISOBIT_TRY(lock);
+  auto pending = read_golden_file(path, run.loaded.scenario.name);
+  ISOBIT_TRY(pending);
+  std::erase_if(pending->blocks, [&](const auto& waiting) {
+    return run.asked.count(waiting.first) != 0 || run.whole;
+  });
+  if (!pending->blocks.empty()) return write_golden_file(path, *pending);
+  std::filesystem::remove(path, ignored);
   return {};
+}
+
+/// The file is written first: an event stands for a block that is there.
+Result<void> record_events(RunResult& run, const std::vector<GoldenChange>& changes,
+                           const std::vector<GoldenBlock>& retired, const BlessOptions& options) {
+  GoldenEvent event;
+  event.scenario = run.loaded.scenario.name;
+  event.by = options.by, event.reason = options.reason, event.at = utc_now();
+  const auto record = [&](const char* action, const GoldenBlock& block, const std::string& hash,
+                          const std::string& parent) {
+    event.action = action, event.class_hash = block.key.class_hash;
+    event.prompt_id = block.prompt_id, event.block_hash = hash, event.parent_hash = parent;
+    return run.records.store->record(event);
+  };
+  for (const GoldenChange& change : changes) {
+    auto ok = record("bless", change.block, change.block.block_hash(), change.parent);
+    if (!ok) return ok;
+  }
+  for (const GoldenBlock& block : retired) {
+    if (auto ok = record("retire", block, kRetired, block.block_hash()); !ok) return ok;
+  }
+  return {};
+}
+
+/// Compares with the file as it is now, shows what changes and, but in a dry run, writes it. Two
+/// blessings at once take turns: neither loses what the other wrote.
+Result<int> bless_blocks_of(RunResult& run, const BlessOptions& options) {
+  std::optional<FolderLock> lock;
+  if (!options.dry_run) {
+    auto taken = FolderLock::take(std::filesystem::path(run.golden_file).parent_path().string());
+    ISOBIT_TRY(taken);
+    lock.emplace(std::move(*taken));
+  }
+  auto file = read_golden_file(run.golden_file, run.loaded.scenario.name);
+  ISOBIT_TRY(file);
+  const std::vector<GoldenBlock> produced = blocks_of(run);
+  const std::vector<GoldenChange> changes = golden_changes(*file, produced);
+  const std::vector<GoldenBlock> retired = retired_of(run, *file, produced);
+  for (const GoldenChange& change : changes) show(run, change);
+  for (const GoldenBlock& block : retired) {
+    print_line("retired  " + block.block_hash() + "  prompt " + block.prompt_id);
+  }
+  const std::string also = retired.empty() ? "" : std::to_string(retired.size()) + " retired, ";
+  print_line(run.loaded.scenario.name + ": " + std::to_string(changes.size()) +
+             " golden blocks new or changed, " + also + "two executed runs were identical" +
+             (options.dry_run ? " (dry run)" : ""));
+  if (options.dry_run || (changes.empty() && retired.empty())) return int(kExitOk);
+  if (!run.whole && !file->blocks.empty()) {
+    print_line("note: the run was not the whole scenario; sibling classes were not refreshed");
+  }
+  bless_blocks(*file, changes, options.by, options.reason);
+  retire_blocks(*file, retired, options.by, options.reason);
+  if (auto ok = write_golden_file(run.golden_file, *file); !ok) return ok.error();
+  if (auto ok = record_events(run, changes, retired, options); !ok) return ok.error();
+  const std::string pending = pending_path(options.run.database, run.loaded.scenario.name);
+  if (auto ok = settle_pending(run, pending); !ok) return ok.error();
+  return int(kExitOk);
 }
 
 Result<int> bless_one(const std::string& path, const RunOptions& run_options,
@@ -97,17 +155,10 @@ Result<int> bless_one(const std::string& path, const RunOptions& run_options,
   const std::string why = refusal(*run);
   if (auto ok = record_end(*run, run_options); !ok) return ok.error();
   if (!why.empty()) {
-    std::fprintf(stderr, "isobit: nothing was blessed: %s\n", why.c_str());
+    std::fprintf(stderr, "isobit: nothing was blessed: %s\n", text::printable(why).c_str());
     return int(run->traces.interrupted ? kExitInterrupted : kExitDifferent);
   }
-  const std::vector<GoldenChange> changes = golden_changes(run->golden, blocks_of(*run));
-  for (const GoldenChange& change : changes) show(*run, change);
-  std::printf("%s: %zu golden blocks new or changed, two executed runs were identical%s\n",
-              run->loaded.scenario.name.c_str(), changes.size(),
-              options.dry_run ? " (dry run)" : "");
-  if (options.dry_run || changes.empty()) return int(kExitOk);
-  if (auto ok = write(*run, changes, options); !ok) return ok.error();
-  return int(kExitOk);
+  return bless_blocks_of(*run, options);
 }
 
 }  // namespace

@@ -133,10 +133,8 @@ bool trustworthy(const JudgeCell& cell, const CellResult& result) {
           (v == Verdict::diff && result.against < 0 && result.difference.against == "golden"));
 }
 
-/// Fills the pending area as --update says.
-Result<void> update_pending(RunResult& run, const RunOptions& options) {
-  const bool wanted = options.update != "none" && options.judge_goldens && !options.dry_run;
-  if (!wanted || run.traces.interrupted) return {};
+/// Blocks as the trustworthy cells gave them.
+std::vector<GoldenBlock> produced_blocks(const RunResult& run) {
   std::vector<GoldenBlock> produced;
   for (std::size_t i = 0; i < run.traces.cells.size(); ++i) {
     const JudgeCell& cell = run.traces.cells[i];
@@ -145,18 +143,41 @@ Result<void> update_pending(RunResult& run, const RunOptions& options) {
       produced.push_back(make_block(cell.class_hash, cell.class_recipe, prompt));
     }
   }
-  GoldenFile pending;
-  pending.scenario = run.loaded.scenario.name;
+  return produced;
+}
+
+/// Fills the pending area as --update says. What other cells left there stays while it still
+/// differs from the goldens.
+Result<void> update_pending(RunResult& run, const RunOptions& options) {
+  const bool wanted = options.update != "none" && options.judge_goldens && !options.dry_run;
+  if (!wanted || run.traces.interrupted) return {};
+  const std::vector<GoldenBlock> produced = produced_blocks(run);
+  const std::string path = pending_path(options.database, run.loaded.scenario.name);
+  std::error_code ignored;
+  std::map<GoldenKey, GoldenBlock> fresh;
   for (const GoldenChange& change : golden_changes(run.golden, produced)) {
-    const bool fresh = change.old == nullptr;
-    if (fresh || options.update == "all") pending.blocks.emplace(change.block.key, change.block);
+    const bool is_new = change.old == nullptr;
+    if (is_new || options.update == "all") fresh.emplace(change.block.key, change.block);
   }
-  if (pending.blocks.empty()) return {};
-  const std::string path = pending_path(options.database, pending.scenario);
-  run.records.run.notes.push_back(std::to_string(pending.blocks.size()) +
+  if (fresh.empty() && !std::filesystem::exists(path, ignored)) return {};
+  const auto lock = lock_pending(path);
+  ISOBIT_TRY(lock);
+  auto pending = read_golden_file(path, run.loaded.scenario.name);
+  ISOBIT_TRY(pending);
+  for (const GoldenBlock& block : produced) pending->blocks.erase(block.key);
+  std::erase_if(pending->blocks, [&](const auto& waiting) {
+    const GoldenBlock* golden = run.golden.find(waiting.first);
+    return golden != nullptr && golden->rows == waiting.second.rows;
+  });
+  pending->blocks.merge(fresh);
+  if (pending->blocks.empty()) {
+    std::filesystem::remove(path, ignored);
+    return {};
+  }
+  run.records.run.notes.push_back(std::to_string(pending->blocks.size()) +
                                   " golden blocks are pending in " + path +
                                   "; `isobit bless` makes them goldens");
-  return write_golden_file(path, pending);
+  return write_golden_file(path, *pending);
 }
 
 /// What the requirements of the command line say of the cells that ran.
@@ -192,7 +213,7 @@ RunOutcome outcome_of(const RunResult& run, const RunOptions& options) {
   outcome.lenient = options.lenient;
   outcome.xfail_expired = run.judged.xfail_expired;
   outcome.compared_tokens = run.judged.tokens_compared;
-  outcome.environment_mismatch = !environment_fits(run, options);
+  outcome.environment_mismatch = !options.right_environment || !environment_fits(run, options);
   return outcome;
 }
 
@@ -234,6 +255,19 @@ Result<Loaded> load(const std::string& path, const std::vector<std::string>& ove
   return Loaded{std::move(*scenario), std::move(*session)};
 }
 
+std::set<GoldenKey> asked_blocks(const Loaded& loaded, const Plan& plan) {
+  std::set<std::string> prompts;
+  for (const PromptTokens& prompt : loaded.session.tokens) {
+    prompts.insert(to_hex(sha256(prompt.tokens.data(), prompt.tokens.size() * 4)));
+  }
+  std::set<GoldenKey> out;
+  for (const PlannedCell& cell : plan.cells) {
+    if (cell.class_hash.empty()) continue;
+    for (const std::string& prompt : prompts) out.insert({cell.class_hash, prompt});
+  }
+  return out;
+}
+
 Result<Selection> selection_of(const Loaded& loaded, const RunOptions& options) {
   Selection selection{options.filter,    options.cells,      options.only_failed, {},
                       options.partition, options.partitions, options.allow_large};
@@ -256,6 +290,8 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   auto plan = make_plan(run.loaded, *selection, here);
   ISOBIT_TRY(plan);
   run.plan = std::move(*plan);
+  run.asked = asked_blocks(run.loaded, run.plan);
+  run.whole = !run.plan.filtered && options.overrides.empty();
   run.golden_file =
       golden_path(run.loaded.scenario.path, run.loaded.scenario.name, options.golden_folder);
   auto golden = open_golden(run.golden_file, run.loaded.scenario.name, options);
@@ -268,8 +304,8 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   ISOBIT_TRY(traces);
   run.traces = std::move(*traces);
   run.judged = judge({run.loaded.scenario, run.plan.matrix, run.traces.cells, run.traces.within,
-                      options.judge_goldens ? &run.golden : nullptr, run.loaded.session.eos,
-                      utc_now().substr(0, 10), run.plan.filtered});
+                      options.judge_goldens ? &run.golden : nullptr, run.asked,
+                      run.loaded.session.eos, utc_now().substr(0, 10), run.whole});
   if (!run.traces.interrupted) {
     const ExecutorOptions again{options.jobs, options.isolate, run.loaded.scenario.cell_seconds,
                                 options.hooks};
@@ -333,6 +369,10 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
     if (!result) {
       complain(result.error());
       usage_error = true;
+      Report& refused = done.emplace_back();
+      refused.scenario = refused.path = path;
+      refused.notes = {result.error().text()};
+      refused.exit_code = kExitUsage;
       continue;
     }
     add(total, result->outcome);

@@ -4,6 +4,7 @@
 // Judged -> what the store holds -> Report.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,7 @@ struct RunOptions {
   std::vector<std::string> cells;     // --cell: names, hashes, prefixes
   bool only_failed = false;           // --failed: cells not PASS in the last run
   int partition = 1, partitions = 1;  // --partition 2/4, split by class
-  double max_seconds = 0;             // --max-time; 0: none
+  double max_seconds = 0;             // --max-time; 0: none. Less than a cell takes: none runs
   int repeat = 1;
   bool until_fail = false;
   bool shuffle = false;
@@ -39,7 +40,7 @@ struct RunOptions {
   bool quiet = false, verbose = false, progress = true;
   std::vector<std::string> require;  // --require gpu,nccl
   int max_skip = -1;                 // --max-skip N
-  std::string require_env;           // file of `isobit env --json`
+  bool right_environment = true;     // what --require-env found before the run
   std::string command_line;
   bool judge_goldens = true;
   const ExecuteHooks* hooks = nullptr;  // the selftest's defects
@@ -54,6 +55,8 @@ struct RunResult {
   Records records;
   std::string golden_file;
   GoldenFile golden;
+  std::set<GoldenKey> asked;  // by the planned cells, those that did not run included
+  bool whole = true;          // the cells are those of the file as written
   RunOutcome outcome;
 };
 
@@ -75,6 +78,8 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
 
 // Steps that other commands take too.
 Result<Loaded> load(const std::string& path, const std::vector<std::string>& overrides);
+/// The golden blocks that a plan's cells stand for, whether they can run here or not.
+std::set<GoldenKey> asked_blocks(const Loaded& loaded, const Plan& plan);
 /// The options' filters; reads the database for --failed.
 Result<Selection> selection_of(const Loaded& loaded, const RunOptions& options);
 /// UTC, "2026-11-22T13:40:00Z".

@@ -84,6 +84,7 @@ struct GroupResult {
   std::string key;   // "engine=reference,precision=bf16"
   Judgement judgement;
   std::vector<int> cells;
+  std::int64_t compared_cells = 0;               // of these: what the verdict rests on
   std::vector<std::pair<int, int>> equal_pairs;  // differ, differ_all: the pairs that were equal
   std::int64_t compared_tokens = 0, differing = 0, flipped = 0, comparable_rows = 0;
   double flip_rate_bound = 0;  // 3/N or Wilson

@@ -214,8 +214,12 @@ std::vector<std::string> picture_lines(const GroupResult& group, const Report& r
 }
 
 std::string measured_text(const GroupResult& group) {
-  std::string out = text::count(std::int64_t(group.cells.size()), "cell") + ", " +
-                    text::count(group.compared_tokens, "token") + " compared";
+  const auto cells = std::int64_t(group.cells.size());
+  std::string out = text::count(cells, "cell") + ", ";
+  if (group.compared_cells < cells && (group.compared_cells > 0 || group.compared_tokens == 0)) {
+    out = "rests on " + text::count(group.compared_cells) + " of " + out;
+  }
+  out += text::count(group.compared_tokens, "token") + " compared";
   if (group.differing > 0) out += ", " + text::count(group.differing) + " with other bits";
   if (group.comparable_rows > 0 && (group.flipped > 0 || group.flip_rate_bound > 0)) {
     out += ", " + text::count(group.flipped, "flip") + " in " +

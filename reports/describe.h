@@ -33,8 +33,8 @@ std::vector<std::string> equal_pair_lines(const GroupResult& group, const Report
 /// Only axes that vary within the group are named. Letters are wrapped at `width`.
 std::vector<std::string> picture_lines(const GroupResult& group, const Report& report,
                                        std::size_t width);
-/// What the group measured: tokens compared, differing, flips with the bound of their rate, and
-/// where the prompts part.
+/// What the group measured: the cells it rests on where these are not all, tokens compared,
+/// differing, flips with the bound of their rate, and where the prompts part.
 std::string measured_text(const GroupResult& group);
 /// A line for each cell of a group whose cells need not be equal, against its first cell:
 ///   batch 48 cache on   95 of 96 rows in 8 of 8 prompts, first at token 1, 2 flips

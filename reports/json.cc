@@ -111,6 +111,7 @@ Json group_json(const Report& report, const GroupResult& group) {
           {"verdict", name_of(group.judgement.verdict)},
           {"reason", clean(group.judgement.reason)},
           {"cells", cells},
+          {"compared_cells", group.compared_cells},
           {"classes", letters_of(group, report)},
           {"equal_pairs", strings(equal_pair_lines(group, report))},
           {"compared_tokens", group.compared_tokens},

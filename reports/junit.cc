@@ -1,8 +1,10 @@
 // JUnit XML for CI systems: one suite a scenario, one case a cell and one a contract group.
 //
 // FAIL is an <error>; a cell or group that is red, or proves nothing, is a <failure>; SKIP, XFAIL,
-// NOT-RUN and DEFERRED are <skipped> with the verdict in the message. Well-formed XML 1.0 whatever
-// the texts hold.
+// NOT-RUN and DEFERRED are <skipped> with the verdict in the message, and so is MISTRUSTED where it
+// only warns. A suite whose exit code is neither 0 nor 77 has a failure or an error: when no case
+// says why, one named after the exit code does. Valid against Jenkins' junit-10.xsd and well-formed
+// XML 1.0, whatever the texts hold.
 #include <cmath>
 #include <cstdio>
 #include <string>
@@ -16,11 +18,15 @@ namespace {
 
 enum class Kind { passed, skipped, failure, error };
 
-Kind kind_of(Verdict verdict) {
+/// `exit_code`: of the run, which says whether MISTRUSTED only warns (--lenient).
+Kind kind_of(Verdict verdict, int exit_code) {
   using enum Verdict;
   switch (verdict) {
     case pass:
       return Kind::passed;
+    case mistrusted:
+      return graver_exit_code(exit_code, kExitMistrusted) == exit_code ? Kind::failure
+                                                                       : Kind::skipped;
     case fail:
       return Kind::error;
     case skip:
@@ -54,27 +60,29 @@ struct Counts {
   std::int64_t tests = 0, failures = 0, errors = 0, skipped = 0;
   double seconds = 0;
 
-  void add(Verdict verdict) {
+  void add(Kind kind) {
     ++tests;
-    const Kind kind = kind_of(verdict);
     failures += kind == Kind::failure;
     errors += kind == Kind::error;
     skipped += kind == Kind::skipped;
   }
-  [[nodiscard]] std::string attributes() const {
+  /// `of_suite`: the element around all suites counts no skipped tests.
+  [[nodiscard]] std::string attributes(bool of_suite) const {
     return attribute("tests", std::to_string(tests)) +
            attribute("failures", std::to_string(failures)) +
            attribute("errors", std::to_string(errors)) +
-           attribute("skipped", std::to_string(skipped)) + attribute("time", seconds_text(seconds));
+           (of_suite ? attribute("skipped", std::to_string(skipped)) : std::string()) +
+           attribute("time", seconds_text(seconds));
   }
 };
 
 // The one case for a verdict with its message and, when it is bad, its lines.
-std::string case_xml(const std::string& opening, Verdict verdict, const std::string& title,
-                     const std::string& reason, const std::vector<std::string>& lines) {
+std::string case_xml(const std::string& opening, Kind kind, const std::string& type,
+                     const std::string& title, const std::string& reason,
+                     const std::vector<std::string>& lines) {
   std::string message = title;
   if (!reason.empty()) message += ": " + reason;
-  switch (kind_of(verdict)) {
+  switch (kind) {
     case Kind::passed:
       return opening + "/>\n";
     case Kind::skipped:
@@ -83,8 +91,8 @@ std::string case_xml(const std::string& opening, Verdict verdict, const std::str
     default:
       break;
   }
-  const std::string element = kind_of(verdict) == Kind::error ? "error" : "failure";
-  return opening + ">\n      <" + element + attribute("type", name_of(verdict)) +
+  const std::string element = kind == Kind::error ? "error" : "failure";
+  return opening + ">\n      <" + element + attribute("type", type) +
          attribute("message", message) + ">" + element_text(lines) + "</" + element +
          ">\n    </testcase>\n";
 }
@@ -95,7 +103,8 @@ std::string cell_xml(const Report& report, const ReportCell& cell) {
   return case_xml("    <testcase" + attribute("classname", report.scenario) +
                       attribute("name", cell_text(cell)) +
                       attribute("time", seconds_text(cell.seconds)),
-                  cell.verdict, verdict_text(cell.verdict, cell.severity), cell.reason, lines);
+                  kind_of(cell.verdict, report.exit_code), name_of(cell.verdict),
+                  verdict_text(cell.verdict, cell.severity), cell.reason, lines);
 }
 
 std::string group_xml(const Report& report, const GroupResult& group) {
@@ -106,8 +115,20 @@ std::string group_xml(const Report& report, const GroupResult& group) {
   const std::string name = group.rule + (group.key.empty() ? "" : " [" + group.key + "]");
   return case_xml("    <testcase" + attribute("classname", report.scenario + ".contract") +
                       attribute("name", name) + attribute("time", "0.000"),
-                  group.judgement.verdict, name_of(group.judgement.verdict), group.judgement.reason,
-                  lines);
+                  kind_of(group.judgement.verdict, report.exit_code),
+                  name_of(group.judgement.verdict), name_of(group.judgement.verdict),
+                  group.judgement.reason, lines);
+}
+
+/// What is red although no cell and no group is: golden blocks that nobody produces, an expired
+/// expectation, another environment, cells that were not run, a scenario that cannot be read.
+std::string run_xml(const Report& report) {
+  const std::string code = "exit code " + std::to_string(report.exit_code);
+  std::vector<std::string> lines = {counts_text(report)};
+  lines.insert(lines.end(), report.notes.begin(), report.notes.end());
+  return case_xml("    <testcase" + attribute("classname", report.scenario) +
+                      attribute("name", "run") + attribute("time", "0.000"),
+                  Kind::failure, code, outcome_text(report), code, lines);
 }
 
 std::string property_xml(const std::string& name, const std::string& value) {
@@ -117,15 +138,21 @@ std::string property_xml(const std::string& name, const std::string& value) {
 std::string suite_xml(const Report& report, Counts& all) {
   Counts counts;
   counts.seconds = report.seconds;
-  for (const ReportCell& cell : report.cells) counts.add(cell.verdict);
-  for (const GroupResult& group : report.groups) counts.add(group.judgement.verdict);
+  const int code = report.exit_code;
+  for (const ReportCell& cell : report.cells) counts.add(kind_of(cell.verdict, code));
+  for (const GroupResult& group : report.groups) {
+    counts.add(kind_of(group.judgement.verdict, code));
+  }
+  const bool unsaid =
+      code != kExitOk && code != kExitSkipped && counts.failures == 0 && counts.errors == 0;
+  if (unsaid) counts.add(Kind::failure);
   all.tests += counts.tests;
   all.failures += counts.failures;
   all.errors += counts.errors;
   all.skipped += counts.skipped;
   all.seconds += counts.seconds;
 
-  std::string out = "  <testsuite" + attribute("name", report.scenario) + counts.attributes() +
+  std::string out = "  <testsuite" + attribute("name", report.scenario) + counts.attributes(true) +
                     ">\n    <properties>\n";
   out += property_xml("run", std::to_string(report.run));
   out += property_xml("path", report.path);
@@ -135,6 +162,7 @@ std::string suite_xml(const Report& report, Counts& all) {
     out += property_xml("environment." + key, value);
   }
   out += "    </properties>\n";
+  if (unsaid) out += run_xml(report);
   for (const GroupResult& group : report.groups) out += group_xml(report, group);
   for (const ReportCell& cell : report.cells) out += cell_xml(report, cell);
   std::vector<std::string> lines = {totals_text(report), counts_text(report)};
@@ -149,7 +177,7 @@ std::string render_junit(const std::vector<Report>& reports) {
   std::string suites;
   for (const Report& report : reports) suites += suite_xml(report, all);
   return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"isobit\"" +
-         all.attributes() + ">\n" + suites + "</testsuites>\n";
+         all.attributes(false) + ">\n" + suites + "</testsuites>\n";
 }
 
 }  // namespace isobit

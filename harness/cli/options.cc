@@ -50,6 +50,7 @@ const std::vector<OptionInfo>& all_options() {
       {"logits", 0, Takes::one, "DIR",
        "execute again and write the logits rows there, little-endian"},
       {"bits-only", 0, Takes::nothing, "", "only what is stored: do not execute again for values"},
+      {"yes", 0, Takes::nothing, "", "do it; without it only what would be done is shown"},
       {"keep", 0, Takes::one, "N", "runs to keep (default: 50)"},
       {"work", 0, Takes::one, "DIR",
        "folder for temporary files (default: a new one under TMPDIR)"},

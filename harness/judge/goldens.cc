@@ -57,15 +57,14 @@ void judge_goldens(Judging& all) {
     if (all.trace(i).status != CellStatus::ok) continue;
     for (const PromptTrace& prompt : all.trace(i).prompts) judge_prompt(all, i, prompt, used);
   }
-  const bool all_ran = std::all_of(
-      all.in.cells.begin(), all.in.cells.end(),
-      [](const JudgeCell& c) { return c.has_trace() || c.state == JudgeCell::State::skipped; });
-  if (all.in.filtered || !all_ran) return;
+  if (!all.in.whole) return;
+  // A cell that was skipped, failed or did not run still asks for its blocks.
   for (const auto& [key, block] : all.in.golden->blocks) {
-    if (used.count(key) != 0) continue;
+    if (all.in.asked.count(key) != 0 || used.count(key) != 0) continue;
     ++all.out.obsolete;
     all.out.notes.push_back("OBSOLETE golden " + block.block_hash() + " of prompt " +
-                            block.prompt_id + ": no cell of the scenario produces it");
+                            block.prompt_id + ": no cell of the scenario asks for it; `isobit " +
+                            "bless` or `isobit prune` retires it");
   }
 }
 

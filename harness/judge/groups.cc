@@ -15,6 +15,33 @@ std::vector<int> comparable(const Judging& all, const Group& group) {
   return out;
 }
 
+/// Axes that the group ranges over and that have one value among the cells that were compared.
+std::string unexercised(const Judging& all, const Expectation& rule, const Group& group,
+                        const std::vector<int>& members) {
+  const auto values = [&](const std::vector<int>& cells, const std::string& axis) {
+    std::set<std::string> out;
+    for (const int i : cells) out.insert(all.in.matrix.cells[std::size_t(i)].value(axis));
+    return out.size();
+  };
+  std::string axes;
+  for (const std::string& axis : rule.across) {
+    if (values(group.cells, axis) < 2 || values(members, axis) > 1) continue;
+    axes += (axes.empty() ? "" : ", ") + axis;
+  }
+  return axes;
+}
+
+/// What holds for the cells that were compared is no PASS for an axis that they did not exercise.
+void judge_coverage(const Judging& all, const Group& group, const std::vector<int>& members,
+                    GroupResult& out) {
+  if (out.judgement.verdict != Verdict::pass) return;
+  const Expectation& rule = all.in.scenario.expect[std::size_t(group.rule)];
+  const std::string axes = unexercised(all, rule, group, members);
+  if (axes.empty()) return;
+  out.judgement = {Verdict::not_run, Severity::none,
+                   "not exercised: " + axes + "; what was compared agrees"};
+}
+
 /// Fewer than two cells can be compared.
 void judge_vacuous(Judging& all, const std::vector<int>& members, GroupResult& group) {
   const auto state_is = [&](JudgeCell::State state) {
@@ -24,10 +51,16 @@ void judge_vacuous(Judging& all, const std::vector<int>& members, GroupResult& g
       std::all_of(group.cells.begin(), group.cells.end(), state_is(JudgeCell::State::skipped));
   const bool waiting =
       std::any_of(group.cells.begin(), group.cells.end(), state_is(JudgeCell::State::not_run));
-  group.judgement = {Verdict::mistrusted, Severity::none,
-                     "vacuous: fewer than two cells of the group ran"};
+  const auto ran = std::count_if(group.cells.begin(), group.cells.end(),
+                                 [&](int i) { return all.cell(i).has_trace(); });
+  std::string why = "vacuous: " + std::to_string(ran) + " of " +
+                    std::to_string(group.cells.size()) + " cells of the group ran";
+  if (ran > std::ptrdiff_t(members.size())) {
+    why += ", " + std::to_string(std::size_t(ran) - members.size()) + " of them without a result";
+  }
+  group.judgement = {Verdict::mistrusted, Severity::none, why};
   if (none_ran) group.judgement = {Verdict::skip, Severity::none, "every cell was skipped"};
-  if (waiting && !all.in.filtered) group.judgement.verdict = Verdict::not_run;
+  if (waiting) group.judgement.verdict = Verdict::not_run;
   for (const int i : members) {
     if (group.judgement.verdict == Verdict::mistrusted) {
       all.raise(i, group.judgement);
@@ -200,6 +233,7 @@ GroupResult judge_group(Judging& all, const Group& group) {
   out.key = group.key;
   out.cells = group.cells;
   const std::vector<int> members = comparable(all, group);
+  out.compared_cells = std::int64_t(members.size());
   if (members.size() < 2) {
     judge_vacuous(all, members, out);
   } else if (rule.kind == Kind::within) {
@@ -209,6 +243,7 @@ GroupResult judge_group(Judging& all, const Group& group) {
     const bool all_pairs = rule.kind == Kind::differ_all;
     if (all_pairs || rule.kind == Kind::differ) judge_control(all, members, all_pairs, out);
   }
+  judge_coverage(all, group, members, out);
   out.flip_rate_bound = rate_upper_bound(out.flipped, out.comparable_rows);
   return out;
 }

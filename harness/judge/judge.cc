@@ -80,8 +80,7 @@ void expect_failure(Judging& all, int i) {
       all.out.notes.push_back(expected.place + ": xfail expired on " + expected.until);
       return;
     }
-    const bool failed = v == Verdict::diff || v == Verdict::fail || v == Verdict::nondet;
-    if (failed) {
+    if (name_of(v) == expected.verdict) {
       judgement.verdict = Verdict::xfail;
       judgement.reason = expected.reason + " (" + judgement.reason + ")";
     } else if (v == Verdict::pass) {
@@ -89,6 +88,23 @@ void expect_failure(Judging& all, int i) {
     }
     return;
   }
+}
+
+/// A group whose every bad cell was expected to be bad is no failure of its own.
+void expect_failures(Judging& all, GroupResult& group) {
+  const bool bad = group.judgement.verdict == Verdict::diff ||
+                   group.judgement.verdict == Verdict::nondet ||
+                   group.judgement.verdict == Verdict::mistrusted;
+  if (!bad) return;
+  bool expected = false;
+  for (const int i : group.cells) {
+    const Verdict v = all.result(i).judgement.verdict;
+    expected |= v == Verdict::xfail;
+    if (v == Verdict::xpass || gravity(v) > gravity(Verdict::stale)) return;
+  }
+  if (!expected) return;
+  group.judgement.reason = "expected: " + group.judgement.reason;
+  group.judgement.verdict = Verdict::xfail;
 }
 
 }  // namespace
@@ -143,6 +159,7 @@ Judged judge(const JudgeInput& input) {
     }
     judge_steps::expect_failure(all, i);
   }
+  for (GroupResult& group : all.out.groups) judge_steps::expect_failures(all, group);
   return std::move(all.out);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -46,9 +47,11 @@ struct JudgeInput {
   const std::vector<JudgeCell>& cells;  // by matrix.cells
   const WithinResults& within;
   const GoldenFile* golden = nullptr;    // null: goldens are not judged (differ-only, selftest)
+  const std::set<GoldenKey>& asked;      // golden blocks that the scenario's cells stand for
   const std::vector<std::int32_t>& eos;  // tokens that may end a prompt before max_new_tokens
   std::string today;                     // YYYY-MM-DD, for xfail.until
-  bool filtered = false;                 // a filter or partition is active: no OBSOLETE
+  bool whole = true;  // the cells are those of the file as written: a block nobody asks for is
+                      // OBSOLETE
 };
 
 /// What was found out about one cell.

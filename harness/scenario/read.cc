@@ -371,13 +371,16 @@ bool is_date(const std::string& text) {
 }
 
 void Reader::expected_failure(const TreeNode& node) {
-  if (!map(node, "an entry of xfail", {"where", "reason", "until"})) return;
+  if (!map(node, "an entry of xfail", {"where", "verdict", "reason", "until"})) return;
   ExpectedFailure expected;
   expected.place = tree_.place(node);
   for (std::size_t i = 0; i < node.keys.size(); ++i) {
     const std::string& key = node.keys[i].text;
     if (key == "where") expected.where = where(node.items[i]);
     if (key == "reason") expected.reason = word(node.items[i], "reason");
+    if (key == "verdict") {
+      expected.verdict = choice(node.items[i], "verdict", {"DIFF", "NONDET", "MISTRUSTED"});
+    }
     if (key != "until") continue;
     expected.until = word(node.items[i], "until");
     if (!is_date(expected.until))

@@ -52,6 +52,7 @@ struct Expectation {
 
 struct ExpectedFailure {
   Filter where;
+  std::string verdict = "DIFF";  // DIFF | NONDET | MISTRUSTED: nothing else is excused
   std::string reason;
   std::string until;  // YYYY-MM-DD, empty: no end
   std::string place;

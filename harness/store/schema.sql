@@ -135,7 +135,7 @@ CREATE INDEX contract_member_cell ON contract_member (cell);
 CREATE TABLE golden_event (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
   at          TEXT NOT NULL,
-  action      TEXT NOT NULL CHECK (action IN ('bless', 'reject')),
+  action      TEXT NOT NULL CHECK (action IN ('bless', 'retire', 'reject')),
   scenario    TEXT NOT NULL,
   class_hash  TEXT NOT NULL,
   prompt_id   TEXT NOT NULL,

@@ -67,7 +67,7 @@ struct CellInfo {
 };
 
 struct GoldenEvent {
-  std::string action;  // bless | reject
+  std::string action;  // bless | retire | reject
   std::string scenario, class_hash, prompt_id;
   std::string block_hash, parent_hash;
   std::string by, reason, at;

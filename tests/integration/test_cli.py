@@ -99,8 +99,9 @@ class Cli(tiny_project.Case):
         self.assertIn("cpu", refused.stderr)
         self.isobit("env", "diff", here, "here", code=1)
         self.isobit("env", "diff", "last", "here")
-        reports = self.isobit("report", "last", "--report", "junit=r.xml", "--report", "md=r.md")
-        self.assertIn("PASS", reports.stdout)
+        files = ["--report", "junit=r.xml", "--report", "md=r.md"]
+        again = self.isobit("report", "last", *files, code=6)
+        self.assertIn("ENVIRONMENT MISMATCH", again.stdout)
         self.assertTrue((self.folder / "r.xml").stat().st_size > 100)
 
     def test_ci_fills_no_pending(self):

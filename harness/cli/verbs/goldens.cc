@@ -227,6 +227,8 @@ Result<int> reject(const Arguments& arguments) {
                               utc_now()};
       if (auto ok = (*store)->record(event); !ok) return ok.error();
     }
+    const auto lock = lock_pending(file.path);
+    ISOBIT_TRY(lock);
     std::error_code problem;
     if (!fs::remove(file.path, problem)) return Error{problem.message(), file.path};
   }

@@ -37,17 +37,13 @@ Result<int> run(const Arguments& arguments) {
     if (!fetched && interrupted != 0) return int(kExitInterrupted);
     ISOBIT_TRY(fetched);
   }
-  bool right_place = true;
-  if (!options->require_env.empty()) {
-    const auto same = environment_matches(options->require_env);
+  if (arguments.has("require-env")) {
+    const auto same = environment_matches(arguments.text("require-env"));
     ISOBIT_TRY(same);
-    right_place = *same;
+    options->right_environment = *same;
   }
-  const int code = run_scenarios(*options, arguments.all("report"), arguments.has("json"),
-                                 wants_color(arguments));
-  const bool graver = code == kExitInterrupted || code == kExitInternal || code == kExitUsage ||
-                      code == kExitDifferent || code == kExitMistrusted;
-  return int(right_place || graver ? code : kExitEnvironment);
+  return run_scenarios(*options, arguments.all("report"), arguments.has("json"),
+                       wants_color(arguments));
 }
 
 }  // namespace isobit::commands

@@ -191,6 +191,19 @@ const std::vector<Verb> kGoldenVerbs = {
 };
 
 const std::vector<Verb> kMachineVerbs = {
+    {"prune",
+     "SCENARIO… | FOLDER…",
+     "retire golden blocks that no scenario asks for",
+     "Shows, and with --yes takes out, the golden blocks that no cell of these scenarios stands "
+     "for.\n"
+     "Given a folder of scenarios, also those of golden files that belong to none of them. The\n"
+     "ledger keeps what was there.",
+     "isobit prune scenarios --yes --reason 'the prompts changed'",
+     {},
+     {"yes", "reason", "by", "golden", "json"},
+     1,
+     -1,
+     commands::prune},
     {"env",
      "[diff A B]",
      "this machine's fingerprint, or what changed",

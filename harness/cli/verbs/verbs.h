@@ -20,6 +20,7 @@ Result<int> bless(const Arguments& arguments);     // goldens.cc
 Result<int> review(const Arguments& arguments);
 Result<int> pending(const Arguments& arguments);
 Result<int> reject(const Arguments& arguments);
+Result<int> prune(const Arguments& arguments);       // prune.cc
 Result<int> env(const Arguments& arguments);         // env.cc
 Result<int> doctor(const Arguments& arguments);      // doctor.cc
 Result<int> selftest(const Arguments& arguments);    // selftest.cc

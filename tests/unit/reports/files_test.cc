@@ -84,7 +84,7 @@ TEST(Json, SurvivesAnyText) {
 TEST(Junit, OneCaseACellAndAGroup) {
   const std::string expected =
       R"(<?xml version="1.0" encoding="UTF-8"?>
-<testsuites name="isobit" tests="7" failures="2" errors="0" skipped="1" time="1.500">
+<testsuites name="isobit" tests="7" failures="2" errors="0" time="1.500">
   <testsuite name="kv" tests="7" failures="2" errors="0" skipped="1" time="1.500">
     <properties>
       <property name="run" value="7"/>
@@ -125,6 +125,44 @@ note: the library changed since the golden
 </testsuites>
 )";
   EXPECT_EQ(render_junit({sample_report()}), expected);
+}
+
+/// A report whose cells and groups are all fine, of a run that ended with this code.
+Report fine_report(int exit_code) {
+  Report report = sample_report();
+  report.exit_code = exit_code;
+  for (ReportCell& cell : report.cells) cell.verdict = Verdict::pass, cell.severity = {};
+  for (GroupResult& group : report.groups) group.judgement = {};
+  return report;
+}
+
+TEST(Junit, IsRedWheneverTheExitCodeIs) {
+  for (const int code : {kExitDifferent, kExitUsage, kExitInternal, kExitNothing, kExitGolden,
+                         kExitEnvironment, kExitMistrusted, kExitNotRun, kExitInterrupted}) {
+    Report report = fine_report(code);
+    report.notes = {"why"};
+    const std::string xml = render_junit({report});
+    EXPECT_NE(xml.find("failures=\"1\""), std::string::npos) << xml;
+    EXPECT_NE(xml.find("type=\"exit code " + std::to_string(code) + "\""), std::string::npos);
+    EXPECT_NE(xml.find("why"), std::string::npos);
+  }
+  for (const int code : {kExitOk, kExitSkipped}) {
+    const std::string xml = render_junit({fine_report(code)});
+    EXPECT_EQ(xml.find("<failure"), std::string::npos) << xml;
+  }
+}
+
+TEST(Junit, MistrustedIsRedUnlessItOnlyWarned) {
+  for (const auto& [code, red] : {std::pair{kExitMistrusted, true},
+                                  {kExitDifferent, true},
+                                  {kExitOk, false},
+                                  {kExitGolden, false}}) {
+    Report report = fine_report(code);
+    report.cells[1].verdict = Verdict::mistrusted;
+    const std::string xml = render_junit({report});
+    EXPECT_EQ(xml.find("<failure type=\"MISTRUSTED\"") != std::string::npos, red) << code;
+    EXPECT_EQ(xml.find("<skipped message=\"MISTRUSTED\"") != std::string::npos, !red) << code;
+  }
 }
 
 TEST(Junit, AnotherParserReadsWhateverTheTextsHold) {

@@ -39,7 +39,7 @@ class JudgeTest : public testing::Test {
     return trace;
   }
   Judged judged() {
-    return judge({scenario_, matrix_, cells_, within_, golden_, eos_, "2026-11-29", filtered_});
+    return judge({scenario_, matrix_, cells_, within_, golden_, asked_, eos_, "2026-11-29", true});
   }
   std::string verdicts() {
     std::string out;
@@ -64,7 +64,7 @@ class JudgeTest : public testing::Test {
   WithinResults within_;
   const GoldenFile* golden_ = nullptr;
   std::vector<std::int32_t> eos_;
-  bool filtered_ = false;
+  std::set<GoldenKey> asked_;
 };
 
 constexpr const char* kPair = "axes: {batch: [1, 3]}\nexpect: [{same_bits: {across: [batch]}}]\n";
@@ -107,6 +107,40 @@ TEST_F(JudgeTest, WithinJudgesEveryPairNotOnlyThoseOfTheFirstCell) {
   EXPECT_EQ(verdicts(), "PASS PASS PASS");
   within_.erase({0, 1, 2});
   EXPECT_EQ(verdicts(), "PASS PASS MISTRUSTED") << "a pair without values is not within anything";
+}
+
+TEST_F(JudgeTest, AGroupSaysWhatItRestsOnAndDoesNotPassForAnAxisThatDidNotVary) {
+  use("axes: {batch: [1, 3], gpus: [1, 2]}\nexpect: [{same_bits: {across: [batch, gpus]}}]\n");
+  const auto drop = [&](int i, JudgeCell::State state) {
+    cells_[std::size_t(i)] = {};
+    cells_[std::size_t(i)].state = state;
+  };
+  EXPECT_EQ(judged().groups[0].compared_cells, 4);
+  drop(3, JudgeCell::State::skipped);  // batch 3 on 2 ranks: both axes still vary
+  EXPECT_EQ(judged().groups[0].judgement.verdict, Verdict::pass);
+  EXPECT_EQ(judged().groups[0].compared_cells, 3);
+  drop(1, JudgeCell::State::not_run);  // the other one on 2 ranks
+  const GroupResult group = judged().groups[0];
+  EXPECT_EQ(group.judgement.verdict, Verdict::not_run);
+  EXPECT_EQ(group.judgement.reason, "not exercised: gpus; what was compared agrees");
+  EXPECT_EQ(group.compared_cells, 2);
+  EXPECT_EQ(verdicts(), "PASS NOT-RUN PASS SKIP");
+}
+
+TEST_F(JudgeTest, AnExpectedFailureExcusesItsVerdictAndNoOther) {
+  use(std::string(kPair) + "xfail: [{where: batch=3, reason: known}]\n");
+  cells_[1].attempts[0] = trace_of(matrix_.cells[1], 9);
+  Judged out = judged();
+  EXPECT_EQ(out.cells[1].judgement.verdict, Verdict::xfail);
+  EXPECT_EQ(out.groups[0].judgement.verdict, Verdict::xfail);
+  cells_[1].attempts[0].status = CellStatus::timed_out;
+  cells_[1].attempts[0].reason = "no result within 3 s";
+  EXPECT_EQ(judged().cells[1].judgement.verdict, Verdict::fail) << "a time-out is another thing";
+  cells_[1].attempts[0] = trace_of(matrix_.cells[1], 9);
+  scenario_.xfail[0].verdict = "NONDET";
+  out = judged();
+  EXPECT_EQ(out.cells[1].judgement.verdict, Verdict::diff);
+  EXPECT_EQ(out.groups[0].judgement.verdict, Verdict::diff);
 }
 
 TEST_F(JudgeTest, ControlsAreRedWhereCellsAreEqual) {

@@ -1,0 +1,220 @@
+"""What a gate may rely on: nothing is green that was not compared, a blessed change comes back to
+green, two blessings lose nothing, and every report says what the exit code says."""
+import json
+import os
+import pathlib
+import re
+import sqlite3
+import subprocess
+import unittest
+import xml.etree.ElementTree as ET
+
+import tiny_project
+
+PAIR = "axes:\n  batch: [1, 3]\nexpect:\n  - same_bits: {across: [batch]}\n"
+SHORT = 'name: tiny\nquestion: x\nmodel: model\nprompts: prompts.jsonl\n' \
+        'decode: {strategy: greedy, max_new_tokens: 10, ignore_eos: true}\n'
+
+
+class Verdicts(tiny_project.Case):
+    env = {"CUDA_VISIBLE_DEVICES": ""}
+
+    def setUp(self):
+        super().setUp()
+        tiny_project.make(self.folder)
+
+    def scenario(self, name, body=PAIR, head=SHORT):
+        text = "version: 1\n" + head.replace("name: tiny", f"name: {name}") + body
+        (self.folder / f"{name}.yaml").write_text(text)
+        return f"{name}.yaml"
+
+    def blocks(self, name):
+        text = (self.folder / "golden" / f"{name}.golden").read_text()
+        return len(re.findall(r"^block ", text, re.M))
+
+    def test_an_intended_change_comes_back_to_green(self):
+        name = self.scenario("change")
+        self.isobit("bless", name, "--reason", "one")
+        tiny_project.write_model(self.folder / "model", seed=8)
+        self.isobit("check", name, code=5)  # stale
+        out = self.isobit("bless", name, "--reason", "two").stdout
+        self.assertEqual(out.count("retired  "), 2, out)
+        self.isobit("check", name)
+        prompts = (self.folder / "prompts.jsonl").read_text().replace("33, 12", "33, 13")
+        (self.folder / "prompts.jsonl").write_text(prompts)
+        self.isobit("bless", name, "--reason", "three")
+        self.isobit("check", name)
+        self.assertEqual(self.blocks("change"), 2)
+        ledger = (self.folder / "golden/change.golden").read_text()
+        self.assertEqual(ledger.count(" retired "), 3)  # two by the model, one by the prompt
+        with sqlite3.connect(self.folder / ".isobit/isobit.db") as db:
+            counts = dict(db.execute("select action, count(*) from golden_event group by action"))
+        self.assertEqual(counts, {"bless": 5, "retire": 3})
+
+    def test_a_filtered_blessing_leaves_its_siblings(self):
+        name = self.scenario("siblings", "axes:\n  precision: [fp32, bf16]\n  batch: [1, 3]\n"
+                                         "expect:\n  - same_bits: {across: [batch]}\n")
+        self.isobit("bless", name, "--reason", "one")
+        prompts = (self.folder / "prompts.jsonl").read_text().replace("33, 12", "33, 13")
+        (self.folder / "prompts.jsonl").write_text(prompts)
+        out = self.isobit("bless", name, "--reason", "two", "-k", "precision=fp32").stdout
+        self.assertEqual(out.count("retired  "), 1, out)
+        self.assertIn("sibling classes were not refreshed", out)
+        self.assertEqual(self.blocks("siblings"), 4)
+
+    def test_what_did_not_run_here_still_has_its_goldens(self):
+        name = self.scenario("elsewhere", "axes:\n  precision: [fp32, bf16]\n  batch: [1, 3]\n"
+                                          "expect:\n  - same_bits: {across: [batch]}\n")
+        self.isobit("bless", name, "--reason", "one")
+        gpu = self.scenario("elsewhere", "axes:\n  batch: [1, 3]\nzip:\n"
+                                         "  - {precision: [fp32, bf16], device: [cpu, cuda]}\n"
+                                         "expect:\n  - same_bits: {across: [batch]}\n")
+        out = self.isobit("check", gpu).stdout
+        self.assertNotIn("OBSOLETE golden", out)
+        self.isobit("check", gpu, "--max-time", "0s", "--fresh", code=8)
+        out = self.isobit("check", gpu, "--set", "prompts={file: prompts.jsonl, take: 1}").stdout
+        self.assertNotIn("OBSOLETE golden", out)
+        out = self.isobit("check", gpu, "--fresh", "--set", "time_limit=0.001", code=1).stdout
+        self.assertNotIn("OBSOLETE golden", out)
+        other = self.scenario("elsewhere")
+        self.assertIn("OBSOLETE golden", self.isobit("check", other, code=5).stdout)
+
+    def test_prune_shows_before_it_does(self):
+        self.isobit("bless", self.scenario("keep"), "--reason", "one")
+        self.isobit("bless", self.scenario("orphan"), "--reason", "one")
+        (self.folder / "orphan.yaml").unlink()
+        prompts = (self.folder / "prompts.jsonl").read_text().split("\n")[0] + "\n"
+        (self.folder / "prompts.jsonl").write_text(prompts)
+        for file in ("tiny.yaml", "wrong.yaml"):
+            (self.folder / file).unlink()
+        shown = self.isobit("prune", ".").stdout
+        self.assertIn("3 golden blocks would be retired; --yes does it", shown)
+        self.assertEqual((self.blocks("keep"), self.blocks("orphan")), (2, 2))
+        self.isobit("prune", ".", "--yes", "--reason", "they went")
+        self.assertEqual((self.blocks("keep"), self.blocks("orphan")), (1, 0))
+        self.isobit("check", "keep.yaml")
+        (self.folder / "broken.yaml").write_text("version: 9\n")
+        self.isobit("prune", ".", "--yes", code=2)  # its goldens would be taken for nobody's
+
+    def test_blessings_at_once_lose_nothing(self):
+        precisions = ["fp64", "fp32", "bf16", "fp16"]
+        name = self.scenario("crowd", f"axes:\n  precision: [{', '.join(precisions)}]\n"
+                             "  batch: [1, 3]\nexpect:\n  - same_bits: {across: [batch]}\n")
+        settings = os.environ | {"ISOBIT_CACHE": str(self.folder / "cache")}
+        running = [subprocess.Popen([tiny_project.program(), "bless", name, "--reason", p,
+                                     "-k", f"precision={p}"], cwd=self.folder, env=settings,
+                                    stdout=subprocess.DEVNULL) for p in precisions]
+        self.assertEqual([p.wait() for p in running], [0] * 4)
+        self.assertEqual(self.blocks("crowd"), 8)
+
+    def test_an_event_stands_for_a_block_that_is_there(self):
+        name = self.scenario("unwritten")
+        (self.folder / "golden").write_text("in the way")
+        self.addCleanup((self.folder / "golden").unlink)
+        self.isobit("bless", name, "--reason", "one", "--golden", "golden", code=2)
+        with sqlite3.connect(self.folder / ".isobit/isobit.db") as db:
+            self.assertEqual(db.execute("select count(*) from golden_event").fetchone(), (0,))
+
+    def test_a_partial_run_keeps_what_waits(self):
+        name = self.scenario("waiting", "axes:\n  precision: [fp32, bf16]\n  batch: [1, 3]\n"
+                                        "expect:\n  - same_bits: {across: [batch]}\n")
+        self.isobit("run", name, code=5)
+        self.isobit("run", name, "-k", "precision=fp32", code=5)
+        waiting = json.loads(self.isobit("pending", "--json").stdout)["scenarios"][0]["blocks"]
+        self.assertEqual(len(waiting), 4)
+        self.isobit("bless", name, "--reason", "one", "-k", "precision=fp32")
+        waiting = json.loads(self.isobit("pending", "--json").stdout)["scenarios"][0]["blocks"]
+        self.assertEqual(len(waiting), 2)
+
+    def test_a_pending_file_is_never_written_through_a_link(self):
+        name = self.scenario("linked")
+        precious = self.folder / "precious"
+        precious.write_text("precious\n")
+        (self.folder / ".isobit/pending").mkdir(parents=True)
+        (self.folder / ".isobit/pending/linked.golden").symlink_to(precious)
+        self.assertIn("is a link", self.isobit("check", name, code=2).stderr)
+        self.assertEqual(precious.read_text(), "precious\n")
+
+    def told(self, *words, code):
+        """One run's exit code as every report tells it."""
+        files = ["--report", "junit=r.xml", "--report", "json=r.json", "--report", "md=r.md"]
+        done = self.isobit(*words, *files, code=code)
+        self.assertIn(f"exit code {code}", done.stdout)
+        self.assertEqual(json.loads((self.folder / "r.json").read_text())["exit_code"], code)
+        self.assertIn(f"exit code {code}", (self.folder / "r.md").read_text())
+        suites = ET.parse(self.folder / "r.xml").getroot()
+        self.assertNotIn("skipped", suites.attrib)  # Jenkins' junit-10.xsd has it on a suite only
+        bad = int(suites.get("failures")) + int(suites.get("errors"))
+        self.assertEqual(bad > 0, code not in (0, 77), (code, bad))
+        run = json.loads((self.folder / "r.json").read_text())["run"]
+        history = json.loads(self.isobit("history", "--json").stdout)["runs"]
+        self.assertEqual([r["exit_code"] for r in history if r["run"] == run], [code])
+        return done.stdout
+
+    def test_every_report_says_what_the_exit_code_says(self):
+        name = self.scenario("codes")
+        self.told("check", name, code=5)
+        self.isobit("bless", name, "--reason", "one")
+        self.told("check", name, code=0)
+        self.told("check", name, "--max-time", "0s", "--fresh", code=8)
+        self.told("check", name, "-k", "batch=3", "--golden", "none", "--update", "none", code=7)
+        self.told("run", name, "--lenient", "-k", "batch=3", "--golden", "none", code=4)
+        env = json.loads(self.isobit("env", "--json").stdout)
+        env["environment"]["cpu"] = "another"
+        (self.folder / "env.json").write_text(json.dumps(env))
+        self.told("check", name, "--require-env", "env.json", code=6)
+        self.told("check", name, "--set", "axes.device=[cuda]", code=77)
+        wrong = self.scenario("differ", PAIR.replace("batch: [1, 3]", "precision: [fp32, bf16]")
+                              .replace("[batch]", "[precision]"))
+        self.told("check", wrong, code=1)
+        expected = self.scenario("expected", (self.folder / wrong).read_text().split("true}\n")[1] +
+                                 "xfail: [{where: precision=bf16, reason: known}]\n")
+        self.isobit("bless", expected, "--reason", "one")
+        self.assertIn("XFAIL  same_bits", self.told("check", expected, code=0))
+        ended = self.scenario("ended", PAIR + "xfail: [{where: batch=3, reason: known, "
+                                              "until: 2020-01-01}]\n")
+        self.told("check", ended, code=1)
+        self.scenario("change")
+        self.isobit("bless", "change.yaml", "--reason", "one")
+        self.scenario("change", PAIR.replace("[1, 3]", "[1, 3]\n  precision: [bf16]"))
+        self.isobit("bless", "change.yaml", "--reason", "two", "-k", "batch>0")
+        self.told("check", "change.yaml", code=5)  # OBSOLETE and nothing else
+
+    def test_a_scenario_that_cannot_be_read_is_in_the_reports(self):
+        name = self.scenario("good")
+        self.isobit("bless", name, "--reason", "one")
+        self.isobit("check", name, "nosuch.yaml", "--report", "junit=r.xml", code=2)
+        self.assertEqual(ET.parse(self.folder / "r.xml").getroot().get("failures"), "1")
+
+    def test_a_group_does_not_pass_for_an_axis_that_did_not_vary(self):
+        name = self.scenario("half", "axes:\n  device: [cpu, cuda]\n  batch: [1, 3]\n"
+                                     "expect:\n  - same_bits: {across: [device, batch]}\n")
+        self.isobit("bless", self.scenario("half"), "--reason", "one")
+        name = self.scenario("half", "axes:\n  device: [cpu, cuda]\n  batch: [1, 3]\n"
+                                     "expect:\n  - same_bits: {across: [device, batch]}\n")
+        out = self.told("check", name, code=0)
+        self.assertIn("NOT-RUN  same_bits across device, batch", out)
+        self.assertIn("rests on 2 of 4 cells", out)
+        self.assertIn("not exercised: device", out)
+        group = json.loads((self.folder / "r.json").read_text())["groups"][0]
+        self.assertEqual((group["verdict"], group["compared_cells"]), ("NOT-RUN", 2))
+        self.told("check", name, "--max-skip", 0, code=6)
+
+    def test_an_empty_value_opens_no_gate(self):
+        name = self.scenario("gate")
+        self.isobit("bless", name, "--reason", "one")
+        for option in ("--golden-from", "--db", "--golden", "--partition", "--require-env", "-k"):
+            self.assertIn("value is empty", self.isobit("check", name, option, "", code=2).stderr)
+        self.assertIn("keeps nothing",
+                      self.isobit("check", name, "--db", ":memory:", code=2).stderr)
+        twice = ["--report", "junit=r.out", "--report", "md=./r.out"]
+        self.assertIn("two reports", self.isobit("check", name, *twice, code=2).stderr)
+        for path in ("golden/gate.golden", ".isobit/isobit.db"):
+            before = (self.folder / path).read_bytes()
+            self.isobit("check", name, "--report", f"md={path}", code=2)
+            self.assertEqual((self.folder / path).read_bytes(), before)
+
+
+if __name__ == "__main__":
+    tiny_project.program()
+    unittest.main()
