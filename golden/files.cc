@@ -37,7 +37,38 @@ Error system_error(const std::string& action, const std::string& path) {
 
 }  // namespace
 
+Result<void> check_ledger(const GoldenFile& file, const std::string& place) {
+  const auto fail = [&](const std::string& what) {
+    return Error{what + "; take it from Git again, or bless", place};
+  };
+  for (const auto& [key, block] : file.blocks) {
+    const std::string who = "block " + block.block_hash() + " of prompt '" + block.prompt_id + "'";
+    if (to_hex(sha256(block.class_recipe.data(), block.class_recipe.size())) != key.class_hash) {
+      return fail(who + " has another recipe than its class (edited by hand?)");
+    }
+    const LedgerEntry* last = file.last_entry(key);
+    if (last == nullptr) return fail(who + " is not in the ledger (the end was cut?)");
+    if (last->block_hash != block.block_hash()) {
+      return fail(who + " is not what the ledger ends with, " + last->block_hash);
+    }
+  }
+  for (const LedgerEntry& entry : file.ledger) {
+    const bool there = file.find(entry.key) != nullptr;
+    if (there || file.last_entry(entry.key)->block_hash == kRetired) continue;
+    return fail("the ledger has block " + entry.block_hash + " of prompt '" + entry.prompt_id +
+                "', which is not there (`isobit prune` retires blocks)");
+  }
+  return {};
+}
+
 Result<GoldenFile> read_golden_file(const std::string& path, const std::string& scenario) {
+  auto file = read_pending_file(path, scenario);
+  ISOBIT_TRY(file);
+  if (auto ok = check_ledger(*file, path); !ok) return ok.error();
+  return file;
+}
+
+Result<GoldenFile> read_pending_file(const std::string& path, const std::string& scenario) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (status.type() == fs::file_type::not_found) return empty_file(scenario);
@@ -92,7 +123,11 @@ Result<GoldenFile> read_golden_revision(const std::string& path, const std::stri
   auto shown = git({"show", id + ":./" + inside.generic_string()});
   if (!shown) return shown.error();
   if (shown->status != 0) return Error{"git show failed: " + shown->err, path};
-  return parse_named(shown->out, revision + ":" + path, scenario);
+  const std::string place = revision + ":" + path;
+  auto file = parse_named(shown->out, place, scenario);
+  ISOBIT_TRY(file);
+  if (auto ok = check_ledger(*file, place); !ok) return ok.error();
+  return file;
 }
 
 }  // namespace isobit

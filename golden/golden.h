@@ -68,8 +68,14 @@ struct GoldenFile {
 
 Result<GoldenFile> parse_golden(const std::string& text, const std::string& place);
 std::string print_golden(const GoldenFile& file);
+/// What only a blessed file promises: every block's class is the SHA-256 of its recipe and its hash
+/// is the last of the ledger for its key; every other key of the ledger ends with kRetired. A cut,
+/// an edit by hand and half a merge do not fit.
+Result<void> check_ledger(const GoldenFile& file, const std::string& place);
 /// A missing file is an empty GoldenFile. Writing is atomic (temporary file, fsync, rename).
 Result<GoldenFile> read_golden_file(const std::string& path, const std::string& scenario);
+/// The same without a ledger: blocks that wait for a decision.
+Result<GoldenFile> read_pending_file(const std::string& path, const std::string& scenario);
 Result<void> write_golden_file(const std::string& path, const GoldenFile& file);
 /// The file as of a Git revision (`git show REV:path`), for check --golden-from.
 Result<GoldenFile> read_golden_revision(const std::string& path, const std::string& revision,

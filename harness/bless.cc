@@ -81,7 +81,7 @@ Result<void> settle_pending(const RunResult& run, const std::string& path) {
   if (!std::filesystem::exists(path, ignored)) return {};
   const auto lock = lock_pending(path);
   ISOBIT_TRY(lock);
-  auto pending = read_golden_file(path, run.loaded.scenario.name);
+  auto pending = read_pending_file(path, run.loaded.scenario.name);
   ISOBIT_TRY(pending);
   std::erase_if(pending->blocks, [&](const auto& waiting) {
     return run.asked.count(waiting.first) != 0 || run.whole;
@@ -171,6 +171,7 @@ Result<int> bless(const BlessOptions& options) {
   again.repeat = 2;
   again.judge_goldens = false;
   again.update = "none";
+  if (auto ok = check_names(again); !ok) return ok.error();
   for (const std::string& path : again.scenarios) {
     auto code = bless_one(path, again, options);
     ISOBIT_TRY(code);

@@ -49,12 +49,29 @@ std::string axes_json(const Cell& cell) {
   return out.dump();
 }
 
-/// The database with the run and its planned cells. A dry run's is in memory.
+/// Only the partition left nothing for this run: another one has the cells.
+bool empty_share(const RunOptions& options) {
+  return options.partitions > 1 && options.filter.empty() && options.cells.empty() &&
+         !options.only_failed;
+}
+
+std::string why_empty(const RunOptions& options) {
+  if (empty_share(options)) {
+    return "part " + std::to_string(options.partition) + " of " +
+           std::to_string(options.partitions) + " is empty: there are fewer classes than parts";
+  }
+  if (options.only_failed) return "no cell failed in the scenario's last run";
+  return "no cell matches what was selected" +
+         (options.filter.empty() ? std::string() : ": " + options.filter);
+}
+
+/// The database with the run and its planned cells. In memory when there is nothing to keep.
 Result<Records> open_records(const Loaded& loaded, const Plan& plan, const RunOptions& options,
                              const Environment& here) {
   namespace fs = std::filesystem;
   Records records;
-  const auto mode = options.dry_run ? Store::Mode::in_memory : Store::Mode::read_write;
+  const bool nothing = options.dry_run || plan.cells.empty();  // no run to keep
+  const auto mode = nothing ? Store::Mode::in_memory : Store::Mode::read_write;
   auto store = Store::open(options.database, mode);
   ISOBIT_TRY(store);
   records.store = std::move(*store);
@@ -72,6 +89,7 @@ Result<Records> open_records(const Loaded& loaded, const Plan& plan, const RunOp
   run.dirty = git.dirty;
   run.started = utc_now();
   run.notes = loaded.session.warnings;
+  if (plan.cells.empty()) run.notes.push_back(why_empty(options));
   auto id = records.store->begin_run(run);
   ISOBIT_TRY(id);
   run.id = *id;
@@ -162,7 +180,7 @@ Result<void> update_pending(RunResult& run, const RunOptions& options) {
   if (fresh.empty() && !std::filesystem::exists(path, ignored)) return {};
   const auto lock = lock_pending(path);
   ISOBIT_TRY(lock);
-  auto pending = read_golden_file(path, run.loaded.scenario.name);
+  auto pending = read_pending_file(path, run.loaded.scenario.name);
   ISOBIT_TRY(pending);
   for (const GoldenBlock& block : produced) pending->blocks.erase(block.key);
   std::erase_if(pending->blocks, [&](const auto& waiting) {
@@ -213,6 +231,7 @@ RunOutcome outcome_of(const RunResult& run, const RunOptions& options) {
   outcome.lenient = options.lenient;
   outcome.xfail_expired = run.judged.xfail_expired;
   outcome.compared_tokens = run.judged.tokens_compared;
+  outcome.empty_share = run.plan.cells.empty() && empty_share(options);
   outcome.environment_mismatch = !options.right_environment || !environment_fits(run, options);
   return outcome;
 }
@@ -223,6 +242,7 @@ void add(RunOutcome& total, const RunOutcome& one) {
   total.internal_error |= one.internal_error;
   total.environment_mismatch |= one.environment_mismatch;
   total.xfail_expired |= one.xfail_expired;
+  total.empty_share = total.empty_share || one.empty_share;
   total.compared_tokens += one.compared_tokens;
   total.lenient = one.lenient;
 }
@@ -230,6 +250,11 @@ void add(RunOutcome& total, const RunOutcome& one) {
 std::string token_text(const Session& session, std::int32_t id) {
   if (!session.tokenizer || id < 0) return "";
   return session.tokenizer->decode(std::span(&id, 1));
+}
+
+void print_out(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
 }
 
 void complain(const Error& error) {
@@ -245,6 +270,21 @@ std::string utc_now() {
   char text[32];
   std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
   return text;
+}
+
+Result<void> check_names(const RunOptions& options) {
+  std::map<std::string, std::string> seen;  // golden file -> scenario file
+  for (const std::string& path : options.scenarios) {
+    const auto scenario = load_scenario(path, options.overrides);
+    if (!scenario) continue;  // its own turn will say why
+    const std::string golden = golden_path(path, scenario->name, options.golden_folder);
+    const auto [at, is_new] = seen.emplace(golden, path);
+    if (is_new) continue;
+    return Error{"is named '" + scenario->name + "' like " + at->second +
+                     ": their goldens would share " + golden,
+                 path};
+  }
+  return {};
 }
 
 Result<Loaded> load(const std::string& path, const std::vector<std::string>& overrides) {
@@ -360,6 +400,10 @@ Result<ScenarioResult> run_scenario(const std::string& path, const RunOptions& o
 int run_scenarios(const RunOptions& options, const std::vector<std::string>& reports, bool json,
                   bool color) {
   install_interrupt_handler();
+  if (auto ok = check_names(options); !ok) {
+    complain(ok.error());
+    return kExitUsage;
+  }
   std::vector<Report> done;
   RunOutcome total;
   bool usage_error = false;
@@ -376,13 +420,11 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
       continue;
     }
     add(total, result->outcome);
-    const Report& report = result->report;
-    const std::string text = json ? render_json(report) : render_terminal(report, style);
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
+    if (!json) print_out(render_terminal(result->report, style));
     done.push_back(std::move(result->report));
     if (interrupted) break;
   }
+  if (json && !done.empty()) print_out(render_json(done));
   for (const std::string& target : reports) {
     if (auto ok = write_report(target, done); !ok) {
       complain(ok.error());

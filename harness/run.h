@@ -78,6 +78,8 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
 
 // Steps that other commands take too.
 Result<Loaded> load(const std::string& path, const std::vector<std::string>& overrides);
+/// No two scenarios of the options share a golden file.
+Result<void> check_names(const RunOptions& options);
 /// The golden blocks that a plan's cells stand for, whether they can run here or not.
 std::set<GoldenKey> asked_blocks(const Loaded& loaded, const Plan& plan);
 /// The options' filters; reads the database for --failed.

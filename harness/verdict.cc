@@ -39,6 +39,7 @@ int exit_code(const RunOutcome& outcome) {
   std::int64_t cells = 0;
   for (const std::int64_t count : outcome.counts) cells += count;
   if (cells > 0 && outcome.count(skip) == cells) return kExitSkipped;
+  if (cells == 0 && outcome.empty_share) return kExitOk;
   if (cells == 0 || outcome.compared_tokens == 0) return kExitNothing;
   return kExitOk;
 }

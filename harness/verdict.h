@@ -122,6 +122,7 @@ struct RunOutcome {
   bool environment_mismatch = false;  // --require-env, --require, --max-skip
   bool lenient = false;               // MISTRUSTED only warns
   bool xfail_expired = false;
+  bool empty_share = false;  // --partition left no cell, and nothing else was asked
   std::int64_t compared_tokens = 0;
   [[nodiscard]] std::int64_t count(Verdict v) const { return counts[std::size_t(v)]; }
 };

@@ -108,8 +108,6 @@ Result<Report> build_report(Store& store, std::int64_t id) {
     report.tokens += cell.tokens;
     report.cell_seconds += stored.seconds;
     report.record_seconds += stored.record_seconds;
-    report.score.scored += cell.score.scored;
-    report.score.correct += cell.score.correct;
     report.cells.push_back(std::move(cell));
   }
   report.counts[std::size_t(Verdict::obsolete)] = info.obsolete;

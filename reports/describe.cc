@@ -238,6 +238,37 @@ std::string measured_text(const GroupResult& group) {
          text::count(std::int64_t(group.divergence_index.size()), "prompt");
 }
 
+std::vector<std::string> answer_lines(const Report& report) {
+  struct Answers {
+    const ReportCell* first;
+    std::int64_t cells;
+  };
+  std::vector<Answers> classes;
+  for (const ReportCell& cell : report.cells) {
+    if (cell.score.scored == 0) continue;
+    const auto same = [&](const Answers& known) {
+      return known.first->class_label == cell.class_label &&
+             known.first->score.scored == cell.score.scored &&
+             known.first->score.correct == cell.score.correct;
+    };
+    const auto at = std::find_if(classes.begin(), classes.end(), same);
+    if (at == classes.end()) {
+      classes.push_back({&cell, 1});
+    } else {
+      ++at->cells;
+    }
+  }
+  std::vector<std::string> lines;
+  for (const Answers& each : classes) {
+    const ReportCell& first = *each.first;
+    lines.push_back("answers  " + text::printable(first.class_label) + "  " +
+                    text::count(first.score.correct) + " of " + text::count(first.score.scored) +
+                    " correct  (" + text::count(each.cells, "cell") +
+                    (each.cells == 1 ? ": " : ", the first is ") + cell_text(first) + ")");
+  }
+  return lines;
+}
+
 std::vector<std::string> pair_lines(const GroupResult& group, const Report& report) {
   std::vector<std::string> lines;
   if (group.pairs.empty()) return lines;

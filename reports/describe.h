@@ -40,6 +40,10 @@ std::string measured_text(const GroupResult& group);
 ///   batch 48 cache on   95 of 96 rows in 8 of 8 prompts, first at token 1, 2 flips
 std::vector<std::string> pair_lines(const GroupResult& group, const Report& report);
 
+/// A line a class of cells with equal bits, whose answers are equal too; never a sum over classes:
+///   answers  A  98 of 100 correct  (4 cells, the first is kv%precision=bf16 /3fa91c0d)
+std::vector<std::string> answer_lines(const Report& report);
+
 /// "2 groups, 6 cells (2 executed, 4 cached), 480 tokens compared, 3.20 s"
 std::string totals_text(const Report& report);
 /// "5 PASS, 1 DIFF, 0 NONDET, …": every verdict, in the order of the list.

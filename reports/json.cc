@@ -147,8 +147,6 @@ std::string render_json(const Report& report) {
                     {"cells_cached", report.cells_cached},
                     {"tokens", report.tokens},
                     {"tokens_compared", report.tokens_compared},
-                    {"prompts_correct", report.score.correct},
-                    {"prompts_scored", report.score.scored},
                     {"seconds", report.seconds},
                     {"cell_seconds", report.cell_seconds},
                     {"record_seconds", report.record_seconds},
@@ -157,6 +155,15 @@ std::string render_json(const Report& report) {
                     {"groups", groups},
                     {"cells", cells}};
   return out.dump(2) + "\n";
+}
+
+std::string render_json(const std::vector<Report>& reports) {
+  if (reports.size() == 1) return render_json(reports[0]);
+  std::string out = "{\"format\": " + std::to_string(kJsonFormat) + ", \"reports\": [\n";
+  for (std::size_t i = 0; i < reports.size(); ++i) {
+    out += (i == 0 ? "" : ",\n") + render_json(reports[i]);
+  }
+  return out + "]}\n";
 }
 
 }  // namespace isobit

@@ -54,8 +54,10 @@ std::string head(const Report& report) {
     values += " " + text::count(report.counts[std::size_t(i)]) + " |";
   }
   out += names + "\n" + rule + "\n" + values + "\n\n";
-  for (const std::string& note : report.notes) out += "- " + plain(note) + "\n";
-  return out + (report.notes.empty() ? "" : "\n");
+  std::vector<std::string> lines = report.notes;
+  for (const std::string& line : answer_lines(report)) lines.push_back(line);
+  for (const std::string& line : lines) out += "- " + plain(line) + "\n";
+  return out + (lines.empty() ? "" : "\n");
 }
 
 // Lines as a code block whose fence no line can close.

@@ -41,7 +41,6 @@ struct Report {
   std::vector<GroupResult> groups;  // cells: indices into `cells`
   std::vector<std::string> notes;   // environment difference, golden changes, warnings
   std::int64_t cells_executed = 0, cells_cached = 0, tokens_compared = 0, tokens = 0;
-  Score score;                                  // sums over cells; nothing scored: no answers
   double seconds = 0;                           // wall clock
   double cell_seconds = 0, record_seconds = 0;  // sums over the cells that were executed
   std::map<std::string, std::string> environment;
@@ -57,6 +56,8 @@ struct TerminalStyle {
 /// Failures come last, each with first divergence, class picture and its repro line, then counts.
 std::string render_terminal(const Report& report, const TerminalStyle& style);
 std::string render_json(const Report& report);  // {"format": 1, …}
+/// One document for any number: of one report the report itself, else {"format": 1, "reports": […]}.
+std::string render_json(const std::vector<Report>& reports);
 std::string render_junit(const std::vector<Report>& reports);
 std::string render_markdown(const std::vector<Report>& reports);  // at most 900 kB
 /// At most ten "::error …" lines for GitHub Actions; the last one counts the rest.

@@ -151,10 +151,10 @@ class Terminal {
 
   void notes() {
     for (const std::string& note : report_.notes) line("  note: " + text::printable(note));
-    if (report_.score.scored > 0) {
-      line("  answers: " + text::count(report_.score.correct) + " of " +
-           text::count(report_.score.scored, "prompt") + " correct");
-    }
+    const std::vector<std::string> answers = answer_lines(report_);
+    const std::size_t shown = std::min(answers.size(), limit(answers.size()));
+    for (std::size_t i = 0; i < shown; ++i) line("  " + answers[i]);
+    more(answers.size(), shown, "classes with answers");
     if (report_.record_seconds > 0 && report_.cell_seconds > 0) {
       line("  recording took " + text::number(100 * report_.record_seconds / report_.cell_seconds) +
            " % of the time");

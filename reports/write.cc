@@ -27,15 +27,6 @@ std::string with_earlier_summary(const std::string& path, std::string page) {
   return earlier + "\n" + page;
 }
 
-std::string render_json(const Reports& reports) {
-  if (reports.size() == 1) return isobit::render_json(reports[0]);
-  std::string out = "{\"format\": 1, \"reports\": [\n";
-  for (std::size_t i = 0; i < reports.size(); ++i) {
-    out += (i == 0 ? "" : ",\n") + isobit::render_json(reports[i]);
-  }
-  return out + "]}\n";
-}
-
 std::string render_step_summary(const Reports& reports, const std::string& path) {
   if (variable("GITHUB_ACTIONS") == "true") {
     const std::string annotations = render_annotations(reports);

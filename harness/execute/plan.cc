@@ -19,6 +19,20 @@ std::vector<bool> in_partition(const Scenario& scenario, const Matrix& matrix,
   return chosen;
 }
 
+/// The failed cells with all that they are compared with.
+std::vector<bool> failed_with_partners(const Scenario& scenario, const Matrix& matrix,
+                                       const Selection& selection) {
+  std::vector<bool> chosen(matrix.cells.size(), !selection.only_failed);
+  if (!selection.only_failed) return chosen;
+  for (const std::vector<int>& whole : united(groups_of(scenario, matrix), matrix)) {
+    const bool failed = std::any_of(whole.begin(), whole.end(), [&](int cell) {
+      return selection.failed.count(matrix.cells[std::size_t(cell)].hash) != 0;
+    });
+    for (const int cell : whole) chosen[std::size_t(cell)] = failed;
+  }
+  return chosen;
+}
+
 /// Keeps the selected cells of the matrix, renumbered; gives how many went.
 Result<std::int64_t> select(const Scenario& scenario, const Selection& selection, Matrix& matrix) {
   Filter filter;
@@ -28,14 +42,14 @@ Result<std::int64_t> select(const Scenario& scenario, const Selection& selection
     filter = std::move(*parsed);
   }
   const std::vector<bool> part = in_partition(scenario, matrix, selection);
+  const std::vector<bool> failed = failed_with_partners(scenario, matrix, selection);
   std::vector<Cell> kept;
   for (std::size_t i = 0; i < matrix.cells.size(); ++i) {
     Cell& cell = matrix.cells[i];
     const bool named = selection.cells.empty() ||
                        std::any_of(selection.cells.begin(), selection.cells.end(),
                                    [&](const std::string& word) { return names_cell(cell, word); });
-    const bool failed = !selection.only_failed || selection.failed.count(cell.hash) != 0;
-    if (part[i] && named && failed && filter.matches(cell.subject())) {
+    if (part[i] && named && failed[i] && filter.matches(cell.subject())) {
       kept.push_back(std::move(cell));
     }
   }

@@ -200,6 +200,60 @@ class Verdicts(tiny_project.Case):
         self.assertEqual((group["verdict"], group["compared_cells"]), ("NOT-RUN", 2))
         self.told("check", name, "--max-skip", 0, code=6)
 
+    def test_failed_cells_keep_their_partners(self):
+        body = PAIR.replace("batch: [1, 3]", "precision: [fp32, bf16]\n  batch: [1, 3]")
+        name = self.scenario("partners", body.replace("[batch]", "[precision]"))
+        self.isobit("check", name, "--update", "none", code=1)
+        for _ in range(2):  # red stays red, and what it is compared with stays beside it
+            out = self.isobit("check", name, "--failed", "--update", "none", code=1).stdout
+            self.assertIn("2 groups, 4 cells", out)
+
+    def test_a_selection_of_nothing_says_so_and_is_no_run(self):
+        name = self.scenario("nothing")
+        self.isobit("bless", name, "--reason", "one")
+        runs = len(json.loads(self.isobit("history", "--json").stdout)["runs"])
+        self.assertIn("no cell matches what was selected: batch=7",
+                      self.isobit("check", name, "-k", "batch=7", code=4).stdout)
+        out = self.isobit("check", name, "--partition", "2/2").stdout
+        self.assertIn("part 2 of 2 is empty", out)
+        self.assertEqual(len(json.loads(self.isobit("history", "--json").stdout)["runs"]), runs)
+
+    def test_several_scenarios_are_one_document_and_have_names_of_their_own(self):
+        one, two = self.scenario("one"), self.scenario("two")
+        out = json.loads(self.isobit("check", one, two, "--json", code=5).stdout)
+        self.assertEqual([r["scenario"] for r in out["reports"]], ["one", "two"])
+        out = json.loads(self.isobit("report", "last", "last~1", "--json", code=5).stdout)
+        self.assertEqual(len(out["reports"]), 2)
+        (self.folder / "same.yaml").write_text((self.folder / one).read_text())
+        for verb in (["check"], ["bless", "--reason", "x"]):
+            done = self.isobit(*verb, one, "same.yaml", code=2)
+            self.assertIn("is named 'one' like one.yaml", done.stderr)
+
+    def test_answers_are_counted_cell_by_cell(self):
+        prompts = "".join(json.dumps({"id": f"q{i}", "tokens": [1, 5 + i], "answer": "1"}) + "\n"
+                          for i in range(3))
+        (self.folder / "prompts.jsonl").write_text(prompts)
+        name = self.scenario("scores", PAIR.replace("batch: [1, 3]",
+                                                    "precision: [fp32, bf16]\n  batch: [1, 3]"))
+        out = self.isobit("check", name, "--report", "md=r.md", code=5).stdout
+        lines = re.findall(r"answers +([A-Z]) +(\d) of 3 correct +\(2 cells, the first is", out)
+        self.assertEqual([letter for letter, _ in lines], ["A", "B"], out)
+        self.assertEqual((self.folder / "r.md").read_text().count("of 3 correct"), 2)
+
+    def test_a_golden_that_was_cut_or_edited_is_refused(self):
+        name = self.scenario("cut")
+        self.isobit("bless", name, "--reason", "one")
+        golden = self.folder / "golden/cut.golden"
+        whole = golden.read_text()
+        blocks = re.findall(r"\nblock .*?\nend [0-9a-f]+\n", whole, re.S)
+        for damaged in (whole[:whole.index("ledger ")].rstrip("\n") + "\n",
+                        whole.replace(blocks[0], ""),
+                        whole.replace("recipe precision=fp32", "recipe precision=fp64")):
+            golden.write_text(damaged)
+            self.assertIn("cut.golden", self.isobit("check", name, code=2).stderr)
+        golden.write_text(whole)
+        self.isobit("check", name)
+
     def test_an_empty_value_opens_no_gate(self):
         name = self.scenario("gate")
         self.isobit("bless", name, "--reason", "one")

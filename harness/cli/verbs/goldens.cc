@@ -96,7 +96,7 @@ Result<std::vector<std::string>> names_wanted(const Arguments& arguments) {
 Result<void> read_pending(const std::string& name, const Arguments& arguments, PendingFile& out) {
   out.path = pending_path(database_path(arguments), name);
   out.golden_file = golden_file_of(name, arguments);
-  auto pending = read_golden_file(out.path, name);
+  auto pending = read_pending_file(out.path, name);
   ISOBIT_TRY(pending);
   auto golden = read_golden_file(out.golden_file, name);
   ISOBIT_TRY(golden);

@@ -26,8 +26,10 @@ Result<int> report(const Arguments& arguments) {
   }
   const TerminalStyle style{wants_color(arguments), arguments.has("quiet"),
                             arguments.has("verbose"), 100};
-  for (const Report& one : reports) {
-    print(arguments.has("json") ? render_json(one) : render_terminal(one, style));
+  if (arguments.has("json")) {
+    print(render_json(reports));
+  } else {
+    for (const Report& one : reports) print(render_terminal(one, style));
   }
   for (const std::string& target : arguments.all("report")) {
     if (auto ok = write_report(target, reports); !ok) return ok.error();

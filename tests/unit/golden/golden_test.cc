@@ -52,6 +52,20 @@ GoldenFile sample_file() {
   return file;
 }
 
+/// As `bless` leaves it.
+GoldenFile blessed_file() {
+  GoldenFile file;
+  file.scenario = "kv-cache-equivalence";
+  for (const char digit : {'2', '1'}) {
+    GoldenBlock block = sample_block(digit, std::string("p") + digit);
+    block.class_recipe += std::string("precision=") + digit + "\n";
+    block.key.class_hash = to_hex(sha256(block.class_recipe.data(), block.class_recipe.size()));
+    file.ledger.push_back({block.block_hash(), "-", block.prompt_id, "Ada", "first", block.key});
+    file.blocks.emplace(block.key, block);
+  }
+  return file;
+}
+
 /// One scratch folder a test, removed afterwards.
 class Golden : public testing::Test {
  protected:
@@ -209,7 +223,7 @@ TEST_F(Golden, BlockOfATraceHoldsItsTokens) {
 }
 
 TEST_F(Golden, WritesAtomicallyAndReadsBack) {
-  const GoldenFile file = sample_file();
+  const GoldenFile file = blessed_file();
   const std::string name = path("deep/er/x.golden");
   ASSERT_TRUE(write_golden_file(name, file));
   const auto again = read_golden_file(name, file.scenario);
@@ -229,6 +243,29 @@ TEST_F(Golden, AMissingFileIsEmptyAFolderIsAnError) {
   EXPECT_FALSE(read_golden_file(folder_.string(), "s"));
 }
 
+TEST_F(Golden, TheLedgerAndTheBlocksFit) {
+  const GoldenFile good = blessed_file();
+  ASSERT_TRUE(check_ledger(good, "g"));
+  const auto refused = [](GoldenFile file) {
+    const auto ok = check_ledger(file, "g");
+    return ok ? std::string("accepted") : ok.error().message;
+  };
+  GoldenFile file = good;
+  file.ledger.pop_back();
+  EXPECT_NE(refused(file).find("is not in the ledger"), std::string::npos);
+  file = good;
+  file.blocks.begin()->second.rows[0].id = 7;
+  EXPECT_NE(refused(file).find("is not what the ledger ends with"), std::string::npos);
+  file = good;
+  file.blocks.erase(file.blocks.begin());
+  EXPECT_NE(refused(file).find("which is not there"), std::string::npos);
+  file.ledger.push_back({kRetired, "-", "p", "Ada", "gone", good.blocks.begin()->first});
+  EXPECT_EQ(refused(file), "accepted");
+  file = good;
+  file.blocks.begin()->second.class_recipe += "numerics=F9\n";
+  EXPECT_NE(refused(file).find("another recipe than its class"), std::string::npos);
+}
+
 TEST_F(Golden, AFailedWriteLeavesTheOldFile) {
   std::ofstream(path("file")) << "not a folder";
   EXPECT_FALSE(write_golden_file(path("file/x.golden"), sample_file()));
@@ -239,13 +276,14 @@ TEST_F(Golden, AFailedWriteLeavesTheOldFile) {
 
 TEST_F(Golden, ReadsARevision) {
   if (!git({"init", "-q"})) GTEST_SKIP() << "git is not there";
-  GoldenFile file = sample_file();
+  GoldenFile file = blessed_file();
   const std::string name = path("golden/x y.golden");
   ASSERT_TRUE(write_golden_file(name, file));
   ASSERT_TRUE(git({"add", "."}));
   ASSERT_TRUE(git({"commit", "-qm", "one"}));
   const std::string first = print_golden(file);
   file.blocks.clear();
+  file.ledger.clear();
   ASSERT_TRUE(write_golden_file(name, file));
   const auto base = read_golden_revision(name, "HEAD", file.scenario);
   ASSERT_TRUE(base) << base.error().text();
