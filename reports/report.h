@@ -56,7 +56,7 @@ struct TerminalStyle {
 /// Failures come last, each with first divergence, class picture and its repro line, then counts.
 std::string render_terminal(const Report& report, const TerminalStyle& style);
 std::string render_json(const Report& report);  // {"format": 1, …}
-/// One document for any number: of one report the report itself, else {"format": 1, "reports": […]}.
+/// One document for any number: one report as it is, several as {"format": 1, "reports": […]}.
 std::string render_json(const std::vector<Report>& reports);
 std::string render_junit(const std::vector<Report>& reports);
 std::string render_markdown(const std::vector<Report>& reports);  // at most 900 kB

@@ -9,8 +9,6 @@
 namespace isobit {
 namespace {
 
-constexpr std::int64_t kFewestTokens = 8;
-
 /// One row of either side; a golden has no values.
 struct Row {
   std::int64_t position = 0;
@@ -99,6 +97,8 @@ std::string implausible(const PromptTrace& prompt) {
 /// Collects a Comparison prompt by prompt.
 class Comparer {
  public:
+  explicit Comparer(std::int64_t least) : least_(least) {}
+
   /// `ended`: either side stopped by itself, so that few tokens are all there are.
   void prompt(int index, const std::string& id, const std::vector<Row>& a,
               const std::vector<Row>& b, bool ended) {
@@ -111,8 +111,9 @@ class Comparer {
     out_.prompts_differing += first_index_ >= 0 ? 1 : 0;
     out_.divergence_index.push_back(first_index_);
     const std::int64_t compared = out_.tokens - before;
-    if (first_index_ < 0 && !ended && compared < kFewestTokens) {
-      mistrust("only " + std::to_string(compared) + " tokens compared in prompt " + id);
+    if (first_index_ < 0 && !ended && compared < least_) {
+      mistrust("only " + std::to_string(compared) + " tokens compared in prompt " + id +
+               ", min_tokens is " + std::to_string(least_));
     }
   }
 
@@ -188,12 +189,13 @@ class Comparer {
   int prompt_ = -1;
   const std::string* id_ = nullptr;
   std::int64_t first_index_ = -1;
+  std::int64_t least_;
 };
 
 }  // namespace
 
-Comparison compare(const CellTrace& a, const CellTrace& b) {
-  Comparer comparer;
+Comparison compare(const CellTrace& a, const CellTrace& b, std::int64_t least) {
+  Comparer comparer(least);
   if (&a == &b) comparer.mistrust("a trace was compared with itself");
   std::map<Sha256, std::vector<const PromptTrace*>> others;  // in order, by tokens
   for (const PromptTrace& prompt : b.prompts) others[prompt.tokens_digest].push_back(&prompt);
@@ -221,8 +223,8 @@ Comparison compare(const CellTrace& a, const CellTrace& b) {
   return comparer.finish();
 }
 
-Comparison compare(const PromptTrace& a, const GoldenBlock& golden) {
-  Comparer comparer;
+Comparison compare(const PromptTrace& a, const GoldenBlock& golden, std::int64_t least) {
+  Comparer comparer(least);
   comparer.prompt(0, a.id, rows_of(a), rows_of(golden, a), a.ended);
   if (const std::string why = implausible(a); !why.empty()) comparer.mistrust(why);
   return comparer.finish();

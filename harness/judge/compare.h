@@ -25,6 +25,9 @@ struct Divergence {
   std::string what;  // "digest", "token", "position", "length", "prompt missing"
 };
 
+/// Equal bits of fewer tokens prove little: a scenario's min_tokens, unless it says another.
+constexpr std::int64_t kFewestTokens = 8;
+
 struct Comparison {
   std::int64_t tokens = 0;     // rows compared: on both sides and computed from equal inputs
   std::int64_t differing = 0;  // rows whose digests or ids differ
@@ -41,11 +44,12 @@ struct Comparison {
 
 /// Compares prompt by prompt (matched by tokens_digest and order). Free-running traces are compared
 /// up to the first flip of each prompt: afterwards inputs differ (what was fed tells). Mistrusted:
-/// same trace object, nothing in common, fewer than 8 tokens in an equal prompt (unless it ended at
-/// EOS), constant logits, the same logits at every position.
-Comparison compare(const CellTrace& a, const CellTrace& b);
+/// same trace object, nothing in common, fewer than `least` tokens in an equal prompt (unless it
+/// ended at EOS), constant logits, the same logits at every position.
+Comparison compare(const CellTrace& a, const CellTrace& b, std::int64_t least = kFewestTokens);
 /// A prompt against its golden. A golden holds no values: severity is by ids alone.
-Comparison compare(const PromptTrace& a, const GoldenBlock& golden);
+Comparison compare(const PromptTrace& a, const GoldenBlock& golden,
+                   std::int64_t least = kFewestTokens);
 
 /// Distances of two logits rows (metrics.cc).
 /// REQUIRES equal lengths. kl is infinite for NaN, for +inf, and where b gives 0 and a does not.

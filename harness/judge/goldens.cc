@@ -16,7 +16,7 @@ void judge_stale(Judging& all, int i, const PromptTrace& prompt, const GoldenFil
 }
 
 void judge_block(Judging& all, int i, const PromptTrace& prompt, const GoldenBlock& block) {
-  const Comparison c = compare(prompt, block);
+  const Comparison c = compare(prompt, block, all.in.scenario.min_tokens);
   all.compared[std::size_t(i)] = true;
   all.out.tokens_compared += c.tokens;
   if (!c.first) {

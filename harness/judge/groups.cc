@@ -137,7 +137,7 @@ void compare_pairs(Judging& all, const std::vector<int>& members, bool must_equa
   all.compared[std::size_t(base)] = true;
   for (std::size_t m = 1; m < members.size(); ++m) {
     const int i = members[m];
-    Comparison c = compare(all.trace(base), all.trace(i));
+    Comparison c = compare(all.trace(base), all.trace(i), all.in.scenario.min_tokens);
     all.compared[std::size_t(i)] = true;
     add_counts(c, group);
     if (!c.mistrust.empty() && !c.first) {

@@ -46,7 +46,9 @@ void judge_attempt(Judging& all, int i, const CellTrace& trace) {
     all.raise(i, {Verdict::fail, Severity::none, trace.reason});
     return;
   }
-  all.raise(i, check_observed(cell.requested(), trace));
+  const bool asks_about_cache =
+      std::count(cell.named_axes.begin(), cell.named_axes.end(), "cache") != 0;
+  all.raise(i, check_observed(cell.requested(), trace, asks_about_cache));
   all.raise(i, check_complete(all.in.scenario, cell, trace, all.in.eos));
 }
 

@@ -25,8 +25,10 @@ struct JudgeCell {
 };
 
 /// Engine, device, isa, precision, ranks, threads, batch and cache: FAIL when something else ran
-/// than was asked, MISTRUSTED when an axis was not exercised, PASS otherwise.
-Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace);
+/// than was asked, MISTRUSTED when an axis was not exercised, PASS otherwise. `asks_about_cache`:
+/// the scenario names the axis; otherwise replies of one token, which read no cache, are fine.
+Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
+                         bool asks_about_cache = true);
 /// FAIL when a prompt stopped before max_new_tokens without an EOS, or positions have holes.
 Judgement check_complete(const Scenario& scenario, const Cell& cell, const CellTrace& trace,
                          const std::vector<std::int32_t>& eos);

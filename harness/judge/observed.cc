@@ -89,12 +89,20 @@ Judgement check_chunks(const CacheMode& mode, const CellTrace& trace) {
   return {};
 }
 
-Judgement check_cache(const CacheMode& mode, const CellTrace& trace) {
+/// Replies of one token come from the prompt's own step: no later one reads the cache.
+bool has_later_steps(const CellTrace& trace) {
+  return std::any_of(trace.prompts.begin(), trace.prompts.end(),
+                     [](const PromptTrace& prompt) { return prompt.tokens.size() > 1; });
+}
+
+Judgement check_cache(const CacheMode& mode, const CellTrace& trace, bool asks_about_cache) {
   const Observed& o = trace.observed;
   if (!mode.keeps) {
     return o.cached_reads == 0 ? Judgement{} : fail("cache", "off", "a cache that was read");
   }
-  if (o.cached_reads == 0) return mistrusted("the cache was never hit");
+  if (o.cached_reads == 0 && (asks_about_cache || has_later_steps(trace))) {
+    return mistrusted("the cache was never hit");
+  }
   if (const Judgement chunks = check_chunks(mode, trace); chunks.verdict != Verdict::pass) {
     return chunks;
   }
@@ -124,11 +132,12 @@ Judgement check_kv(const KvPolicySpec& policy, const Observed& o) {
 
 }  // namespace
 
-Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace) {
+Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
+                         bool asks_about_cache) {
   Judgement worst = check_place(asked, trace.observed);
   for (const Judgement& next :
        {check_ranks(asked, trace.observed), check_batch(asked.batch, trace),
-        check_cache(asked.cache, trace), check_kv(asked.kv, trace.observed)}) {
+        check_cache(asked.cache, trace, asks_about_cache), check_kv(asked.kv, trace.observed)}) {
     const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
     if (graver || worst.verdict == Verdict::pass) worst = next;
   }

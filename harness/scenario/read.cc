@@ -20,9 +20,9 @@ using AxisLists = std::map<std::string, Values>;
 using Kind = TreeNode::Kind;
 
 const std::vector<std::string> kTopKeys = {
-    "version", "name",  "question", "model",     "prompts",    "decode",
-    "axes",    "zip",   "exclude",  "include",   "requires",   "observe",
-    "expect",  "xfail", "tags",     "max_cells", "time_limit", "pairwise"};
+    "version", "name",      "question",   "model",    "prompts",   "decode", "axes",
+    "zip",     "exclude",   "include",    "requires", "observe",   "expect", "xfail",
+    "tags",    "max_cells", "time_limit", "pairwise", "min_tokens"};
 /// What a cell can require: hardware, an instruction set, or that an engine can run here.
 std::vector<std::string> requirements_known() {
   std::vector<std::string> out = {"gpu", "nccl", "mpi", "real", "avx2", "avx512", "neon"};
@@ -99,6 +99,7 @@ void Reader::top(const std::string& key, const TreeNode& node) {
   if (key == "exclude") scenario_.exclude = patterns(node, "exclude", ValueUse::pattern);
   if (key == "include") scenario_.include = patterns(node, "include", ValueUse::exact);
   if (key == "max_cells") scenario_.max_cells = integer(node, "max_cells", 1, kMostCells);
+  if (key == "min_tokens") scenario_.min_tokens = integer(node, "min_tokens", 1, kMostCells);
   if (key == "time_limit") scenario_.cell_seconds = number(node, "time_limit", 0.001, kLongestCell);
   if (key == "pairwise") pairwise(node);
   contract(key, node);

@@ -84,6 +84,7 @@ struct Scenario {
   std::vector<ExpectedFailure> xfail;
   std::vector<std::string> tags;
   std::int64_t max_cells = 4096;          // size guard
+  std::int64_t min_tokens = 8;            // fewer equal tokens of a prompt are MISTRUSTED
   double cell_seconds = 600;              // time_limit: of one cell
   bool pairwise = false;                  // an all-pairs subset of the product (matrix.h) …
   std::vector<std::string> pairwise_per;  // … for every combination of these axes' values

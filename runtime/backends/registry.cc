@@ -37,9 +37,9 @@ const auto make_cublas = &cuda::make_cublas;
 const auto cublas_libraries = &cuda_libraries<&cuda::cublas_path>;
 const auto cublaslt_libraries = &cuda_libraries<&cuda::cublaslt_path>;
 #else
-std::string cublas_unsupported(const BackendOptions& options, const Mode&) {
+std::string cublas_unsupported(const BackendOptions& options, const Mode& mode) {
   if (options.device != "cuda") return "engine " + options.engine.name + " needs device cuda";
-  return reference_unsupported({.device = options.device}, {});
+  return reference_unsupported(options, mode);  // this build has no such device
 }
 Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions&, const Mode&) {
   return Error{"this build has no CUDA", ""};

@@ -254,6 +254,16 @@ class Verdicts(tiny_project.Case):
         golden.write_text(whole)
         self.isobit("check", name)
 
+    def test_short_answers_are_trusted_when_the_scenario_says_so(self):
+        name = self.scenario("short", PAIR, SHORT.replace("max_new_tokens: 10",
+                                                          "max_new_tokens: 1"))
+        out = self.isobit("check", name, code=7).stdout
+        self.assertIn("only 1 tokens compared in prompt short, min_tokens is 8", out)
+        name = self.scenario("short", "min_tokens: 1\n" + PAIR,
+                             SHORT.replace("max_new_tokens: 10", "max_new_tokens: 1"))
+        self.isobit("bless", name, "--reason", "one")
+        self.isobit("check", name)
+
     def test_an_empty_value_opens_no_gate(self):
         name = self.scenario("gate")
         self.isobit("bless", name, "--reason", "one")

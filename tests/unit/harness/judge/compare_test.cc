@@ -195,7 +195,7 @@ TEST(Compare, NothingIsMistrusted) {
 TEST(Compare, FewTokensAreMistrustedUnlessThePromptEnded) {
   CellTrace a = sample_trace(1, 7, 1);
   CellTrace b = a;
-  EXPECT_EQ(compare(a, b).mistrust, "only 7 tokens compared in prompt p0");
+  EXPECT_EQ(compare(a, b).mistrust, "only 7 tokens compared in prompt p0, min_tokens is 8");
   a.prompts[0].ended = b.prompts[0].ended = true;
   EXPECT_EQ(compare(a, b).mistrust, "");
 }
