@@ -16,6 +16,7 @@
 #include "harness/execute/wire.h"
 #include "harness/execute/worker.h"
 #include "runtime/base/interrupt.h"
+#include "runtime/base/process.h"
 #include "runtime/numerics/probes.h"
 
 namespace isobit {
@@ -68,6 +69,7 @@ bool receive_message(int fd, std::string& bytes) {
   // The parent decides: a signal to the whole group must not look like a crashed cell.
   signal(SIGINT, SIG_IGN);
   signal(SIGTERM, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);
   std::string message;
   while (receive_message(in, message)) {
     wire::Reader reader(message);
@@ -208,9 +210,11 @@ class Pool {
       close(down[0]), close(down[1]);
       return Error{"cannot make a pipe for a worker", ""};
     }
+    const pid_t parent = getpid();
     const pid_t pid = fork();
     if (pid < 0) return Error{"cannot start a worker process", ""};
     if (pid == 0) {
+      end_with_parent(parent);  // nobody else could end it: it hears no signal, and has no limit
       close(down[1]), close(up[0]);
       for (const Worker& other : workers_) {
         if (other.pid > 0) close(other.to), close(other.from);

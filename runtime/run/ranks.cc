@@ -6,8 +6,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <set>
+#include <thread>
+#include <utility>
 
 #include "runtime/backends/real_ranks.h"
+#include "runtime/base/thread.h"
 #include "runtime/parallel/staged.h"
 #include "runtime/run/generate.h"
 #include "runtime/trace.h"
@@ -221,6 +224,28 @@ Result<Ranks> RankGroups::join_nccl(const GenerateRequest& request, Backends bac
                                         request.time_communication));
   }
   return ranks;
+}
+
+Result<void> run_on_threads(std::span<const std::unique_ptr<Communicator>> ranks,
+                            const std::function<void(std::size_t)>& body) {
+  std::vector<std::jthread> threads;  // waited for on every way out
+  try {
+    threads.reserve(ranks.size());
+    for (std::size_t r = 1; r < ranks.size(); ++r) {
+      const std::string what = "thread of rank " + std::to_string(r);
+      auto started = start_thread(what, [&body, r] { body(r); });
+      if (!started) {
+        ranks.front()->abort();
+        return started.error();
+      }
+      threads.push_back(std::move(*started));
+    }
+    body(0);
+  } catch (...) {
+    ranks.front()->abort();
+    throw;
+  }
+  return {};
 }
 
 }  // namespace isobit

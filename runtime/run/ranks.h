@@ -5,6 +5,8 @@
 // fails, so does the cell. Callers: generate.cc, session.cc, environment.cc, the doctor.
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -52,5 +54,11 @@ class RankGroups {
                                                                     Backend& backend);
   std::map<int, std::shared_ptr<NcclGroup>> groups_;  // by ranks; negative: one a process
 };
+
+/// Calls body(r) for each of `ranks`, the first on this thread and every other on one of its own;
+/// returns when all have ended. Error: a thread could not be started. Then the ranks that run
+/// already are woken as by a rank that failed, and body(0) is not called.
+Result<void> run_on_threads(std::span<const std::unique_ptr<Communicator>> ranks,
+                            const std::function<void(std::size_t)>& body);
 
 }  // namespace isobit

@@ -1,7 +1,8 @@
 // Added (special) tokens: found in a text before anything else looks at it.
 //
 // Promise: leftmost match, the longest at each place, and lstrip/rstrip swallow white space, all
-// as Hugging Face's AddedVocabulary does it. Called by the tokenizer only.
+// as Hugging Face's AddedVocabulary does it, in time that grows with the text alone, whatever the
+// tokens and the text are. Called by the tokenizer only.
 #pragma once
 
 #include <array>
@@ -32,25 +33,29 @@ class AddedTokens {
  public:
   /// Of two tokens with the same content the first counts. REQUIRES: no content is empty.
   explicit AddedTokens(std::vector<AddedToken> tokens = {});
-  /// Appends the segments of `text`, in order; text segments are not empty.
-  void split(std::string_view text, std::vector<Segment>& segments) const;
+  /// Appends the segments of `text`, in order; text segments are not empty. Gives how many nodes
+  /// and characters it looked at, of which there are a few for each byte of the text.
+  std::int64_t split(std::string_view text, std::vector<Segment>& segments) const;
 
  private:
+  /// Stands for the end of some token, read from the root to here, the last byte first.
   struct Node {
     std::vector<std::pair<char, std::int32_t>> children;  // sorted by byte
-    std::int32_t token = -1;                              // index in tokens_, -1: none ends here
+    std::int32_t token = -1;   // index in tokens_ of the longest that begins here, -1: none
+    std::int32_t shorter = 0;  // stands for the longest other begin of these bytes
   };
   struct Match {
+    std::size_t at = 0;
     std::int32_t token = -1;
-    std::size_t end = 0;
   };
   void insert(std::int32_t token);
+  void link();
   [[nodiscard]] std::int32_t child(std::int32_t node, char byte) const;
-  [[nodiscard]] Match longest(std::string_view text, std::size_t at) const;
+  [[nodiscard]] std::vector<Match> matches(std::string_view text, std::int64_t& looks) const;
 
   std::vector<AddedToken> tokens_;
-  std::vector<Node> nodes_;             // a trie, the root first
-  std::array<bool, 256> first_byte_{};  // some token begins with it
+  std::vector<Node> nodes_;            // a trie, the root first
+  std::array<bool, 256> last_byte_{};  // some token ends with it
 };
 
 }  // namespace isobit

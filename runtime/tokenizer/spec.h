@@ -5,7 +5,9 @@
 // empty. Called by tokenizer*.cc only.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -39,8 +41,17 @@ struct TokenizerSpec {
   std::string chat_template;
 };
 
-/// Ids by printable form, of the vocabulary proper.
-using VocabularyIndex = std::unordered_map<std::string_view, std::int32_t>;
+/// Finds a std::string by any text, without making one.
+struct TextHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view text) const noexcept {
+    return std::hash<std::string_view>{}(text);
+  }
+};
+
+/// Ids by printable form, of the vocabulary proper. It owns its keys: the list of tokens grows
+/// while added tokens are read, and growing moves short texts.
+using VocabularyIndex = std::unordered_map<std::string, std::int32_t, TextHash, std::equal_to<>>;
 
 /// The merge of two printable tokens; an error names the one that the vocabulary lacks.
 Result<BpeMerge> resolve_merge(const VocabularyIndex& index, std::string_view left,

@@ -9,8 +9,12 @@
 #include "runtime/backends/cpu/thread_pool.h"
 
 #include <algorithm>
+#include <string>
+#include <utility>
 
+#include "runtime/backend.h"
 #include "runtime/base/result.h"
+#include "runtime/base/thread.h"
 #include "runtime/numerics/probes.h"
 
 namespace isobit::cpu {
@@ -48,19 +52,28 @@ T changed(const std::atomic<T>& value, T old) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : failures_(std::size_t(threads)) {
+/// Delegates, so that the destructor ends the members that run already when one cannot be started:
+/// they wait for a generation that would never come.
+ThreadPool::ThreadPool(int threads) : ThreadPool(Alone{}) {
   ISOBIT_CHECK(threads >= 1);
-  if (threads > 1) members += threads;
+  failures_.resize(std::size_t(threads));
+  workers_.reserve(std::size_t(threads) - 1);
   for (int member = 1; member < threads; ++member) {
-    workers_.emplace_back([this, member](std::stop_token stop) { work(member, stop); });
+    auto worker =
+        start_thread("thread " + std::to_string(member + 1) + " of " + std::to_string(threads),
+                     [this, member] { work(member); });
+    if (!worker) throw BackendError(worker.error().text());
+    workers_.push_back(std::move(*worker));
   }
+  if (threads > 1) members += counted_ = threads;
 }
 
 ThreadPool::~ThreadPool() {
-  for (std::jthread& worker : workers_) worker.request_stop();
+  members -= counted_;
+  dismissed_ = true;
   generation_.fetch_add(1);
   generation_.notify_all();
-  if (!workers_.empty()) members -= size();
+  workers_.clear();
 }
 
 void ThreadPool::run(std::int64_t limit, const std::function<void(int, int)>& share) {
@@ -91,12 +104,12 @@ void ThreadPool::take_share(int member) {
   }
 }
 
-void ThreadPool::work(int member, std::stop_token stop) {
+void ThreadPool::work(int member) {
   ISOBIT_CHECK(check_floating_point_mode().has_value());
   std::uint32_t seen = 0;
   for (;;) {
     seen = changed(generation_, seen);
-    if (stop.stop_requested()) return;
+    if (dismissed_) return;
     if (member < shares_) take_share(member);
     if (left_.fetch_sub(1) == 1) left_.notify_one();
   }

@@ -13,7 +13,8 @@ namespace isobit::cpu {
 
 class ThreadPool {
  public:
-  /// `threads` members, the caller included. REQUIRES: threads >= 1.
+  /// `threads` members, the caller included. Throws BackendError when the system has not so many
+  /// threads. REQUIRES: threads >= 1.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -29,7 +30,9 @@ class ThreadPool {
   void run(std::int64_t limit, const std::function<void(int index, int shares)>& share);
 
  private:
-  void work(int member, std::stop_token stop);
+  struct Alone {};
+  explicit ThreadPool(Alone) {}
+  void work(int member);
   void take_share(int member);
 
   std::vector<std::jthread> workers_;
@@ -37,8 +40,10 @@ class ThreadPool {
   const std::function<void(int, int)>* share_ = nullptr;
   int shares_ = 0;
   int used_ = 1;
+  int counted_ = 0;  // what it adds to the members of all pools
   std::atomic<std::uint32_t> generation_{0};
   std::atomic<int> left_{0};
+  std::atomic<bool> dismissed_{false};
 };
 
 /// [begin, end) of a share of n items; the first shares are not smaller than the last.

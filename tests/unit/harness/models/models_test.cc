@@ -200,6 +200,42 @@ TEST_F(Models, BrokenManifests) {
             std::string::npos);
 }
 
+std::string transform_of(const std::string& name, const std::string& of) {
+  return R"({"format": 1, "kind": "transform", "transform": "outlier", "version": "1", "name": ")" +
+         name + R"(", "of": ")" + of + "\"}";
+}
+
+TEST_F(Models, TransformsInACircleAreRefusedByEveryoneWhoFollowsThem) {
+  write(folder_ / "models/x.json", transform_of("x", "y"));
+  write(folder_ / "models/y.json", transform_of("y", "x"));
+  const std::string expected =
+      (folder_ / "models/y.json").string() + ": transforms of transforms go too deep";
+  EXPECT_EQ(models::manifest_chain("x").error().text(), expected);
+  EXPECT_EQ(open_model("x", "").error().text(), expected);
+  EXPECT_EQ(fetch_model("x", true).error().text(), expected);
+  const auto tiny = open_model("tiny", "");
+  ASSERT_TRUE(tiny);
+  EXPECT_EQ(model_digest(*tiny, "x").error().text(), expected);
+}
+
+TEST_F(Models, AChainOfTransformsEndsWithFiles) {
+  write(folder_ / "models/t1.json", transform_of("t1", "tiny"));
+  for (int i = 2; i <= 6; ++i) {
+    const std::string name = "t" + std::to_string(i);
+    write(folder_ / ("models/" + name + ".json"), transform_of(name, "t" + std::to_string(i - 1)));
+  }
+  const auto chain = models::manifest_chain("t5");
+  ASSERT_TRUE(chain) << chain.error().text();
+  EXPECT_EQ(chain->size(), 6U);
+  EXPECT_EQ(chain->front().name, "t5");
+  EXPECT_EQ(chain->back().name, "tiny");
+  const auto files = fetch_model("t5", true);
+  ASSERT_TRUE(files) << files.error().text();
+  EXPECT_EQ(*files, (folder_ / "models/tiny").string());
+  EXPECT_FALSE(models::manifest_chain("t6"));
+  EXPECT_FALSE(models::manifest_chain("nowhere"));
+}
+
 std::vector<float> values_of(const LoadedModel& model, const std::string& name) {
   const Tensor* tensor = model.weights.find(name);
   EXPECT_NE(tensor, nullptr) << name;

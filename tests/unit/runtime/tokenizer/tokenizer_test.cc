@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -139,6 +140,49 @@ TEST(TokenizerTest, MergesMayBeStringsOrPairs) {
     text.replace(text.find("MERGES"), 6, merges);
     EXPECT_EQ(made(text).encode("ababa", false), (Ids{2, 3})) << merges;  // ab ab a
     EXPECT_EQ(made(text).encode("xaxb", false), Ids{2});  // a byte without a token vanishes first
+  }
+}
+
+/// A byte-level file of 256 bytes, three specials and `fillers` more tokens, whose added tokens
+/// begin with one that the vocabulary lacks. The key that sorts first has the largest id, so the
+/// list of tokens gets its size at once, and the added token makes it grow.
+std::string file_that_grows(int fillers) {
+  std::vector<std::string> tokens{"<|a|>", "<|b|>", "<|c|>"};
+  for (int byte = 0; byte < 256; ++byte) {
+    const std::uint32_t code = printable_of_byte(static_cast<std::uint8_t>(byte));
+    std::string text;
+    if (code >= 0x80) text += static_cast<char>(0xc0 | code >> 6);
+    text += static_cast<char>(code >= 0x80 ? 0x80 | (code & 0x3f) : code);
+    tokens.push_back(std::move(text));
+  }
+  for (int at = 0; at < fillers; ++at) tokens.push_back(std::to_string(at) + "~");
+  const auto first = std::find(tokens.begin(), tokens.end(), "!");
+  std::iter_swap(first, tokens.end() - 1);
+  std::string vocabulary;
+  for (std::size_t id = 0; id < tokens.size(); ++id) {
+    const std::string quoted = tokens[id] == "\"" || tokens[id] == "\\" ? "\\" : "";
+    vocabulary += (id == 0 ? "\"" : ",\"") + quoted + tokens[id] + "\":" + std::to_string(id);
+  }
+  std::string added =
+      R"({"content":"<extra>","special":true,"id":)" + std::to_string(tokens.size()) + "}";
+  for (int id = 0; id < 3; ++id) {
+    added += R"(,{"content":")" + tokens[static_cast<std::size_t>(id)] +
+             R"(","special":true,"id":)" + std::to_string(id) + "}";
+  }
+  return R"({"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},
+    "decoder":{"type":"ByteLevel"},"added_tokens":[)" +
+         added + R"(],"model":{"type":"BPE","merges":[],"vocab":{)" + vocabulary + "}}}";
+}
+
+TEST(TokenizerTest, AddedTokensThatMakeTheListGrowLeaveTheVocabularyFound) {
+  for (const int fillers : {1, 10, 5000}) {
+    const std::string file = file_that_grows(fillers);
+    const auto tokenizer = Tokenizer::from_json(file, "", "t");
+    ASSERT_TRUE(tokenizer) << fillers << " fillers: " << tokenizer.error().text();
+    const std::int32_t extra = 3 + 256 + fillers;
+    EXPECT_EQ(tokenizer->size(), extra + 1);
+    EXPECT_EQ(tokenizer->encode("<|c|><extra>!<|a|><|b|>", false),
+              (Ids{2, extra, extra - 1, 0, 1}));
   }
 }
 
