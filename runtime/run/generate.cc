@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
-#include <thread>
 
 #include "runtime/model/forward.h"
 #include "runtime/numerics/bits.h"
@@ -363,13 +362,17 @@ Result<void> Runtime::equip(const GenerateRequest& request, Team& team) {
   auto weights = packed(request, plan.longest());
   ISOBIT_TRY(weights);
   team.weights = *weights;
-  for (const int rank : ranks_here(request)) {
-    BackendOptions options = request.backend;
-    options.rank = device_of_rank(request, rank);
-    auto backend = make_backend(options, mode_of(request.precision));
-    ISOBIT_TRY(backend);
-    team.backends.push_back(request.wrap_backend ? request.wrap_backend(std::move(*backend))
-                                                 : std::move(*backend));
+  try {
+    for (const int rank : ranks_here(request)) {
+      BackendOptions options = request.backend;
+      options.rank = device_of_rank(request, rank);
+      auto backend = make_backend(options, mode_of(request.precision));
+      ISOBIT_TRY(backend);
+      team.backends.push_back(request.wrap_backend ? request.wrap_backend(std::move(*backend))
+                                                   : std::move(*backend));
+    }
+  } catch (const BackendError& error) {  // a thread that cannot be started: all processes hear it
+    return Error{error.what(), ""};
   }
   return {};
 }
@@ -412,11 +415,7 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
       ranks[r]->abort();
     }
   };
-  {
-    std::vector<std::jthread> threads;
-    for (std::size_t r = 1; r < ranks.size(); ++r) threads.emplace_back(run_rank, r);
-    run_rank(0);
-  }
+  if (auto started = run_on_threads(ranks, run_rank); !started) fail(started.error().text());
   if (!why.empty()) {
     result.trace.status = CellStatus::failed;
     result.trace.reason = why;

@@ -100,6 +100,14 @@ class Threads(tiny_project.Case):
                                      "Resource temporarily unavailable$")
             self.assertEqual(cells, {1: ("ok", ""), 2: ("ok", "")})
 
+    def test_ranks_that_cannot_all_be_started(self):
+        cells = self.check("gpus: [1, 8, 2]", 1)
+        status, reason = cells.pop(8)
+        self.assertEqual(status, "failed")
+        self.assertRegex(reason, "^thread of rank [1-7] could not be started: "
+                                 "Resource temporarily unavailable$")
+        self.assertEqual(cells, {1: ("ok", ""), 2: ("ok", "")})
+
 
 class Parent(tiny_project.Case):
     """A parent that is ended while its workers compute."""

