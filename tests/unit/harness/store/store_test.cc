@@ -172,7 +172,11 @@ TEST_F(StoreTest, AReusedCellHasTheTraceOfItsSource) {
   expect_same_trace(*trace, sample_trace(2, 8, 1));
   std::vector<CellInfo> pending{sample_cell(1, 3), sample_cell(1, 4)};
   ASSERT_TRUE(store_->plan(pending));
-  EXPECT_FALSE(store_->reuse(pending[0], pending[1])) << "the source has no trace";
+  EXPECT_EQ(store_->reuse(pending[0], pending[1], true)->outcome, Reuse::Outcome::gone)
+      << "the source has no trace";
+  EXPECT_TRUE((**store_->cell(pending[0].id)).pending);
+  EXPECT_FALSE(store_->reuse(*store_->cell(again.id)->operator->(), source, true))
+      << "it is not pending";
 }
 
 TEST_F(StoreTest, VerdictsAreStored) {
