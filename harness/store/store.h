@@ -81,6 +81,9 @@ struct Reuse {
   std::string damage;  // why it was not: "prompt 0 has 11 token rows, its row says 12"
 };
 
+/// How long a run that has not ended is believed to be going on.
+constexpr int kDaysInProgress = 7;
+
 class Store {
  public:
   enum class Mode { read_write, read_only, in_memory };
@@ -146,7 +149,8 @@ class Store {
   virtual Result<CellDifference> diff(const CellInfo& a, const CellInfo& b) = 0;
 
   /// Deletes the runs (cells, traces, verdicts) older than the newest `keep` of which no remaining
-  /// run reuses a cell; returns the number of runs removed. `dry_run` only counts.
+  /// run reuses a cell; returns the number of runs removed. `dry_run` only counts. A run that has
+  /// not ended and began in the last kDaysInProgress days stays: it may be going on.
   virtual Result<std::int64_t> gc(int keep, bool dry_run) = 0;
 };
 

@@ -257,7 +257,8 @@ const std::vector<Verb> kMachineVerbs = {
     {"gc",
      "",
      "delete old runs from the database",
-     "Deletes the oldest runs of which nothing that remains reuses a cell.",
+     "Deletes the oldest runs of which nothing that remains reuses a cell. A run that has not\n"
+     "ended stays for seven days from its start: it may still be going on.",
      "isobit gc --keep 20 --dry-run",
      {},
      {"keep", "dry-run", "db", "json"},

@@ -30,7 +30,7 @@ inline RunInfo sample_run() {
   run.environment_json = R"({"cpu":"Model X","gpu":""})";
   run.commit = "0123abcd";
   run.dirty = true;
-  run.started = "2026-11-22T13:40:00Z";
+  run.started = "2026-01-22T13:40:00Z";
   run.question = "Are the bits the same?";
   run.overrides = {"axes.batch=[1,2]", "run.reports=[\"x\"]"};
   return run;

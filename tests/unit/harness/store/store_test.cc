@@ -337,27 +337,6 @@ TEST_F(StoreTest, HistoryTakesNamesHashesAndPrefixes) {
   EXPECT_NE(ambiguous.error().message.find("more than one"), std::string::npos);
 }
 
-TEST_F(StoreTest, GcKeepsWhatIsNewOrReused) {
-  std::vector<std::int64_t> runs;
-  for (int i = 0; i < 5; ++i) runs.push_back(begin());
-  const CellInfo used = executed(runs[0], 1, sample_trace(1, 8, 1));
-  executed(runs[1], 2, sample_trace(1, 8, 1));
-  const CellInfo chained = executed(runs[2], 3, sample_trace(1, 8, 1));
-  reused(runs[2], 1, used);     // run 2 goes, so this use does not hold run 0 …
-  reused(runs[4], 1, used);     // … but this one does
-  reused(runs[1], 3, chained);  // between two runs that both go
-  EXPECT_EQ(*store_->gc(2, true), 2);
-  EXPECT_EQ(store_->runs()->size(), 5U);
-  EXPECT_EQ(*store_->gc(2, false), 2);
-  const auto left = store_->runs();
-  ASSERT_EQ(left->size(), 3U);
-  EXPECT_EQ(left->back().id, runs[0]);
-  EXPECT_TRUE(store_->trace((*store_->cells(runs[4]))[0], false));
-  EXPECT_EQ(rows("SELECT count(*) FROM token"), std::vector<std::string>{"8"});
-  EXPECT_EQ(*store_->gc(2, false), 0);
-  EXPECT_GT(begin(), runs[4]) << "identifiers are not used again";
-}
-
 TEST_F(StoreTest, GoldenEventsAreKeptInOrder) {
   for (const char* action : {"reject", "bless"}) {
     GoldenEvent event{action, "smoke", "c", "p1", "b", "-", "Ada", "why", "2026-11-22T13:40:00Z"};
