@@ -141,6 +141,7 @@ class Computation {
     auto all = execute(loaded_.scenario, loaded_.session, jobs, options_.executor,
                        [&](JobResult&& result) {
                          CellInfo& record = *record_of.at(result.id);
+                         refuse_other_model(result);
                          if (auto ok = records_.store->finish(record, result.trace); !ok) {
                            lost = ok.error();
                            return false;
@@ -150,6 +151,17 @@ class Computation {
     ISOBIT_TRY(all);
     if (lost) return *lost;
     return *all;
+  }
+
+  /// A file that was written to in place gives other bits than those that the key stands for. The
+  /// file tells no earlier than it is written to, so what is asked after a cell holds for it.
+  void refuse_other_model(JobResult& result) const {
+    const std::string why = model_changed(loaded_.session);
+    if (why.empty()) return;
+    result.trace = CellTrace{};
+    result.trace.status = CellStatus::failed;
+    result.trace.reason = why;
+    result.captured.clear();
   }
 
   /// False: enough, stop.

@@ -72,7 +72,41 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
   return {};
 }
 
+/// States of all the model's files; a mapped one that is no longer the one its path names, or that
+/// was written to, has none.
+std::vector<std::optional<FileState>> states_of(const LoadedModel& model) {
+  std::vector<std::optional<FileState>> out;
+  for (const std::string& path : model.files) out.push_back(file_state(path));
+  for (const auto& file : model.weights.files()) {
+    const bool same = !file->changed() && file_state(file->path()) == file->state();
+    out.push_back(same ? std::optional(file->state()) : std::nullopt);
+  }
+  return out;
+}
+
+/// The digest of what was loaded: a file that changes meanwhile would give its key to other bits.
+Result<std::string> digest_of(const LoadedModel& model, const std::string& name) {
+  const auto before = states_of(model);
+  auto digest = model_digest(model, name);
+  ISOBIT_TRY(digest);
+  const auto after = states_of(model);
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    if (after[i] && before[i] == after[i]) continue;
+    return Error{"the model's files changed while they were read",
+                 i < model.files.size() ? model.files[i]
+                                        : model.weights.files()[i - model.files.size()]->path()};
+  }
+  return digest;
+}
+
 }  // namespace
+
+std::string model_changed(const Session& session) {
+  for (const auto& file : session.model.weights.files()) {
+    if (file->changed()) return "the model's files changed during the run (" + file->path() + ")";
+  }
+  return "";
+}
 
 Result<Session> open_session(const Scenario& scenario) {
   Session session;
@@ -82,7 +116,7 @@ Result<Session> open_session(const Scenario& scenario) {
   session.model = std::move(*model);
   // The files are verified while prompts are read; nothing computes before both are done.
   auto digesting =
-      std::async(std::launch::async, [&] { return model_digest(session.model, scenario.model); });
+      std::async(std::launch::async, [&] { return digest_of(session.model, scenario.model); });
   const Result<void> prompts = read_prompts(scenario, session);
   auto digest = digesting.get();
   ISOBIT_TRY(digest);

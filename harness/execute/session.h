@@ -27,6 +27,10 @@ struct Session {
 /// Loads model and prompts; errors carry the place (scenario, prompt line, model file).
 Result<Session> open_session(const Scenario& scenario);
 
+/// Why results computed from now on, or just now, may not be those of the model whose digest the
+/// session has: "the model's files changed during the run (PATH)". Empty as long as they are.
+std::string model_changed(const Session& session);
+
 /// The runtime's request for a cell: its axes, the prompts, what the scenario says of decoding.
 /// `teacher`: by prompt, for teacher-forced cells, else empty.
 GenerateRequest request_for(const Scenario& scenario, const Session& session, const Cell& cell,
