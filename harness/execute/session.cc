@@ -13,8 +13,8 @@ namespace isobit {
 namespace {
 
 /// Tokens of one prompt: as given, or encoded text or chat.
-Result<std::vector<std::int32_t>> tokens_of(const Prompt& prompt, const Session& session,
-                                            const std::string& place) {
+Result<std::vector<std::int32_t>> tokens_of(const Prompt& prompt, const Session& session) {
+  const std::string& place = prompt.place;
   if (!prompt.tokens.empty()) return prompt.tokens;
   if (!session.tokenizer) return Error{"prompt " + prompt.id + " needs a tokenizer", place};
   if (prompt.messages.empty()) return session.tokenizer->encode(prompt.text, true);
@@ -39,36 +39,24 @@ void pad(std::vector<std::int32_t>& tokens, std::int64_t length) {
   }
 }
 
-Result<void> read_prompts(const Scenario& scenario, Session& session) {
-  const std::filesystem::path folder = std::filesystem::path(scenario.path).parent_path();
-  const std::string file = (folder / scenario.prompts.file).lexically_normal().string();
-  auto prompts = load_prompts(file, scenario.prompts);
-  ISOBIT_TRY(prompts);
-  session.prompts = std::move(*prompts);
-  const bool all_tokens = std::all_of(session.prompts.begin(), session.prompts.end(),
-                                      [](const Prompt& prompt) { return !prompt.tokens.empty(); });
-  const bool has_tokenizer =
-      !session.model.tokenizer_json.empty() || session.model.gguf_tokenizer != nullptr;
-  if (has_tokenizer || !all_tokens) {
-    auto tokenizer = Tokenizer::from_model(session.model);
-    ISOBIT_TRY(tokenizer);
-    session.tokenizer.emplace(std::move(*tokenizer));
+/// What the runtime would refuse, before anything is computed.
+Result<void> check_prompt(const Prompt& prompt, const std::vector<std::int32_t>& tokens,
+                          std::int64_t new_tokens, const ModelConfig& config) {
+  const std::string name = "prompt " + prompt.id;
+  if (tokens.empty()) return Error{name + " has no tokens", prompt.place};
+  for (const std::int32_t id : tokens) {
+    if (id >= 0 && id < config.vocab_size) continue;
+    return Error{name + ": token id " + std::to_string(id) + " is outside the vocabulary of " +
+                     std::to_string(config.vocab_size),
+                 prompt.place};
   }
-  std::string all;
-  for (const Prompt& prompt : session.prompts) {
-    auto ids = tokens_of(prompt, session, file);
-    ISOBIT_TRY(ids);
-    pad(*ids, scenario.prompts.pad_to);
-    if (ids->empty()) return Error{"prompt " + prompt.id + " has no tokens", file};
-    if (session.tokenizer && session.tokenizer->adds_bos() &&
-        ids->front() != session.tokenizer->bos()) {
-      session.warnings.push_back("prompt " + prompt.id + " does not begin with the model's BOS");
-    }
-    const Sha256 hash = sha256(ids->data(), ids->size() * sizeof(std::int32_t));
-    all.append(reinterpret_cast<const char*>(hash.data()), hash.size());
-    session.tokens.push_back({std::move(*ids), {}});
+  const auto length = std::int64_t(tokens.size());
+  if (length > config.context - new_tokens) {
+    return Error{name + " has " + std::to_string(length) + " tokens; with max_new_tokens " +
+                     std::to_string(new_tokens) + " that is more than the model's context of " +
+                     std::to_string(config.context),
+                 prompt.place};
   }
-  session.inputs.prompts_digest = to_hex(sha256(all.data(), all.size()));
   return {};
 }
 
@@ -100,6 +88,40 @@ Result<std::string> digest_of(const LoadedModel& model, const std::string& name)
 }
 
 }  // namespace
+
+Result<void> read_prompts(const Scenario& scenario, Session& session) {
+  const std::filesystem::path folder = std::filesystem::path(scenario.path).parent_path();
+  const std::string file = (folder / scenario.prompts.file).lexically_normal().string();
+  auto prompts = load_prompts(file, scenario.prompts);
+  ISOBIT_TRY(prompts);
+  session.prompts = std::move(*prompts);
+  const bool all_tokens = std::all_of(session.prompts.begin(), session.prompts.end(),
+                                      [](const Prompt& prompt) { return !prompt.tokens.empty(); });
+  const bool has_tokenizer =
+      !session.model.tokenizer_json.empty() || session.model.gguf_tokenizer != nullptr;
+  if (has_tokenizer || !all_tokens) {
+    auto tokenizer = Tokenizer::from_model(session.model);
+    ISOBIT_TRY(tokenizer);
+    session.tokenizer.emplace(std::move(*tokenizer));
+  }
+  std::string all;
+  for (const Prompt& prompt : session.prompts) {
+    auto ids = tokens_of(prompt, session);
+    ISOBIT_TRY(ids);
+    pad(*ids, scenario.prompts.pad_to);
+    auto fits = check_prompt(prompt, *ids, scenario.decode.max_new_tokens, session.model.config);
+    ISOBIT_TRY(fits);
+    if (session.tokenizer && session.tokenizer->adds_bos() &&
+        ids->front() != session.tokenizer->bos()) {
+      session.warnings.push_back("prompt " + prompt.id + " does not begin with the model's BOS");
+    }
+    const Sha256 hash = sha256(ids->data(), ids->size() * sizeof(std::int32_t));
+    all.append(reinterpret_cast<const char*>(hash.data()), hash.size());
+    session.tokens.push_back({std::move(*ids), {}});
+  }
+  session.inputs.prompts_digest = to_hex(sha256(all.data(), all.size()));
+  return {};
+}
 
 std::string model_changed(const Session& session) {
   for (const auto& file : session.model.weights.files()) {

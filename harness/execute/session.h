@@ -24,6 +24,10 @@ struct Session {
   std::vector<std::string> warnings;  // "prompt x does not begin with BOS"
 };
 
+/// Reads the prompts as tokens of a model that is loaded already; one that this model cannot take
+/// (another vocabulary, a context too short for it and its new tokens) is an error of its line.
+Result<void> read_prompts(const Scenario& scenario, Session& session);
+
 /// Loads model and prompts; errors carry the place (scenario, prompt line, model file).
 Result<Session> open_session(const Scenario& scenario);
 

@@ -66,6 +66,29 @@ class Cli(tiny_project.Case):
         self.assertIn("tiny.golden:1", self.isobit("check", "tiny.yaml", code=2).stderr)
         self.isobit("doctor", code=6)
 
+    def test_prompts_that_the_model_cannot_take(self):
+        """A line of the prompt file and exit code 2 before anything is computed or stored."""
+        good = '{"id": "good", "tokens": [1, 5]}\n\n'
+        long = [1] + [5] * (tiny_project.CONFIG["max_position_embeddings"] - 10)
+        for tokens, words in [
+                ([1, 64], "prompt bad: token id 64 is outside the vocabulary of 64"),
+                (long, "prompt bad has 247 tokens; with max_new_tokens 10 that is more than the "
+                       "model's context of 256")]:
+            (self.folder / "bad.jsonl").write_text(
+                good + json.dumps({"id": "bad", "tokens": tokens}) + "\n")
+            for verb in ("validate", "list", "check", "run"):
+                with self.subTest(words=words, verb=verb):
+                    done = self.isobit(verb, "tiny.yaml", "--set", "prompts=bad.jsonl", code=2)
+                    self.assertEqual(done.stderr, f"isobit: bad.jsonl:3: {words}\n")
+                    self.assertEqual(done.stdout, "")
+                    self.assertFalse((self.folder / ".isobit").exists())
+        (self.folder / "bad.jsonl").write_text(
+            good + json.dumps({"id": "fits", "tokens": long[1:]}) + "\n")
+        self.isobit("validate", "tiny.yaml", "--set", "prompts=bad.jsonl")
+        self.isobit("check", "tiny.yaml", "--set", "prompts=bad.jsonl", code=5)
+        self.isobit("validate", "tiny.yaml", "--set", "prompts={file: prompts.jsonl, pad_to: 247}",
+                    code=2)
+
     def test_list(self):
         cells = self.isobit_json("list", "tiny.yaml")["scenarios"][0]["cells"]
         self.assertEqual(len(cells), 8)
