@@ -66,6 +66,17 @@ class Cli(tiny_project.Case):
         self.assertIn("tiny.golden:1", self.isobit("check", "tiny.yaml", code=2).stderr)
         self.isobit("doctor", code=6)
 
+    def test_an_axis_of_across_must_vary(self):
+        for across, axes, axis, value in [("[batch, cache, threads]", "", "threads", "1"),
+                                          ("[batch, cache]", "axes.batch=[3]", "batch", "3")]:
+            scenario = (self.folder / "tiny.yaml").read_text().replace("[batch, cache]", across)
+            (self.folder / "vacuous.yaml").write_text(scenario)
+            words = ["--set", axes] if axes else []
+            done = self.isobit("validate", "vacuous.yaml", *words, code=2)
+            self.assertEqual(done.stderr, "isobit: vacuous.yaml:12:5: same_bits across "
+                             f"{across[1:-1]}: axis {axis} does not vary: it is {value} in every "
+                             "cell of the rule\n")
+
     def test_prompts_that_the_model_cannot_take(self):
         """A line of the prompt file and exit code 2 before anything is computed or stored."""
         good = '{"id": "good", "tokens": [1, 5]}\n\n'

@@ -1,6 +1,7 @@
 // `isobit validate`: scenario files, their matrix, contract and prompts, without running anything.
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
@@ -50,11 +51,29 @@ Result<void> check_prompts_with_model(const Scenario& scenario, const std::strin
   return read_prompts(scenario, session);
 }
 
+/// Every axis of `across` has two values at least: along one that has not, the rule says nothing.
+Result<void> check_across(const Scenario& scenario, const Matrix& matrix) {
+  for (const Expectation& rule : scenario.expect) {
+    for (const std::string& axis : rule.across) {
+      std::set<std::string> values;
+      for (const Cell& cell : matrix.cells) {
+        if (rule.where.matches(cell.subject())) values.insert(cell.value(axis));
+      }
+      if (values.size() != 1) continue;
+      return Error{rule.text() + ": axis " + axis + " does not vary: it is " + *values.begin() +
+                       " in every cell of the rule",
+                   rule.place};
+    }
+  }
+  return {};
+}
+
 Result<Validated> validated(const std::string& path, const Arguments& arguments) {
   auto scenario = load_scenario(path, arguments.all("set"));
   ISOBIT_TRY(scenario);
   auto matrix = expand(*scenario, arguments.has("allow-large"));
   ISOBIT_TRY(matrix);
+  if (auto ok = check_across(*scenario, *matrix); !ok) return ok.error();
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   const std::string file = (folder / scenario->prompts.file).lexically_normal().string();
   auto prompts = load_prompts(file, scenario->prompts);
