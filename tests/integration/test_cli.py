@@ -77,6 +77,33 @@ class Cli(tiny_project.Case):
                              f"{across[1:-1]}: axis {axis} does not vary: it is {value} in every "
                              "cell of the rule\n")
 
+    def test_reading_needs_no_write_access(self):
+        self.isobit("check", "tiny.yaml", code=5)
+        words = (["history"], ["show", "last"], ["list", "tiny.yaml"])
+        with_access = [self.isobit(*w).stdout for w in words]
+        database = self.folder / ".isobit"
+        for left in database.glob("isobit.db-*"):  # by readers, who may not delete them
+            if left.name.endswith("-wal"):
+                self.assertEqual(left.stat().st_size, 0)
+            left.unlink()
+        modes = {path: path.stat().st_mode for path in (self.folder, database,
+                                                        database / "isobit.db")}
+        # Root may write everywhere: whoever runs this as root reads as somebody else.
+        other = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+        if other and subprocess.run(["test", "-x", tiny_project.program()], **other).returncode:
+            self.skipTest("only root can execute the program")
+        try:
+            self.folder.chmod(0o555)
+            database.chmod(0o555)
+            (database / "isobit.db").chmod(0o444)
+            for w, expected in zip(words, with_access):
+                done = subprocess.run([tiny_project.program(), *w], cwd=self.folder, text=True,
+                                      capture_output=True, timeout=300, **other)
+                self.assertEqual((done.returncode, done.stdout, done.stderr), (0, expected, ""), w)
+        finally:
+            for path, mode in modes.items():
+                path.chmod(mode)
+
     def test_prompts_that_the_model_cannot_take(self):
         """A line of the prompt file and exit code 2 before anything is computed or stored."""
         good = '{"id": "good", "tokens": [1, 5]}\n\n'
