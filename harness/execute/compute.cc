@@ -68,11 +68,22 @@ class Computation {
         damaged.push_back(cell_at(int(i)).name() + ": " + reused->damage);
       }
       if (reused->outcome != Reuse::Outcome::taken) continue;  // it is executed
+      name_prompts(reused->trace);
       cell.attempts.push_back(std::move(reused->trace));
       cell.state = State::cached;
     }
     note_damage(damaged);
     return {};
+  }
+
+  /// A key holds the tokens of the prompts, in order, not what the prompt file calls them and wants
+  /// of them now.
+  void name_prompts(CellTrace& trace) const {
+    const std::vector<Prompt>& now = loaded_.session.prompts;
+    for (std::size_t p = 0; p < std::min(trace.prompts.size(), now.size()); ++p) {
+      trace.prompts[p].id = now[p].id;
+      trace.prompts[p].answer = now[p].answer;
+    }
   }
 
   void note_damage(const std::vector<std::string>& damaged) {

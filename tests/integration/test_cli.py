@@ -66,6 +66,17 @@ class Cli(tiny_project.Case):
         self.assertIn("tiny.golden:1", self.isobit("check", "tiny.yaml", code=2).stderr)
         self.isobit("doctor", code=6)
 
+    def test_a_stored_cell_has_the_ids_and_answers_of_the_prompt_file(self):
+        first = self.isobit_json("check", "tiny.yaml", code=5)
+        self.assertEqual(first["prompts_scored"], 0)
+        lines = (self.folder / "prompts.jsonl").read_text().splitlines()
+        (self.folder / "answered.jsonl").write_text("".join(
+            json.dumps(json.loads(line) | {"id": f"new{i}", "answer": "7"}) + "\n"
+            for i, line in enumerate(lines)))
+        again = self.isobit_json("check", "tiny.yaml", "--set", "prompts=answered.jsonl", code=5)
+        self.assertEqual((again["cells_cached"], again["prompts_scored"]), (8, 16))
+        self.assertEqual({c["reason"] for c in again["cells"]}, {"no golden for prompt new0"})
+
     def test_an_axis_of_across_must_vary(self):
         for across, axes, axis, value in [("[batch, cache, threads]", "", "threads", "1"),
                                           ("[batch, cache]", "axes.batch=[3]", "batch", "3")]:
