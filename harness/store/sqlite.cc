@@ -4,6 +4,7 @@
 #include "harness/store/sqlite.h"
 
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <cctype>
 #include <cmath>
@@ -98,13 +99,8 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path, Access
   // Even a reader of a WAL database makes files beside it. Where that is refused and no log is
   // left, the file alone is the whole database; it is read as one that nobody writes to.
   const int code = sqlite3_extended_errcode((*database)->handle_) & 0xFF;
-  if (code != SQLITE_CANTOPEN && code != SQLITE_READONLY) return (*database)->error();
-  if (has_log(path)) {
-    return Error{"cannot be read without write access to its folder: " + path +
-                     "-wal holds results that are not in it yet; any command that may write there "
-                     "puts them in",
-                 path};
-  }
+  const bool refused = code == SQLITE_CANTOPEN || code == SQLITE_READONLY;
+  if (!refused || has_log(path)) return (*database)->error();
   return connect(path, immutable_uri(path), SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, busy_ms);
 }
 
@@ -122,6 +118,13 @@ Result<std::unique_ptr<Database>> Database::connect(const std::string& path,
 }
 
 Error Database::error() const {
+  const bool cannot_open = (sqlite3_extended_errcode(handle_) & 0xFF) == SQLITE_CANTOPEN;
+  if (cannot_open && has_log(path_) && ::access(path_.c_str(), R_OK) == 0) {
+    return Error{"cannot be read without write access to its folder: " + path_ +
+                     "-wal holds results that are not in it yet; any command that may write there "
+                     "puts them in",
+                 path_};
+  }
   return Error{explain(sqlite3_extended_errcode(handle_), handle_, busy_ms_), path_};
 }
 

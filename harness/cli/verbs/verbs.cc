@@ -85,9 +85,9 @@ const std::vector<Verb> kReadingVerbs = {
     {"validate",
      "SCENARIO…",
      "check scenario files and their prompts",
-     "Reads scenario files strictly, expands the matrix, and reads the prompts. Errors have "
-     "file,\n"
-     "line and column.",
+     "Reads scenario files strictly, expands the matrix, reads the prompts, and holds them "
+     "against\n"
+     "the model where it is there. Errors have file, line and column.",
      "isobit validate scenarios/*.yaml",
      {},
      {"set", "allow-large", "json", "quiet"},
