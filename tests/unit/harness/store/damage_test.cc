@@ -1,6 +1,8 @@
 // Rows that are no longer those that were stored: no cell stands on them, whoever changed them.
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "tests/unit/harness/store/store_samples.h"
 
 namespace isobit {
@@ -9,34 +11,48 @@ namespace {
 using namespace store_samples;
 
 struct Damage {
+  const char* name;
   const char* sql;    // ?: the cell
   const char* words;  // in what is said of it
 };
 
+void PrintTo(const Damage& damage, std::ostream* out) {
+  *out << damage.name;
+}
+
 const Damage kDamages[] = {
-    {"UPDATE token SET digest = zeroblob(16) WHERE cell = ? AND prompt = 0 AND position = 11",
+    {"TokenDigest",
+     "UPDATE token SET digest = zeroblob(16) WHERE cell = ? AND prompt = 0 AND position = 11",
      "the token rows of prompt p0 do not give its root"},
-    {"UPDATE token SET id = id + 1 WHERE cell = ? AND prompt = 1 AND position = 12",
+    {"TokenId", "UPDATE token SET id = id + 1 WHERE cell = ? AND prompt = 1 AND position = 12",
      "the token rows of prompt p1 do not give its root"},
-    {"UPDATE token SET position = 99 WHERE cell = ? AND prompt = 1 AND position = 12",
+    {"TokenPosition",
+     "UPDATE token SET position = 99 WHERE cell = ? AND prompt = 1 AND position = 12",
      "the token rows of prompt p1 do not give its root"},
-    {"DELETE FROM token WHERE cell = ? AND prompt = 1 AND position = 17",
+    {"TokenLost", "DELETE FROM token WHERE cell = ? AND prompt = 1 AND position = 17",
      "prompt p1 has 7 token rows, not the 8 that were stored"},
-    {"UPDATE prompt SET token_count = 9 WHERE cell = ? AND prompt = 0",
+    {"TokenCount", "UPDATE prompt SET token_count = 9 WHERE cell = ? AND prompt = 0",
      "prompt p0 has 8 token rows, not the 9 that were stored"},
-    {"UPDATE prompt SET root = zeroblob(32) WHERE cell = ? AND prompt = 0",
+    {"PromptRoot", "UPDATE prompt SET root = zeroblob(32) WHERE cell = ? AND prompt = 0",
      "the token rows of prompt p0 do not give its root"},
-    {"UPDATE prompt SET tokens_digest = zeroblob(32) WHERE cell = ? AND prompt = 0",
+    {"PromptTokens", "UPDATE prompt SET tokens_digest = zeroblob(32) WHERE cell = ? AND prompt = 0",
      "its prompts do not give its root"},
-    {"UPDATE cell SET root = zeroblob(32) WHERE id = ?", "its prompts do not give its root"},
-    {"DELETE FROM prompt WHERE cell = ? AND prompt = 0", "a prompt it does not have"},
-    {"DELETE FROM prompt WHERE cell = ? AND prompt = 1", "a prompt it does not have"},
-    {"UPDATE token SET prompt = 7 WHERE cell = ? AND prompt = 1", "a prompt it does not have"},
-    {"UPDATE observation SET digests = substr(digests, 22) WHERE cell = ? AND position = 11",
+    {"CellRoot", "UPDATE cell SET root = zeroblob(32) WHERE id = ?",
+     "its prompts do not give its root"},
+    {"FirstPromptLost", "DELETE FROM prompt WHERE cell = ? AND prompt = 0",
+     "a prompt it does not have"},
+    {"LastPromptLost", "DELETE FROM prompt WHERE cell = ? AND prompt = 1",
+     "a prompt it does not have"},
+    {"TokensOfNoPrompt", "UPDATE token SET prompt = 7 WHERE cell = ? AND prompt = 1",
+     "a prompt it does not have"},
+    {"Observation",
+     "UPDATE observation SET digests = substr(digests, 22) WHERE cell = ? AND position = 11",
      "at position 11 do not give their root"},
-    {"UPDATE observation SET root = zeroblob(32) WHERE cell = ? AND position = 11",
+    {"ObservationRoot",
+     "UPDATE observation SET root = zeroblob(32) WHERE cell = ? AND position = 11",
      "at position 11 do not give their root"},
-    {"UPDATE observation SET digests = CAST(x'00000000ff' || zeroblob(16) AS BLOB)"
+    {"ObservationSite",
+     "UPDATE observation SET digests = CAST(x'00000000ff' || zeroblob(16) AS BLOB)"
      " WHERE cell = ?",
      "an observation of an unknown site"},
 };
@@ -50,7 +66,8 @@ class StoreDamage : public StoreTest, public testing::WithParamInterface<Damage>
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Of, StoreDamage, testing::ValuesIn(kDamages));
+INSTANTIATE_TEST_SUITE_P(Of, StoreDamage, testing::ValuesIn(kDamages),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 TEST_P(StoreDamage, IsSeenBeforeACellStandsOnIt) {
   const CellInfo source = executed(begin(), 1, sample_trace(2, 8, 1, TraceLevel::layers));
