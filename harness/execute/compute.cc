@@ -45,13 +45,15 @@ class Computation {
  private:
   [[nodiscard]] const Cell& cell_at(int i) const { return plan_.matrix.cells[std::size_t(i)]; }
 
-  /// Takes finished cells with the same execution key from the store.
+  /// Takes finished cells with the same execution key from the store; a damaged one is executed
+  /// again, and what that gives is found instead of it from then on.
   Result<void> reuse_stored() {
     if (options_.fresh || options_.repeat > 1 || options_.until_fail) return {};
     std::vector<Sha256> keys;
     for (const PlannedCell& planned : plan_.cells) keys.push_back(planned.key);
     auto found = records_.store->find(keys);
     ISOBIT_TRY(found);
+    std::vector<std::string> damaged;
     const bool inner_rows = loaded_.scenario.observe != TraceLevel::logits;
     for (std::size_t i = 0; i < out_.cells.size(); ++i) {
       JudgeCell& cell = out_.cells[i];
@@ -60,13 +62,38 @@ class Computation {
       const bool usable = stored && cell.state != State::skipped && !by_value_[i] &&
                           engine != nullptr && engine->cacheable;
       if (!usable) continue;
-      auto trace = records_.store->trace(*stored, inner_rows);
-      ISOBIT_TRY(trace);
-      if (auto ok = records_.store->reuse(records_.cells[i], *stored); !ok) return ok;
-      cell.attempts.push_back(std::move(*trace));
+      auto reused = records_.store->reuse(records_.cells[i], *stored, inner_rows);
+      ISOBIT_TRY(reused);
+      if (reused->outcome == Reuse::Outcome::damaged) {
+        damaged.push_back(cell_at(int(i)).name() + ": " + reused->damage);
+      }
+      if (reused->outcome != Reuse::Outcome::taken) continue;  // it is executed
+      name_prompts(reused->trace);
+      cell.attempts.push_back(std::move(reused->trace));
       cell.state = State::cached;
     }
+    note_damage(damaged);
     return {};
+  }
+
+  /// A key holds the tokens of the prompts, in order, not what the prompt file calls them and wants
+  /// of them now.
+  void name_prompts(CellTrace& trace) const {
+    const std::vector<Prompt>& now = loaded_.session.prompts;
+    for (std::size_t p = 0; p < std::min(trace.prompts.size(), now.size()); ++p) {
+      trace.prompts[p].id = now[p].id;
+      trace.prompts[p].answer = now[p].answer;
+    }
+  }
+
+  void note_damage(const std::vector<std::string>& damaged) {
+    if (damaged.empty()) return;
+    const bool one = damaged.size() == 1;
+    std::string note = std::to_string(damaged.size()) +
+                       (one ? " stored cell was" : " stored cells were") + " damaged and " +
+                       (one ? "was" : "were") + " executed again";
+    for (std::size_t i = 0; i < damaged.size(); ++i) note += (i == 0 ? ": " : "; ") + damaged[i];
+    records_.run.notes.push_back(std::move(note));
   }
 
   Result<void> execute_rest() {
@@ -125,6 +152,7 @@ class Computation {
     auto all = execute(loaded_.scenario, loaded_.session, jobs, options_.executor,
                        [&](JobResult&& result) {
                          CellInfo& record = *record_of.at(result.id);
+                         refuse_other_model(result);
                          if (auto ok = records_.store->finish(record, result.trace); !ok) {
                            lost = ok.error();
                            return false;
@@ -134,6 +162,17 @@ class Computation {
     ISOBIT_TRY(all);
     if (lost) return *lost;
     return *all;
+  }
+
+  /// A file that was written to in place gives other bits than those that the key stands for. The
+  /// file tells no earlier than it is written to, so what is asked after a cell holds for it.
+  void refuse_other_model(JobResult& result) const {
+    const std::string why = model_changed(loaded_.session);
+    if (why.empty()) return;
+    result.trace = CellTrace{};
+    result.trace.status = CellStatus::failed;
+    result.trace.reason = why;
+    result.captured.clear();
   }
 
   /// False: enough, stop.

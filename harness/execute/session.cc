@@ -13,8 +13,8 @@ namespace isobit {
 namespace {
 
 /// Tokens of one prompt: as given, or encoded text or chat.
-Result<std::vector<std::int32_t>> tokens_of(const Prompt& prompt, const Session& session,
-                                            const std::string& place) {
+Result<std::vector<std::int32_t>> tokens_of(const Prompt& prompt, const Session& session) {
+  const std::string& place = prompt.place;
   if (!prompt.tokens.empty()) return prompt.tokens;
   if (!session.tokenizer) return Error{"prompt " + prompt.id + " needs a tokenizer", place};
   if (prompt.messages.empty()) return session.tokenizer->encode(prompt.text, true);
@@ -39,6 +39,56 @@ void pad(std::vector<std::int32_t>& tokens, std::int64_t length) {
   }
 }
 
+/// What the runtime would refuse, before anything is computed.
+Result<void> check_prompt(const Prompt& prompt, const std::vector<std::int32_t>& tokens,
+                          std::int64_t new_tokens, const ModelConfig& config) {
+  const std::string name = "prompt " + prompt.id;
+  if (tokens.empty()) return Error{name + " has no tokens", prompt.place};
+  for (const std::int32_t id : tokens) {
+    if (id >= 0 && id < config.vocab_size) continue;
+    return Error{name + ": token id " + std::to_string(id) + " is outside the vocabulary of " +
+                     std::to_string(config.vocab_size),
+                 prompt.place};
+  }
+  const auto length = std::int64_t(tokens.size());
+  if (length > config.context - new_tokens) {
+    return Error{name + " has " + std::to_string(length) + " tokens; with max_new_tokens " +
+                     std::to_string(new_tokens) + " that is more than the model's context of " +
+                     std::to_string(config.context),
+                 prompt.place};
+  }
+  return {};
+}
+
+/// States of all the model's files; a mapped one that is no longer the one its path names, or that
+/// was written to, has none.
+std::vector<std::optional<FileState>> states_of(const LoadedModel& model) {
+  std::vector<std::optional<FileState>> out;
+  for (const std::string& path : model.files) out.push_back(file_state(path));
+  for (const auto& file : model.weights.files()) {
+    const bool same = !file->changed() && file_state(file->path()) == file->state();
+    out.push_back(same ? std::optional(file->state()) : std::nullopt);
+  }
+  return out;
+}
+
+/// The digest of what was loaded: a file that changes meanwhile would give its key to other bits.
+Result<std::string> digest_of(const LoadedModel& model, const std::string& name) {
+  const auto before = states_of(model);
+  auto digest = model_digest(model, name);
+  ISOBIT_TRY(digest);
+  const auto after = states_of(model);
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    if (after[i] && before[i] == after[i]) continue;
+    return Error{"the model's files changed while they were read",
+                 i < model.files.size() ? model.files[i]
+                                        : model.weights.files()[i - model.files.size()]->path()};
+  }
+  return digest;
+}
+
+}  // namespace
+
 Result<void> read_prompts(const Scenario& scenario, Session& session) {
   const std::filesystem::path folder = std::filesystem::path(scenario.path).parent_path();
   const std::string file = (folder / scenario.prompts.file).lexically_normal().string();
@@ -56,10 +106,11 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
   }
   std::string all;
   for (const Prompt& prompt : session.prompts) {
-    auto ids = tokens_of(prompt, session, file);
+    auto ids = tokens_of(prompt, session);
     ISOBIT_TRY(ids);
     pad(*ids, scenario.prompts.pad_to);
-    if (ids->empty()) return Error{"prompt " + prompt.id + " has no tokens", file};
+    auto fits = check_prompt(prompt, *ids, scenario.decode.max_new_tokens, session.model.config);
+    ISOBIT_TRY(fits);
     if (session.tokenizer && session.tokenizer->adds_bos() &&
         ids->front() != session.tokenizer->bos()) {
       session.warnings.push_back("prompt " + prompt.id + " does not begin with the model's BOS");
@@ -72,7 +123,12 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
   return {};
 }
 
-}  // namespace
+std::string model_changed(const Session& session) {
+  for (const auto& file : session.model.weights.files()) {
+    if (file->changed()) return "the model's files changed during the run (" + file->path() + ")";
+  }
+  return "";
+}
 
 Result<Session> open_session(const Scenario& scenario) {
   Session session;
@@ -82,7 +138,7 @@ Result<Session> open_session(const Scenario& scenario) {
   session.model = std::move(*model);
   // The files are verified while prompts are read; nothing computes before both are done.
   auto digesting =
-      std::async(std::launch::async, [&] { return model_digest(session.model, scenario.model); });
+      std::async(std::launch::async, [&] { return digest_of(session.model, scenario.model); });
   const Result<void> prompts = read_prompts(scenario, session);
   auto digest = digesting.get();
   ISOBIT_TRY(digest);

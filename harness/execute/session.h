@@ -24,8 +24,16 @@ struct Session {
   std::vector<std::string> warnings;  // "prompt x does not begin with BOS"
 };
 
+/// Reads the prompts as tokens of a model that is loaded already; one that this model cannot take
+/// (another vocabulary, a context too short for it and its new tokens) is an error of its line.
+Result<void> read_prompts(const Scenario& scenario, Session& session);
+
 /// Loads model and prompts; errors carry the place (scenario, prompt line, model file).
 Result<Session> open_session(const Scenario& scenario);
+
+/// Why results computed from now on, or just now, may not be those of the model whose digest the
+/// session has: "the model's files changed during the run (PATH)". Empty as long as they are.
+std::string model_changed(const Session& session);
 
 /// The runtime's request for a cell: its axes, the prompts, what the scenario says of decoding.
 /// `teacher`: by prompt, for teacher-forced cells, else empty.

@@ -216,6 +216,7 @@ Result<std::vector<Prompt>> parse_prompts(const std::string& jsonl, const std::s
     if (line.size() > kLongestLine) return Error{"the line is too long", place_of(path, number)};
     auto prompt = read_prompt(line, path, number);
     ISOBIT_TRY(prompt);
+    prompt->place = place_of(path, number);
     const auto [at, fresh] = lines.emplace(prompt->id, number);
     if (!fresh)
       return Error{"id " + in_quotes(prompt->id) + " is that of line " + std::to_string(at->second),

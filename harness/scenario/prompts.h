@@ -20,6 +20,7 @@ struct Prompt {
   std::vector<std::pair<std::string, std::string>> messages;  // kind messages: (role, content)
   std::vector<std::int32_t> tokens;                           // kind tokens
   std::string answer;
+  std::string place;  // file:line
 };
 
 /// Applies skip and take (not pad_to, which needs tokens). Duplicate ids are errors; a file from

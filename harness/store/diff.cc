@@ -137,10 +137,16 @@ Result<Store::CellDifference> StoreImpl::diff(const CellInfo& a, const CellInfo&
 
 namespace {
 
-/// Runs older than the newest `keep` that no remaining run reuses a cell of.
+/// Runs older than the newest `keep` that are not in progress and that no remaining run reuses a
+/// cell of. Whether the process of a run is alive cannot be asked: it may be on another machine or
+/// in another container. So a run without an end is believed to go on for some days.
 Result<std::set<std::int64_t>> removable_runs(Database& db, int keep) {
   std::set<std::int64_t> removable;
-  Query old(db, "SELECT id FROM run ORDER BY id DESC LIMIT -1 OFFSET ?1", std::max(keep, 0));
+  Query old(db,
+            "SELECT id FROM (SELECT id, exit_code, started FROM run ORDER BY id DESC"
+            " LIMIT -1 OFFSET ?1) WHERE exit_code IS NOT NULL"
+            " OR started < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', ?2)",
+            std::max(keep, 0), "-" + std::to_string(kDaysInProgress) + " days");
   while (old.next()) removable.insert(old.integer(0));
   if (!old.ok()) return old.error();
   std::vector<std::pair<std::int64_t, std::int64_t>> uses;  // (reusing run, reused run)

@@ -4,11 +4,13 @@
 //   migrate.cc  schema versions
 //   write.cc    runs, cells, traces
 //   judged.cc   verdicts, groups and the end of a run, both ways
-//   read.cc     looking up and reading back
+//   read.cc     looking up runs and cells
+//   traces.cc   traces read back, and held against their roots; reuse
 //   diff.cc     comparing two cells; gc
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +24,15 @@ constexpr std::int64_t kStoreApplication = 0x69736F62;  // "isob"
 constexpr std::int64_t kStoreVersion = 2;
 /// Brings a database of schema `version` to kStoreVersion. REQUIRES: inside a transaction.
 Result<void> migrate_schema(Database& db, std::int64_t version);
+
+/// The value of this name among the first `count`, or `otherwise`.
+template <class Enum>
+Enum enum_of(std::string_view name, int count, Enum otherwise) {
+  for (int i = 0; i < count; ++i) {
+    if (name == name_of(static_cast<Enum>(i))) return static_cast<Enum>(i);
+  }
+  return otherwise;
+}
 
 const char* name_of(CellStatus status);
 CellStatus status_of(std::string_view name);
@@ -37,6 +48,18 @@ Difference parse_difference(std::string_view json);
 std::string print_observed(const Observed& observed);
 Observed parse_observed(std::string_view json);
 
+/// A trace as its rows are, and what was stored beside them to check them by.
+struct StoredTrace {
+  CellTrace trace;
+  Sha256 root{};
+  std::vector<std::int64_t> token_counts;  // by prompt
+  std::vector<Sha256> roots;               // by prompt
+  std::string damage;                      // found while reading, or empty
+  bool broken = false;                     // rows without a place: the trace is not whole
+};
+/// Why the rows do not fit, or empty.
+std::string damage_of(const StoredTrace& stored);
+
 class StoreImpl final : public Store {
  public:
   explicit StoreImpl(std::unique_ptr<Database> database) : db_(std::move(database)) {}
@@ -45,7 +68,7 @@ class StoreImpl final : public Store {
   Result<void> end_run(const RunInfo& run) override;
   Result<void> plan(std::vector<CellInfo>& cells) override;
   Result<void> finish(CellInfo& cell, const CellTrace& trace) override;
-  Result<void> reuse(CellInfo& cell, const CellInfo& source) override;
+  Result<Reuse> reuse(CellInfo& cell, const CellInfo& source, bool with_observations) override;
   Result<void> judge(const std::vector<CellInfo>& cells,
                      const std::vector<GroupResult>& groups) override;
   Result<void> record(const GoldenEvent& event) override;
@@ -58,6 +81,7 @@ class StoreImpl final : public Store {
   Result<std::vector<CellInfo>> history(const std::string& name_or_hash) override;
   Result<std::vector<GroupResult>> groups(std::int64_t run) override;
   Result<CellTrace> trace(const CellInfo& cell, bool with_observations) override;
+  Result<std::string> damage(const CellInfo& cell) override;
   Result<std::vector<GoldenEvent>> golden_events(const std::string& scenario) override;
   Result<CellDifference> diff(const CellInfo& a, const CellInfo& b) override;
   Result<std::int64_t> gc(int keep, bool dry_run) override;
@@ -69,9 +93,11 @@ class StoreImpl final : public Store {
   Result<void> insert_prompts(std::int64_t cell, const CellTrace& trace);
   Result<void> insert_observations(std::int64_t cell, int index, TraceLevel level,
                                    const PromptTrace& prompt);
-  Result<void> read_prompts(std::int64_t cell, CellTrace& trace);
-  Result<void> read_tokens(std::int64_t cell, CellTrace& trace);
-  Result<void> read_observations(std::int64_t cell, CellTrace& trace);
+  /// Gives nothing for a cell that is not there or not done.
+  Result<std::optional<StoredTrace>> read_trace(std::int64_t cell, bool with_observations);
+  Result<void> read_prompts(std::int64_t cell, StoredTrace& out);
+  Result<void> read_tokens(std::int64_t cell, StoredTrace& out);
+  Result<void> read_observations(std::int64_t cell, StoredTrace& out);
 
   std::unique_ptr<Database> db_;
 };

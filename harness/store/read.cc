@@ -1,8 +1,4 @@
-// Everything that looks up and reads back: runs, cells, history, traces, golden events.
-#include <algorithm>
-#include <cstring>
-#include <limits>
-
+// Everything that looks up: runs, cells, history, golden events.
 #include "harness/store/impl.h"
 
 namespace isobit {
@@ -23,14 +19,6 @@ const std::string kRunColumns =
     " r.dirty, r.started, r.finished, coalesce(r.exit_code, -1), r.unseed, r.question,"
     " r.overrides, r.notes, r.tokens_compared, r.obsolete, r.seconds"
     " FROM run r JOIN environment e ON e.id = r.environment ";
-
-template <class Enum>
-Enum enum_of(std::string_view name, int count, Enum otherwise) {
-  for (int i = 0; i < count; ++i) {
-    if (name == name_of(static_cast<Enum>(i))) return static_cast<Enum>(i);
-  }
-  return otherwise;
-}
 
 CellInfo read_cell(const Query& row) {
   CellInfo cell;
@@ -103,31 +91,9 @@ Result<std::optional<Value>> read_one(Query& query, Reader read) {
   return value;
 }
 
-TokenRecord read_token(const Query& row, int first) {
-  TokenRecord token;
-  token.position = row.integer(first);
-  token.id = static_cast<std::int32_t>(row.integer(first + 1));
-  token.fed = static_cast<std::int32_t>(row.integer(first + 2));
-  token.digest.bytes = row.bytes<16>(first + 3);
-  token.margin = row.null(first + 4) ? std::numeric_limits<float>::quiet_NaN()
-                                     : static_cast<float>(row.real(first + 4));
-  token.non_finite = row.integer(first + 5) != 0;
-  const auto top = row.blob(first + 6);
-  token.top_count = static_cast<std::int32_t>(std::min<std::size_t>(top.size() / 8, kTopK));
-  for (std::size_t i = 0; i < std::size_t(token.top_count); ++i) {
-    std::memcpy(&token.top_ids[i], top.data() + 8 * i, 4);
-    std::memcpy(&token.top_logits[i], top.data() + 8 * i + 4, 4);
-  }
-  return token;
-}
-
 bool is_hash_prefix(const std::string& text) {
   return text.size() >= 4 && text.size() <= 64 &&
          text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
-Error out_of_range(std::int64_t cell, const std::string& path) {
-  return Error{"cell " + std::to_string(cell) + " has rows of a prompt it does not have", path};
 }
 
 }  // namespace
@@ -205,102 +171,6 @@ Result<std::vector<CellInfo>> StoreImpl::history(const std::string& name_or_hash
   if (matching.empty()) return std::vector<CellInfo>{};
   Query query(*db_, kCellColumns + "WHERE c.hash = ?1 ORDER BY c.id DESC", matching[0]);
   return read_all<CellInfo>(query, read_cell);
-}
-
-Result<CellTrace> StoreImpl::trace(const CellInfo& cell, bool with_observations) {
-  CellTrace trace;
-  std::int64_t executed = 0;
-  {
-    Query query(*db_,
-                "SELECT x.id, x.status, x.status_reason, x.level, x.observed, x.seconds,"
-                " x.record_seconds FROM cell c JOIN cell x ON x.id = coalesce(c.source, c.id)"
-                " WHERE c.id = ?1 AND c.state = 'done'",
-                cell.id);
-    if (!query.next()) {
-      return query.ok() ? Error{"cell " + std::to_string(cell.id) + " has no trace (not finished)",
-                                db_->path()}
-                        : query.error();
-    }
-    executed = query.integer(0);
-    trace.status = status_of(query.text(1));
-    trace.reason = query.text(2);
-    trace.level = enum_of(query.text(3), 3, TraceLevel::logits);
-    trace.observed = parse_observed(query.text(4));
-    trace.seconds = query.real(5);
-    trace.record_seconds = query.real(6);
-  }
-  auto prompts = read_prompts(executed, trace);
-  ISOBIT_TRY(prompts);
-  auto tokens = read_tokens(executed, trace);
-  ISOBIT_TRY(tokens);
-  if (with_observations) {
-    auto observations = read_observations(executed, trace);
-    ISOBIT_TRY(observations);
-  }
-  return trace;
-}
-
-Result<void> StoreImpl::read_prompts(std::int64_t cell, CellTrace& trace) {
-  Query query(*db_,
-              "SELECT prompt, id, tokens_digest, prompt_tokens, token_count, ended, answer, text"
-              " FROM prompt WHERE cell = ?1 ORDER BY prompt",
-              cell);
-  while (query.next()) {
-    if (query.integer(0) != std::int64_t(trace.prompts.size())) {
-      return out_of_range(cell, db_->path());
-    }
-    PromptTrace& prompt = trace.prompts.emplace_back();
-    prompt.id = query.text(1);
-    prompt.tokens_digest = query.bytes<32>(2);
-    prompt.prompt_tokens = query.integer(3);
-    prompt.ended = query.integer(5) != 0;
-    prompt.answer = query.text(6);
-    prompt.text = query.text(7);
-  }
-  if (!query.ok()) return query.error();
-  return {};
-}
-
-Result<void> StoreImpl::read_tokens(std::int64_t cell, CellTrace& trace) {
-  Query query(*db_,
-              "SELECT prompt, position, id, fed, digest, margin, non_finite, top"
-              " FROM token WHERE cell = ?1 ORDER BY prompt, position",
-              cell);
-  while (query.next()) {
-    const std::int64_t prompt = query.integer(0);
-    if (prompt < 0 || prompt >= std::int64_t(trace.prompts.size())) {
-      return out_of_range(cell, db_->path());
-    }
-    trace.prompts[std::size_t(prompt)].tokens.push_back(read_token(query, 1));
-  }
-  if (!query.ok()) return query.error();
-  return {};
-}
-
-Result<void> StoreImpl::read_observations(std::int64_t cell, CellTrace& trace) {
-  Query query(*db_,
-              "SELECT prompt, position, digests FROM observation WHERE cell = ?1"
-              " ORDER BY prompt, position",
-              cell);
-  while (query.next()) {
-    const std::int64_t prompt = query.integer(0);
-    if (prompt < 0 || prompt >= std::int64_t(trace.prompts.size())) {
-      return out_of_range(cell, db_->path());
-    }
-    const auto digests = query.blob(2);
-    for (std::size_t at = 0; at + 21 <= digests.size(); at += 21) {
-      Observation observation;
-      observation.position = query.integer(1);
-      std::memcpy(&observation.layer, digests.data() + at, 4);
-      const int site = digests[at + 4];
-      if (site >= kSites) return Error{"an observation of an unknown site", db_->path()};
-      observation.site = static_cast<Site>(site);
-      std::memcpy(observation.digest.bytes.data(), digests.data() + at + 5, 16);
-      trace.prompts[std::size_t(prompt)].observations.push_back(observation);
-    }
-  }
-  if (!query.ok()) return query.error();
-  return {};
 }
 
 Result<std::vector<GoldenEvent>> StoreImpl::golden_events(const std::string& scenario) {

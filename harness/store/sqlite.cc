@@ -4,7 +4,9 @@
 #include "harness/store/sqlite.h"
 
 #include <sqlite3.h>
+#include <unistd.h>
 
+#include <cctype>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -50,6 +52,26 @@ std::string explain(int extended, sqlite3* handle, int busy_ms) {
   }
 }
 
+/// Whether a writer left a log that is not in the file yet.
+bool has_log(const std::string& path) {
+  std::error_code none;
+  const auto size = std::filesystem::file_size(path + "-wal", none);
+  return !none && size > 0;
+}
+
+/// "file:/a%20b?immutable=1": a name that no character of the path can break.
+std::string immutable_uri(const std::string& path) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  std::string out = "file:";
+  for (const char c : std::filesystem::absolute(path).string()) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = std::isalnum(byte) != 0 || c == '/' || c == '.' || c == '-' || c == '_';
+    if (plain) out += c;
+    if (!plain) (out += '%').append({kHex[byte >> 4], kHex[byte & 15]});
+  }
+  return out + "?immutable=1";
+}
+
 }  // namespace
 
 Database::Database(sqlite3* handle, std::string path, int busy_ms)
@@ -67,11 +89,27 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path, Access
   if (!memory && std::filesystem::is_directory(path, ignored)) {
     return Error{"is a folder, not a database", path};
   }
-  const int flags =
-      SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
-      (access == Access::read ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+  if (access != Access::read) {
+    return connect(path, memory ? ":memory:" : path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+                   busy_ms);
+  }
+  auto database = connect(path, path, SQLITE_OPEN_READONLY, busy_ms);
+  ISOBIT_TRY(database);
+  if ((*database)->execute("SELECT 1 FROM sqlite_schema")) return database;
+  // Even a reader of a WAL database makes files beside it. Where that is refused and no log is
+  // left, the file alone is the whole database; it is read as one that nobody writes to.
+  const int code = sqlite3_extended_errcode((*database)->handle_) & 0xFF;
+  const bool refused = code == SQLITE_CANTOPEN || code == SQLITE_READONLY;
+  if (!refused || has_log(path)) return (*database)->error();
+  return connect(path, immutable_uri(path), SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, busy_ms);
+}
+
+Result<std::unique_ptr<Database>> Database::connect(const std::string& path,
+                                                    const std::string& name, int flags,
+                                                    int busy_ms) {
+  flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   sqlite3* handle = nullptr;
-  const int code = sqlite3_open_v2(memory ? ":memory:" : path.c_str(), &handle, flags, nullptr);
+  const int code = sqlite3_open_v2(name.c_str(), &handle, flags, nullptr);
   if (handle == nullptr) return Error{explain(code, nullptr, busy_ms), path};
   std::unique_ptr<Database> database(new Database(handle, path, busy_ms));
   if (code != SQLITE_OK) return database->error();
@@ -80,6 +118,13 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path, Access
 }
 
 Error Database::error() const {
+  const bool cannot_open = (sqlite3_extended_errcode(handle_) & 0xFF) == SQLITE_CANTOPEN;
+  if (cannot_open && has_log(path_) && ::access(path_.c_str(), R_OK) == 0) {
+    return Error{"cannot be read without write access to its folder: " + path_ +
+                     "-wal holds results that are not in it yet; any command that may write there "
+                     "puts them in",
+                 path_};
+  }
   return Error{explain(sqlite3_extended_errcode(handle_), handle_, busy_ms_), path_};
 }
 

@@ -24,6 +24,7 @@ namespace isobit {
 class Database {
  public:
   enum class Access { create, read, memory };
+  /// Access::read needs no write access, not even to the folder, unless a writer was killed there.
   /// `busy_ms`: how long a writer waits for another one before the error "locked".
   static Result<std::unique_ptr<Database>> open(const std::string& path, Access access,
                                                 int busy_ms);
@@ -45,6 +46,9 @@ class Database {
  private:
   friend class Query;
   Database(sqlite3* handle, std::string path, int busy_ms);
+  /// `name`: what SQLite calls the file at `path`.
+  static Result<std::unique_ptr<Database>> connect(const std::string& path, const std::string& name,
+                                                   int flags, int busy_ms);
   sqlite3_stmt* take(const std::string& sql);  // nullptr: see error()
   void give(const std::string& sql, sqlite3_stmt* statement);
 

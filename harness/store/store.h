@@ -73,6 +73,17 @@ struct GoldenEvent {
   std::string by, reason, at;
 };
 
+/// What a stored cell gave one that asked to stand on it.
+struct Reuse {
+  enum class Outcome { taken, damaged, gone };
+  Outcome outcome = Outcome::taken;
+  CellTrace trace;     // when it was taken
+  std::string damage;  // why it was not: "prompt 0 has 11 token rows, its row says 12"
+};
+
+/// How long a run that has not ended is believed to be going on.
+constexpr int kDaysInProgress = 7;
+
 class Store {
  public:
   enum class Mode { read_write, read_only, in_memory };
@@ -90,8 +101,9 @@ class Store {
   virtual Result<void> plan(std::vector<CellInfo>& cells) = 0;
   /// An executed cell: trace and root, one transaction. Error when the cell is not pending.
   virtual Result<void> finish(CellInfo& cell, const CellTrace& trace) = 0;
-  /// A cell whose trace is that of `source`.
-  virtual Result<void> reuse(CellInfo& cell, const CellInfo& source) = 0;
+  /// A pending cell takes the trace of `source`, one transaction. What is stored is not believed:
+  /// rows that do not fit the counts and roots stored beside them are not taken.
+  virtual Result<Reuse> reuse(CellInfo& cell, const CellInfo& source, bool with_observations) = 0;
   /// Verdicts of all first attempts of a run and its groups, one transaction. Groups name cells by
   /// their places in `cells`.
   virtual Result<void> judge(const std::vector<CellInfo>& cells,
@@ -109,8 +121,11 @@ class Store {
   virtual Result<std::vector<GroupResult>> groups(std::int64_t run) = 0;
   /// By name, hash or unique hash prefix (with or without '/'), newest first.
   virtual Result<std::vector<CellInfo>> history(const std::string& name_or_hash) = 0;
-  /// Trace of a finished cell (follows `source`). `with_observations` reads those blobs too.
+  /// Trace of a finished cell (follows `source`), as the rows are: damage() says whether they still
+  /// are what was stored. `with_observations` reads those blobs too.
   virtual Result<CellTrace> trace(const CellInfo& cell, bool with_observations) = 0;
+  /// Why the rows of a finished cell (follows `source`) are not those that were stored, or empty.
+  virtual Result<std::string> damage(const CellInfo& cell) = 0;
   virtual Result<std::vector<GoldenEvent>> golden_events(const std::string& scenario) = 0;
 
   /// Rows that differ between two cells. Prompts are matched by their tokens and order; rows of a
@@ -134,7 +149,8 @@ class Store {
   virtual Result<CellDifference> diff(const CellInfo& a, const CellInfo& b) = 0;
 
   /// Deletes the runs (cells, traces, verdicts) older than the newest `keep` of which no remaining
-  /// run reuses a cell; returns the number of runs removed. `dry_run` only counts.
+  /// run reuses a cell; returns the number of runs removed. `dry_run` only counts. A run that has
+  /// not ended and began in the last kDaysInProgress days stays: it may be going on.
   virtual Result<std::int64_t> gc(int keep, bool dry_run) = 0;
 };
 

@@ -178,36 +178,6 @@ Result<void> StoreImpl::insert_observations(std::int64_t cell, int index, TraceL
   return {};
 }
 
-Result<void> StoreImpl::reuse(CellInfo& cell, const CellInfo& source) {
-  const std::int64_t executed = source.source != 0 ? source.source : source.id;
-  Transaction transaction(*db_);
-  ISOBIT_TRY(transaction.begun());
-  Query update(*db_,
-               "UPDATE cell SET state = 'done', source = s.id, root = s.root, status = s.status,"
-               " status_reason = s.status_reason, level = s.level, observed = s.observed,"
-               " seconds = 0, record_seconds = 0"
-               " FROM cell s WHERE cell.id = ?1 AND cell.state = 'pending' AND s.id = ?2"
-               " AND s.state = 'done' AND s.source IS NULL",
-               cell.id, executed);
-  auto updated = update.run();
-  ISOBIT_TRY(updated);
-  if (db_->changes() != 1) {
-    return Error{"cell " + std::to_string(cell.id) + " is not pending, or cell " +
-                     std::to_string(executed) + " has no trace",
-                 db_->path()};
-  }
-  auto committed = transaction.commit();
-  ISOBIT_TRY(committed);
-  auto stored = this->cell(cell.id);
-  ISOBIT_TRY(stored);
-  const Judgement judgement = cell.judgement;
-  const bool judged = cell.judged;
-  cell = **stored;
-  cell.judgement = judgement;
-  cell.judged = judged;
-  return {};
-}
-
 Result<void> StoreImpl::record(const GoldenEvent& event) {
   Transaction transaction(*db_);
   ISOBIT_TRY(transaction.begun());

@@ -15,16 +15,10 @@
 namespace isobit {
 namespace {
 
-/// Closes the descriptor on every way out; the mapping does not need it.
-struct Descriptor {
-  int value = -1;
-  explicit Descriptor(int descriptor) : value(descriptor) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (value >= 0) ::close(value);
-  }
-};
+FileState state_of(const struct stat& status) {
+  return {std::uint64_t(status.st_dev), std::uint64_t(status.st_ino), std::int64_t(status.st_size),
+          std::int64_t(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec};
+}
 
 Error system_error(const char* action, const std::string& path) {
   return Error{std::string("cannot ") + action + ": " + std::strerror(errno), path};
@@ -32,25 +26,39 @@ Error system_error(const char* action, const std::string& path) {
 
 }  // namespace
 
-Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.value < 0) return system_error("open the file", path);
+std::optional<FileState> file_state(const std::string& path) {
   struct stat status {};
-  if (::fstat(file.value, &status) != 0) return system_error("stat the file", path);
+  if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+  return state_of(status);
+}
+
+Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
+  std::shared_ptr<MappedFile> mapped(new MappedFile());  // closes and unmaps on every way out
+  mapped->path_ = path;
+  mapped->descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (mapped->descriptor_ < 0) return system_error("open the file", path);
+  struct stat status {};
+  if (::fstat(mapped->descriptor_, &status) != 0) return system_error("stat the file", path);
   if (!S_ISREG(status.st_mode)) return Error{"not a regular file", path};
-  std::shared_ptr<MappedFile> mapped(new MappedFile());
+  mapped->state_ = state_of(status);
   const auto size = static_cast<std::size_t>(status.st_size);
   if (size == 0) return std::shared_ptr<const MappedFile>(mapped);
-  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.value, 0);
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, mapped->descriptor_, 0);
   if (data == MAP_FAILED) return system_error("map the file", path);
   mapped->bytes_ = {static_cast<const std::byte*>(data), size};
   return std::shared_ptr<const MappedFile>(mapped);
+}
+
+bool MappedFile::changed() const {
+  struct stat status {};
+  return ::fstat(descriptor_, &status) != 0 || state_of(status) != state_;
 }
 
 MappedFile::~MappedFile() {
   if (!bytes_.empty()) {
     ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
   }
+  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 }  // namespace isobit

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -55,6 +56,8 @@ struct Tensor {
   [[nodiscard]] const std::byte* stored(std::int64_t row, std::int64_t col) const;
 };
 
+class MappedFile;
+
 /// All tensors of one model, with the mappings that hold them alive.
 class Weights {
  public:
@@ -65,11 +68,26 @@ class Weights {
   void add(Tensor tensor) { tensors_[tensor.name] = std::move(tensor); }
   /// Keeps a mapping (or a test's buffer) alive as long as the weights.
   void keep(std::shared_ptr<const void> owner) { owners_.push_back(std::move(owner)); }
+  void keep(std::shared_ptr<const MappedFile> file) { files_.push_back(std::move(file)); }
+  /// The mappings among them.
+  [[nodiscard]] const std::vector<std::shared_ptr<const MappedFile>>& files() const {
+    return files_;
+  }
 
  private:
   std::map<std::string, Tensor> tensors_;
   std::vector<std::shared_ptr<const void>> owners_;
+  std::vector<std::shared_ptr<const MappedFile>> files_;
 };
+
+/// What tells whether a file is still the one that was looked at.
+struct FileState {
+  std::uint64_t device = 0, inode = 0;
+  std::int64_t size = 0, modified = 0;  // nanoseconds since 1970
+  bool operator==(const FileState&) const = default;
+};
+/// Of the file that a path names now; nothing when it cannot be asked.
+std::optional<FileState> file_state(const std::string& path);
 
 /// A read-only mapping of a whole file. Move-only; unmapped on destruction.
 class MappedFile {
@@ -79,9 +97,18 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  /// Of the file when it was mapped.
+  [[nodiscard]] const FileState& state() const { return state_; }
+  /// Whether the mapped file was written to or cut since: its bytes may be others. A file renamed
+  /// over it is another file and changes nothing here.
+  [[nodiscard]] bool changed() const;
 
  private:
   MappedFile() = default;
+  std::string path_;
+  int descriptor_ = -1;  // the path may name another file by now
+  FileState state_;
   std::span<const std::byte> bytes_;
 };
 

@@ -66,6 +66,79 @@ class Cli(tiny_project.Case):
         self.assertIn("tiny.golden:1", self.isobit("check", "tiny.yaml", code=2).stderr)
         self.isobit("doctor", code=6)
 
+    def test_a_stored_cell_has_the_ids_and_answers_of_the_prompt_file(self):
+        first = self.isobit_json("check", "tiny.yaml", code=5)
+        self.assertEqual({cell["scored"] for cell in first["cells"]}, {0})
+        lines = (self.folder / "prompts.jsonl").read_text().splitlines()
+        (self.folder / "answered.jsonl").write_text("".join(
+            json.dumps(json.loads(line) | {"id": f"new{i}", "answer": "7"}) + "\n"
+            for i, line in enumerate(lines)))
+        again = self.isobit_json("check", "tiny.yaml", "--set", "prompts=answered.jsonl", code=5)
+        self.assertEqual(again["cells_cached"], 8)
+        self.assertEqual({cell["scored"] for cell in again["cells"]}, {2})
+        self.assertEqual({c["reason"] for c in again["cells"]}, {"no golden for prompt new0"})
+
+    def test_an_axis_of_across_must_vary(self):
+        for across, axes, axis, value in [("[batch, cache, threads]", "", "threads", "1"),
+                                          ("[batch, cache]", "axes.batch=[3]", "batch", "3")]:
+            scenario = (self.folder / "tiny.yaml").read_text().replace("[batch, cache]", across)
+            (self.folder / "vacuous.yaml").write_text(scenario)
+            words = ["--set", axes] if axes else []
+            done = self.isobit("validate", "vacuous.yaml", *words, code=2)
+            self.assertEqual(done.stderr, "isobit: vacuous.yaml:12:5: same_bits across "
+                             f"{across[1:-1]}: axis {axis} does not vary: it is {value} in every "
+                             "cell of the rule\n")
+
+    def test_reading_needs_no_write_access(self):
+        self.isobit("check", "tiny.yaml", code=5)
+        words = (["history"], ["show", "last"], ["list", "tiny.yaml"])
+        with_access = [self.isobit(*w).stdout for w in words]
+        database = self.folder / ".isobit"
+        for left in database.glob("isobit.db-*"):  # by readers, who may not delete them
+            if left.name.endswith("-wal"):
+                self.assertEqual(left.stat().st_size, 0)
+            left.unlink()
+        modes = {path: path.stat().st_mode for path in (self.folder, database,
+                                                        database / "isobit.db")}
+        # Root may write everywhere: whoever runs this as root reads as somebody else.
+        other = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+        if other and subprocess.run(["test", "-x", tiny_project.program()], **other).returncode:
+            self.skipTest("only root can execute the program")
+        try:
+            self.folder.chmod(0o555)
+            database.chmod(0o555)
+            (database / "isobit.db").chmod(0o444)
+            for w, expected in zip(words, with_access):
+                done = subprocess.run([tiny_project.program(), *w], cwd=self.folder, text=True,
+                                      capture_output=True, timeout=300, **other)
+                self.assertEqual((done.returncode, done.stdout, done.stderr), (0, expected, ""), w)
+        finally:
+            for path, mode in modes.items():
+                path.chmod(mode)
+
+    def test_prompts_that_the_model_cannot_take(self):
+        """A line of the prompt file and exit code 2 before anything is computed or stored."""
+        good = '{"id": "good", "tokens": [1, 5]}\n\n'
+        long = [1] + [5] * (tiny_project.CONFIG["max_position_embeddings"] - 10)
+        for tokens, words in [
+                ([1, 64], "prompt bad: token id 64 is outside the vocabulary of 64"),
+                (long, "prompt bad has 247 tokens; with max_new_tokens 10 that is more than the "
+                       "model's context of 256")]:
+            (self.folder / "bad.jsonl").write_text(
+                good + json.dumps({"id": "bad", "tokens": tokens}) + "\n")
+            for verb in ("validate", "list", "check", "run"):
+                with self.subTest(words=words, verb=verb):
+                    done = self.isobit(verb, "tiny.yaml", "--set", "prompts=bad.jsonl", code=2)
+                    self.assertEqual(done.stderr, f"isobit: bad.jsonl:3: {words}\n")
+                    self.assertEqual(done.stdout, "")
+                    self.assertFalse((self.folder / ".isobit").exists())
+        (self.folder / "bad.jsonl").write_text(
+            good + json.dumps({"id": "fits", "tokens": long[1:]}) + "\n")
+        self.isobit("validate", "tiny.yaml", "--set", "prompts=bad.jsonl")
+        self.isobit("check", "tiny.yaml", "--set", "prompts=bad.jsonl", code=5)
+        self.isobit("validate", "tiny.yaml", "--set", "prompts={file: prompts.jsonl, pad_to: 247}",
+                    code=2)
+
     def test_list(self):
         cells = self.isobit_json("list", "tiny.yaml")["scenarios"][0]["cells"]
         self.assertEqual(len(cells), 8)

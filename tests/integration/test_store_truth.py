@@ -150,15 +150,60 @@ class StoreTruth(unittest.TestCase):
         self.assertEqual(code, 7, report)
         self.assertEqual(self.verdicts(report), ["MISTRUSTED"])
 
-    def test_a_row_changed_in_the_database_does_not_pass(self):
+    def test_what_was_changed_in_the_database_is_executed_again(self):
+        """Whatever the verdict would be: the rows of a cell that is reused give its roots."""
+        damages = {
+            "token rows": "UPDATE token SET digest = zeroblob(16) WHERE cell = ? AND prompt = 0",
+            "token_count": "UPDATE prompt SET token_count = token_count - 1 WHERE cell = ?",
+            "prompt root": "UPDATE prompt SET root = zeroblob(32) WHERE cell = ? AND prompt = 0",
+            "cell root": "UPDATE cell SET root = zeroblob(32) WHERE id = ?",
+            "a row less": "DELETE FROM token WHERE cell = ? AND prompt = 1",
+        }
         self.bless()
         self.assertEqual(self.check()[0], 0)
-        source = self.database("SELECT min(cell) FROM token")[0][0]
+        for what, sql in damages.items():
+            with self.subTest(what):
+                # Of two executions under one key the newer one is found.
+                ids = [row[0] for row in self.database(
+                    "SELECT max(id) FROM cell WHERE source IS NULL AND status = 'ok' GROUP BY key"
+                    " ORDER BY key LIMIT 2")]
+                self.assertEqual(len(ids), 2)
+                with sqlite3.connect(self.folder / ".isobit" / "isobit.db") as db:
+                    for cell in ids:
+                        db.execute(sql, (cell,))
+                code, report = self.check()
+                self.assertEqual((code, self.verdicts(report)), (0, ["PASS"]), report)
+                self.assertEqual((report["cells_executed"], report["cells_cached"]),
+                                 (2, CELLS - 2))
+                note = [n for n in report["notes"] if "damaged" in n]
+                self.assertEqual(len(note), 1, report["notes"])
+                self.assertTrue(note[0].startswith(
+                    "2 stored cells were damaged and were executed again: "), note)
+                for cell in ids:
+                    name = self.database(f"SELECT name FROM cell WHERE id = {cell}")[0][0]
+                    self.assertIn(name, note[0])
+                code, report = self.check()
+                self.assertEqual((code, report["cells_executed"], report["cells_cached"]),
+                                 (0, 0, CELLS))
+                self.assertEqual([n for n in report["notes"] if "damaged" in n], [])
+
+    def test_show_and_diff_name_damage(self):
+        for _ in range(2):
+            self.check("--fresh")
+        name, cell = self.database("SELECT name, id FROM cell WHERE run = 1 ORDER BY id")[0]
+        self.assertEqual(self.isobit("show", f"1:{name}").returncode, 0)
         with sqlite3.connect(self.folder / ".isobit" / "isobit.db") as db:
-            db.execute("UPDATE token SET digest = zeroblob(16) WHERE cell IN (SELECT id FROM cell"
-                       " WHERE hash = (SELECT hash FROM cell WHERE id = ?))", (source,))
-        done = self.isobit("check", "truth.yaml", "--json")
-        self.assertNotEqual(done.returncode, 0, done.stdout + done.stderr)
+            db.execute("UPDATE token SET digest = zeroblob(16) WHERE cell = ? AND prompt = 0",
+                       (cell,))
+            db.execute("UPDATE prompt SET root = zeroblob(32) WHERE cell = ? AND prompt = 0",
+                       (cell,))
+        shown = self.isobit("show", f"1:{name}")
+        self.assertEqual(shown.returncode, 1, shown.stdout + shown.stderr)
+        self.assertIn("do not give its root", shown.stderr)
+        compared = self.isobit("diff", "1", "2")
+        self.assertEqual(compared.returncode, 1, compared.stdout + compared.stderr)
+        self.assertIn("what run 1 stored of", compared.stderr)
+        self.assertNotIn("what run 2 stored of", compared.stderr)
 
 
 if __name__ == "__main__":

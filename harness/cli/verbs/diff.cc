@@ -52,6 +52,17 @@ std::string place_of(const Store::TokenDifference& d) {
               : ", token " + std::to_string(d.id_a) + " became " + std::to_string(d.id_b));
 }
 
+/// A difference may be one between a row and what became of it in the database.
+Result<void> complain_of_damage(Store& store, const CellInfo& cell) {
+  auto damage = store.damage(cell);
+  ISOBIT_TRY(damage);
+  if (!damage->empty()) {
+    complain("what run " + std::to_string(cell.run) + " stored of " + cell.name +
+             " is damaged: " + *damage);
+  }
+  return {};
+}
+
 Result<Pair> compare_pair(Store& store, CellInfo a, CellInfo b) {
   Pair pair;
   pair.same_trace = trace_id(a) == trace_id(b);
@@ -59,6 +70,11 @@ Result<Pair> compare_pair(Store& store, CellInfo a, CellInfo b) {
     auto difference = store.diff(a, b);
     ISOBIT_TRY(difference);
     pair.difference = std::move(*difference);
+    for (const CellInfo* cell : {&a, &b}) {
+      if (pair.difference.equal()) break;
+      auto complained = complain_of_damage(store, *cell);
+      ISOBIT_TRY(complained);
+    }
   }
   pair.a = std::move(a);
   pair.b = std::move(b);

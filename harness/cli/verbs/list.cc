@@ -3,6 +3,7 @@
 
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
+#include "harness/models/models.h"
 #include "harness/run.h"
 
 namespace isobit::commands {
@@ -44,11 +45,14 @@ Result<std::vector<std::string>> stored_dates(const Plan& plan, const std::strin
   return dates;
 }
 
-/// Without the model the matrix is still worth seeing; the scenario itself must be right.
+/// Without the model the matrix is still worth seeing; the scenario itself must be right, and its
+/// prompts where the model is there.
 Result<Listing> listing_without_model(const std::string& path, const RunOptions& options,
                                       const Error& why) {
   auto scenario = load_scenario(path, options.overrides);
   ISOBIT_TRY(scenario);
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  if (open_model(scenario->model, folder)) return why;
   auto matrix = expand(*scenario, options.allow_large);
   ISOBIT_TRY(matrix);
   if (!options.filter.empty() || !options.cells.empty() || options.only_failed) return why;

@@ -185,6 +185,12 @@ Result<int> show(const Arguments& arguments) {
     auto trace = (*store)->trace(cell, false);
     ISOBIT_TRY(trace);
     ++shown;
+    auto damage = (*store)->damage(cell);
+    ISOBIT_TRY(damage);
+    if (!damage->empty()) {
+      complain("what is stored of " + cell.name + " is damaged: " + *damage);
+      same = false;
+    }
     if (json)
       out.push_back(cell_json(cell, *trace));
     else

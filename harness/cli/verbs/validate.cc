@@ -1,8 +1,11 @@
 // `isobit validate`: scenario files, their matrix, contract and prompts, without running anything.
+#include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
+#include "harness/execute/session.h"
 #include "harness/matrix/matrix.h"
 #include "harness/models/models.h"
 #include "harness/scenario/prompts.h"
@@ -15,7 +18,7 @@ struct Validated {
   std::size_t cells = 0, groups = 0, prompts = 0;
 };
 
-/// The model is named rightly; it need not be there.
+/// The model is named rightly.
 Result<void> check_model_name(const Scenario& scenario, const std::string& folder) {
   const std::vector<std::string> names = manifest_names();
   if (std::find(names.begin(), names.end(), scenario.model) != names.end()) {
@@ -34,16 +37,49 @@ Result<void> check_model_name(const Scenario& scenario, const std::string& folde
                scenario.path};
 }
 
+/// The model takes the prompts. One of a manifest need not be fetched yet; then only a run can
+/// tell.
+Result<void> check_prompts_with_model(const Scenario& scenario, const std::string& folder) {
+  auto model = open_model(scenario.model, folder);
+  if (!model) {
+    const std::vector<std::string> names = manifest_names();
+    const bool of_manifest = std::find(names.begin(), names.end(), scenario.model) != names.end();
+    return of_manifest ? Result<void>() : model.error();
+  }
+  Session session;
+  session.model = std::move(*model);
+  return read_prompts(scenario, session);
+}
+
+/// Every axis of `across` has two values at least: along one that has not, the rule says nothing.
+Result<void> check_across(const Scenario& scenario, const Matrix& matrix) {
+  for (const Expectation& rule : scenario.expect) {
+    for (const std::string& axis : rule.across) {
+      std::set<std::string> values;
+      for (const Cell& cell : matrix.cells) {
+        if (rule.where.matches(cell.subject())) values.insert(cell.value(axis));
+      }
+      if (values.size() != 1) continue;
+      return Error{rule.text() + ": axis " + axis + " does not vary: it is " + *values.begin() +
+                       " in every cell of the rule",
+                   rule.place};
+    }
+  }
+  return {};
+}
+
 Result<Validated> validated(const std::string& path, const Arguments& arguments) {
   auto scenario = load_scenario(path, arguments.all("set"));
   ISOBIT_TRY(scenario);
   auto matrix = expand(*scenario, arguments.has("allow-large"));
   ISOBIT_TRY(matrix);
+  if (auto ok = check_across(*scenario, *matrix); !ok) return ok.error();
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   const std::string file = (folder / scenario->prompts.file).lexically_normal().string();
   auto prompts = load_prompts(file, scenario->prompts);
   ISOBIT_TRY(prompts);
   if (auto ok = check_model_name(*scenario, folder.string()); !ok) return ok.error();
+  if (auto ok = check_prompts_with_model(*scenario, folder.string()); !ok) return ok.error();
   return Validated{matrix->cells.size(), groups_of(*scenario, *matrix).size(), prompts->size()};
 }
 

@@ -85,9 +85,9 @@ const std::vector<Verb> kReadingVerbs = {
     {"validate",
      "SCENARIO…",
      "check scenario files and their prompts",
-     "Reads scenario files strictly, expands the matrix, and reads the prompts. Errors have "
-     "file,\n"
-     "line and column.",
+     "Reads scenario files strictly, expands the matrix, reads the prompts, and holds them "
+     "against\n"
+     "the model where it is there. Errors have file, line and column.",
      "isobit validate scenarios/*.yaml",
      {},
      {"set", "allow-large", "json", "quiet"},
@@ -270,7 +270,8 @@ const std::vector<Verb> kMachineVerbs = {
     {"gc",
      "",
      "delete old runs from the database",
-     "Deletes the oldest runs of which nothing that remains reuses a cell.",
+     "Deletes the oldest runs of which nothing that remains reuses a cell. A run that has not\n"
+     "ended stays for seven days from its start: it may still be going on.",
      "isobit gc --keep 20 --dry-run",
      {},
      {"keep", "dry-run", "db", "json"},

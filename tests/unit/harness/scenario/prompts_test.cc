@@ -28,6 +28,7 @@ TEST(Prompts, OwnFormats) {
       "{\"content\": \"2+2?\", \"role\": \"user\"}]}");
   ASSERT_TRUE(prompts) << prompts.error().text();
   ASSERT_EQ(prompts->size(), 3u);
+  EXPECT_EQ((*prompts)[1].place, "p.jsonl:3");
   EXPECT_EQ((*prompts)[0].text, "Hi\nthere");
   EXPECT_EQ((*prompts)[0].answer, "4");
   EXPECT_EQ((*prompts)[1].id, "7");

@@ -30,7 +30,7 @@ inline RunInfo sample_run() {
   run.environment_json = R"({"cpu":"Model X","gpu":""})";
   run.commit = "0123abcd";
   run.dirty = true;
-  run.started = "2026-11-22T13:40:00Z";
+  run.started = "2026-01-22T13:40:00Z";
   run.question = "Are the bits the same?";
   run.overrides = {"axes.batch=[1,2]", "run.reports=[\"x\"]"};
   return run;
@@ -131,9 +131,17 @@ class StoreTest : public testing::Test {
   CellInfo reused(std::int64_t run, int index, const CellInfo& source) {
     std::vector<CellInfo> cells{sample_cell(run, index)};
     EXPECT_TRUE(store_->plan(cells));
-    auto done = store_->reuse(cells[0], source);
+    auto done = store_->reuse(cells[0], source, true);
     EXPECT_TRUE(done) << done.error().text();
+    EXPECT_EQ(done->outcome, Reuse::Outcome::taken) << done->damage;
     return cells[0];
+  }
+  /// What somebody with the sqlite3 shell does to the file: no foreign key stops them.
+  void tamper(const std::string& sql) {
+    auto db = Database::open(path_, Database::Access::create, 1000);
+    ASSERT_TRUE(db);
+    const auto done = (*db)->execute(sql);
+    EXPECT_TRUE(done) << done.error().text();
   }
   /// The first column of a query's rows as text, over a connection of its own.
   std::vector<std::string> rows(const std::string& sql) {

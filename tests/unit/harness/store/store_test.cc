@@ -172,7 +172,11 @@ TEST_F(StoreTest, AReusedCellHasTheTraceOfItsSource) {
   expect_same_trace(*trace, sample_trace(2, 8, 1));
   std::vector<CellInfo> pending{sample_cell(1, 3), sample_cell(1, 4)};
   ASSERT_TRUE(store_->plan(pending));
-  EXPECT_FALSE(store_->reuse(pending[0], pending[1])) << "the source has no trace";
+  EXPECT_EQ(store_->reuse(pending[0], pending[1], true)->outcome, Reuse::Outcome::gone)
+      << "the source has no trace";
+  EXPECT_TRUE((**store_->cell(pending[0].id)).pending);
+  EXPECT_FALSE(store_->reuse(*store_->cell(again.id)->operator->(), source, true))
+      << "it is not pending";
 }
 
 TEST_F(StoreTest, VerdictsAreStored) {
@@ -331,27 +335,6 @@ TEST_F(StoreTest, HistoryTakesNamesHashesAndPrefixes) {
   const auto ambiguous = store_->history("/abcdef");
   ASSERT_FALSE(ambiguous);
   EXPECT_NE(ambiguous.error().message.find("more than one"), std::string::npos);
-}
-
-TEST_F(StoreTest, GcKeepsWhatIsNewOrReused) {
-  std::vector<std::int64_t> runs;
-  for (int i = 0; i < 5; ++i) runs.push_back(begin());
-  const CellInfo used = executed(runs[0], 1, sample_trace(1, 8, 1));
-  executed(runs[1], 2, sample_trace(1, 8, 1));
-  const CellInfo chained = executed(runs[2], 3, sample_trace(1, 8, 1));
-  reused(runs[2], 1, used);     // run 2 goes, so this use does not hold run 0 …
-  reused(runs[4], 1, used);     // … but this one does
-  reused(runs[1], 3, chained);  // between two runs that both go
-  EXPECT_EQ(*store_->gc(2, true), 2);
-  EXPECT_EQ(store_->runs()->size(), 5U);
-  EXPECT_EQ(*store_->gc(2, false), 2);
-  const auto left = store_->runs();
-  ASSERT_EQ(left->size(), 3U);
-  EXPECT_EQ(left->back().id, runs[0]);
-  EXPECT_TRUE(store_->trace((*store_->cells(runs[4]))[0], false));
-  EXPECT_EQ(rows("SELECT count(*) FROM token"), std::vector<std::string>{"8"});
-  EXPECT_EQ(*store_->gc(2, false), 0);
-  EXPECT_GT(begin(), runs[4]) << "identifiers are not used again";
 }
 
 TEST_F(StoreTest, GoldenEventsAreKeptInOrder) {

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 
 #include "tests/fakes/folder.h"
 #include "tests/unit/runtime/checkpoint/load_test_files.h"
@@ -223,6 +226,34 @@ TEST(WeightsMap, FindsByName) {
   weights.add(tensor_of(TensorType::bf16, 1, 0, ""));
   ASSERT_NE(weights.find("t"), nullptr);
   EXPECT_EQ(weights.find("t")->type, TensorType::bf16);
+}
+
+TEST(MappedFiles, TellWhenTheyWereWrittenTo) {
+  const fakes::Folder folder;
+  namespace fs = std::filesystem;
+  const auto hour_old = fs::file_time_type::clock::now() - std::chrono::hours(1);
+  const auto mapped_at = [&](const char* name) {
+    const std::string path = folder.write(name, "abcdefgh");
+    fs::last_write_time(path, hour_old);
+    auto mapped = MappedFile::open(path);
+    EXPECT_TRUE(mapped) << mapped.error().text();
+    EXPECT_FALSE((*mapped)->changed());
+    EXPECT_EQ(file_state(path), (*mapped)->state());
+    return *mapped;
+  };
+  const auto written = mapped_at("written"), cut = mapped_at("cut"), replaced = mapped_at("old"),
+             deleted = mapped_at("deleted");
+  std::fstream(written->path(), std::ios::in | std::ios::out) << 'x';
+  EXPECT_TRUE(written->changed());
+  fs::resize_file(cut->path(), 4);
+  fs::last_write_time(cut->path(), hour_old);
+  EXPECT_TRUE(cut->changed());
+  fs::rename(folder.write("new", "ABCDEFGH"), replaced->path());
+  EXPECT_FALSE(replaced->changed()) << "the mapping keeps the file that it was made of";
+  EXPECT_NE(file_state(replaced->path()), replaced->state());
+  fs::remove(deleted->path());
+  EXPECT_FALSE(deleted->changed());
+  EXPECT_EQ(file_state(deleted->path()), std::nullopt);
 }
 
 TEST(MappedFiles, ErrorsNameThePath) {
