@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "golden/bless.h"
+#include "harness/pending.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/text.h"
 
@@ -75,22 +76,6 @@ std::vector<GoldenBlock> retired_of(const RunResult& run, const GoldenFile& file
   return run.whole ? unasked_blocks(file, run.asked) : outdated_blocks(file, produced, run.asked);
 }
 
-/// Takes away what is blessed from the pending area; blocks of other cells wait on.
-Result<void> settle_pending(const RunResult& run, const std::string& path) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return {};
-  const auto lock = lock_pending(path);
-  ISOBIT_TRY(lock);
-  auto pending = read_pending_file(path, run.loaded.scenario.name);
-  ISOBIT_TRY(pending);
-  std::erase_if(pending->blocks, [&](const auto& waiting) {
-    return run.asked.count(waiting.first) != 0 || run.whole;
-  });
-  if (!pending->blocks.empty()) return write_golden_file(path, *pending);
-  std::filesystem::remove(path, ignored);
-  return {};
-}
-
 /// The file is written first: an event stands for a block that is there.
 Result<void> record_events(RunResult& run, const std::vector<GoldenChange>& changes,
                            const std::vector<GoldenBlock>& retired, const BlessOptions& options) {
@@ -143,8 +128,7 @@ Result<int> bless_blocks_of(RunResult& run, const BlessOptions& options) {
   retire_blocks(*file, retired, options.by, options.reason);
   if (auto ok = write_golden_file(run.golden_file, *file); !ok) return ok.error();
   if (auto ok = record_events(run, changes, retired, options); !ok) return ok.error();
-  const std::string pending = pending_path(options.run.database, run.loaded.scenario.name);
-  if (auto ok = settle_pending(run, pending); !ok) return ok.error();
+  if (auto ok = settle_pending(run, options.run); !ok) return ok.error();
   return int(kExitOk);
 }
 

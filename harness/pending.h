@@ -1,0 +1,14 @@
+// The pending area: golden blocks that a run gave and that wait for a person's decision.
+#pragma once
+
+#include "harness/run.h"
+
+namespace isobit {
+
+/// Fills the area as --update says, and notes it in the run. What other cells left there stays
+/// while it still differs from the goldens.
+Result<void> update_pending(RunResult& run, const RunOptions& options);
+/// Takes away what was blessed; blocks of other cells wait on.
+Result<void> settle_pending(const RunResult& run, const RunOptions& options);
+
+}  // namespace isobit
