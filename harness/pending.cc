@@ -32,7 +32,7 @@ std::vector<GoldenBlock> produced_blocks(const RunResult& run) {
 }  // namespace
 
 Result<void> update_pending(RunResult& run, const RunOptions& options) {
-  const bool wanted = options.update != "none" && options.judge_goldens && !options.dry_run;
+  const bool wanted = options.update != "none" && options.judge_goldens;
   if (!wanted || run.traces.interrupted) return {};
   const std::vector<GoldenBlock> produced = produced_blocks(run);
   const std::string path = pending_path(options.database, run.loaded.scenario.name);

@@ -71,8 +71,7 @@ Result<Records> open_records(const Loaded& loaded, const Plan& plan, const RunOp
                              const Environment& here) {
   namespace fs = std::filesystem;
   Records records;
-  const bool nothing = options.dry_run || plan.cells.empty();  // no run to keep
-  const auto mode = nothing ? Store::Mode::in_memory : Store::Mode::read_write;
+  const auto mode = plan.cells.empty() ? Store::Mode::in_memory : Store::Mode::read_write;
   auto store = Store::open(options.database, mode);
   ISOBIT_TRY(store);
   records.store = std::move(*store);
@@ -116,7 +115,7 @@ Result<GoldenFile> open_golden(const std::string& file, const std::string& scena
                                      : read_golden_revision(file, options.golden_from, scenario);
 }
 
-/// Runs nothing in a dry run; else everything, with progress.
+/// Everything, with progress.
 Result<Traces> compute_all(const Loaded& loaded, const Plan& plan, const RunOptions& options,
                            Clock::time_point started, Records& records) {
   ComputeOptions compute_options;
@@ -131,7 +130,6 @@ Result<Traces> compute_all(const Loaded& loaded, const Plan& plan, const RunOpti
   compute_options.max_seconds = options.max_seconds;
   compute_options.started = started;
   compute_options.database = options.database;
-  compute_options.dry_run = options.dry_run;
   std::optional<Progress> progress;
   compute_options.progress = [&](std::int64_t total, std::int64_t done, std::int64_t failed,
                                  const std::string& last) {

@@ -36,7 +36,6 @@ struct RunOptions {
   bool lenient = false;
   bool allow_large = false;
   bool offline = false;
-  bool dry_run = false;  // expand and look up, execute nothing
   bool quiet = false, verbose = false, progress = true;
   std::vector<std::string> require;  // --require gpu,nccl
   int max_skip = -1;                 // --max-skip N

@@ -35,7 +35,6 @@ class Computation {
   }
 
   Result<Traces> run() {
-    if (options_.dry_run) return std::move(out_);
     if (auto ok = reuse_stored(); !ok) return ok.error();
     if (auto ok = execute_rest(); !ok) return ok.error();
     if (auto ok = measure_within(); !ok) return ok.error();
@@ -53,15 +52,13 @@ class Computation {
     for (const PlannedCell& planned : plan_.cells) keys.push_back(planned.key);
     auto found = records_.store->find(keys);
     ISOBIT_TRY(found);
+    const std::vector<bool> reusable = may_be_reused(loaded_.scenario, plan_.matrix);
     std::vector<std::string> damaged;
     const bool inner_rows = loaded_.scenario.observe != TraceLevel::logits;
     for (std::size_t i = 0; i < out_.cells.size(); ++i) {
       JudgeCell& cell = out_.cells[i];
       const auto& stored = (*found)[i];
-      const EngineEntry* engine = find_engine(cell_at(int(i)).at("engine").head);
-      const bool usable = stored && cell.state != State::skipped && !by_value_[i] &&
-                          engine != nullptr && engine->cacheable;
-      if (!usable) continue;
+      if (!stored || cell.state == State::skipped || !reusable[i]) continue;
       auto reused = records_.store->reuse(records_.cells[i], *stored, inner_rows);
       ISOBIT_TRY(reused);
       if (reused->outcome == Reuse::Outcome::damaged) {

@@ -26,7 +26,6 @@ struct ComputeOptions {
   double max_seconds = 0;  // since `started`; 0: no limit
   std::chrono::steady_clock::time_point started;
   std::string database;  // spilled rows lie beside it
-  bool dry_run = false;  // look nothing up, execute nothing
   /// Told after every cell: how many there are, are done, have failed; the name of the last one.
   std::function<void(std::int64_t total, std::int64_t done, std::int64_t failed,
                      const std::string& last)>

@@ -124,6 +124,15 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
   return plan;
 }
 
+std::vector<bool> may_be_reused(const Scenario& scenario, const Matrix& matrix) {
+  std::vector<bool> out = needs_values(scenario, matrix);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const EngineEntry* engine = find_engine(matrix.cells[i].at("engine").head);
+    out[i] = !out[i] && engine != nullptr && engine->cacheable;
+  }
+  return out;
+}
+
 std::vector<bool> needs_values(const Scenario& scenario, const Matrix& matrix) {
   std::vector<bool> out(matrix.cells.size());
   for (const Group& group : groups_of(scenario, matrix)) {

@@ -49,6 +49,9 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
 
 /// Whether a word names a cell: its name with or without hash, or at least 4 digits of its hash.
 bool names_cell(const Cell& cell, const std::string& word);
+/// Cells for which a stored result may stand: not those that are needed by value, nor those of an
+/// engine that says so.
+std::vector<bool> may_be_reused(const Scenario& scenario, const Matrix& matrix);
 /// Cells that a `within` rule needs by value.
 std::vector<bool> needs_values(const Scenario& scenario, const Matrix& matrix);
 

@@ -326,10 +326,17 @@ xfail: [{where: precision=bf16 and batch=3, reason: 'known, "quoted" <&>'}]
         self.assertIn("synthetic-8b", self.isobit("bench", "synthetic-9b", code=2).stderr)
 
     def test_dry_run_and_interrupt_of_output(self):
-        done = self.isobit("run", "tiny.yaml", "--dry-run", code=8)
-        self.assertIn("0 PASS", done.stdout)
-        self.assertIn("8 NOT-RUN", done.stdout)
+        dry = ["run", "tiny.yaml", "--dry-run"]
+        self.assertEqual(self.isobit(*dry).stdout, "tiny: 8 cells: 8 would be executed, 0 reused, "
+                                                   "0 skipped; nothing was run\n")
         self.assertFalse((self.folder / ".isobit").exists(), "a dry run writes nothing")
+        self.isobit("run", "tiny.yaml", "-k", "batch=3", "-q", code=5)
+        for more, counts in (([], (4, 4, 0)), (["--fresh"], (8, 0, 0)),
+                             (["--repeat", 2], (8, 0, 0)),
+                             (["--set", "axes.device=[cuda]"], (0, 0, 8))):
+            told = self.isobit_json(*dry, *more, env={"CUDA_VISIBLE_DEVICES": ""})["scenarios"][0]
+            self.assertEqual((told["execute"], told["reuse"], told["skip"]), counts)
+        self.isobit(*dry, "-k", "batch=7", code=4)
         if os.path.exists("/dev/full"):
             with open("/dev/full", "w", encoding="utf-8") as full:
                 done = subprocess.run([tiny_project.program(), "list", "tiny.yaml"], stdout=full,

@@ -144,7 +144,6 @@ Result<RunOptions> run_options(const Arguments& arguments) {
   options.lenient = arguments.has("lenient");
   options.allow_large = arguments.has("allow-large");
   options.offline = arguments.has("offline");
-  options.dry_run = arguments.has("dry-run");
   options.quiet = arguments.has("quiet");
   options.verbose = arguments.has("verbose");
   options.progress = !options.quiet && !arguments.has("json");

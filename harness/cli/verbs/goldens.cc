@@ -196,7 +196,6 @@ Result<int> bless(const Arguments& arguments) {
   }
   BlessOptions bless_options;
   bless_options.run = *options;
-  bless_options.run.dry_run = false;  // the cells are executed either way
   bless_options.dry_run = arguments.has("dry-run");
   bless_options.reason = arguments.text("reason");
   bless_options.by = who(arguments);

@@ -12,6 +12,7 @@ namespace {
 struct Listed {
   std::string name, hash, skip, cached;  // cached: date of the stored execution
   std::map<std::string, std::string> axes;
+  bool reusable = false;  // a stored result may stand for an execution
 };
 
 struct Listing {
@@ -79,10 +80,12 @@ Result<Listing> listing_of(const std::string& path, const RunOptions& options) {
   out.scenario = loaded->scenario.name;
   out.question = loaded->scenario.question;
   out.unselected = plan->unselected;
+  const std::vector<bool> reusable = may_be_reused(loaded->scenario, plan->matrix);
   for (std::size_t i = 0; i < plan->cells.size(); ++i) {
     out.cells.push_back(listed(plan->matrix.cells[i]));
     out.cells.back().skip = plan->cells[i].skip_reason;
     out.cells.back().cached = (*dates)[i];
+    out.cells.back().reusable = reusable[i];
   }
   return out;
 }
@@ -120,7 +123,55 @@ void print_listing(const Listing& listing, bool quiet) {
         std::to_string(listing.unselected) + " not selected\n");
 }
 
+/// What a run would do with the cells.
+struct Work {
+  std::int64_t execute = 0, reuse = 0, skip = 0;
+};
+
+Work work_of(const Listing& listing, const RunOptions& options) {
+  const bool looks_up = !options.fresh && options.repeat == 1 && !options.until_fail;
+  Work out;
+  for (const Listed& cell : listing.cells) {
+    if (!cell.skip.empty()) {
+      ++out.skip;
+    } else if (looks_up && cell.reusable && !cell.cached.empty()) {
+      ++out.reuse;
+    } else {
+      ++out.execute;
+    }
+  }
+  return out;
+}
+
 }  // namespace
+
+Result<int> dry_run(const Arguments& arguments) {
+  auto options = run_options(arguments);
+  ISOBIT_TRY(options);
+  if (auto ok = check_names(*options); !ok) return ok.error();
+  Json all = Json::array();
+  std::size_t cells = 0;
+  for (const std::string& path : options->scenarios) {
+    const auto listing = listing_of(path, *options);
+    ISOBIT_TRY(listing);
+    const Work work = work_of(*listing, *options);
+    cells += listing->cells.size();
+    all.push_back({{"path", path},
+                   {"scenario", listing->scenario},
+                   {"note", listing->note},
+                   {"execute", work.execute},
+                   {"reuse", work.reuse},
+                   {"skip", work.skip}});
+    if (arguments.has("json")) continue;
+    if (!listing->note.empty()) print("  note: " + shown_text(listing->note) + "\n");
+    print(shown_text(listing->scenario) + ": " + std::to_string(listing->cells.size()) +
+          " cells: " + std::to_string(work.execute) + " would be executed, " +
+          std::to_string(work.reuse) + " reused, " + std::to_string(work.skip) +
+          " skipped; nothing was run\n");
+  }
+  if (arguments.has("json")) print_json({{"format", kOutputFormat}, {"scenarios", all}});
+  return int(cells == 0 ? kExitNothing : kExitOk);
+}
 
 Result<int> list(const Arguments& arguments) {
   auto options = run_options(arguments);

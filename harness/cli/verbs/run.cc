@@ -30,6 +30,7 @@ Result<void> fetch_missing_model(const std::string& path, const RunOptions& opti
 Result<int> run(const Arguments& arguments) {
   auto options = run_options(arguments);
   ISOBIT_TRY(options);
+  if (arguments.has("dry-run")) return dry_run(arguments);
   install_interrupt_handler();
   for (const std::string& path : options->scenarios) {
     const auto fetched = fetch_missing_model(path, *options);

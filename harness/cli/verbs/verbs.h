@@ -11,6 +11,7 @@ namespace isobit::commands {
 Result<int> run(const Arguments& arguments);       // run and check (run.cc)
 Result<int> repro(const Arguments& arguments);     // repro.cc
 Result<int> list(const Arguments& arguments);      // list.cc
+Result<int> dry_run(const Arguments& arguments);   // run and check with --dry-run (list.cc)
 Result<int> validate(const Arguments& arguments);  // validate.cc
 Result<int> diff(const Arguments& arguments);      // diff.cc
 Result<int> show(const Arguments& arguments);      // show.cc
