@@ -65,7 +65,7 @@ std::string golden_path(const std::string& scenario_path, const std::string& sce
   const std::string file = scenario_name + ".golden";
   if (!folder.empty()) return (fs::path(folder) / file).string();
   std::error_code ignored;
-  const fs::path start = fs::absolute(scenario_path, ignored).parent_path();
+  const fs::path start = fs::absolute(scenario_path, ignored).lexically_normal().parent_path();
   for (fs::path at = start; !at.empty(); at = at.parent_path()) {
     if (fs::is_directory(at / "golden", ignored)) return (at / "golden" / file).string();
     if (at == at.root_path()) break;
@@ -73,9 +73,12 @@ std::string golden_path(const std::string& scenario_path, const std::string& sce
   return (start / "golden" / file).string();
 }
 
+std::string pending_folder(const std::string& database) {
+  return (std::filesystem::path(database).parent_path() / "pending").string();
+}
+
 std::string pending_path(const std::string& database, const std::string& scenario_name) {
-  const std::filesystem::path folder = std::filesystem::path(database).parent_path();
-  return (folder / "pending" / (scenario_name + ".golden")).string();
+  return (std::filesystem::path(pending_folder(database)) / (scenario_name + ".golden")).string();
 }
 
 Result<FolderLock> lock_pending(const std::string& path) {

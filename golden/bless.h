@@ -16,7 +16,7 @@ struct GoldenChange {
   std::string parent = "-";          // hash of the block that it replaces; "-": none
   const GoldenBlock* old = nullptr;  // that block, in the file it was compared with
 };
-/// By key. `produced`: blocks as cells gave them; equal keys have equal rows, the first one counts.
+/// By key. `produced`: blocks as cells gave them; of equal keys the first one counts.
 std::vector<GoldenChange> golden_changes(const GoldenFile& file,
                                          const std::vector<GoldenBlock>& produced);
 /// Writes the blocks and a ledger line each.
@@ -38,7 +38,8 @@ void retire_blocks(GoldenFile& file, const std::vector<GoldenBlock>& retired, co
 /// `golden` folder; else in `golden` beside the scenario. `folder` other than "": there.
 std::string golden_path(const std::string& scenario_path, const std::string& scenario_name,
                         const std::string& folder);
-/// pending/NAME.golden beside the database.
+/// pending/ beside the database, and NAME.golden in it.
+std::string pending_folder(const std::string& database);
 std::string pending_path(const std::string& database, const std::string& scenario_name);
 /// For reading, changing and writing a pending file, or taking it away. A link in its place, or
 /// instead of its folder, is refused: it would be written through onto any file.

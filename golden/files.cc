@@ -41,21 +41,22 @@ Result<void> check_ledger(const GoldenFile& file, const std::string& place) {
   const auto fail = [&](const std::string& what) {
     return Error{what + "; take it from Git again, or bless", place};
   };
+  std::map<GoldenKey, const LedgerEntry*> ends;
+  for (const LedgerEntry& entry : file.ledger) ends[entry.key] = &entry;
   for (const auto& [key, block] : file.blocks) {
     const std::string who = "block " + block.block_hash() + " of prompt '" + block.prompt_id + "'";
     if (to_hex(sha256(block.class_recipe.data(), block.class_recipe.size())) != key.class_hash) {
       return fail(who + " has another recipe than its class (edited by hand?)");
     }
-    const LedgerEntry* last = file.last_entry(key);
-    if (last == nullptr) return fail(who + " is not in the ledger (the end was cut?)");
-    if (last->block_hash != block.block_hash()) {
-      return fail(who + " is not what the ledger ends with, " + last->block_hash);
+    const auto last = ends.find(key);
+    if (last == ends.end()) return fail(who + " is not in the ledger (the end was cut?)");
+    if (last->second->block_hash != block.block_hash()) {
+      return fail(who + " is not what the ledger ends with, " + last->second->block_hash);
     }
   }
-  for (const LedgerEntry& entry : file.ledger) {
-    const bool there = file.find(entry.key) != nullptr;
-    if (there || file.last_entry(entry.key)->block_hash == kRetired) continue;
-    return fail("the ledger has block " + entry.block_hash + " of prompt '" + entry.prompt_id +
+  for (const auto& [key, last] : ends) {
+    if (last->block_hash == kRetired || file.find(key) != nullptr) continue;
+    return fail("the ledger has block " + last->block_hash + " of prompt '" + last->prompt_id +
                 "', which is not there (`isobit prune` retires blocks)");
   }
   return {};

@@ -1,6 +1,7 @@
 // Two attempts of every cell, what they would change, the golden file and its ledger.
 #include "harness/bless.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
@@ -41,12 +42,23 @@ const PromptTrace* prompt_of(const RunResult& run, const GoldenKey& key) {
   return nullptr;
 }
 
+/// Every prompt of every cell with a class. An expected failure gives a block only where no cell
+/// that passed does, and only with attempts that agree.
 std::vector<GoldenBlock> blocks_of(const RunResult& run) {
   std::vector<GoldenBlock> blocks;
-  for (const JudgeCell& cell : run.traces.cells) {
-    if (!cell.has_trace() || cell.class_hash.empty()) continue;
-    for (const PromptTrace& prompt : cell.attempts.front().prompts) {
-      blocks.push_back(make_block(cell.class_hash, cell.class_recipe, prompt));
+  for (const bool expected_failures : {false, true}) {
+    for (std::size_t i = 0; i < run.traces.cells.size(); ++i) {
+      const JudgeCell& cell = run.traces.cells[i];
+      const bool failed = run.judged.cells[i].judgement.verdict == Verdict::xfail;
+      if (failed != expected_failures || !cell.has_trace() || cell.class_hash.empty()) continue;
+      const Sha256 root = cell_root(cell.attempts.front());
+      const bool agree =
+          std::all_of(cell.attempts.begin(), cell.attempts.end(),
+                      [&](const CellTrace& attempt) { return cell_root(attempt) == root; });
+      if (!agree) continue;
+      for (const PromptTrace& prompt : cell.attempts.front().prompts) {
+        blocks.push_back(make_block(cell.class_hash, cell.class_recipe, prompt));
+      }
     }
   }
   return blocks;
@@ -70,9 +82,11 @@ void show(const RunResult& run, const GoldenChange& change) {
              std::to_string(c.flipped) + " flipped" + (c.flipped == 0 ? " (tokens equal)" : ""));
 }
 
-/// What is taken out of the file as it is now.
+/// What is taken out of the file as it is now: nothing where --set asks another question than the
+/// file as written.
 std::vector<GoldenBlock> retired_of(const RunResult& run, const GoldenFile& file,
                                     const std::vector<GoldenBlock>& produced) {
+  if (!run.records.run.overrides.empty()) return {};
   return run.whole ? unasked_blocks(file, run.asked) : outdated_blocks(file, produced, run.asked);
 }
 
@@ -128,7 +142,7 @@ Result<int> bless_blocks_of(RunResult& run, const BlessOptions& options) {
   retire_blocks(*file, retired, options.by, options.reason);
   if (auto ok = write_golden_file(run.golden_file, *file); !ok) return ok.error();
   if (auto ok = record_events(run, changes, retired, options); !ok) return ok.error();
-  if (auto ok = settle_pending(run, options.run); !ok) return ok.error();
+  if (auto ok = settle_pending(run, produced, options.run); !ok) return ok.error();
   return int(kExitOk);
 }
 

@@ -32,7 +32,8 @@ std::vector<GoldenBlock> produced_blocks(const RunResult& run) {
 }  // namespace
 
 Result<void> update_pending(RunResult& run, const RunOptions& options) {
-  const bool wanted = options.update != "none" && options.judge_goldens;
+  const bool own_goldens = options.judge_goldens && options.golden_from.empty();
+  const bool wanted = options.update != "none" && own_goldens;
   if (!wanted || run.traces.interrupted) return {};
   const std::vector<GoldenBlock> produced = produced_blocks(run);
   const std::string path = pending_path(options.database, run.loaded.scenario.name);
@@ -63,7 +64,8 @@ Result<void> update_pending(RunResult& run, const RunOptions& options) {
   return write_golden_file(path, *pending);
 }
 
-Result<void> settle_pending(const RunResult& run, const RunOptions& options) {
+Result<void> settle_pending(const RunResult& run, const std::vector<GoldenBlock>& blessed,
+                            const RunOptions& options) {
   const std::string path = pending_path(options.database, run.loaded.scenario.name);
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) return {};
@@ -71,8 +73,9 @@ Result<void> settle_pending(const RunResult& run, const RunOptions& options) {
   ISOBIT_TRY(lock);
   auto pending = read_pending_file(path, run.loaded.scenario.name);
   ISOBIT_TRY(pending);
+  for (const GoldenBlock& block : blessed) pending->blocks.erase(block.key);
   std::erase_if(pending->blocks, [&](const auto& waiting) {
-    return run.asked.count(waiting.first) != 0 || run.whole;
+    return run.whole && run.asked.count(waiting.first) == 0;
   });
   if (!pending->blocks.empty()) return write_golden_file(path, *pending);
   std::filesystem::remove(path, ignored);

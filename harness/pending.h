@@ -8,7 +8,8 @@ namespace isobit {
 /// Fills the area as --update says, and notes it in the run. What other cells left there stays
 /// while it still differs from the goldens.
 Result<void> update_pending(RunResult& run, const RunOptions& options);
-/// Takes away what was blessed; blocks of other cells wait on.
-Result<void> settle_pending(const RunResult& run, const RunOptions& options);
+/// Takes away what was blessed and what nobody asks for any more; blocks of other cells wait on.
+Result<void> settle_pending(const RunResult& run, const std::vector<GoldenBlock>& blessed,
+                            const RunOptions& options);
 
 }  // namespace isobit

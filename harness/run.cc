@@ -50,12 +50,6 @@ std::string axes_json(const Cell& cell) {
   return out.dump();
 }
 
-/// Only the partition left nothing for this run: another one has the cells.
-bool empty_share(const RunOptions& options) {
-  return options.partitions > 1 && options.filter.empty() && options.cells.empty() &&
-         !options.only_failed;
-}
-
 std::string why_empty(const RunOptions& options) {
   if (empty_share(options)) {
     return "part " + std::to_string(options.partition) + " of " +
@@ -180,15 +174,25 @@ RunOutcome outcome_of(const RunResult& run, const RunOptions& options) {
   return outcome;
 }
 
-void add(RunOutcome& total, const RunOutcome& one) {
-  for (int v = 0; v < kVerdicts; ++v) total.counts[std::size_t(v)] += one.counts[std::size_t(v)];
-  total.interrupted |= one.interrupted;
-  total.internal_error |= one.internal_error;
-  total.environment_mismatch |= one.environment_mismatch;
-  total.xfail_expired |= one.xfail_expired;
-  total.empty_share = total.empty_share || one.empty_share;
-  total.compared_tokens += one.compared_tokens;
-  total.lenient = one.lenient;
+/// A scenario that has no report of its own is in the reports all the same.
+Report without_run(const std::string& path, int exit_code, const std::string& why) {
+  Report out;
+  out.scenario = out.path = path;
+  out.exit_code = exit_code;
+  out.notes = {why};
+  return out;
+}
+
+/// The exit code of all: the gravest of what the reports say. Skipped beside fine is fine.
+int exit_code_of(const std::vector<Report>& reports) {
+  if (reports.empty()) return kExitNothing;
+  int out = reports.front().exit_code;
+  for (const Report& report : reports) {
+    const bool fine = std::min(out, report.exit_code) == kExitOk &&
+                      std::max(out, report.exit_code) == kExitSkipped;
+    out = fine ? int(kExitOk) : graver_exit_code(out, report.exit_code);
+  }
+  return out;
 }
 
 std::string token_text(const Session& session, std::int32_t id) {
@@ -214,6 +218,11 @@ std::string utc_now() {
   char text[32];
   std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
   return text;
+}
+
+bool empty_share(const RunOptions& options) {
+  return options.partitions > 1 && options.filter.empty() && options.cells.empty() &&
+         !options.only_failed;
 }
 
 Result<void> check_names(const RunOptions& options) {
@@ -331,14 +340,17 @@ Result<void> record_end(RunResult& run, const RunOptions& options) {
   return run.records.store->end_run(info);
 }
 
-Result<ScenarioResult> run_scenario(const std::string& path, const RunOptions& options) {
+Result<Report> run_scenario(const std::string& path, const RunOptions& options) {
   auto run = run_to_verdicts(path, options);
   ISOBIT_TRY(run);
-  if (auto ok = update_pending(*run, options); !ok) return ok.error();
+  if (auto ok = update_pending(*run, options); !ok) {  // the verdict stands
+    run->records.run.notes.push_back("no golden block was kept for later: " + ok.error().text());
+  }
   if (auto ok = record_end(*run, options); !ok) return ok.error();
   auto report = build_report(*run->records.store, run->records.run.id);
   ISOBIT_TRY(report);
-  return ScenarioResult{std::move(*report), run->outcome};
+  if (report->cells.empty()) report->run = 0;  // it was kept nowhere
+  return report;
 }
 
 int run_scenarios(const RunOptions& options, const std::vector<std::string>& reports, bool json,
@@ -348,36 +360,32 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
     complain(ok.error());
     return kExitUsage;
   }
-  std::vector<Report> done;
-  RunOutcome total;
-  bool usage_error = false;
+  std::vector<Report> done, empty;
   const TerminalStyle style{color, options.quiet, options.verbose, 100};
   for (const std::string& path : options.scenarios) {
+    if (interrupted != 0) {
+      done.push_back(without_run(path, kExitInterrupted, "interrupted before it began"));
+      continue;
+    }
     auto result = run_scenario(path, options);
     if (!result) {
       complain(result.error());
-      usage_error = true;
-      Report& refused = done.emplace_back();
-      refused.scenario = refused.path = path;
-      refused.notes = {result.error().text()};
-      refused.exit_code = kExitUsage;
+      done.push_back(without_run(path, kExitUsage, result.error().text()));
       continue;
     }
-    add(total, result->outcome);
-    if (!json) print_out(render_terminal(result->report, style));
-    done.push_back(std::move(result->report));
-    if (interrupted) break;
+    if (!json) print_out(render_terminal(*result, style));
+    (result->cells.empty() ? empty : done).push_back(std::move(*result));
   }
-  if (json && !done.empty()) print_out(render_json(done));
+  // A selection that leaves nothing of one scenario is fine while it leaves something of another.
+  if (done.empty()) done = std::move(empty);
+  if (json) print_out(render_json(done));
+  int code = exit_code_of(done);
   for (const std::string& target : reports) {
     if (auto ok = write_report(target, done); !ok) {
       complain(ok.error());
-      usage_error = true;
+      code = graver_exit_code(code, kExitUsage);
     }
   }
-  total.interrupted |= interrupted != 0;
-  const int code = exit_code(total);
-  if (usage_error && code != kExitInterrupted && code != kExitInternal) return kExitUsage;
   return code;
 }
 

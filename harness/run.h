@@ -65,18 +65,16 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
 /// Records verdicts, groups, notes and the end.
 Result<void> record_end(RunResult& run, const RunOptions& options);
 
-struct ScenarioResult {
-  Report report;
-  RunOutcome outcome;  // for the exit code of several scenarios together
-};
 /// One scenario, start to end: the report is what `isobit report` makes of the database later.
-Result<ScenarioResult> run_scenario(const std::string& path, const RunOptions& options);
+Result<Report> run_scenario(const std::string& path, const RunOptions& options);
 /// All scenarios of the options, rendering each; gives the exit code of the whole.
 int run_scenarios(const RunOptions& options, const std::vector<std::string>& reports, bool json,
                   bool color);
 
 // Steps that other commands take too.
 Result<Loaded> load(const std::string& path, const std::vector<std::string>& overrides);
+/// Only the partition left nothing for this run: another one has the cells.
+bool empty_share(const RunOptions& options);
 /// No two scenarios of the options share a golden file.
 Result<void> check_names(const RunOptions& options);
 /// The golden blocks that a plan's cells stand for, whether they can run here or not.

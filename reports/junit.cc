@@ -120,7 +120,7 @@ std::string group_xml(const Report& report, const GroupResult& group) {
                   group.judgement.reason, lines);
 }
 
-/// What is red although no cell and no group is: golden blocks that nobody produces, an expired
+/// What is red although no cell and no group is: golden blocks that nobody asks for, an expired
 /// expectation, another environment, cells that were not run, a scenario that cannot be read.
 std::string run_xml(const Report& report) {
   const std::string code = "exit code " + std::to_string(report.exit_code);

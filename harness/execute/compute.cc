@@ -111,7 +111,7 @@ class Computation {
     constexpr int kEndless = 1'000'000;
     const int rounds = options_.until_fail ? kEndless : std::max(1, options_.repeat);
     total_ = std::int64_t(waiting.size()) * (options_.until_fail ? 1 : rounds);
-    for (int attempt = 1; attempt <= rounds; ++attempt) {
+    for (int attempt = 1; attempt <= rounds && !out_of_time(); ++attempt) {
       auto all = execute_once(waiting, attempt);
       ISOBIT_TRY(all);
       if (!*all || (options_.until_fail && attempts_differ())) break;
@@ -181,10 +181,14 @@ class Computation {
     cell.attempts.push_back(std::move(result.trace));
     ++done_;
     if (options_.progress) options_.progress(total_, done_, failed_, cell_at(result.id).name());
+    return !out_of_time() && (options_.max_fail == 0 || failed_ < options_.max_fail);
+  }
+
+  bool out_of_time() {
     const double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - options_.started).count();
     if (options_.max_seconds > 0 && seconds > options_.max_seconds) out_.out_of_time = true;
-    return !out_.out_of_time && (options_.max_fail == 0 || failed_ < options_.max_fail);
+    return out_.out_of_time;
   }
 
   [[nodiscard]] bool attempts_differ() const {

@@ -69,7 +69,7 @@ struct Judged {
   std::vector<CellResult> cells;  // by matrix.cells
   std::vector<GroupResult> groups;
   std::int64_t tokens_compared = 0;
-  std::int64_t obsolete = 0;  // golden blocks that no cell produces
+  std::int64_t obsolete = 0;  // golden blocks that no cell asks for
   std::vector<std::string> notes;
   bool xfail_expired = false;
 };

@@ -30,7 +30,7 @@ struct Judging {
 
 /// One group of one rule: compares its cells, raises their verdicts.
 GroupResult judge_group(Judging& all, const Group& group);
-/// Every prompt of every cell with a golden class, and golden blocks that nobody produces.
+/// Every prompt of every cell with a golden class, and golden blocks that nobody asks for.
 void judge_goldens(Judging& all);
 
 }  // namespace isobit::judge_steps

@@ -141,7 +141,7 @@ class Runner {
   static Result<Report> report_of(const std::string& path, const RunOptions& options) {
     auto result = run_scenario(path, options);
     ISOBIT_TRY(result);
-    return std::move(result->report);
+    return std::move(*result);
   }
 
   const Defect& defect_;

@@ -27,7 +27,7 @@ CREATE TABLE run (
   overrides       TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(overrides)),  -- of --set, as given
   notes           TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(notes)),
   tokens_compared INTEGER NOT NULL DEFAULT 0,
-  obsolete        INTEGER NOT NULL DEFAULT 0,  -- golden blocks that no cell produces
+  obsolete        INTEGER NOT NULL DEFAULT 0,  -- golden blocks that no cell asks for
   seconds         REAL                         -- wall clock
 ) STRICT;
 CREATE INDEX run_scenario ON run (scenario, id);

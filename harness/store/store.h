@@ -37,7 +37,7 @@ struct RunInfo {
   // Known when it ends:
   std::vector<std::string> notes;
   std::int64_t tokens_compared = 0;
-  std::int64_t obsolete = 0;  // golden blocks that no cell produces
+  std::int64_t obsolete = 0;  // golden blocks that no cell asks for
   double seconds = 0;         // wall clock
 };
 

@@ -19,8 +19,9 @@ std::string reference_unsupported(const BackendOptions& options, const Mode&) {
 #if defined(ISOBIT_HAVE_CUDA)
   if (options.device == "cuda") return cuda::cuda_unsupported(options);
 #endif
-  if (options.device != "cpu")
+  if (options.device != "cpu") {
     return "device " + options.device + ": this build has no such device";
+  }
   if (cpu::kernels_named(options.isa) == nullptr) {
     return "this CPU or build has no " + options.isa;
   }

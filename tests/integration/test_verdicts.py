@@ -62,6 +62,22 @@ class Verdicts(tiny_project.Case):
         self.assertIn("sibling classes were not refreshed", out)
         self.assertEqual(self.blocks("siblings"), 4)
 
+    def test_a_blessing_of_another_question_retires_nothing(self):
+        name = self.scenario("asked")
+        self.isobit("bless", name, "--reason", "one")
+        text = (self.folder / "prompts.jsonl").read_text().replace("33, 12", "33, 13")
+        (self.folder / "other.jsonl").write_text(text)
+        self.isobit("bless", name, "--reason", "two", "--set", "prompts=other.jsonl")
+        self.assertEqual(self.blocks("asked"), 3)
+
+    def test_an_expected_failure_makes_no_golden_of_a_class_that_passed(self):
+        name = self.scenario("expecting", PAIR.replace("batch: [1, 3]", "precision: [fp32, bf16]")
+                             .replace("[batch]", "[precision]") +
+                             "xfail:\n  - {where: precision=bf16, verdict: NONDET, reason: a}\n"
+                             "  - {where: precision=bf16, reason: known}\n")
+        self.isobit("bless", name, "--reason", "one")
+        self.assertIn("XFAIL  1 cell: known", self.isobit("check", name).stdout)
+
     def test_what_did_not_run_here_still_has_its_goldens(self):
         name = self.scenario("elsewhere", "axes:\n  precision: [fp32, bf16]\n  batch: [1, 3]\n"
                                           "expect:\n  - same_bits: {across: [batch]}\n")
@@ -71,7 +87,8 @@ class Verdicts(tiny_project.Case):
                                          "expect:\n  - same_bits: {across: [batch]}\n")
         out = self.isobit("check", gpu).stdout
         self.assertNotIn("OBSOLETE golden", out)
-        self.isobit("check", gpu, "--max-time", "0s", "--fresh", code=8)
+        out = self.isobit("check", gpu, "--max-time", "0s", "--fresh", code=8).stdout
+        self.assertIn("(0 executed, 0 cached)", out)
         out = self.isobit("check", gpu, "--set", "prompts={file: prompts.jsonl, take: 1}").stdout
         self.assertNotIn("OBSOLETE golden", out)
         out = self.isobit("check", gpu, "--fresh", "--set", "time_limit=0.001", code=1).stdout
@@ -95,6 +112,19 @@ class Verdicts(tiny_project.Case):
         self.isobit("check", "keep.yaml")
         (self.folder / "broken.yaml").write_text("version: 9\n")
         self.isobit("prune", ".", "--yes", code=2)  # its goldens would be taken for nobody's
+        (self.folder / "broken.yaml").unlink()
+        (self.folder / "deep/er").mkdir(parents=True)
+        text = (self.folder / "keep.yaml").read_text().replace("name: keep", "name: elsewhere")
+        self.scenario("elsewhere")
+        self.isobit("bless", "elsewhere.yaml", "--reason", "one")
+        (self.folder / "elsewhere.yaml").unlink()
+        (self.folder / "deep/er/e.yml").write_text(text.replace(": model", ": ../../model")
+                                                   .replace("prompts.js", "../../prompts.js"))
+        for words in (["."], ["keep.yaml"], ["deep", "./keep.yaml"]):
+            self.assertIn("\n0 golden blocks would", "\n" + self.isobit("prune", *words).stdout)
+        (self.folder / "golden/zzz.golden").write_text("rubbish\n")
+        self.isobit("prune", ".", "--yes", code=2)
+        self.assertEqual(self.blocks("elsewhere"), 1)
 
     def test_blessings_at_once_lose_nothing(self):
         precisions = ["fp64", "fp32", "bf16", "fp16"]
@@ -132,8 +162,10 @@ class Verdicts(tiny_project.Case):
         precious.write_text("precious\n")
         (self.folder / ".isobit/pending").mkdir(parents=True)
         (self.folder / ".isobit/pending/linked.golden").symlink_to(precious)
-        self.assertIn("is a link", self.isobit("check", name, code=2).stderr)
+        self.assertIn("no golden block was kept for later: .isobit/pending/linked.golden: is a "
+                      "link", self.isobit("check", name, code=5).stdout)  # the verdict stands
         self.assertEqual(precious.read_text(), "precious\n")
+        self.isobit("check", name, "--golden", ".isobit/pending", code=2)
 
     def told(self, *words, code):
         """One run's exit code as every report tells it."""
@@ -228,6 +260,10 @@ class Verdicts(tiny_project.Case):
         for verb in (["check"], ["bless", "--reason", "x"]):
             done = self.isobit(*verb, one, "same.yaml", code=2)
             self.assertIn("is named 'one' like one.yaml", done.stderr)
+        self.scenario("two", PAIR.replace("[1, 3]", "[1, 4]"))
+        words = ["check", one, two, "-k", "batch=4", "--report", "junit=r.xml"]
+        self.isobit(*words, code=7)  # it leaves nothing of one, and half a pair of two
+        self.assertEqual(len(ET.parse(self.folder / "r.xml").getroot()), 1)
 
     def test_answers_are_counted_cell_by_cell(self):
         prompts = "".join(json.dumps({"id": f"q{i}", "tokens": [1, 5 + i], "answer": "1"}) + "\n"

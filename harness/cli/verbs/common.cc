@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <set>
 
+#include "golden/bless.h"
 #include "reports/describe.h"
 #include "reports/report.h"
 #include "runtime/base/process.h"
@@ -114,7 +115,9 @@ Result<void> check_reports(const Arguments& arguments) {
     if (!seen.insert(file).second) {
       return Error{"two reports would go to " + in_quotes(*path), "--report"};
     }
-    if (file == file_of(database) || file.extension() == ".golden") {
+    const std::string stored = file_of(database).string();
+    const bool of_database = file.string() == stored || file.string().starts_with(stored + "-");
+    if (of_database || file.extension() == ".golden") {
       return Error{in_quotes(*path) + " is a database or a golden file, not a place for a report",
                    "--report"};
     }
@@ -133,6 +136,11 @@ Result<RunOptions> run_options(const Arguments& arguments) {
                  "--db"};
   }
   options.golden_folder = golden_folder(arguments);
+  const std::string pending = pending_folder(options.database);
+  if (!options.golden_folder.empty() && file_of(options.golden_folder) == file_of(pending)) {
+    return Error{in_quotes(options.golden_folder) + " is where blocks wait, not where goldens are",
+                 "--golden"};
+  }
   options.golden_from = arguments.text("golden-from");
   options.update = arguments.text("update", variable("CI").empty() ? "new" : "none");
   options.filter = arguments.text("filter");

@@ -208,6 +208,8 @@ Result<int> reject(const Arguments& arguments) {
   std::int64_t blocks = 0;
   const bool dry_run = arguments.has("dry-run");
   for (const std::string& name : *names) {
+    const auto lock = lock_pending(pending_path(database_path(arguments), name));
+    ISOBIT_TRY(lock);
     PendingFile file;
     if (auto ok = read_pending(name, arguments, file); !ok) return ok.error();
     blocks += std::int64_t(file.blocks.size());
@@ -226,10 +228,9 @@ Result<int> reject(const Arguments& arguments) {
                               utc_now()};
       if (auto ok = (*store)->record(event); !ok) return ok.error();
     }
-    const auto lock = lock_pending(file.path);
-    ISOBIT_TRY(lock);
     std::error_code problem;
-    if (!fs::remove(file.path, problem)) return Error{problem.message(), file.path};
+    fs::remove(file.path, problem);
+    if (problem) return Error{problem.message(), file.path};
   }
   if (arguments.has("json")) {
     print_json({{"format", kOutputFormat},

@@ -170,7 +170,7 @@ Result<int> dry_run(const Arguments& arguments) {
           " skipped; nothing was run\n");
   }
   if (arguments.has("json")) print_json({{"format", kOutputFormat}, {"scenarios", all}});
-  return int(cells == 0 ? kExitNothing : kExitOk);
+  return int(cells == 0 && !empty_share(*options) ? kExitNothing : kExitOk);
 }
 
 Result<int> list(const Arguments& arguments) {

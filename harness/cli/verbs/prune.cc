@@ -1,6 +1,7 @@
 // `isobit prune`: retires the golden blocks that no scenario of a folder asks for.
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "golden/bless.h"
@@ -20,7 +21,30 @@ struct Asked {
 };
 using AskedByFile = std::map<std::string, Asked>;
 
-/// Scenario files, and those of the folders among the words.
+bool is_yaml(const fs::path& path) {
+  return path.extension() == ".yaml" || path.extension() == ".yml";
+}
+
+/// YAML files below a folder, but not below hidden folders.
+Result<std::vector<std::string>> yaml_below(const std::string& folder) {
+  std::vector<std::string> out;
+  std::error_code problem;
+  fs::recursive_directory_iterator at(folder, problem);
+  for (; !problem && at != fs::recursive_directory_iterator(); at.increment(problem)) {
+    const fs::path& path = at->path();
+    std::error_code ignored;
+    if (at->is_directory(ignored)) {
+      if (path.filename().string().starts_with('.')) at.disable_recursion_pending();
+    } else if (is_yaml(path)) {
+      out.push_back(path.lexically_normal().string());
+    }
+  }
+  if (problem) return Error{problem.message(), folder};
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+/// The scenario files among the words, and those below the folders.
 Result<std::vector<std::string>> scenario_files(const std::vector<std::string>& words) {
   std::vector<std::string> out;
   for (const std::string& word : words) {
@@ -29,12 +53,10 @@ Result<std::vector<std::string>> scenario_files(const std::vector<std::string>& 
       out.push_back(word);
       continue;
     }
-    const std::size_t before = out.size();
-    for (const auto& entry : fs::directory_iterator(word, problem)) {
-      if (entry.path().extension() == ".yaml") out.push_back(entry.path().string());
-    }
-    if (out.size() == before) return Error{"no scenario (*.yaml) in this folder", word};
-    std::sort(out.begin() + std::ptrdiff_t(before), out.end());
+    const auto found = yaml_below(word);
+    ISOBIT_TRY(found);
+    if (found->empty()) return Error{"no scenario (*.yaml, *.yml) in this folder", word};
+    out.insert(out.end(), found->begin(), found->end());
   }
   return out;
 }
@@ -59,37 +81,95 @@ Result<AskedByFile> asked_by_file(const std::vector<std::string>& files,
   return out;
 }
 
-/// With a folder of scenarios, the golden files beside theirs belong to it too.
-void add_orphans(const std::vector<std::string>& words, AskedByFile& asked) {
+/// Names that any YAML file below a project's folder gives a scenario, read as text: a scenario
+/// that was not among the words, or cannot be read, keeps its goldens.
+Result<std::set<std::string>> names_below(const fs::path& project) {
+  const auto files = yaml_below(project.string());
+  ISOBIT_TRY(files);
+  std::set<std::string> names;
+  for (const std::string& file : *files) {
+    std::ifstream stream(file);
+    for (std::string line; std::getline(stream, line);) {
+      if (!line.starts_with("name:")) continue;
+      std::string name = line.substr(5, line.find(" #") - 5);
+      std::erase_if(name, [](char c) { return c == ' ' || c == '"' || c == '\'' || c == '\r'; });
+      names.insert(name);
+    }
+  }
+  return names;
+}
+
+/// With a folder of scenarios, golden files beside theirs that no scenario of the project names.
+Result<void> add_orphans(const std::vector<std::string>& words, AskedByFile& asked) {
   std::error_code problem;
   const bool folder = std::any_of(words.begin(), words.end(), [&](const std::string& word) {
     return fs::is_directory(word, problem);
   });
-  if (!folder) return;
+  if (!folder) return {};
   std::set<fs::path> places;
   for (const auto& [file, ignored] : asked) places.insert(fs::path(file).parent_path());
   for (const fs::path& place : places) {
+    if (!fs::is_directory(place, problem)) continue;
+    const auto names = names_below(fs::absolute(place).lexically_normal().parent_path());
+    ISOBIT_TRY(names);
     for (const auto& entry : fs::directory_iterator(place, problem)) {
-      if (entry.path().extension() != ".golden") continue;
-      asked.try_emplace(entry.path().string(), Asked{entry.path().stem().string(), {}});
+      const std::string name = entry.path().stem().string();
+      if (entry.path().extension() != ".golden" || names->count(name) != 0) continue;
+      asked.try_emplace(entry.path().string(), Asked{name, {}});
     }
+    if (problem) return Error{problem.message(), place.string()};
   }
+  return {};
 }
 
-/// The blocks of one file that nobody asks for; takes them out when `write`.
-Result<std::vector<GoldenBlock>> prune_file(const std::string& path, const Asked& asked, bool write,
-                                            const std::string& by, const std::string& reason) {
-  std::error_code problem;
-  if (!fs::exists(path, problem)) return std::vector<GoldenBlock>{};
-  const auto lock = FolderLock::take(fs::path(path).parent_path().string());
-  ISOBIT_TRY(lock);
-  auto file = read_golden_file(path, asked.scenario);
-  ISOBIT_TRY(file);
-  std::vector<GoldenBlock> gone = unasked_blocks(*file, asked.keys);
-  if (!write || gone.empty()) return gone;
-  retire_blocks(*file, gone, by, reason);
-  if (auto ok = write_golden_file(path, *file); !ok) return ok.error();
-  return gone;
+/// A golden file with what nobody asks for in it.
+struct Pruned {
+  std::string path;
+  GoldenFile file;
+  std::vector<GoldenBlock> gone;
+};
+
+/// Every file is read, and its folder locked, before one is written.
+Result<int> prune_all(const AskedByFile& asked, const Arguments& arguments) {
+  const bool write = arguments.has("yes");
+  std::map<fs::path, FolderLock> locks;
+  std::vector<Pruned> all;
+  for (const auto& [path, wanted] : asked) {
+    std::error_code problem;
+    if (!fs::exists(path, problem)) continue;
+    const fs::path folder = fs::weakly_canonical(fs::path(path).parent_path(), problem);
+    if (write && locks.count(folder) == 0) {
+      auto lock = FolderLock::take(folder.string());
+      ISOBIT_TRY(lock);
+      locks.emplace(folder, std::move(*lock));
+    }
+    auto file = read_golden_file(path, wanted.scenario);
+    ISOBIT_TRY(file);
+    std::vector<GoldenBlock> gone = unasked_blocks(*file, wanted.keys);
+    if (!gone.empty()) all.push_back({path, std::move(*file), std::move(gone)});
+  }
+  Json rows = Json::array();
+  for (Pruned& each : all) {
+    for (const GoldenBlock& block : each.gone) {
+      rows.push_back(
+          {{"golden", each.path}, {"block", block.block_hash()}, {"prompt", block.prompt_id}});
+      if (arguments.has("json")) continue;
+      print(shown_text(each.path) + "  " + block.block_hash() + "  prompt " +
+            shown_text(block.prompt_id) + "\n");
+    }
+    if (!write) continue;
+    retire_blocks(each.file, each.gone, who(arguments),
+                  arguments.text("reason", "no scenario asks for it"));
+    if (auto ok = write_golden_file(each.path, each.file); !ok) return ok.error();
+  }
+  if (arguments.has("json")) {
+    print_json({{"format", kOutputFormat}, {"retired", write}, {"blocks", rows}});
+  } else {
+    print(std::to_string(rows.size()) + (write ? " golden blocks retired\n"
+                                               : " golden blocks would be retired; --yes does "
+                                                 "it\n"));
+  }
+  return int(kExitOk);
 }
 
 }  // namespace
@@ -99,30 +179,8 @@ Result<int> prune(const Arguments& arguments) {
   ISOBIT_TRY(files);
   auto asked = asked_by_file(*files, arguments);
   ISOBIT_TRY(asked);
-  add_orphans(arguments.words, *asked);
-  const bool write = arguments.has("yes");
-  const std::string reason = arguments.text("reason", "no scenario asks for it");
-  Json rows = Json::array();
-  std::int64_t count = 0;
-  for (const auto& [path, wanted] : *asked) {
-    const auto gone = prune_file(path, wanted, write, who(arguments), reason);
-    ISOBIT_TRY(gone);
-    for (const GoldenBlock& block : *gone) {
-      ++count;
-      rows.push_back(
-          {{"golden", path}, {"block", block.block_hash()}, {"prompt", block.prompt_id}});
-      if (arguments.has("json")) continue;
-      print(shown_text(path) + "  " + block.block_hash() + "  prompt " +
-            shown_text(block.prompt_id) + "\n");
-    }
-  }
-  if (arguments.has("json")) {
-    print_json({{"format", kOutputFormat}, {"retired", write}, {"blocks", rows}});
-  } else {
-    print(std::to_string(count) + (write ? " golden blocks retired\n"
-                                         : " golden blocks would be retired; --yes does it\n"));
-  }
-  return int(kExitOk);
+  if (auto ok = add_orphans(arguments.words, *asked); !ok) return ok.error();
+  return prune_all(*asked, arguments);
 }
 
 }  // namespace isobit::commands

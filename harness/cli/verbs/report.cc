@@ -8,9 +8,9 @@
 namespace isobit::commands {
 
 Result<int> report(const Arguments& arguments) {
+  if (auto ok = check_reports(arguments); !ok) return ok.error();
   auto store = open_database(arguments);
   ISOBIT_TRY(store);
-  if (auto ok = check_reports(arguments); !ok) return ok.error();
   std::vector<std::string> words = arguments.words;
   if (words.empty()) words.emplace_back("last");
   std::vector<Report> reports;

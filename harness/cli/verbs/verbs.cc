@@ -170,7 +170,7 @@ const std::vector<Verb> kGoldenVerbs = {
      "make the present bits the goldens, with a reason",
      "Executes the scenarios twice; when both agree, writes the goldens and keeps who and why "
      "in\n"
-     "their ledger. This is the only verb that writes goldens.",
+     "their ledger. Only this verb makes goldens; prune retires them.",
      "isobit bless scenarios/smoke.yaml --reason 'first goldens'",
      {},
      Names{"reason", "by", "dry-run"} + kSelect + Names{"jobs", "isolate", "offline"} + kPlaces +
@@ -196,8 +196,8 @@ const std::vector<Verb> kMachineVerbs = {
      "retire golden blocks that no scenario asks for",
      "Shows, and with --yes takes out, the golden blocks that no cell of these scenarios stands "
      "for.\n"
-     "Given a folder of scenarios, also those of golden files that belong to none of them. The\n"
-     "ledger keeps what was there.",
+     "Given a folder, its scenarios are those of the YAML files below it, and golden files that\n"
+     "no scenario of the project names are shown too. The ledger keeps what was there.",
      "isobit prune scenarios --yes --reason 'the prompts changed'",
      {},
      {"yes", "reason", "by", "golden", "json"},

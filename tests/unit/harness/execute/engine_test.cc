@@ -76,7 +76,7 @@ class OtherEngine : public testing::Test {
     options.progress = false;
     auto result = run_scenario(folder_.file("t.yaml"), options);
     EXPECT_TRUE(result) << result.error().text();
-    return result ? result->report : Report{};
+    return result ? *result : Report{};
   }
   static std::int64_t count(const Report& report, Verdict verdict) {
     return report.counts[std::size_t(verdict)];
