@@ -87,6 +87,13 @@ Result<Prompt> read_gsm8k(const Json& object, const std::string& place, std::siz
   return prompt;
 }
 
+/// An id names lines of goldens and reports: one line of text, without what a terminal obeys.
+Result<void> check_id(const std::string& id, const std::string& place) {
+  const auto control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
+  if (std::none_of(id.begin(), id.end(), control)) return {};
+  return Error{"id must be one line of text", place};
+}
+
 Result<Prompt> read_ifeval(const Json& object, const std::string& place, std::size_t line) {
   Prompt prompt;
   if (!is_text(object, "prompt") || object["prompt"].get_ref<const std::string&>().empty())
@@ -98,6 +105,7 @@ Result<Prompt> read_ifeval(const Json& object, const std::string& place, std::si
     if (!key.is_number_integer() && !key.is_string())
       return Error{"key must be a number or a text", place};
     prompt.id = "ifeval-" + (key.is_string() ? key.get<std::string>() : key.dump());
+    if (auto ok = check_id(prompt.id, place); !ok) return ok.error();
   }
   return prompt;
 }
@@ -151,9 +159,7 @@ Result<Prompt> read_own(const Json& object, const std::string& place) {
   auto id = read_label(object, "id", place, prompt.id);
   ISOBIT_TRY(id);
   if (prompt.id.empty()) return Error{"the prompt has no id", place};
-  const auto control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
-  if (std::any_of(prompt.id.begin(), prompt.id.end(), control))
-    return Error{"id must be one line of text", place};
+  if (auto ok = check_id(prompt.id, place); !ok) return ok.error();
   auto answer = read_label(object, "answer", place, prompt.answer);
   ISOBIT_TRY(answer);
   const bool text = object.contains("text"), messages = object.contains("messages"),

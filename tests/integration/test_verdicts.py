@@ -307,6 +307,8 @@ class Verdicts(tiny_project.Case):
             self.assertIn("value is empty", self.isobit("check", name, option, "", code=2).stderr)
         self.assertIn("keeps nothing",
                       self.isobit("check", name, "--db", ":memory:", code=2).stderr)
+        self.assertIn('did you mean "gpu"',
+                      self.isobit("check", name, "--require", "gpux", code=2).stderr)
         twice = ["--report", "junit=r.out", "--report", "md=./r.out"]
         self.assertIn("two reports", self.isobit("check", name, *twice, code=2).stderr)
         for path in ("golden/gate.golden", ".isobit/isobit.db"):

@@ -99,6 +99,8 @@ TEST(Prompts, ErrorsNameTheLine) {
             "p.jsonl:1: text must be a text that is not empty");
   EXPECT_EQ(prompt_error("{\"id\": \"a\\n\", \"text\": \"x\"}"),
             "p.jsonl:1: id must be one line of text");
+  EXPECT_EQ(prompt_error(R"({"prompt": "a", "key": "\u001b[31m\n::error::x"})"),
+            "p.jsonl:1: id must be one line of text");
   EXPECT_EQ(prompt_error("{\"id\": [1], \"text\": \"x\"}"), "p.jsonl:1: id must be a text");
   EXPECT_EQ(prompt_error("{\"question\": 3}"),
             "p.jsonl:1: question must be a text that is not empty");
