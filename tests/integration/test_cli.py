@@ -308,7 +308,7 @@ xfail: [{where: precision=bf16 and batch=3, reason: 'known, "quoted" <&>'}]
         self.assertFalse((self.folder / "cache").exists(), "a refused fetch leaves nothing")
 
     def test_bench(self):
-        told = self.isobit_json("bench", "model", "--new-tokens", 24, "--prompt-tokens", 8,
+        told = self.isobit_json("bench", "model", "--new-tokens", 200, "--prompt-tokens", 8,
                                "--batch", 3, "--context", 16, "--threads", 2)
         self.assertEqual((told["format"], told["device"], told["engine"]), (1, "cpu", "reference"))
         self.assertEqual((told["batch"], told["context"]), (3, 16))
