@@ -111,6 +111,8 @@ decode: {{max_new_tokens: TOKENS, ignore_eos: true}}
 axes: {{gpus: [1, 2]}}
 expect: [{{same_bits: {{across: [gpus]}}}}]
 """
+# A cell of some seconds, on an idle machine too.
+SLOW = TEXT.replace("TOKENS", "400").replace("nano-300k", "default-7m")
 
 
 def unequal_files(folder):
@@ -127,7 +129,7 @@ def unequal_files(folder):
 
 def time_limit(folder):
     """A cell that takes too long is recorded and ends the run."""
-    path = scenario(os.path.join(folder, "t"), TEXT.replace("TOKENS", "400") + "time_limit: 1\n")
+    path = scenario(os.path.join(folder, "t"), SLOW + "time_limit: 1\n")
     database = os.path.join(folder, "t.db")
     start = time.time()
     done = run(2, "check", path, "--db", database, "-q", "-k", "gpus=2")
@@ -151,7 +153,7 @@ def children_of(parent):
 
 def killed_process(folder):
     """A process that dies takes the run with it; what was finished is kept."""
-    path = scenario(os.path.join(folder, "k"), TEXT.replace("TOKENS", "400"))
+    path = scenario(os.path.join(folder, "k"), SLOW)
     database = os.path.join(folder, "k.db")
     process = subprocess.Popen([MPIEXEC, "-n", "2", PROGRAM, "check", path, "--db", database, "-q"],
                                env=ENVIRONMENT, stdout=subprocess.DEVNULL,
