@@ -31,6 +31,13 @@ GoldenFile empty_file(const std::string& scenario) {
   return file;
 }
 
+/// The file, when its ledger fits.
+Result<GoldenFile> blessed(Result<GoldenFile> file, const std::string& place) {
+  ISOBIT_TRY(file);
+  if (auto ok = check_ledger(*file, place); !ok) return ok.error();
+  return file;
+}
+
 Error system_error(const std::string& action, const std::string& path) {
   return Error{action + ": " + std::strerror(errno), path};
 }
@@ -63,10 +70,7 @@ Result<void> check_ledger(const GoldenFile& file, const std::string& place) {
 }
 
 Result<GoldenFile> read_golden_file(const std::string& path, const std::string& scenario) {
-  auto file = read_pending_file(path, scenario);
-  ISOBIT_TRY(file);
-  if (auto ok = check_ledger(*file, path); !ok) return ok.error();
-  return file;
+  return blessed(read_pending_file(path, scenario), path);
 }
 
 Result<GoldenFile> read_pending_file(const std::string& path, const std::string& scenario) {
@@ -125,10 +129,7 @@ Result<GoldenFile> read_golden_revision(const std::string& path, const std::stri
   if (!shown) return shown.error();
   if (shown->status != 0) return Error{"git show failed: " + shown->err, path};
   const std::string place = revision + ":" + path;
-  auto file = parse_named(shown->out, place, scenario);
-  ISOBIT_TRY(file);
-  if (auto ok = check_ledger(*file, place); !ok) return ok.error();
-  return file;
+  return blessed(parse_named(shown->out, place, scenario), place);
 }
 
 }  // namespace isobit

@@ -55,10 +55,7 @@ std::vector<GoldenBlock> blocks_of(const RunResult& run) {
       const bool agree =
           std::all_of(cell.attempts.begin(), cell.attempts.end(),
                       [&](const CellTrace& attempt) { return cell_root(attempt) == root; });
-      if (!agree) continue;
-      for (const PromptTrace& prompt : cell.attempts.front().prompts) {
-        blocks.push_back(make_block(cell.class_hash, cell.class_recipe, prompt));
-      }
+      if (agree) add_blocks(cell, blocks);
     }
   }
   return blocks;

@@ -2,6 +2,8 @@
 #include "harness/pending.h"
 
 #include <filesystem>
+#include <functional>
+#include <map>
 
 #include "golden/bless.h"
 
@@ -21,15 +23,38 @@ std::vector<GoldenBlock> produced_blocks(const RunResult& run) {
   std::vector<GoldenBlock> produced;
   for (std::size_t i = 0; i < run.traces.cells.size(); ++i) {
     const JudgeCell& cell = run.traces.cells[i];
-    if (!trustworthy(cell, run.judged.cells[i])) continue;
-    for (const PromptTrace& prompt : cell.attempts.front().prompts) {
-      produced.push_back(make_block(cell.class_hash, cell.class_recipe, prompt));
-    }
+    if (trustworthy(cell, run.judged.cells[i])) add_blocks(cell, produced);
   }
   return produced;
 }
 
+using Blocks = std::map<GoldenKey, GoldenBlock>;
+
+/// Reads the file, changes its blocks and writes it, or takes it away when none is left; gives how
+/// many are.
+Result<std::size_t> change_pending(const std::string& path, const std::string& scenario,
+                                   const std::function<void(Blocks&)>& change) {
+  const auto lock = lock_pending(path);
+  ISOBIT_TRY(lock);
+  auto pending = read_pending_file(path, scenario);
+  ISOBIT_TRY(pending);
+  change(pending->blocks);
+  std::error_code ignored;
+  if (pending->blocks.empty()) {
+    std::filesystem::remove(path, ignored);
+  } else if (auto ok = write_golden_file(path, *pending); !ok) {
+    return ok.error();
+  }
+  return pending->blocks.size();
+}
+
 }  // namespace
+
+void add_blocks(const JudgeCell& cell, std::vector<GoldenBlock>& blocks) {
+  for (const PromptTrace& prompt : cell.attempts.front().prompts) {
+    blocks.push_back(make_block(cell.class_hash, cell.class_recipe, prompt));
+  }
+}
 
 Result<void> update_pending(RunResult& run, const RunOptions& options) {
   const bool own_goldens = options.judge_goldens && options.golden_from.empty();
@@ -38,30 +63,26 @@ Result<void> update_pending(RunResult& run, const RunOptions& options) {
   const std::vector<GoldenBlock> produced = produced_blocks(run);
   const std::string path = pending_path(options.database, run.loaded.scenario.name);
   std::error_code ignored;
-  std::map<GoldenKey, GoldenBlock> fresh;
+  Blocks fresh;
   for (const GoldenChange& change : golden_changes(run.golden, produced)) {
     const bool is_new = change.old == nullptr;
     if (is_new || options.update == "all") fresh.emplace(change.block.key, change.block);
   }
   if (fresh.empty() && !std::filesystem::exists(path, ignored)) return {};
-  const auto lock = lock_pending(path);
-  ISOBIT_TRY(lock);
-  auto pending = read_pending_file(path, run.loaded.scenario.name);
-  ISOBIT_TRY(pending);
-  for (const GoldenBlock& block : produced) pending->blocks.erase(block.key);
-  std::erase_if(pending->blocks, [&](const auto& waiting) {
-    const GoldenBlock* golden = run.golden.find(waiting.first);
-    return golden != nullptr && golden->rows == waiting.second.rows;
+  const auto left = change_pending(path, run.loaded.scenario.name, [&](Blocks& waiting) {
+    for (const GoldenBlock& block : produced) waiting.erase(block.key);
+    std::erase_if(waiting, [&](const auto& each) {
+      const GoldenBlock* golden = run.golden.find(each.first);
+      return golden != nullptr && golden->rows == each.second.rows;
+    });
+    waiting.merge(fresh);
   });
-  pending->blocks.merge(fresh);
-  if (pending->blocks.empty()) {
-    std::filesystem::remove(path, ignored);
-    return {};
+  ISOBIT_TRY(left);
+  if (*left > 0) {
+    run.records.run.notes.push_back(std::to_string(*left) + " golden blocks are pending in " +
+                                    path + "; `isobit bless` makes them goldens");
   }
-  run.records.run.notes.push_back(std::to_string(pending->blocks.size()) +
-                                  " golden blocks are pending in " + path +
-                                  "; `isobit bless` makes them goldens");
-  return write_golden_file(path, *pending);
+  return {};
 }
 
 Result<void> settle_pending(const RunResult& run, const std::vector<GoldenBlock>& blessed,
@@ -69,16 +90,12 @@ Result<void> settle_pending(const RunResult& run, const std::vector<GoldenBlock>
   const std::string path = pending_path(options.database, run.loaded.scenario.name);
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) return {};
-  const auto lock = lock_pending(path);
-  ISOBIT_TRY(lock);
-  auto pending = read_pending_file(path, run.loaded.scenario.name);
-  ISOBIT_TRY(pending);
-  for (const GoldenBlock& block : blessed) pending->blocks.erase(block.key);
-  std::erase_if(pending->blocks, [&](const auto& waiting) {
-    return run.whole && run.asked.count(waiting.first) == 0;
+  const auto left = change_pending(path, run.loaded.scenario.name, [&](Blocks& waiting) {
+    for (const GoldenBlock& block : blessed) waiting.erase(block.key);
+    std::erase_if(waiting,
+                  [&](const auto& each) { return run.whole && run.asked.count(each.first) == 0; });
   });
-  if (!pending->blocks.empty()) return write_golden_file(path, *pending);
-  std::filesystem::remove(path, ignored);
+  ISOBIT_TRY(left);
   return {};
 }
 

@@ -5,6 +5,8 @@
 
 namespace isobit {
 
+/// A block of each prompt of a cell. REQUIRES: it has a trace and a class.
+void add_blocks(const JudgeCell& cell, std::vector<GoldenBlock>& blocks);
 /// Fills the area as --update says, and notes it in the run. What other cells left there stays
 /// while it still differs from the goldens.
 Result<void> update_pending(RunResult& run, const RunOptions& options);

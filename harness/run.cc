@@ -251,7 +251,7 @@ Result<Loaded> load(const std::string& path, const std::vector<std::string>& ove
 std::set<GoldenKey> asked_blocks(const Loaded& loaded, const Plan& plan) {
   std::set<std::string> prompts;
   for (const PromptTokens& prompt : loaded.session.tokens) {
-    prompts.insert(to_hex(sha256(prompt.tokens.data(), prompt.tokens.size() * 4)));
+    prompts.insert(to_hex(tokens_digest(prompt.tokens)));
   }
   std::set<GoldenKey> out;
   for (const PlannedCell& cell : plan.cells) {

@@ -24,7 +24,7 @@ struct RunOptions {
   std::vector<std::string> cells;     // --cell: names, hashes, prefixes
   bool only_failed = false;           // --failed: cells not PASS in the last run
   int partition = 1, partitions = 1;  // --partition 2/4, split by class
-  double max_seconds = 0;             // --max-time; 0: none. Less than a cell takes: none runs
+  double max_seconds = 0;             // --max-time; 0: none
   int repeat = 1;
   bool until_fail = false;
   bool shuffle = false;

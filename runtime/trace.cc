@@ -87,4 +87,8 @@ Sha256 cell_root(const CellTrace& trace) {
   return bytes.hash();
 }
 
+Sha256 tokens_digest(std::span<const std::int32_t> tokens) {
+  return sha256(tokens.data(), tokens.size_bytes());
+}
+
 }  // namespace isobit

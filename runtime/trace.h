@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,9 @@ struct TokenRecord {
   std::array<float, kTopK> top_logits{};
   bool non_finite = false;  // some logit is NaN or infinite
 };
+
+/// Names a prompt by its tokens: SHA-256 over their ids as int32, little-endian.
+Sha256 tokens_digest(std::span<const std::int32_t> tokens);
 
 struct PromptTrace {
   std::string id;

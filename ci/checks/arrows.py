@@ -130,7 +130,7 @@ def wrong_arrow(here, there, path, name):
     return None
 
 
-def unused(arrows, rooms, packages):
+def unused(rooms, packages):
     """Rooms that hold no file, and files that no longer include their package."""
     for room in sorted(ROOMS.keys() - rooms):
         yield f"arrows.py: room {room} holds no file"
@@ -157,7 +157,7 @@ def main():
                 if reason:
                     wrong.append(f"{path}:{line}: {reason}")
     if os.path.exists(os.path.join(sources.ROOT, "CMakeLists.txt")):  # the whole tree
-        wrong += unused(arrows, rooms, packages)
+        wrong += unused(rooms, packages)
     if "--list" in sys.argv:
         for (here, there), place in sorted(arrows.items()):
             print(f"{here:24} -> {there:24} {place}")

@@ -115,7 +115,7 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
         ids->front() != session.tokenizer->bos()) {
       session.warnings.push_back("prompt " + prompt.id + " does not begin with the model's BOS");
     }
-    const Sha256 hash = sha256(ids->data(), ids->size() * sizeof(std::int32_t));
+    const Sha256 hash = tokens_digest(*ids);
     all.append(reinterpret_cast<const char*>(hash.data()), hash.size());
     session.tokens.push_back({std::move(*ids), {}});
   }

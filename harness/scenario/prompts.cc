@@ -87,10 +87,9 @@ Result<Prompt> read_gsm8k(const Json& object, const std::string& place, std::siz
   return prompt;
 }
 
-/// An id names lines of goldens and reports: one line of text, without what a terminal obeys.
+/// An id names lines of goldens and reports.
 Result<void> check_id(const std::string& id, const std::string& place) {
-  const auto control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
-  if (std::none_of(id.begin(), id.end(), control)) return {};
+  if (is_one_line(id)) return {};
   return Error{"id must be one line of text", place};
 }
 

@@ -112,9 +112,7 @@ bool NodeReader::is(const TreeNode& node, Kind kind, const std::string& what) {
 std::string NodeReader::word(const TreeNode& node, const std::string& what) {
   if (!is(node, Kind::scalar, what)) return "";
   if (node.text.empty()) fail(node, what + " is empty");
-  const auto control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
-  if (std::any_of(node.text.begin(), node.text.end(), control))
-    fail(node, what + " must be one line of text");
+  if (!is_one_line(node.text)) fail(node, what + " must be one line of text");
   return node.text;
 }
 

@@ -56,6 +56,10 @@ struct StoredTrace {
   std::vector<Sha256> roots;               // by prompt
   std::string damage;                      // found while reading, or empty
   bool broken = false;                     // rows without a place: the trace is not whole
+
+  /// The prompt that a row is of; nullptr, and the trace is broken, when it has no such prompt.
+  PromptTrace* prompt(std::int64_t index);
+  void break_off(const char* why) { broken = true, damage = why; }
 };
 /// Why the rows do not fit, or empty.
 std::string damage_of(const StoredTrace& stored);

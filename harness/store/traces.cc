@@ -51,6 +51,14 @@ bool read_digests(std::span<const std::uint8_t> digests, std::int64_t position,
 
 }  // namespace
 
+PromptTrace* StoredTrace::prompt(std::int64_t index) {
+  if (index >= 0 && index < std::int64_t(trace.prompts.size())) {
+    return &trace.prompts[std::size_t(index)];
+  }
+  break_off(kNoSuchPrompt);
+  return nullptr;
+}
+
 std::string damage_of(const StoredTrace& stored) {
   if (!stored.damage.empty()) return stored.damage;
   const std::vector<PromptTrace>& prompts = stored.trace.prompts;
@@ -131,8 +139,7 @@ Result<void> StoreImpl::read_prompts(std::int64_t cell, StoredTrace& out) {
               cell);
   while (query.next()) {
     if (query.integer(0) != std::int64_t(out.trace.prompts.size())) {
-      out.broken = true;
-      out.damage = kNoSuchPrompt;
+      out.break_off(kNoSuchPrompt);
       return {};
     }
     PromptTrace& prompt = out.trace.prompts.emplace_back();
@@ -155,13 +162,9 @@ Result<void> StoreImpl::read_tokens(std::int64_t cell, StoredTrace& out) {
               " FROM token WHERE cell = ?1 ORDER BY prompt, position",
               cell);
   while (query.next()) {
-    const std::int64_t prompt = query.integer(0);
-    if (prompt < 0 || prompt >= std::int64_t(out.trace.prompts.size())) {
-      out.broken = true;
-      out.damage = kNoSuchPrompt;
-      return {};
-    }
-    out.trace.prompts[std::size_t(prompt)].tokens.push_back(read_token(query, 1));
+    PromptTrace* const prompt = out.prompt(query.integer(0));
+    if (prompt == nullptr) return {};
+    prompt->tokens.push_back(read_token(query, 1));
   }
   if (!query.ok()) return query.error();
   return {};
@@ -173,21 +176,16 @@ Result<void> StoreImpl::read_observations(std::int64_t cell, StoredTrace& out) {
               " ORDER BY prompt, position",
               cell);
   while (query.next()) {
-    const std::int64_t prompt = query.integer(0), position = query.integer(1);
-    if (prompt < 0 || prompt >= std::int64_t(out.trace.prompts.size())) {
-      out.broken = true;
-      out.damage = kNoSuchPrompt;
-      return {};
-    }
-    PromptTrace& of = out.trace.prompts[std::size_t(prompt)];
+    PromptTrace* const prompt = out.prompt(query.integer(0));
+    if (prompt == nullptr) return {};
+    const std::int64_t position = query.integer(1);
     const auto digests = query.blob(2);
-    if (!read_digests(digests, position, of.observations)) {
-      out.broken = true;
-      out.damage = "it has an observation of an unknown site";
+    if (!read_digests(digests, position, prompt->observations)) {
+      out.break_off("it has an observation of an unknown site");
       return {};
     }
     if (sha256(digests.data(), digests.size()) != query.bytes<32>(3)) {
-      out.damage = "the observations of prompt " + of.id + " at position " +
+      out.damage = "the observations of prompt " + prompt->id + " at position " +
                    std::to_string(position) + " do not give their root";
     }
   }

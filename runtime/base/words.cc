@@ -64,6 +64,11 @@ std::string in_quotes(const std::string& word) {
   return out + (word.size() > kLongest ? "…\"" : "\"");
 }
 
+bool is_one_line(const std::string& text) {
+  return std::none_of(text.begin(), text.end(),
+                      [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+}
+
 bool parse_integer(const std::string& text, std::int64_t low, std::int64_t high,
                    std::int64_t& out) {
   std::int64_t number = 0;

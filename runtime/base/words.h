@@ -18,6 +18,9 @@ std::string did_you_mean(const std::string& word, const std::vector<std::string>
 /// The word in double quotes for a message: control characters escaped, at most 60 bytes.
 std::string in_quotes(const std::string& word);
 
+/// Whether a text holds no control character: nothing that a terminal obeys, and no second line.
+bool is_one_line(const std::string& text);
+
 /// A whole number in [low, high] and nothing else: no sign but '-', no space.
 bool parse_integer(const std::string& text, std::int64_t low, std::int64_t high, std::int64_t& out);
 /// true, yes, on and false, no, off, whatever the case.

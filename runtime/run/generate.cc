@@ -224,7 +224,7 @@ class RankRun {
       PromptTrace& prompt = trace.prompts[p];
       const auto& tokens = request_.prompts[p].tokens;
       prompt.prompt_tokens = std::int64_t(tokens.size());
-      prompt.tokens_digest = sha256(tokens.data(), tokens.size() * sizeof(std::int32_t));
+      prompt.tokens_digest = tokens_digest(tokens);
       prompt.observations = recorder_.observations(int(p));
     }
   }

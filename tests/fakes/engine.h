@@ -55,7 +55,7 @@ inline CellTrace made_up_trace(const GenerateRequest& asked, std::uint64_t seed 
   trace.observed = observed_as_asked(asked);
   for (const PromptTokens& prompt : asked.prompts) {
     PromptTrace& out = trace.prompts.emplace_back();
-    out.tokens_digest = sha256(prompt.tokens.data(), prompt.tokens.size() * sizeof(std::int32_t));
+    out.tokens_digest = tokens_digest(prompt.tokens);
     out.prompt_tokens = std::int64_t(prompt.tokens.size());
     const std::uint64_t first = std::uint64_t(prompt.tokens.front());
     for (std::int64_t i = 0; i < asked.max_new_tokens; ++i) {

@@ -36,12 +36,7 @@ inline LoadedModel toy_model(const ModelConfig& config) {
   std::uint64_t number = 0;
   for (const TableTensor& each : needed_tensors(config)) {
     const bool is_norm = each.shape.size() == 1 && !each.is_bias;
-    Tensor tensor;
-    tensor.name = each.name;
-    tensor.type = TensorType::f32;
-    tensor.shape = each.shape;
-    tensor.rows = each.shape.size() == 1 ? 1 : each.shape.front();
-    tensor.cols = each.shape.back();
+    Tensor tensor = tensor_of(each, TensorType::f32);
     const auto values = toy_values(number++, std::size_t(tensor.rows * tensor.cols),
                                    each.name == embedding ? 4.0f : 0.5f, is_norm ? 1.0f : 0.0f);
     tensor.bytes = std::as_bytes(std::span(*values));

@@ -102,16 +102,11 @@ Result<LoadedModel> synthetic_model(const std::string& name, std::int64_t layers
       std::make_shared<std::vector<float>>(std::size_t(model.config.hidden_size), 1.0F);
   std::size_t at = 0;
   for (const TableTensor& wanted : needed) {
-    Tensor tensor;
-    tensor.name = wanted.name;
-    tensor.shape = wanted.shape;
-    tensor.cols = wanted.shape.back();
-    tensor.rows = wanted.shape.size() == 1 ? 1 : wanted.shape.front();
-    if (wanted.shape.size() == 1) {  // norms scale by one
-      tensor.type = TensorType::f32;
+    const bool is_norm = wanted.shape.size() == 1;
+    Tensor tensor = tensor_of(wanted, is_norm ? TensorType::f32 : TensorType::bf16);
+    if (is_norm) {  // they scale by one
       tensor.bytes = std::as_bytes(std::span(*ones));
     } else {
-      tensor.type = TensorType::bf16;
       tensor.bytes = {pattern.get() + at, std::size_t(tensor.rows * tensor.cols) * 2};
       at += kStagger;
     }

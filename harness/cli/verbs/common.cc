@@ -102,7 +102,7 @@ std::filesystem::path file_of(const std::string& path) {
 }  // namespace
 
 Result<void> check_reports(const Arguments& arguments) {
-  const std::string database = database_path(arguments);
+  const std::string database = file_of(database_path(arguments)).string();
   std::set<std::filesystem::path> seen;
   for (const std::string& target : arguments.all("report")) {
     const auto path = check_report_target(target);
@@ -115,8 +115,7 @@ Result<void> check_reports(const Arguments& arguments) {
     if (!seen.insert(file).second) {
       return Error{"two reports would go to " + in_quotes(*path), "--report"};
     }
-    const std::string stored = file_of(database).string();
-    const bool of_database = file.string() == stored || file.string().starts_with(stored + "-");
+    const bool of_database = file.string() == database || file.string().starts_with(database + "-");
     if (of_database || file.extension() == ".golden") {
       return Error{in_quotes(*path) + " is a database or a golden file, not a place for a report",
                    "--report"};

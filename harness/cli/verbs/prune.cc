@@ -7,7 +7,6 @@
 #include "golden/bless.h"
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
-#include "runtime/base/words.h"
 
 namespace isobit::commands {
 namespace {
@@ -148,6 +147,8 @@ Result<int> prune_all(const AskedByFile& asked, const Arguments& arguments) {
     std::vector<GoldenBlock> gone = unasked_blocks(*file, wanted.keys);
     if (!gone.empty()) all.push_back({path, std::move(*file), std::move(gone)});
   }
+  const std::string by = who(arguments);
+  const std::string reason = arguments.text("reason", "no scenario asks for it");
   Json rows = Json::array();
   for (Pruned& each : all) {
     for (const GoldenBlock& block : each.gone) {
@@ -158,8 +159,7 @@ Result<int> prune_all(const AskedByFile& asked, const Arguments& arguments) {
             shown_text(block.prompt_id) + "\n");
     }
     if (!write) continue;
-    retire_blocks(each.file, each.gone, who(arguments),
-                  arguments.text("reason", "no scenario asks for it"));
+    retire_blocks(each.file, each.gone, by, reason);
     if (auto ok = write_golden_file(each.path, each.file); !ok) return ok.error();
   }
   if (arguments.has("json")) {

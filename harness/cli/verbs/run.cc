@@ -28,9 +28,9 @@ Result<void> fetch_missing_model(const std::string& path, const RunOptions& opti
 }  // namespace
 
 Result<int> run(const Arguments& arguments) {
+  if (arguments.has("dry-run")) return dry_run(arguments);
   auto options = run_options(arguments);
   ISOBIT_TRY(options);
-  if (arguments.has("dry-run")) return dry_run(arguments);
   install_interrupt_handler();
   for (const std::string& path : options->scenarios) {
     const auto fetched = fetch_missing_model(path, *options);

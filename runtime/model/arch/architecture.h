@@ -102,6 +102,8 @@ struct TableTensor {
 std::vector<TableTensor> table_tensors(const ModelConfig& config);
 /// Of these, the ones that belong to the model.
 std::vector<TableTensor> needed_tensors(const ModelConfig& config);
+/// A tensor of that name and shape, without its data.
+Tensor tensor_of(const TableTensor& row, TensorType type);
 
 /// The weight of the row that fills a member of RankModel, e.g. "lm_head.weight".
 template <class Member>

@@ -110,6 +110,16 @@ std::vector<TableTensor> table_tensors(const ModelConfig& config) {
   return out;
 }
 
+Tensor tensor_of(const TableTensor& row, TensorType type) {
+  Tensor out;
+  out.name = row.name;
+  out.type = type;
+  out.shape = row.shape;
+  out.rows = row.shape.size() == 1 ? 1 : row.shape.front();
+  out.cols = row.shape.back();
+  return out;
+}
+
 std::vector<TableTensor> needed_tensors(const ModelConfig& config) {
   std::vector<TableTensor> out = table_tensors(config);
   std::erase_if(out, [&](const TableTensor& each) { return !belongs(each.when, config); });

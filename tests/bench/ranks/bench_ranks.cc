@@ -37,12 +37,7 @@ LoadedModel make_8b_layers() {
   c.context = 4096;
   c.tied_embeddings = true;
   for (const TableTensor& each : needed_tensors(c)) {
-    Tensor t;
-    t.name = each.name;
-    t.type = TensorType::bf16;
-    t.shape = each.shape;
-    t.rows = each.shape.size() == 1 ? 1 : each.shape.front();
-    t.cols = each.shape.back();
+    Tensor t = tensor_of(each, TensorType::bf16);
     auto values = std::make_shared<std::vector<std::uint16_t>>(std::size_t(t.rows * t.cols));
     std::uint32_t state = std::uint32_t(t.rows * 31 + t.cols) | 1u;
     for (std::uint16_t& v : *values) {

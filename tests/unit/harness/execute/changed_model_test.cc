@@ -7,9 +7,12 @@
 #include "harness/run.h"
 #include "harness/selftest/model.h"
 #include "tests/fakes/folder.h"
+#include "tests/fakes/run.h"
 
 namespace isobit {
 namespace {
+
+using fakes::count;
 
 namespace fs = std::filesystem;
 
@@ -40,15 +43,8 @@ class ChangedModel : public testing::Test {
     };
     RunOptions options;
     options.database = folder_.file("x.db");
-    options.update = "none";
-    options.progress = false;
     if (meanwhile) options.hooks = &hooks;
-    auto result = run_scenario(folder_.file("t.yaml"), options);
-    EXPECT_TRUE(result) << result.error().text();
-    return result ? *result : Report{};
-  }
-  static std::int64_t count(const Report& report, Verdict verdict) {
-    return report.counts[std::size_t(verdict)];
+    return fakes::report_of(folder_.file("t.yaml"), options);
   }
 
   fakes::Folder folder_;

@@ -7,9 +7,12 @@
 #include "harness/selftest/model.h"
 #include "runtime/base/file.h"
 #include "tests/fakes/folder.h"
+#include "tests/fakes/run.h"
 
 namespace isobit {
 namespace {
+
+using fakes::count;
 
 constexpr const char* kScenario = R"(version: 1
 name: other-engine
@@ -72,14 +75,7 @@ class OtherEngine : public testing::Test {
     RunOptions options;
     options.overrides = {"axes.engine=[" + engine + "]"};
     options.database = folder_.file("x.db");
-    options.update = "none";
-    options.progress = false;
-    auto result = run_scenario(folder_.file("t.yaml"), options);
-    EXPECT_TRUE(result) << result.error().text();
-    return result ? *result : Report{};
-  }
-  static std::int64_t count(const Report& report, Verdict verdict) {
-    return report.counts[std::size_t(verdict)];
+    return fakes::report_of(folder_.file("t.yaml"), options);
   }
 
   fakes::Folder folder_;
