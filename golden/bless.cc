@@ -9,15 +9,30 @@ namespace isobit {
 std::vector<GoldenChange> golden_changes(const GoldenFile& file,
                                          const std::vector<GoldenBlock>& produced) {
   std::map<GoldenKey, GoldenChange> found;
+  const Predecessors older(file);
   for (const GoldenBlock& block : produced) {
     const GoldenBlock* old = file.find(block.key);
     if (old != nullptr && old->rows == block.rows) continue;
-    GoldenChange change{block, old == nullptr ? "-" : old->block_hash(), old};
+    GoldenChange change{block, old == nullptr ? "-" : old->block_hash(), old, {}};
+    if (old == nullptr) change.before = older.of(block.key, block.class_recipe, block.prompt_id);
     found.emplace(block.key, std::move(change));
   }
   std::vector<GoldenChange> out;
   for (auto& [key, change] : found) out.push_back(std::move(change));
   return out;
+}
+
+std::string review_hash(const std::vector<GoldenChange>& changes) {
+  std::string text = "isobit review 1\n";
+  for (const GoldenChange& change : changes) {
+    const GoldenBlock* reference = change.reference();
+    text +=
+        change.block.key.class_hash + " " + change.block.key.prompt_digest + " " +
+        change.block.block_hash() + " " +
+        (reference == nullptr ? "-" : reference->key.class_hash + " " + reference->block_hash()) +
+        "\n";
+  }
+  return to_hex(sha256(text.data(), text.size())).substr(0, 16);
 }
 
 void bless_blocks(GoldenFile& file, const std::vector<GoldenChange>& changes, const std::string& by,
@@ -32,7 +47,7 @@ void bless_blocks(GoldenFile& file, const std::vector<GoldenChange>& changes, co
 std::vector<GoldenBlock> unasked_blocks(const GoldenFile& file, const std::set<GoldenKey>& asked) {
   std::vector<GoldenBlock> out;
   for (const auto& [key, block] : file.blocks) {
-    if (asked.count(key) == 0) out.push_back(block);
+    if (asked.count(block.asked_key()) == 0) out.push_back(block);
   }
   return out;
 }

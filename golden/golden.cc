@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <charconv>
 #include <sstream>
-#include <string_view>
 
 #include "golden/text.h"
 
@@ -32,43 +31,6 @@ std::string row_line(const GoldenRow& row) {
   return line;
 }
 
-/// Recipe text as a map; a line without '=' is a key without value.
-std::map<std::string, std::string> recipe_lines(const std::string& recipe) {
-  std::map<std::string, std::string> lines;
-  std::istringstream stream(recipe);
-  for (std::string line; std::getline(stream, line);) {
-    if (line.empty()) continue;
-    const std::size_t equals = line.find('=');
-    const bool has_value = equals != std::string::npos;
-    lines[line.substr(0, equals)] = has_value ? line.substr(equals + 1) : "";
-  }
-  return lines;
-}
-
-/// Keys whose change makes a golden stale rather than that of another class.
-bool may_go_stale(std::string_view key) {
-  return key.starts_with("model") || key.starts_with("numerics") || key.starts_with("tokenizer") ||
-         key == "segments";
-}
-
-/// The changed lines when only stale-making keys differ; nothing when others differ or none.
-std::vector<std::string> stale_changes(const std::map<std::string, std::string>& old_lines,
-                                       const std::map<std::string, std::string>& new_lines) {
-  std::vector<std::string> changed;
-  auto all = old_lines;
-  all.insert(new_lines.begin(), new_lines.end());
-  for (const auto& [key, unused] : all) {
-    const auto was = old_lines.find(key);
-    const auto is = new_lines.find(key);
-    const bool both = was != old_lines.end() && is != new_lines.end();
-    if (both && was->second == is->second) continue;
-    if (!may_go_stale(key)) return {};
-    changed.push_back(key + "=" + (was == old_lines.end() ? "(none)" : was->second) + " -> " +
-                      (is == new_lines.end() ? "(none)" : is->second));
-  }
-  return changed;
-}
-
 void print_block(const GoldenBlock& block, std::string& out) {
   out += "\nblock " + block.key.class_hash + " " + block.key.prompt_digest + "\n";
   out += "prompt \"" + escape(block.prompt_id) + "\"\n";
@@ -86,6 +48,13 @@ std::string GoldenBlock::block_hash() const {
   return to_hex(sha256(bytes.data(), bytes.size())).substr(0, 16);
 }
 
+GoldenKey GoldenBlock::asked_key() const {
+  const auto lines = recipe_lines(class_recipe);
+  const bool of_machine = std::any_of(lines.begin(), lines.end(),
+                                      [](const auto& line) { return is_machine_key(line.first); });
+  return of_machine ? GoldenKey{asked_class(class_recipe), key.prompt_digest} : key;
+}
+
 const GoldenBlock* GoldenFile::find(const GoldenKey& key) const {
   const auto it = blocks.find(key);
   return it == blocks.end() ? nullptr : &it->second;
@@ -97,15 +66,22 @@ const LedgerEntry* GoldenFile::last_entry(const GoldenKey& key) const {
   return it == ledger.rend() ? nullptr : &*it;
 }
 
-std::optional<GoldenFile::Stale> GoldenFile::stale(const std::string& class_recipe,
-                                                   const std::string& prompt_id) const {
-  const auto wanted = recipe_lines(class_recipe);
-  std::optional<Stale> best;
-  for (const auto& [key, block] : blocks) {
-    if (block.prompt_id != prompt_id) continue;
-    std::vector<std::string> changed = stale_changes(recipe_lines(block.class_recipe), wanted);
-    if (changed.empty()) continue;
-    if (!best || changed.size() < best->changed.size()) best = Stale{&block, std::move(changed)};
+Predecessors::Predecessors(const GoldenFile& file) {
+  for (const auto& [key, block] : file.blocks) {
+    comparable_[{block.prompt_id, lasting_lines(block.class_recipe)}].push_back(&block);
+  }
+}
+
+std::optional<Predecessor> Predecessors::of(const GoldenKey& key, const std::string& class_recipe,
+                                            const std::string& prompt_id) const {
+  const auto found = comparable_.find({prompt_id, lasting_lines(class_recipe)});
+  if (found == comparable_.end()) return std::nullopt;
+  std::optional<Predecessor> best;
+  for (const GoldenBlock* block : found->second) {
+    if (block->key == key) continue;
+    std::vector<RecipeChange> changed = recipe_changes(block->class_recipe, class_recipe);
+    if (best && best->changed.size() <= changed.size()) continue;
+    best = Predecessor{block, std::move(changed)};
   }
   return best;
 }

@@ -8,8 +8,10 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "golden/recipe.h"
 #include "runtime/base/result.h"
 #include "runtime/trace.h"
 
@@ -31,9 +33,11 @@ struct GoldenKey {
 struct GoldenBlock {
   GoldenKey key;
   std::string prompt_id;
-  std::string class_recipe;     // sorted key=value lines, for people and for STALE's explanation
-  std::vector<GoldenRow> rows;  // by position
+  std::string class_recipe;                      // sorted key=value lines (golden/recipe.h)
+  std::vector<GoldenRow> rows;                   // by position
   [[nodiscard]] std::string block_hash() const;  // hex SHA-256 over key and rows (first 16 digits)
+  /// The key by which a scenario asks for it: the class without what the machine adds.
+  [[nodiscard]] GoldenKey asked_key() const;
 };
 
 /// Stands for a block's hash in the ledger where a block was taken out.
@@ -56,14 +60,6 @@ struct GoldenFile {
   [[nodiscard]] const GoldenBlock* find(const GoldenKey& key) const;
   /// The ledger's last entry for a key (a deleted golden is NOGOLD and names it), or nullptr.
   [[nodiscard]] const LedgerEntry* last_entry(const GoldenKey& key) const;
-  /// Blocks of the same scenario and prompt whose class recipe differs only in model digest or
-  /// numerics version, i.e. the golden is STALE; with the lines that differ.
-  struct Stale {
-    const GoldenBlock* block = nullptr;
-    std::vector<std::string> changed;  // "numerics=F0 -> F1"
-  };
-  [[nodiscard]] std::optional<Stale> stale(const std::string& class_recipe,
-                                           const std::string& prompt_id) const;
 };
 
 Result<GoldenFile> parse_golden(const std::string& text, const std::string& place);
@@ -80,6 +76,25 @@ Result<void> write_golden_file(const std::string& path, const GoldenFile& file);
 /// The file as of a Git revision (`git show REV:path`), for check --golden-from.
 Result<GoldenFile> read_golden_revision(const std::string& path, const std::string& revision,
                                         const std::string& scenario);
+
+/// A block of another recipe, or of other tokens, that stands where one is missing: what was
+/// blessed last of the same prompt id and otherwise the same class.
+struct Predecessor {
+  const GoldenBlock* block = nullptr;
+  std::vector<RecipeChange> changed;  // only keys that may go stale; empty: only the tokens changed
+};
+/// Finds them in a file that outlives it; the file's recipes are read once.
+class Predecessors {
+ public:
+  explicit Predecessors(const GoldenFile& file);
+  /// The one with the fewest changed lines. A block of `key` itself is not meant.
+  [[nodiscard]] std::optional<Predecessor> of(const GoldenKey& key, const std::string& class_recipe,
+                                              const std::string& prompt_id) const;
+
+ private:
+  /// By prompt id and the recipe's lines that may not go stale.
+  std::map<std::pair<std::string, std::string>, std::vector<const GoldenBlock*>> comparable_;
+};
 
 /// Block of a prompt's trace.
 GoldenBlock make_block(const std::string& class_hash, const std::string& class_recipe,

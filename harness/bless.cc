@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <set>
 
 #include "golden/bless.h"
+#include "harness/explain/change.h"
 #include "harness/pending.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/text.h"
@@ -28,18 +31,8 @@ std::string refusal(const RunResult& run) {
     const JudgeCell& cell = run.traces.cells[i];
     usable += cell.has_trace() && !cell.class_hash.empty() ? 1 : 0;
   }
+  if (run.loaded.scenario.golden.none) return "the scenario says golden: none";
   return usable == 0 ? "no cell of the scenario has a golden class" : "";
-}
-
-/// The prompt behind a block, for the comparison with what it replaces.
-const PromptTrace* prompt_of(const RunResult& run, const GoldenKey& key) {
-  for (const JudgeCell& cell : run.traces.cells) {
-    if (!cell.has_trace() || cell.class_hash != key.class_hash) continue;
-    for (const PromptTrace& prompt : cell.attempts.front().prompts) {
-      if (to_hex(prompt.tokens_digest) == key.prompt_digest) return &prompt;
-    }
-  }
-  return nullptr;
 }
 
 /// Every prompt of every cell with a class. An expected failure gives a block only where no cell
@@ -61,22 +54,57 @@ std::vector<GoldenBlock> blocks_of(const RunResult& run) {
   return blocks;
 }
 
+int refused(const std::string& why) {
+  std::fprintf(stderr, "isobit: nothing was blessed: %s\n", text::printable(why).c_str());
+  return kExitDifferent;
+}
+
 /// What a scenario or a golden file holds may be anything: one printable line.
 void print_line(const std::string& line) {
   std::printf("%s\n", text::printable(line).c_str());
 }
 
-void show(const RunResult& run, const GoldenChange& change) {
-  const std::string hash = change.block.block_hash(), prompt = change.block.prompt_id;
-  if (change.old == nullptr) {
-    print_line("new      " + hash + "  prompt " + prompt + ", " +
-               std::to_string(change.block.rows.size()) + " tokens");
-    return;
+/// What changes, and every cause once.
+Result<void> show(const RunResult& run, const std::vector<GoldenChange>& changes) {
+  const std::optional<Tokenizer>& tokenizer = run.loaded.session.tokenizer;
+  std::map<std::string, std::int64_t> causes;
+  for (const GoldenChange& change : changes) {
+    auto view = view_of(*run.records.store, change, tokenizer ? &*tokenizer : nullptr);
+    ISOBIT_TRY(view);
+    if (!view->cause.empty()) ++causes[view->cause];
+    view->cause.clear();
+    for (const std::string& line : lines_of(*view)) print_line(line);
   }
-  const Comparison c = compare(*prompt_of(run, change.block.key), *change.old);
-  print_line("changed  " + change.parent + " -> " + hash + "  prompt " + prompt + ": " +
-             std::to_string(c.differing) + " of " + std::to_string(c.tokens) + " rows differ, " +
-             std::to_string(c.flipped) + " flipped" + (c.flipped == 0 ? " (tokens equal)" : ""));
+  for (const auto& [cause, count] : causes) {
+    print_line("cause of " + std::to_string(count) + (count == 1 ? " block: " : " blocks: ") +
+               cause);
+  }
+  return {};
+}
+
+/// Why what two runs gave is not what was reviewed, or empty.
+Result<std::string> not_as_reviewed(const std::vector<GoldenChange>& changes,
+                                    const GoldenFile& golden, const RunResult& run,
+                                    const BlessOptions& options) {
+  if (review_hash(changes) == options.reviewed) return std::string();
+  const std::string name = run.loaded.scenario.name;
+  auto pending = read_pending_file(pending_path(options.run.database, name), name);
+  ISOBIT_TRY(pending);
+  std::vector<GoldenBlock> waiting;
+  for (const auto& [key, block] : pending->blocks) waiting.push_back(block);
+  if (review_hash(golden_changes(golden, waiting)) != options.reviewed) {
+    return "what waits is not what was reviewed as " + options.reviewed +
+           "; `isobit review` shows it";
+  }
+  std::int64_t other = 0, more = 0, equal = 0;
+  for (const GoldenChange& change : changes) {
+    const GoldenBlock* block = pending->find(change.block.key);
+    ++(block == nullptr ? more : block->rows == change.block.rows ? equal : other);
+  }
+  const std::int64_t missing = std::int64_t(waiting.size()) - equal - other;
+  return "two executed runs gave something else than what was reviewed: " + std::to_string(other) +
+         " blocks with other bits, " + std::to_string(more) + " that were not reviewed, " +
+         std::to_string(missing) + " reviewed ones not there";
 }
 
 /// What is taken out of the file as it is now: nothing where --set asks another question than the
@@ -85,6 +113,15 @@ std::vector<GoldenBlock> retired_of(const RunResult& run, const GoldenFile& file
                                     const std::vector<GoldenBlock>& produced) {
   if (!run.records.run.overrides.empty()) return {};
   return run.whole ? unasked_blocks(file, run.asked) : outdated_blocks(file, produced, run.asked);
+}
+
+/// Of them, those that a reviewed change stands for: nothing else was seen.
+void keep_reviewed(const std::vector<GoldenChange>& changes, std::vector<GoldenBlock>& retired) {
+  std::set<GoldenKey> replaced;
+  for (const GoldenChange& change : changes) {
+    if (change.before) replaced.insert(change.before->block->key);
+  }
+  std::erase_if(retired, [&](const GoldenBlock& b) { return replaced.count(b.key) == 0; });
 }
 
 /// The file is written first: an event stands for a block that is there.
@@ -122,8 +159,14 @@ Result<int> bless_blocks_of(RunResult& run, const BlessOptions& options) {
   ISOBIT_TRY(file);
   const std::vector<GoldenBlock> produced = blocks_of(run);
   const std::vector<GoldenChange> changes = golden_changes(*file, produced);
-  const std::vector<GoldenBlock> retired = retired_of(run, *file, produced);
-  for (const GoldenChange& change : changes) show(run, change);
+  std::vector<GoldenBlock> retired = retired_of(run, *file, produced);
+  if (!options.reviewed.empty()) {
+    keep_reviewed(changes, retired);
+    const auto why = not_as_reviewed(changes, *file, run, options);
+    ISOBIT_TRY(why);
+    if (!why->empty()) return refused(*why);
+  }
+  if (auto ok = show(run, changes); !ok) return ok.error();
   for (const GoldenBlock& block : retired) {
     print_line("retired  " + block.block_hash() + "  prompt " + block.prompt_id);
   }
@@ -150,8 +193,8 @@ Result<int> bless_one(const std::string& path, const RunOptions& run_options,
   const std::string why = refusal(*run);
   if (auto ok = record_end(*run, run_options); !ok) return ok.error();
   if (!why.empty()) {
-    std::fprintf(stderr, "isobit: nothing was blessed: %s\n", text::printable(why).c_str());
-    return int(run->traces.interrupted ? kExitInterrupted : kExitDifferent);
+    const int code = refused(why);
+    return run->traces.interrupted ? int(kExitInterrupted) : code;
   }
   return bless_blocks_of(*run, options);
 }

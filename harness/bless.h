@@ -8,6 +8,7 @@ namespace isobit {
 struct BlessOptions {
   RunOptions run;
   std::string reason, by;
+  std::string reviewed;  // review_hash() of the pending blocks: those and no others; empty: all
   bool dry_run = false;  // the cells are executed either way
 };
 /// Gives an exit code; prints what is new and what changed.

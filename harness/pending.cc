@@ -57,7 +57,7 @@ void add_blocks(const JudgeCell& cell, std::vector<GoldenBlock>& blocks) {
 }
 
 Result<void> update_pending(RunResult& run, const RunOptions& options) {
-  const bool own_goldens = options.judge_goldens && options.golden_from.empty();
+  const bool own_goldens = run.by_goldens && options.golden_from.empty();
   const bool wanted = options.update != "none" && own_goldens;
   if (!wanted || run.traces.interrupted) return {};
   const std::vector<GoldenBlock> produced = produced_blocks(run);
@@ -92,8 +92,9 @@ Result<void> settle_pending(const RunResult& run, const std::vector<GoldenBlock>
   if (!std::filesystem::exists(path, ignored)) return {};
   const auto left = change_pending(path, run.loaded.scenario.name, [&](Blocks& waiting) {
     for (const GoldenBlock& block : blessed) waiting.erase(block.key);
-    std::erase_if(waiting,
-                  [&](const auto& each) { return run.whole && run.asked.count(each.first) == 0; });
+    std::erase_if(waiting, [&](const auto& each) {
+      return run.whole && run.asked.count(each.second.asked_key()) == 0;
+    });
   });
   ISOBIT_TRY(left);
   return {};

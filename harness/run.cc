@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "golden/bless.h"
+#include "harness/explain/cause.h"
 #include "harness/explain/distances.h"
 #include "harness/pending.h"
 #include "reports/build.h"
@@ -78,7 +79,9 @@ Result<Records> open_records(const Loaded& loaded, const Plan& plan, const RunOp
   run.scenario_text = loaded.scenario.text;
   run.question = loaded.scenario.question;
   run.overrides = options.overrides;
-  run.environment_json = with_git(here, git).to_json();
+  Environment environment = with_git(here, git);
+  environment.entries["model." + loaded.scenario.model] = loaded.session.inputs.model_digest;
+  run.environment_json = environment.to_json();
   run.commit = git.commit;
   run.dirty = git.dirty;
   run.started = utc_now();
@@ -109,12 +112,50 @@ Result<GoldenFile> open_golden(const std::string& file, const std::string& scena
                                      : read_golden_revision(file, options.golden_from, scenario);
 }
 
+/// What the cells will be judged by, beside the contract.
+Result<void> open_references(RunResult& run, const RunOptions& options) {
+  const Scenario& scenario = run.loaded.scenario;
+  run.by_goldens = options.judge_goldens && options.baseline.empty() && !scenario.golden.none;
+  if (!options.baseline.empty()) {
+    auto baseline = load_baseline(options.baseline, scenario.name, options.database);
+    ISOBIT_TRY(baseline);
+    run.baseline.emplace(std::move(*baseline));
+  }
+  run.golden_file = golden_path(scenario.path, scenario.name, options.golden_folder);
+  if (run.baseline || scenario.golden.none) return {};
+  auto golden = open_golden(run.golden_file, scenario.name, options);
+  ISOBIT_TRY(golden);
+  run.golden = std::move(*golden);
+  return {};
+}
+
+/// Every report says what stood in for goldens.
+void note_references(RunResult& run) {
+  std::vector<std::string>& notes = run.records.run.notes;
+  const GoldenChoice& golden = run.loaded.scenario.golden;
+  if (run.baseline) {
+    notes.push_back("judged by " + run.baseline->baseline.name + " of " +
+                    run.baseline->run.started + ", not by goldens (--baseline)");
+  } else if (golden.none) {
+    std::error_code ignored;
+    const bool there = std::filesystem::exists(run.golden_file, ignored);
+    notes.push_back("golden: none: judged by the contract alone" +
+                    (there ? "; " + run.golden_file + " is not looked at" : std::string()));
+  } else if (!golden.where.empty()) {
+    notes.push_back("goldens only where " + golden.where.text() +
+                    "; the other cells are judged by the contract alone");
+  }
+}
+
 /// Everything, with progress.
-Result<Traces> compute_all(const Loaded& loaded, const Plan& plan, const RunOptions& options,
-                           Clock::time_point started, Records& records) {
+Result<Traces> compute_all(RunResult& run, const RunOptions& options, Clock::time_point started) {
   ComputeOptions compute_options;
-  compute_options.executor = {options.jobs, options.isolate, loaded.scenario.cell_seconds,
+  compute_options.executor = {options.jobs, options.isolate, run.loaded.scenario.cell_seconds,
                               options.hooks};
+  if (run.baseline && run.baseline->same_database) {
+    for (const auto& [hash, cell] : run.baseline->baseline.cells)
+      compute_options.compared_with.insert(cell.id);
+  }
   compute_options.fresh = options.fresh;
   compute_options.repeat = options.repeat;
   compute_options.until_fail = options.until_fail;
@@ -131,7 +172,7 @@ Result<Traces> compute_all(const Loaded& loaded, const Plan& plan, const RunOpti
     if (!progress) progress.emplace(total, isatty(STDERR_FILENO) != 0, quiet);
     progress->update(done, failed, last);
   };
-  auto traces = compute(loaded, plan, compute_options, records);
+  auto traces = compute(run.loaded, run.plan, compute_options, run.records);
   if (progress) progress->finish();
   return traces;
 }
@@ -255,8 +296,8 @@ std::set<GoldenKey> asked_blocks(const Loaded& loaded, const Plan& plan) {
   }
   std::set<GoldenKey> out;
   for (const PlannedCell& cell : plan.cells) {
-    if (cell.class_hash.empty()) continue;
-    for (const std::string& prompt : prompts) out.insert({cell.class_hash, prompt});
+    if (cell.asked_class.empty()) continue;
+    for (const std::string& prompt : prompts) out.insert({cell.asked_class, prompt});
   }
   return out;
 }
@@ -285,21 +326,22 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   run.plan = std::move(*plan);
   run.asked = asked_blocks(run.loaded, run.plan);
   run.whole = !run.plan.filtered && options.overrides.empty();
-  run.golden_file =
-      golden_path(run.loaded.scenario.path, run.loaded.scenario.name, options.golden_folder);
-  auto golden = open_golden(run.golden_file, run.loaded.scenario.name, options);
-  ISOBIT_TRY(golden);
-  run.golden = std::move(*golden);
+  if (auto ok = open_references(run, options); !ok) return ok.error();
   auto records = open_records(run.loaded, run.plan, options, here);
   ISOBIT_TRY(records);
   run.records = std::move(*records);
-  auto traces = compute_all(run.loaded, run.plan, options, started, run.records);
+  note_references(run);
+  auto traces = compute_all(run, options, started);
   ISOBIT_TRY(traces);
   run.traces = std::move(*traces);
+  const Baseline* baseline = run.baseline ? &run.baseline->baseline : nullptr;
   run.judged = judge({run.loaded.scenario, run.plan.matrix, run.traces.cells, run.traces.within,
-                      options.judge_goldens ? &run.golden : nullptr, run.asked,
-                      run.loaded.session.eos, utc_now().substr(0, 10), run.whole});
+                      run.by_goldens ? &run.golden : nullptr, run.asked, run.loaded.session.eos,
+                      utc_now().substr(0, 10), run.whole, baseline});
   if (!run.traces.interrupted) {
+    auto named = name_causes(run.golden, run.baseline ? &*run.baseline : nullptr, run.traces,
+                             run.records, run.judged);
+    ISOBIT_TRY(named);
     const ExecutorOptions again{options.jobs, options.isolate, run.loaded.scenario.cell_seconds,
                                 options.hooks};
     auto ok = measure_differences(run.loaded, run.plan, run.traces, again, run.judged);

@@ -4,10 +4,12 @@
 // Judged -> what the store holds -> Report.
 #pragma once
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "harness/execute/baseline.h"
 #include "harness/execute/compute.h"
 #include "reports/report.h"
 
@@ -19,6 +21,7 @@ struct RunOptions {
   std::string database = ".isobit/isobit.db";
   std::string golden_folder;          // empty: golden/ of the scenario's project
   std::string golden_from;            // Git revision, empty: the working tree
+  std::string baseline;               // run or database by which to judge; empty: goldens
   std::string update = "new";         // none | new | all: fills the pending area only
   std::string filter;                 // -k
   std::vector<std::string> cells;     // --cell: names, hashes, prefixes
@@ -52,9 +55,11 @@ struct RunResult {
   Traces traces;
   Judged judged;
   Records records;
+  std::optional<StoredBaseline> baseline;
+  bool by_goldens = true;  // not by a baseline, not by the contract alone
   std::string golden_file;
   GoldenFile golden;
-  std::set<GoldenKey> asked;  // by the planned cells, those that did not run included
+  std::set<GoldenKey> asked;  // asked_key() of the planned cells' blocks, also of cells not run
   bool whole = true;          // the cells are those of the file as written
   RunOutcome outcome;
 };
@@ -77,7 +82,8 @@ Result<Loaded> load(const std::string& path, const std::vector<std::string>& ove
 bool empty_share(const RunOptions& options);
 /// No two scenarios of the options share a golden file.
 Result<void> check_names(const RunOptions& options);
-/// The golden blocks that a plan's cells stand for, whether they can run here or not.
+/// asked_key() of the golden blocks that a plan's cells stand for, whether they can run here or
+/// not.
 std::set<GoldenKey> asked_blocks(const Loaded& loaded, const Plan& plan);
 /// The options' filters; reads the database for --failed.
 Result<Selection> selection_of(const Loaded& loaded, const RunOptions& options);

@@ -57,7 +57,7 @@ struct RowDistance {
 /// Where a cell parts from what it was compared with.
 struct Difference {
   bool present = false;
-  std::string against;  // cell name or "golden"
+  std::string against;  // cell name, "golden" or "baseline run 12"
   std::string prompt_id;
   std::int64_t position = -1, index = -1;  // of the logits row; among generated tokens, from 0
   std::int32_t id_a = -1, id_b = -1;
@@ -66,6 +66,7 @@ struct Difference {
   double margin = 0;               // of the first row of the two
   std::string layer_site;          // "layer 3, attn", empty when not recorded
   std::int64_t differing = 0, tokens = 0, flipped = 0;
+  std::string cause;  // what changed between the two executions (explain/cause.h); may be empty
   bool has_distance = false;  // values were recomputed
   RowDistance distance;
 };

@@ -155,6 +155,7 @@ std::vector<std::string> divergence_lines(const Difference& divergence) {
     lines.push_back("digest " + shown(divergence.digest_a) + " against " +
                     shown(divergence.digest_b));
   }
+  if (!divergence.cause.empty()) lines.push_back("cause: " + text::printable(divergence.cause));
   if (divergence.has_distance) lines.push_back(distance_text(divergence.distance));
   if (divergence.tokens > 0) {
     lines.push_back(text::count(divergence.differing) + " of " +

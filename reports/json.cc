@@ -65,7 +65,8 @@ Json divergence_json(const Difference& divergence) {
               {"layer_site", clean(divergence.layer_site)},
               {"differing", divergence.differing},
               {"tokens", divergence.tokens},
-              {"flipped", divergence.flipped}};
+              {"flipped", divergence.flipped},
+              {"cause", clean(divergence.cause)}};
   out["distance"] = divergence.has_distance ? distance_json(divergence.distance) : Json(nullptr);
   return out;
 }

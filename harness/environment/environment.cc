@@ -32,6 +32,7 @@
 #include "runtime/backends/cuda/engine.h"
 #endif
 #include "runtime/numerics/precision.h"
+#include "runtime/run/generate.h"
 #include "runtime/run/ranks.h"
 #include "runtime/trace.h"
 
@@ -273,6 +274,27 @@ std::string hash_once(const std::string& path) {
   return at->second;
 }
 
+/// The files that vendors' engines would load, whether this process has loaded them or not.
+void add_engine_libraries(std::map<std::string, std::string>& entries) {
+  for (const EngineEntry& engine : engine_entries()) {
+    for (const std::string& path : engine.libraries()) {
+      std::string& entry = entries["lib." + fs::path(path).filename().string()];
+      if (entry.empty()) entry = hash_once(path);
+    }
+  }
+}
+
+/// "NAME=value" of the entries whose names begin with one of these.
+std::vector<std::string> variables_of(const Environment& environment,
+                                      const std::vector<std::string_view>& prefixes) {
+  std::vector<std::string> out;
+  for (const auto& [name, value] : environment.entries) {
+    const auto starts = [&key = name](std::string_view prefix) { return key.starts_with(prefix); };
+    if (std::any_of(prefixes.begin(), prefixes.end(), starts)) out.push_back(name + "=" + value);
+  }
+  return out;
+}
+
 }  // namespace
 
 Environment fingerprint() {
@@ -286,6 +308,7 @@ Environment fingerprint() {
   for (const LoadedLibrary& library : computing_libraries()) {
     environment.entries["lib." + library.name] = library.sha256;
   }
+  add_engine_libraries(environment.entries);
   add_variables(environment.entries);
   return environment;
 }
@@ -300,6 +323,10 @@ std::string executable_sha256() {
   return hash_once("/proc/self/exe");
 }
 
+std::string library_sha256(const std::string& path) {
+  return hash_once(path);
+}
+
 std::vector<LoadedLibrary> computing_libraries() {
   std::vector<LoadedLibrary> libraries;
   ::dl_iterate_phdr(collect_library, &libraries);  // hashing waits until the loader's lock is free
@@ -310,16 +337,15 @@ std::vector<LoadedLibrary> computing_libraries() {
 }
 
 std::vector<std::string> library_variables(const Environment& environment) {
-  static constexpr std::string_view kPrefixes[] = {"env.OPENBLAS_",  "env.GOTO_",     "env.OMP_",
-                                                   "env.CUBLAS_",    "env.CUBLASLT_", "env.CUDA_",
-                                                   "env.NVIDIA_TF32"};
-  std::vector<std::string> out;
-  for (const auto& [name, value] : environment.entries) {
-    const auto starts = [&key = name](std::string_view prefix) { return key.starts_with(prefix); };
-    if (std::any_of(std::begin(kPrefixes), std::end(kPrefixes), starts)) {
-      out.push_back(name + "=" + value);
-    }
-  }
+  return variables_of(environment, {"env.OPENBLAS_", "env.GOTO_", "env.OMP_", "env.CUBLAS_",
+                                    "env.CUBLASLT_", "env.CUDA_", "env.NVIDIA_TF32"});
+}
+
+std::vector<std::string> choosing_variables(const Environment& environment) {
+  // A core type that OPENBLAS_CORETYPE forces is the variant already.
+  std::vector<std::string> out =
+      variables_of(environment, {"env.CUBLAS_", "env.CUBLASLT_", "env.NVIDIA_TF32"});
+  for (std::string& line : out) line.erase(0, std::string_view("env.").size());
   return out;
 }
 

@@ -60,10 +60,16 @@ struct LoadedLibrary {
   std::string sha256;  // hex, of the file
 };
 std::vector<LoadedLibrary> computing_libraries();  // by name
+/// Hex SHA-256 of a library's file, hashed once a process; empty when it cannot be read.
+std::string library_sha256(const std::string& path);
 
 /// "env.<NAME>=value" of the variables by which a vendor library chooses what it computes (core
 /// type, workspace, tf32, emulation, algorithms): part of the key of such an engine's results.
 std::vector<std::string> library_variables(const Environment& environment);
+
+/// "NAME=value" of those by which a library chooses other arithmetic, not another place, thread
+/// count or path: part of the recipe of such an engine's goldens.
+std::vector<std::string> choosing_variables(const Environment& environment);
 
 /// What execution_key() takes: "executable=…", then "lib.<file>=…" of computing_libraries().
 std::vector<std::string> execution_binaries();

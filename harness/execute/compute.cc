@@ -59,6 +59,7 @@ class Computation {
       JudgeCell& cell = out_.cells[i];
       const auto& stored = (*found)[i];
       if (!stored || cell.state == State::skipped || !reusable[i]) continue;
+      if (options_.compared_with.count(stored->id) != 0) continue;
       auto reused = records_.store->reuse(records_.cells[i], *stored, inner_rows);
       ISOBIT_TRY(reused);
       if (reused->outcome == Reuse::Outcome::damaged) {

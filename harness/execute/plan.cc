@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "golden/recipe.h"
+
 namespace isobit {
 namespace {
 
@@ -70,16 +72,47 @@ std::vector<std::string> binaries_of(const Cell& cell, const std::vector<std::st
   const EngineEntry* engine = find_engine(cell.at("engine").head);
   ISOBIT_CHECK(engine != nullptr);  // the scenario has checked the value
   for (const std::string& library : engine->libraries()) {
-    // The fingerprint has hashed the large ones already.
-    std::string hex = here.at("lib." + library.substr(library.rfind('/') + 1));
-    Sha256 hash{};
-    if (hex.empty() && sha256_file(library, hash)) hex = to_hex(hash);
-    out.push_back("engine.library=" + hex);
+    out.push_back("engine.library=" + library_sha256(library));
   }
   if (!cell.deterministic()) {
     for (const std::string& variable : library_variables(here)) out.push_back(variable);
   }
   return out;
+}
+
+/// The machine's lines in the recipe of a vendor's engine that can run here; none when it cannot be
+/// said what its bits depend on.
+std::vector<std::string> machine_lines(const Cell& cell, const Environment& here) {
+  const EngineEntry* engine = find_engine(cell.at("engine").head);
+  const std::string variant =
+      engine->variant == nullptr ? "" : engine->variant(cell.requested().backend);
+  if (variant.empty()) return {};
+  std::vector<std::string> out{"variant=" + variant};
+  for (const std::string& library : engine->libraries()) {
+    const std::string file = library.substr(library.rfind('/') + 1);
+    out.push_back("library." + file + "=" + library_sha256(library));
+  }
+  for (const std::string& variable : choosing_variables(here)) {
+    out.push_back("variable." + variable);
+  }
+  return out;
+}
+
+/// A golden class for every cell that the scenario wants goldens of; for a vendor's engine only
+/// where its library and hardware are known.
+void name_class(const Loaded& loaded, const Cell& cell, const Environment& here,
+                PlannedCell& planned) {
+  const bool wanted = loaded.scenario.golden.wants(cell.subject());
+  std::vector<std::string> machine;
+  bool known = cell.deterministic();
+  if (!known && planned.skip_reason.empty()) {
+    machine = machine_lines(cell, here);
+    known = !machine.empty();
+  }
+  planned.class_recipe = class_recipe(loaded.scenario, cell, loaded.session.inputs, machine);
+  if (!wanted) return;
+  planned.asked_class = asked_class(planned.class_recipe);
+  if (known) planned.class_hash = to_hex(recipe_hash(planned.class_recipe));
 }
 
 }  // namespace
@@ -115,10 +148,7 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
     const std::string transport = transport_of(cell);
     if (!transport.empty()) all.push_back(transport);
     planned.key = execution_key(cell_recipe(loaded.scenario, cell, loaded.session.inputs), all);
-    if (cell.deterministic()) {
-      planned.class_recipe = class_recipe(loaded.scenario, cell, loaded.session.inputs);
-      planned.class_hash = to_hex(recipe_hash(planned.class_recipe));
-    }
+    name_class(loaded, cell, here, planned);
     plan.cells.push_back(std::move(planned));
   }
   return plan;

@@ -33,9 +33,11 @@ struct Selection {
 
 /// What names one cell beyond its place in the matrix.
 struct PlannedCell {
-  std::string skip_reason;               // empty: it can run here
-  std::string class_hash, class_recipe;  // empty: the cell has no golden class
-  Sha256 key{};                          // of stored results that may stand for an execution
+  std::string skip_reason;   // empty: it can run here
+  std::string class_recipe;  // what its bits may depend on
+  std::string class_hash;    // of its goldens; empty: it has none
+  std::string asked_class;   // asked_class() of the recipe; empty: no golden is wanted
+  Sha256 key{};              // of stored results that may stand for an execution
 };
 
 struct Plan {

@@ -2,8 +2,11 @@
 #include "harness/explain/values.h"
 
 #include <algorithm>
+#include <map>
 
+#include "golden/recipe.h"
 #include "harness/explain/rebuild.h"
+#include "runtime/base/text.h"
 
 namespace isobit {
 namespace {
@@ -35,12 +38,28 @@ const TokenRecord* row_at(const CellTrace& trace, int prompt, std::int64_t posit
   return nullptr;
 }
 
+/// Why executing the cell now would not be what was executed then, or empty.
+std::string not_that_recipe(const Rebuilt& rebuilt, const CellInfo& stored) {
+  const auto cell = cell_of(rebuilt, stored);
+  if (!cell || stored.class_recipe.empty()) return "";  // execute_again says why
+  std::vector<RecipeChange> changed = recipe_changes(
+      stored.class_recipe, class_recipe(rebuilt.scenario, **cell, rebuilt.session.inputs));
+  // Which library there is now is not asked here: what it gives is compared with what was stored.
+  std::erase_if(changed, [](const RecipeChange& change) { return is_machine_key(change.key); });
+  if (changed.empty()) return "";
+  return "what run " + std::to_string(stored.run) +
+         " executed is not there any more: " + text_of(changed);
+}
+
 Result<void> run_again(Store& store, Side& side, std::int64_t position, bool ops) {
   auto run = store.run(side.cell->run);
   ISOBIT_TRY(run);
   if (!*run) return Error{"its run is gone", side.cell->name};
   auto rebuilt = rebuild(**run);
   ISOBIT_TRY(rebuilt);
+  if (const std::string why = not_that_recipe(**rebuilt, *side.cell); !why.empty()) {
+    return Error{why, side.cell->name};
+  }
   auto again = execute_again(**rebuilt, *side.cell, side.trace, {{side.prompt, position}}, ops);
   ISOBIT_TRY(again);
   side.again.emplace(std::move(*again));
@@ -86,6 +105,39 @@ void place_from_store(const Side& a, const Side& b, ValueDifference& out) {
 
 }  // namespace
 
+StoredDistance stored_distance(const TokenRecord& a, const TokenRecord& b) {
+  std::map<std::int32_t, float> values;
+  for (int i = 0; i < b.top_count; ++i)
+    values[b.top_ids[std::size_t(i)]] = b.top_logits[std::size_t(i)];
+  std::map<std::int32_t, std::pair<float, float>> shared;
+  for (int i = 0; i < a.top_count; ++i) {
+    const auto other = values.find(a.top_ids[std::size_t(i)]);
+    if (other != values.end()) shared[other->first] = {a.top_logits[std::size_t(i)], other->second};
+  }
+  if (shared.size() < 2) return StoredDistance{int(shared.size()), {}};
+  std::vector<float> x, y;
+  for (const auto& [id, pair] : shared) {
+    x.push_back(pair.first);
+    y.push_back(pair.second);
+  }
+  StoredDistance out{int(shared.size()),
+                     row_distance(std::span<const float>(x), std::span<const float>(y))};
+  out.distance.margin_a = double(a.margin);
+  out.distance.margin_b = double(b.margin);
+  return out;
+}
+
+std::string text_of(const StoredDistance& stored) {
+  const RowDistance& d = stored.distance;
+  if (stored.logits < 2) {
+    return "no distance: of the largest logits that each side stored, " +
+           std::to_string(stored.logits) + " are of the same token";
+  }
+  return "max ULP " + std::to_string(d.max_ulp) + ", KL " + text::number(d.kl) + " over the " +
+         std::to_string(stored.logits) + " stored logits of both, margin " +
+         text::number(d.margin_a) + " / " + text::number(d.margin_b);
+}
+
 Result<ValueDifference> explain_pair(Store& store, const CellInfo& a, const CellInfo& b,
                                      const std::vector<Store::TokenDifference>& first,
                                      bool execute) {
@@ -117,6 +169,9 @@ Result<ValueDifference> explain_pair(Store& store, const CellInfo& a, const Cell
   for (Side& side : sides) {
     if (auto ok = run_again(store, side, at->position, !ops_stored); !ok) {
       out.notes.push_back("no values: " + ok.error().text());
+      const TokenRecord* a_row = row_at(sides[0].trace, sides[0].prompt, at->position);
+      const TokenRecord* b_row = row_at(sides[1].trace, sides[1].prompt, at->position);
+      if (a_row != nullptr && b_row != nullptr) out.stored = stored_distance(*a_row, *b_row);
       return out;
     }
   }

@@ -7,12 +7,11 @@
 namespace isobit::judge_steps {
 namespace {
 
-void judge_stale(Judging& all, int i, const PromptTrace& prompt, const GoldenFile::Stale& stale) {
-  std::string changed;
-  for (const std::string& line : stale.changed) changed += (changed.empty() ? "" : "; ") + line;
-  const bool equal = !compare(prompt, *stale.block).first;
+void judge_stale(Judging& all, int i, const PromptTrace& prompt, const Predecessor& old) {
+  const bool equal = !compare(prompt, *old.block).first;
   all.raise(i, {Verdict::stale, Severity::none,
-                std::string("stale, bits ") + (equal ? "equal" : "differ") + " (" + changed + ")"});
+                std::string("stale, bits ") + (equal ? "equal" : "differ") + ": " +
+                    text_of(old.changed)});
 }
 
 void judge_block(Judging& all, int i, const PromptTrace& prompt, const GoldenBlock& block) {
@@ -29,38 +28,46 @@ void judge_block(Judging& all, int i, const PromptTrace& prompt, const GoldenBlo
   all.note_difference(i, c, "golden", -1);
 }
 
-/// The prompt's block, a stale one of another recipe, or none; adds the key that was used.
-void judge_prompt(Judging& all, int i, const PromptTrace& prompt, std::set<GoldenKey>& used) {
+/// The prompt's block, a stale one of another recipe, or none; adds the block that was used.
+void judge_prompt(Judging& all, int i, const PromptTrace& prompt, const Predecessors& older,
+                  std::set<const GoldenBlock*>& used) {
   const JudgeCell& cell = all.cell(i);
   const GoldenFile& golden = *all.in.golden;
   const GoldenKey key{cell.class_hash, to_hex(prompt.tokens_digest)};
-  used.insert(key);
-  if (const GoldenBlock* block = golden.find(key)) return judge_block(all, i, prompt, *block);
-  if (const auto stale = golden.stale(cell.class_recipe, prompt.id)) {
-    used.insert(stale->block->key);
-    return judge_stale(all, i, prompt, *stale);
+  if (const GoldenBlock* block = golden.find(key)) {
+    used.insert(block);
+    return judge_block(all, i, prompt, *block);
   }
+  const auto old = older.of(key, cell.class_recipe, prompt.id);
+  if (old && !old->changed.empty()) {
+    used.insert(old->block);
+    return judge_stale(all, i, prompt, *old);
+  }
+  std::string why = "no golden for prompt " + prompt.id;
   const LedgerEntry* last = golden.last_entry(key);
-  all.raise(i, {Verdict::nogold, Severity::none,
-                "no golden for prompt " + prompt.id +
-                    (last == nullptr ? std::string()
-                                     : "; the ledger's last one is " + last->block_hash)});
+  if (old) {
+    why += ": its tokens are not those that block " + old->block->block_hash() + " stands for";
+  } else if (last != nullptr) {
+    why += "; the ledger's last one is " + last->block_hash;
+  }
+  all.raise(i, {Verdict::nogold, Severity::none, why});
 }
 
 }  // namespace
 
 void judge_goldens(Judging& all) {
-  std::set<GoldenKey> used;
+  std::set<const GoldenBlock*> used;
+  const Predecessors older(*all.in.golden);
   for (int i = 0; i < int(all.in.cells.size()); ++i) {
     const JudgeCell& cell = all.cell(i);
-    if (cell.class_hash.empty() || !cell.has_trace()) continue;
-    if (all.trace(i).status != CellStatus::ok) continue;
-    for (const PromptTrace& prompt : all.trace(i).prompts) judge_prompt(all, i, prompt, used);
+    if (cell.class_hash.empty() || !is_comparable(cell, all.strict.count(i) != 0)) continue;
+    for (const PromptTrace& prompt : all.trace(i).prompts)
+      judge_prompt(all, i, prompt, older, used);
   }
   if (!all.in.whole) return;
   // A cell that was skipped, failed or did not run still asks for its blocks.
   for (const auto& [key, block] : all.in.golden->blocks) {
-    if (all.in.asked.count(key) != 0 || used.count(key) != 0) continue;
+    if (used.count(&block) != 0 || all.in.asked.count(block.asked_key()) != 0) continue;
     ++all.out.obsolete;
     all.out.notes.push_back("OBSOLETE golden " + block.block_hash() + " of prompt " +
                             block.prompt_id + ": no cell of the scenario asks for it; `isobit " +

@@ -49,6 +49,7 @@ void judge_attempt(Judging& all, int i, const CellTrace& trace) {
   const bool asks_about_cache =
       std::count(cell.named_axes.begin(), cell.named_axes.end(), "cache") != 0;
   all.raise(i, check_observed(cell.requested(), trace, asks_about_cache));
+  all.raise(i, check_library(all.cell(i).class_recipe, trace));
   all.raise(i, check_complete(all.in.scenario, cell, trace, all.in.eos));
 }
 
@@ -62,6 +63,7 @@ void judge_alone(Judging& all, int i) {
   }
   for (const CellTrace& trace : cell.attempts) judge_attempt(all, i, trace);
   all.result(i).score = score_of(all.trace(i));
+  if (cell.attempts.size() > 1) all.compared[std::size_t(i)] = true;  // with itself, executed again
   for (std::size_t a = 1; a < cell.attempts.size(); ++a) {
     if (cell_root(cell.attempts[a]) == cell_root(cell.attempts[0])) continue;
     const Comparison c = compare(cell.attempts[0], cell.attempts[a]);
@@ -158,6 +160,7 @@ Judged judge(const JudgeInput& input) {
     all.out.tokens_compared += all.out.groups.back().compared_tokens;
   }
   if (input.golden != nullptr) judge_steps::judge_goldens(all);
+  if (input.baseline != nullptr) judge_steps::judge_baseline(all);
   for (int i = 0; i < cells; ++i) {
     const bool compared = all.compared[std::size_t(i)] || !all.cell(i).has_trace();
     if (all.result(i).judgement.verdict == Verdict::pass && !compared) {

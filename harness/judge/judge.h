@@ -18,9 +18,10 @@ namespace isobit {
 /// A cell as the judge sees it.
 struct JudgeCell {
   enum class State { skipped, not_run, executed, cached } state = State::not_run;
-  std::string state_reason;              // why it was skipped, or not run
-  std::vector<CellTrace> attempts;       // at least one when executed or cached
-  std::string class_hash, class_recipe;  // empty: the cell has no golden class
+  std::string state_reason;         // why it was skipped, or not run
+  std::vector<CellTrace> attempts;  // at least one when executed or cached
+  std::string class_recipe;         // what its bits may depend on
+  std::string class_hash;           // of its goldens; empty: it has none
   [[nodiscard]] bool has_trace() const { return !attempts.empty(); }
 };
 
@@ -29,6 +30,9 @@ struct JudgeCell {
 /// the scenario names the axis; otherwise replies of one token, which read no cache, are fine.
 Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
                          bool asks_about_cache = true);
+/// FAIL when a vendor's engine computed with another library file or core type than those in the
+/// recipe of its goldens, e.g. because the file was replaced during the run.
+Judgement check_library(const std::string& class_recipe, const CellTrace& trace);
 /// FAIL when a prompt stopped before max_new_tokens without an EOS, or positions have holes.
 Judgement check_complete(const Scenario& scenario, const Cell& cell, const CellTrace& trace,
                          const std::vector<std::int32_t>& eos);
@@ -43,17 +47,28 @@ struct WithinResult {
 /// Cells of a `within` rule's groups, by (rule, cell, later cell): every pair whose bits differ.
 using WithinResults = std::map<std::tuple<int, int, int>, WithinResult>;
 
+/// An earlier run by which cells are judged instead of goldens.
+struct Baseline {
+  struct CellOf {
+    CellTrace trace;  // without observations
+    std::int64_t id = 0;
+  };
+  std::string name;                     // "run 12", "run 12 of other.db"
+  std::map<std::string, CellOf> cells;  // by Cell::hash
+};
+
 struct JudgeInput {
   const Scenario& scenario;
   const Matrix& matrix;
   const std::vector<JudgeCell>& cells;  // by matrix.cells
   const WithinResults& within;
   const GoldenFile* golden = nullptr;    // null: goldens are not judged (differ-only, selftest)
-  const std::set<GoldenKey>& asked;      // golden blocks that the scenario's cells stand for
+  const std::set<GoldenKey>& asked;      // asked_key() of the blocks that the cells stand for
   const std::vector<std::int32_t>& eos;  // tokens that may end a prompt before max_new_tokens
   std::string today;                     // YYYY-MM-DD, for xfail.until
   bool whole = true;  // the cells are those of the file as written: a block nobody asks for is
                       // OBSOLETE
+  const Baseline* baseline = nullptr;  // null: none
 };
 
 /// What was found out about one cell.

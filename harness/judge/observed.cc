@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "golden/recipe.h"
 #include "harness/judge/judge.h"
 #include "runtime/base/words.h"
 
@@ -142,6 +143,27 @@ Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
     if (graver || worst.verdict == Verdict::pass) worst = next;
   }
   return worst;
+}
+
+Judgement check_library(const std::string& class_recipe, const CellTrace& trace) {
+  const auto lines = recipe_lines(class_recipe);
+  const auto variant = lines.find("variant");
+  if (variant == lines.end()) return {};
+  const Observed& ran = trace.observed;
+  const bool known = std::any_of(lines.begin(), lines.end(), [&](const auto& line) {
+    return is_machine_key(line.first) && line.second == ran.library_sha256;
+  });
+  if (!known) {
+    return {Verdict::fail, Severity::none,
+            "library " + ran.library + " (" + short_value(ran.library_sha256) +
+                ") ran, which is not the file that was found before"};
+  }
+  const std::string core = ran.engine.substr(std::min(ran.engine.find(':') + 1, ran.engine.size()));
+  if (ran.device == "cpu" && lower_case(core) != lower_case(variant->second)) {
+    return {Verdict::fail, Severity::none,
+            "core type " + core + " ran, " + variant->second + " was found before"};
+  }
+  return {};
 }
 
 Judgement check_complete(const Scenario& scenario, const Cell& cell, const CellTrace& trace,

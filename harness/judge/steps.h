@@ -33,4 +33,7 @@ GroupResult judge_group(Judging& all, const Group& group);
 /// Every prompt of every cell with a golden class, and golden blocks that nobody asks for.
 void judge_goldens(Judging& all);
 
+/// Every cell against the same cell of an earlier run.
+void judge_baseline(Judging& all);
+
 }  // namespace isobit::judge_steps

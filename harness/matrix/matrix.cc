@@ -258,6 +258,9 @@ Result<void> check(const Scenario& scenario, const Matrix& matrix) {
   for (const ExpectedFailure& expected : scenario.xfail)
     if (!selects(expected.where))
       return Error{"xfail where " + expected.where.text() + ": selects no cell", expected.place};
+  if (!selects(scenario.golden.where))
+    return Error{"golden where " + scenario.golden.where.text() + ": selects no cell",
+                 scenario.golden.place};
   return {};
 }
 

@@ -59,12 +59,17 @@ std::string decode_lines(const Decode& decode, DecodeLines which) {
   return out;
 }
 
-std::string class_recipe(const Scenario& scenario, const Cell& cell, const RecipeInputs& inputs) {
+std::string class_recipe(const Scenario& scenario, const Cell& cell, const RecipeInputs& inputs,
+                         const std::vector<std::string>& machine) {
   std::string lines = class_axes(cell) + decode_lines(scenario.decode, DecodeLines::all);
   lines += recipe_line("model", inputs.model_digest);
   lines += recipe_line("numerics", inputs.numerics_version);
   lines += recipe_line("segments", std::to_string(inputs.segments));
   lines += recipe_line("tokenizer", inputs.tokenizer_digest);
+  for (const std::string& line : machine) {
+    const std::size_t equals = line.find('=');
+    lines += recipe_line(line.substr(0, equals), line.substr(equals + 1));
+  }
   return sorted_lines(lines);
 }
 

@@ -1,8 +1,8 @@
 // What names a cell and a class: the meaning that goldens and the result cache are keyed by.
 //
 // Recipes are sorted "key=value" lines, hashed with SHA-256. The environment (device, driver,
-// library files, commit) is not in a recipe; what decides whether a stored result may stand for an
-// execution is in the ExecutionKey.
+// commit) is not in a recipe, but for a vendor's library and what it chooses its kernels by; what
+// decides whether a stored result may stand for an execution is in the ExecutionKey.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,11 @@ enum class DecodeLines { all, changed };
 std::string decode_lines(const Decode& decode, DecodeLines which);
 
 /// Class recipe: model, tokenizer, decode parameters, segments, numerics version and class_axes().
-/// Prompts are not in it: a golden is keyed by (class recipe, one prompt's tokens).
-std::string class_recipe(const Scenario& scenario, const Cell& cell, const RecipeInputs& inputs);
+/// Prompts are not in it: a golden is keyed by (class recipe, one prompt's tokens). `machine`: the
+/// lines of a vendor's engine, which no other has (is_machine_line() in golden/golden.h):
+/// "library.FILE=SHA-256", "variant=CORE TYPE or GPU", "variable.NAME=VALUE".
+std::string class_recipe(const Scenario& scenario, const Cell& cell, const RecipeInputs& inputs,
+                         const std::vector<std::string>& machine = {});
 /// Everything that names the cell: class recipe, all axes, prompts, trace level.
 std::string cell_recipe(const Scenario& scenario, const Cell& cell, const RecipeInputs& inputs);
 Sha256 recipe_hash(const std::string& recipe);

@@ -20,9 +20,9 @@ using AxisLists = std::map<std::string, Values>;
 using Kind = TreeNode::Kind;
 
 const std::vector<std::string> kTopKeys = {
-    "version", "name",      "question",   "model",    "prompts",   "decode", "axes",
-    "zip",     "exclude",   "include",    "requires", "observe",   "expect", "xfail",
-    "tags",    "max_cells", "time_limit", "pairwise", "min_tokens"};
+    "version", "name",      "question",   "model",    "prompts",    "decode", "axes",
+    "zip",     "exclude",   "include",    "requires", "observe",    "expect", "xfail",
+    "tags",    "max_cells", "time_limit", "pairwise", "min_tokens", "golden"};
 /// What a cell can require: hardware, an instruction set, or that an engine can run here.
 std::vector<std::string> requirements_known() {
   std::vector<std::string> out = {"gpu", "nccl", "mpi", "real", "avx2", "avx512", "neon"};
@@ -58,6 +58,7 @@ class Reader : private NodeReader {
   void bounds(const std::string& key, const TreeNode& node, Expectation& rule);
   void check_rule(const TreeNode& node, const TreeNode& body, const Expectation& rule);
   void expected_failure(const TreeNode& node);
+  void golden(const TreeNode& node);
   void finish();
 
   Scenario scenario_;
@@ -113,6 +114,7 @@ void Reader::contract(const std::string& key, const TreeNode& node) {
                         : level == "layers" ? TraceLevel::layers
                                             : TraceLevel::logits;
   }
+  if (key == "golden") golden(node);
   if (key == "expect")
     for (const TreeNode& item : list(node, "expect")) expectation(item);
   if (key == "xfail")
@@ -392,12 +394,28 @@ void Reader::expected_failure(const TreeNode& node) {
   scenario_.xfail.push_back(expected);
 }
 
+void Reader::golden(const TreeNode& node) {
+  GoldenChoice& choice_of = scenario_.golden;
+  choice_of.place = tree_.place(node);
+  if (node.kind != Kind::map) {
+    choice_of.none = choice(node, "golden", {"all", "none"}) == "none";
+    return;
+  }
+  if (!map(node, "golden", {"where"})) return;
+  for (const TreeNode& item : node.items) choice_of.where = where(item);
+  if (choice_of.where.empty()) fail(node, "a map of golden needs where");
+}
+
 /// What needs the whole file. decode.teacher_forced: true is the axis with this one value.
 void Reader::finish() {
   for (const TreeNode* axis : per_) {
     if (!varied_.count(axis->text))
       fail(*axis, "axis " + axis->text + " of per is neither in axes nor in zip");
     scenario_.pairwise_per.push_back(axis->text);
+  }
+  if (scenario_.golden.none && scenario_.expect.empty() && !error_) {
+    error_ = Error{"golden: none, and expect has no rule: nothing would be compared",
+                   scenario_.golden.place};
   }
   if (teacher_forced_ == nullptr) return;
   if (!varied_.insert("teacher_forced").second)

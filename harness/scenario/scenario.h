@@ -65,6 +65,16 @@ struct Requirement {
   std::string place;
 };
 
+/// Which cells are judged by goldens; the others are by the contract alone.
+struct GoldenChoice {
+  bool none = false;
+  Filter where;       // empty: every cell
+  std::string place;  // file:line:column, empty: the key is not there
+  [[nodiscard]] bool wants(const Filter::Subject& cell) const {
+    return !none && where.matches(cell);
+  }
+};
+
 struct Scenario {
   std::string path;
   std::string text;  // the file as read (overrides not applied)
@@ -81,6 +91,7 @@ struct Scenario {
   std::vector<std::map<std::string, std::vector<AxisValue>>> exclude, include;  // value or list
   std::vector<Requirement> requirements;
   std::vector<Expectation> expect;
+  GoldenChoice golden;
   std::vector<ExpectedFailure> xfail;
   std::vector<std::string> tags;
   std::int64_t max_cells = 4096;          // size guard

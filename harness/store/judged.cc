@@ -30,7 +30,7 @@ void visit(D& d, F&& field) requires std::is_same_v<std::remove_const_t<D>, Diff
   field("text_a", d.text_a), field("text_b", d.text_b);
   field("digest_a", d.digest_a), field("digest_b", d.digest_b), field("margin", d.margin);
   field("layer_site", d.layer_site), field("differing", d.differing);
-  field("tokens", d.tokens), field("flipped", d.flipped);
+  field("tokens", d.tokens), field("flipped", d.flipped), field("cause", d.cause);
 }
 
 template <class P, class F>

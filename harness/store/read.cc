@@ -173,6 +173,16 @@ Result<std::vector<CellInfo>> StoreImpl::history(const std::string& name_or_hash
   return read_all<CellInfo>(query, read_cell);
 }
 
+Result<std::vector<CellInfo>> StoreImpl::of_class(const std::string& class_hash, int most) {
+  Query query(*db_,
+              kCellColumns +
+                  "WHERE c.class_hash = ?1 AND c.state = 'done' AND c.source IS NULL"
+                  " AND c.status IN ('ok', 'recomputed_differs')"
+                  " ORDER BY c.id DESC LIMIT ?2",
+              class_hash, std::int64_t(most));
+  return read_all<CellInfo>(query, read_cell);
+}
+
 Result<std::vector<GoldenEvent>> StoreImpl::golden_events(const std::string& scenario) {
   Query query(*db_,
               "SELECT at, action, scenario, class_hash, prompt_id, block_hash, parent_hash,"

@@ -121,6 +121,8 @@ class Store {
   virtual Result<std::vector<GroupResult>> groups(std::int64_t run) = 0;
   /// By name, hash or unique hash prefix (with or without '/'), newest first.
   virtual Result<std::vector<CellInfo>> history(const std::string& name_or_hash) = 0;
+  /// Executed cells of a golden class with a whole trace, newest first, at most `most`.
+  virtual Result<std::vector<CellInfo>> of_class(const std::string& class_hash, int most) = 0;
   /// Trace of a finished cell (follows `source`), as the rows are: damage() says whether they still
   /// are what was stored. `with_observations` reads those blobs too.
   virtual Result<CellTrace> trace(const CellInfo& cell, bool with_observations) = 0;

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "runtime/backends/cpu/cpu_backend.h"
+#include "runtime/base/process.h"
 #include "runtime/base/words.h"
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/probes.h"
@@ -297,6 +298,16 @@ Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, co
   ISOBIT_TRY(library);
   return std::unique_ptr<Backend>(std::make_unique<OpenBlasBackend>(
       mode, cpu::best_kernels(), options.threads_asked(), **library));
+}
+
+std::string openblas_variant(const BackendOptions& options) {
+  const std::string asked = core_type_of(options.engine);
+  if (!asked.empty()) return asked;
+  static const std::string chosen = ask_in_child([] {
+    const auto library = load("");
+    return library ? std::string((*library)->get_corename()) : std::string();
+  });
+  return chosen;
 }
 
 std::vector<EngineStatus> openblas_status() {

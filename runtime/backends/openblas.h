@@ -27,6 +27,9 @@ Result<EngineChoice> parse_openblas(const EnginePairs& pairs);
 /// Does not load the library.
 std::string openblas_unsupported(const BackendOptions& options, const Mode& mode);
 Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, const Mode& mode);
+/// The core type that is asked for, or that the library chooses for this CPU: asked once, in a
+/// child process.
+std::string openblas_variant(const BackendOptions& options);
 std::vector<EngineStatus> openblas_status();
 
 }  // namespace isobit

@@ -32,6 +32,7 @@ std::vector<EngineStatus> cublas_status() {
 std::vector<EngineStatus> cublaslt_status() {
   return {cuda::vendor_status_line("cublaslt")};
 }
+const auto cublas_variant = &cuda::gpu_name;
 const auto cublas_unsupported = &cuda::cublas_unsupported;
 const auto make_cublas = &cuda::make_cublas;
 const auto cublas_libraries = &cuda_libraries<&cuda::cublas_path>;
@@ -43,6 +44,9 @@ std::string cublas_unsupported(const BackendOptions& options, const Mode& mode) 
 }
 Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions&, const Mode&) {
   return Error{"this build has no CUDA", ""};
+}
+std::string cublas_variant(const BackendOptions&) {
+  return "";
 }
 std::vector<EngineStatus> cublas_status() {
   return {{"cublas", "this build has no CUDA", {}}};
@@ -62,14 +66,15 @@ std::vector<std::string> openblas_libraries() {
 std::vector<EngineEntry>& table() {
   static std::vector<EngineEntry> rows = {
       {"reference", "reference", true, true, parse_reference, reference_unsupported, make_reference,
-       nullptr, no_libraries, reference_status},
+       nullptr, no_libraries, nullptr, reference_status},
       {"openblas", "openblas | {openblas: CORETYPE, threads: n}", false, true, parse_openblas,
-       openblas_unsupported, make_openblas, nullptr, openblas_libraries, openblas_status},
+       openblas_unsupported, make_openblas, nullptr, openblas_libraries, openblas_variant,
+       openblas_status},
       {"cublas", "cublas | {cublas: ALGORITHM, math: …}", false, true, parse_cublas,
-       cublas_unsupported, make_cublas, nullptr, cublas_libraries, cublas_status},
+       cublas_unsupported, make_cublas, nullptr, cublas_libraries, cublas_variant, cublas_status},
       {"cublaslt", "cublaslt | {cublaslt: heuristic, index: n, …} | {cublaslt: ALGORITHM, …}",
        false, true, parse_cublaslt, cublas_unsupported, make_cublas, nullptr, cublaslt_libraries,
-       cublaslt_status},
+       cublas_variant, cublaslt_status},
   };
   return rows;
 }

@@ -71,6 +71,9 @@ struct EngineEntry {
                                    const EngineChoice& choice) = nullptr;
   /// Files that it would load: none when they are missing. Their digests key stored results.
   std::vector<std::string> (*libraries)() = nullptr;
+  /// What of the hardware these files choose their kernels by: a core type, a GPU. nullptr, or an
+  /// empty answer: not known, so that nothing may be keyed by it.
+  std::string (*variant)(const BackendOptions& options) = nullptr;
   std::vector<EngineStatus> (*status)() = nullptr;
 };
 

@@ -127,6 +127,38 @@ void end_with_parent(pid_t parent) {
   if (::getppid() != parent) ::_exit(1);  // it ended before the line above
 }
 
+std::string ask_in_child(const std::function<std::string()>& ask) {
+  Pipe pipe;
+  if (!pipe.open()) return "";
+  const pid_t parent = ::getpid();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    end_with_parent(parent);
+    const std::string text = ask();
+    std::size_t sent = 0;
+    while (sent < text.size()) {
+      const ssize_t n = ::write(pipe.ends[1], text.data() + sent, text.size() - sent);
+      if (n <= 0 && errno != EINTR) break;
+      if (n > 0) sent += std::size_t(n);
+    }
+    ::_exit(sent == text.size() ? 0 : 1);
+  }
+  pipe.close_end(1);
+  if (child < 0) return "";
+  std::string answer;
+  std::array<char, 4096> part{};
+  for (;;) {
+    const ssize_t n = ::read(pipe.ends[0], part.data(), part.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    answer.append(part.data(), std::size_t(n));
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? answer : "";
+}
+
 Result<ProgramOutput> run_git(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "git");
   return run_program(arguments, Output::captured);

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,10 @@ Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output 
 /// In a child that fork() has just made: ends it, whatever it does then, when the thread of
 /// `parent` that forked ends; at once when that has ended already.
 void end_with_parent(pid_t parent);
+
+/// What `ask` gives in a child process: a library or a driver that must not be touched before a
+/// fork is touched there. Empty when no child can be had, or it dies.
+std::string ask_in_child(const std::function<std::string()>& ask);
 
 /// `git ARGUMENTS…`, captured.
 Result<ProgramOutput> run_git(std::vector<std::string> arguments);

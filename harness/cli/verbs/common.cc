@@ -141,6 +141,10 @@ Result<RunOptions> run_options(const Arguments& arguments) {
                  "--golden"};
   }
   options.golden_from = arguments.text("golden-from");
+  options.baseline = arguments.text("baseline");
+  if (!options.baseline.empty() && !options.golden_from.empty()) {
+    return Error{"is given with --golden-from; a run is judged by one of them", "--baseline"};
+  }
   options.update = arguments.text("update", variable("CI").empty() ? "new" : "none");
   options.filter = arguments.text("filter");
   options.cells = arguments.all("cell");

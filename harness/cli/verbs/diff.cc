@@ -4,6 +4,7 @@
 
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
+#include "harness/explain/cause.h"
 #include "harness/explain/values.h"
 #include "runtime/base/text.h"
 #include "runtime/base/words.h"
@@ -13,6 +14,7 @@ namespace {
 
 struct Pair {
   CellInfo a, b;
+  std::string cause;  // of a difference
   Store::CellDifference difference;
   bool same_trace = false;  // one side reuses the other's: nothing was compared
 };
@@ -38,6 +40,7 @@ Json json_of(const Pair& pair) {
           {"flipped", pair.difference.flipped},
           {"only_a", pair.difference.only_a},
           {"only_b", pair.difference.only_b},
+          {"cause", pair.cause},
           {"first", first}};
 }
 
@@ -79,6 +82,21 @@ Result<Pair> compare_pair(Store& store, CellInfo a, CellInfo b) {
   pair.a = std::move(a);
   pair.b = std::move(b);
   return pair;
+}
+
+/// What is not the same in the two executions.
+Result<std::string> cause_of(Store& store, const CellInfo& a, const CellInfo& b) {
+  Provenance sides[2];
+  for (const CellInfo* cell : {&a, &b}) {
+    auto trace = store.trace(*cell, false);
+    ISOBIT_TRY(trace);
+    auto executed = store.cell(trace_id(*cell));
+    ISOBIT_TRY(executed);
+    auto run = store.run(*executed ? (*executed)->run : cell->run);
+    ISOBIT_TRY(run);
+    if (*run) sides[cell == &b] = provenance_of(*cell, *trace, **run);
+  }
+  return cause_text(causes_of(sides[0], sides[1]));
 }
 
 /// Finished first attempts of a run by hash.
@@ -130,6 +148,11 @@ Result<RunsDifference> compare_runs(Store& store, const RunInfo& a, const RunInf
     }
     auto pair = compare_pair(store, std::move(cell), std::move(other->second));
     ISOBIT_TRY(pair);
+    if (!pair->same_trace && !pair->difference.equal()) {
+      auto cause = cause_of(store, pair->a, pair->b);
+      ISOBIT_TRY(cause);
+      pair->cause = std::move(*cause);
+    }
     out.pairs.push_back(std::move(*pair));
     cells_b->erase(other);
   }
@@ -155,6 +178,13 @@ void print_runs(const RunInfo& a, const RunInfo& b, const RunsDifference& d, boo
   }
   if (shown > kMostShown) {
     print("      and " + std::to_string(shown - kMostShown) + " more cells: -v shows all\n");
+  }
+  std::map<std::string, std::int64_t> causes;
+  for (const Pair& pair : d.pairs) causes[pair.cause] += pair.difference.equal() ? 0 : 1;
+  for (const auto& [cause, count] : causes) {
+    if (count == 0) continue;
+    print("cause of " + std::to_string(count) + (count == 1 ? " cell: " : " cells: ") +
+          shown_text(cause) + "\n");
   }
   for (const auto& name : d.only_a) print("only in A  " + shown_text(name) + "\n");
   for (const auto& name : d.only_b) print("only in B  " + shown_text(name) + "\n");
@@ -219,14 +249,18 @@ Json values_json(const ValueDifference& v) {
                        {"compared", v.location->compared},
                        {"recomputed", v.location_recomputed}};
   }
+  if (v.stored) {
+    out["stored"] = {{"logits", v.stored->logits},
+                     {"max_ulp", v.stored->distance.max_ulp},
+                     {"kl", v.stored->distance.kl}};
+  }
   return out;
 }
 
 void print_values(const ValueDifference& v) {
   const RowDistance& d = v.distance;
   print("values at that row, computed again" +
-        std::string(v.same_bits ? "" : " (NOT the stored bits: the program or machine changed)") +
-        ":\n");
+        std::string(v.same_bits ? "" : " (NOT the stored bits)") + ":\n");
   print(table({{"  elements that differ", text::count(d.differing)},
                {"  first element", std::to_string(d.first_element) + " (segment " +
                                        std::to_string(d.first_segment) + " of 8)"},
@@ -265,12 +299,17 @@ Result<int> diff_cells(Store& store, const Arguments& arguments) {
     for (const auto& d : pair->difference.first) print("  " + place_of(d) + "\n");
   }
   if (!equal) {
+    const auto cause = cause_of(store, pair->a, pair->b);
+    ISOBIT_TRY(cause);
+    out["cause"] = *cause;
+    if (!json) print("cause: " + shown_text(*cause) + "\n");
     const auto values =
         explain_pair(store, pair->a, pair->b, pair->difference.first, !arguments.has("bits-only"));
     ISOBIT_TRY(values);
     out["values"] = values_json(*values);
     if (!json) {
       if (values->has_distance) print_values(*values);
+      if (values->stored) print("values at that row: " + text_of(*values->stored) + "\n");
       if (values->location)
         print("first difference inside: " + location_text(*values->location) + "\n");
       for (const std::string& note : values->notes) print("note: " + shown_text(note) + "\n");

@@ -1,4 +1,5 @@
 // `isobit env` and `isobit env diff A B`: the environment's fingerprint and what changed in it.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -40,6 +41,25 @@ Result<Environment> environment_of(const std::string& word, const Arguments& arg
   return Environment::from_json(run->environment_json, "run " + word);
 }
 
+/// "model.NAME": the digest of a run's model, which a machine does not have.
+bool of_model(const std::string& name) {
+  return name.starts_with("model.");
+}
+bool has_models(const Environment& environment) {
+  return std::any_of(environment.entries.begin(), environment.entries.end(),
+                     [](const auto& entry) { return of_model(entry.first); });
+}
+
+/// The digests of the models of these scenarios.
+Result<void> add_models(const std::vector<std::string>& scenarios, Environment& environment) {
+  for (const std::string& path : scenarios) {
+    const auto loaded = load(path, {});
+    ISOBIT_TRY(loaded);
+    environment.entries["model." + loaded->scenario.model] = loaded->session.inputs.model_digest;
+  }
+  return {};
+}
+
 Result<int> env_diff(const Arguments& arguments) {
   if (arguments.words.size() != 3) {
     return Error{"give two of: a run, a file, here; usage: isobit env diff A B", "env diff"};
@@ -48,7 +68,10 @@ Result<int> env_diff(const Arguments& arguments) {
   ISOBIT_TRY(a);
   const auto b = environment_of(arguments.words[2], arguments);
   ISOBIT_TRY(b);
-  const std::vector<EnvironmentDifference> differences = isobit::diff(*a, *b);
+  std::vector<EnvironmentDifference> differences = isobit::diff(*a, *b);
+  if (!has_models(*a) || !has_models(*b)) {  // only runs have one
+    std::erase_if(differences, [](const EnvironmentDifference& d) { return of_model(d.name); });
+  }
   Json out = Json::array();
   std::vector<std::vector<std::string>> rows;
   for (const EnvironmentDifference& d : differences) {
@@ -72,7 +95,8 @@ Result<bool> environment_matches(const std::string& file) {
   bool same = true;
   for (const EnvironmentDifference& d : isobit::diff(*wanted, fingerprint())) {
     // Clocks are as found, never twice the same.
-    if (d.name == "host" || d.name == "gpu.clock" || d.name.rfind("git.", 0) == 0) continue;
+    if (d.name == "host" || d.name == "gpu.clock" || d.name.starts_with("git.")) continue;
+    if (of_model(d.name)) continue;  // of a run, not of a machine
     complain("--require-env: " + d.name + " is " + (d.b.empty() ? "not there" : d.b) + ", not " +
              (d.a.empty() ? "absent" : d.a));
     same = false;
@@ -81,8 +105,9 @@ Result<bool> environment_matches(const std::string& file) {
 }
 
 Result<int> env(const Arguments& arguments) {
-  if (!arguments.words.empty()) return env_diff(arguments);
-  const Environment here = with_git(fingerprint(), git_state("."));
+  if (!arguments.words.empty() && arguments.words.front() == "diff") return env_diff(arguments);
+  Environment here = with_git(fingerprint(), git_state("."));
+  if (auto ok = add_models(arguments.words, here); !ok) return ok.error();
   if (arguments.has("json")) {
     print_json({{"format", kOutputFormat}, {"environment", json_of(here)}});
     return int(kExitOk);

@@ -1,12 +1,15 @@
 // `isobit bless`, `pending`, `review`, `reject`: what may become a golden, and who decides.
 #include <algorithm>
 #include <filesystem>
+#include <map>
+#include <optional>
 
 #include "golden/bless.h"
-#include "golden/golden.h"
 #include "harness/bless.h"
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
+#include "harness/explain/change.h"
+#include "harness/models/models.h"
 #include "harness/scenario/scenario.h"
 #include "runtime/base/words.h"
 
@@ -15,54 +18,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// One pending block against the golden that it would replace.
-struct Waiting {
-  const GoldenBlock* block = nullptr;
-  const GoldenBlock* old = nullptr;  // null: new
-  std::int64_t compared = 0, differing = 0, flipped = 0, first_position = -1;
-  [[nodiscard]] const char* state() const {
-    if (old == nullptr) return "new";
-    return old->rows == block->rows ? "equal" : "changed";
-  }
-};
-
 struct PendingFile {
+  std::string scenario_path;  // as its newest run had it; empty when the database has none
   std::string path, golden_file;
   GoldenFile pending, golden;
-  std::vector<Waiting> blocks;
+  std::vector<GoldenChange> changes;  // point into `golden`
 };
 
-Waiting compare_block(const GoldenBlock& block, const GoldenFile& golden) {
-  Waiting out;
-  out.block = &block;
-  out.old = golden.find(block.key);
-  if (out.old == nullptr) return out;
-  const std::size_t rows = std::min(block.rows.size(), out.old->rows.size());
-  for (std::size_t i = 0; i < rows; ++i) {
-    const GoldenRow &a = out.old->rows[i], &b = block.rows[i];
-    ++out.compared;
-    if (a == b) continue;
-    if (out.first_position < 0) out.first_position = b.position;
-    ++out.differing;
-    out.flipped += a.id != b.id ? 1 : 0;
-    if (a.id != b.id) break;  // later rows have other inputs
-  }
-  return out;
-}
-
-/// Where a scenario's goldens are: its newest run knows its path.
-std::string golden_file_of(const std::string& scenario, const Arguments& arguments) {
-  std::string path = "scenario";
+/// The scenario's file as its newest run had it, or empty.
+std::string scenario_path_of(const std::string& scenario, const Arguments& arguments) {
   const auto store = open_database(arguments);
-  if (store) {
-    const auto runs = (*store)->runs();
-    if (runs) {
-      const auto found = std::find_if(runs->begin(), runs->end(),
-                                      [&](const RunInfo& run) { return run.scenario == scenario; });
-      if (found != runs->end()) path = found->scenario_path;
-    }
-  }
-  return golden_path(path, scenario, golden_folder(arguments));
+  if (!store) return "";
+  const auto runs = (*store)->runs();
+  if (!runs) return "";
+  const auto found = std::find_if(runs->begin(), runs->end(),
+                                  [&](const RunInfo& run) { return run.scenario == scenario; });
+  return found == runs->end() ? "" : found->scenario_path;
 }
 
 /// Names of scenarios with pending blocks: those asked for, or all.
@@ -92,65 +63,109 @@ Result<std::vector<std::string>> names_wanted(const Arguments& arguments) {
   return out;
 }
 
-/// Fills in place: the blocks point into `pending` and `golden`.
+/// Fills in place: the changes point into `golden`.
 Result<void> read_pending(const std::string& name, const Arguments& arguments, PendingFile& out) {
+  out.scenario_path = scenario_path_of(name, arguments);
   out.path = pending_path(database_path(arguments), name);
-  out.golden_file = golden_file_of(name, arguments);
+  out.golden_file = golden_path(out.scenario_path.empty() ? "scenario" : out.scenario_path, name,
+                                golden_folder(arguments));
   auto pending = read_pending_file(out.path, name);
   ISOBIT_TRY(pending);
   auto golden = read_golden_file(out.golden_file, name);
   ISOBIT_TRY(golden);
   out.pending = std::move(*pending);
   out.golden = std::move(*golden);
-  for (const auto& [key, block] : out.pending.blocks) {
-    out.blocks.push_back(compare_block(block, out.golden));
-  }
+  std::vector<GoldenBlock> blocks;
+  for (const auto& [key, block] : out.pending.blocks) blocks.push_back(block);
+  out.changes = golden_changes(out.golden, blocks);
   return {};
 }
 
-Json json_of(const Waiting& w) {
-  return {{"state", w.state()},
-          {"prompt", w.block->prompt_id},
-          {"class", w.block->key.class_hash},
-          {"recipe", w.block->class_recipe},
-          {"block", w.block->block_hash()},
-          {"parent", w.old == nullptr ? Json(nullptr) : Json(w.old->block_hash())},
-          {"rows", w.block->rows.size()},
-          {"compared", w.compared},
-          {"differing", w.differing},
-          {"flipped", w.flipped},
-          {"first_position", w.first_position}};
+/// For the texts of tokens; none when the model is not there any more, or needs none.
+std::optional<Tokenizer> tokenizer_of(const PendingFile& file) {
+  if (file.scenario_path.empty()) return std::nullopt;
+  const auto scenario = load_scenario(file.scenario_path, {});
+  if (!scenario) return std::nullopt;
+  const auto model =
+      open_model(scenario->model, fs::path(file.scenario_path).parent_path().string());
+  if (!model) return std::nullopt;
+  auto tokenizer = Tokenizer::from_model(*model);
+  return tokenizer ? std::optional(std::move(*tokenizer)) : std::nullopt;
 }
 
-/// The lines of a class recipe that people know a class by.
-std::string class_words(const std::string& recipe) {
+Json json_of(const ChangeView& view) {
+  const std::optional<StoredDistance>& d = view.distance;
+  Json distance = nullptr;
+  if (d) {
+    distance = {{"stored_logits", d->logits},
+                {"max_ulp", d->distance.max_ulp},
+                {"kl", d->distance.kl},
+                {"margin_before", d->distance.margin_a},
+                {"margin_after", d->distance.margin_b}};
+  }
+  return {
+      {"state", view.state()},
+      {"prompt", view.block->prompt_id},
+      {"class", view.block->key.class_hash},
+      {"recipe", view.block->class_recipe},
+      {"block", view.block->block_hash()},
+      {"parent", view.reference == nullptr ? Json(nullptr) : Json(view.reference->block_hash())},
+      {"replaced", view.replaced},
+      {"rows", view.block->rows.size()},
+      {"compared", view.compared},
+      {"differing", view.differing},
+      {"flipped", view.flipped},
+      {"first_position", view.position},
+      {"id_before", view.id_before},
+      {"id_after", view.id_after},
+      {"text_before", view.text_before},
+      {"text_after", view.text_after},
+      {"distance", distance},
+      {"cause", view.cause}};
+}
+
+/// Every cause once, with how many blocks have it: an environment that moved moves many.
+std::string causes_text(const std::vector<ChangeView>& views) {
+  std::map<std::string, std::int64_t> counts;
+  for (const ChangeView& view : views) {
+    if (!view.cause.empty()) ++counts[view.cause];
+  }
   std::string out;
-  for (std::size_t at = 0; at < recipe.size();) {
-    const std::size_t end = std::min(recipe.find('\n', at), recipe.size());
-    const std::string line = recipe.substr(at, end - at);
-    const std::string key = line.substr(0, line.find('='));
-    if (key == "engine" || key == "precision" || key == "teacher_forced") {
-      out += (out.empty() ? "" : " ") + line;
-    }
-    at = end + 1;
+  for (const auto& [cause, count] : counts) {
+    out += "  cause of " + std::to_string(count) + (count == 1 ? " block: " : " blocks: ") +
+           shown_text(cause) + "\n";
   }
   return out;
 }
 
-void print_block(const Waiting& w, bool details) {
-  print("  " + std::string(w.state()) + "  " + w.block->block_hash() + "  prompt " +
-        shown_text(w.block->prompt_id) + ", " + std::to_string(w.block->rows.size()) + " rows, " +
-        shown_text(class_words(w.block->class_recipe)) + "\n");
-  if (!details || w.old == nullptr || w.old->rows == w.block->rows) return;
-  if (w.differing > 0) {
-    print("    first at position " + std::to_string(w.first_position) + "; " +
-          std::to_string(w.differing) + " of " + std::to_string(w.compared) + " rows differ" +
-          (w.flipped > 0 ? ", then a token flips" : ", no token flips") + "; replaces " +
-          w.old->block_hash() + "\n");
-  } else {
-    print("    another number of rows: " + std::to_string(w.old->rows.size()) + " became " +
-          std::to_string(w.block->rows.size()) + "; replaces " + w.old->block_hash() + "\n");
+void print_review(const PendingFile& file, std::vector<ChangeView>& views, bool all) {
+  constexpr std::size_t kMostShown = 20;
+  const std::string causes = causes_text(views);
+  for (std::size_t i = 0; i < views.size() && (all || i < kMostShown); ++i) {
+    views[i].cause.clear();  // told below, once
+    for (const std::string& line : lines_of(views[i])) print("  " + line + "\n");
   }
+  if (!all && views.size() > kMostShown) {
+    print("  and " + std::to_string(views.size() - kMostShown) + " more blocks: -v shows all\n");
+  }
+  print(causes);
+  if (views.empty()) return;
+  const std::string path = file.scenario_path.empty() ? "SCENARIO" : file.scenario_path;
+  print("  to bless exactly these: isobit bless " + shown_text(path) + " --reviewed " +
+        review_hash(file.changes) + " --reason '…'\n");
+}
+
+Result<std::vector<ChangeView>> views_of(const PendingFile& file, const Arguments& arguments) {
+  std::vector<ChangeView> views;
+  const auto tokenizer = tokenizer_of(file);
+  auto store = open_database(arguments);
+  ISOBIT_TRY(store);
+  for (const GoldenChange& change : file.changes) {
+    auto view = view_of(**store, change, tokenizer ? &*tokenizer : nullptr);
+    ISOBIT_TRY(view);
+    views.push_back(std::move(*view));
+  }
+  return views;
 }
 
 Result<int> show_pending(const Arguments& arguments, bool details) {
@@ -160,16 +175,23 @@ Result<int> show_pending(const Arguments& arguments, bool details) {
   for (const std::string& name : *names) {
     PendingFile file;
     if (auto ok = read_pending(name, arguments, file); !ok) return ok.error();
+    auto views = views_of(file, arguments);
+    ISOBIT_TRY(views);
     Json blocks = Json::array();
-    for (const Waiting& w : file.blocks) blocks.push_back(json_of(w));
+    for (const ChangeView& view : *views) blocks.push_back(json_of(view));
     out.push_back({{"scenario", name},
                    {"pending", file.path},
                    {"golden", file.golden_file},
+                   {"review", review_hash(file.changes)},
                    {"blocks", blocks}});
     if (arguments.has("json")) continue;
-    print(shown_text(name) + ": " + std::to_string(file.blocks.size()) + " blocks in " + file.path +
-          "\n");
-    for (const Waiting& w : file.blocks) print_block(w, details);
+    print(shown_text(name) + ": " + std::to_string(views->size()) + " blocks in " +
+          shown_text(file.path) + "\n");
+    if (details) {
+      print_review(file, *views, arguments.has("verbose"));
+      continue;
+    }
+    for (const ChangeView& view : *views) print("  " + lines_of(view).front() + "\n");
   }
   if (arguments.has("json"))
     print_json({{"format", kOutputFormat}, {"scenarios", out}});
@@ -197,6 +219,10 @@ Result<int> bless(const Arguments& arguments) {
   BlessOptions bless_options;
   bless_options.run = *options;
   bless_options.dry_run = arguments.has("dry-run");
+  bless_options.reviewed = arguments.text("reviewed");
+  if (!bless_options.reviewed.empty() && options->scenarios.size() != 1) {
+    return Error{"belongs to one scenario; `isobit review` prints one line for each", "--reviewed"};
+  }
   bless_options.reason = arguments.text("reason");
   bless_options.by = who(arguments);
   return isobit::bless(bless_options);
@@ -212,17 +238,17 @@ Result<int> reject(const Arguments& arguments) {
     ISOBIT_TRY(lock);
     PendingFile file;
     if (auto ok = read_pending(name, arguments, file); !ok) return ok.error();
-    blocks += std::int64_t(file.blocks.size());
+    blocks += std::int64_t(file.changes.size());
     if (dry_run) continue;
     auto store = Store::open(database_path(arguments), Store::Mode::read_write);
     ISOBIT_TRY(store);
-    for (const Waiting& w : file.blocks) {
+    for (const GoldenChange& change : file.changes) {
       const GoldenEvent event{"reject",
                               name,
-                              w.block->key.class_hash,
-                              w.block->prompt_id,
-                              w.block->block_hash(),
-                              w.old == nullptr ? "-" : w.old->block_hash(),
+                              change.block.key.class_hash,
+                              change.block.prompt_id,
+                              change.block.block_hash(),
+                              change.parent,
                               who(arguments),
                               arguments.text("reason"),
                               utc_now()};

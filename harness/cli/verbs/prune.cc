@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 struct Asked {
   std::string scenario;
   std::set<GoldenKey> keys;
+  std::set<std::string> classes_here;  // of cells that can run on this machine
 };
 using AskedByFile = std::map<std::string, Asked>;
 
@@ -76,6 +77,7 @@ Result<AskedByFile> asked_by_file(const std::vector<std::string>& files,
     Asked& asked = out[golden_path(path, name, golden_folder(arguments))];
     asked.scenario = name;
     asked.keys.merge(asked_blocks(*loaded, *plan));
+    for (const PlannedCell& cell : plan->cells) asked.classes_here.insert(cell.class_hash);
   }
   return out;
 }
@@ -114,11 +116,22 @@ Result<void> add_orphans(const std::vector<std::string>& words, AskedByFile& ask
     for (const auto& entry : fs::directory_iterator(place, problem)) {
       const std::string name = entry.path().stem().string();
       if (entry.path().extension() != ".golden" || names->count(name) != 0) continue;
-      asked.try_emplace(entry.path().string(), Asked{name, {}});
+      asked.try_emplace(entry.path().string(), Asked{name, {}, {}});
     }
     if (problem) return Error{problem.message(), place.string()};
   }
   return {};
+}
+
+/// The blocks of vendors' engines that another library file or other hardware than this machine's
+/// gave.
+void add_foreign(const GoldenFile& file, const Asked& asked, std::vector<GoldenBlock>& gone) {
+  for (const auto& [key, block] : file.blocks) {
+    const auto lines = recipe_lines(block.class_recipe);
+    const bool foreign =
+        lines.count("variant") != 0 && asked.classes_here.count(key.class_hash) == 0;
+    if (foreign && asked.keys.count(block.asked_key()) != 0) gone.push_back(block);
+  }
 }
 
 /// A golden file with what nobody asks for in it.
@@ -145,6 +158,7 @@ Result<int> prune_all(const AskedByFile& asked, const Arguments& arguments) {
     auto file = read_golden_file(path, wanted.scenario);
     ISOBIT_TRY(file);
     std::vector<GoldenBlock> gone = unasked_blocks(*file, wanted.keys);
+    if (arguments.has("foreign")) add_foreign(*file, wanted, gone);
     if (!gone.empty()) all.push_back({path, std::move(*file), std::move(gone)});
   }
   const std::string by = who(arguments);

@@ -25,7 +25,7 @@ const Names kSelect = {"filter", "cell", "failed", "partition", "set", "allow-la
 const Names kExecute = {"jobs",    "max-time", "repeat", "until-fail", "shuffle",
                         "maxfail", "isolate",  "fresh",  "dry-run"};
 const Names kPlaces = {"db", "golden"};
-const Names kGate = {"golden-from", "update", "require", "max-skip", "require-env"};
+const Names kGate = {"golden-from", "baseline", "update", "require", "max-skip", "require-env"};
 const Names kTell = {"report", "json", "quiet", "verbose", "color"};
 
 const Names kRunning = kSelect + kExecute + kGate + kPlaces + Names{"offline"};
@@ -156,12 +156,13 @@ const std::vector<Verb> kGoldenVerbs = {
     {"review",
      "[SCENARIO…]",
      "show what pending goldens would change",
-     "Compares every pending block with its golden: first differing row, flipped tokens. "
-     "SCENARIO\n"
-     "is a file or a name.",
+     "Shows every pending block beside the golden that it would stand for: the first row that "
+     "differs,\n"
+     "its tokens, their distance, and what changed. The last line blesses exactly what was shown.\n"
+     "SCENARIO is a file or a name.",
      "isobit review smoke",
      {},
-     {"db", "golden", "json"},
+     {"db", "golden", "json", "verbose"},
      0,
      -1,
      commands::review},
@@ -173,8 +174,8 @@ const std::vector<Verb> kGoldenVerbs = {
      "their ledger. Only this verb makes goldens; prune retires them.",
      "isobit bless scenarios/smoke.yaml --reason 'first goldens'",
      {},
-     Names{"reason", "by", "dry-run"} + kSelect + Names{"jobs", "isolate", "offline"} + kPlaces +
-         Names{"quiet", "verbose", "color"},
+     Names{"reason", "by", "reviewed", "dry-run"} + kSelect + Names{"jobs", "isolate", "offline"} +
+         kPlaces + Names{"quiet", "verbose", "color"},
      1,
      -1,
      commands::bless},
@@ -200,21 +201,22 @@ const std::vector<Verb> kMachineVerbs = {
      "no scenario of the project names are shown too. The ledger keeps what was there.",
      "isobit prune scenarios --yes --reason 'the prompts changed'",
      {},
-     {"yes", "reason", "by", "golden", "json"},
+     {"yes", "foreign", "reason", "by", "golden", "json"},
      1,
      -1,
      commands::prune},
     {"env",
-     "[diff A B]",
+     "[SCENARIO… | diff A B]",
      "this machine's fingerprint, or what changed",
      "Prints everything that should not change the bits: CPU, libraries by hash, compiler, "
-     "flags.\n"
-     "`env diff A B` compares two runs, files of `env --json`, or `here`.",
+     "flags;\n"
+     "of scenarios also the digests of their models. `env diff A B` compares two runs, files of\n"
+     "`env --json`, or `here`.",
      "isobit env diff last here",
      {"diff"},
      {"db", "json"},
      0,
-     3,
+     -1,
      commands::env},
     {"doctor",
      "",

@@ -30,5 +30,7 @@ EngineStatus vendor_status_line(const std::string& engine);
 /// Entries for the environment's fingerprint: gpu, gpu.driver, gpu.clock, gpu.0 …, cublas and
 /// cublaslt (versions), lib.libcublas… (SHA-256 of the files); empty without a GPU.
 std::map<std::string, std::string> cuda_environment();
+/// "NVIDIA H200": the GPU that a cell would run on; empty without one.
+std::string gpu_name(const BackendOptions& options);
 
 }  // namespace isobit::cuda

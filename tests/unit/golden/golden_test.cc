@@ -188,19 +188,45 @@ TEST_F(Golden, DuplicateBlocksAreRefused) {
   EXPECT_NE(twice.error().message.find("twice"), std::string::npos);
 }
 
-TEST_F(Golden, StaleNamesWhatChanged) {
+TEST_F(Golden, APredecessorNamesWhatChanged) {
   const GoldenFile file = sample_file();
-  const std::string id = file.blocks.begin()->second.prompt_id;
-  const auto newer = file.stale("engine=reference\nmodel=m1\nnumerics=F1\n", id);
+  const Predecessors older(file);
+  const GoldenBlock& old = file.blocks.begin()->second;
+  const GoldenKey wanted{std::string(64, 'f'), old.key.prompt_digest};
+  const std::string id = old.prompt_id;
+  const auto newer = older.of(wanted, "engine=reference\nmodel=m1\nnumerics=F1\n", id);
   ASSERT_TRUE(newer);
-  EXPECT_EQ(newer->changed, std::vector<std::string>{"numerics=F0 -> F1"});
+  EXPECT_EQ(text_of(newer->changed), "numerics F0 -> F1");
   EXPECT_EQ(newer->block->prompt_id, id);
-  const auto both = file.stale("engine=reference\nmodel=m2\nnumerics=F1", id);
+  const auto both = older.of(wanted, "engine=reference\nmodel=m2\nnumerics=F1", id);
   ASSERT_TRUE(both);
-  EXPECT_EQ(both->changed.size(), 2U);
-  EXPECT_FALSE(file.stale("engine=openblas\nmodel=m2\nnumerics=F1\n", id)) << "another class";
-  EXPECT_FALSE(file.stale("engine=reference\nmodel=m1\nnumerics=F0\n", id)) << "the same class";
-  EXPECT_FALSE(file.stale("engine=reference\nmodel=m2\nnumerics=F0\n", "other prompt"));
+  EXPECT_EQ(text_of(both->changed), "model m1 -> m2; numerics F0 -> F1");
+  EXPECT_FALSE(older.of(wanted, "engine=openblas\nmodel=m2\nnumerics=F1\n", id)) << "another class";
+  EXPECT_FALSE(older.of(old.key, "engine=reference\nmodel=m1\nnumerics=F0\n", id)) << "itself";
+  EXPECT_FALSE(older.of(wanted, "engine=reference\nmodel=m2\nnumerics=F0\n", "other prompt"));
+}
+
+TEST_F(Golden, APromptWithOtherTokensHasAPredecessorOfTheSameRecipe) {
+  const GoldenFile file = sample_file();
+  const GoldenBlock& old = file.blocks.begin()->second;
+  const GoldenKey wanted{old.key.class_hash, std::string(64, 'b')};
+  const auto found = Predecessors(file).of(wanted, old.class_recipe, old.prompt_id);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->block, &old);
+  EXPECT_TRUE(found->changed.empty());
+}
+
+TEST_F(Golden, OfAllPredecessorsTheOneThatChangedLeast) {
+  GoldenFile file;
+  for (const char* machine : {"library.l=1\nvariant=Zen\n", "library.l=2\nvariant=Haswell\n"}) {
+    GoldenBlock block = sample_block(machine[10], "p");
+    block.class_recipe = std::string("engine=openblas\n") + machine;
+    file.blocks.emplace(block.key, block);
+  }
+  const auto found = Predecessors(file).of({std::string(64, 'f'), std::string(64, 'a')},
+                                           "engine=openblas\nlibrary.l=3\nvariant=Haswell\n", "p");
+  ASSERT_TRUE(found);
+  EXPECT_EQ(text_of(found->changed), "library l 2 -> 3");
 }
 
 TEST_F(Golden, BlockOfATraceHoldsItsTokens) {

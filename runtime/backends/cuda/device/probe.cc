@@ -4,11 +4,7 @@
 // Callers: device.h's.
 
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -16,6 +12,7 @@
 #include "runtime/backends/cuda/device/facts.h"
 #include "runtime/backends/cuda/engine.h"
 #include "runtime/backends/cuda/vendor/cublas_library.h"
+#include "runtime/base/process.h"
 
 namespace isobit::cuda {
 namespace {
@@ -235,39 +232,9 @@ Found from_text(const std::string& text) {
   return found;
 }
 
-/// Runs look() in a child and reads its answer.
-Found ask_child() {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return from_text("");
-  const pid_t pid = fork();
-  if (pid == 0) {
-    const std::string text = to_text(look());
-    std::size_t sent = 0;
-    while (sent < text.size()) {
-      const ssize_t n = write(ends[1], text.data() + sent, text.size() - sent);
-      if (n <= 0 && errno != EINTR) break;
-      if (n > 0) sent += std::size_t(n);
-    }
-    _exit(0);
-  }
-  close(ends[1]);
-  std::string text;
-  char part[4096];
-  for (;;) {
-    const ssize_t n = pid > 0 ? read(ends[0], part, sizeof part) : 0;
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    text.append(part, std::size_t(n));
-  }
-  close(ends[0]);
-  while (pid > 0 && waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-  }
-  return from_text(text);
-}
-
 const Found& found() {
   static const Found once = [] {
-    Found answer = ask_child();
+    Found answer = from_text(ask_in_child([] { return to_text(look()); }));
     return answer.begun ? look() : answer;
   }();
   return once;
@@ -296,6 +263,11 @@ std::map<std::string, std::string> cuda_environment() {
   const Found& all = found();
   if (!all.error.empty()) return {};
   return environment_entries(all.driver, all.gpus, all.cublas, all.cublaslt);
+}
+
+std::string gpu_name(const BackendOptions& options) {
+  const auto gpu = gpu_of_rank(options.rank);
+  return gpu ? gpu->name : "";
 }
 
 RealRanks real_ranks() {
