@@ -16,6 +16,9 @@ namespace {
 
 using nlohmann::json;
 
+/// Every rule walks over every text: far more than published files have would only cost time.
+constexpr std::size_t kMostRules = 16;
+
 /// A value of the file with its path, which is what errors name.
 struct Node {
   const json* value;
@@ -333,6 +336,9 @@ Result<void> Reader::split_step(const Node& node) {
 Result<void> Reader::pre_tokenizer(const Node& node) {
   const std::string type = node.at("type").text();
   if (byte_level_) return refusal(node, "a step after ByteLevel");
+  if (spec_.rules.size() >= kMostRules) {
+    return refusal(node, "a pre-tokenizer of more than " + std::to_string(kMostRules) + " steps");
+  }
   if (type == "ByteLevel") return byte_level(node);
   if (type == "Split") return split_step(node);
   if (type == "Digits") {
