@@ -18,6 +18,8 @@ using nlohmann::json;
 
 /// Every rule walks over every text: far more than published files have would only cost time.
 constexpr std::size_t kMostRules = 16;
+/// Ids of a vocabulary without a token: a few lines must not ask for millions of places.
+constexpr std::size_t kMostHoles = std::size_t{1} << 16;
 
 /// A value of the file with its path, which is what errors name.
 struct Node {
@@ -184,6 +186,11 @@ Result<void> Reader::vocabulary(const Node& node) {
     if (token.empty()) return entry.error("an empty token");
     const auto id = id_of(entry);
     ISOBIT_TRY(id);
+    if (static_cast<std::size_t>(*id) >= node.value->size() + kMostHoles) {
+      return entry.error("the id " + std::to_string(*id) + " is far above the " +
+                         std::to_string(node.value->size()) +
+                         " entries of the vocabulary; is the file damaged?");
+    }
     if (static_cast<std::size_t>(*id) < spec_.tokens.size() &&
         !spec_.tokens[static_cast<std::size_t>(*id)].empty()) {
       return entry.error("the id " + std::to_string(*id) + " already belongs to " +

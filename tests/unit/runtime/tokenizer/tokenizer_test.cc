@@ -186,6 +186,16 @@ TEST(TokenizerTest, AddedTokensThatMakeTheListGrowLeaveTheVocabularyFound) {
   }
 }
 
+TEST(TokenizerTest, AnIdFarAboveTheVocabularyIsRefused) {
+  const auto file = [](int id) {
+    return R"({"decoder":{"type":"ByteLevel"},"pre_tokenizer":{"type":"ByteLevel"},)"
+           R"("model":{"type":"BPE","merges":[],"vocab":{"a":0,"b":)" +
+           std::to_string(id) + "}}}";
+  };
+  EXPECT_EQ(refusal_of(file(65537)), "accepted");
+  EXPECT_NE(refusal_of(file(65538)).find("far above the 2 entries"), std::string::npos);
+}
+
 TEST(TokenizerTest, StepsWithoutEndAreRefused) {
   const auto file = [](int digits) {
     std::string steps;
