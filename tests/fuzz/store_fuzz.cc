@@ -158,8 +158,20 @@ void read_all(Store& store, const std::string& name) {
   if (!fuzz::accepted(report)) return;
   TerminalStyle style;
   style.verbose = true;
-  ISOBIT_CHECK(!render_terminal(*report, style).empty() && !render_json(*report).empty());
-  ISOBIT_CHECK(!render_junit({*report}).empty() && !render_markdown({*report}).empty());
+  // One form an input: each takes as long as all the reading before.
+  switch (name.size() % 4) {
+    case 0:
+      ISOBIT_CHECK(!render_terminal(*report, style).empty());
+      break;
+    case 1:
+      ISOBIT_CHECK(!render_json(*report).empty());
+      break;
+    case 2:
+      ISOBIT_CHECK(!render_junit({*report}).empty());
+      break;
+    default:
+      ISOBIT_CHECK(!render_markdown({*report}).empty());
+  }
 }
 
 }  // namespace
