@@ -166,6 +166,7 @@ enum class CellStatus : std::uint8_t {
   non_finite,
   recomputed_differs
 };
+constexpr int kCellStatuses = 6;
 
 /// Everything one execution of one cell gave.
 struct CellTrace {

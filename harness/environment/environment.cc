@@ -24,6 +24,7 @@
 #include <iterator>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <string_view>
 
@@ -384,8 +385,20 @@ std::string Environment::to_json() const {
 }
 
 Result<Environment> Environment::from_json(const std::string& text, const std::string& place) {
-  const auto json = nlohmann::json::parse(text, nullptr, false);
+  using Json = nlohmann::json;
+  std::set<std::string> names;
+  std::string twice;
+  const auto check = [&](int, Json::parse_event_t event, Json& value) {
+    const bool known = event == Json::parse_event_t::key &&
+                       !names.insert(value.get_ref<const std::string&>()).second;
+    if (known) twice = value.get_ref<const std::string&>();
+    return true;
+  };
+  // The parser takes a zero byte for the end of the text and would ignore what follows.
+  const bool whole = text.find('\0') == std::string::npos;
+  const Json json = whole ? Json::parse(text, check, false) : Json();
   if (!json.is_object()) return Error{"a fingerprint is one JSON object of texts", place};
+  if (!twice.empty()) return Error{"the fingerprint has '" + twice + "' twice", place};
   Environment environment;
   for (const auto& [name, value] : json.items()) {
     if (!value.is_string()) return Error{"the fingerprint's '" + name + "' is not a text", place};

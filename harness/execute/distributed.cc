@@ -26,6 +26,13 @@ namespace {
 
 enum class Order : std::uint8_t { open, job, go_home };
 
+}  // namespace
+
+template <>
+inline constexpr int wire::kEnumerators<Order> = 3;
+
+namespace {
+
 /// What all processes must have alike before they may compute together.
 struct Brief {
   std::string path;

@@ -56,9 +56,16 @@ bool send_message(int fd, const std::string& bytes) {
 
 bool receive_message(int fd, std::string& bytes) {
   std::uint64_t size = 0;
+  bytes.clear();
   if (!read_all(fd, reinterpret_cast<char*>(&size), sizeof(size))) return false;
-  bytes.resize(size);
-  return read_all(fd, bytes.data(), size);
+  // Memory follows what has come: a broken worker's length may be any number.
+  constexpr std::uint64_t kPiece = std::uint64_t{1} << 24;
+  while (bytes.size() < size) {
+    const std::size_t have = bytes.size();
+    bytes.resize(have + std::min(kPiece, size - have));
+    if (!read_all(fd, bytes.data() + have, bytes.size() - have)) return false;
+  }
+  return true;
 }
 
 /// The worker's life: receive a job, answer, until the pipe closes. Never returns.
@@ -75,7 +82,7 @@ bool receive_message(int fd, std::string& bytes) {
     wire::Reader reader(message);
     std::uint64_t index = 0;
     reader.get(index);
-    if (reader.failed() || index >= jobs.size()) _exit(kExitWorkerProtocol);
+    if (!reader.done() || index >= jobs.size()) _exit(kExitWorkerProtocol);
     const JobResult result = runner.run(jobs[index], nullptr);
     wire::Writer writer;
     writer.put(result);
@@ -273,7 +280,9 @@ class Pool {
     if (!receive_message(worker.from, message)) return lose(worker);
     wire::Reader reader(message);
     reader.get(result);
-    if (reader.failed()) return lose(worker);
+    const Job& job = jobs_[std::size_t(worker.job)];
+    const bool answers = result.id == job.id && result.attempt == job.attempt;
+    if (!reader.done() || !answers) return lose(worker);
     worker.job = -1;
     if (!done_(std::move(result))) stopped_ = true;
   }

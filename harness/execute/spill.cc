@@ -29,11 +29,16 @@ Result<std::vector<SpillRow>> read_index(const std::string& path) {
   return rows;
 }
 
-/// Rows of a spill file, read one at a time.
+/// Rows of a spill file, read one at a time; none where the file does not reach.
 class SpillReader {
  public:
-  explicit SpillReader(const std::string& path) : file_(path, std::ios::binary) {}
+  explicit SpillReader(const std::string& path) : file_(path, std::ios::binary | std::ios::ate) {
+    if (file_) size_ = std::max<std::int64_t>(file_.tellg(), 0);
+  }
   std::vector<char> row(const SpillRow& place) {
+    const bool inside =
+        place.offset >= 0 && place.bytes >= 0 && place.bytes <= size_ - place.offset;
+    if (!inside) return {};
     std::vector<char> bytes(std::size_t(place.bytes));
     file_.seekg(place.offset);
     file_.read(bytes.data(), std::streamsize(bytes.size()));
@@ -43,6 +48,7 @@ class SpillReader {
 
  private:
   std::ifstream file_;
+  std::int64_t size_ = 0;
 };
 
 template <class T>

@@ -67,7 +67,9 @@ void Reader::get(JobResult& result) {
     std::pair<int, std::int64_t> key;
     RowValues row;
     get(key.first), get(key.second), get(row);
-    result.captured[key] = std::move(row);
+    const bool sorted = result.captured.empty() || result.captured.rbegin()->first < key;
+    failed_ = failed_ || !sorted;
+    if (!failed_) result.captured[key] = std::move(row);
   }
 }
 

@@ -30,6 +30,9 @@ std::string place_of(const std::string& path, std::size_t line) {
 
 /// Strict JSON: no duplicate keys, bounded depth, the column of a syntax error.
 Result<Json> parse_line(const std::string& line, const std::string& place) {
+  // The parser takes a zero byte for the end of the line and would ignore what follows.
+  if (const std::size_t zero = line.find('\0'); zero != std::string::npos)
+    return Error{"a zero byte: not a text", place + ":" + std::to_string(zero + 1)};
   std::string refused;
   std::vector<std::set<std::string>> keys;
   const auto check = [&](int depth, Json::parse_event_t event, Json& value) {

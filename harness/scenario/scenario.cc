@@ -15,6 +15,7 @@
 #include <fstream>
 #include <sstream>
 #include <system_error>
+#include <unordered_map>
 #include <utility>
 
 #include "harness/scenario/tree.h"
@@ -90,12 +91,14 @@ class TreeBuilder : public YAML::EventHandler {
   void open(const YAML::Mark& mark, TreeNode container) {
     if (stack_.size() >= kDeepestNesting) throw Refused{mark, "the YAML is nested too deeply"};
     stack_.push_back(std::move(container));
+    lines_of_keys_.emplace_back();
     waiting_for_value_.push_back(false);
   }
 
   void close() {
     TreeNode done = std::move(stack_.back());
     stack_.pop_back();
+    lines_of_keys_.pop_back();
     waiting_for_value_.pop_back();
     add(std::move(done));
   }
@@ -107,7 +110,7 @@ class TreeBuilder : public YAML::EventHandler {
     }
     TreeNode& parent = stack_.back();
     const bool is_key = parent.kind == TreeNode::Kind::map && !waiting_for_value_.back();
-    if (is_key) check_key(parent, value);
+    if (is_key) check_key(value);
     if (!is_key && value.kind == TreeNode::Kind::null && !parent.keys.empty()) {
       value.line = parent.keys.back().line;  // yaml-cpp marks an absent value somewhere behind
       value.column = parent.keys.back().column;
@@ -116,15 +119,15 @@ class TreeBuilder : public YAML::EventHandler {
     waiting_for_value_.back() = is_key;
   }
 
-  static void check_key(const TreeNode& map, const TreeNode& key) {
+  void check_key(const TreeNode& key) {
     YAML::Mark mark;
     mark.line = key.line - 1;
     mark.column = key.column - 1;
     if (key.kind != TreeNode::Kind::scalar) throw Refused{mark, "a key must be a plain word"};
-    for (const TreeNode& earlier : map.keys)
-      if (earlier.text == key.text)
-        throw Refused{mark, "duplicate key " + in_quotes(key.text) + "; first in line " +
-                                std::to_string(earlier.line)};
+    const auto [earlier, fresh] = lines_of_keys_.back().emplace(key.text, key.line);
+    if (!fresh)
+      throw Refused{mark, "duplicate key " + in_quotes(key.text) + "; first in line " +
+                              std::to_string(earlier->second)};
   }
 
   /// yaml-cpp takes a quote that the end of the file closes.
@@ -150,7 +153,8 @@ class TreeBuilder : public YAML::EventHandler {
   std::size_t nodes_ = 0;
   TreeNode root_;
   std::vector<TreeNode> stack_;
-  std::vector<bool> waiting_for_value_;  // a map has its key
+  std::vector<std::unordered_map<std::string, int>> lines_of_keys_;  // of the maps on the stack
+  std::vector<bool> waiting_for_value_;                              // a map has its key
 };
 
 bool line_has_tab(const std::string& text, int line) {

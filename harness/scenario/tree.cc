@@ -170,6 +170,7 @@ bool NodeReader::map(const TreeNode& node, const std::string& what,
   for (const TreeNode& key : node.keys) {
     if (known.empty() || std::find(known.begin(), known.end(), key.text) != known.end()) continue;
     fail(key, "unknown key " + in_quotes(key.text) + " in " + what + did_you_mean(key.text, known));
+    break;  // the first is told, and a hint takes its time
   }
   return !node.keys.empty();
 }

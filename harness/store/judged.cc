@@ -1,4 +1,5 @@
 // What was concluded of a run: verdicts, differences and groups, written and read back whole.
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -184,7 +185,23 @@ Result<void> StoreImpl::insert_group(std::int64_t run, std::int64_t index, const
   return {};
 }
 
+namespace {
+
+/// Whether every cell that a stored group names is one of `cells` first attempts. Reports look
+/// them up by these numbers.
+bool names_cells(const GroupResult& group, int cells) {
+  const auto known = [cells](int cell) { return cell >= 0 && cell < cells; };
+  const auto known_pair = [&](const auto& pair) { return known(pair.first) && known(pair.second); };
+  return (known(group.base) || (group.base == -1 && group.pairs.empty())) &&
+         std::all_of(group.equal_pairs.begin(), group.equal_pairs.end(), known_pair) &&
+         std::all_of(group.pairs.begin(), group.pairs.end(),
+                     [&](const PairResult& pair) { return known(pair.cell); });
+}
+
+}  // namespace
+
 Result<std::vector<GroupResult>> StoreImpl::groups(std::int64_t run) {
+  const Error strange{"a group has a cell that its run does not have", db_->path()};
   std::map<std::int64_t, int> place_of;  // cell id -> place among first attempts
   Query cells(*db_, "SELECT id FROM cell WHERE run = ?1 AND attempt = 1 ORDER BY id", run);
   while (cells.next()) place_of.emplace(cells.integer(0), int(place_of.size()));
@@ -209,6 +226,7 @@ Result<std::vector<GroupResult>> StoreImpl::groups(std::int64_t run) {
     if (measured.is_object() && measured.contains("pairs")) {
       for (const Json& pair : measured["pairs"]) read_json(pair, group.pairs.emplace_back());
     }
+    if (!names_cells(group, int(place_of.size()))) return strange;
     out.push_back(std::move(group));
   }
   if (!query.ok()) return query.error();
@@ -218,7 +236,7 @@ Result<std::vector<GroupResult>> StoreImpl::groups(std::int64_t run) {
     const auto number = members.integer(0);
     const auto at = place_of.find(members.integer(1));
     if (number < 0 || number >= std::int64_t(out.size()) || at == place_of.end()) {
-      return Error{"a group has a cell that its run does not have", db_->path()};
+      return strange;
     }
     out[std::size_t(number)].cells.push_back(at->second);
   }

@@ -107,10 +107,12 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, Mode mode, i
   auto checked = check_identity(*identity, path);
   ISOBIT_TRY(checked);
   // NORMAL in WAL: a killed process loses no commit; a power cut may lose the last ones, never
-  // the file. The memory map makes long reads fast.
+  // the file. The memory map makes long reads fast. The file may come from anywhere: its pages are
+  // looked at before they are used.
   auto tuned = (*db)->execute(
       "PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32768;"
-      "PRAGMA mmap_size = 4294967296; PRAGMA temp_store = MEMORY");
+      "PRAGMA mmap_size = 4294967296; PRAGMA temp_store = MEMORY;"
+      "PRAGMA cell_size_check = ON");
   ISOBIT_TRY(tuned);
   if (writing) {
     auto prepared = prepare_for_writing(**db, *identity, busy_ms);

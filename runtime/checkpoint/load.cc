@@ -2,7 +2,6 @@
 // runtime/checkpoint/weights.h).
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -16,8 +15,6 @@ namespace isobit {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
 constexpr std::uintmax_t kMaxTextBytes = std::uintmax_t{256} << 20;
 
 std::string joined(const std::string& folder, const std::string& name) {
@@ -56,36 +53,11 @@ Result<void> add_safetensors(const std::string& path, LoadedModel& model) {
   return read_safetensors((*mapped)->bytes(), path, model.weights);
 }
 
-/// weight_map of model.safetensors.index.json: tensor name -> file name inside the folder.
-Result<std::map<std::string, std::string>> read_index(const std::string& path, LoadedModel& model) {
-  const Result<std::string> text = read_text(path, model);
-  ISOBIT_TRY(text);
-  const Result<json> parsed = parse_strict_json(*text, JsonPlace{path, std::nullopt});
-  ISOBIT_TRY(parsed);
-  if (!parsed->is_object() || !parsed->contains("weight_map") ||
-      !(*parsed)["weight_map"].is_object()) {
-    return Error{"needs an object \"weight_map\"", path};
-  }
-  std::map<std::string, std::string> shards;
-  for (const auto& item : (*parsed)["weight_map"].items()) {
-    if (!item.value().is_string()) {
-      return Error{"weight_map: " + shown(item.key()) + " must name a file", path};
-    }
-    const auto file = item.value().get<std::string>();
-    if (file.empty() || file == "." || file == ".." ||
-        file.find_first_of(std::string("/\\\0", 3)) != std::string::npos) {
-      return Error{"weight_map: " + shown(item.key()) + " names " + shown(file) +
-                       ", which is no file name inside the folder",
-                   path};
-    }
-    shards[item.key()] = file;
-  }
-  return shards;
-}
-
 Result<void> add_shards(const std::string& folder, LoadedModel& model) {
   const std::string index = joined(folder, "model.safetensors.index.json");
-  const Result<std::map<std::string, std::string>> shards = read_index(index, model);
+  const Result<std::string> text = read_text(index, model);
+  ISOBIT_TRY(text);
+  const Result<std::map<std::string, std::string>> shards = parse_shard_index(*text, index);
   ISOBIT_TRY(shards);
   std::map<std::string, std::set<std::string>> by_file;
   for (const auto& [tensor, file] : *shards) by_file[file].insert(tensor);

@@ -2,6 +2,7 @@
 #include "runtime/checkpoint/load_check.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <string_view>
 
@@ -81,6 +82,31 @@ Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weigh
                   place);
   }
   return {};
+}
+
+Result<std::map<std::string, std::string>> parse_shard_index(const std::string& text,
+                                                             const std::string& place) {
+  const Result<nlohmann::json> parsed = parse_strict_json(text, JsonPlace{place, std::nullopt});
+  ISOBIT_TRY(parsed);
+  if (!parsed->is_object() || !parsed->contains("weight_map") ||
+      !(*parsed)["weight_map"].is_object()) {
+    return Error{"needs an object \"weight_map\"", place};
+  }
+  std::map<std::string, std::string> shards;
+  for (const auto& item : (*parsed)["weight_map"].items()) {
+    if (!item.value().is_string()) {
+      return Error{"weight_map: " + shown(item.key()) + " must name a file", place};
+    }
+    const auto file = item.value().get<std::string>();
+    if (file.empty() || file == "." || file == ".." ||
+        file.find_first_of(std::string("/\\\0", 3)) != std::string::npos) {
+      return Error{"weight_map: " + shown(item.key()) + " names " + shown(file) +
+                       ", which is no file name inside the folder",
+                   place};
+    }
+    shards[item.key()] = file;
+  }
+  return shards;
 }
 
 }  // namespace isobit

@@ -1,8 +1,9 @@
 // Whether a model's tensors are those of its family's table: none missing, none misshapen, none
-// that nothing would read. Called by load_model and tests.
+// that nothing would read; and which file of several has which. Called by load_model and tests.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "runtime/base/result.h"
@@ -19,5 +20,9 @@ enum class Biases : std::uint8_t { flagged, stored };
 /// allowed.
 Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weights& weights,
                            const std::string& place);
+
+/// weight_map of a model.safetensors.index.json: tensor name -> file name inside the folder.
+Result<std::map<std::string, std::string>> parse_shard_index(const std::string& text,
+                                                             const std::string& place);
 
 }  // namespace isobit

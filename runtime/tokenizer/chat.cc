@@ -48,9 +48,8 @@ bool is_chatml(std::string_view text, ChatFormat& format) {
     const std::size_t end = text.find(kSystemClose);
     if (end == std::string_view::npos) return false;
     format.default_system = std::string(text.substr(0, end));
-    if (format.default_system.find("{%") != std::string::npos ||
-        format.default_system.find("{{") != std::string::npos) {
-      return false;
+    for (const char* tag : {"{%", "{{", "{#"}) {
+      if (format.default_system.find(tag) != std::string::npos) return false;
     }
     format.has_default_system = true;
     text.remove_prefix(end + kSystemClose.size());

@@ -149,7 +149,10 @@ std::string canonical_template(const std::string& chat_template) {
     const char kind = tag ? text[at + 1] : '\0';
     const std::size_t end =
         tag ? tag_end(text, at, kind == '{' ? '}' : kind) : std::string_view::npos;
-    if (end == std::string_view::npos) {
+    // Jinja refuses a tag that nothing closes, so that no form is the right one. Looking for the
+    // end of each later tag, which is not there either, would take the square of the text's length.
+    if (tag && end == std::string_view::npos) return out + literal + std::string(text.substr(at));
+    if (!tag) {
       if (!strip_next || !is_blank(text[at])) {
         literal += text[at];
         strip_next = false;

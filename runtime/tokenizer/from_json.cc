@@ -16,6 +16,11 @@ namespace {
 
 using nlohmann::json;
 
+/// Every rule walks over every text: far more than published files have would only cost time.
+constexpr std::size_t kMostRules = 16;
+/// Ids of a vocabulary without a token: a few lines must not ask for millions of places.
+constexpr std::size_t kMostHoles = std::size_t{1} << 16;
+
 /// A value of the file with its path, which is what errors name.
 struct Node {
   const json* value;
@@ -181,6 +186,11 @@ Result<void> Reader::vocabulary(const Node& node) {
     if (token.empty()) return entry.error("an empty token");
     const auto id = id_of(entry);
     ISOBIT_TRY(id);
+    if (static_cast<std::size_t>(*id) >= node.value->size() + kMostHoles) {
+      return entry.error("the id " + std::to_string(*id) + " is far above the " +
+                         std::to_string(node.value->size()) +
+                         " entries of the vocabulary; is the file damaged?");
+    }
     if (static_cast<std::size_t>(*id) < spec_.tokens.size() &&
         !spec_.tokens[static_cast<std::size_t>(*id)].empty()) {
       return entry.error("the id " + std::to_string(*id) + " already belongs to " +
@@ -333,6 +343,9 @@ Result<void> Reader::split_step(const Node& node) {
 Result<void> Reader::pre_tokenizer(const Node& node) {
   const std::string type = node.at("type").text();
   if (byte_level_) return refusal(node, "a step after ByteLevel");
+  if (spec_.rules.size() >= kMostRules) {
+    return refusal(node, "a pre-tokenizer of more than " + std::to_string(kMostRules) + " steps");
+  }
   if (type == "ByteLevel") return byte_level(node);
   if (type == "Split") return split_step(node);
   if (type == "Digits") {

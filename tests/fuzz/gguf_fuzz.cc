@@ -1,5 +1,5 @@
-// Fuzzes the GGUF reader and the check of its tensors: no input may crash them, and every tensor
-// that is accepted is readable.
+// Fuzzes the GGUF reader, the check of its tensors and its tokenizer: no input may crash them,
+// every tensor that is accepted is readable, and an accepted tokenizer gives ids that it has.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -7,6 +7,7 @@
 
 #include "runtime/checkpoint/load_check.h"
 #include "runtime/checkpoint/weights.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto bytes = std::as_bytes(std::span<const std::uint8_t>(data, size));
@@ -17,6 +18,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::vector<float> row(static_cast<std::size_t>(tensor.cols));
     tensor.read_row(0, 0, tensor.cols, row);
     tensor.read_row(tensor.rows - 1, 0, tensor.cols, row);
+  }
+  const auto tokenizer = isobit::Tokenizer::from_gguf(file->tokenizer, "fuzz");
+  if (!tokenizer) return 0;
+  for (const std::int32_t id : tokenizer->encode("ab a 12 \xc3\xa9\xff", true)) {
+    ISOBIT_CHECK(id >= 0 && id < tokenizer->size());
   }
   return 0;
 }

@@ -1,4 +1,5 @@
-// Fuzzes the golden reader: no crash, and whatever it accepts prints back to the same bytes.
+// Fuzzes the golden reader: no crash, whatever it accepts prints back to the same bytes, and its
+// blocks can be looked up, checked against the ledger and asked whether they are stale.
 #include <cstdint>
 #include <string>
 
@@ -12,5 +13,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   ISOBIT_CHECK(isobit::print_golden(*file) == text);
+  const auto ledger = isobit::check_ledger(*file, "fuzz.golden");
+  ISOBIT_CHECK(ledger || !ledger.error().message.empty());
+  for (const auto& [key, block] : file->blocks) {
+    ISOBIT_CHECK(file->find(key) == &block);
+    if (ledger) ISOBIT_CHECK(file->last_entry(key)->block_hash == block.block_hash());
+    const auto stale = file->stale(block.class_recipe + "numerics=F999\n", block.prompt_id);
+    ISOBIT_CHECK(!stale || (stale->block != nullptr && !stale->changed.empty()));
+  }
   return 0;
 }

@@ -1,8 +1,7 @@
-// Fuzzes scenarios, their overrides, the filter language and prompt files: no crash, no error
-// without text, and what is accepted expands into cells whose names and hashes are unique.
+// Fuzzes scenarios and their overrides: no crash, no error without text, and what is accepted
+// expands into cells whose names and hashes are unique.
 //
-// Text behind the first line "--set" is an override; a first line "-k" makes the rest a filter,
-// "-p" a prompt file.
+// Text behind the first line "--set" is an override.
 #include <algorithm>
 #include <cstdint>
 #include <set>
@@ -10,37 +9,8 @@
 #include <vector>
 
 #include "harness/matrix/matrix.h"
-#include "harness/scenario/filter.h"
-#include "harness/scenario/prompts.h"
 
 namespace {
-
-void fuzz_filter(const std::string& text) {
-  const auto filter = isobit::Filter::parse(text, "-k");
-  if (!filter) {
-    ISOBIT_CHECK(!filter.error().message.empty() && !filter.error().place.empty());
-    return;
-  }
-  isobit::Cell cell;
-  for (const isobit::Axis& axis : isobit::all_axes())
-    cell.axes[axis.name] = isobit::usual_value(axis.name);
-  (void)filter->matches(cell.subject());
-}
-
-void fuzz_prompts(const std::string& text) {
-  const auto prompts = isobit::parse_prompts(text, "fuzz.jsonl", {});
-  if (!prompts) {
-    ISOBIT_CHECK(!prompts.error().message.empty() && !prompts.error().place.empty());
-    return;
-  }
-  std::set<std::string> ids;
-  for (const isobit::Prompt& prompt : *prompts) {
-    ISOBIT_CHECK(ids.insert(prompt.id).second);
-    ISOBIT_CHECK(int{!prompt.text.empty()} + int{!prompt.messages.empty()} +
-                     int{!prompt.tokens.empty()} ==
-                 1);
-  }
-}
 
 /// Small enough to expand thousands of times.
 bool is_small(const isobit::Scenario& scenario) {
@@ -58,14 +28,6 @@ bool is_small(const isobit::Scenario& scenario) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::string text(reinterpret_cast<const char*>(data), size);
-  if (text.rfind("-k\n", 0) == 0) {
-    fuzz_filter(text.substr(3));
-    return 0;
-  }
-  if (text.rfind("-p\n", 0) == 0) {
-    fuzz_prompts(text.substr(3));
-    return 0;
-  }
   std::vector<std::string> overrides;
   const std::size_t set = text.find("\n--set\n");
   if (set != std::string::npos) {

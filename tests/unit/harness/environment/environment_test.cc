@@ -144,5 +144,16 @@ TEST(Environment, GitStateKnowsCommitAndDirt) {
   EXPECT_EQ(with.at("git.dirty"), "yes");
 }
 
+TEST(Environment, ATextThatSaysTwoThingsIsRefused) {
+  const auto refused = [](const std::string& json) {
+    const auto read = Environment::from_json(json, "env.json");
+    return read ? "no error" : read.error().text();
+  };
+  EXPECT_EQ(refused(R"({"cpu":"a"})"), "no error");
+  EXPECT_NE(refused(R"({"cpu":"a","gpu":"","cpu":"b"})").find("'cpu' twice"), std::string::npos);
+  const std::string hidden = std::string(R"({"cpu":"a"})") + '\0' + R"({"cpu":"b"})";
+  EXPECT_NE(refused(hidden).find("one JSON object"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace isobit

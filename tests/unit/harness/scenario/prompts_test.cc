@@ -167,5 +167,10 @@ TEST(Prompts, PublishedFilesAreReadWhereTheyAre) {
   EXPECT_EQ((*ifeval)[0].id, "ifeval-1000");
 }
 
+TEST(Prompts, NothingHidesBehindAZeroByte) {
+  const std::string line = R"({"id": "a", "text": "b"})";
+  EXPECT_EQ(prompt_error(line + '\0' + "{\"id\""), "p.jsonl:1:25: a zero byte: not a text");
+}
+
 }  // namespace
 }  // namespace isobit

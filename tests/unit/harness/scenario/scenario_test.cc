@@ -430,6 +430,19 @@ TEST(ScenarioFile, TheDocumentedExampleIsRead) {
   for (const Group& group : groups_of(*scenario, *matrix)) EXPECT_GE(group.cells.size(), 2u);
 }
 
+/// Each key compared with all before it would be more than a thousand million comparisons.
+TEST(ScenarioFile, AMapOfManyKeysIsReadAtOnce) {
+  std::string text;
+  for (int i = 0; i < 49'000; ++i) text += "key" + std::to_string(i) + ": 1\n";
+  const auto unknown = parse_scenario(text, "t.yaml", {});
+  ASSERT_FALSE(unknown);
+  EXPECT_NE(unknown.error().text().find("unknown key \"key0\""), std::string::npos);
+  const auto twice = parse_scenario(text + "key7: 1\n", "t.yaml", {});
+  ASSERT_FALSE(twice);
+  EXPECT_NE(twice.error().text().find("duplicate key \"key7\"; first in line 8"),
+            std::string::npos);
+}
+
 TEST(ScenarioFile, MissingFileAndDirectory) {
   const auto missing = load_scenario("/nonexistent/x.yaml", {});
   ASSERT_FALSE(missing);

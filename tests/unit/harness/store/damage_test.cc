@@ -92,6 +92,33 @@ TEST_P(StoreDamage, IsSeenThroughACellThatReusesIt) {
   EXPECT_NE(*store_->damage(cell), "");
 }
 
+/// Reports look cells up by the numbers that a group's row holds.
+TEST_F(StoreTest, AGroupThatNamesACellOfNoRunIsAnError) {
+  const std::int64_t run = begin();
+  const std::vector<CellInfo> cells{executed(run, 0, sample_trace(1, 8, 1)),
+                                    executed(run, 1, sample_trace(1, 8, 2))};
+  GroupResult group;
+  group.rule = "differ across batch";
+  group.cells = {0, 1};
+  group.equal_pairs = {{0, 1}};
+  group.base = 0;
+  group.pairs.resize(1);
+  group.pairs[0].cell = 1;
+  ASSERT_TRUE(store_->judge(cells, {group}));
+  ASSERT_TRUE(store_->groups(run));
+  for (const char* change :
+       {"'$.pairs[0].cell', 2", "'$.pairs[0].cell', -1", "'$.base', 2", "'$.base', -1",
+        "'$.base', -2", "'$.equal_pairs[0][1]', 2", "'$.equal_pairs[0][0]', -7"}) {
+    const std::string before = rows("SELECT measured FROM contract_group")[0];
+    tamper("UPDATE contract_group SET measured = json_set(measured, " + std::string(change) + ")");
+    const auto groups = store_->groups(run);
+    ASSERT_FALSE(groups) << change;
+    EXPECT_NE(groups.error().message.find("a cell that its run does not have"), std::string::npos);
+    tamper("UPDATE contract_group SET measured = '" + before + "'");
+    EXPECT_TRUE(store_->groups(run)) << change;
+  }
+}
+
 TEST_F(StoreTest, ASourceThatWentMeanwhileIsNotAnError) {
   RunInfo old = sample_run();
   old.id = begin(old);

@@ -100,8 +100,20 @@ TEST(ChatTest, EveryOtherTemplateIsAnError) {
     EXPECT_EQ(format_of(text).kind, Kind::unknown) << text;
     EXPECT_NE(rendered(text, kOne).find("none of those known"), std::string::npos) << text;
   }
+  const std::string hidden =
+      std::string(kDefaultSystem)
+          .replace(std::string(kDefaultSystem).find("You help."), 9, "You {# help.");
+  EXPECT_EQ(format_of("{% for message in messages %}" + hidden + kChatmlLoop).kind, Kind::unknown);
   EXPECT_EQ(format_of("").kind, Kind::none);
   EXPECT_NE(rendered("", kOne).find("no chat template"), std::string::npos);
+}
+
+/// The end of each of half a million tags, looked for to the end of the text, would take hours.
+TEST(ChatTest, TagsThatNothingClosesAreLookedAtOnce) {
+  std::string text = "{{ bos_token }}";
+  for (int i = 0; i < 500'000; ++i) text += "{%";
+  EXPECT_EQ(canonical_template(text), "{{bos_token}}" + text.substr(15));
+  EXPECT_EQ(format_of(text).kind, Kind::unknown);
 }
 
 }  // namespace

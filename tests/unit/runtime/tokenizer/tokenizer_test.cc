@@ -186,6 +186,28 @@ TEST(TokenizerTest, AddedTokensThatMakeTheListGrowLeaveTheVocabularyFound) {
   }
 }
 
+TEST(TokenizerTest, AnIdFarAboveTheVocabularyIsRefused) {
+  const auto file = [](int id) {
+    return R"({"decoder":{"type":"ByteLevel"},"pre_tokenizer":{"type":"ByteLevel"},)"
+           R"("model":{"type":"BPE","merges":[],"vocab":{"a":0,"b":)" +
+           std::to_string(id) + "}}}";
+  };
+  EXPECT_EQ(refusal_of(file(65537)), "accepted");
+  EXPECT_NE(refusal_of(file(65538)).find("far above the 2 entries"), std::string::npos);
+}
+
+TEST(TokenizerTest, StepsWithoutEndAreRefused) {
+  const auto file = [](int digits) {
+    std::string steps;
+    for (int i = 0; i < digits; ++i) steps += R"({"type":"Digits"},)";
+    return R"({"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0},"merges":[]},)"
+           R"("pre_tokenizer":{"type":"Sequence","pretokenizers":[)" +
+           steps + R"({"type":"ByteLevel","add_prefix_space":false}]}})";
+  };
+  EXPECT_EQ(refusal_of(file(15)), "accepted");
+  EXPECT_NE(refusal_of(file(16)).find("more than 16 steps"), std::string::npos);
+}
+
 TEST(TokenizerTest, DigestedTextTellsEverythingThatDecidesIds) {
   const std::string plain = made(file_of("smollm")).fingerprint_text();
   EXPECT_EQ(plain, made(file_of("smollm")).fingerprint_text());
