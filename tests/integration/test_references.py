@@ -82,23 +82,26 @@ class References(tiny_project.Case):
         self.assertIn("lib.libopenblas.so.0", diff)
 
     def test_one_reviewed_blessing_settles_a_new_library(self):
-        name = self.scenario("settled", BLAS.replace("[1, 3]", "[1, 2, 3]"))
+        name = self.scenario("settled", "axes:\n  engine: [openblas]\n  precision: [fp32, fp16, bf16]\n"
+                                        "  batch: [1, 2, 3, 4, 5]\n  cache: [on, off]\n"
+                                        "  threads: [1, 2]\n")  # 60 cells, 120 blocks
         swapped = self.library()
         self.isobit("bless", name, "--reason", "one")
-        self.isobit("run", name, env=swapped, code=5)
+        out = self.isobit("run", name, env=swapped, code=5).stdout
+        self.assertIn("60 STALE", out)
         known, shown = self.reviewed(env=swapped)
-        self.assertIn("cause of 6 blocks: library libopenblas.so.0", shown)
+        self.assertIn("cause of 120 blocks: library libopenblas.so.0", shown)
         self.assertRegex(shown, r"there: max ULP \d+, KL \S+ over the \d stored logits of both")
         self.assertRegex(shown, r"first at position 4 \(generated token 0\): token \d+")
         refused = self.isobit("bless", name, "--reviewed", known, "--reason", "no", code=1)
-        self.assertIn("6 reviewed ones not there", refused.stderr)
+        self.assertIn("120 reviewed ones not there", refused.stderr)
         self.isobit("bless", name, "--reviewed", known, "--reason", "new library", env=swapped)
         self.isobit("check", name, env=swapped)
         self.isobit("check", name)  # the other machines' goldens are still there
         out = self.isobit("prune", name).stdout
         self.assertIn("0 golden blocks", out)
         out = self.isobit("prune", name, "--foreign", "--yes", "--reason", "gone").stdout
-        self.assertIn("6 golden blocks retired", out)
+        self.assertIn("120 golden blocks retired", out)
         self.isobit("check", name)
         self.isobit("check", name, env=swapped, code=5)
 

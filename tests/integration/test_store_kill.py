@@ -1,7 +1,8 @@
-"""kill -9 at random points of `isobit run`: nothing finished is lost, no half cell, and the resumed
-run ends with the rows of an undisturbed one.
+"""kill -9 at random points. Of `isobit run`: nothing finished is lost, no half cell, and the resumed
+run ends with the rows of an undisturbed one. Of `isobit bless`: the golden file is the old one or the
+new one, to the byte, no event stands for a block that is not there, and the next blessing works.
 
-ISOBIT_KILLS: how many points (default 10; 200 by hand)
+ISOBIT_KILLS: how many points of each (default 10 and 4; 200 by hand)
 ISOBIT_SEED: their seed (default 1, printed)
 """
 import os
@@ -16,6 +17,7 @@ import time
 
 ISOBIT = os.environ.get("ISOBIT", "")
 KILLS = int(os.environ.get("ISOBIT_KILLS", "10"))
+BLESS_KILLS = int(os.environ.get("ISOBIT_KILLS", "4"))
 SEED = int(os.environ.get("ISOBIT_SEED", "1"))
 
 SCENARIO = """version: 1
@@ -128,6 +130,77 @@ def one_kill(folder, number, cells, after, expected):
     return finished, ""
 
 
+def bless(folder, where):
+    return subprocess.Popen([ISOBIT, "bless", "kill.yaml", "--db", str(where / "isobit.db"), "--golden",
+                             str(where / "golden"), "--by", "x", "--reason", "new"],
+                            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def events_without_a_line(where):
+    """Golden events of the database that the golden file's ledger does not have."""
+    if not (where / "isobit.db").exists():
+        return 0
+    db = sqlite3.connect(where / "isobit.db")
+    tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+    events = db.execute("SELECT block_hash, parent_hash FROM golden_event").fetchall() \
+        if "golden_event" in tables else []
+    db.close()
+    ledger = (where / "golden/kill.golden").read_text()
+    return sum(f" {block} {parent} " not in ledger for block, parent in events)
+
+
+def one_killed_blessing(folder, number, after, old, new):
+    """Kills a blessing that would replace `old`; gives (whether it had written, problem)."""
+    where = folder / f"bless-{number}"
+    (where / "golden").mkdir(parents=True)
+    golden = where / "golden/kill.golden"
+    golden.write_bytes(old)
+    process = bless(folder, where)
+    time.sleep(after)
+    process.kill()
+    finish(process)
+    left = golden.read_bytes()
+    if left not in (old, new):
+        return False, "the golden file is neither the old nor the new one"
+    if events_without_a_line(where) != 0:
+        return False, "an event stands for a block that is not there"
+    code, text = finish(bless(folder, where))
+    if code != 0:
+        return left == new, f"the next blessing ended with {code}: {text}"
+    if golden.read_bytes() != new:
+        return left == new, "the next blessing gave another file"
+    shutil.rmtree(where)
+    return left == new, ""
+
+
+def kill_blessings(folder):
+    """Blessings of nine tokens over goldens of eight; gives what went wrong, or nothing."""
+    def blessed(where, scenario, old=b""):
+        (folder / "kill.yaml").write_text(scenario)
+        (where / "golden").mkdir(parents=True)
+        if old:
+            (where / "golden/kill.golden").write_bytes(old)
+        code, text = finish(bless(folder, where))
+        assert code == 0, text
+        return (where / "golden/kill.golden").read_bytes()
+    old = blessed(folder / "old", SCENARIO)
+    begin = time.monotonic()
+    new = blessed(folder / "new", SCENARIO.replace("max_new_tokens: 8", "max_new_tokens: 9"), old)
+    seconds = time.monotonic() - begin
+    assert old != new
+    written = 0
+    for number in range(BLESS_KILLS):
+        # Half of them near the end, where the file is written.
+        after = seconds * random.choice([random.uniform(0, 1), random.uniform(0.9, 1.1)])
+        was_written, problem = one_killed_blessing(folder, number, after, old, new)
+        written += was_written
+        if problem:
+            return f"FAIL: seed {SEED}, killed blessing {number}: {problem}"
+    print(f"{BLESS_KILLS} killed blessings: {written} had written the new file, the others left the "
+          "old one; every next one gave the new file")
+    return ""
+
+
 def main():
     if not ISOBIT or not os.access(ISOBIT, os.X_OK):
         print("skipped: ISOBIT does not name the built program")
@@ -159,7 +232,10 @@ def main():
         print(f"{KILLS} kills (seed {SEED}): every resume gave the undisturbed rows; {inside} "
               f"kills left some of {CELLS} cells finished, {reached.count(0)} none, "
               f"{reached.count(CELLS)} all")
-        return 0
+        problem = kill_blessings(folder)
+        if problem:
+            print(problem)
+        return 1 if problem else 0
     finally:
         shutil.rmtree(folder)
 
