@@ -216,6 +216,12 @@ std::string missing_for(const Requirement& requirement, const GenerateRequest& a
 
 }  // namespace
 
+bool can_be_met(const Requirement& requirement, const Cell& cell) {
+  const std::string& what = requirement.what;
+  const bool needs_gpu = what == "gpu" || what == "nccl" || what == "real";
+  return !needs_gpu || cell.value("device") != "cpu";
+}
+
 std::string skip_reason(const Scenario& scenario, const Session& session, const Cell& cell) {
   const GenerateRequest asked = cell.requested();
   if (std::string why = unsupported_reason(asked.backend, mode_of(asked.precision)); !why.empty()) {

@@ -52,6 +52,7 @@ class Reader : private NodeReader {
   AxisValue value(const std::string& axis, const TreeNode& node, ValueUse use);
   Values values(const std::string& axis, const TreeNode& node, ValueUse use);
   bool known_axis(const TreeNode& key);
+  std::string requirement(const TreeNode& node);
   void requirements(const TreeNode& node);
   Filter where(const TreeNode& node);
   void expectation(const TreeNode& node);
@@ -284,7 +285,19 @@ AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse 
   return {};
 }
 
+/// A word that somebody can enforce; a typing error would otherwise guard nothing.
+std::string Reader::requirement(const TreeNode& node) {
+  const std::vector<std::string> known = requirements_known();
+  const std::string what = word(node, "requirement");
+  if (error_ || std::find(known.begin(), known.end(), what) != known.end()) return what;
+  fail(node, "nobody can enforce the requirement " + in_quotes(what) + among_known(what, known));
+  return what;
+}
+
 void Reader::requirements(const TreeNode& node) {
+  if (node.kind != Kind::map) {
+    fail(node, "requires must be a map of an axis or a value to what it needs, e.g. {cuda: gpu}");
+  }
   if (!map(node, "requires", {})) return;
   std::vector<std::string> subjects = axis_names();
   for (const std::string& head : value_words()) subjects.push_back(head);
@@ -296,8 +309,7 @@ void Reader::requirements(const TreeNode& node) {
     const TreeNode& what = node.items[i];
     const bool many = what.kind == Kind::list;
     for (const TreeNode& item : many ? list(what, "requires") : std::vector<TreeNode>{what})
-      scenario_.requirements.push_back(
-          {key.text, choice(item, "requirement", requirements_known()), tree_.place(key)});
+      scenario_.requirements.push_back({key.text, requirement(item), tree_.place(key)});
   }
 }
 

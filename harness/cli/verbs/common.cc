@@ -158,7 +158,7 @@ Result<RunOptions> run_options(const Arguments& arguments) {
   for (const std::string& what : options.require) {
     const std::vector<std::string> known = {"gpu", "nccl"};
     if (std::find(known.begin(), known.end(), what) != known.end()) continue;
-    return Error{"nobody can enforce " + in_quotes(what) + did_you_mean(what, known), "--require"};
+    return Error{"nobody can enforce " + in_quotes(what) + among_known(what, known), "--require"};
   }
   if (auto ok = check_reports(arguments); !ok) return ok.error();  // before hours of computing
   if (auto ok = read_numbers(arguments, options); !ok) return ok.error();
