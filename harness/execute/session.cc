@@ -117,7 +117,7 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
     }
     const Sha256 hash = tokens_digest(*ids);
     all.append(reinterpret_cast<const char*>(hash.data()), hash.size());
-    session.tokens.push_back({std::move(*ids), {}});
+    session.tokens.push_back({std::move(*ids), {}, prompt.id});
   }
   session.inputs.prompts_digest = to_hex(sha256(all.data(), all.size()));
   return {};
