@@ -3,6 +3,7 @@
 // The reader keeps the first error (scenario/tree.h) and goes on with defaults, so that the code
 // below reads as the schema does.
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <set>
 #include <string>
@@ -423,9 +424,28 @@ Result<Scenario> read_scenario(const Tree& tree) {
   return Reader(tree).read();
 }
 
+namespace {
+
+/// The shortest decimal that reads back as the same number: two bounds never look alike.
+template <class T>
+std::string shortest(T value) {
+  char buffer[32];
+  const auto [end, problem] = std::to_chars(buffer, buffer + sizeof buffer, value);
+  ISOBIT_CHECK(problem == std::errc());
+  return {buffer, end};
+}
+
+}  // namespace
+
 std::string Expectation::text() const {
   static const char* const kNames[] = {"same_bits", "within", "differ", "differ_all", "measure"};
-  std::string out = std::string(kNames[static_cast<int>(kind)]) + " across ";
+  std::string out = kNames[static_cast<int>(kind)], limits;
+  const auto add = [&limits](const char* name, const auto& bound) {
+    if (bound) limits += std::string(limits.empty() ? " " : ", ") + name + " " + shortest(*bound);
+  };
+  add("token_match", token_match), add("max_kl", max_kl), add("max_abs", max_abs);
+  add("max_ulp", max_ulp);
+  out += limits + " across ";
   for (std::size_t i = 0; i < across.size(); ++i) out += (i == 0 ? "" : ", ") + across[i];
   return where.empty() ? out : out + " where " + where.text();
 }
