@@ -297,6 +297,28 @@ TEST(Groups, EqualOnEveryAxisButAcross) {
   EXPECT_EQ(groups[2].cells, (std::vector<int>{4, 5, 6, 7}));
 }
 
+TEST(Groups, CountWhatWasNotSelected) {
+  const Scenario scenario = scenario_with(
+      "axes: {precision: [fp32, bf16], batch: [1, 3], gpus: [1, 2]}\n"
+      "expect: [{same_bits: {across: [batch, gpus]}}]\n");
+  Matrix matrix = *expand(scenario, false);
+  const std::vector<Group> whole = groups_of(scenario, matrix);
+  ASSERT_EQ(whole.size(), 2U);
+  EXPECT_EQ(whole[0].unselected, 0);
+  EXPECT_EQ(whole[0].varied, (std::set<std::string>{"batch", "gpus"}));
+  // Left: the batch of 3 in fp32.
+  matrix.unselected = {matrix.cells.begin(), matrix.cells.end()};
+  matrix.cells = {matrix.unselected[2], matrix.unselected[3]};
+  matrix.unselected.erase(matrix.unselected.begin() + 2, matrix.unselected.begin() + 4);
+  for (int i = 0; i < 2; ++i) matrix.cells[std::size_t(i)].index = i;
+  const std::vector<Group> cut = groups_of(scenario, matrix);
+  ASSERT_EQ(cut.size(), 1U) << "a group without a selected cell is none";
+  EXPECT_EQ(cut[0].key, whole[0].key);
+  EXPECT_EQ(cut[0].cells, (std::vector<int>{0, 1}));
+  EXPECT_EQ(cut[0].unselected, 2);
+  EXPECT_EQ(cut[0].varied, whole[0].varied);
+}
+
 TEST(Groups, CellsThatShareAGroupStayTogether) {
   const Scenario scenario = scenario_with(
       "axes: {precision: [fp32, bf16], batch: [1, 3], gpus: [1, 2]}\n"
