@@ -85,6 +85,7 @@ Json cell_json(const ReportCell& cell) {
           {"scored", cell.score.scored},
           {"correct", cell.score.correct},
           {"tokens", cell.tokens},
+          {"executions", cell.executions},
           {"seconds", cell.seconds},
           {"divergence", divergence_json(cell.divergence)},
           {"repro", clean(cell.repro)}};
@@ -112,6 +113,7 @@ Json group_json(const Report& report, const GroupResult& group) {
           {"reason", clean(group.judgement.reason)},
           {"cells", cells},
           {"compared_cells", group.compared_cells},
+          {"unselected_cells", group.unselected_cells},
           {"classes", letters_of(group, report)},
           {"equal_pairs", strings(equal_pair_lines(group, report))},
           {"compared_tokens", group.compared_tokens},
@@ -150,6 +152,7 @@ std::string render_json(const Report& report) {
                     {"seconds", report.seconds},
                     {"cell_seconds", report.cell_seconds},
                     {"record_seconds", report.record_seconds},
+                    {"agreement", agreement_text(report)},
                     {"notes", strings(report.notes)},
                     {"environment", strings(report.environment)},
                     {"groups", groups},
