@@ -268,7 +268,7 @@ class Cli(tiny_project.Case):
         for prompt in shown["prompts"]:
             self.assertEqual(len(prompt["tokens"]), 10)
             for token in prompt["tokens"]:
-                name = f"{prompt['prompt'].replace('/', '_')}-{token['position']}.f32"
+                name = f"{prompt['prompt'].replace('/', '%2F')}-{token['position']}.f32"
                 row = struct.unpack(f"<{tiny_project.VOCAB}f",
                                     (self.folder / "rows" / name).read_bytes())
                 self.assertEqual(max(range(len(row)), key=lambda i: (row[i], -i)), token["id"])

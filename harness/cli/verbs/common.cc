@@ -208,6 +208,19 @@ bool names_run(const std::string& word) {
   return digits || word == "last" || word.rfind("last~", 0) == 0;
 }
 
+Result<bool> means_run(Store& store, const std::string& word) {
+  if (!names_run(word)) return false;
+  if (word.rfind("last", 0) == 0) return true;
+  std::int64_t number = 0;
+  std::from_chars(word.data(), word.data() + word.size(), number);
+  const auto run = store.run(number);
+  ISOBIT_TRY(run);
+  if (*run) return true;
+  const auto cells = store.history(word);
+  ISOBIT_TRY(cells);
+  return cells->empty();
+}
+
 Result<RunInfo> find_run(Store& store, const std::string& word) {
   const Error unknown{"there is no run " + in_quotes(word) + "; `isobit history` lists the runs",
                       ""};
@@ -289,6 +302,31 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
 
 std::string shown_text(const std::string& bytes) {
   return text::printable(bytes);
+}
+
+void add_verdict(const CellInfo& cell, Json& out) {
+  const bool judged = cell.judged;
+  out["verdict"] = judged ? name_of(cell.judgement.verdict) : cell.pending ? "PENDING" : "UNJUDGED";
+  out["severity"] = judged ? name_of(cell.judgement.severity) : "";
+  out["reason"] = judged ? cell.judgement.reason : "";
+}
+
+std::string file_word(const std::string& id) {
+  constexpr std::size_t kLongest = 100, kKept = 60, kHash = 16;
+  constexpr const char* kDigits = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : id) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+                       (c == '.' && !out.empty());
+    if (plain) {
+      out += c;
+    } else {
+      out += {'%', kDigits[byte / 16U], kDigits[byte % 16U]};
+    }
+  }
+  if (out.size() <= kLongest) return out.empty() ? "%" : out;
+  return out.substr(0, kKept) + "~" + to_hex(sha256(id.data(), id.size())).substr(0, kHash);
 }
 
 std::string verdict_of(const CellInfo& cell) {
