@@ -179,15 +179,21 @@ class Terminal {
   }
 
   void red_groups() {
+    if (style_.verbose) {
+      for (const GroupResult& group : report_.groups) {
+        if (is_red(group.judgement.verdict) || is_open(group.judgement.verdict)) red_group(group);
+      }
+      return;
+    }
     std::size_t untold = 0, told = 0;
     for (const AlikeGroups& alike : alike_bad_groups(report_)) {
-      if (!style_.verbose && told++ >= kMostShown) {
+      if (told++ >= kMostShown) {
         untold += 1 + alike.others.size();
         continue;
       }
       red_group(report_.groups[alike.first]);
       const std::string others = others_text(alike);
-      if (!others.empty()) line("  " + others);
+      if (!others.empty()) line("  " + others + ": -v shows all");
     }
     more(untold, 0, "groups");
   }

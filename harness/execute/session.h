@@ -21,7 +21,7 @@ struct Session {
   std::vector<PromptTokens> tokens;  // by prompt
   std::vector<std::int32_t> eos;
   RecipeInputs inputs;
-  std::vector<std::string> warnings;  // "prompt x does not begin with BOS"
+  std::vector<std::string> warnings;  // "1 prompt does not begin with the model's BOS: p1"
 };
 
 /// Reads the prompts as tokens of a model that is loaded already; one that this model cannot take

@@ -16,13 +16,12 @@ std::vector<int> comparable(const Judging& all, const Group& group) {
   return out;
 }
 
-/// Axes that the group ranges over, cells that were not selected included, and that have one value
-/// among the cells that were compared.
+/// Axes that the group ranges over and that have one value among the cells that were compared.
 std::string unexercised(const Judging& all, const Expectation& rule, const Group& group,
                         const std::vector<int>& members) {
   std::string axes;
   for (const std::string& axis : rule.across) {
-    if (group.varied.count(axis) == 0) continue;
+    if (group.ranges.count(axis) == 0) continue;
     std::set<std::string> values;
     for (const int i : members) values.insert(all.in.matrix.cells[std::size_t(i)].value(axis));
     if (values.size() < 2) axes += (axes.empty() ? "" : ", ") + axis;

@@ -31,12 +31,18 @@ class RuleGroups {
     if (selected) group.cells.push_back(cell.index);
     group.unselected += selected ? 0 : 1;
     for (const std::string& axis : rule_.across) {
-      if (cell.value(axis) != first_[at->second]->value(axis)) group.varied.insert(axis);
+      if (cell.value(axis) != first_[at->second]->value(axis)) group.ranges.insert(axis);
     }
   }
 
   /// Those with a selected cell, in the order of their first one.
   void move_to(std::vector<Group>& out) {
+    std::set<std::string> varied;
+    for (const Group& group : groups_) varied.insert(group.ranges.begin(), group.ranges.end());
+    for (const std::string& axis : rule_.across) {
+      if (varied.count(axis) != 0) continue;
+      for (Group& group : groups_) group.ranges.insert(axis);
+    }
     for (Group& group : groups_) {
       if (!group.cells.empty()) out.push_back(std::move(group));
     }

@@ -63,11 +63,14 @@ std::string cell_meaning(const Scenario& scenario, const Cell& cell);
 
 /// Cells that a contract rule compares with each other: equal on every axis but `across`.
 struct Group {
-  int rule = 0;                  // index in Scenario::expect
-  std::string key;               // the fixed axes, as text: "engine=reference,precision=bf16"
-  std::vector<int> cells;        // indices into Matrix::cells, in matrix order
-  std::int64_t unselected = 0;   // cells that would be in it and were not selected
-  std::set<std::string> varied;  // axes of `across` that vary in it, these cells included
+  int rule = 0;                 // index in Scenario::expect
+  std::string key;              // the fixed axes, as text: "engine=reference,precision=bf16"
+  std::vector<int> cells;       // indices into Matrix::cells, in matrix order
+  std::int64_t unselected = 0;  // cells that would be in it and were not selected
+  /// Axes of `across` that its comparison must exercise: those that vary in it, these cells
+  /// included, and those that vary in no group of the rule, of which the rule would say something
+  /// all the same.
+  std::set<std::string> ranges;
 };
 /// All groups of all rules that have a selected cell; a cell may be in several.
 std::vector<Group> groups_of(const Scenario& scenario, const Matrix& matrix);

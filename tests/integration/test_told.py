@@ -72,6 +72,16 @@ class Told(tiny_project.Case):
         for kind, text in whole.items():
             self.assertNotIn("not selected", text, kind)
 
+    def test_a_rule_is_not_green_for_an_axis_that_varies_in_no_group(self):
+        name = self.scenario("tied", "zip: [{precision: [fp32, bf16], batch: [1, 3]}]\n"
+                             "axes: {cache: [on, off]}\n"
+                             "expect: [{same_bits: {across: [batch, cache]}}]\n")
+        out = self.outputs("check", name, code=5)
+        for group in json.loads(out["json"])["groups"]:
+            self.assertEqual((group["verdict"], group["reason"]),
+                             ("NOT-RUN", "not exercised: batch; what was compared agrees"))
+        self.isobit("validate", name, code=2)
+
     def test_a_vacuous_group_says_what_became_of_the_others(self):
         name = self.scenario("failed", "axes:\n  threads: [1, 2]\n  device: [cpu, cuda]\n"
                              "expect:\n  - same_bits: {across: [threads, device]}\n")
@@ -93,6 +103,16 @@ class Told(tiny_project.Case):
         self.assertEqual(len(ET.fromstring(out["junit"]).findall(".//error")), 8)
         verbose = self.isobit("report", "last", "-v", code=1).stdout
         self.assertEqual(verbose.count("repro   isobit repro"), 8)
+
+    def test_prompts_without_a_bos_are_one_note(self):
+        (self.folder / "prompts.jsonl").write_text("".join(
+            json.dumps({"id": f"p{n}", "tokens": [50 + n, 6]}) + "\n" for n in range(7)))
+        name = self.scenario("bos", "axes: {batch: [1, 3]}\n"
+                             "expect: [{same_bits: {across: [batch]}}]\n")
+        out = self.isobit("check", name, "--set", "model=nano-300k", "--json", code=5).stdout
+        notes = [note for note in json.loads(out)["notes"] if "BOS" in note]
+        self.assertEqual(notes, ["7 prompts do not begin with the model's BOS: p0, p1, p2, p3, p4, "
+                                 "…"])
 
     def test_bounds_are_part_of_a_rule(self):
         name = self.scenario("bounds", "axes:\n  precision: [fp32, bf16]\nexpect:\n"

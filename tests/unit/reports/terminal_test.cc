@@ -167,9 +167,15 @@ TEST(Terminal, GroupsWithOneReasonAreToldOnce) {
   EXPECT_EQ(text.find("vacuous"), text.rfind("vacuous"));
   EXPECT_NE(text.find("NOT-RUN  same_bits across batch  [precision=fp32]\n"), std::string::npos);
   EXPECT_NE(text.find("\n  and 2 more groups with the same reason: [precision=bf16], "
-                      "[precision=fp16]\n"),
+                      "[precision=fp16]: -v shows all\n"),
             std::string::npos)
       << text;
+  TerminalStyle verbose;
+  verbose.verbose = true;
+  EXPECT_NE(render_terminal(report, verbose)
+                .find("\nNOT-RUN  same_bits across batch  "
+                      "[precision=fp16]\n"),
+            std::string::npos);
   for (GroupResult& group : report.groups) group.differing = 1;
   EXPECT_EQ(alike_bad_groups(report).size(), 3U) << "each has a picture of its own";
 }
