@@ -74,6 +74,9 @@ std::string counts_text(const Report& report);
 /// nothing was compared, or executions of one cell did not agree. The trials are executions, each
 /// a process lifetime of its own: the rows of one share all that could go wrong in it.
 std::string agreement_text(const Report& report);
+/// N of that rate: executions of the cell that has fewest, 1 when all were in the same processes.
+/// 0: there is no agreement to speak of.
+std::int64_t independent_executions(const Report& report);
 /// "a fault in more than 63.2 % of executions would have been seen (95 %)"
 std::string seen_text(std::int64_t executions);
 /// One word for the whole: PASS, or the verdict that decided the exit code.

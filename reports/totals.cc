@@ -37,27 +37,53 @@ std::string seen_text(std::int64_t executions) {
          " % of executions would have been seen (95 %)";
 }
 
-std::string agreement_text(const Report& report) {
-  if (report.tokens_compared == 0) return "";
-  std::int64_t executions = 0;  // of the cell that has fewest
-  bool differs = false;
+namespace {
+
+/// Executions of the cell that has fewest; 0: nothing was compared, or executions disagree.
+std::int64_t agreeing_executions(const Report& report) {
+  if (report.tokens_compared == 0) return 0;
+  std::int64_t fewest = 0;
   for (const ReportCell& cell : report.cells) {
-    if (cell.verdict == Verdict::nondet) return "";
-    differs |= cell.divergence.present;
+    if (cell.verdict == Verdict::nondet) return 0;
     if (cell.executions == 0) continue;
-    executions = executions == 0 ? cell.executions : std::min(executions, cell.executions);
+    fewest = fewest == 0 ? cell.executions : std::min(fewest, cell.executions);
   }
-  for (const GroupResult& group : report.groups) differs |= group.differing > 0;
+  return fewest;
+}
+
+/// Ranks that are processes compute every execution of a run: together that is one lifetime.
+bool in_same_processes(const Report& report) {
+  return report.environment.count("mpi") != 0;
+}
+
+bool anything_differs(const Report& report) {
+  return std::any_of(report.cells.begin(), report.cells.end(),
+                     [](const ReportCell& cell) { return cell.divergence.present; }) ||
+         std::any_of(report.groups.begin(), report.groups.end(),
+                     [](const GroupResult& group) { return group.differing > 0; });
+}
+
+}  // namespace
+
+std::int64_t independent_executions(const Report& report) {
+  const std::int64_t executions = agreeing_executions(report);
+  return in_same_processes(report) ? std::min<std::int64_t>(executions, 1) : executions;
+}
+
+std::string agreement_text(const Report& report) {
+  const std::int64_t executions = agreeing_executions(report);
   if (executions == 0) return "";
-  const std::string rows =
-      differs ? "" : "0 of " + text::count(report.tokens_compared, "row") + " differ; ";
-  if (executions == 1) return rows + "each cell was executed once: " + seen_text(1);
-  const std::string agree = rows + text::count(executions, "execution") + " of each cell";
-  // Ranks that are processes compute every attempt: together that is one lifetime.
-  if (report.environment.count("mpi") != 0) {
-    return agree + " agree, all in the same processes: " + seen_text(1);
+  std::string out;
+  if (!anything_differs(report)) {
+    out = "0 of " + text::count(report.tokens_compared, "row") + " differ; ";
   }
-  return agree + " agree: " + seen_text(executions);
+  if (executions == 1) {
+    out += "each cell was executed once: ";
+  } else {
+    out += text::count(executions, "execution") + " of each cell agree" +
+           (in_same_processes(report) ? ", all in the same processes: " : ": ");
+  }
+  return out + seen_text(independent_executions(report));
 }
 
 std::string outcome_text(const Report& report) {

@@ -154,7 +154,10 @@ class Told(tiny_project.Case):
         for kind, text in out.items():
             self.assertIn(f"0 of {rows} rows differ; 3 executions of each cell agree: a fault in "
                           f"more than 63.2 {seen}", text, kind)
-        self.assertEqual({c["executions"] for c in json.loads(out["json"])["cells"]}, {3})
+        report = json.loads(out["json"])
+        self.assertEqual({c["executions"] for c in report["cells"]}, {3})
+        self.assertEqual(report["independent_executions"], 3)
+        self.assertAlmostEqual(report["seen_fault_rate"], 1 - 0.05 ** (1 / 3))
         last = int(json.loads(out["json"])["run"])
         told = self.isobit("diff", last - 1, last).stdout
         self.assertIn("0 of 160 rows differ; 2 executions of each cell agree: a fault in more than "

@@ -200,6 +200,7 @@ TEST(Agreement, CountsExecutionsNotRows) {
             "0 of 384 rows differ; 2 executions of each cell agree, all in the same processes: a "
             "fault in more than 95 %" +
                 seen);
+  EXPECT_EQ(independent_executions(report), 1);
   report.groups[0].differing = 5;
   EXPECT_EQ(agreement_text(report).rfind("2 executions of each cell", 0), 0U);
   report.cells[0].verdict = Verdict::nondet;
