@@ -11,6 +11,7 @@
 #include "golden/bless.h"
 #include "harness/explain/change.h"
 #include "harness/pending.h"
+#include "reports/describe.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/text.h"
 
@@ -172,8 +173,8 @@ Result<int> bless_blocks_of(RunResult& run, const BlessOptions& options) {
   }
   const std::string also = retired.empty() ? "" : std::to_string(retired.size()) + " retired, ";
   print_line(run.loaded.scenario.name + ": " + std::to_string(changes.size()) +
-             " golden blocks new or changed, " + also + "two executed runs were identical" +
-             (options.dry_run ? " (dry run)" : ""));
+             " golden blocks new or changed, " + also + "two executed runs were identical: " +
+             seen_text(2) + (options.dry_run ? " (dry run)" : ""));
   if (options.dry_run || (changes.empty() && retired.empty())) return int(kExitOk);
   if (!run.whole && !file->blocks.empty()) {
     print_line("note: the run was not the whole scenario; sibling classes were not refreshed");

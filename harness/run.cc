@@ -17,6 +17,7 @@
 #include "harness/pending.h"
 #include "reports/build.h"
 #include "runtime/base/interrupt.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {
@@ -87,6 +88,9 @@ Result<Records> open_records(const Loaded& loaded, const Plan& plan, const RunOp
   run.started = utc_now();
   run.notes = loaded.session.warnings;
   if (plan.cells.empty()) run.notes.push_back(why_empty(options));
+  if (!plan.cells.empty() && plan.unselected > 0) {
+    run.notes.push_back(unselected_text(plan.unselected, std::int64_t(plan.cells.size())));
+  }
   auto id = records.store->begin_run(run);
   ISOBIT_TRY(id);
   run.id = *id;
@@ -224,18 +228,6 @@ Report without_run(const std::string& path, int exit_code, const std::string& wh
   return out;
 }
 
-/// The exit code of all: the gravest of what the reports say. Skipped beside fine is fine.
-int exit_code_of(const std::vector<Report>& reports) {
-  if (reports.empty()) return kExitNothing;
-  int out = reports.front().exit_code;
-  for (const Report& report : reports) {
-    const bool fine = std::min(out, report.exit_code) == kExitOk &&
-                      std::max(out, report.exit_code) == kExitSkipped;
-    out = fine ? int(kExitOk) : graver_exit_code(out, report.exit_code);
-  }
-  return out;
-}
-
 std::string token_text(const Session& session, std::int32_t id) {
   if (!session.tokenizer || id < 0) return "";
   return session.tokenizer->decode(std::span(&id, 1));
@@ -267,12 +259,15 @@ bool empty_share(const RunOptions& options) {
 }
 
 Result<void> check_names(const RunOptions& options) {
-  std::map<std::string, std::string> seen;  // golden file -> scenario file
+  std::map<std::string, std::string> seen;  // golden file, in lower case -> scenario file
   for (const std::string& path : options.scenarios) {
     const auto scenario = load_scenario(path, options.overrides);
     if (!scenario) continue;  // its own turn will say why
     const std::string golden = golden_path(path, scenario->name, options.golden_folder);
-    const auto [at, is_new] = seen.emplace(golden, path);
+    // Also where a file system takes two names that differ in case alone for one.
+    const std::filesystem::path file = golden;
+    const std::string name = lower_case(file.filename().string());
+    const auto [at, is_new] = seen.emplace((file.parent_path() / name).string(), path);
     if (is_new) continue;
     return Error{"is named '" + scenario->name + "' like " + at->second +
                      ": their goldens would share " + golden,
@@ -421,7 +416,9 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
   // A selection that leaves nothing of one scenario is fine while it leaves something of another.
   if (done.empty()) done = std::move(empty);
   if (json) print_out(render_json(done));
-  int code = exit_code_of(done);
+  std::vector<int> codes;
+  for (const Report& report : done) codes.push_back(report.exit_code);
+  int code = joint_exit_code(codes);
   for (const std::string& target : reports) {
     if (auto ok = write_report(target, done); !ok) {
       complain(ok.error());

@@ -2,6 +2,7 @@
 #include "harness/verdict.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 
 #include "runtime/base/result.h"
@@ -52,6 +53,26 @@ int graver_exit_code(int a, int b) {
   const auto* const first = std::find_if(std::begin(kPrecedence), std::end(kPrecedence),
                                          [&](int code) { return code == a || code == b; });
   return first == std::end(kPrecedence) ? a : *first;
+}
+
+int joint_exit_code(const std::vector<int>& codes) {
+  if (codes.empty()) return kExitNothing;
+  int out = codes.front();
+  for (const int code : codes) {
+    const bool fine = std::min(out, code) == kExitOk && std::max(out, code) == kExitSkipped;
+    out = fine ? int(kExitOk) : graver_exit_code(out, code);
+  }
+  return out;
+}
+
+std::string unselected_text(std::int64_t unselected, std::int64_t selected) {
+  return std::to_string(unselected) + " of " + std::to_string(unselected + selected) +
+         " cells were not selected";
+}
+
+double seen_fault_rate(std::int64_t executions) {
+  if (executions <= 0) return 1;
+  return 1 - std::pow(0.05, 1 / double(executions));
 }
 
 }  // namespace isobit

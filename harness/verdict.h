@@ -85,10 +85,12 @@ struct GroupResult {
   std::string key;   // "engine=reference,precision=bf16"
   Judgement judgement;
   std::vector<int> cells;
-  std::int64_t compared_cells = 0;               // of these: what the verdict rests on
+  std::int64_t unselected_cells = 0;             // of the whole group: left out by a filter
+  std::int64_t compared_cells = 0;               // of `cells`: what the verdict rests on
   std::vector<std::pair<int, int>> equal_pairs;  // differ, differ_all: the pairs that were equal
-  std::int64_t compared_tokens = 0, differing = 0, flipped = 0, comparable_rows = 0;
-  double flip_rate_bound = 0;  // 3/N or Wilson
+  std::int64_t compared_tokens = 0, differing = 0, flipped = 0;
+  std::int64_t comparable_rows = 0;  // rows of the results that differ among each other, each once
+  double flip_rate_bound = 0;        // of these rows, 95 %
   std::vector<std::int64_t> divergence_index;
   std::vector<float> flip_margins;
   int base = -1;                  // of pairs: the cell that the others are compared with
@@ -130,5 +132,15 @@ struct RunOutcome {
 int exit_code(const RunOutcome& outcome);
 /// Of the codes of two runs the one that comes first in that precedence.
 int graver_exit_code(int a, int b);
+/// Of several runs together, as one command or one report tells them: the gravest, but what was
+/// skipped beside what is fine is fine. No run at all: kExitNothing.
+int joint_exit_code(const std::vector<int>& codes);
+
+/// "3 of 8 cells were not selected"
+std::string unselected_text(std::int64_t unselected, std::int64_t selected);
+
+/// The least rate of a fault that would have shown in one of n independent executions at least with
+/// 95 % probability: 1 - 0.05^(1/n); 1 without any.
+double seen_fault_rate(std::int64_t executions);
 
 }  // namespace isobit

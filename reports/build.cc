@@ -16,14 +16,17 @@ std::string class_name(std::size_t n) {
   return out;
 }
 
+bool gave_bits(const CellInfo& cell) {
+  return !cell.pending &&
+         (cell.status == CellStatus::ok || cell.status == CellStatus::recomputed_differs);
+}
+
 /// Cells with equal bits share a label, by first appearance; "!": it failed, "-": it did not run.
 class ClassLabels {
  public:
   std::string of(const CellInfo& cell) {
     if (cell.pending) return "-";
-    const bool whole =
-        cell.status == CellStatus::ok || cell.status == CellStatus::recomputed_differs;
-    if (!whole) return "!";
+    if (!gave_bits(cell)) return "!";
     return class_name(seen_.emplace(cell.root, seen_.size()).first->second);
   }
 
@@ -98,11 +101,14 @@ Result<Report> build_report(Store& store, std::int64_t id) {
   report.seconds = info.seconds;
   report.groups = std::move(*groups);
   ClassLabels labels;
+  std::map<std::string, std::int64_t> executions;  // by hash
+  for (const CellInfo& stored : *cells) executions[stored.hash] += gave_bits(stored) ? 1 : 0;
   for (const CellInfo& stored : *cells) {
     report.cells_executed += !stored.pending && stored.source == 0 ? 1 : 0;
     if (stored.attempt != 1) continue;
     ReportCell cell = report_cell(info, stored);
     cell.class_label = labels.of(stored);
+    cell.executions = executions[stored.hash];
     report.cells_cached += cell.cached ? 1 : 0;
     ++report.counts[std::size_t(cell.verdict)];
     report.tokens += cell.tokens;

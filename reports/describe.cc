@@ -222,10 +222,11 @@ std::string measured_text(const GroupResult& group) {
   }
   out += text::count(group.compared_tokens, "token") + " compared";
   if (group.differing > 0) out += ", " + text::count(group.differing) + " with other bits";
-  if (group.comparable_rows > 0 && (group.flipped > 0 || group.flip_rate_bound > 0)) {
-    out += ", " + text::count(group.flipped, "flip") + " in " +
-           text::count(group.comparable_rows, "row") + " (rate below " +
-           text::number(group.flip_rate_bound) + ", 95 %)";
+  // Without a difference nothing could flip: a rate would be one of something else.
+  if (group.differing > 0 && group.comparable_rows > 0) {
+    out += ", " + text::count(group.flipped, "flip") + " (rate below " +
+           text::number(group.flip_rate_bound) + " of " +
+           text::count(group.comparable_rows, "row") + ", 95 %)";
   }
   std::vector<std::int64_t> parted;
   for (const std::int64_t index : group.divergence_index) {
@@ -294,50 +295,60 @@ std::vector<std::string> pair_lines(const GroupResult& group, const Report& repo
   return lines;
 }
 
-std::string totals_text(const Report& report) {
-  return text::count(std::int64_t(report.groups.size()), "group") + ", " +
-         text::count(std::int64_t(report.cells.size()), "cell") + " (" +
-         text::count(report.cells_executed) + " executed, " + text::count(report.cells_cached) +
-         " cached), " + text::count(report.tokens_compared, "token") + " compared, " +
-         text::duration(report.seconds);
-}
-
-std::string counts_text(const Report& report) {
-  std::string out;
-  for (int i = 0; i < kVerdicts; ++i) {
-    out += (i == 0 ? "" : ", ") + text::count(report.counts[std::size_t(i)]) + " " +
-           name_of(Verdict(i));
+std::vector<AlikeCells> alike_red_cells(const Report& report) {
+  std::map<std::vector<std::string>, std::size_t> known;  // what is told -> index in out
+  std::vector<AlikeCells> out;
+  for (std::size_t i = 0; i < report.cells.size(); ++i) {
+    const ReportCell& cell = report.cells[i];
+    if (!is_red(cell.verdict)) continue;
+    const auto [at, is_new] = known.emplace(
+        std::vector<std::string>{verdict_text(cell.verdict, cell.severity), cell.reason,
+                                 cell.divergence.present ? cell.class_label : ""},
+        out.size());
+    if (is_new) {
+      out.push_back({i, 0});
+    } else {
+      ++out[at->second].others;
+    }
   }
   return out;
 }
 
-std::string outcome_text(const Report& report) {
-  switch (report.exit_code) {
-    case kExitOk:
-      return "PASS";
-    case kExitDifferent:
-      return "RED";
-    case kExitUsage:
-      return "USAGE";
-    case kExitInternal:
-      return "INTERNAL ERROR";
-    case kExitNothing:
-      return "NOTHING COMPARED";
-    case kExitGolden:
-      return "GOLDENS MISSING OR STALE";
-    case kExitEnvironment:
-      return "ENVIRONMENT MISMATCH";
-    case kExitMistrusted:
-      return "MISTRUSTED";
-    case kExitNotRun:
-      return "NOT ALL RUN";
-    case kExitSkipped:
-      return "ALL SKIPPED";
-    case kExitInterrupted:
-      return "INTERRUPTED";
-    default:
-      return "EXIT " + std::to_string(report.exit_code);
+std::string others_text(const AlikeCells& alike) {
+  if (alike.others == 0) return "";
+  return "and " + text::count(alike.others) + " more " + (alike.others == 1 ? "cell" : "cells") +
+         " with the same reason";
+}
+
+std::vector<AlikeGroups> alike_bad_groups(const Report& report) {
+  std::map<std::vector<std::string>, std::size_t> known;  // what is told -> index in out
+  std::vector<AlikeGroups> out;
+  for (std::size_t i = 0; i < report.groups.size(); ++i) {
+    const GroupResult& group = report.groups[i];
+    if (!is_red(group.judgement.verdict) && !is_open(group.judgement.verdict)) continue;
+    std::vector<std::string> told{name_of(group.judgement.verdict), group.rule,
+                                  group.judgement.reason, measured_text(group)};
+    if (group.differing > 0 || !group.equal_pairs.empty()) told.push_back(std::to_string(i));
+    const auto [at, is_new] = known.emplace(std::move(told), out.size());
+    if (is_new) {
+      out.push_back({i, {}});
+    } else {
+      out[at->second].others.push_back(group.key);
+    }
   }
+  return out;
+}
+
+std::string others_text(const AlikeGroups& alike) {
+  constexpr std::size_t kMost = 8;  // keys
+  const std::size_t others = alike.others.size();
+  if (others == 0) return "";
+  std::string out = "and " + text::count(std::int64_t(others)) + " more " +
+                    (others == 1 ? "group" : "groups") + " with the same reason";
+  for (std::size_t i = 0; i < std::min(others, kMost); ++i) {
+    out += (i == 0 ? ": [" : ", [") + text::printable(alike.others[i]) + "]";
+  }
+  return out + (others > kMost ? ", …" : "");
 }
 
 }  // namespace isobit

@@ -44,10 +44,41 @@ std::vector<std::string> pair_lines(const GroupResult& group, const Report& repo
 ///   answers  A  98 of 100 correct  (4 cells, the first is kv%precision=bf16 /3fa91c0d)
 std::vector<std::string> answer_lines(const Report& report);
 
+/// Red cells that would be told in the same words: same verdict and reason and, where they differ
+/// from something, same bits. Told by the first of them.
+struct AlikeCells {
+  std::size_t first = 0;  // index among the report's cells
+  std::int64_t others = 0;
+};
+std::vector<AlikeCells> alike_red_cells(const Report& report);
+/// "and 19 more cells with the same reason", or empty.
+std::string others_text(const AlikeCells& alike);
+
+/// Red and open groups that would be told in the same words: same rule, verdict, reason and counts.
+/// Groups with differences are never alike: each has a picture of its own.
+struct AlikeGroups {
+  std::size_t first = 0;            // index among the report's groups
+  std::vector<std::string> others;  // their keys
+};
+std::vector<AlikeGroups> alike_bad_groups(const Report& report);
+/// "and 2 more groups with the same reason: [precision=bf16], [precision=fp16]", or empty.
+std::string others_text(const AlikeGroups& alike);
+
 /// "2 groups, 6 cells (2 executed, 4 cached), 480 tokens compared, 3.20 s"
 std::string totals_text(const Report& report);
-/// "5 PASS, 1 DIFF, 0 NONDET, …": every verdict, in the order of the list.
+/// "6 cells: 5 PASS, 1 DIFF": PASS, and every other verdict that was given, in the order of the
+/// list.
 std::string counts_text(const Report& report);
+/// What the agreement of the run can have missed: "0 of 480 rows differ; 3 executions of each cell
+/// agree: a fault in more than 63.2 % of executions would have been seen (95 %)". Empty where
+/// nothing was compared, or executions of one cell did not agree. The trials are executions, each
+/// a process lifetime of its own: the rows of one share all that could go wrong in it.
+std::string agreement_text(const Report& report);
+/// N of that rate: executions of the cell that has fewest, 1 when all were in the same processes.
+/// 0: there is no agreement to speak of.
+std::int64_t independent_executions(const Report& report);
+/// "a fault in more than 63.2 % of executions would have been seen (95 %)"
+std::string seen_text(std::int64_t executions);
 /// One word for the whole: PASS, or the verdict that decided the exit code.
 std::string outcome_text(const Report& report);
 

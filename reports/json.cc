@@ -86,6 +86,7 @@ Json cell_json(const ReportCell& cell) {
           {"scored", cell.score.scored},
           {"correct", cell.score.correct},
           {"tokens", cell.tokens},
+          {"executions", cell.executions},
           {"seconds", cell.seconds},
           {"divergence", divergence_json(cell.divergence)},
           {"repro", clean(cell.repro)}};
@@ -113,6 +114,7 @@ Json group_json(const Report& report, const GroupResult& group) {
           {"reason", clean(group.judgement.reason)},
           {"cells", cells},
           {"compared_cells", group.compared_cells},
+          {"unselected_cells", group.unselected_cells},
           {"classes", letters_of(group, report)},
           {"equal_pairs", strings(equal_pair_lines(group, report))},
           {"compared_tokens", group.compared_tokens},
@@ -133,28 +135,33 @@ std::string render_json(const Report& report) {
   for (int i = 0; i < kVerdicts; ++i) {
     counts[name_of(Verdict(i))] = report.counts[std::size_t(i)];
   }
+  const std::int64_t trials = independent_executions(report);
   Json cells = Json::array(), groups = Json::array();
   for (const ReportCell& cell : report.cells) cells.push_back(cell_json(cell));
   for (const GroupResult& group : report.groups) groups.push_back(group_json(report, group));
-  const Json out = {{"format", kJsonFormat},
-                    {"scenario", clean(report.scenario)},
-                    {"question", clean(report.question)},
-                    {"path", clean(report.path)},
-                    {"command", clean(report.command)},
-                    {"run", report.run},
-                    {"exit_code", report.exit_code},
-                    {"counts", counts},
-                    {"cells_executed", report.cells_executed},
-                    {"cells_cached", report.cells_cached},
-                    {"tokens", report.tokens},
-                    {"tokens_compared", report.tokens_compared},
-                    {"seconds", report.seconds},
-                    {"cell_seconds", report.cell_seconds},
-                    {"record_seconds", report.record_seconds},
-                    {"notes", strings(report.notes)},
-                    {"environment", strings(report.environment)},
-                    {"groups", groups},
-                    {"cells", cells}};
+  const Json out = {
+      {"format", kJsonFormat},
+      {"scenario", clean(report.scenario)},
+      {"question", clean(report.question)},
+      {"path", clean(report.path)},
+      {"command", clean(report.command)},
+      {"run", report.run},
+      {"exit_code", report.exit_code},
+      {"counts", counts},
+      {"cells_executed", report.cells_executed},
+      {"cells_cached", report.cells_cached},
+      {"tokens", report.tokens},
+      {"tokens_compared", report.tokens_compared},
+      {"seconds", report.seconds},
+      {"cell_seconds", report.cell_seconds},
+      {"record_seconds", report.record_seconds},
+      {"agreement", agreement_text(report)},
+      {"independent_executions", trials},
+      {"seen_fault_rate", trials == 0 ? Json(nullptr) : Json(seen_fault_rate(trials))},
+      {"notes", strings(report.notes)},
+      {"environment", strings(report.environment)},
+      {"groups", groups},
+      {"cells", cells}};
   return out.dump(2) + "\n";
 }
 

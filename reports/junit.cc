@@ -84,7 +84,9 @@ std::string case_xml(const std::string& opening, Kind kind, const std::string& t
   if (!reason.empty()) message += ": " + reason;
   switch (kind) {
     case Kind::passed:
-      return opening + "/>\n";
+      if (reason.empty()) return opening + "/>\n";
+      return opening + ">\n      <system-out>" + text::xml(reason) +
+             "</system-out>\n    </testcase>\n";
     case Kind::skipped:
       return opening + ">\n      <skipped" + attribute("message", message) +
              "/>\n    </testcase>\n";
@@ -166,6 +168,9 @@ std::string suite_xml(const Report& report, Counts& all) {
   for (const GroupResult& group : report.groups) out += group_xml(report, group);
   for (const ReportCell& cell : report.cells) out += cell_xml(report, cell);
   std::vector<std::string> lines = {totals_text(report), counts_text(report)};
+  if (const std::string agreement = agreement_text(report); !agreement.empty()) {
+    lines.push_back(agreement);
+  }
   for (const std::string& note : report.notes) lines.push_back("note: " + note);
   return out + "    <system-out>" + element_text(lines) + "</system-out>\n  </testsuite>\n";
 }

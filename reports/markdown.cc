@@ -47,13 +47,9 @@ std::string head(const Report& report) {
                     plain(report.scenario) + ": " + outcome_text(report) + "\n\n";
   if (!report.question.empty()) out += plain(report.question) + "\n\n";
   out += totals_text(report) + ", exit code " + std::to_string(report.exit_code) + ".\n\n";
-  std::string names = "|", rule = "|", values = "|";
-  for (int i = 0; i < kVerdicts; ++i) {
-    names += std::string(" ") + name_of(Verdict(i)) + " |";
-    rule += " ---: |";
-    values += " " + text::count(report.counts[std::size_t(i)]) + " |";
-  }
-  out += names + "\n" + rule + "\n" + values + "\n\n";
+  out += counts_text(report) + ".\n\n";
+  const std::string agreement = agreement_text(report);
+  if (!agreement.empty()) out += agreement + ".\n\n";
   std::vector<std::string> lines = report.notes;
   for (const std::string& line : answer_lines(report)) lines.push_back(line);
   for (const std::string& line : lines) out += "- " + plain(line) + "\n";
@@ -71,8 +67,9 @@ std::string block(const std::vector<std::string>& lines) {
   return fence + "text\n" + body + fence + "\n\n";
 }
 
-std::string red_group(const Report& report, const GroupResult& group) {
+std::string red_group(const Report& report, const AlikeGroups& alike) {
   constexpr std::size_t kLetters = 90;
+  const GroupResult& group = report.groups[alike.first];
   std::string out =
       "### " + std::string(name_of(group.judgement.verdict)) + " " + plain(group.rule);
   if (!group.key.empty()) out += " (" + plain(group.key) + ")";
@@ -82,16 +79,19 @@ std::string red_group(const Report& report, const GroupResult& group) {
   for (const std::string& line : picture_lines(group, report, kLetters)) lines.push_back(line);
   const std::vector<std::string> equal = equal_pair_lines(group, report);
   for (std::size_t i = 0; i < equal.size() && i < 20; ++i) lines.push_back("equal: " + equal[i]);
+  if (const std::string others = others_text(alike); !others.empty()) lines.push_back(others);
   return out + block(lines);
 }
 
-std::string red_cell(const ReportCell& cell) {
+std::string red_cell(const ReportCell& cell, const AlikeCells& alike) {
   std::string out =
       "**" + verdict_text(cell.verdict, cell.severity) + "** " + code(cell_text(cell)) + "\n\n";
   std::vector<std::string> lines;
   if (!cell.reason.empty()) lines.push_back(cell.reason);
   for (const std::string& line : divergence_lines(cell.divergence)) lines.push_back(line);
   if (!cell.repro.empty()) lines.push_back("repro: " + cell.repro);
+  const std::string others = others_text(alike);
+  if (!others.empty()) lines.push_back(others + ", in the table of cells below");
   return lines.empty() ? out : out + block(lines);
 }
 
@@ -99,7 +99,8 @@ std::string group_row(const Report& report, const GroupResult& group) {
   constexpr std::size_t kLetters = 60;
   return std::string("| ") + name_of(group.judgement.verdict) + " | " + plain(group.rule) + " | " +
          plain(group.key) + " | " + code(text::truncate(letters_of(group, report), kLetters)) +
-         " | " + text::count(group.compared_tokens) + " |\n";
+         " | " + text::count(group.compared_tokens) + " | " + plain(group.judgement.reason) +
+         " |\n";
 }
 
 std::string cell_row(const ReportCell& cell) {
@@ -125,21 +126,19 @@ std::size_t table(Page& page, const std::string& title, const std::string& heade
 }
 
 void add_red(Page& page, const Report& report, std::size_t& left_out) {
-  for (const GroupResult& group : report.groups) {
-    if (!is_red(group.judgement.verdict) && !is_open(group.judgement.verdict)) continue;
-    if (!page.add(red_group(report, group))) ++left_out;
+  for (const AlikeGroups& alike : alike_bad_groups(report)) {
+    if (!page.add(red_group(report, alike))) ++left_out;
   }
-  for (const ReportCell& cell : report.cells) {
-    if (!is_red(cell.verdict)) continue;
-    if (!page.add(red_cell(cell))) ++left_out;
+  for (const AlikeCells& alike : alike_red_cells(report)) {
+    if (!page.add(red_cell(report.cells[alike.first], alike))) ++left_out;
   }
 }
 
 void add_tables(Page& page, const Report& report, std::size_t& left_out) {
   left_out +=
       table(page, text::count(std::int64_t(report.groups.size()), "group"),
-            "| verdict | rule | group | classes | tokens |\n"
-            "| --- | --- | --- | --- | ---: |\n",
+            "| verdict | rule | group | classes | tokens | remark |\n"
+            "| --- | --- | --- | --- | ---: | --- |\n",
             report.groups, [&](const GroupResult& group) { return group_row(report, group); });
   left_out += table(page, text::count(std::int64_t(report.cells.size()), "cell"),
                     "| verdict | cell | class | remark |\n| --- | --- | --- | --- |\n",
@@ -198,17 +197,20 @@ std::string render_annotations(const std::vector<Report>& reports) {
     out += annotation(report, title, message);
   };
   for (const Report& report : reports) {
-    for (const ReportCell& cell : report.cells) {
-      if (!is_red(cell.verdict)) continue;
+    for (const AlikeCells& alike : alike_red_cells(report)) {
+      const ReportCell& cell = report.cells[alike.first];
       std::string message = cell.reason;
+      if (alike.others > 0) message += "; " + others_text(alike);
       for (const std::string& line : divergence_lines(cell.divergence)) message += "; " + line;
       if (!cell.repro.empty()) message += "; repro: " + cell.repro;
       add(report, verdict_text(cell.verdict, cell.severity) + " " + cell.name, message);
     }
-    for (const GroupResult& group : report.groups) {
+    for (const AlikeGroups& alike : alike_bad_groups(report)) {
+      const GroupResult& group = report.groups[alike.first];
       if (!is_red(group.judgement.verdict)) continue;
+      const std::string others = others_text(alike);
       add(report, std::string(name_of(group.judgement.verdict)) + " " + group.rule,
-          group.key + ": " + group.judgement.reason);
+          group.key + ": " + group.judgement.reason + (others.empty() ? "" : "; " + others));
     }
   }
   if (all > shown) {

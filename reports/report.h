@@ -27,6 +27,7 @@ struct ReportCell {
   std::string cached_date;
   bool virtual_ranks = false;
   std::int64_t tokens = 0;
+  std::int64_t executions = 0;  // that gave bits, first attempt included; 0: none
   double seconds = 0;
   Difference divergence;
   Score score;
@@ -42,7 +43,7 @@ struct Report {
   std::vector<std::string> notes;   // environment difference, golden changes, warnings
   std::int64_t cells_executed = 0, cells_cached = 0, tokens_compared = 0, tokens = 0;
   double seconds = 0;                           // wall clock
-  double cell_seconds = 0, record_seconds = 0;  // sums over the cells that were executed
+  double cell_seconds = 0, record_seconds = 0;  // sums over executed cells, not wall clock
   std::map<std::string, std::string> environment;
   int exit_code = 0;
 };

@@ -157,7 +157,7 @@ class Terminal {
     more(answers.size(), shown, "classes with answers");
     if (report_.record_seconds > 0 && report_.cell_seconds > 0) {
       line("  recording took " + text::number(100 * report_.record_seconds / report_.cell_seconds) +
-           " % of the time");
+           " % of the cells' " + text::duration(report_.cell_seconds) + " (summed over cells)");
     }
   }
 
@@ -179,28 +179,41 @@ class Terminal {
   }
 
   void red_groups() {
-    std::size_t all = 0, shown = 0;
-    for (const GroupResult& group : report_.groups) {
-      if (!is_red(group.judgement.verdict) && !is_open(group.judgement.verdict)) continue;
-      if (++all > limit(report_.groups.size())) continue;
-      ++shown;
-      line("");
-      std::string title = paint(group.judgement.verdict, name_of(group.judgement.verdict)) + "  " +
-                          text::printable(group.rule);
-      if (!group.key.empty()) title += "  [" + text::printable(group.key) + "]";
-      line(title);
-      if (!group.judgement.reason.empty()) line("  " + text::printable(group.judgement.reason));
-      line("  " + measured_text(group));
-      for (const std::string& row : picture_lines(group, report_, picture_width())) {
-        line("    " + row);
+    if (style_.verbose) {
+      for (const GroupResult& group : report_.groups) {
+        if (is_red(group.judgement.verdict) || is_open(group.judgement.verdict)) red_group(group);
       }
-      std::size_t pairs = 0;
-      for (const std::string& pair : equal_pair_lines(group, report_)) {
-        if (pairs++ == limit(group.equal_pairs.size())) break;
-        line("    equal: " + pair);
-      }
+      return;
     }
-    more(all, shown, "groups");
+    std::size_t untold = 0, told = 0;
+    for (const AlikeGroups& alike : alike_bad_groups(report_)) {
+      if (told++ >= kMostShown) {
+        untold += 1 + alike.others.size();
+        continue;
+      }
+      red_group(report_.groups[alike.first]);
+      const std::string others = others_text(alike);
+      if (!others.empty()) line("  " + others + ": -v shows all");
+    }
+    more(untold, 0, "groups");
+  }
+
+  void red_group(const GroupResult& group) {
+    line("");
+    std::string title = paint(group.judgement.verdict, name_of(group.judgement.verdict)) + "  " +
+                        text::printable(group.rule);
+    if (!group.key.empty()) title += "  [" + text::printable(group.key) + "]";
+    line(title);
+    if (!group.judgement.reason.empty()) line("  " + text::printable(group.judgement.reason));
+    line("  " + measured_text(group));
+    for (const std::string& row : picture_lines(group, report_, picture_width())) {
+      line("    " + row);
+    }
+    std::size_t pairs = 0;
+    for (const std::string& pair : equal_pair_lines(group, report_)) {
+      if (pairs++ == limit(group.equal_pairs.size())) break;
+      line("    equal: " + pair);
+    }
   }
 
   // The letters of the first group that a cell is in: which other cells share its bits.
@@ -213,24 +226,38 @@ class Terminal {
   }
 
   void red_cells() {
-    std::size_t all = 0, shown = 0;
-    for (std::size_t i = 0; i < report_.cells.size(); ++i) {
-      const ReportCell& cell = report_.cells[i];
-      if (!is_red(cell.verdict)) continue;
-      if (++all > limit(report_.cells.size())) continue;
-      ++shown;
-      line("");
-      line(paint(cell.verdict, verdict_text(cell.verdict, cell.severity)) + "  " + cell_text(cell));
-      if (!cell.reason.empty()) line("  " + text::printable(cell.reason));
-      for (const std::string& row : divergence_lines(cell.divergence)) line("  " + row);
-      const std::string letters = letters_around(int(i));
-      if (!letters.empty()) {
-        line("  classes " + letters +
-             (cell.class_label.empty() ? "" : ", this cell " + text::printable(cell.class_label)));
+    if (style_.verbose) {
+      for (std::size_t i = 0; i < report_.cells.size(); ++i) {
+        if (is_red(report_.cells[i].verdict)) red_cell(i);
       }
-      if (!cell.repro.empty()) line("  repro   " + paint("1", text::printable(cell.repro)));
+      return;
     }
-    more(all, shown, "failing cells");
+    const std::vector<AlikeCells> alike = alike_red_cells(report_);
+    std::int64_t untold = 0;
+    for (std::size_t i = 0; i < alike.size(); ++i) {
+      if (i >= kMostShown) {
+        untold += 1 + alike[i].others;
+        continue;
+      }
+      red_cell(alike[i].first);
+      const std::string others = others_text(alike[i]);
+      if (!others.empty()) line("  " + others + ": -v shows all");
+    }
+    more(std::size_t(untold), 0, "failing cells");
+  }
+
+  void red_cell(std::size_t index) {
+    const ReportCell& cell = report_.cells[index];
+    line("");
+    line(paint(cell.verdict, verdict_text(cell.verdict, cell.severity)) + "  " + cell_text(cell));
+    if (!cell.reason.empty()) line("  " + text::printable(cell.reason));
+    for (const std::string& row : divergence_lines(cell.divergence)) line("  " + row);
+    const std::string letters = letters_around(int(index));
+    if (!letters.empty()) {
+      line("  classes " + letters +
+           (cell.class_label.empty() ? "" : ", this cell " + text::printable(cell.class_label)));
+    }
+    if (!cell.repro.empty()) line("  repro   " + paint("1", text::printable(cell.repro)));
   }
 
   void summary() {
@@ -239,13 +266,9 @@ class Terminal {
     line(paint(good ? "1;32" : "1;31", outcome_text(report_)) + "  " +
          text::printable(report_.scenario) + ": " + totals_text(report_) + ", exit code " +
          std::to_string(report_.exit_code));
-    std::string counts;
-    for (int i = 0; i < kVerdicts; ++i) {
-      const std::int64_t cells = report_.counts[std::size_t(i)];
-      const std::string piece = text::count(cells) + " " + name_of(Verdict(i));
-      counts += (i == 0 ? "" : ", ") + (cells == 0 ? paint("2", piece) : paint(Verdict(i), piece));
-    }
-    line(counts);
+    line(counts_text(report_));
+    const std::string agreement = agreement_text(report_);
+    if (!agreement.empty()) line(agreement);
   }
 };
 

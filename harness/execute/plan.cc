@@ -5,6 +5,7 @@
 #include <map>
 
 #include "golden/recipe.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {
@@ -35,8 +36,19 @@ std::vector<bool> failed_with_partners(const Scenario& scenario, const Matrix& m
   return chosen;
 }
 
-/// Keeps the selected cells of the matrix, renumbered; gives how many went.
-Result<std::int64_t> select(const Scenario& scenario, const Selection& selection, Matrix& matrix) {
+/// The cells that the words of a selection name; all without words.
+Result<std::vector<bool>> named_cells(const Selection& selection, const Matrix& matrix) {
+  std::vector<bool> named(matrix.cells.size(), selection.cells.empty());
+  for (const std::string& word : selection.cells) {
+    const auto cell = cell_named(matrix, word);
+    ISOBIT_TRY(cell);
+    if (*cell >= 0) named[std::size_t(*cell)] = true;
+  }
+  return named;
+}
+
+/// Keeps the selected cells of the matrix, renumbered, and puts the others aside.
+Result<void> select(const Scenario& scenario, const Selection& selection, Matrix& matrix) {
   Filter filter;
   if (!selection.filter.empty()) {
     auto parsed = Filter::parse(selection.filter, "-k");
@@ -45,20 +57,17 @@ Result<std::int64_t> select(const Scenario& scenario, const Selection& selection
   }
   const std::vector<bool> part = in_partition(scenario, matrix, selection);
   const std::vector<bool> failed = failed_with_partners(scenario, matrix, selection);
+  const auto named = named_cells(selection, matrix);
+  ISOBIT_TRY(named);
   std::vector<Cell> kept;
   for (std::size_t i = 0; i < matrix.cells.size(); ++i) {
     Cell& cell = matrix.cells[i];
-    const bool named = selection.cells.empty() ||
-                       std::any_of(selection.cells.begin(), selection.cells.end(),
-                                   [&](const std::string& word) { return names_cell(cell, word); });
-    if (part[i] && named && failed[i] && filter.matches(cell.subject())) {
-      kept.push_back(std::move(cell));
-    }
+    const bool chosen = part[i] && (*named)[i] && failed[i] && filter.matches(cell.subject());
+    (chosen ? kept : matrix.unselected).push_back(std::move(cell));
   }
-  const auto gone = std::int64_t(matrix.cells.size() - kept.size());
   matrix.cells = std::move(kept);
   for (std::size_t i = 0; i < matrix.cells.size(); ++i) matrix.cells[i].index = int(i);
-  return gone;
+  return {};
 }
 
 /// Digests of everything that computes: program, loaded libraries, the engine's own libraries and
@@ -117,11 +126,29 @@ void name_class(const Loaded& loaded, const Cell& cell, const Environment& here,
 
 }  // namespace
 
-bool names_cell(const Cell& cell, const std::string& word) {
-  const std::string name = cell.name();
-  if (name == word || name.substr(0, name.rfind(" /")) == word) return true;
-  const std::string hash = word.substr(word.rfind('/') + 1);
-  return hash.size() >= 4 && cell.hash.starts_with(hash);
+Result<int> cell_named(const Matrix& matrix, const std::string& word) {
+  // "NAME", "NAME /HASH", "/HASH" or "HASH"; a name holds no " /".
+  const std::size_t slash = word.rfind(" /");
+  const std::string hash = word.substr(slash != std::string::npos ? slash + 2
+                                       : word.starts_with("/")    ? 1
+                                                                  : 0);
+  std::vector<const Cell*> found;
+  for (const Cell& cell : matrix.cells) {
+    const std::string whole = cell.name(), name = whole.substr(0, whole.rfind(" /"));
+    const bool right_name = slash == std::string::npos || name == word.substr(0, slash);
+    if (name == word || cell.hash == hash) return cell.index;
+    if (right_name && !hash.empty() && cell.hash.starts_with(hash)) found.push_back(&cell);
+  }
+  if (found.empty()) return -1;
+  if (found.size() == 1) return found.front()->index;
+  std::string candidates;
+  constexpr std::size_t kMost = 6;
+  for (std::size_t i = 0; i < std::min(found.size(), kMost); ++i) {
+    const std::string name = found[i]->name();
+    candidates += (i == 0 ? "" : ", ") + name.substr(0, name.rfind(" /")) + " /" + found[i]->hash;
+  }
+  if (found.size() > kMost) candidates += ", and " + std::to_string(found.size() - kMost) + " more";
+  return Error{in_quotes(word) + " names more than one cell: " + candidates, "--cell"};
 }
 
 Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const Environment& here) {
@@ -129,9 +156,9 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
   auto matrix = expand(loaded.scenario, selection.allow_large);
   ISOBIT_TRY(matrix);
   plan.matrix = std::move(*matrix);
-  auto gone = select(loaded.scenario, selection, plan.matrix);
-  ISOBIT_TRY(gone);
-  plan.unselected = *gone;
+  auto selected = select(loaded.scenario, selection, plan.matrix);
+  ISOBIT_TRY(selected);
+  plan.unselected = std::int64_t(plan.matrix.unselected.size());
   plan.filtered = selection.active();
   const std::vector<std::string> common = execution_binaries();
   std::map<std::string, std::vector<std::string>> binaries;  // by engine and device

@@ -41,16 +41,18 @@ struct PlannedCell {
 };
 
 struct Plan {
-  Matrix matrix;                   // the selected cells
+  Matrix matrix;                   // the selected cells, and apart from them the others
   std::vector<PlannedCell> cells;  // by matrix.cells
   std::int64_t unselected = 0;
   bool filtered = false;  // some cells may be missing on purpose: no golden is obsolete
 };
-/// Errors: the matrix does not expand, the filter is wrong, a cache policy cannot serve the model.
+/// Errors: the matrix does not expand, the filter is wrong, a word of `cells` names several cells,
+/// a cache policy cannot serve the model.
 Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const Environment& here);
 
-/// Whether a word names a cell: its name with or without hash, or at least 4 digits of its hash.
-bool names_cell(const Cell& cell, const std::string& word);
+/// The cell that a word names: its name with or without hash, its hash or a start of that which no
+/// other cell has, with or without '/'. -1: none. Several: an error that lists them.
+Result<int> cell_named(const Matrix& matrix, const std::string& word);
 /// Cells for which a stored result may stand: not those that are needed by value, nor those of an
 /// engine that says so.
 std::vector<bool> may_be_reused(const Scenario& scenario, const Matrix& matrix);

@@ -60,6 +60,19 @@ Result<void> check_prompt(const Prompt& prompt, const std::vector<std::int32_t>&
   return {};
 }
 
+/// One warning for all prompts of a kind: "2 prompts do not begin with the model's BOS: p1, p2".
+void warn_of_bos(const std::vector<std::string>& ids, Session& session) {
+  if (ids.empty()) return;
+  constexpr std::size_t kMost = 5;
+  std::string text =
+      ids.size() == 1 ? "1 prompt does not begin with the model's BOS: "
+                      : std::to_string(ids.size()) + " prompts do not begin with the model's BOS: ";
+  for (std::size_t i = 0; i < std::min(ids.size(), kMost); ++i) {
+    text += (i == 0 ? "" : ", ") + ids[i];
+  }
+  session.warnings.push_back(text + (ids.size() > kMost ? ", …" : ""));
+}
+
 /// States of all the model's files; a mapped one that is no longer the one its path names, or that
 /// was written to, has none.
 std::vector<std::optional<FileState>> states_of(const LoadedModel& model) {
@@ -105,6 +118,7 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
     session.tokenizer.emplace(std::move(*tokenizer));
   }
   std::string all;
+  std::vector<std::string> without_bos;
   for (const Prompt& prompt : session.prompts) {
     auto ids = tokens_of(prompt, session);
     ISOBIT_TRY(ids);
@@ -113,13 +127,14 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
     ISOBIT_TRY(fits);
     if (session.tokenizer && session.tokenizer->adds_bos() &&
         ids->front() != session.tokenizer->bos()) {
-      session.warnings.push_back("prompt " + prompt.id + " does not begin with the model's BOS");
+      without_bos.push_back(prompt.id);
     }
     const Sha256 hash = tokens_digest(*ids);
     all.append(reinterpret_cast<const char*>(hash.data()), hash.size());
-    session.tokens.push_back({std::move(*ids), {}});
+    session.tokens.push_back({std::move(*ids), {}, prompt.id});
   }
   session.inputs.prompts_digest = to_hex(sha256(all.data(), all.size()));
+  warn_of_bos(without_bos, session);
   return {};
 }
 
@@ -215,6 +230,12 @@ std::string missing_for(const Requirement& requirement, const GenerateRequest& a
 }
 
 }  // namespace
+
+bool can_be_met(const Requirement& requirement, const Cell& cell) {
+  const std::string& what = requirement.what;
+  const bool needs_gpu = what == "gpu" || what == "nccl" || what == "real";
+  return !needs_gpu || cell.value("device") != "cpu";
+}
 
 std::string skip_reason(const Scenario& scenario, const Session& session, const Cell& cell) {
   const GenerateRequest asked = cell.requested();

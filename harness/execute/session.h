@@ -21,7 +21,7 @@ struct Session {
   std::vector<PromptTokens> tokens;  // by prompt
   std::vector<std::int32_t> eos;
   RecipeInputs inputs;
-  std::vector<std::string> warnings;  // "prompt x does not begin with BOS"
+  std::vector<std::string> warnings;  // "1 prompt does not begin with the model's BOS: p1"
 };
 
 /// Reads the prompts as tokens of a model that is loaded already; one that this model cannot take
@@ -42,6 +42,9 @@ GenerateRequest request_for(const Scenario& scenario, const Session& session, co
 
 /// What a cell's key holds of the library between its ranks, or empty (ranks.h).
 std::string transport_of(const Cell& cell);
+
+/// Whether some machine has what a requirement wants of a cell: ranks on a CPU are never real.
+bool can_be_met(const Requirement& requirement, const Cell& cell);
 
 /// Why a cell cannot run on this machine (engine, isa, core type, ranks, `requires`), or empty.
 std::string skip_reason(const Scenario& scenario, const Session& session, const Cell& cell);

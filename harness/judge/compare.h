@@ -58,8 +58,8 @@ RowDistance row_distance(std::span<const double> a, std::span<const double> b);
 /// bits only: margin > 2*distance on both sides; flipped: argmax differs; else near tie.
 Severity severity_of(const RowDistance& distance);
 
-/// Upper bound (one-sided, 95 %) of a rate of which `events` were seen in `trials`: 3/N when events
-/// is 0, else the Wilson limit; 1 without trials.
+/// Upper bound (one-sided, 95 %) of a rate of which `events` were seen in `trials`: the exact
+/// 1 - 0.05^(1/N) when events is 0, else the Wilson limit; 1 without trials.
 double rate_upper_bound(std::int64_t events, std::int64_t trials);
 
 /// First differing layer and operation of a prompt at or before a position, from stored

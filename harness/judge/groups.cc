@@ -1,5 +1,6 @@
 // The contract's rules, one group at a time.
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "harness/judge/steps.h"
@@ -18,15 +19,12 @@ std::vector<int> comparable(const Judging& all, const Group& group) {
 /// Axes that the group ranges over and that have one value among the cells that were compared.
 std::string unexercised(const Judging& all, const Expectation& rule, const Group& group,
                         const std::vector<int>& members) {
-  const auto values = [&](const std::vector<int>& cells, const std::string& axis) {
-    std::set<std::string> out;
-    for (const int i : cells) out.insert(all.in.matrix.cells[std::size_t(i)].value(axis));
-    return out.size();
-  };
   std::string axes;
   for (const std::string& axis : rule.across) {
-    if (values(group.cells, axis) < 2 || values(members, axis) > 1) continue;
-    axes += (axes.empty() ? "" : ", ") + axis;
+    if (group.ranges.count(axis) == 0) continue;
+    std::set<std::string> values;
+    for (const int i : members) values.insert(all.in.matrix.cells[std::size_t(i)].value(axis));
+    if (values.size() < 2) axes += (axes.empty() ? "" : ", ") + axis;
   }
   return axes;
 }
@@ -42,8 +40,52 @@ void judge_coverage(const Judging& all, const Group& group, const std::vector<in
                    "not exercised: " + axes + "; what was compared agrees"};
 }
 
+/// What became of a cell that cannot be compared.
+const char* fate_of(const JudgeCell& cell) {
+  if (cell.state == JudgeCell::State::skipped) return "skipped";
+  if (!cell.has_trace()) return "not run";
+  switch (cell.attempts.front().status) {
+    case CellStatus::crashed:
+      return "crashed";
+    case CellStatus::timed_out:
+      return "out of time";
+    case CellStatus::non_finite:
+      return "not finite";
+    case CellStatus::recomputed_differs:
+      return "different inside its batch";
+    default:
+      return "failed";
+  }
+}
+
+/// "vacuous: 1 of 4 cells of the group has a result (1 failed, 2 skipped)"
+std::string vacuous_text(const Judging& all, const Group& group, std::size_t compared) {
+  std::map<std::string, std::int64_t> fates;
+  for (const int i : group.cells) {
+    if (!is_comparable(all.cell(i), all.strict.count(i) != 0)) ++fates[fate_of(all.cell(i))];
+  }
+  std::string others;
+  for (const auto& [fate, cells] : fates) {
+    others += (others.empty() ? "" : ", ") + std::to_string(cells) + " " + fate;
+  }
+  const std::size_t whole = group.cells.size();
+  return "vacuous: " + std::to_string(compared) + " of " + std::to_string(whole) +
+         (whole == 1 ? " cell" : " cells") + " of the group " + (compared == 1 ? "has" : "have") +
+         " a result" + (others.empty() ? "" : " (" + others + ")");
+}
+
+/// What a filter left out of a group is said with its verdict, whatever that is.
+void say_unselected(const Group& group, GroupResult& out) {
+  out.unselected_cells = group.unselected;
+  if (group.unselected == 0) return;
+  std::string& reason = out.judgement.reason;
+  reason += (reason.empty() ? "" : "; ") +
+            unselected_text(group.unselected, std::int64_t(group.cells.size()));
+}
+
 /// Fewer than two cells can be compared.
-void judge_vacuous(Judging& all, const std::vector<int>& members, GroupResult& group) {
+void judge_vacuous(Judging& all, const Group& group, const std::vector<int>& members,
+                   GroupResult& out) {
   const auto state_is = [&](JudgeCell::State state) {
     return [&all, state](int i) { return all.cell(i).state == state; };
   };
@@ -51,19 +93,14 @@ void judge_vacuous(Judging& all, const std::vector<int>& members, GroupResult& g
       std::all_of(group.cells.begin(), group.cells.end(), state_is(JudgeCell::State::skipped));
   const bool waiting =
       std::any_of(group.cells.begin(), group.cells.end(), state_is(JudgeCell::State::not_run));
-  const auto ran = std::count_if(group.cells.begin(), group.cells.end(),
-                                 [&](int i) { return all.cell(i).has_trace(); });
-  std::string why = "vacuous: " + std::to_string(ran) + " of " +
-                    std::to_string(group.cells.size()) + " cells of the group ran";
-  if (ran > std::ptrdiff_t(members.size())) {
-    why += ", " + std::to_string(std::size_t(ran) - members.size()) + " of them without a result";
-  }
-  group.judgement = {Verdict::mistrusted, Severity::none, why};
-  if (none_ran) group.judgement = {Verdict::skip, Severity::none, "every cell was skipped"};
-  if (waiting) group.judgement.verdict = Verdict::not_run;
+  const std::string why = vacuous_text(all, group, members.size());
+  out.judgement = {Verdict::mistrusted, Severity::none, why};
+  if (none_ran) out.judgement = {Verdict::skip, Severity::none, "every cell was skipped"};
+  if (waiting) out.judgement.verdict = Verdict::not_run;
+  say_unselected(group, out);
   for (const int i : members) {
-    if (group.judgement.verdict == Verdict::mistrusted) {
-      all.raise(i, group.judgement);
+    if (out.judgement.verdict == Verdict::mistrusted) {
+      all.raise(i, out.judgement);
     } else {
       all.compared[std::size_t(i)] = true;
     }
@@ -124,7 +161,6 @@ void add_counts(const Comparison& c, GroupResult& group) {
   group.compared_tokens += c.tokens;
   group.differing += c.differing;
   group.flipped += c.flipped;
-  group.comparable_rows += c.tokens;  // rows whose inputs were equal
   group.divergence_index.insert(group.divergence_index.end(), c.divergence_index.begin(),
                                 c.divergence_index.end());
   group.flip_margins.insert(group.flip_margins.end(), c.flip_margins.begin(), c.flip_margins.end());
@@ -135,11 +171,18 @@ void compare_pairs(Judging& all, const std::vector<int>& members, bool must_equa
                    GroupResult& group) {
   const int base = members.front();
   all.compared[std::size_t(base)] = true;
+  std::set<Sha256> results{cell_root(all.trace(base))};
+  std::int64_t flipped = 0;  // of the results counted in comparable_rows
   for (std::size_t m = 1; m < members.size(); ++m) {
     const int i = members[m];
     Comparison c = compare(all.trace(base), all.trace(i), all.in.scenario.min_tokens);
     all.compared[std::size_t(i)] = true;
     add_counts(c, group);
+    // Equal bits are one result: counting their rows again would count one event many times.
+    if (results.insert(cell_root(all.trace(i))).second) {
+      group.comparable_rows += c.tokens;
+      flipped += c.flipped;
+    }
     if (!c.mistrust.empty() && !c.first) {
       const Judgement doubt{Verdict::mistrusted, Severity::none, c.mistrust};
       all.raise(i, doubt);
@@ -154,6 +197,7 @@ void compare_pairs(Judging& all, const std::vector<int>& members, bool must_equa
     if (!c.first) find_inner_difference(all.trace(base), all.trace(i), c);
     if (c.first) differs(all, i, base, c, group);
   }
+  group.flip_rate_bound = rate_upper_bound(flipped, group.comparable_rows);
 }
 
 /// differ, differ_all: the control is red where cells are equal that must not be.
@@ -232,11 +276,14 @@ GroupResult judge_group(Judging& all, const Group& group) {
   out.rule = rule.text();
   out.key = group.key;
   out.cells = group.cells;
+  out.flip_rate_bound = 1;  // until rows were compared
   const std::vector<int> members = comparable(all, group);
   out.compared_cells = std::int64_t(members.size());
   if (members.size() < 2) {
-    judge_vacuous(all, members, out);
-  } else if (rule.kind == Kind::within) {
+    judge_vacuous(all, group, members, out);
+    return out;
+  }
+  if (rule.kind == Kind::within) {
     judge_within(all, group, members, out);
   } else {
     compare_pairs(all, members, rule.kind == Kind::same_bits, out);
@@ -244,7 +291,7 @@ GroupResult judge_group(Judging& all, const Group& group) {
     if (all_pairs || rule.kind == Kind::differ) judge_control(all, members, all_pairs, out);
   }
   judge_coverage(all, group, members, out);
-  out.flip_rate_bound = rate_upper_bound(out.flipped, out.comparable_rows);
+  say_unselected(group, out);
   return out;
 }
 

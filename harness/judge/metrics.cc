@@ -165,9 +165,9 @@ double rate_upper_bound(std::int64_t events, std::int64_t trials) {
   ISOBIT_CHECK(events >= 0 && events <= std::max<std::int64_t>(trials, 0));
   if (trials <= 0) return 1;
   const double n = static_cast<double>(trials);
-  if (events == 0) return std::min(1.0, 3 / n);
+  if (events == 0) return seen_fault_rate(trials);
   if (events == trials) return 1;
-  constexpr double kZ = 1.6448536269514722;  // one-sided 95 %, as 3/N is
+  constexpr double kZ = 1.6448536269514722;  // one-sided 95 %, as without events
   const double p = static_cast<double>(events) / n;
   const double z2 = kZ * kZ;
   const double centre = p + z2 / (2 * n);

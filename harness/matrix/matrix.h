@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,7 @@ struct Cell {
 
 struct Matrix {
   std::vector<Cell> cells;
+  std::vector<Cell> unselected;  // left out by a filter: never run, but counted in their groups
 };
 /// `allow_large`: the guard is kLargestProduct instead of max_cells. Errors: too many cells (with
 /// the number), exclude or include that changes nothing, a cell twice, a cache policy in a cache
@@ -61,11 +63,16 @@ std::string cell_meaning(const Scenario& scenario, const Cell& cell);
 
 /// Cells that a contract rule compares with each other: equal on every axis but `across`.
 struct Group {
-  int rule = 0;            // index in Scenario::expect
-  std::string key;         // the fixed axes, as text: "engine=reference,precision=bf16"
-  std::vector<int> cells;  // indices into Matrix::cells, in matrix order
+  int rule = 0;                 // index in Scenario::expect
+  std::string key;              // the fixed axes, as text: "engine=reference,precision=bf16"
+  std::vector<int> cells;       // indices into Matrix::cells, in matrix order
+  std::int64_t unselected = 0;  // cells that would be in it and were not selected
+  /// Axes of `across` that its comparison must exercise: those that vary in it, these cells
+  /// included, and those that vary in no group of the rule, of which the rule would say something
+  /// all the same.
+  std::set<std::string> ranges;
 };
-/// All groups of all rules; a cell may be in several.
+/// All groups of all rules that have a selected cell; a cell may be in several.
 std::vector<Group> groups_of(const Scenario& scenario, const Matrix& matrix);
 /// Every cell of the matrix once, cells that share a group together: what may not be separated.
 /// In order of their first cells.

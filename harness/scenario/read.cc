@@ -3,6 +3,7 @@
 // The reader keeps the first error (scenario/tree.h) and goes on with defaults, so that the code
 // below reads as the schema does.
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <set>
 #include <string>
@@ -52,6 +53,7 @@ class Reader : private NodeReader {
   AxisValue value(const std::string& axis, const TreeNode& node, ValueUse use);
   Values values(const std::string& axis, const TreeNode& node, ValueUse use);
   bool known_axis(const TreeNode& key);
+  std::string requirement(const TreeNode& node);
   void requirements(const TreeNode& node);
   Filter where(const TreeNode& node);
   void expectation(const TreeNode& node);
@@ -286,7 +288,19 @@ AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse 
   return {};
 }
 
+/// A word that somebody can enforce; a typing error would otherwise guard nothing.
+std::string Reader::requirement(const TreeNode& node) {
+  const std::vector<std::string> known = requirements_known();
+  const std::string what = word(node, "requirement");
+  if (error_ || std::find(known.begin(), known.end(), what) != known.end()) return what;
+  fail(node, "nobody can enforce the requirement " + in_quotes(what) + among_known(what, known));
+  return what;
+}
+
 void Reader::requirements(const TreeNode& node) {
+  if (node.kind != Kind::map) {
+    fail(node, "requires must be a map of an axis or a value to what it needs, e.g. {cuda: gpu}");
+  }
   if (!map(node, "requires", {})) return;
   std::vector<std::string> subjects = axis_names();
   for (const std::string& head : value_words()) subjects.push_back(head);
@@ -298,8 +312,7 @@ void Reader::requirements(const TreeNode& node) {
     const TreeNode& what = node.items[i];
     const bool many = what.kind == Kind::list;
     for (const TreeNode& item : many ? list(what, "requires") : std::vector<TreeNode>{what})
-      scenario_.requirements.push_back(
-          {key.text, choice(item, "requirement", requirements_known()), tree_.place(key)});
+      scenario_.requirements.push_back({key.text, requirement(item), tree_.place(key)});
   }
 }
 
@@ -429,9 +442,28 @@ Result<Scenario> read_scenario(const Tree& tree) {
   return Reader(tree).read();
 }
 
+namespace {
+
+/// The shortest decimal that reads back as the same number: two bounds never look alike.
+template <class T>
+std::string shortest(T value) {
+  char buffer[32];
+  const auto [end, problem] = std::to_chars(buffer, buffer + sizeof buffer, value);
+  ISOBIT_CHECK(problem == std::errc());
+  return {buffer, end};
+}
+
+}  // namespace
+
 std::string Expectation::text() const {
   static const char* const kNames[] = {"same_bits", "within", "differ", "differ_all", "measure"};
-  std::string out = std::string(kNames[static_cast<int>(kind)]) + " across ";
+  std::string out = kNames[static_cast<int>(kind)], limits;
+  const auto add = [&limits](const char* name, const auto& bound) {
+    if (bound) limits += std::string(limits.empty() ? " " : ", ") + name + " " + shortest(*bound);
+  };
+  add("token_match", token_match), add("max_kl", max_kl), add("max_abs", max_abs);
+  add("max_ulp", max_ulp);
+  out += limits + " across ";
   for (std::size_t i = 0; i < across.size(); ++i) out += (i == 0 ? "" : ", ") + across[i];
   return where.empty() ? out : out + " where " + where.text();
 }

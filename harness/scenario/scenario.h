@@ -47,7 +47,7 @@ struct Expectation {
   std::optional<double> max_abs;           // within: largest logit distance
   std::optional<std::int64_t> max_ulp;     // within
   std::string place;                       // file:line:column of the rule
-  [[nodiscard]] std::string text() const;  // as in reports: "same_bits across batch, cache"
+  [[nodiscard]] std::string text() const;  // as in reports: "within max_kl 1e-06 across cache"
 };
 
 struct ExpectedFailure {

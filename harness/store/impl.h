@@ -92,6 +92,8 @@ class StoreImpl final : public Store {
   Result<std::int64_t> gc(int keep, bool dry_run) override;
 
  private:
+  /// The hash of the one cell that a word names (history()); empty: none.
+  Result<std::string> hash_named(const std::string& word);
   Result<std::int64_t> environment_id(const std::string& json);
   Result<void> insert_group(std::int64_t run, std::int64_t number, const GroupResult& group,
                             const std::vector<CellInfo>& cells);

@@ -47,7 +47,7 @@ void visit(G& g, F&& field) requires std::is_same_v<std::remove_const_t<G>, Grou
   field("comparable_rows", g.comparable_rows), field("flip_rate_bound", g.flip_rate_bound);
   field("divergence_index", g.divergence_index), field("flip_margins", g.flip_margins);
   field("equal_pairs", g.equal_pairs), field("base", g.base);
-  field("compared_cells", g.compared_cells);
+  field("compared_cells", g.compared_cells), field("unselected_cells", g.unselected_cells);
 }
 
 /// A number that JSON cannot hold is written as its name.

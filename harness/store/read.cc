@@ -1,4 +1,6 @@
 // Everything that looks up: runs, cells, history, golden events.
+#include <algorithm>
+
 #include "harness/store/impl.h"
 
 namespace isobit {
@@ -91,8 +93,8 @@ Result<std::optional<Value>> read_one(Query& query, Reader read) {
   return value;
 }
 
-bool is_hash_prefix(const std::string& text) {
-  return text.size() >= 4 && text.size() <= 64 &&
+bool is_hash_start(const std::string& text) {
+  return !text.empty() && text.size() <= 64 &&
          text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
@@ -147,29 +149,57 @@ Result<std::optional<CellInfo>> StoreImpl::cell(std::int64_t id) {
   return read_one<CellInfo>(query, read_cell);
 }
 
-Result<std::vector<CellInfo>> StoreImpl::history(const std::string& name_or_hash) {
+Result<std::string> StoreImpl::hash_named(const std::string& word) {
   {
-    Query exact(*db_, kCellColumns + "WHERE c.name = ?1 OR c.hash = ?1 ORDER BY c.id DESC",
-                name_or_hash);
-    auto cells = read_all<CellInfo>(exact, read_cell);
-    if (!cells || !cells->empty()) return cells;
+    Query exact(*db_, "SELECT hash FROM cell WHERE name = ?1 OR hash = ?1 ORDER BY id DESC LIMIT 1",
+                word);
+    if (exact.next()) return std::string(exact.text(0));
+    if (!exact.ok()) return exact.error();
   }
-  const std::size_t slash = name_or_hash.rfind('/');
-  const std::string prefix =
-      slash == std::string::npos ? name_or_hash : name_or_hash.substr(slash + 1);
-  if (!is_hash_prefix(prefix)) return std::vector<CellInfo>{};
-  Query hashes(*db_, "SELECT DISTINCT hash FROM cell WHERE hash >= ?1 AND hash < ?2 LIMIT 3",
-               prefix, prefix + "g");
-  std::vector<std::string> matching;
-  while (hashes.next()) matching.emplace_back(hashes.text(0));
+  {
+    // The bare name: stored ones go on with " /" and a part of the hash; '0' comes after '/'.
+    Query bare(*db_,
+               "SELECT hash FROM cell WHERE name >= ?1 AND name < ?2 ORDER BY id DESC LIMIT 1",
+               word + " /", word + " 0");
+    if (bare.next()) return std::string(bare.text(0));
+    if (!bare.ok()) return bare.error();
+  }
+  // "NAME /START", "/START" or "START"; before a whole hash anything may stand.
+  const std::size_t slash = word.rfind(" /");
+  const bool named = slash != std::string::npos;
+  const std::string start = word.substr(named ? slash + 2 : word.starts_with("/") ? 1 : 0);
+  if (!is_hash_start(start)) return std::string();
+  constexpr std::size_t kWholeHash = 16;
+  constexpr std::size_t kMost = 6;
+  Query hashes(*db_,
+               "SELECT hash, max(name) FROM cell WHERE hash >= ?1 AND hash < ?2 AND"
+               " (?3 = '' OR substr(name, 1, length(?3)) = ?3) GROUP BY hash LIMIT ?4",
+               start, start + "g",
+               named && start.size() < kWholeHash ? word.substr(0, slash + 2) : std::string(),
+               std::int64_t(kMost + 1));
+  std::vector<std::string> found, texts;
+  while (hashes.next()) {
+    found.emplace_back(hashes.text(0));
+    const std::string name(hashes.text(1));
+    texts.push_back(name.substr(0, name.rfind(" /")) + " /" + found.back());
+  }
   if (!hashes.ok()) return hashes.error();
-  if (matching.size() > 1) {
-    return Error{"'" + name_or_hash + "' names more than one cell: " + matching[0] + ", " +
-                     matching[1] + (matching.size() > 2 ? ", …" : ""),
-                 db_->path()};
+  if (found.empty()) return std::string();
+  if (found.size() == 1) return found.front();
+  std::string candidates;
+  for (std::size_t i = 0; i < std::min(texts.size(), kMost); ++i) {
+    candidates += (i == 0 ? "" : ", ") + texts[i];
   }
-  if (matching.empty()) return std::vector<CellInfo>{};
-  Query query(*db_, kCellColumns + "WHERE c.hash = ?1 ORDER BY c.id DESC", matching[0]);
+  return Error{"'" + word + "' names more than one cell: " + candidates +
+                   (texts.size() > kMost ? ", and more" : ""),
+               db_->path()};
+}
+
+Result<std::vector<CellInfo>> StoreImpl::history(const std::string& name_or_hash) {
+  const auto hash = hash_named(name_or_hash);
+  ISOBIT_TRY(hash);
+  if (hash->empty()) return std::vector<CellInfo>{};
+  Query query(*db_, kCellColumns + "WHERE c.hash = ?1 ORDER BY c.id DESC", *hash);
   return read_all<CellInfo>(query, read_cell);
 }
 

@@ -78,7 +78,7 @@ struct Reuse {
   enum class Outcome { taken, damaged, gone };
   Outcome outcome = Outcome::taken;
   CellTrace trace;     // when it was taken
-  std::string damage;  // why it was not: "prompt 0 has 11 token rows, its row says 12"
+  std::string damage;  // why it was not: "prompt q7 has 11 token rows, not the 12 …"
 };
 
 /// How long a run that has not ended is believed to be going on.
@@ -119,7 +119,9 @@ class Store {
   virtual Result<std::optional<CellInfo>> cell(std::int64_t id) = 0;
   /// As they were judged; cells are places among the run's first attempts, by id.
   virtual Result<std::vector<GroupResult>> groups(std::int64_t run) = 0;
-  /// By name, hash or unique hash prefix (with or without '/'), newest first.
+  /// By name (with or without its hash; of several cells with one name the newest), hash, or a
+  /// start of a hash that no other cell has (with or without '/'); newest first. Several cells: an
+  /// error that lists them.
   virtual Result<std::vector<CellInfo>> history(const std::string& name_or_hash) = 0;
   /// Executed cells of a golden class with a whole trace, newest first, at most `most`.
   virtual Result<std::vector<CellInfo>> of_class(const std::string& class_hash, int most) = 0;

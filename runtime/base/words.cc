@@ -43,12 +43,26 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
   return best;
 }
 
+namespace {
+
+std::string comma_list(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
+  return out;
+}
+
+}  // namespace
+
 std::string did_you_mean(const std::string& word, const std::vector<std::string>& candidates) {
   const std::string near = nearest(word, candidates);
   if (!near.empty()) return "; did you mean \"" + near + "\"?";
-  std::string known;
-  for (const std::string& candidate : candidates) known += (known.empty() ? "" : ", ") + candidate;
-  return known.empty() ? "" : "; known: " + known;
+  return candidates.empty() ? "" : "; known: " + comma_list(candidates);
+}
+
+std::string among_known(const std::string& word, const std::vector<std::string>& candidates) {
+  const std::string hint = did_you_mean(word, candidates);
+  if (nearest(word, candidates).empty()) return hint;
+  return hint + " (known: " + comma_list(candidates) + ")";
 }
 
 std::string in_quotes(const std::string& word) {

@@ -15,6 +15,9 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
 /// "; did you mean \"bf16\"?", or "; known: a, b, c" when nothing is near.
 std::string did_you_mean(const std::string& word, const std::vector<std::string>& candidates);
 
+/// The same with all candidates, for short lists: "; did you mean \"gpu\"? (known: gpu, nccl)".
+std::string among_known(const std::string& word, const std::vector<std::string>& candidates);
+
 /// The word in double quotes for a message: control characters escaped, at most 60 bytes.
 std::string in_quotes(const std::string& word);
 

@@ -20,10 +20,17 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// What messages call a prompt: its id, or its number where the caller gave none.
+std::string name_of_prompt(const GenerateRequest& request, std::size_t prompt) {
+  const std::string& id = request.prompts[prompt].id;
+  return "prompt " + (id.empty() ? std::to_string(prompt) : id);
+}
+
 /// Rank 0's memory of what was computed: the same key again must give the same digest.
 class TraceRecorder final : public Recorder {
  public:
-  TraceRecorder(TraceLevel level, std::size_t prompts) : level_(level), seen_(prompts) {}
+  explicit TraceRecorder(const GenerateRequest& request)
+      : request_(request), level_(request.level), seen_(request.prompts.size()) {}
 
   bool wants(Site site) const override { return site != Site::logits && records(level_, site); }
 
@@ -35,8 +42,9 @@ class TraceRecorder final : public Recorder {
       const Key key{rows[r].position, layer, site};
       const auto [at, fresh] = seen_[std::size_t(prompt)].emplace(key, digests[r]);
       if (!fresh && at->second != digests[r] && conflict.empty()) {
-        conflict = "position " + std::to_string(rows[r].position) + ", layer " +
-                   std::to_string(layer) + ", " + name_of(site) + " computed again differs";
+        conflict = name_of_prompt(request_, std::size_t(prompt)) + ", position " +
+                   std::to_string(rows[r].position) + ", layer " + std::to_string(layer) + ", " +
+                   name_of(site) + " computed again differs";
       }
     }
     seconds += seconds_since(start);
@@ -56,6 +64,7 @@ class TraceRecorder final : public Recorder {
 
  private:
   using Key = std::tuple<std::int64_t, int, Site>;
+  const GenerateRequest& request_;
   TraceLevel level_;
   std::vector<std::map<Key, Digest>> seen_;  // by prompt
 };
@@ -71,7 +80,7 @@ class RankRun {
         comm_(communicator),
         result_(result),
         batcher_(request.prompts, request.max_new_tokens, request.batch, request.cache),
-        recorder_(request.level, request.prompts.size()) {
+        recorder_(request) {
     for (const PromptTokens& prompt : request.prompts) {
       hashes_.push_back(prompt_hash(prompt.tokens));
     }
@@ -199,15 +208,18 @@ class RankRun {
     if (at == tokens.end() || at->position != token.position) {
       tokens.insert(at, token);
     } else if (at->digest != token.digest || at->id != token.id) {
-      fail(CellStatus::recomputed_differs, "prompt " + std::to_string(prompt) + ", position " +
-                                               std::to_string(token.position) +
-                                               ": identical sequences in one batch differ");
+      fail(CellStatus::recomputed_differs,
+           place_of(prompt, token) + ": identical sequences in one batch differ");
     }
     if (token.non_finite) {
-      fail(CellStatus::non_finite, "prompt " + std::to_string(prompt) + ", position " +
-                                       std::to_string(token.position) + ": non-finite logit");
+      fail(CellStatus::non_finite, place_of(prompt, token) + ": non-finite logit");
     }
     record_seconds_ += seconds_since(start);
+  }
+
+  [[nodiscard]] std::string place_of(int prompt, const TokenRecord& token) const {
+    return name_of_prompt(request_, std::size_t(prompt)) + ", position " +
+           std::to_string(token.position);
   }
 
   void fail(CellStatus status, const std::string& reason) {
@@ -295,16 +307,16 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
   if (auto ok = check_kv_policy(request.kv, request.cache); !ok) return ok;
   for (std::size_t i = 0; i < request.prompts.size(); ++i) {
     const auto& tokens = request.prompts[i].tokens;
-    if (tokens.empty()) return Error{"prompt " + std::to_string(i) + " has no tokens", ""};
+    if (tokens.empty()) return Error{name_of_prompt(request, i) + " has no tokens", ""};
     const std::int64_t end = std::int64_t(tokens.size()) + request.max_new_tokens;
     if (end > config.context) {
-      return Error{"prompt " + std::to_string(i) + " needs " + std::to_string(end) +
+      return Error{name_of_prompt(request, i) + " needs " + std::to_string(end) +
                        " positions, the model has " + std::to_string(config.context),
                    ""};
     }
     for (const std::int32_t id : tokens) {
       if (id < 0 || id >= config.vocab_size) {
-        return Error{"prompt " + std::to_string(i) + ": token id " + std::to_string(id) +
+        return Error{name_of_prompt(request, i) + ": token id " + std::to_string(id) +
                          " is outside the vocabulary of " + std::to_string(config.vocab_size),
                      ""};
       }

@@ -28,6 +28,7 @@ struct BatchShape {
 struct PromptTokens {
   std::vector<std::int32_t> tokens;
   std::vector<std::int32_t> teacher;  // tokens fed instead of those drawn; empty: free-running
+  std::string id{};                   // for messages; empty: its number stands there
 };
 
 struct ScheduleStats {

@@ -15,11 +15,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   ISOBIT_CHECK(isobit::print_golden(*file) == text);
   const auto ledger = isobit::check_ledger(*file, "fuzz.golden");
   ISOBIT_CHECK(ledger || !ledger.error().message.empty());
+  const isobit::Predecessors older(*file);
   for (const auto& [key, block] : file->blocks) {
     ISOBIT_CHECK(file->find(key) == &block);
     if (ledger) ISOBIT_CHECK(file->last_entry(key)->block_hash == block.block_hash());
-    const auto stale = file->stale(block.class_recipe + "numerics=F999\n", block.prompt_id);
-    ISOBIT_CHECK(!stale || (stale->block != nullptr && !stale->changed.empty()));
+    const auto old = older.of({}, block.class_recipe + "numerics=F999\n", block.prompt_id);
+    ISOBIT_CHECK(old && old->block != nullptr && old->block->prompt_id == block.prompt_id);
   }
   return 0;
 }

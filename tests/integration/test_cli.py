@@ -89,6 +89,50 @@ class Cli(tiny_project.Case):
                              f"{across[1:-1]}: axis {axis} does not vary: it is {value} in every "
                              "cell of the rule\n")
 
+    def test_validate_refuses_rules_that_compare_nothing(self):
+        base = (self.folder / "tiny.yaml").read_text()
+        tied = base.replace("axes:\n  precision: [fp32, bf16]\n  batch: [1, 3]\n",
+                            "zip: [{precision: [fp32, bf16], batch: [1, 3]}]\naxes:\n")
+        alone = base.replace("expect:", "exclude: [{precision: bf16, batch: 3}, "
+                                        "{precision: bf16, cache: chunked}]\nexpect:")
+        for text, words in [
+                (tied, "axis batch does not vary: it is the same in all cells of each group, such "
+                       "as [precision=fp32]; an axis that changes with it is not in across"),
+                (alone, "group [precision=bf16] is the one cell tiny%batch=1,cache=on,precision="
+                        "bf16 /")]:
+            (self.folder / "vacuous.yaml").write_text(text)
+            done = self.isobit("validate", "vacuous.yaml", code=2)
+            self.assertIn("isobit: vacuous.yaml:1", done.stderr)
+            self.assertIn(words, done.stderr)
+            self.assertEqual(done.stdout, "")
+
+    def test_validate_refuses_requirements_that_nobody_can_enforce(self):
+        (self.folder / "needs.yaml").write_text(
+            (self.folder / "tiny.yaml").read_text().replace("expect:", "requires:\n  batch: avx2\n"
+                                                                       "expect:"))
+        self.isobit("validate", "needs.yaml")
+        for requires, words in [
+                ("{gpus: gpux}", 'requires={gpus: gpux}, column 17: nobody can enforce the '
+                                 'requirement "gpux"; did you mean "gpu"? (known: gpu, nccl, mpi'),
+                ("{batch: [avx2, tpm]}", 'nobody can enforce the requirement "tpm"'),
+                ("gpu", "requires must be a map of an axis or a value to what it needs"),
+                ("{gpus: avx2}", "requires gpus: avx2: applies to no cell; none has gpus beyond "
+                                 "its default"),
+                ("{openblas: openblas}", "requires openblas: openblas: applies to no cell; none "
+                                         "has openblas"),
+                ("{batch: [avx2, real]}", "requires batch: real: no machine can meet it: its cells "
+                                          "have device cpu"),
+                ("{bf16: gpu}", "requires bf16: gpu: no machine can meet it")]:
+            with self.subTest(requires=requires):
+                done = self.isobit("validate", "needs.yaml", "--set", "requires=" + requires,
+                                   code=2)
+                self.assertIn(words, done.stderr)
+                self.assertIn("requires", done.stderr.split(": ")[1])
+        self.assertIn('(known: gpu, nccl)',
+                      self.isobit("check", "tiny.yaml", "--require", "gpux", code=2).stderr)
+        self.isobit("validate", "needs.yaml", "--set", "axes.device=[cpu, cuda]",
+                    "--set", "requires={batch: gpu}")
+
     def test_reading_needs_no_write_access(self):
         self.isobit("check", "tiny.yaml", code=5)
         words = (["history"], ["show", "last"], ["list", "tiny.yaml"])
@@ -224,7 +268,7 @@ class Cli(tiny_project.Case):
         for prompt in shown["prompts"]:
             self.assertEqual(len(prompt["tokens"]), 10)
             for token in prompt["tokens"]:
-                name = f"{prompt['prompt'].replace('/', '_')}-{token['position']}.f32"
+                name = f"{prompt['prompt'].replace('/', '%2F')}-{token['position']}.f32"
                 row = struct.unpack(f"<{tiny_project.VOCAB}f",
                                     (self.folder / "rows" / name).read_bytes())
                 self.assertEqual(max(range(len(row)), key=lambda i: (row[i], -i)), token["id"])

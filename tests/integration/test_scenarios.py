@@ -38,7 +38,7 @@ def main():
             code, report, errors = check(name, os.path.join(folder, f"{name}.db"))
             counts = {k: v for k, v in report["counts"].items() if v}
             print(f"{name}: exit {code}, {counts}, {report['tokens_compared']} tokens compared, "
-                  f"{report['seconds']:.1f} s of cells", flush=True)
+                  f"{report['seconds']:.1f} s", flush=True)
             passed = report["counts"].get("PASS", 0)
             vendor_missing = name == "vendor" and report["counts"].get("SKIP", 0) > 0
             # Without OpenBLAS the control is vacuous, which is MISTRUSTED by design.

@@ -162,7 +162,7 @@ Result<RunOptions> run_options(const Arguments& arguments) {
   for (const std::string& what : options.require) {
     const std::vector<std::string> known = {"gpu", "nccl"};
     if (std::find(known.begin(), known.end(), what) != known.end()) continue;
-    return Error{"nobody can enforce " + in_quotes(what) + did_you_mean(what, known), "--require"};
+    return Error{"nobody can enforce " + in_quotes(what) + among_known(what, known), "--require"};
   }
   if (auto ok = check_reports(arguments); !ok) return ok.error();  // before hours of computing
   if (auto ok = read_numbers(arguments, options); !ok) return ok.error();
@@ -210,6 +210,19 @@ bool names_run(const std::string& word) {
   const bool digits = !word.empty() && word.size() <= 10 &&
                       word.find_first_not_of("0123456789") == std::string::npos;
   return digits || word == "last" || word.rfind("last~", 0) == 0;
+}
+
+Result<bool> means_run(Store& store, const std::string& word) {
+  if (!names_run(word)) return false;
+  if (word.rfind("last", 0) == 0) return true;
+  std::int64_t number = 0;
+  std::from_chars(word.data(), word.data() + word.size(), number);
+  const auto run = store.run(number);
+  ISOBIT_TRY(run);
+  if (*run) return true;
+  const auto cells = store.history(word);
+  ISOBIT_TRY(cells);
+  return cells->empty();
 }
 
 Result<RunInfo> find_run(Store& store, const std::string& word) {
@@ -293,6 +306,31 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
 
 std::string shown_text(const std::string& bytes) {
   return text::printable(bytes);
+}
+
+void add_verdict(const CellInfo& cell, Json& out) {
+  const bool judged = cell.judged;
+  out["verdict"] = judged ? name_of(cell.judgement.verdict) : cell.pending ? "PENDING" : "UNJUDGED";
+  out["severity"] = judged ? name_of(cell.judgement.severity) : "";
+  out["reason"] = judged ? cell.judgement.reason : "";
+}
+
+std::string file_word(const std::string& id) {
+  constexpr std::size_t kLongest = 100, kKept = 60, kHash = 16;
+  constexpr const char* kDigits = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : id) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+                       (c == '.' && !out.empty());
+    if (plain) {
+      out += c;
+    } else {
+      out += {'%', kDigits[byte / 16U], kDigits[byte % 16U]};
+    }
+  }
+  if (out.size() <= kLongest) return out.empty() ? "%" : out;
+  return out.substr(0, kKept) + "~" + to_hex(sha256(id.data(), id.size())).substr(0, kHash);
 }
 
 std::string verdict_of(const CellInfo& cell) {

@@ -29,6 +29,9 @@ Result<std::unique_ptr<Store>> open_database(const Arguments& arguments);
 
 /// "12", "last", "last~1": whether the word can name a run.
 bool names_run(const std::string& word);
+/// Whether it does: digits that name no run may be the start of a cell's hash. A word that names
+/// neither is one of a run, so that the error speaks of it.
+Result<bool> means_run(Store& store, const std::string& word);
 Result<RunInfo> find_run(Store& store, const std::string& word);
 /// A name, a hash, the start of a hash: the newest finished one. "12:/3fa91c0d": of run 12.
 Result<CellInfo> find_cell(Store& store, const std::string& word);
@@ -51,5 +54,12 @@ inline std::int64_t trace_id(const CellInfo& cell) {
 }
 /// "PASS", "DIFF (near tie)", "PENDING".
 std::string verdict_of(const CellInfo& cell);
+/// The keys "verdict", "severity" and "reason" of a cell in every JSON output.
+void add_verdict(const CellInfo& cell, Json& out);
+
+/// An id as part of a file's name: other ids give other parts, also where a file system ignores
+/// case. Letters in lower case, digits, '-', '_' and inner dots stay; other bytes are %41; a long
+/// one ends in '~' and a part of its SHA-256.
+std::string file_word(const std::string& id);
 
 }  // namespace isobit::commands

@@ -6,6 +6,7 @@
 #include "harness/cli/verbs/verbs.h"
 #include "harness/explain/cause.h"
 #include "harness/explain/values.h"
+#include "reports/describe.h"
 #include "runtime/base/text.h"
 #include "runtime/base/words.h"
 
@@ -160,6 +161,32 @@ Result<RunsDifference> compare_runs(Store& store, const RunInfo& a, const RunInf
   return out;
 }
 
+/// What two runs that agree can have missed; empty when they do not, or when nothing was compared.
+/// Each cell was executed by two programs, one after the other: two process lifetimes.
+std::string agreement_of(const RunsDifference& d) {
+  if (d.differing() > 0 || d.rows() == 0) return "";
+  return "0 of " + text::count(d.rows(), "row") +
+         " differ; 2 executions of each cell agree: " + seen_text(2);
+}
+
+/// The same of two cells. Executions of one cell in two runs are two trials of it; those of two
+/// cells are one of each, and may have been in one process.
+Result<std::string> agreement_of(Store& store, const Pair& pair) {
+  if (pair.same_trace || !pair.difference.equal() || pair.difference.compared == 0) {
+    return std::string();
+  }
+  std::vector<std::int64_t> runs;
+  for (const CellInfo* cell : {&pair.a, &pair.b}) {
+    const auto executed = store.cell(trace_id(*cell));
+    ISOBIT_TRY(executed);
+    runs.push_back(*executed ? (*executed)->run : cell->run);
+  }
+  const bool twice = pair.a.hash == pair.b.hash && runs[0] != runs[1];
+  return "0 of " + text::count(pair.difference.compared, "row") + " differ; " +
+         (twice ? "2 executions agree: " : "each cell was executed once: ") +
+         seen_text(twice ? 2 : 1);
+}
+
 void print_runs(const RunInfo& a, const RunInfo& b, const RunsDifference& d, bool verbose) {
   for (const RunInfo* run : {&a, &b}) {
     print((run == &a ? "A  run " : "B  run ") + std::to_string(run->id) + "  " + run->started +
@@ -188,12 +215,18 @@ void print_runs(const RunInfo& a, const RunInfo& b, const RunsDifference& d, boo
   }
   for (const auto& name : d.only_a) print("only in A  " + shown_text(name) + "\n");
   for (const auto& name : d.only_b) print("only in B  " + shown_text(name) + "\n");
-  print(std::to_string(std::int64_t(d.pairs.size()) - d.reused()) + " cells compared, " +
-        std::to_string(d.rows()) + " token rows, " + std::to_string(d.differing()) +
-        " cells differ; " + std::to_string(d.reused()) +
-        " are one stored trace in both and prove nothing; " + std::to_string(d.only_a.size()) +
-        " only in A, " + std::to_string(d.only_b.size()) + " only in B, " +
-        std::to_string(d.pending_a + d.pending_b) + " unfinished\n");
+  std::string totals = std::to_string(std::int64_t(d.pairs.size()) - d.reused()) +
+                       " cells compared, " + std::to_string(d.rows()) + " token rows, " +
+                       std::to_string(d.differing()) + " cells differ";
+  const auto add = [&totals](std::int64_t count, const char* what) {
+    if (count > 0) totals += ", " + std::to_string(count) + what;
+  };
+  add(d.reused(), " are one stored trace in both and prove nothing");
+  add(std::int64_t(d.only_a.size()), " only in A");
+  add(std::int64_t(d.only_b.size()), " only in B");
+  add(d.pending_a + d.pending_b, " unfinished");
+  print(totals + "\n");
+  if (const std::string agreement = agreement_of(d); !agreement.empty()) print(agreement + "\n");
 }
 
 Result<int> diff_runs(Store& store, const Arguments& arguments) {
@@ -213,6 +246,7 @@ Result<int> diff_runs(Store& store, const Arguments& arguments) {
                 {"rows", difference->rows()},
                 {"cells_differing", difference->differing()},
                 {"cells_reused", difference->reused()},
+                {"agreement", agreement_of(*difference)},
                 {"only_a", difference->only_a},
                 {"only_b", difference->only_b},
                 {"cells", cells}});
@@ -286,7 +320,10 @@ Result<int> diff_cells(Store& store, const Arguments& arguments) {
   auto pair = compare_pair(store, std::move(*a), std::move(*b));
   ISOBIT_TRY(pair);
   const bool json = arguments.has("json"), equal = pair->difference.equal();
+  const auto agreement = agreement_of(store, *pair);
+  ISOBIT_TRY(agreement);
   Json out = json_of(*pair);
+  out["agreement"] = *agreement;
   if (!json) {
     print("A  " + shown_text(pair->a.name) + "  run " + std::to_string(pair->a.run) + "\nB  " +
           shown_text(pair->b.name) + "  run " + std::to_string(pair->b.run) + "\n");
@@ -297,6 +334,7 @@ Result<int> diff_cells(Store& store, const Arguments& arguments) {
             std::to_string(pair->difference.differing) + " differ, " +
             std::to_string(pair->difference.flipped) + " tokens flipped\n");
     for (const auto& d : pair->difference.first) print("  " + place_of(d) + "\n");
+    if (!agreement->empty()) print(*agreement + "\n");
   }
   if (!equal) {
     const auto cause = cause_of(store, pair->a, pair->b);
@@ -328,14 +366,17 @@ Result<int> diff_cells(Store& store, const Arguments& arguments) {
 Result<int> diff(const Arguments& arguments) {
   auto store = open_database(arguments);
   ISOBIT_TRY(store);
-  const bool run_a = names_run(arguments.words[0]), run_b = names_run(arguments.words[1]);
-  if (run_a != run_b) {
-    return Error{in_quotes(arguments.words[run_a ? 0 : 1]) + " is a run, " +
-                     in_quotes(arguments.words[run_a ? 1 : 0]) +
+  const auto run_a = means_run(**store, arguments.words[0]);
+  ISOBIT_TRY(run_a);
+  const auto run_b = means_run(**store, arguments.words[1]);
+  ISOBIT_TRY(run_b);
+  if (*run_a != *run_b) {
+    return Error{in_quotes(arguments.words[*run_a ? 0 : 1]) + " is a run, " +
+                     in_quotes(arguments.words[*run_a ? 1 : 0]) +
                      " is a cell; give two runs or two cells (a hash of digits only: /123)",
                  "diff"};
   }
-  return run_a ? diff_runs(**store, arguments) : diff_cells(**store, arguments);
+  return *run_a ? diff_runs(**store, arguments) : diff_cells(**store, arguments);
 }
 
 }  // namespace isobit::commands

@@ -67,17 +67,17 @@ Result<int> history(const Arguments& arguments) {
     const bool changed =
         !cell.pending && older < cells->size() && (*cells)[older].root != cell.root;
     if (changed) bits += ", changed";
-    out.push_back({{"run", cell.run},
-                   {"attempt", cell.attempt},
-                   {"started", (*run)->started},
-                   {"commit", (*run)->commit},
-                   {"dirty", (*run)->dirty},
-                   {"root", cell.pending ? Json(nullptr) : Json(to_hex(cell.root))},
-                   {"pending", cell.pending},
-                   {"cached", cell.source != 0},
-                   {"changed", changed},
-                   {"verdict", verdict_of(cell)},
-                   {"reason", cell.judgement.reason}});
+    Json one = {{"run", cell.run},
+                {"attempt", cell.attempt},
+                {"started", (*run)->started},
+                {"commit", (*run)->commit},
+                {"dirty", (*run)->dirty},
+                {"root", cell.pending ? Json(nullptr) : Json(to_hex(cell.root))},
+                {"pending", cell.pending},
+                {"cached", cell.source != 0},
+                {"changed", changed}};
+    add_verdict(cell, one);
+    out.push_back(std::move(one));
     rows.push_back({std::to_string(cell.run), (*run)->started, commit_text(**run),
                     cell.pending ? "-" : to_hex(cell.root).substr(0, 16), bits, verdict_of(cell)});
   }

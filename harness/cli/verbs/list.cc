@@ -118,9 +118,13 @@ void print_listing(const Listing& listing, bool quiet) {
         (listing.question.empty() ? "" : ": " + shown_text(listing.question)) + "\n");
   if (!quiet) print(table(rows));
   if (!listing.note.empty()) print("  note: " + shown_text(listing.note) + "\n");
-  print(std::to_string(listing.cells.size()) + " cells, " + std::to_string(skipped) +
-        " skipped here, " + std::to_string(cached) + " stored, " +
-        std::to_string(listing.unselected) + " not selected\n");
+  std::string totals = std::to_string(listing.cells.size()) + " cells";
+  const auto add = [&totals](std::int64_t count, const char* what) {
+    if (count > 0) totals += ", " + std::to_string(count) + what;
+  };
+  add(skipped, " skipped here"), add(cached, " stored");
+  add(listing.unselected, " not selected");
+  print(totals + "\n");
 }
 
 /// What a run would do with the cells.

@@ -14,14 +14,14 @@ Result<int> report(const Arguments& arguments) {
   std::vector<std::string> words = arguments.words;
   if (words.empty()) words.emplace_back("last");
   std::vector<Report> reports;
-  int code = kExitOk;
+  std::vector<int> codes;
   for (const std::string& word : words) {
     if (!names_run(word)) return Error{"give run numbers, last or last~N", "report"};
     auto run = find_run(**store, word);
     ISOBIT_TRY(run);
     auto one = build_report(**store, run->id);
     ISOBIT_TRY(one);
-    code = graver_exit_code(code, one->exit_code);
+    codes.push_back(one->exit_code);
     reports.push_back(std::move(*one));
   }
   const TerminalStyle style{wants_color(arguments), arguments.has("quiet"),
@@ -34,7 +34,7 @@ Result<int> report(const Arguments& arguments) {
   for (const std::string& target : arguments.all("report")) {
     if (auto ok = write_report(target, reports); !ok) return ok.error();
   }
-  return code;
+  return joint_exit_code(codes);
 }
 
 }  // namespace isobit::commands

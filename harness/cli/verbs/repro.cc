@@ -73,17 +73,14 @@ Result<int> repro(const Arguments& arguments) {
   ISOBIT_TRY(scenario);
   auto matrix = expand(*scenario, true);
   ISOBIT_TRY(matrix);
-  std::vector<int> found;
-  for (std::size_t i = 0; i < matrix->cells.size(); ++i) {
-    if (names_cell(matrix->cells[i], target->cell)) found.push_back(int(i));
-  }
-  if (found.size() != 1) {
-    return Error{in_quotes(target->cell) +
-                     (found.empty() ? " is no cell of this scenario" : " names several cells") +
-                     "; `isobit list " + target->path + "` shows them",
+  const auto found = cell_named(*matrix, target->cell);
+  ISOBIT_TRY(found);
+  if (*found < 0) {
+    return Error{in_quotes(target->cell) + " is no cell of this scenario; `isobit list " +
+                     target->path + "` shows them",
                  target->path};
   }
-  const Cell& cell = matrix->cells[std::size_t(found[0])];
+  const Cell& cell = matrix->cells[std::size_t(*found)];
   std::vector<std::string> line{"isobit", "repro", target->path, "--cell", "/" + cell.hash};
   for (const std::string& set : target->overrides) line.insert(line.end(), {"--set", set});
   if (arguments.has("dry-run")) {
@@ -95,7 +92,7 @@ Result<int> repro(const Arguments& arguments) {
   ISOBIT_TRY(options);
   const auto store = open_database(arguments);
   const std::set<std::string> others =
-      companions(*scenario, *matrix, found[0], store ? store->get() : nullptr);
+      companions(*scenario, *matrix, *found, store ? store->get() : nullptr);
   options->scenarios = {target->path};
   options->overrides = target->overrides;
   options->cells.assign(others.begin(), others.end());

@@ -1,7 +1,9 @@
 // `isobit show`: what a cell or a run recorded; with --logits its rows, computed again.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <map>
 
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
@@ -26,22 +28,69 @@ Json token_json(const TokenRecord& token) {
           {"top", top}};
 }
 
-Json cell_json(const CellInfo& cell, const CellTrace& trace) {
+Json observed_json(const Observed& observed) {
+  Json out = Json::object();
+  visit_fields(observed, [&](const char* name, const auto& value) { out[name] = value; });
+  return out;
+}
+
+/// The groups of a run, as they were judged, for the cells that are in them.
+struct RunGroups {
+  std::vector<GroupResult> groups;
+  std::map<std::string, int> places;  // hash -> place among the run's first attempts
+
+  [[nodiscard]] Json of(const CellInfo& cell) const {
+    Json out = Json::array();
+    const auto place = places.find(cell.hash);
+    for (const GroupResult& group : groups) {
+      const auto end = group.cells.end();
+      if (place == places.end() || std::find(group.cells.begin(), end, place->second) == end) {
+        continue;
+      }
+      out.push_back({{"rule", group.rule},
+                     {"key", group.key},
+                     {"verdict", name_of(group.judgement.verdict)},
+                     {"reason", group.judgement.reason}});
+    }
+    return out;
+  }
+};
+
+Result<RunGroups> groups_of_run(Store& store, std::int64_t run) {
+  RunGroups out;
+  auto groups = store.groups(run);
+  ISOBIT_TRY(groups);
+  out.groups = std::move(*groups);
+  const auto cells = store.cells(run);
+  ISOBIT_TRY(cells);
+  for (const CellInfo& cell : *cells) {
+    if (cell.attempt == 1) out.places.emplace(cell.hash, int(out.places.size()));
+  }
+  return out;
+}
+
+Json cell_json(const CellInfo& cell, const CellTrace& trace, const Json& groups) {
   Json prompts = Json::array();
   for (const PromptTrace& prompt : trace.prompts) {
     Json tokens = Json::array();
     for (const TokenRecord& token : prompt.tokens) tokens.push_back(token_json(token));
     prompts.push_back({{"prompt", prompt.id}, {"text", prompt.text}, {"tokens", tokens}});
   }
-  return {{"name", cell.name},
-          {"hash", cell.hash},
-          {"verdict", verdict_of(cell)},
-          {"run", cell.run},
-          {"root", to_hex(cell.root)},
-          {"engine", trace.observed.engine},
-          {"kernels", trace.observed.kernels},
-          {"library_sha256", trace.observed.library_sha256},
-          {"prompts", prompts}};
+  Json out = {{"name", cell.name}, {"hash", cell.hash}};
+  add_verdict(cell, out);
+  out["groups"] = groups;
+  out["run"] = cell.run;
+  out["attempt"] = cell.attempt;
+  out["cached"] = cell.source != 0;
+  out["executed"] = cell.source_date;
+  out["root"] = to_hex(cell.root);
+  out["engine"] = trace.observed.engine;
+  out["kernels"] = trace.observed.kernels;
+  out["library_sha256"] = trace.observed.library_sha256;
+  out["observed"] = observed_json(trace.observed);
+  out["level"] = name_of(trace.level);
+  out["prompts"] = prompts;
+  return out;
 }
 
 std::string decimal(double value) {
@@ -102,17 +151,6 @@ void print_cell(const CellInfo& cell, const CellTrace& trace, bool verbose) {
   }
 }
 
-/// A prompt id as part of a file name.
-std::string file_word(const std::string& id) {
-  std::string out;
-  for (const char c : id) {
-    const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' ||
-                       (c == '.' && !out.empty());
-    out += plain ? c : '_';
-  }
-  return out.empty() ? "_" : out;
-}
-
 template <class T>
 std::string row_bytes(const RowValues& row) {
   std::string bytes(row.size() * sizeof(T), '\0');
@@ -164,7 +202,10 @@ Result<int> show(const Arguments& arguments) {
   auto store = open_database(arguments);
   ISOBIT_TRY(store);
   const std::string& word = arguments.words[0];
-  const bool json = arguments.has("json"), whole_run = names_run(word);
+  const bool json = arguments.has("json");
+  const auto means = means_run(**store, word);
+  ISOBIT_TRY(means);
+  const bool whole_run = *means;
   std::vector<CellInfo> cells;
   if (whole_run) {
     auto run = find_run(**store, word);
@@ -176,6 +217,12 @@ Result<int> show(const Arguments& arguments) {
     auto cell = find_cell(**store, word);
     ISOBIT_TRY(cell);
     cells.push_back(std::move(*cell));
+  }
+  RunGroups groups;
+  if (json && !cells.empty()) {
+    auto of_run = groups_of_run(**store, cells.front().run);
+    ISOBIT_TRY(of_run);
+    groups = std::move(*of_run);
   }
   bool same = true;
   Json out = Json::array();
@@ -192,15 +239,16 @@ Result<int> show(const Arguments& arguments) {
       same = false;
     }
     if (json)
-      out.push_back(cell_json(cell, *trace));
+      out.push_back(cell_json(cell, *trace, groups.of(cell)));
     else
       print_cell(cell, *trace, arguments.has("verbose"));
     if (!arguments.has("logits")) continue;
     auto run = (*store)->run(cell.run);
     ISOBIT_TRY(run);
     const fs::path folder = arguments.text("logits");
-    const auto written = write_logits(**run, cell, *trace,
-                                      whole_run ? (folder / cell.hash).string() : folder.string());
+    const std::string attempt = cell.attempt > 1 ? "-" + std::to_string(cell.attempt) : "";
+    const fs::path place = whole_run ? folder / (cell.hash + attempt) : folder;
+    const auto written = write_logits(**run, cell, *trace, place.string());
     ISOBIT_TRY(written);
     if (!*written) complain("the bits of " + cell.name + " are not those that were stored");
     same &= *written;

@@ -51,18 +51,77 @@ Result<void> check_prompts_with_model(const Scenario& scenario, const std::strin
   return read_prompts(scenario, session);
 }
 
-/// Every axis of `across` has two values at least: along one that has not, the rule says nothing.
-Result<void> check_across(const Scenario& scenario, const Matrix& matrix) {
-  for (const Expectation& rule : scenario.expect) {
+/// How many values an axis has among some cells of the matrix.
+std::set<std::string> values_of(const Matrix& matrix, const std::vector<int>& cells,
+                                const std::string& axis) {
+  std::set<std::string> values;
+  for (const int cell : cells) values.insert(matrix.cells[std::size_t(cell)].value(axis));
+  return values;
+}
+
+/// Why a rule says nothing along an axis of its `across`, or empty: the axis has one value in all
+/// cells of the rule, or one in each of its groups, because another axis changes with it.
+std::string does_not_vary(const Matrix& matrix, const std::vector<Group>& groups,
+                          const std::string& axis) {
+  std::vector<int> all;
+  for (const Group& group : groups) {
+    if (values_of(matrix, group.cells, axis).size() > 1) return "";
+    all.insert(all.end(), group.cells.begin(), group.cells.end());
+  }
+  const std::set<std::string> values = values_of(matrix, all, axis);
+  const std::string begin = "axis " + axis + " does not vary: it is ";
+  if (values.size() == 1) return begin + *values.begin() + " in every cell of the rule";
+  return begin + "the same in all cells of each group, such as [" + groups.front().key +
+         "]; an axis that changes with it is not in across";
+}
+
+/// Every rule compares something: each axis of `across` varies, and no group is a single cell.
+Result<void> check_rules(const Scenario& scenario, const Matrix& matrix) {
+  std::vector<std::vector<Group>> by_rule(scenario.expect.size());
+  for (Group& group : groups_of(scenario, matrix)) {
+    by_rule[std::size_t(group.rule)].push_back(std::move(group));
+  }
+  for (std::size_t r = 0; r < by_rule.size(); ++r) {
+    const Expectation& rule = scenario.expect[r];
     for (const std::string& axis : rule.across) {
-      std::set<std::string> values;
-      for (const Cell& cell : matrix.cells) {
-        if (rule.where.matches(cell.subject())) values.insert(cell.value(axis));
-      }
-      if (values.size() != 1) continue;
-      return Error{rule.text() + ": axis " + axis + " does not vary: it is " + *values.begin() +
-                       " in every cell of the rule",
+      const std::string why = does_not_vary(matrix, by_rule[r], axis);
+      if (!why.empty()) return Error{rule.text() + ": " + why, rule.place};
+    }
+    for (const Group& group : by_rule[r]) {
+      if (group.cells.size() > 1) continue;
+      return Error{rule.text() + ": group [" + group.key + "] is the one cell " +
+                       matrix.cells[std::size_t(group.cells.front())].name() +
+                       ": there is nothing to compare it with",
                    rule.place};
+    }
+  }
+  return {};
+}
+
+/// A requirement that applies to no cell, or that its cells can meet on no machine, is a mistake:
+/// the first guards nothing, the second skips them everywhere.
+Result<void> check_requirements(const Scenario& scenario, const Matrix& matrix) {
+  for (const Requirement& requirement : scenario.requirements) {
+    bool applies = false, possible = false;
+    for (const Cell& cell : matrix.cells) {
+      const std::vector<Requirement> own = requirements_of(scenario, cell);
+      const bool here = std::any_of(own.begin(), own.end(), [&](const Requirement& each) {
+        return each.subject == requirement.subject && each.what == requirement.what;
+      });
+      applies |= here;
+      possible |= here && can_be_met(requirement, cell);
+    }
+    const std::string text = "requires " + requirement.subject + ": " + requirement.what;
+    if (!applies) {
+      return Error{text + ": applies to no cell; none has " + requirement.subject +
+                       (find_axis(requirement.subject) != nullptr ? " beyond its default" : ""),
+                   requirement.place};
+    }
+    if (!possible) {
+      return Error{
+          text + ": no machine can meet it: its cells have device cpu, where " +
+              (requirement.what == "gpu" ? "no GPU computes" : "ranks share the processor"),
+          requirement.place};
     }
   }
   return {};
@@ -73,7 +132,8 @@ Result<Validated> validated(const std::string& path, const Arguments& arguments)
   ISOBIT_TRY(scenario);
   auto matrix = expand(*scenario, arguments.has("allow-large"));
   ISOBIT_TRY(matrix);
-  if (auto ok = check_across(*scenario, *matrix); !ok) return ok.error();
+  if (auto ok = check_rules(*scenario, *matrix); !ok) return ok.error();
+  if (auto ok = check_requirements(*scenario, *matrix); !ok) return ok.error();
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   const std::string file = (folder / scenario->prompts.file).lexically_normal().string();
   auto prompts = load_prompts(file, scenario->prompts);

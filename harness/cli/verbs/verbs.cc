@@ -110,9 +110,10 @@ const std::vector<Verb> kReadingVerbs = {
     {"show",
      "CELL | RUN",
      "tokens, text, digests, top logits",
-     "Shows what a cell, or every cell of a run, recorded. --logits executes it again and "
-     "writes\n"
-     "each logits row as raw little-endian numbers: DIR/PROMPT-POSITION.f32 (or .f64).",
+     "Shows what a cell (name, hash or start of a hash), or every cell of a run, recorded. "
+     "--logits\n"
+     "executes it again and writes each logits row as raw little-endian numbers:\n"
+     "DIR/PROMPT-POSITION.f32 (or .f64); bytes of an id that a file name cannot hold are %41.",
      "isobit show /3fa91c0d --json",
      {},
      {"logits", "db", "json", "verbose"},

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <set>
 #include <string>
 #include <vector>
@@ -84,6 +85,27 @@ TEST(Verdict, PrecedenceIsTheInterfaceOrder) {
   EXPECT_EQ(exit_code(outcome), kExitNothing);
   outcome.counts[std::size_t(pass)] = 0;
   EXPECT_EQ(exit_code(outcome), kExitSkipped);
+}
+
+TEST(Verdict, RunsTogetherEndAsTheGravestButSkippedBesideFineIsFine) {
+  EXPECT_EQ(joint_exit_code({}), kExitNothing);
+  EXPECT_EQ(joint_exit_code({kExitSkipped}), kExitSkipped);
+  EXPECT_EQ(joint_exit_code({kExitSkipped, kExitSkipped}), kExitSkipped);
+  EXPECT_EQ(joint_exit_code({kExitSkipped, kExitOk}), kExitOk);
+  EXPECT_EQ(joint_exit_code({kExitOk, kExitSkipped}), kExitOk);
+  EXPECT_EQ(joint_exit_code({kExitOk, kExitSkipped, kExitGolden}), kExitGolden);
+  EXPECT_EQ(joint_exit_code({kExitGolden, kExitDifferent, kExitSkipped}), kExitDifferent);
+}
+
+TEST(Verdict, TheRateOfAFaultThatNExecutionsShowIsExact) {
+  EXPECT_EQ(seen_fault_rate(0), 1);
+  EXPECT_DOUBLE_EQ(seen_fault_rate(1), 0.95);
+  for (const std::int64_t n : {2, 3, 59, 1000}) {
+    // A fault of this rate is missed by all n with 5 %.
+    EXPECT_NEAR(std::pow(1 - seen_fault_rate(n), double(n)), 0.05, 1e-12) << n;
+  }
+  EXPECT_LT(seen_fault_rate(59), 0.05);  // the usual table: 59 clean ones for 5 %
+  EXPECT_GT(seen_fault_rate(58), 0.05);
 }
 
 }  // namespace

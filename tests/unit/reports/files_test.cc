@@ -94,7 +94,7 @@ TEST(Junit, OneCaseACellAndAGroup) {
       <property name="environment.cpu" value="a processor"/>
     </properties>
     <testcase classname="kv.contract" name="same_bits across batch, cache [engine=reference]" time="0.000">
-      <failure type="DIFF" message="DIFF: 2 classes where 1 was promised">5 cells, 288 tokens compared, 50 with other bits, 1 flip in 200 rows (rate below 0.03125, 95 %)
+      <failure type="DIFF" message="DIFF: 2 classes where 1 was promised">5 cells, 288 tokens compared, 50 with other bits, 1 flip (rate below 0.03125 of 200 rows, 95 %)
 AAAB-
 A  batch {1, 3} cache any   3 cells
 B  batch 3 cache on   1 cell
@@ -118,7 +118,8 @@ repro: isobit repro kv%batch=3,cache=on
       <skipped message="SKIP: needs a GPU"/>
     </testcase>
     <system-out>2 groups, 5 cells (3 executed, 1 cached), 384 tokens compared, 1.50 s
-3 PASS, 1 DIFF, 0 NONDET, 0 FAIL, 0 MISTRUSTED, 0 NOGOLD, 0 STALE, 0 OBSOLETE, 0 XFAIL, 0 XPASS, 1 SKIP, 0 NOT-RUN, 0 DEFERRED
+5 cells: 3 PASS, 1 DIFF, 1 SKIP
+each cell was executed once: a fault in more than 95 % of executions would have been seen (95 %)
 note: the library changed since the golden
 </system-out>
   </testsuite>
@@ -134,6 +135,15 @@ Report fine_report(int exit_code) {
   for (ReportCell& cell : report.cells) cell.verdict = Verdict::pass, cell.severity = {};
   for (GroupResult& group : report.groups) group.judgement = {};
   return report;
+}
+
+TEST(Junit, AGroupThatPassesKeepsItsRemark) {
+  Report report = fine_report(kExitOk);
+  report.groups[1].judgement.reason = "1 of 4 cells were not selected";
+  EXPECT_NE(render_junit({report}).find(
+                "[batch=1]\" time=\"0.000\">\n      <system-out>1 of 4 cells were not selected"
+                "</system-out>\n    </testcase>\n"),
+            std::string::npos);
 }
 
 TEST(Junit, IsRedWheneverTheExitCodeIs) {
@@ -185,7 +195,9 @@ TEST(Markdown, RedFirstThenTables) {
   const std::string page = render_markdown({sample_report()});
   EXPECT_EQ(page.rfind("## ❌ kv: RED\n\nDoes the cache change the bits?\n\n"
                        "2 groups, 5 cells (3 executed, 1 cached), 384 tokens compared, 1.50 s, "
-                       "exit code 1.\n\n| PASS | DIFF |",
+                       "exit code 1.\n\n5 cells: 3 PASS, 1 DIFF, 1 SKIP.\n\neach cell was "
+                       "executed once: a fault in more than 95 % of executions would have been "
+                       "seen (95 %).\n\n",
                        0),
             0u)
       << page;
@@ -205,10 +217,26 @@ TEST(Markdown, StaysBelowTheLimitAndSaysWhatIsMissing) {
   while (report.cells.size() < 40'000) {
     report.cells.insert(report.cells.end(), cells.begin(), cells.end());
   }
+  for (ReportCell& cell : report.cells) cell.reason += std::to_string(&cell - &report.cells[0]);
   const std::string page = render_markdown({report, sample_report()});
   EXPECT_LE(page.size(), 900'000u);
   EXPECT_GT(page.size(), 800'000u);
   EXPECT_NE(page.find(" left out to keep this page small"), std::string::npos);
+}
+
+TEST(Markdown, EqualReasonsAreToldOnce) {
+  Report report = sample_report();
+  for (int i = 0; i < 19; ++i) report.cells.push_back(report.cells[3]);
+  const std::string page = render_markdown({report}),
+                    once = "same_bits is broken\nfirst difference";
+  EXPECT_EQ(page.find(once), page.rfind(once));
+  EXPECT_NE(page.find("and 19 more cells with the same reason, in the table of cells below\n"),
+            std::string::npos)
+      << page;
+  const std::string lines = render_annotations({report});
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 2) << lines;
+  EXPECT_NE(lines.find("same_bits is broken; and 19 more cells with the same reason;"),
+            std::string::npos);
 }
 
 TEST(Markdown, TextsAreInert) {
@@ -225,6 +253,7 @@ TEST(Annotations, AtMostTenLinesEachOne) {
   while (report.cells.size() < 60) {
     report.cells.insert(report.cells.end(), cells.begin(), cells.end());
   }
+  for (ReportCell& cell : report.cells) cell.reason += std::to_string(&cell - &report.cells[0]);
   const std::string lines = render_annotations({report});
   EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 10);
   std::size_t begin = 0;

@@ -32,8 +32,8 @@ Report measured_report() {
 TEST(Measure, SaysWhereAndHowMuch) {
   const Report report = measured_report();
   EXPECT_EQ(measured_text(report.groups[0]),
-            "3 cells, 192 tokens compared, 90 with other bits, 2 flips in 192 rows (rate below "
-            "0.03125, 95 %), first difference at token 1 (median 2) in 3 of 8 prompts");
+            "3 cells, 192 tokens compared, 90 with other bits, 2 flips (rate below 0.03125 "
+            "of 192 rows, 95 %), first difference at token 1 (median 2) in 3 of 8 prompts");
   const std::vector<std::string> want = {
       "against batch 1:", "batch 8   0 of 96 rows",
       "batch 48   90 of 96 rows in 3 of 4 prompts, first at token 1, 2 flips"};

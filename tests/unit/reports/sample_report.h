@@ -72,6 +72,8 @@ inline Report sample_report() {
                   sample_cell("8", "on", Verdict::skip)};
   report.cells[1].cached = true;
   report.cells[1].cached_date = "2026-01-02";
+  for (ReportCell& cell : report.cells) cell.executions = 1;
+  report.cells[4].executions = 0;
   report.cells[4].class_label = "-";
   report.cells[4].root = "";
   report.cells[4].reason = "needs a GPU";

@@ -14,8 +14,9 @@ using test::sample_report;
 
 constexpr const char* kSummary =
     "RED  kv: 2 groups, 5 cells (3 executed, 1 cached), 384 tokens compared, 1.50 s, exit code 1\n"
-    "3 PASS, 1 DIFF, 0 NONDET, 0 FAIL, 0 MISTRUSTED, 0 NOGOLD, 0 STALE, 0 OBSOLETE, 0 XFAIL, "
-    "0 XPASS, 1 SKIP, 0 NOT-RUN, 0 DEFERRED\n";
+    "5 cells: 3 PASS, 1 DIFF, 1 SKIP\n"
+    "each cell was executed once: a fault in more than 95 % of executions would have been seen "
+    "(95 %)\n";
 
 TEST(Terminal, TellsFailuresLast) {
   const std::string expected =
@@ -27,8 +28,8 @@ TEST(Terminal, TellsFailuresLast) {
       "\n"
       "DIFF  same_bits across batch, cache  [engine=reference]\n"
       "  2 classes where 1 was promised\n"
-      "  5 cells, 288 tokens compared, 50 with other bits, 1 flip in 200 rows (rate below 0.03125, "
-      "95 %)\n"
+      "  5 cells, 288 tokens compared, 50 with other bits, 1 flip (rate below 0.03125 of 200 "
+      "rows, 95 %)\n"
       "    AAAB-\n"
       "    A  batch {1, 3} cache any   3 cells\n"
       "    B  batch 3 cache on   1 cell\n"
@@ -71,7 +72,7 @@ TEST(Terminal, ColorOnlyWhenAsked) {
   style.color = true;
   const std::string text = render_terminal(sample_report(), style);
   EXPECT_NE(text.find("\x1b[1;31mDIFF (flipped)\x1b[0m"), std::string::npos);
-  EXPECT_NE(text.find("\x1b[2m0 NONDET\x1b[0m"), std::string::npos);
+  EXPECT_NE(text.find("\x1b[1;31mRED\x1b[0m"), std::string::npos);
 }
 
 TEST(Terminal, TextsCannotMoveTheCursor) {
@@ -110,6 +111,7 @@ TEST(Terminal, ManyFailuresAreCounted) {
   for (int i = 0; i < 50; ++i) {
     report.cells.push_back(sample_cell("3", "on", Verdict::fail));
     report.cells.back().name = "cell" + std::to_string(i);
+    report.cells.back().reason = "for its own reason " + std::to_string(i);
   }
   const std::string text = render_terminal(report, {});
   EXPECT_NE(text.find("cell19 "), std::string::npos);
@@ -118,6 +120,101 @@ TEST(Terminal, ManyFailuresAreCounted) {
   TerminalStyle style;
   style.verbose = true;
   EXPECT_NE(render_terminal(report, style).find("FAIL  cell49 "), std::string::npos);
+}
+
+TEST(Terminal, EqualReasonsAreToldOnce) {
+  Report report;
+  report.scenario = "s";
+  report.exit_code = 1;
+  for (int i = 0; i < 20; ++i) {
+    report.cells.push_back(sample_cell("3", "on", i < 18 ? Verdict::fail : Verdict::mistrusted));
+    report.cells.back().name = "cell" + std::to_string(i);
+    report.cells.back().reason = i == 7 ? "no result within 3 s" : "out of memory";
+  }
+  const std::string text = render_terminal(report, {});
+  EXPECT_NE(text.find("FAIL  cell0 /00000003\n  out of memory\n  and 16 more cells with the same "
+                      "reason: -v shows all\n\nFAIL  cell7 /00000003\n  no result within 3 s\n\n"
+                      "MISTRUSTED  cell18 /00000003\n  out of memory\n  and 1 more cell with the "
+                      "same reason: -v shows all\n"),
+            std::string::npos)
+      << text;
+  TerminalStyle style;
+  style.verbose = true;
+  EXPECT_NE(render_terminal(report, style).find("FAIL  cell17 "), std::string::npos);
+  // Cells that differ in the same place by other bits are no repetition.
+  report = sample_report();
+  report.cells.push_back(report.cells[3]);
+  report.cells.back().class_label = "C";
+  report.cells.push_back(report.cells[3]);
+  const std::vector<AlikeCells> alike = alike_red_cells(report);
+  ASSERT_EQ(alike.size(), 2U);
+  EXPECT_EQ(alike[0].others, 1);
+  EXPECT_EQ(alike[1].first, 5U);
+}
+
+TEST(Terminal, GroupsWithOneReasonAreToldOnce) {
+  Report report = sample_report();
+  report.groups = {GroupResult{}, GroupResult{}, GroupResult{}};
+  const char* keys[] = {"precision=fp32", "precision=bf16", "precision=fp16"};
+  for (std::size_t i = 0; i < 3; ++i) {
+    GroupResult& group = report.groups[i];
+    group.rule = "same_bits across batch";
+    group.key = keys[i];
+    group.judgement = {Verdict::not_run, Severity::none, "vacuous: 0 of 2 cells"};
+    group.cells = {0, 1};
+  }
+  const std::string text = render_terminal(report, {});
+  EXPECT_EQ(text.find("vacuous"), text.rfind("vacuous"));
+  EXPECT_NE(text.find("NOT-RUN  same_bits across batch  [precision=fp32]\n"), std::string::npos);
+  EXPECT_NE(text.find("\n  and 2 more groups with the same reason: [precision=bf16], "
+                      "[precision=fp16]: -v shows all\n"),
+            std::string::npos)
+      << text;
+  TerminalStyle verbose;
+  verbose.verbose = true;
+  EXPECT_NE(render_terminal(report, verbose)
+                .find("\nNOT-RUN  same_bits across batch  "
+                      "[precision=fp16]\n"),
+            std::string::npos);
+  for (GroupResult& group : report.groups) group.differing = 1;
+  EXPECT_EQ(alike_bad_groups(report).size(), 3U) << "each has a picture of its own";
+}
+
+TEST(Agreement, CountsExecutionsNotRows) {
+  Report report = sample_report();
+  for (GroupResult& group : report.groups) group.differing = 0;
+  report.cells[3].divergence = {};
+  const std::string seen = " of executions would have been seen (95 %)";
+  EXPECT_EQ(agreement_text(report),
+            "0 of 384 rows differ; each cell was executed once: a fault in more than 95 %" + seen);
+  for (ReportCell& cell : report.cells) cell.executions *= 3;
+  EXPECT_EQ(
+      agreement_text(report),
+      "0 of 384 rows differ; 3 executions of each cell agree: a fault in more than 63.2 %" + seen);
+  report.cells[2].executions = 2;  // a run that was stopped
+  EXPECT_EQ(
+      agreement_text(report),
+      "0 of 384 rows differ; 2 executions of each cell agree: a fault in more than 77.6 %" + seen);
+  report.environment["mpi"] = "Open MPI, 4 processes";
+  EXPECT_EQ(agreement_text(report),
+            "0 of 384 rows differ; 2 executions of each cell agree, all in the same processes: a "
+            "fault in more than 95 %" +
+                seen);
+  EXPECT_EQ(independent_executions(report), 1);
+  report.groups[0].differing = 5;
+  EXPECT_EQ(agreement_text(report).rfind("2 executions of each cell", 0), 0U);
+  report.cells[0].verdict = Verdict::nondet;
+  EXPECT_EQ(agreement_text(report), "");
+  report = sample_report();
+  report.tokens_compared = 0;
+  EXPECT_EQ(agreement_text(report), "") << "nothing was compared";
+}
+
+TEST(Counts, AreThoseThatWereGiven) {
+  Report report = sample_report();
+  report.counts[std::size_t(Verdict::pass)] = 0;
+  report.counts[std::size_t(Verdict::obsolete)] = 1;
+  EXPECT_EQ(counts_text(report), "5 cells: 0 PASS, 1 DIFF, 1 SKIP; 1 OBSOLETE golden block");
 }
 
 TEST(Picture, WrapsTheLettersAndSortsNumbers) {

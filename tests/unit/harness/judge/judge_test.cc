@@ -171,6 +171,58 @@ TEST_F(JudgeTest, ACellThatDidNotRunLeavesTheOthersUnproven) {
   EXPECT_EQ(verdicts(), "MISTRUSTED SKIP");
 }
 
+TEST_F(JudgeTest, AVacuousGroupSaysWhatBecameOfItsCells) {
+  use("axes: {batch: [1, 2, 3, 4, 5, 6]}\nexpect: [{same_bits: {across: [batch]}}]\n");
+  const auto fails = [&](int i, CellStatus status) {
+    cells_[std::size_t(i)].attempts[0].status = status;
+  };
+  fails(1, CellStatus::failed), fails(2, CellStatus::timed_out), fails(3, CellStatus::failed);
+  fails(4, CellStatus::recomputed_differs);
+  cells_[5] = JudgeCell{JudgeCell::State::skipped, "no GPU", {}, "", ""};
+  const Judged out = judged();
+  const std::string why =
+      "vacuous: 1 of 6 cells of the group has a result (1 different inside its batch, 2 failed, "
+      "1 out of time, 1 skipped)";
+  EXPECT_EQ(out.groups[0].judgement.reason, why);
+  EXPECT_EQ(out.cells[0].judgement.reason, why);
+}
+
+TEST_F(JudgeTest, AGroupThatAFilterCutSaysHowManyCellsWereLeftOut) {
+  use("axes: {batch: [1, 3], gpus: [1, 2]}\nexpect: [{same_bits: {across: [batch, gpus]}}]\n");
+  const auto leave_out_last = [&] {
+    matrix_.unselected.push_back(matrix_.cells.back());
+    matrix_.cells.pop_back();
+    cells_.pop_back();
+  };
+  leave_out_last();  // both axes still vary
+  GroupResult group = judged().groups[0];
+  EXPECT_EQ(group.judgement.verdict, Verdict::pass);
+  EXPECT_EQ(group.judgement.reason, "1 of 4 cells were not selected");
+  EXPECT_EQ(group.unselected_cells, 1);
+  leave_out_last();  // no batch of 3 is left
+  group = judged().groups[0];
+  EXPECT_EQ(group.judgement.verdict, Verdict::not_run);
+  EXPECT_EQ(group.judgement.reason,
+            "not exercised: batch; what was compared agrees; 2 of 4 cells were not selected");
+  leave_out_last();
+  EXPECT_EQ(judged().cells[0].judgement.reason,
+            "vacuous: 1 of 1 cell of the group has a result; 3 of 4 cells were not selected");
+}
+
+TEST_F(JudgeTest, RowsOfEqualResultsAreCountedOnceInARate) {
+  use("axes: {batch: [1, 2, 3, 4]}\nexpect: [{measure: {across: [batch]}}]\n");
+  EXPECT_EQ(judged().groups[0].comparable_rows, 0) << "nothing differs, so nothing could flip";
+  for (const int i : {2, 3}) {
+    auto& tokens = cells_[std::size_t(i)].attempts[0].prompts[1].tokens;
+    tokens[7].digest.bytes[0] ^= 1;
+  }
+  const GroupResult group = judged().groups[0];
+  EXPECT_EQ(group.compared_tokens, 48);
+  EXPECT_EQ(group.differing, 2);
+  EXPECT_EQ(group.comparable_rows, 16) << "the two cells are one result";
+  EXPECT_DOUBLE_EQ(group.flip_rate_bound, seen_fault_rate(16));
+}
+
 TEST_F(JudgeTest, AttemptsThatDifferAreNondet) {
   use(kPair);
   cells_[1].attempts.push_back(trace_of(matrix_.cells[1], 2));

@@ -132,8 +132,8 @@ TEST(Metrics, SeverityNeedsTheMarginTwiceOnBothSides) {
 
 TEST(Metrics, RateBounds) {
   EXPECT_EQ(rate_upper_bound(0, 0), 1);
-  EXPECT_EQ(rate_upper_bound(0, 1), 1);
-  EXPECT_EQ(rate_upper_bound(0, 300), 3.0 / 300);
+  EXPECT_DOUBLE_EQ(rate_upper_bound(0, 1), 0.95);
+  EXPECT_DOUBLE_EQ(rate_upper_bound(0, 300), 1 - std::pow(0.05, 1.0 / 300));
   EXPECT_EQ(rate_upper_bound(5, 5), 1);
   // Wilson's limit is the root of (p - x)^2 = z^2 p (1 - p) / n.
   for (const std::int64_t n : {10, 100, 100'000}) {

@@ -297,6 +297,49 @@ TEST(Groups, EqualOnEveryAxisButAcross) {
   EXPECT_EQ(groups[2].cells, (std::vector<int>{4, 5, 6, 7}));
 }
 
+TEST(Groups, CountWhatWasNotSelected) {
+  const Scenario scenario = scenario_with(
+      "axes: {precision: [fp32, bf16], batch: [1, 3], gpus: [1, 2]}\n"
+      "expect: [{same_bits: {across: [batch, gpus]}}]\n");
+  Matrix matrix = *expand(scenario, false);
+  const std::vector<Group> whole = groups_of(scenario, matrix);
+  ASSERT_EQ(whole.size(), 2U);
+  EXPECT_EQ(whole[0].unselected, 0);
+  EXPECT_EQ(whole[0].ranges, (std::set<std::string>{"batch", "gpus"}));
+  // Left: the batch of 3 in fp32.
+  matrix.unselected = {matrix.cells.begin(), matrix.cells.end()};
+  matrix.cells = {matrix.unselected[2], matrix.unselected[3]};
+  matrix.unselected.erase(matrix.unselected.begin() + 2, matrix.unselected.begin() + 4);
+  for (int i = 0; i < 2; ++i) matrix.cells[std::size_t(i)].index = i;
+  const std::vector<Group> cut = groups_of(scenario, matrix);
+  ASSERT_EQ(cut.size(), 1U) << "a group without a selected cell is none";
+  EXPECT_EQ(cut[0].key, whole[0].key);
+  EXPECT_EQ(cut[0].cells, (std::vector<int>{0, 1}));
+  EXPECT_EQ(cut[0].unselected, 2);
+  EXPECT_EQ(cut[0].ranges, whole[0].ranges);
+}
+
+TEST(Groups, RangeOverAnAxisThatVariesInNoneOfThem) {
+  // The batch changes with the precision, which is not in across.
+  const Scenario scenario = scenario_with(
+      "zip: [{precision: [fp32, bf16], batch: [1, 3]}]\naxes: {cache: [on, off]}\n"
+      "expect: [{same_bits: {across: [batch, cache]}}]\n");
+  const Matrix matrix = *expand(scenario, false);
+  for (const Group& group : groups_of(scenario, matrix)) {
+    EXPECT_EQ(group.ranges, (std::set<std::string>{"batch", "cache"})) << group.key;
+  }
+  // One that varies in some group is asked of the groups that have it.
+  const Scenario some = scenario_with(
+      "axes: {precision: [fp32, bf16], cache: [on, off]}\n"
+      "include: [{precision: fp32, cache: on, batch: 3}, {precision: fp32, batch: 8, cache: off, "
+      "threads: 2}]\nexpect: [{same_bits: {across: [batch, cache, threads]}}]\n");
+  const Matrix cells = *expand(some, false);
+  const std::vector<Group> groups = groups_of(some, cells);
+  ASSERT_EQ(groups.size(), 2U);
+  EXPECT_EQ(groups[0].ranges.count("batch"), 1U);
+  EXPECT_EQ(groups[1].ranges, std::set<std::string>{"cache"});
+}
+
 TEST(Groups, CellsThatShareAGroupStayTogether) {
   const Scenario scenario = scenario_with(
       "axes: {precision: [fp32, bf16], batch: [1, 3], gpus: [1, 2]}\n"

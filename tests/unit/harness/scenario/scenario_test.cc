@@ -322,7 +322,12 @@ INSTANTIATE_TEST_SUITE_P(
                     "t.yaml:5:12: requires: \"cubals\" is neither an axis nor a value of one; did "
                     "you mean \"cublas\"?"},
         BadScenario{"requires: {cublas: gup}\n",
-                    "t.yaml:5:20: unknown requirement \"gup\"; did you mean \"gpu\"?"}));
+                    "t.yaml:5:20: nobody can enforce the requirement \"gup\"; did you mean "
+                    "\"gpu\"? (known: gpu, nccl, mpi, real, avx2, avx512, neon, openblas, "
+                    "cublas, cublaslt)"},
+        BadScenario{"requires: gpu\n",
+                    "t.yaml:5:11: requires must be a map of an axis or a value to what it needs, "
+                    "e.g. {cuda: gpu}"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Yaml, BadScenarios,
