@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <ctime>
 
 #include "runtime/base/interrupt.h"
 
@@ -65,7 +66,7 @@ class SpawnSettings {
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
     sigset_t usual;
     sigemptyset(&usual);
-    for (const int signal : {SIGPIPE, SIGINT, SIGTERM}) sigaddset(&usual, signal);
+    for (const int signal : {SIGPIPE, SIGXFSZ, SIGINT, SIGTERM}) sigaddset(&usual, signal);
     posix_spawnattr_setsigdefault(&attributes, &usual);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   }
@@ -80,9 +81,28 @@ class SpawnSettings {
   posix_spawnattr_t attributes;
 };
 
+/// The status that waitpid gives. An interrupt is passed on to a shown program, once.
+Result<int> wait_for(pid_t child, const std::string& name, bool captured,
+                     const std::function<void()>& while_shown) {
+  constexpr timespec kPause{0, 200'000'000};
+  const bool waits = captured || !while_shown;
+  bool told = false;
+  int status = 0;
+  while (true) {
+    const pid_t ended = ::waitpid(child, &status, waits ? 0 : WNOHANG);
+    if (ended == child) return status;
+    if (ended < 0 && errno != EINTR) return Error{std::strerror(errno), name};
+    if (!captured && interrupted != 0 && !told) told = ::kill(child, SIGTERM) == 0;
+    if (waits) continue;
+    while_shown();
+    ::nanosleep(&kPause, nullptr);  // a signal ends it early
+  }
+}
+
 }  // namespace
 
-Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output output) {
+Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output output,
+                                  const std::function<void()>& while_shown) {
   ISOBIT_CHECK(!words.empty());
   std::vector<char*> argv;
   for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
@@ -111,12 +131,9 @@ Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output 
     err.close_end(1);
     drain(out, err, result);
   }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) return Error{std::strerror(errno), words[0]};
-    if (!captured && interrupted != 0) ::kill(child, SIGTERM);
-  }
-  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  const auto status = wait_for(child, words[0], captured, while_shown);
+  ISOBIT_TRY(status);
+  result.status = WIFEXITED(*status) ? WEXITSTATUS(*status) : 128 + WTERMSIG(*status);
   return result;
 }
 

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,10 @@ struct ProgramOutput {
 enum class Output { captured, shown };
 
 /// The program words[0], found on PATH, with standard input empty and the usual signal handling.
+/// `while_shown` is called about five times a second while a shown program runs.
 /// Error: it cannot be started. REQUIRES: words is not empty.
-Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output output);
+Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output output,
+                                  const std::function<void()>& while_shown = nullptr);
 
 /// In a child that fork() has just made: ends it, whatever it does then, when the thread of
 /// `parent` that forked ends; at once when that has ended already.
