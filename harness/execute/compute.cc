@@ -135,7 +135,11 @@ class Computation {
       job.attempt = attempt;
       job.cell = &cell_at(i);
       job.teacher = out_.teachers.of(*job.cell);
-      if (by_value_[std::size_t(i)] && attempt == 1) job.spill = spills_.path(i);
+      if (by_value_[std::size_t(i)] && attempt == 1) {
+        auto spill = spills_.path(i);
+        ISOBIT_TRY(spill);
+        job.spill = std::move(*spill);
+      }
       jobs.push_back(std::move(job));
       attempts.push_back(records_.cells[std::size_t(i)]);
       attempts.back().attempt = attempt;
@@ -210,6 +214,10 @@ class Computation {
       }
       for (std::size_t a = 0; a < ran.size(); ++a) {
         for (std::size_t b = a + 1; b < ran.size(); ++b) {
+          if (interrupted != 0) {
+            out_.interrupted = true;
+            return {};
+          }
           if (auto ok = measure_pair(group.rule, ran[a], ran[b]); !ok) return ok;
         }
       }
@@ -221,7 +229,10 @@ class Computation {
     if (same_bits(out_.cells[std::size_t(a)], out_.cells[std::size_t(b)])) return {};
     const bool wide = cell_at(a).value("precision") == "fp64";
     if (wide != (cell_at(b).value("precision") == "fp64")) return {};  // rows of two types
-    auto result = compare_spills(spills_.path(a), spills_.path(b), wide);
+    const auto rows_a = spills_.path(a), rows_b = spills_.path(b);
+    ISOBIT_TRY(rows_a);
+    ISOBIT_TRY(rows_b);
+    auto result = compare_spills(*rows_a, *rows_b, wide);
     ISOBIT_TRY(result);
     out_.within[{rule, a, b}] = *result;
     return {};
