@@ -12,10 +12,14 @@
 #include <optional>
 
 #include "golden/bless.h"
+#include "harness/execute/memory.h"
 #include "harness/explain/distances.h"
 #include "harness/pending.h"
 #include "reports/build.h"
+#include "runtime/base/file.h"
 #include "runtime/base/interrupt.h"
+#include "runtime/base/text.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {
@@ -105,8 +109,12 @@ Result<Records> open_records(const Loaded& loaded, const Plan& plan, const RunOp
 
 Result<GoldenFile> open_golden(const std::string& file, const std::string& scenario,
                                const RunOptions& options) {
-  return options.golden_from.empty() ? read_golden_file(file, scenario)
-                                     : read_golden_revision(file, options.golden_from, scenario);
+  if (!options.golden_from.empty()) {
+    return read_golden_revision(file, options.golden_from, scenario);
+  }
+  auto readable = check_golden_text(file);
+  ISOBIT_TRY(readable);
+  return read_golden_file(file, scenario);
 }
 
 /// Everything, with progress.
@@ -206,10 +214,28 @@ void print_out(const std::string& text) {
 }
 
 void complain(const Error& error) {
-  std::fprintf(stderr, "isobit: %s\n", error.text().c_str());
+  std::fprintf(stderr, "isobit: %s\n", text::printable(error.text()).c_str());
 }
 
 }  // namespace
+
+Result<void> check_golden_text(const std::string& file) {
+  if (auto regular = check_regular(file); !regular) return regular;
+  std::error_code problem;
+  if (!std::filesystem::exists(file, problem)) return {};
+  constexpr std::size_t kMost = std::size_t{1} << 30;
+  const auto text = read_file(file, kMost, "larger than 1 GiB: not a golden file");
+  ISOBIT_TRY(text);
+  const std::size_t at = text->find("\r\n");
+  if (at == std::string::npos) return {};
+  const auto line = 1 + std::count(text->begin(), text->begin() + std::ptrdiff_t(at), '\n');
+  return Error{
+      "the line ends with CRLF, as Git's core.autocrlf makes it; add the line "
+      "`*.golden text eol=lf` to .gitattributes, remove the file and take it again: "
+      "`git checkout -- " +
+          shell_line({file}) + "`",
+      file + ":" + std::to_string(line)};
+}
 
 std::string utc_now() {
   const std::time_t now = std::time(nullptr);
@@ -290,6 +316,12 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   auto golden = open_golden(run.golden_file, run.loaded.scenario.name, options);
   ISOBIT_TRY(golden);
   run.golden = std::move(*golden);
+  if (!options.allow_large) {
+    const bool reuses = !options.fresh && options.repeat == 1 && !options.until_fail;
+    auto fits = check_memory(run.loaded, run.plan, options.jobs, options.database, reuses);
+    ISOBIT_TRY(fits);
+  }
+  if (interrupted != 0) return Error{"interrupted before anything was computed", path};
   auto records = open_records(run.loaded, run.plan, options, here);
   ISOBIT_TRY(records);
   run.records = std::move(*records);
@@ -361,6 +393,7 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
     return kExitUsage;
   }
   std::vector<Report> done, empty;
+  const bool only_report = goes_to_standard_output(reports);
   const TerminalStyle style{color, options.quiet, options.verbose, 100};
   for (const std::string& path : options.scenarios) {
     if (interrupted != 0) {
@@ -370,10 +403,11 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
     auto result = run_scenario(path, options);
     if (!result) {
       complain(result.error());
-      done.push_back(without_run(path, kExitUsage, result.error().text()));
+      const int why = interrupted != 0 ? int(kExitInterrupted) : int(kExitUsage);
+      done.push_back(without_run(path, why, result.error().text()));
       continue;
     }
-    if (!json) print_out(render_terminal(*result, style));
+    if (!json && !only_report) print_out(render_terminal(*result, style));
     (result->cells.empty() ? empty : done).push_back(std::move(*result));
   }
   // A selection that leaves nothing of one scenario is fine while it leaves something of another.

@@ -73,6 +73,9 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
 
 // Steps that other commands take too.
 Result<Loaded> load(const std::string& path, const std::vector<std::string>& overrides);
+/// A golden file, if it is there, is a regular file with the line ends of the format: CRLF would
+/// make every line another one, without a visible sign.
+Result<void> check_golden_text(const std::string& file);
 /// Only the partition left nothing for this run: another one has the cells.
 bool empty_share(const RunOptions& options);
 /// No two scenarios of the options share a golden file.

@@ -35,7 +35,8 @@ std::string explain(int extended, sqlite3* handle, int busy_ms) {
       return "the database is locked by another process (waited " + seconds_text(busy_ms) +
              " s; nothing was changed)";
     case SQLITE_FULL:
-      return std::string("the disk is full; what was not finished is not stored, the rest is safe") +
+      return std::string(
+                 "the disk is full; what was not finished is not stored, the rest is safe") +
              kElsewhere;
     case SQLITE_READONLY:
       return "the database is read-only (" + detail + ")" + kElsewhere;

@@ -84,6 +84,10 @@ struct Reuse {
 /// How long a run that has not ended is believed to be going on.
 constexpr int kDaysInProgress = 7;
 
+/// The folder that the program makes for itself where nothing else is named. When it makes one, it
+/// puts a .gitignore of `*` in it: results are not the project's.
+constexpr const char* kOwnFolder = ".isobit";
+
 class Store {
  public:
   enum class Mode { read_write, read_only, in_memory };

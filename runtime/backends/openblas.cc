@@ -3,14 +3,21 @@
 #include "runtime/backends/openblas.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <mutex>
 #include <set>
 
 #include "runtime/backends/cpu/cpu_backend.h"
+#include "runtime/base/process.h"
 #include "runtime/base/words.h"
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/probes.h"
@@ -35,10 +42,11 @@ struct Library {
   std::string path, sha256_hex;
 };
 
+/// Adds the name to `missing` when the library does not have it.
 template <class F>
-bool symbol(void* handle, const char* name, F& out) {
+void symbol(void* handle, const char* name, F& out, std::string& missing) {
   out = reinterpret_cast<F>(dlsym(handle, name));
-  return out != nullptr;
+  if (out == nullptr) missing += (missing.empty() ? "" : ", ") + std::string(name);
 }
 
 /// The process's OpenBLAS, loaded on first use with the core type of that use.
@@ -57,13 +65,18 @@ Result<const Library*> load(const std::string& core_type) {
   if (handle == nullptr) return Error{std::string("OpenBLAS cannot be loaded: ") + dlerror(), ""};
   auto library = std::make_unique<Library>();
   library->requested_core = core_type;
-  const bool complete = symbol(handle, "cblas_sgemm", library->sgemm) &&
-                        symbol(handle, "cblas_dgemm", library->dgemm) &&
-                        symbol(handle, "openblas_set_num_threads", library->set_num_threads) &&
-                        symbol(handle, "openblas_get_num_threads", library->get_num_threads) &&
-                        symbol(handle, "openblas_get_corename", library->get_corename) &&
-                        symbol(handle, "openblas_get_config", library->get_config);
-  if (!complete) return Error{std::string(kLibrary) + " lacks a symbol that Isobit calls", ""};
+  std::string missing;
+  symbol(handle, "cblas_sgemm", library->sgemm, missing);
+  symbol(handle, "cblas_dgemm", library->dgemm, missing);
+  symbol(handle, "openblas_set_num_threads", library->set_num_threads, missing);
+  symbol(handle, "openblas_get_num_threads", library->get_num_threads, missing);
+  symbol(handle, "openblas_get_corename", library->get_corename, missing);
+  symbol(handle, "openblas_get_config", library->get_config, missing);
+  if (!missing.empty()) {
+    const std::string file = openblas_path();
+    return Error{"lacks " + missing + ", which Isobit calls; it is no complete OpenBLAS",
+                 file.empty() ? kLibrary : file};
+  }
   Dl_info info{};
   if (dladdr(reinterpret_cast<void*>(library->sgemm), &info) != 0) library->path = info.dli_fname;
   Sha256 hash{};
@@ -299,9 +312,49 @@ Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, co
       mode, cpu::best_kernels(), options.threads_asked(), **library));
 }
 
+namespace {
+
+/// What loading the library says, or empty. A child loads it: the process itself may fork workers
+/// with other core types later. One that is not done in time is ended, and counts as broken.
+std::string load_problem() {
+  constexpr int kMostMilliseconds = 30'000;
+  std::array<int, 2> ends{-1, -1};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return "";
+  const pid_t parent = ::getpid(), child = ::fork();
+  if (child == 0) {
+    end_with_parent(parent);
+    const auto library = load("");
+    const std::string why = library ? "" : library.error().text();
+    const ssize_t written = ::write(ends[1], why.data(), why.size());
+    ::_exit(written == ssize_t(why.size()) && library ? 0 : 1);
+  }
+  ::close(ends[1]);
+  std::string why;
+  int status = 0;
+  if (child > 0) {
+    pollfd waiting{ends[0], POLLIN, 0};
+    std::array<char, 4096> buffer{};
+    if (::poll(&waiting, 1, kMostMilliseconds) == 0) ::kill(child, SIGKILL);
+    const ssize_t got = ::read(ends[0], buffer.data(), buffer.size());
+    if (got > 0) why.assign(buffer.data(), std::size_t(got));
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+  }
+  ::close(ends[0]);
+  if (why.empty() && status != 0) why = openblas_path() + ": loading it ends the process";
+  return why;
+}
+
+}  // namespace
+
 std::vector<EngineStatus> openblas_status() {
   const std::string why = openblas_unsupported({}, mode_of(Precision::fp32));
-  EngineStatus status{"openblas", why.empty() ? "ready" : why, {}};
+  EngineStatus status{"openblas", why.empty() ? "ready" : why, {}, false};
+  if (why.empty()) {
+    const std::string problem = load_problem();
+    status.broken = !problem.empty();
+    if (status.broken) status.state = problem;
+  }
   for (const OpenBlasCore& core : openblas_cores()) {
     if (core.missing.empty()) status.variants.push_back(core.name);
   }

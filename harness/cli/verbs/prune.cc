@@ -1,12 +1,13 @@
 // `isobit prune`: retires the golden blocks that no scenario of a folder asks for.
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <map>
+#include <sstream>
 
 #include "golden/bless.h"
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
+#include "runtime/base/file.h"
 
 namespace isobit::commands {
 namespace {
@@ -87,7 +88,9 @@ Result<std::set<std::string>> names_below(const fs::path& project) {
   ISOBIT_TRY(files);
   std::set<std::string> names;
   for (const std::string& file : *files) {
-    std::ifstream stream(file);
+    const auto text = read_file(file, std::size_t{1} << 20, "");
+    if (!text) continue;  // what no run can read names no scenario
+    std::istringstream stream(*text);
     for (std::string line; std::getline(stream, line);) {
       if (!line.starts_with("name:")) continue;
       std::string name = line.substr(5, line.find(" #") - 5);
@@ -142,6 +145,7 @@ Result<int> prune_all(const AskedByFile& asked, const Arguments& arguments) {
       ISOBIT_TRY(lock);
       locks.emplace(folder, std::move(*lock));
     }
+    if (auto text = check_golden_text(path); !text) return text.error();
     auto file = read_golden_file(path, wanted.scenario);
     ISOBIT_TRY(file);
     std::vector<GoldenBlock> gone = unasked_blocks(*file, wanted.keys);
