@@ -12,7 +12,7 @@ import tiny_project
 BIDI = "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C]))
 C1 = "\x85\x9b31m\x9d"
 SHOWN = "x" + BIDI + C1                              # what one line of text may hold
-RAW = "y\x1b[31mred\x1b]0;title\x07\r\x08\x7f" + SHOWN  # what a path, an option, a text may hold
+RAW = "y\x1b[31mred\x1b]0;title\x07\r\x08\x7f\nFORGED " + SHOWN  # … a path, an option, a text
 FORBIDDEN = {*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), *BIDI} - {"\n", "\t"}
 
 
@@ -38,6 +38,7 @@ class RawBytes(tiny_project.Case):
         return done
 
     def clean(self, text, what):
+        self.assertNotIn("\nFORGED", text, f"{what}: a line of somebody else's making")
         for at, character in enumerate(text):
             if character in FORBIDDEN:
                 self.fail(f"{what} printed {character!r} in {text[max(0, at - 60):at + 20]!r}")
@@ -138,7 +139,8 @@ class RawBytes(tiny_project.Case):
             "model: model", f"model: {models}").replace("prompts.jsonl", "t.jsonl"))
         self.sweep("check", "t.yaml", "-v", codes=[1])
         self.sweep("show", "last", "-v")
-        done = tiny_project.run(["model", "tokenize", str(models)], self.folder, RAW + "\n")
+        done = tiny_project.run(["model", "tokenize", str(models)], self.folder,
+                                RAW.replace("\n", " ") + "\n")
         self.clean(done.stdout + done.stderr, "tokenize")
 
 
