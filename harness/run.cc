@@ -117,6 +117,19 @@ Result<GoldenFile> open_golden(const std::string& file, const std::string& scena
   return read_golden_file(file, scenario);
 }
 
+constexpr const char* kTooLate = "stopped by --max-time while the model and prompts were loaded";
+
+/// load() within --max-time, of which a few seconds are for it in any case: `--max-time 0s` runs
+/// nothing, and tells every cell that it did not run.
+Result<Loaded> load_in_time(const std::string& path, const RunOptions& options) {
+  constexpr double kLeastSeconds = 10;
+  if (options.max_seconds <= 0) return load(path, options.overrides);
+  const Deadline deadline(std::max(options.max_seconds, kLeastSeconds));
+  auto loaded = load(path, options.overrides);
+  if (!loaded && Deadline::passed()) return Error{kTooLate, path};
+  return loaded;
+}
+
 /// Everything, with progress.
 Result<Traces> compute_all(const Loaded& loaded, const Plan& plan, const RunOptions& options,
                            Clock::time_point started, Records& records) {
@@ -300,7 +313,7 @@ Result<Selection> selection_of(const Loaded& loaded, const RunOptions& options) 
 Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& options) {
   const Clock::time_point started = Clock::now();
   RunResult run;
-  auto loaded = load(path, options.overrides);
+  auto loaded = load_in_time(path, options);
   ISOBIT_TRY(loaded);
   run.loaded = std::move(*loaded);
   auto selection = selection_of(run.loaded, options);
@@ -403,7 +416,9 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
     auto result = run_scenario(path, options);
     if (!result) {
       complain(result.error());
-      const int why = interrupted != 0 ? int(kExitInterrupted) : int(kExitUsage);
+      const int why = interrupted != 0                     ? int(kExitInterrupted)
+                      : result.error().message == kTooLate ? int(kExitNotRun)
+                                                           : int(kExitUsage);
       done.push_back(without_run(path, why, result.error().text()));
       continue;
     }

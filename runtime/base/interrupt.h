@@ -14,4 +14,16 @@ extern volatile std::sig_atomic_t interrupted;
 /// show as failed writes.
 void install_interrupt_handler();
 
+/// While it lives, a deadline sets the flag as a signal would, so that what looks at the flag obeys
+/// it too; when it goes, the flag is as it was without it. One at a time.
+class Deadline {
+ public:
+  explicit Deadline(double seconds);
+  ~Deadline();
+  Deadline(const Deadline&) = delete;
+  Deadline& operator=(const Deadline&) = delete;
+  /// Whether the deadline, and no signal, set the flag.
+  [[nodiscard]] static bool passed();
+};
+
 }  // namespace isobit

@@ -413,10 +413,14 @@ class Bounds(tiny_project.Case):
         models = pathlib.Path(__file__).parents[2] / "scenarios/models/nano-300k"
         if not models.is_dir():
             self.skipTest("no nano-300k here")
-        text = "".join(f"{{\"id\": \"{i}\", \"text\": \"{'ab ' * 400000}\"}}\n" for i in range(40))
+        shutil.copytree(models, self.folder / "nano")  # with a context that such prompts fit into
+        config = json.loads((models / "config.json").read_text())
+        (self.folder / "nano/config.json").write_text(
+            json.dumps(config | {"max_position_embeddings": 1 << 24}))
+        text = "".join(f"{{\"id\": \"{i}\", \"text\": \"{'ab ' * 400000}\"}}\n" for i in range(99))
         (self.folder / "long.jsonl").write_text(text)
         (self.folder / "long.yaml").write_text(
-            tiny_project.SCENARIO.replace("model: model", f"model: {models}").replace(
+            tiny_project.SCENARIO.replace("model: model", "model: nano").replace(
                 "prompts.jsonl", "long.jsonl"))
         for kind in (signal.SIGINT, signal.SIGTERM):
             with subprocess.Popen([tiny_project.program(), "check", "long.yaml"], cwd=self.folder,

@@ -29,5 +29,16 @@ TEST(Interrupt, ASecondSignalEndsTheProcessUnlessItFollowsAtOnce) {
   EXPECT_EQ(status_after(2100), 130);
 }
 
+TEST(Interrupt, ADeadlineSetsTheFlagAndTakesItBack) {
+  {
+    const Deadline deadline(0.01);
+    for (int i = 0; i < 500 && interrupted == 0; ++i) ::usleep(10'000);
+    EXPECT_TRUE(Deadline::passed());
+  }
+  EXPECT_EQ(interrupted, 0);
+  { const Deadline deadline(3600); }
+  EXPECT_FALSE(Deadline::passed());
+}
+
 }  // namespace
 }  // namespace isobit
