@@ -14,7 +14,7 @@ std::vector<GoldenChange> golden_changes(const GoldenFile& file,
     const GoldenBlock* old = file.find(block.key);
     if (old != nullptr && old->rows == block.rows) continue;
     GoldenChange change{block, old == nullptr ? "-" : old->block_hash(), old, {}};
-    if (old == nullptr) change.before = older.of(block.key, block.class_recipe, block.prompt_id);
+    if (old == nullptr) change.before = older.of(block);
     found.emplace(block.key, std::move(change));
   }
   std::vector<GoldenChange> out;

@@ -24,7 +24,7 @@ struct GoldenChange {
   }
 };
 /// By key. `produced`: blocks as cells gave them; of equal keys the first one counts. The changes
-/// point into `file`.
+/// point into `file` until that changes.
 std::vector<GoldenChange> golden_changes(const GoldenFile& file,
                                          const std::vector<GoldenBlock>& produced);
 /// Names a set of changes: 16 hex digits over every block's key and hash and those of what it

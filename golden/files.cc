@@ -1,13 +1,11 @@
 // Golden files on disk and in Git: strict reading, atomic writing, reading of a revision.
-#include <cerrno>
-#include <cstring>
+#include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "golden/golden.h"
 #include "runtime/base/file.h"
 #include "runtime/base/process.h"
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {
@@ -16,6 +14,15 @@ namespace fs = std::filesystem;
 
 Result<GoldenFile> parse_named(const std::string& text, const std::string& place,
                                const std::string& scenario) {
+  if (const std::size_t at = text.find("\r\n"); at != std::string::npos) {
+    const auto line = 1 + std::count(text.begin(), text.begin() + std::ptrdiff_t(at), '\n');
+    return Error{
+        "the line ends with CRLF, as Git's core.autocrlf makes it; add the line "
+        "`*.golden text eol=lf` to .gitattributes, remove the file and take it again: "
+        "`git checkout -- " +
+            shell_line({place}) + "`",
+        place + ":" + std::to_string(line)};
+  }
   auto file = parse_golden(text, place);
   if (file && file->scenario != scenario) {
     return Error{"holds goldens of scenario '" + file->scenario + "', not of '" + scenario +
@@ -36,10 +43,6 @@ Result<GoldenFile> blessed(Result<GoldenFile> file, const std::string& place) {
   ISOBIT_TRY(file);
   if (auto ok = check_ledger(*file, place); !ok) return ok.error();
   return file;
-}
-
-Error system_error(const std::string& action, const std::string& path) {
-  return Error{action + ": " + std::strerror(errno), path};
 }
 
 }  // namespace
@@ -77,11 +80,9 @@ Result<GoldenFile> read_pending_file(const std::string& path, const std::string&
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (status.type() == fs::file_type::not_found) return empty_file(scenario);
-  if (status.type() == fs::file_type::directory) return Error{"is a folder", path};
-  std::ifstream stream(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream.is_open() || stream.bad()) return system_error("cannot be read", path);
-  return parse_named(text, path, scenario);
+  const auto text = read_file(path, std::size_t{1} << 30, "larger than 1 GiB: not a golden file");
+  ISOBIT_TRY(text);
+  return parse_named(*text, path, scenario);
 }
 
 Result<void> write_golden_file(const std::string& path, const GoldenFile& file) {

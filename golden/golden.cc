@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <sstream>
+#include <tuple>
 
 #include "golden/text.h"
 
@@ -72,16 +73,20 @@ Predecessors::Predecessors(const GoldenFile& file) {
   }
 }
 
-std::optional<Predecessor> Predecessors::of(const GoldenKey& key, const std::string& class_recipe,
-                                            const std::string& prompt_id) const {
-  const auto found = comparable_.find({prompt_id, lasting_lines(class_recipe)});
+std::optional<Predecessor> Predecessors::of(const GoldenBlock& wanted) const {
+  const auto found = comparable_.find({wanted.prompt_id, lasting_lines(wanted.class_recipe)});
   if (found == comparable_.end()) return std::nullopt;
   std::optional<Predecessor> best;
+  using Rank = std::tuple<bool, bool, std::size_t>;  // less is better
+  Rank least;
   for (const GoldenBlock* block : found->second) {
-    if (block->key == key) continue;
-    std::vector<RecipeChange> changed = recipe_changes(block->class_recipe, class_recipe);
-    if (best && best->changed.size() <= changed.size()) continue;
-    best = Predecessor{block, std::move(changed)};
+    if (block->key == wanted.key) continue;
+    Predecessor next{block, recipe_changes(block->class_recipe, wanted.class_recipe),
+                     block->key.prompt_digest == wanted.key.prompt_digest};
+    const Rank rank{!next.same_tokens, block->rows != wanted.rows, next.changed.size()};
+    if (best && least <= rank) continue;
+    least = rank;
+    best = std::move(next);
   }
   return best;
 }

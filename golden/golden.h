@@ -77,19 +77,20 @@ Result<void> write_golden_file(const std::string& path, const GoldenFile& file);
 Result<GoldenFile> read_golden_revision(const std::string& path, const std::string& revision,
                                         const std::string& scenario);
 
-/// A block of another recipe, or of other tokens, that stands where one is missing: what was
-/// blessed last of the same prompt id and otherwise the same class.
+/// A block of another recipe, or of other tokens, of the same prompt id and otherwise the same
+/// class: what a missing block is told beside.
 struct Predecessor {
   const GoldenBlock* block = nullptr;
-  std::vector<RecipeChange> changed;  // only keys that may go stale; empty: only the tokens changed
+  std::vector<RecipeChange> changed;  // only keys that may go stale
+  bool same_tokens = false;           // of the prompt: its rows can be compared
 };
 /// Finds them in a file that outlives it; the file's recipes are read once.
 class Predecessors {
  public:
   explicit Predecessors(const GoldenFile& file);
-  /// The one with the fewest changed lines. A block of `key` itself is not meant.
-  [[nodiscard]] std::optional<Predecessor> of(const GoldenKey& key, const std::string& class_recipe,
-                                              const std::string& prompt_id) const;
+  /// First those of the same tokens, of them those of the same rows, of them the one with the
+  /// fewest changed lines. A block of the wanted one's key itself is not meant.
+  [[nodiscard]] std::optional<Predecessor> of(const GoldenBlock& wanted) const;
 
  private:
   /// By prompt id and the recipe's lines that may not go stale.

@@ -32,7 +32,6 @@ std::string refusal(const RunResult& run) {
     const JudgeCell& cell = run.traces.cells[i];
     usable += cell.has_trace() && !cell.class_hash.empty() ? 1 : 0;
   }
-  if (run.loaded.scenario.golden.none) return "the scenario says golden: none";
   return usable == 0 ? "no cell of the scenario has a golden class" : "";
 }
 
@@ -66,21 +65,16 @@ void print_line(const std::string& line) {
 }
 
 /// What changes, and every cause once.
-Result<void> show(const RunResult& run, const std::vector<GoldenChange>& changes) {
+void show(const RunResult& run, const std::vector<GoldenChange>& changes) {
   const std::optional<Tokenizer>& tokenizer = run.loaded.session.tokenizer;
+  Witnesses witnesses(run.records.store.get());
   std::map<std::string, std::int64_t> causes;
   for (const GoldenChange& change : changes) {
-    auto view = view_of(*run.records.store, change, tokenizer ? &*tokenizer : nullptr);
-    ISOBIT_TRY(view);
-    if (!view->cause.empty()) ++causes[view->cause];
-    view->cause.clear();
-    for (const std::string& line : lines_of(*view)) print_line(line);
+    const ChangeView view = view_of(witnesses, change, tokenizer ? &*tokenizer : nullptr);
+    if (!view.cause.empty()) ++causes[view.cause];
+    for (const std::string& line : lines_of(view)) print_line(line);
   }
-  for (const auto& [cause, count] : causes) {
-    print_line("cause of " + std::to_string(count) + (count == 1 ? " block: " : " blocks: ") +
-               cause);
-  }
-  return {};
+  for (const std::string& line : counted_causes(causes, "block")) print_line(line);
 }
 
 /// Why what two runs gave is not what was reviewed, or empty.
@@ -105,7 +99,7 @@ Result<std::string> not_as_reviewed(const std::vector<GoldenChange>& changes,
   const std::int64_t missing = std::int64_t(waiting.size()) - equal - other;
   return "two executed runs gave something else than what was reviewed: " + std::to_string(other) +
          " blocks with other bits, " + std::to_string(more) + " that were not reviewed, " +
-         std::to_string(missing) + " reviewed ones not there";
+         std::to_string(missing) + " reviewed ones not there; run and review again";
 }
 
 /// What is taken out of the file as it is now: nothing where --set asks another question than the
@@ -162,12 +156,18 @@ Result<int> bless_blocks_of(RunResult& run, const BlessOptions& options) {
   const std::vector<GoldenChange> changes = golden_changes(*file, produced);
   std::vector<GoldenBlock> retired = retired_of(run, *file, produced);
   if (!options.reviewed.empty()) {
+    const std::size_t all = retired.size();
     keep_reviewed(changes, retired);
+    if (all > retired.size()) {
+      print_line("note: " + std::to_string(all - retired.size()) +
+                 " blocks that nobody asks for were not reviewed and stay; `isobit prune` retires "
+                 "them");
+    }
     const auto why = not_as_reviewed(changes, *file, run, options);
     ISOBIT_TRY(why);
     if (!why->empty()) return refused(*why);
   }
-  if (auto ok = show(run, changes); !ok) return ok.error();
+  show(run, changes);
   for (const GoldenBlock& block : retired) {
     print_line("retired  " + block.block_hash() + "  prompt " + block.prompt_id);
   }
@@ -211,6 +211,13 @@ Result<int> bless(const BlessOptions& options) {
   again.judge_goldens = false;
   again.update = "none";
   if (auto ok = check_names(again); !ok) return ok.error();
+  for (const std::string& path : again.scenarios) {
+    const auto scenario = load_scenario(path, again.overrides);
+    if (scenario && scenario->golden.none) {
+      return Error{"the scenario says golden: none; there is nothing to bless",
+                   scenario->golden.place};
+    }
+  }
   for (const std::string& path : again.scenarios) {
     auto code = bless_one(path, again, options);
     ISOBIT_TRY(code);

@@ -33,6 +33,7 @@ bool output_lost() {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
 #if defined(ISOBIT_HAVE_MPI)
   isobit::rank_status();  // asks the driver in a child process, before MPI forbids to fork
   isobit::start_mpi(&argc, &argv);
@@ -57,6 +58,9 @@ int main(int argc, char** argv) {
   if (all != nullptr) isobit::dismiss(*all);
   isobit::end_mpi();
 #endif
-  if (output_lost()) return internal_error("standard output could not be written");
+  if (output_lost()) {
+    std::fprintf(stderr, "isobit: standard output could not be written: is its disk full?\n");
+    return isobit::kExitUsage;
+  }
   return code;
 }

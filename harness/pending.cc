@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
+#include <utility>
 
 #include "golden/bless.h"
 
@@ -70,10 +72,16 @@ Result<void> update_pending(RunResult& run, const RunOptions& options) {
   }
   if (fresh.empty() && !std::filesystem::exists(path, ignored)) return {};
   const auto left = change_pending(path, run.loaded.scenario.name, [&](Blocks& waiting) {
-    for (const GoldenBlock& block : produced) waiting.erase(block.key);
+    std::set<std::pair<std::string, std::string>> renewed;  // prompt id, what lasts of the recipe
+    for (const GoldenBlock& block : produced) {
+      renewed.emplace(block.prompt_id, lasting_lines(block.class_recipe));
+    }
     std::erase_if(waiting, [&](const auto& each) {
+      const GoldenBlock& block = each.second;
       const GoldenBlock* golden = run.golden.find(each.first);
-      return golden != nullptr && golden->rows == each.second.rows;
+      return renewed.count({block.prompt_id, lasting_lines(block.class_recipe)}) != 0 ||
+             (golden != nullptr && golden->rows == block.rows) ||
+             (run.whole && run.asked.count(block.asked_key()) == 0);
     });
     waiting.merge(fresh);
   });

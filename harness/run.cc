@@ -12,11 +12,14 @@
 #include <optional>
 
 #include "golden/bless.h"
+#include "harness/execute/memory.h"
 #include "harness/explain/cause.h"
 #include "harness/explain/distances.h"
 #include "harness/pending.h"
 #include "reports/build.h"
+#include "runtime/base/file.h"
 #include "runtime/base/interrupt.h"
+#include "runtime/base/text.h"
 #include "runtime/base/words.h"
 
 namespace isobit {
@@ -116,6 +119,19 @@ Result<GoldenFile> open_golden(const std::string& file, const std::string& scena
                                      : read_golden_revision(file, options.golden_from, scenario);
 }
 
+constexpr const char* kTooLate = "stopped by --max-time while the model and prompts were loaded";
+
+/// load() within --max-time, of which a few seconds are for it in any case: `--max-time 0s` runs
+/// nothing, and tells every cell that it did not run.
+Result<Loaded> load_in_time(const std::string& path, const RunOptions& options) {
+  constexpr double kLeastSeconds = 10;
+  if (options.max_seconds <= 0) return load(path, options.overrides);
+  const Deadline deadline(std::max(options.max_seconds, kLeastSeconds));
+  auto loaded = load(path, options.overrides);
+  if (!loaded && Deadline::passed()) return Error{kTooLate, path};
+  return loaded;
+}
+
 /// What the cells will be judged by, beside the contract.
 Result<void> open_references(RunResult& run, const RunOptions& options) {
   const Scenario& scenario = run.loaded.scenario;
@@ -124,6 +140,10 @@ Result<void> open_references(RunResult& run, const RunOptions& options) {
     auto baseline = load_baseline(options.baseline, scenario.name, options.database);
     ISOBIT_TRY(baseline);
     run.baseline.emplace(std::move(*baseline));
+  }
+  if (scenario.golden.none && !options.golden_from.empty()) {
+    return Error{"golden: none, and --golden-from: a change must not take its goldens away",
+                 scenario.golden.place};
   }
   run.golden_file = golden_path(scenario.path, scenario.name, options.golden_folder);
   if (run.baseline || scenario.golden.none) return {};
@@ -156,9 +176,9 @@ Result<Traces> compute_all(RunResult& run, const RunOptions& options, Clock::tim
   ComputeOptions compute_options;
   compute_options.executor = {options.jobs, options.isolate, run.loaded.scenario.cell_seconds,
                               options.hooks};
-  if (run.baseline && run.baseline->same_database) {
-    for (const auto& [hash, cell] : run.baseline->baseline.cells)
-      compute_options.compared_with.insert(cell.id);
+  if (run.baseline) {
+    for (const auto& [hash, cell] : run.baseline->cells)
+      compute_options.compared_with[hash] = cell.source_date;
   }
   compute_options.fresh = options.fresh;
   compute_options.repeat = options.repeat;
@@ -239,7 +259,7 @@ void print_out(const std::string& text) {
 }
 
 void complain(const Error& error) {
-  std::fprintf(stderr, "isobit: %s\n", error.text().c_str());
+  std::fprintf(stderr, "isobit: %s\n", text::printable(error.text()).c_str());
 }
 
 }  // namespace
@@ -310,7 +330,7 @@ Result<Selection> selection_of(const Loaded& loaded, const RunOptions& options) 
 Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& options) {
   const Clock::time_point started = Clock::now();
   RunResult run;
-  auto loaded = load(path, options.overrides);
+  auto loaded = load_in_time(path, options);
   ISOBIT_TRY(loaded);
   run.loaded = std::move(*loaded);
   auto selection = selection_of(run.loaded, options);
@@ -322,6 +342,12 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   run.asked = asked_blocks(run.loaded, run.plan);
   run.whole = !run.plan.filtered && options.overrides.empty();
   if (auto ok = open_references(run, options); !ok) return ok.error();
+  if (!options.allow_large) {
+    const bool reuses = !options.fresh && options.repeat == 1 && !options.until_fail;
+    auto fits = check_memory(run.loaded, run.plan, options.jobs, options.database, reuses);
+    ISOBIT_TRY(fits);
+  }
+  if (interrupted != 0) return Error{"interrupted before anything was computed", path};
   auto records = open_records(run.loaded, run.plan, options, here);
   ISOBIT_TRY(records);
   run.records = std::move(*records);
@@ -332,11 +358,10 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   const Baseline* baseline = run.baseline ? &run.baseline->baseline : nullptr;
   run.judged = judge({run.loaded.scenario, run.plan.matrix, run.traces.cells, run.traces.within,
                       run.by_goldens ? &run.golden : nullptr, run.asked, run.loaded.session.eos,
-                      utc_now().substr(0, 10), run.whole, baseline});
+                      utc_now().substr(0, 10), run.whole, baseline, !options.judge_goldens});
   if (!run.traces.interrupted) {
-    auto named = name_causes(run.golden, run.baseline ? &*run.baseline : nullptr, run.traces,
-                             run.records, run.judged);
-    ISOBIT_TRY(named);
+    name_causes(run.golden, run.baseline ? &*run.baseline : nullptr, run.traces, run.records,
+                run.judged);
     const ExecutorOptions again{options.jobs, options.isolate, run.loaded.scenario.cell_seconds,
                                 options.hooks};
     auto ok = measure_differences(run.loaded, run.plan, run.traces, again, run.judged);
@@ -398,6 +423,7 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
     return kExitUsage;
   }
   std::vector<Report> done, empty;
+  const bool only_report = goes_to_standard_output(reports);
   const TerminalStyle style{color, options.quiet, options.verbose, 100};
   for (const std::string& path : options.scenarios) {
     if (interrupted != 0) {
@@ -407,10 +433,13 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
     auto result = run_scenario(path, options);
     if (!result) {
       complain(result.error());
-      done.push_back(without_run(path, kExitUsage, result.error().text()));
+      const int why = interrupted != 0                     ? int(kExitInterrupted)
+                      : result.error().message == kTooLate ? int(kExitNotRun)
+                                                           : int(kExitUsage);
+      done.push_back(without_run(path, why, result.error().text()));
       continue;
     }
-    if (!json) print_out(render_terminal(*result, style));
+    if (!json && !only_report) print_out(render_terminal(*result, style));
     (result->cells.empty() ? empty : done).push_back(std::move(*result));
   }
   // A selection that leaves nothing of one scenario is fine while it leaves something of another.

@@ -162,7 +162,7 @@ std::string render_json(const Report& report) {
       {"environment", strings(report.environment)},
       {"groups", groups},
       {"cells", cells}};
-  return out.dump(2) + "\n";
+  return out.dump(2, ' ', true) + "\n";  // ASCII: nothing in it is obeyed by a terminal
 }
 
 std::string render_json(const std::vector<Report>& reports) {

@@ -71,6 +71,9 @@ struct ReportKind {
   std::string (*render)(const Reports& reports, const std::string& path);
 };
 const std::vector<ReportKind>& report_kinds();
+/// The PATH that is standard output. A run that writes a report there prints nothing else there.
+constexpr const char* kStandardOutput = "-";
+bool goes_to_standard_output(const std::vector<std::string>& targets);
 /// PATH of a KIND=PATH of a known kind; an error says what is known.
 Result<std::string> check_report_target(const std::string& kind_and_path);
 /// Renders and writes atomically. Under GitHub Actions "md" also prints the annotations to stderr,

@@ -1,7 +1,9 @@
 // --report KIND=PATH: the table of kinds, and writing the file.
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
+#include <cstring>
 #include <string>
 
 #include "reports/report.h"
@@ -21,10 +23,10 @@ std::string variable(const char* name) {
 // Several commands of one CI step share one summary: what is there stays, while there is room.
 std::string with_earlier_summary(const std::string& path, std::string page) {
   if (path != variable("GITHUB_STEP_SUMMARY")) return page;
-  std::ifstream file(path, std::ios::binary);
-  const std::string earlier{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (earlier.empty() || earlier.size() + page.size() > kStepSummaryLimit) return page;
-  return earlier + "\n" + page;
+  const auto earlier = read_file(path, kStepSummaryLimit, "the summary is full");
+  if (!earlier || earlier->empty()) return page;
+  if (earlier->size() + page.size() > kStepSummaryLimit) return page;
+  return *earlier + "\n" + page;
 }
 
 std::string render_step_summary(const Reports& reports, const std::string& path) {
@@ -78,10 +80,21 @@ Result<std::string> check_report_target(const std::string& kind_and_path) {
   return target->path;
 }
 
+bool goes_to_standard_output(const std::vector<std::string>& targets) {
+  return std::any_of(targets.begin(), targets.end(), [](const std::string& each) {
+    const auto target = target_of(each);
+    return target && target->path == kStandardOutput;
+  });
+}
+
 Result<void> write_report(const std::string& kind_and_path, const Reports& reports) {
   const auto target = target_of(kind_and_path);
   ISOBIT_TRY(target);
-  return write_file_atomically(target->path, target->kind->render(reports, target->path));
+  const std::string bytes = target->kind->render(reports, target->path);
+  if (target->path != kStandardOutput) return write_file_atomically(target->path, bytes);
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), stdout) == bytes.size();
+  if (written && std::fflush(stdout) == 0) return {};
+  return Error{std::string("cannot write: ") + std::strerror(errno), "standard output"};
 }
 
 }  // namespace isobit

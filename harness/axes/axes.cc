@@ -44,7 +44,13 @@ bool is_usual(const std::string& axis, const AxisValue& value) {
 }
 
 Result<AxisValue> axis_value(const std::string& axis, const RawValue& raw, ValueUse use) {
-  if (const Axis* known = find_axis(axis)) return known->parse(raw, use);
+  if (const Axis* known = find_axis(axis)) {
+    auto value = known->parse(raw, use);
+    if (value) return value;
+    std::string hint = number_hint(raw.scalar.substr(raw.scalar.rfind(':') + 1));
+    for (const auto& pair : raw.pairs) hint += number_hint(pair.second);
+    return Error{value.error().message + hint, value.error().place};
+  }
   return Error{"unknown axis " + in_quotes(axis) + did_you_mean(axis, axis_names()), ""};
 }
 

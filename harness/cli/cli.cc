@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "harness/verdict.h"
+#include "runtime/base/text.h"
 #include "runtime/base/words.h"
 
 #ifndef ISOBIT_VERSION
@@ -42,7 +43,7 @@ std::string option_row(const OptionInfo& option) {
 }
 
 int usage_error(const Error& error) {
-  print(stderr, "isobit: " + error.text() + "\n");
+  print(stderr, "isobit: " + text::printable(error.text()) + "\n");
   return kExitUsage;
 }
 

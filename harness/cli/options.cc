@@ -20,7 +20,8 @@ const std::vector<OptionInfo>& all_options() {
       {"failed", 0, Takes::nothing, "", "only cells that did not pass in the last run"},
       {"partition", 0, Takes::one, "I/N", "only part I of N; classes stay whole"},
       {"set", 0, Takes::many, "KEY=VALUE", "override a key, e.g. axes.batch=[1,2]; repeatable"},
-      {"allow-large", 0, Takes::nothing, "", "accept more cells than the scenario's max_cells"},
+      {"allow-large", 0, Takes::nothing, "",
+       "accept more cells than max_cells, and more memory than is available"},
       // How to run.
       {"jobs", 'j', Takes::one, "N", "worker processes at once (default: 1)"},
       {"max-time", 0, Takes::one, "TIME", "stop cleanly after 10m, 90s, 1h30m"},
@@ -41,7 +42,8 @@ const std::vector<OptionInfo>& all_options() {
       {"require-env", 0, Takes::one, "FILE",
        "fail unless this machine is as `isobit env --json` said"},
       // What is said.
-      {"report", 0, Takes::many, "KIND=PATH", "also write junit=, md= or json=PATH; repeatable"},
+      {"report", 0, Takes::many, "KIND=PATH",
+       "also write junit=, md= or json=PATH (-: standard output); repeatable"},
       {"json", 0, Takes::nothing, "", "JSON on standard output"},
       {"quiet", 'q', Takes::nothing, "", "only the summary"},
       {"verbose", 'v', Takes::nothing, "", "every cell"},

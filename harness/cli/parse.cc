@@ -170,11 +170,9 @@ Result<std::int64_t> Arguments::number(const std::string& name, std::int64_t oth
   if (found == options.end()) return otherwise;
   const std::string& value = found->second.back();
   std::int64_t number = 0;
-  const auto [end, problem] = std::from_chars(value.data(), value.data() + value.size(), number);
-  if (problem != std::errc() || end != value.data() + value.size() || number < least ||
-      number > most) {
+  if (!parse_integer(value, least, most, number)) {
     return Error{in_quotes(value) + " is not a whole number from " + std::to_string(least) +
-                     " to " + std::to_string(most),
+                     " to " + std::to_string(most) + number_hint(value),
                  "--" + name};
   }
   return number;
@@ -186,6 +184,8 @@ Result<double> parse_duration(const std::string& text) {
   const char* at = text.data();
   const char* const end = at + text.size();
   if (at == end) return wrong;
+  const bool padded = text.size() > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9';
+  if (padded) return wrong;  // 1h05m is fine, 010m is ten minutes or eight
   while (at != end) {
     std::int64_t number = 0;
     const auto [after, problem] = std::from_chars(at, end, number);

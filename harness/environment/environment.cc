@@ -343,9 +343,11 @@ std::vector<std::string> library_variables(const Environment& environment) {
 }
 
 std::vector<std::string> choosing_variables(const Environment& environment) {
-  // A core type that OPENBLAS_CORETYPE forces is the variant already.
   std::vector<std::string> out =
-      variables_of(environment, {"env.CUBLAS_", "env.CUBLASLT_", "env.NVIDIA_TF32"});
+      variables_of(environment, {"env.CUBLAS_", "env.CUBLASLT_", "env.NVIDIA_TF32_OVERRIDE"});
+  std::erase_if(out, [](const std::string& line) {
+    return line.substr(0, line.find('=')).find("LOG") != std::string::npos;
+  });
   for (std::string& line : out) line.erase(0, std::string_view("env.").size());
   return out;
 }

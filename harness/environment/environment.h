@@ -67,8 +67,9 @@ std::string library_sha256(const std::string& path);
 /// type, workspace, tf32, emulation, algorithms): part of the key of such an engine's results.
 std::vector<std::string> library_variables(const Environment& environment);
 
-/// "NAME=value" of those by which a library chooses other arithmetic, not another place, thread
-/// count or path: part of the recipe of such an engine's goldens.
+/// "NAME=value" of those by which cuBLAS and cuBLASLt choose other arithmetic, not what they write
+/// to their logs: part of the recipe of these engines' goldens. OpenBLAS has none: the core type
+/// that OPENBLAS_CORETYPE forces is the variant.
 std::vector<std::string> choosing_variables(const Environment& environment);
 
 /// What execution_key() takes: "executable=…", then "lib.<file>=…" of computing_libraries().

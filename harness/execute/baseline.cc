@@ -39,10 +39,13 @@ Result<RunInfo> find(Store& store, const Place& place, const std::string& scenar
                       (back.front() == '~' && parse_integer(back.substr(1), 0, 1'000'000, number));
     if (!fits) return bad_baseline(in_quotes(place.run) + " is no run; last~1 is the one before");
     for (const RunInfo& run : *runs) {
-      const bool counts = run.scenario == scenario && !run.finished.empty();
+      // A red run would turn the next one green.
+      const bool fine = run.exit_code == kExitOk || run.exit_code == kExitGolden;
+      const bool counts = run.scenario == scenario && !run.finished.empty() && fine;
       if (counts && number-- == 0) return run;
     }
-    return bad_baseline(place.database + " has no such finished run of scenario " + scenario);
+    return bad_baseline(place.database + " has no such finished run of scenario " + scenario +
+                        " with exit code 0 or 5");
   }
   if (!parse_integer(place.run, 1, INT64_MAX, number)) {
     return bad_baseline(in_quotes(place.run) +
@@ -57,6 +60,14 @@ Result<RunInfo> find(Store& store, const Place& place, const std::string& scenar
   }
   if (run->finished.empty()) return bad_baseline(name + " has not ended");
   return *run;
+}
+
+/// What a cell was found to be, when its bits are no reference for anything.
+std::string fault_of(const CellInfo& cell) {
+  const Verdict v = cell.judgement.verdict;
+  const bool bad = v == Verdict::diff || v == Verdict::nondet || v == Verdict::fail ||
+                   v == Verdict::mistrusted || v == Verdict::xpass;
+  return !cell.judged ? "not judged" : bad ? name_of(v) : "";
 }
 
 }  // namespace
@@ -74,9 +85,9 @@ Result<StoredBaseline> load_baseline(const std::string& word, const std::string&
   ISOBIT_TRY(run);
   StoredBaseline out;
   out.run = std::move(*run);
-  out.same_database = fs::equivalent(place.database, database, ignored);
-  out.baseline.name = "run " + std::to_string(out.run.id) +
-                      (out.same_database ? std::string() : " of " + place.database);
+  const bool here = fs::equivalent(place.database, database, ignored);
+  out.baseline.name =
+      "run " + std::to_string(out.run.id) + (here ? std::string() : " of " + place.database);
   auto cells = (*store)->cells(out.run.id);
   ISOBIT_TRY(cells);
   for (CellInfo& cell : *cells) {
@@ -88,7 +99,7 @@ Result<StoredBaseline> load_baseline(const std::string& word, const std::string&
     if (!damage->empty()) return bad_baseline(cell.name + " is damaged there: " + *damage);
     auto trace = (*store)->trace(cell, false);
     ISOBIT_TRY(trace);
-    out.baseline.cells[cell.hash] = {std::move(*trace), cell.source != 0 ? cell.source : cell.id};
+    out.baseline.cells[cell.hash] = {std::move(*trace), fault_of(cell)};
     out.cells.emplace(cell.hash, std::move(cell));
   }
   if (out.cells.empty()) return bad_baseline(out.baseline.name + " has no finished cell");

@@ -13,12 +13,11 @@ struct StoredBaseline {
   Baseline baseline;
   RunInfo run;
   std::map<std::string, CellInfo> cells;  // by Cell::hash
-  bool same_database = false;
 };
 
 /// `word`: RUN (12, last, last~1) in `database`, FILE (another database: its newest finished run of
-/// the scenario), or FILE:RUN. `last` counts finished runs of this scenario. Errors: no such run,
-/// one of another scenario, one that has not ended, rows that are damaged.
+/// the scenario), or FILE:RUN. `last` counts finished runs of this scenario that ended with 0 or 5.
+/// Errors: no such run, one of another scenario, one that has not ended, rows that are damaged.
 Result<StoredBaseline> load_baseline(const std::string& word, const std::string& scenario,
                                      const std::string& database);
 

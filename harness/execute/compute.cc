@@ -28,6 +28,7 @@ class Computation {
       JudgeCell cell;
       cell.class_hash = planned.class_hash;
       cell.class_recipe = planned.class_recipe;
+      cell.wants_golden = !planned.asked_class.empty();
       cell.state_reason = planned.skip_reason;
       if (!planned.skip_reason.empty()) cell.state = State::skipped;
       out_.cells.push_back(std::move(cell));
@@ -59,7 +60,8 @@ class Computation {
       JudgeCell& cell = out_.cells[i];
       const auto& stored = (*found)[i];
       if (!stored || cell.state == State::skipped || !reusable[i]) continue;
-      if (options_.compared_with.count(stored->id) != 0) continue;
+      const auto before = options_.compared_with.find(stored->hash);
+      if (before != options_.compared_with.end() && before->second == stored->source_date) continue;
       auto reused = records_.store->reuse(records_.cells[i], *stored, inner_rows);
       ISOBIT_TRY(reused);
       if (reused->outcome == Reuse::Outcome::damaged) {
@@ -136,7 +138,11 @@ class Computation {
       job.attempt = attempt;
       job.cell = &cell_at(i);
       job.teacher = out_.teachers.of(*job.cell);
-      if (by_value_[std::size_t(i)] && attempt == 1) job.spill = spills_.path(i);
+      if (by_value_[std::size_t(i)] && attempt == 1) {
+        auto spill = spills_.path(i);
+        ISOBIT_TRY(spill);
+        job.spill = std::move(*spill);
+      }
       jobs.push_back(std::move(job));
       attempts.push_back(records_.cells[std::size_t(i)]);
       attempts.back().attempt = attempt;
@@ -211,6 +217,10 @@ class Computation {
       }
       for (std::size_t a = 0; a < ran.size(); ++a) {
         for (std::size_t b = a + 1; b < ran.size(); ++b) {
+          if (interrupted != 0) {
+            out_.interrupted = true;
+            return {};
+          }
           if (auto ok = measure_pair(group.rule, ran[a], ran[b]); !ok) return ok;
         }
       }
@@ -222,7 +232,10 @@ class Computation {
     if (same_bits(out_.cells[std::size_t(a)], out_.cells[std::size_t(b)])) return {};
     const bool wide = cell_at(a).value("precision") == "fp64";
     if (wide != (cell_at(b).value("precision") == "fp64")) return {};  // rows of two types
-    auto result = compare_spills(spills_.path(a), spills_.path(b), wide);
+    const auto rows_a = spills_.path(a), rows_b = spills_.path(b);
+    ISOBIT_TRY(rows_a);
+    ISOBIT_TRY(rows_b);
+    auto result = compare_spills(*rows_a, *rows_b, wide);
     ISOBIT_TRY(result);
     out_.within[{rule, a, b}] = *result;
     return {};

@@ -4,8 +4,8 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -27,8 +27,9 @@ struct ComputeOptions {
   double max_seconds = 0;  // since `started`; 0: no limit
   std::chrono::steady_clock::time_point started;
   std::string database;  // spilled rows lie beside it
-  /// Ids of stored cells that the results will be compared with: they stand for no execution.
-  std::set<std::int64_t> compared_with;
+  /// When the traces that the results will be compared with were executed, by Cell::hash: they
+  /// stand for no execution, in whichever copy of the database they are found.
+  std::map<std::string, std::string> compared_with;
   /// Told after every cell: how many there are, are done, have failed; the name of the last one.
   std::function<void(std::int64_t total, std::int64_t done, std::int64_t failed,
                      const std::string& last)>

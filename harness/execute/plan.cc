@@ -101,6 +101,7 @@ std::vector<std::string> machine_lines(const Cell& cell, const Environment& here
     const std::string file = library.substr(library.rfind('/') + 1);
     out.push_back("library." + file + "=" + library_sha256(library));
   }
+  if (cell.value("device") != "cuda") return out;
   for (const std::string& variable : choosing_variables(here)) {
     out.push_back("variable." + variable);
   }

@@ -7,6 +7,7 @@
 #include <future>
 
 #include "harness/models/models.h"
+#include "runtime/base/interrupt.h"
 #include "runtime/run/ranks.h"
 
 namespace isobit {
@@ -86,9 +87,10 @@ std::vector<std::optional<FileState>> states_of(const LoadedModel& model) {
 }
 
 /// The digest of what was loaded: a file that changes meanwhile would give its key to other bits.
-Result<std::string> digest_of(const LoadedModel& model, const std::string& name) {
+Result<std::string> digest_of(const LoadedModel& model, const std::string& name,
+                              const std::string& base) {
   const auto before = states_of(model);
-  auto digest = model_digest(model, name);
+  auto digest = model_digest(model, name, base);
   ISOBIT_TRY(digest);
   const auto after = states_of(model);
   for (std::size_t i = 0; i < after.size(); ++i) {
@@ -122,6 +124,7 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
   for (const Prompt& prompt : session.prompts) {
     auto ids = tokens_of(prompt, session);
     ISOBIT_TRY(ids);
+    if (interrupted != 0) return Error{"interrupted while prompts were tokenised", prompt.place};
     pad(*ids, scenario.prompts.pad_to);
     auto fits = check_prompt(prompt, *ids, scenario.decode.max_new_tokens, session.model.config);
     ISOBIT_TRY(fits);
@@ -149,11 +152,12 @@ Result<Session> open_session(const Scenario& scenario) {
   Session session;
   const std::string folder = std::filesystem::path(scenario.path).parent_path().string();
   auto model = open_model(scenario.model, folder);
+  if (!model && model.error().place.empty()) return Error{model.error().message, scenario.path};
   ISOBIT_TRY(model);
   session.model = std::move(*model);
   // The files are verified while prompts are read; nothing computes before both are done.
-  auto digesting =
-      std::async(std::launch::async, [&] { return digest_of(session.model, scenario.model); });
+  auto digesting = std::async(std::launch::async,
+                              [&] { return digest_of(session.model, scenario.model, folder); });
   const Result<void> prompts = read_prompts(scenario, session);
   auto digest = digesting.get();
   ISOBIT_TRY(digest);

@@ -1,9 +1,16 @@
 // Writing, indexing and comparing spilled rows.
 #include "harness/execute/spill.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -59,6 +66,28 @@ RowDistance distance_of(const std::vector<char>& a, const std::vector<char>& b) 
   return row_distance(view(a), view(b));
 }
 
+constexpr const char* kPrefix = "spill-";
+constexpr int kYoungSeconds = 60;  // a folder that was made and is not locked yet
+
+/// Folders of runs that were killed: nobody holds their lock.
+void remove_leftovers(const std::filesystem::path& parent) {
+  namespace fs = std::filesystem;
+  std::error_code problem;
+  std::vector<fs::path> gone;
+  for (const auto& entry : fs::directory_iterator(parent, problem)) {
+    if (!entry.path().filename().string().starts_with(kPrefix)) continue;
+    const int folder =
+        ::open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (folder < 0) continue;
+    struct stat status {};
+    const bool old =
+        ::fstat(folder, &status) == 0 && status.st_mtim.tv_sec + kYoungSeconds < std::time(nullptr);
+    if (old && ::flock(folder, LOCK_EX | LOCK_NB) == 0) gone.push_back(entry.path());
+    ::close(folder);
+  }
+  for (const fs::path& path : gone) fs::remove_all(path, problem);
+}
+
 }  // namespace
 
 void SpillWriter::add(int prompt, std::int64_t position, std::span<const std::byte> row) {
@@ -105,20 +134,39 @@ Result<WithinResult> compare_spills(const std::string& a, const std::string& b, 
   return out;
 }
 
-SpillFolder::SpillFolder(const std::string& database)
-    : folder_(
-          (std::filesystem::path(database).parent_path() / ("spill-" + std::to_string(getpid())))
-              .string()) {}
+SpillFolder::SpillFolder(std::string database) : database_(std::move(database)) {
+  const std::filesystem::path parent = std::filesystem::path(database_).parent_path();
+  remove_leftovers(parent.empty() ? "." : parent);
+}
 
 SpillFolder::~SpillFolder() {
   std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
+  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+  if (lock_ >= 0) ::close(lock_);
 }
 
-std::string SpillFolder::path(int cell) {
-  std::error_code ignored;
-  std::filesystem::create_directories(folder_, ignored);
+Result<std::string> SpillFolder::path(int cell) {
+  if (folder_.empty()) {
+    auto made = make();
+    ISOBIT_TRY(made);
+  }
   return folder_ + "/" + std::to_string(cell);
+}
+
+Result<void> SpillFolder::make() {
+  namespace fs = std::filesystem;
+  const fs::path parent = fs::path(database_).parent_path();
+  std::string folder = (parent / (std::string(kPrefix) + "XXXXXX")).string();
+  if (::mkdtemp(folder.data()) == nullptr) {
+    return Error{std::string("no folder for logits rows can be made: ") + std::strerror(errno),
+                 parent.string()};
+  }
+  folder_ = folder;
+  lock_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  // Without locks (some network file systems) another run could take the folder for a leftover, but
+  // there it could not lock it either, and leaves it.
+  if (lock_ >= 0) (void)::flock(lock_, LOCK_EX | LOCK_NB);
+  return {};
 }
 
 }  // namespace isobit

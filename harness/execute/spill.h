@@ -30,19 +30,23 @@ class SpillWriter {
 /// Distances over rows that both cells have, up to each prompt's first flip. `wide`: rows of fp64.
 Result<WithinResult> compare_spills(const std::string& a, const std::string& b, bool wide);
 
-/// The folder of one run's spill files, removed with it.
+/// The folder of one run's spill files, removed with it; when the run was killed, by a later one as
+/// it begins. It is locked as long as its process lives, which no number of a process could tell
+/// where containers share a folder.
 class SpillFolder {
  public:
   /// `database`: the folder lies beside it.
-  explicit SpillFolder(const std::string& database);
+  explicit SpillFolder(std::string database);
   ~SpillFolder();
   SpillFolder(const SpillFolder&) = delete;
   SpillFolder& operator=(const SpillFolder&) = delete;
   /// File of a cell; makes the folder.
-  std::string path(int cell);
+  Result<std::string> path(int cell);
 
  private:
-  std::string folder_;
+  Result<void> make();
+  std::string database_, folder_;
+  int lock_ = -1;  // descriptor
 };
 
 }  // namespace isobit

@@ -75,6 +75,17 @@ std::string words_of(const EnvironmentDifference& d) {
   return RecipeChange{name, d.a, d.b}.text();
 }
 
+/// Axes of which no recipe speaks: those that must not change a bit.
+void add_axes(const Provenance& a, const Provenance& b, std::vector<std::string>& out) {
+  const auto lines_a = recipe_lines(a.recipe), lines_b = recipe_lines(b.recipe);
+  for (const auto& [axis, value] : a.axes) {
+    const auto other = b.axes.find(axis);
+    const bool in_recipe = lines_a.count(axis) != 0 || lines_b.count(axis) != 0;
+    if (in_recipe || other == b.axes.end() || other->second == value) continue;
+    out.push_back(RecipeChange{axis, value, other->second}.text());
+  }
+}
+
 void add_environment(const Environment& a, const Environment& b, std::vector<std::string>& out) {
   std::vector<EnvironmentDifference> differences = diff(a, b);
   const std::set<std::string> files = engine_files();
@@ -96,9 +107,10 @@ std::map<std::string, std::string> prompt_digests(const CellTrace& trace) {
 }
 
 Provenance provenance_of(const CellInfo& cell, const CellTrace& trace, const RunInfo& run) {
-  Provenance out{cell.class_recipe, prompt_digests(trace), {}};
-  const auto environment = Environment::from_json(run.environment_json, "");
-  if (environment) out.environment = *environment;
+  Provenance out{cell.class_recipe, {}, prompt_digests(trace), {}};
+  // A cell's axes are an object of texts, as a fingerprint is.
+  if (const auto axes = Environment::from_json(cell.axes_json, "")) out.axes = axes->entries;
+  if (const auto here = Environment::from_json(run.environment_json, "")) out.environment = *here;
   return out;
 }
 
@@ -115,6 +127,7 @@ std::vector<std::string> causes_of(const Provenance& a, const Provenance& b) {
     out.push_back(change.text());
   }
   if (!told) out.push_back(prompts);
+  add_axes(a, b, out);
   add_environment(a.environment, b.environment, out);
   return out;
 }
@@ -123,31 +136,90 @@ std::string cause_text(const std::vector<std::string>& causes) {
   std::string out;
   for (const std::string& cause : causes) out += (out.empty() ? "" : "; ") + cause;
   if (!out.empty()) return out;
-  return "recipe, program and machine are the same: the bits depend on something that is not "
+  return "recipe, axes, program and machine are the same: the bits depend on something that is not "
          "recorded (a race, memory that was never written, a broken chip)";
 }
 
-Result<std::optional<Witness>> witness_of(Store& store, const GoldenBlock& block) {
-  constexpr int kMostTried = 16;
-  auto cells = store.of_class(block.key.class_hash, kMostTried);
-  ISOBIT_TRY(cells);
-  for (CellInfo& cell : *cells) {
-    auto trace = store.trace(cell, false);
-    ISOBIT_TRY(trace);
-    for (std::size_t p = 0; p < trace->prompts.size(); ++p) {
-      const PromptTrace& prompt = trace->prompts[p];
-      if (to_hex(prompt.tokens_digest) != block.key.prompt_digest) continue;
-      if (make_block(block.key.class_hash, "", prompt).rows != block.rows) continue;
-      auto run = store.run(cell.run);
-      ISOBIT_TRY(run);
-      if (!*run) continue;
-      return std::optional(Witness{std::move(cell), std::move(*trace), int(p), std::move(**run)});
-    }
+std::vector<std::string> counted_causes(const std::map<std::string, std::int64_t>& causes,
+                                        const std::string& thing) {
+  std::vector<std::string> out;
+  for (const auto& [cause, count] : causes) {
+    out.push_back("cause of " + std::to_string(count) + " " + thing + (count == 1 ? "" : "s") +
+                  ": " + cause);
   }
-  return std::optional<Witness>();
+  return out;
+}
+
+std::optional<Witness> Witnesses::of(const GoldenBlock& block, const std::string& rather) {
+  if (store_ == nullptr) return std::nullopt;
+  PromptTrace rows;
+  for (const GoldenRow& row : block.rows) {
+    rows.tokens.emplace_back();
+    rows.tokens.back().position = row.position;
+    rows.tokens.back().id = row.id;
+    rows.tokens.back().digest = row.digest;
+  }
+  const auto cell = store_->with_rows(block.key.class_hash, block.key.prompt_digest,
+                                      token_root(rows), but_not_, rather);
+  if (!cell || !*cell) return std::nullopt;
+  if (last_cell_ != (*cell)->id) {
+    auto trace = store_->trace(**cell, false);
+    if (!trace) return std::nullopt;
+    last_trace_ = std::make_shared<const CellTrace>(std::move(*trace));
+    last_cell_ = (*cell)->id;
+  }
+  const auto& prompts = last_trace_->prompts;
+  const auto at = std::find_if(prompts.begin(), prompts.end(), [&](const PromptTrace& prompt) {
+    return to_hex(prompt.tokens_digest) == block.key.prompt_digest;
+  });
+  const auto run = store_->run((*cell)->run);
+  if (at == prompts.end() || !run || !*run) return std::nullopt;
+  Witness out{last_trace_, int(at - prompts.begin()), (*cell)->run, {}};
+  CellTrace only;
+  only.prompts = {*at};
+  only.prompts.front().id = block.prompt_id;  // what the prompt file calls it may have changed
+  out.from = provenance_of(**cell, only, {});
+  const auto [known, is_new] = environments_.try_emplace((*cell)->run);
+  if (is_new) {
+    if (auto there = Environment::from_json((*run)->environment_json, "")) known->second = *there;
+  }
+  out.from.environment = known->second;
+  return out;
 }
 
 namespace {
+
+/// The execution behind a cell of a run: the run's own, or the one whose trace it reuses.
+Provenance provenance_now(const Records& records, std::size_t i, const CellTrace& trace) {
+  const CellInfo& cell = records.cells[i];
+  Provenance out = provenance_of(cell, trace, records.run);
+  if (cell.source == 0) return out;
+  const auto source = records.store->cell(cell.source);
+  if (!source || !*source) return out;
+  const auto run = records.store->run((*source)->run);
+  return run && *run ? provenance_of(cell, trace, **run) : out;
+}
+
+/// Of several prompts the one that is spoken of, when both sides have it with the same tokens: the
+/// others have no part in its difference.
+void keep_prompt(const std::string& id, Provenance& a, Provenance& b) {
+  const auto in_a = a.prompts.find(id), in_b = b.prompts.find(id);
+  if (in_a == a.prompts.end() || in_b == b.prompts.end() || in_a->second != in_b->second) return;
+  a.prompts = b.prompts = {{id, in_a->second}};
+}
+
+/// From the golden's bits, as this database knows them, to those of now.
+std::string golden_cause(Witnesses& witnesses, const GoldenBlock& block, const CellInfo& cell,
+                         Provenance now) {
+  auto witness = witnesses.of(block, cell.hash);
+  if (!witness) {
+    return "the recipe is the golden's: program, driver or machine; no execution in this database "
+           "gave the golden's bits";
+  }
+  now.prompts = {{block.prompt_id, block.key.prompt_digest}};
+  return "since run " + std::to_string(witness->run) +
+         ", which gave the golden's bits: " + cause_text(causes_of(witness->from, now));
+}
 
 /// The block that a cell's difference from its golden is about.
 const GoldenBlock* differing_block(const GoldenFile& golden, const JudgeCell& cell,
@@ -159,50 +231,29 @@ const GoldenBlock* differing_block(const GoldenFile& golden, const JudgeCell& ce
   return nullptr;
 }
 
-/// From the golden's bits, as this database knows them, to those of now.
-Result<std::string> golden_cause(Store& store, const GoldenBlock& block, const Provenance& now) {
-  const auto witness = witness_of(store, block);
-  ISOBIT_TRY(witness);
-  if (!*witness) {
-    return std::string(
-        "the recipe is the golden's: program, driver or machine; no execution in "
-        "this database gave the golden's bits");
-  }
-  return "since run " + std::to_string((*witness)->run.id) + ", which gave the golden's bits: " +
-         cause_text(
-             causes_of(provenance_of((*witness)->cell, (*witness)->trace, (*witness)->run), now));
-}
-
 }  // namespace
 
-Result<void> name_causes(const GoldenFile& golden, const StoredBaseline* baseline,
-                         const Traces& traces, const Records& records, Judged& judged) {
-  std::map<std::string, std::string> known;  // golden class -> cause
+void name_causes(const GoldenFile& golden, const StoredBaseline* baseline, const Traces& traces,
+                 const Records& records, Judged& judged) {
+  Witnesses witnesses(records.store.get(), records.run.id);
   for (std::size_t i = 0; i < judged.cells.size(); ++i) {
     Difference& difference = judged.cells[i].difference;
     const JudgeCell& cell = traces.cells[i];
     if (!difference.present || judged.cells[i].against >= 0 || !cell.has_trace()) continue;
     const CellInfo& record = records.cells[i];
-    const Provenance now = provenance_of(record, cell.attempts.front(), records.run);
+    Provenance now = provenance_now(records, i, cell.attempts.front());
     if (baseline != nullptr) {
       const auto before = baseline->cells.find(record.hash);
       if (before == baseline->cells.end()) continue;
       const CellTrace& trace = baseline->baseline.cells.at(record.hash).trace;
-      difference.cause =
-          cause_text(causes_of(provenance_of(before->second, trace, baseline->run), now));
+      Provenance then = provenance_of(before->second, trace, baseline->run);
+      keep_prompt(difference.prompt_id, then, now);
+      difference.cause = cause_text(causes_of(then, now));
     } else if (difference.against == "golden") {
       const GoldenBlock* block = differing_block(golden, cell, difference);
-      if (block == nullptr) continue;
-      const auto [at, is_new] = known.emplace(cell.class_hash, "");
-      if (is_new) {
-        auto cause = golden_cause(*records.store, *block, now);
-        ISOBIT_TRY(cause);
-        at->second = std::move(*cause);
-      }
-      difference.cause = at->second;
+      if (block != nullptr) difference.cause = golden_cause(witnesses, *block, record, now);
     }
   }
-  return {};
 }
 
 }  // namespace isobit

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "harness/explain/cause.h"
 #include "runtime/base/text.h"
 
 namespace isobit {
@@ -38,7 +37,7 @@ void compare_rows(ChangeView& view) {
 }
 
 const TokenRecord* first_row(const Witness& witness, std::int64_t index) {
-  const auto& tokens = witness.trace.prompts[std::size_t(witness.prompt)].tokens;
+  const auto& tokens = witness.trace->prompts[std::size_t(witness.prompt)].tokens;
   return std::size_t(index) < tokens.size() ? &tokens[std::size_t(index)] : nullptr;
 }
 
@@ -48,55 +47,58 @@ std::string token_words(std::int32_t id, const std::string& text) {
 
 }  // namespace
 
-const char* ChangeView::state() const {
+const char* state_of(const GoldenChange& change) {
+  const GoldenBlock* reference = change.reference();
   if (reference == nullptr) return "new";
-  return reference->rows == block->rows ? "equal" : "changed";
+  return reference->rows == change.block.rows ? "equal" : "changed";
 }
 
-Result<ChangeView> view_of(Store& store, const GoldenChange& change, const Tokenizer* tokenizer) {
+ChangeView view_of(Witnesses& witnesses, const GoldenChange& change, const Tokenizer* tokenizer) {
   ChangeView view;
+  view.change = &change;
   view.block = &change.block;
   view.reference = change.reference();
   if (view.reference == nullptr) return view;
+  const std::vector<RecipeChange> none;
+  const auto& changed = change.before ? change.before->changed : none;
   if (change.before) {
-    view.replaced = change.before->changed.empty()
-                        ? "other tokens of the prompt"
-                        : "another recipe: " + text_of(change.before->changed);
+    view.replaced = changed.empty() ? "" : "another recipe: " + text_of(changed);
+    if (!change.before->same_tokens) {
+      view.replaced += (changed.empty() ? "" : "; ") + std::string("other tokens of the prompt");
+    }
   }
   compare_rows(view);
-  const auto after = witness_of(store, change.block);
-  ISOBIT_TRY(after);
-  const auto before = witness_of(store, *view.reference);
-  ISOBIT_TRY(before);
-  if (*before && *after) {
-    view.cause =
-        cause_text(causes_of(provenance_of((*before)->cell, (*before)->trace, (*before)->run),
-                             provenance_of((*after)->cell, (*after)->trace, (*after)->run)));
-  } else if (change.before && !change.before->changed.empty()) {
-    view.cause = text_of(change.before->changed);
+  const auto after = witnesses.of(change.block), before = witnesses.of(*view.reference);
+  if (before && after) {
+    view.cause = cause_text(causes_of(before->from, after->from));
+  } else if (!changed.empty()) {
+    view.cause = text_of(changed);
   }
   if (view.position < 0) return view;
   const auto decoded = [&](std::int32_t id) {
     return tokenizer == nullptr || id < 0 ? "" : tokenizer->decode(std::span(&id, 1));
   };
-  const bool same_words =
-      !change.before || std::none_of(change.before->changed.begin(), change.before->changed.end(),
-                                     [](const auto& c) { return c.key.starts_with("tokenizer"); });
+  const bool same_words = std::none_of(
+      changed.begin(), changed.end(), [](const auto& c) { return c.key.starts_with("tokenizer"); });
   view.text_after = decoded(view.id_after);
   if (same_words) view.text_before = decoded(view.id_before);
-  if (!*before || !*after) return view;
-  const TokenRecord* a = first_row(**before, view.index);
-  const TokenRecord* b = first_row(**after, view.index);
+  if (!before || !after) return view;
+  const TokenRecord* a = first_row(*before, view.index);
+  const TokenRecord* b = first_row(*after, view.index);
   if (a != nullptr && b != nullptr) view.distance = stored_distance(*a, *b);
   return view;
 }
 
+std::string line_of(const GoldenChange& change) {
+  const GoldenBlock& block = change.block;
+  return std::string(state_of(change)) + "  " + block.block_hash() + "  prompt " +
+         text::printable(block.prompt_id) + ", " + std::to_string(block.rows.size()) + " rows, " +
+         text::printable(class_words(block.class_recipe));
+}
+
 std::vector<std::string> lines_of(const ChangeView& view) {
   const GoldenBlock& block = *view.block;
-  std::vector<std::string> out;
-  out.push_back(std::string(view.state()) + "  " + block.block_hash() + "  prompt " +
-                text::printable(block.prompt_id) + ", " + std::to_string(block.rows.size()) +
-                " rows, " + text::printable(class_words(block.class_recipe)));
+  std::vector<std::string> out{line_of(*view.change)};
   if (view.reference == nullptr) return out;
   out.push_back("  stands for " + view.reference->block_hash() +
                 (view.replaced.empty() ? "" : ", of " + text::printable(view.replaced)));
@@ -114,7 +116,6 @@ std::vector<std::string> lines_of(const ChangeView& view) {
                   " became " + std::to_string(block.rows.size()));
   }
   if (view.distance) out.push_back("  there: " + text_of(*view.distance));
-  if (!view.cause.empty()) out.push_back("  cause: " + text::printable(view.cause));
   return out;
 }
 

@@ -7,13 +7,17 @@
 #include <vector>
 
 #include "golden/bless.h"
+#include "harness/explain/cause.h"
 #include "harness/explain/values.h"
-#include "harness/store/store.h"
 #include "runtime/tokenizer/tokenizer.h"
 
 namespace isobit {
 
+/// "new", "equal" (under another recipe), "changed".
+const char* state_of(const GoldenChange& change);
+
 struct ChangeView {
+  const GoldenChange* change = nullptr;
   const GoldenBlock* block = nullptr;
   const GoldenBlock* reference = nullptr;  // nullptr: nothing was blessed before
   std::string replaced;  // "another recipe: model 296c… -> 83ab…"; empty: same key
@@ -23,13 +27,14 @@ struct ChangeView {
   std::string text_before, text_after;                    // empty without a tokenizer
   std::optional<StoredDistance> distance;                 // where the database has both sides
   std::string cause;                                      // explain/cause.h
-  /// "new", "equal" (under another recipe), "changed".
-  [[nodiscard]] const char* state() const;
+  [[nodiscard]] const char* state() const { return state_of(*change); }
 };
 
 /// `change` outlives it. `tokenizer` may be nullptr.
-Result<ChangeView> view_of(Store& store, const GoldenChange& change, const Tokenizer* tokenizer);
-/// For people: what the block is, then one indented line for each thing that is known.
+ChangeView view_of(Witnesses& witnesses, const GoldenChange& change, const Tokenizer* tokenizer);
+/// For people: the block's state, hash, prompt and class.
+std::string line_of(const GoldenChange& change);
+/// That line, then an indented one for each thing that is known but the cause, which many share.
 std::vector<std::string> lines_of(const ChangeView& view);
 
 }  // namespace isobit

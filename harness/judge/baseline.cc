@@ -12,6 +12,12 @@ void judge_cell(Judging& all, int i) {
                   baseline.name + ", the baseline, has no finished execution of this cell"});
     return;
   }
+  if (!before->second.fault.empty()) {
+    all.raise(i, {Verdict::nogold, Severity::none,
+                  "was " + before->second.fault + " in " + baseline.name +
+                      ": that is no baseline for this cell"});
+    return;
+  }
   const Comparison c = compare(all.trace(i), before->second.trace, all.in.scenario.min_tokens);
   all.compared[std::size_t(i)] = true;
   all.out.tokens_compared += c.tokens;

@@ -8,10 +8,11 @@ namespace isobit::judge_steps {
 namespace {
 
 void judge_stale(Judging& all, int i, const PromptTrace& prompt, const Predecessor& old) {
-  const bool equal = !compare(prompt, *old.block).first;
-  all.raise(i, {Verdict::stale, Severity::none,
-                std::string("stale, bits ") + (equal ? "equal" : "differ") + ": " +
-                    text_of(old.changed)});
+  std::string bits = "its tokens are others too";
+  if (old.same_tokens) {
+    bits = compare(prompt, *old.block).first ? "bits differ" : "bits equal";
+  }
+  all.raise(i, {Verdict::stale, Severity::none, "stale, " + bits + ": " + text_of(old.changed)});
 }
 
 void judge_block(Judging& all, int i, const PromptTrace& prompt, const GoldenBlock& block) {
@@ -38,7 +39,7 @@ void judge_prompt(Judging& all, int i, const PromptTrace& prompt, const Predeces
     used.insert(block);
     return judge_block(all, i, prompt, *block);
   }
-  const auto old = older.of(key, cell.class_recipe, prompt.id);
+  const auto old = older.of(make_block(cell.class_hash, cell.class_recipe, prompt));
   if (old && !old->changed.empty()) {
     used.insert(old->block);
     return judge_stale(all, i, prompt, *old);
@@ -60,7 +61,13 @@ void judge_goldens(Judging& all) {
   const Predecessors older(*all.in.golden);
   for (int i = 0; i < int(all.in.cells.size()); ++i) {
     const JudgeCell& cell = all.cell(i);
-    if (cell.class_hash.empty() || !is_comparable(cell, all.strict.count(i) != 0)) continue;
+    if (!cell.wants_golden || !is_comparable(cell, all.strict.count(i) != 0)) continue;
+    if (cell.class_hash.empty()) {
+      all.raise(i, {Verdict::nogold, Severity::none,
+                    "no golden can be found: its engine does not say which library and hardware "
+                    "its bits depend on; `golden: {where: …}` can leave it out"});
+      continue;
+    }
     for (const PromptTrace& prompt : all.trace(i).prompts)
       judge_prompt(all, i, prompt, older, used);
   }

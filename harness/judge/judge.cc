@@ -63,7 +63,7 @@ void judge_alone(Judging& all, int i) {
   }
   for (const CellTrace& trace : cell.attempts) judge_attempt(all, i, trace);
   all.result(i).score = score_of(all.trace(i));
-  if (cell.attempts.size() > 1) all.compared[std::size_t(i)] = true;  // with itself, executed again
+  if (all.in.repeats_suffice && cell.attempts.size() > 1) all.compared[std::size_t(i)] = true;
   for (std::size_t a = 1; a < cell.attempts.size(); ++a) {
     if (cell_root(cell.attempts[a]) == cell_root(cell.attempts[0])) continue;
     const Comparison c = compare(cell.attempts[0], cell.attempts[a]);

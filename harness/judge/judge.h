@@ -22,6 +22,7 @@ struct JudgeCell {
   std::vector<CellTrace> attempts;  // at least one when executed or cached
   std::string class_recipe;         // what its bits may depend on
   std::string class_hash;           // of its goldens; empty: it has none
+  bool wants_golden = false;        // the scenario asks for one
   [[nodiscard]] bool has_trace() const { return !attempts.empty(); }
 };
 
@@ -50,8 +51,8 @@ using WithinResults = std::map<std::tuple<int, int, int>, WithinResult>;
 /// An earlier run by which cells are judged instead of goldens.
 struct Baseline {
   struct CellOf {
-    CellTrace trace;  // without observations
-    std::int64_t id = 0;
+    CellTrace trace;    // without observations
+    std::string fault;  // "DIFF": what it was judged to be, when that makes it no reference
   };
   std::string name;                     // "run 12", "run 12 of other.db"
   std::map<std::string, CellOf> cells;  // by Cell::hash
@@ -69,6 +70,7 @@ struct JudgeInput {
   bool whole = true;  // the cells are those of the file as written: a block nobody asks for is
                       // OBSOLETE
   const Baseline* baseline = nullptr;  // null: none
+  bool repeats_suffice = false;        // two executions that agree are a comparison: for a blessing
 };
 
 /// What was found out about one cell.

@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <set>
 
 #include "harness/matrix/pairwise.h"
 #include "harness/matrix/recipe.h"
+#include "runtime/base/memory.h"
+#include "runtime/base/text.h"
 
 namespace isobit {
 namespace {
@@ -68,9 +71,31 @@ Error scenario_error(const Scenario& scenario, const std::string& message) {
 }
 
 Error too_many(const Scenario& scenario, std::int64_t cells, std::int64_t limit) {
-  return scenario_error(scenario, std::to_string(cells) + " cells are more than the limit of " +
-                                      std::to_string(limit) +
-                                      "; raise max_cells, or allow a large run");
+  const std::string count = cells == std::numeric_limits<std::int64_t>::max()
+                                ? "more than " + text::count(cells)
+                                : text::count(cells);
+  const bool last = limit == kLargestProduct;  // no option goes further
+  return scenario_error(scenario, count + " cells are more than the limit of " +
+                                      text::count(limit) +
+                                      (last ? "; name fewer values, or use pairwise"
+                                            : "; raise max_cells, or allow it with --allow-large"));
+}
+
+/// A cell takes about this much, with its plan; measured over 100,000 cells.
+constexpr std::int64_t kBytesOfCell = 4500;
+
+/// Naming that many cells must not end the program, whatever max_cells allows.
+Result<void> check_memory_of_cells(const Scenario& scenario, std::int64_t cells) {
+  const std::int64_t needed = saturating_product(cells, kBytesOfCell);
+  const std::int64_t available = available_memory();
+  if (needed <= available) return {};
+  const auto mebibytes = [](std::int64_t bytes) {
+    return text::mebibytes(static_cast<std::size_t>(bytes)) + " MiB";
+  };
+  return scenario_error(scenario, text::count(cells) + " cells need about " + mebibytes(needed) +
+                                      " of memory to be named alone; available are " +
+                                      mebibytes(available) +
+                                      "; name fewer values, or use pairwise");
 }
 
 /// Level of every factor at an index of the product; the last factor changes fastest.
@@ -96,12 +121,17 @@ Draft draft_at(const std::vector<Factor>& factors, const std::vector<int>& level
 
 /// Rows of levels of the product minus exclude.
 Result<std::vector<std::vector<int>>> product_rows(const Scenario& scenario,
-                                                   const std::vector<Factor>& factors) {
+                                                   const std::vector<Factor>& factors,
+                                                   std::int64_t limit) {
   std::int64_t size = 1;
   for (const Factor& factor : factors) {
-    size *= static_cast<std::int64_t>(factor.size());
-    if (size > kLargestProduct) return too_many(scenario, size, kLargestProduct);
+    size = saturating_product(size, static_cast<std::int64_t>(factor.size()));
   }
+  // Only exclude and pairwise make fewer cells of it: without them nothing is built before the
+  // guard.
+  const bool stays = scenario.exclude.empty() && !scenario.pairwise;
+  const std::int64_t most = stays ? limit : kLargestProduct;
+  if (size > most) return too_many(scenario, size, most);
   std::vector<std::vector<int>> rows;
   std::vector<bool> used(scenario.exclude.size());
   for (std::int64_t index = 0; index < size; ++index) {
@@ -157,11 +187,12 @@ std::vector<std::vector<int>> reduce(const Scenario& scenario, const std::vector
 /// Product of the factors minus exclude, reduced when pairwise.
 Result<std::vector<Draft>> product(const Scenario& scenario, std::int64_t limit) {
   const std::vector<Factor> factors = factors_of(scenario);
-  auto rows = product_rows(scenario, factors);
+  auto rows = product_rows(scenario, factors, limit);
   ISOBIT_TRY(rows);
   if (scenario.pairwise) rows.value() = reduce(scenario, factors, rows.value());
   const auto count = static_cast<std::int64_t>(rows->size());
   if (count > limit) return too_many(scenario, count, limit);
+  if (auto fits = check_memory_of_cells(scenario, count); !fits) return fits.error();
   std::vector<Draft> drafts;
   for (const std::vector<int>& levels : rows.value()) drafts.push_back(draft_at(factors, levels));
   return drafts;
@@ -211,9 +242,9 @@ Result<void> include(const Scenario& scenario, std::int64_t limit, std::vector<D
   for (const AxisLists& entry : scenario.include) {
     std::int64_t size = 1;
     for (const auto& axis : entry) {
-      size *= static_cast<std::int64_t>(axis.second.size());
-      if (size > limit) return too_many(scenario, size, limit);
+      size = saturating_product(size, static_cast<std::int64_t>(axis.second.size()));
     }
+    if (size > limit) return too_many(scenario, size, limit);
     bool changed = false;
     for (const AxisPoint& single : single_entries(entry))
       changed = include_entry(single, product_size, drafts) || changed;

@@ -1,4 +1,4 @@
-// Scenario -> cells. Pure: no file, no clock, no machine.
+// Scenario -> cells. Pure: no file, no clock, no machine but for whether its memory is enough.
 //
 // The product of the axes (zip groups in lock-step), minus exclude, with `pairwise` reduced to an
 // all-pairs subset, plus include; first axis slowest, included cells last. Each cell has a name of

@@ -31,7 +31,7 @@ std::string decode_lines(const Decode& decode, DecodeLines which);
 
 /// Class recipe: model, tokenizer, decode parameters, segments, numerics version and class_axes().
 /// Prompts are not in it: a golden is keyed by (class recipe, one prompt's tokens). `machine`: the
-/// lines of a vendor's engine, which no other has (is_machine_line() in golden/golden.h):
+/// lines of a vendor's engine, which no other has (is_machine_key() in golden/recipe.h):
 /// "library.FILE=SHA-256", "variant=CORE TYPE or GPU", "variable.NAME=VALUE".
 std::string class_recipe(const Scenario& scenario, const Cell& cell, const RecipeInputs& inputs,
                          const std::vector<std::string>& machine = {});

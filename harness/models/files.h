@@ -14,16 +14,19 @@ namespace isobit::models {
 /// Parses a manifest's text. `place` is its path; `name` what the file is called.
 Result<ModelManifest> parse_manifest(const std::string& text, const std::string& place,
                                      const std::string& name);
-/// Whether a manifest of this name exists; never for words that are paths.
-bool has_manifest(const std::string& name);
-std::string manifest_path(const std::string& name);
+/// The file of the manifest of this name, or empty; always empty for words that are paths.
+std::string manifest_path(const std::string& name, const std::string& base);
+/// What a model's word names by itself: a folder or .gguf file beside the scenario, else in the
+/// working folder unless it is a manifest's name. Empty: the word is (at most) a name.
+std::string path_of_model(const std::string& model, const std::string& base);
 
 /// The manifest `name` and what its transforms are of, one after the other; only the last is no
 /// transform. Errors: one that cannot be read, transforms of transforms that go too deep.
-Result<std::vector<ModelManifest>> manifest_chain(const std::string& name);
+Result<std::vector<ModelManifest>> manifest_chain(const std::string& name, const std::string& base);
 
-/// Folder or file that load_model() reads for a manifest of kind directory or wheel-gguf.
-std::string weights_path(const ModelManifest& manifest);
+/// Folder or file that load_model() reads for a manifest of kind directory or wheel-gguf. Error:
+/// the cache is needed and has no place.
+Result<std::string> weights_path(const ModelManifest& manifest);
 /// Hex SHA-256 of a file, or an error that names it.
 Result<std::string> file_sha256(const std::string& path);
 /// "file X of model Y: SHA-256 is A, the manifest says B".

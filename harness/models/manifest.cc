@@ -4,18 +4,15 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "harness/models/files.h"
+#include "runtime/base/file.h"
+#include "runtime/base/text.h"
 #include "runtime/base/words.h"
 #include "runtime/checkpoint/json.h"
 
-#ifndef ISOBIT_MODELS_DIR
-#define ISOBIT_MODELS_DIR ""
-#endif
 #ifndef ISOBIT_INSTALLED_MODELS_DIR
 #define ISOBIT_INSTALLED_MODELS_DIR "../share/isobit/scenarios/models"
 #endif
@@ -25,6 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::size_t kLargestManifest = std::size_t{1} << 20;
+constexpr const char* kModelsOfCheckout = "scenarios/models";
 constexpr std::size_t kMostTransforms = 5;  // of each other; they may also go in a circle
 
 std::string variable(const char* name) {
@@ -35,6 +34,33 @@ std::string variable(const char* name) {
 bool is_folder(const fs::path& path) {
   std::error_code problem;
   return fs::is_directory(path, problem);
+}
+
+/// The scenario's folder and those above it, up to the one that holds the repository; without a
+/// repository the first two: what lies further up belongs to nobody in particular.
+std::vector<fs::path> project_folders(const std::string& base) {
+  std::vector<fs::path> out;
+  std::error_code problem;
+  const fs::path start = fs::absolute(base.empty() ? "." : base, problem).lexically_normal();
+  fs::path at = start.has_filename() ? start : start.parent_path();
+  for (;; at = at.parent_path()) {
+    out.push_back(at);
+    if (fs::exists(at / ".git", problem)) return out;
+    if (at == at.root_path() || at.empty()) break;
+  }
+  out.resize(std::min<std::size_t>(out.size(), 2));
+  return out;
+}
+
+/// The checkout that an executable was built in: the nearest folder above it that is one. Empty:
+/// none.
+fs::path checkout_around(fs::path folder) {
+  for (; !folder.empty() && folder != folder.root_path(); folder = folder.parent_path()) {
+    std::error_code problem;
+    const bool checkout = fs::exists(folder / "CMakeLists.txt", problem);
+    if (checkout && is_folder(folder / kModelsOfCheckout)) return folder;
+  }
+  return {};
 }
 
 /// Words that a manifest may have, "text" or "number" or "map".
@@ -140,54 +166,77 @@ Result<void> check_kind(const ModelManifest& manifest, const ManifestReader& rea
 
 }  // namespace
 
-std::string models_folder() {
-  if (std::string chosen = variable("ISOBIT_MODELS"); !chosen.empty()) return chosen;
-  const std::string built = ISOBIT_MODELS_DIR;
-  if (!built.empty() && is_folder(built)) return built;
+std::vector<std::string> models_folders(const std::string& base) {
+  std::vector<std::string> out;
+  const auto add = [&](const fs::path& folder) {
+    const std::string text = folder.lexically_normal().string();
+    if (std::find(out.begin(), out.end(), text) == out.end()) out.push_back(text);
+  };
   std::error_code problem;
-  const fs::path program = fs::read_symlink("/proc/self/exe", problem);
-  return (program.parent_path() / ISOBIT_INSTALLED_MODELS_DIR).lexically_normal().string();
+  if (const std::string chosen = variable("ISOBIT_MODELS"); !chosen.empty()) {
+    add(fs::absolute(chosen, problem));
+  }
+  for (const fs::path& folder : project_folders(base)) add(folder / "models");
+  const fs::path program = fs::read_symlink("/proc/self/exe", problem).parent_path();
+  if (!problem) {
+    add(program / ISOBIT_INSTALLED_MODELS_DIR);
+    if (const fs::path checkout = checkout_around(program); !checkout.empty()) {
+      add(checkout / kModelsOfCheckout);
+    }
+  }
+  if (const auto cache = cache_folder()) add(fs::path(*cache) / "models");
+  return out;
 }
 
-std::string cache_folder() {
+Result<std::string> cache_folder() {
   if (std::string chosen = variable("ISOBIT_CACHE"); !chosen.empty()) return chosen;
   if (std::string base = variable("XDG_CACHE_HOME"); !base.empty()) return base + "/isobit";
-  return variable("HOME") + "/.cache/isobit";
+  if (std::string home = variable("HOME"); !home.empty()) return home + "/.cache/isobit";
+  return Error{
+      "the cache of models has no place: set ISOBIT_CACHE to a folder (or XDG_CACHE_HOME, or "
+      "HOME); none of them is set",
+      "ISOBIT_CACHE"};
 }
 
-std::vector<std::string> manifest_names() {
-  std::vector<std::string> names;
-  std::error_code problem;
-  for (const auto& entry : fs::directory_iterator(models_folder(), problem)) {
-    if (entry.path().extension() == ".json") names.push_back(entry.path().stem().string());
+std::vector<std::string> manifest_names(const std::string& base) {
+  std::set<std::string> names;
+  for (const std::string& folder : models_folders(base)) {
+    std::error_code problem;
+    for (const auto& entry : fs::directory_iterator(folder, problem)) {
+      if (entry.path().extension() == ".json") names.insert(entry.path().stem().string());
+    }
   }
-  std::sort(names.begin(), names.end());
-  return names;
+  return {names.begin(), names.end()};
 }
 
-Result<ModelManifest> read_manifest(const std::string& name) {
-  if (!models::has_manifest(name)) {
-    return Error{"unknown model " + in_quotes(name) + did_you_mean(name, manifest_names()) +
-                     "; a model is one of these names, a folder or a .gguf file",
-                 models_folder()};
+Result<ModelManifest> read_manifest(const std::string& name, const std::string& base) {
+  const std::string path = models::manifest_path(name, base);
+  if (path.empty()) {
+    std::string looked;
+    for (const std::string& folder : models_folders(base)) {
+      looked += (looked.empty() ? "" : ", ") + text::printable(folder) +
+                (is_folder(folder) ? "" : " (no such folder)");
+    }
+    return Error{"unknown model " + in_quotes(name) + did_you_mean(name, manifest_names(base)) +
+                     "; a model is a folder, a .gguf file or the name of a manifest; looked in " +
+                     looked,
+                 ""};
   }
-  const std::string path = models::manifest_path(name);
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Error{"cannot be read", path};
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  return models::parse_manifest(text, path, name);
+  const auto text = read_file(path, kLargestManifest, "larger than 1 MiB: not a manifest");
+  ISOBIT_TRY(text);
+  return models::parse_manifest(*text, path, name);
 }
 
 namespace models {
 
-bool has_manifest(const std::string& name) {
-  if (name.empty() || name[0] == '.' || name.find('/') != std::string::npos) return false;
-  std::error_code problem;
-  return fs::is_regular_file(manifest_path(name), problem);
-}
-
-std::string manifest_path(const std::string& name) {
-  return (fs::path(models_folder()) / (name + ".json")).string();
+std::string manifest_path(const std::string& name, const std::string& base) {
+  if (name.empty() || name[0] == '.' || name.find('/') != std::string::npos) return "";
+  for (const std::string& folder : models_folders(base)) {
+    std::error_code problem;
+    const fs::path path = fs::path(folder) / (name + ".json");
+    if (fs::exists(path, problem)) return path.string();
+  }
+  return "";
 }
 
 Result<ModelManifest> parse_manifest(const std::string& text, const std::string& place,
@@ -220,11 +269,12 @@ Result<ModelManifest> parse_manifest(const std::string& text, const std::string&
   return manifest;
 }
 
-Result<std::vector<ModelManifest>> manifest_chain(const std::string& name) {
+Result<std::vector<ModelManifest>> manifest_chain(const std::string& name,
+                                                  const std::string& base) {
   std::vector<ModelManifest> chain;
   std::string next = name;
   for (;;) {
-    auto manifest = read_manifest(next);
+    auto manifest = read_manifest(next, base);
     ISOBIT_TRY(manifest);
     const bool last = manifest->kind != "transform";
     if (!last && chain.size() >= kMostTransforms) {

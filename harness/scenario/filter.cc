@@ -220,7 +220,8 @@ Result<NodePointer> FilterParser::comparison(const FilterToken& axis) {
     auto text = value(axis.text);
     ISOBIT_TRY(text);
     if (order && !parse_integer(text.value(), 0, INT64_MAX, node->number))
-      return error(token, "expected a number after " + op.text + ", got " + shown(token));
+      return error(token, "expected a number after " + op.text + ", got " + shown(token) +
+                              number_hint(token.text));
     node->values.push_back(std::move(text.value()));
     if (!list || !at(FilterToken::Kind::symbol, ",")) break;
     take();

@@ -3,14 +3,12 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <system_error>
 #include <utility>
 
+#include "runtime/base/file.h"
 #include "runtime/base/words.h"
 
 namespace isobit {
@@ -236,16 +234,9 @@ Result<std::vector<Prompt>> parse_prompts(const std::string& jsonl, const std::s
 
 Result<std::vector<Prompt>> load_prompts(const std::string& path,
                                          const PromptSelection& selection) {
-  std::error_code failed;
-  if (std::filesystem::is_directory(path, failed)) return Error{"a directory, not a file", path};
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Error{"cannot read the prompts: no such file, or no permission", path};
-  std::string text;
-  char block[1 << 16];
-  while (text.size() <= kLargestFile && (file.read(block, sizeof block), file.gcount() > 0))
-    text.append(block, static_cast<std::size_t>(file.gcount()));
-  if (text.size() > kLargestFile) return Error{"larger than 256 MiB: not a prompt file", path};
-  return parse_prompts(text, path, selection);
+  const auto text = read_file(path, kLargestFile, "larger than 256 MiB: not a prompt file");
+  ISOBIT_TRY(text);
+  return parse_prompts(*text, path, selection);
 }
 
 }  // namespace isobit

@@ -276,10 +276,13 @@ AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse 
   RawValue raw;
   if (node.kind == Kind::map) {
     if (!map(node, "a value of axis " + axis, {})) return {};
-    for (std::size_t i = 0; i < node.keys.size(); ++i)
+    for (std::size_t i = 0; i < node.keys.size(); ++i) {
       raw.pairs.emplace_back(node.keys[i].text, word(node.items[i], node.keys[i].text));
+      no_quoted_number(node.items[i]);
+    }
   } else {
     raw.scalar = word(node, "a value of axis " + axis);
+    no_quoted_number(node);
   }
   if (error_) return {};
   auto canonical = axis_value(axis, raw, use);
@@ -378,10 +381,15 @@ void Reader::check_rule(const TreeNode& node, const TreeNode& body, const Expect
 bool is_date(const std::string& text) {
   static const int kDays[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
   if (text.size() != 10 || text[4] != '-' || text[7] != '-') return false;
-  std::int64_t year = 0, month = 0, day = 0;
-  if (!parse_integer(text.substr(0, 4), 1970, 9999, year)) return false;
-  if (!parse_integer(text.substr(5, 2), 1, 12, month)) return false;
-  if (!parse_integer(text.substr(8, 2), 1, 31, day)) return false;
+  const auto number = [&](std::size_t at, std::size_t digits) {
+    int value = 0;
+    for (const char c : text.substr(at, digits)) {
+      value = c >= '0' && c <= '9' && value >= 0 ? value * 10 + (c - '0') : -1;
+    }
+    return value;
+  };
+  const int year = number(0, 4), month = number(5, 2), day = number(8, 2);
+  if (year < 1970 || month < 1 || month > 12 || day < 1) return false;
   const bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
   return day <= kDays[month - 1] + (leap && month == 2 ? 1 : 0);
 }

@@ -11,20 +11,20 @@
 
 #include <algorithm>
 #include <exception>
-#include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <system_error>
 #include <unordered_map>
 #include <utility>
 
 #include "harness/scenario/tree.h"
+#include "runtime/base/file.h"
 #include "runtime/base/words.h"
 
 namespace isobit {
 namespace {
 
 constexpr std::size_t kLargestFile = 1 << 20;
+constexpr const char* kTooLarge = "larger than 1 MiB: not a scenario";
 constexpr std::size_t kDeepestNesting = 24;
 constexpr std::size_t kMostNodes = 100000;
 
@@ -209,7 +209,7 @@ Result<void> apply_override(Tree& tree, int index) {
 
 Result<Scenario> parse_scenario(const std::string& text, const std::string& path,
                                 const std::vector<std::string>& overrides) {
-  if (text.size() > kLargestFile) return Error{"larger than 1 MiB: not a scenario", path};
+  if (text.size() > kLargestFile) return Error{kTooLarge, path};
   const std::size_t zero = text.find('\0');
   if (zero != std::string::npos)
     return Error{"a zero byte: not a YAML text", path + ": byte " + std::to_string(zero)};
@@ -230,15 +230,9 @@ Result<Scenario> parse_scenario(const std::string& text, const std::string& path
 }
 
 Result<Scenario> load_scenario(const std::string& path, const std::vector<std::string>& overrides) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored))
-    return Error{"a directory, not a scenario file", path};
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Error{"cannot read the scenario: no such file, or no permission", path};
-  std::string text(kLargestFile + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  return parse_scenario(text, path, overrides);
+  const auto text = read_file(path, kLargestFile, kTooLarge);
+  ISOBIT_TRY(text);
+  return parse_scenario(*text, path, overrides);
 }
 
 }  // namespace isobit

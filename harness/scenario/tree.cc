@@ -63,6 +63,12 @@ std::string shown_bound(double bound) {
   return text;
 }
 
+/// Why a scalar that looks like a number is none.
+std::string quotes_or_hint(const TreeNode& node) {
+  if (node.kind != Kind::scalar) return "";
+  return node.plain ? number_hint(node.text) : " in quotes, which make it a text";
+}
+
 }  // namespace
 
 std::string Tree::place(const TreeNode& node) const {
@@ -132,7 +138,7 @@ std::int64_t NodeReader::integer(const TreeNode& node, const std::string& what, 
   const bool any = low == INT64_MIN && high == INT64_MAX;
   fail(node, what + " must be a whole number" +
                  (any ? "" : " from " + std::to_string(low) + " to " + std::to_string(high)) +
-                 ", not " + kind_name(node) + (node.plain ? "" : " in quotes"));
+                 ", not " + kind_name(node) + quotes_or_hint(node));
   return low;
 }
 
@@ -141,11 +147,24 @@ double NodeReader::number(const TreeNode& node, const std::string& what, double 
   const char* begin = node.text.data();
   const char* end = begin + node.text.size();
   const auto [stop, code] = std::from_chars(begin, end, out);
-  const bool read = node.kind == Kind::scalar && node.plain && code == std::errc() && stop == end;
+  const std::size_t sign = node.text.starts_with('-') ? 1 : 0;
+  const bool padded = node.text.size() > sign + 1 && node.text[sign] == '0' &&
+                      node.text[sign + 1] >= '0' && node.text[sign + 1] <= '9';  // 010: octal?
+  const bool read =
+      node.kind == Kind::scalar && node.plain && !padded && code == std::errc() && stop == end;
   if (read && std::isfinite(out) && out >= low && out <= high) return out;
   fail(node, what + " must be a number from " + shown_bound(low) + " to " + shown_bound(high) +
-                 ", not " + kind_name(node) + (node.plain ? "" : " in quotes"));
+                 ", not " + kind_name(node) + quotes_or_hint(node));
   return low;
+}
+
+void NodeReader::no_quoted_number(const TreeNode& node) {
+  std::int64_t number = 0;
+  if (node.kind != Kind::scalar || node.plain) return;
+  if (!parse_integer(node.text, INT64_MIN, INT64_MAX, number) && number_hint(node.text).empty()) {
+    return;
+  }
+  fail(node, in_quotes(node.text) + " is a text because of its quotes; a number has none");
 }
 
 bool NodeReader::boolean(const TreeNode& node, const std::string& what) {

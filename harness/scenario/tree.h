@@ -57,6 +57,8 @@ class NodeReader {
   std::int64_t integer(const TreeNode& node, const std::string& what, std::int64_t low,
                        std::int64_t high);
   double number(const TreeNode& node, const std::string& what, double low, double high);
+  /// Refuses a number in quotes where a text is fine too: YAML says that it is a text.
+  void no_quoted_number(const TreeNode& node);
   bool boolean(const TreeNode& node, const std::string& what);
   /// The items of a list that is not empty; no items after an error.
   const std::vector<TreeNode>& list(const TreeNode& node, const std::string& what);

@@ -15,6 +15,7 @@
 #include "harness/selftest/model.h"
 #include "runtime/base/file.h"
 #include "runtime/base/interrupt.h"
+#include "runtime/base/text.h"
 
 namespace isobit {
 namespace {
@@ -285,7 +286,7 @@ std::vector<SelftestResult> selftest_results(const SelftestOptions& options) {
 int run_selftest(const SelftestOptions& options) {
   const std::vector<Defect> defects = selected(options.filter);
   if (defects.empty()) {
-    std::fprintf(stderr, "isobit: no defect is named '%s'\n", options.filter.c_str());
+    std::fprintf(stderr, "isobit: no defect is named %s\n", text::quoted(options.filter).c_str());
     return kExitUsage;
   }
   install_interrupt_handler();
@@ -308,12 +309,12 @@ int run_selftest(const SelftestOptions& options) {
     if (!options.quiet || !good(r)) print_line(r);
   });
   if (!ok) {
-    std::fprintf(stderr, "isobit: %s\n", ok.error().text().c_str());
+    std::fprintf(stderr, "isobit: %s\n", text::printable(ok.error().text()).c_str());
     return kExitUsage;
   }
   if (options.json) {
     const nlohmann::ordered_json all = {{"format", 1}, {"defects", list}};
-    std::printf("%s\n", all.dump(1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    std::printf("%s\n", all.dump(1, ' ', true, nlohmann::json::error_handler_t::replace).c_str());
   } else {
     std::printf(
         "%zu of %zu defects found where they are and clean when off, %zu not testable here, "

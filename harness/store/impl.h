@@ -83,7 +83,10 @@ class StoreImpl final : public Store {
   Result<std::vector<CellInfo>> cells(std::int64_t run) override;
   Result<std::optional<CellInfo>> cell(std::int64_t id) override;
   Result<std::vector<CellInfo>> history(const std::string& name_or_hash) override;
-  Result<std::vector<CellInfo>> of_class(const std::string& class_hash, int most) override;
+  Result<std::optional<CellInfo>> with_rows(const std::string& class_hash,
+                                            const std::string& prompt_digest, const Sha256& root,
+                                            std::int64_t but_not,
+                                            const std::string& rather) override;
   Result<std::vector<GroupResult>> groups(std::int64_t run) override;
   Result<CellTrace> trace(const CellInfo& cell, bool with_observations) override;
   Result<std::string> damage(const CellInfo& cell) override;

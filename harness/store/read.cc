@@ -203,14 +203,18 @@ Result<std::vector<CellInfo>> StoreImpl::history(const std::string& name_or_hash
   return read_all<CellInfo>(query, read_cell);
 }
 
-Result<std::vector<CellInfo>> StoreImpl::of_class(const std::string& class_hash, int most) {
+Result<std::optional<CellInfo>> StoreImpl::with_rows(const std::string& class_hash,
+                                                     const std::string& prompt_digest,
+                                                     const Sha256& root, std::int64_t but_not,
+                                                     const std::string& rather) {
   Query query(*db_,
               kCellColumns +
                   "WHERE c.class_hash = ?1 AND c.state = 'done' AND c.source IS NULL"
-                  " AND c.status IN ('ok', 'recomputed_differs')"
-                  " ORDER BY c.id DESC LIMIT ?2",
-              class_hash, std::int64_t(most));
-  return read_all<CellInfo>(query, read_cell);
+                  " AND c.run <> ?4 AND EXISTS (SELECT 1 FROM prompt p WHERE"
+                  " p.cell = c.id AND p.root = ?3 AND lower(hex(p.tokens_digest)) = ?2)"
+                  " ORDER BY c.hash = ?5 DESC, c.id DESC LIMIT 1",
+              class_hash, prompt_digest, root, but_not, rather);
+  return read_one<CellInfo>(query, read_cell);
 }
 
 Result<std::vector<GoldenEvent>> StoreImpl::golden_events(const std::string& scenario) {

@@ -12,6 +12,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "runtime/base/file.h"
+
 namespace isobit {
 namespace {
 
@@ -19,6 +21,8 @@ std::string seconds_text(int milliseconds) {
   const int tenths = milliseconds / 100;
   return std::to_string(tenths / 10) + (tenths % 10 != 0 ? "." + std::to_string(tenths % 10) : "");
 }
+
+constexpr const char* kElsewhere = "; --db or ISOBIT_DB names another place";
 
 /// A result code in words that say what to do.
 std::string explain(int extended, sqlite3* handle, int busy_ms) {
@@ -31,17 +35,19 @@ std::string explain(int extended, sqlite3* handle, int busy_ms) {
       return "the database is locked by another process (waited " + seconds_text(busy_ms) +
              " s; nothing was changed)";
     case SQLITE_FULL:
-      return "the disk is full; what was not finished is not stored, the rest is safe";
+      return std::string(
+                 "the disk is full; what was not finished is not stored, the rest is safe") +
+             kElsewhere;
     case SQLITE_READONLY:
-      return "the database is read-only (" + detail + ")";
+      return "the database is read-only (" + detail + ")" + kElsewhere;
     case SQLITE_NOTADB:
       return "is not a SQLite database";
     case SQLITE_CORRUPT:
       return "the database is damaged (" + detail + ")";
     case SQLITE_CANTOPEN:
-      return "the database cannot be opened" + cause;
+      return "the database cannot be opened" + cause + kElsewhere;
     case SQLITE_IOERR:
-      return "the database cannot be read or written (" + detail + cause + ")";
+      return "the database cannot be read or written (" + detail + cause + ")" + kElsewhere;
     case SQLITE_PERM:
     case SQLITE_AUTH:
       return "access to the database is denied" + cause;
@@ -86,8 +92,11 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path, Access
                                                  int busy_ms) {
   std::error_code ignored;
   const bool memory = access == Access::memory;
-  if (!memory && std::filesystem::is_directory(path, ignored)) {
-    return Error{"is a folder, not a database", path};
+  if (!memory) {
+    if (std::filesystem::is_directory(path, ignored)) {
+      return Error{"is a folder, not a database", path};
+    }
+    if (auto ok = check_regular(path); !ok) return ok.error();  // a pipe would wait
   }
   if (access != Access::read) {
     return connect(path, memory ? ":memory:" : path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,

@@ -4,11 +4,16 @@
 // one transaction; a file that is already newer is refused with both versions named.
 #include "harness/store/store.h"
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <thread>
 
 #include "harness/store/impl.h"
+#include "runtime/base/file.h"
 
 namespace isobit {
 namespace {
@@ -82,6 +87,28 @@ Result<void> prepare_for_writing(Database& db, const Identity& identity, int bus
   return {};
 }
 
+/// The database's folder; who makes it, and no other process, also tells Git to leave it alone.
+Result<void> make_folder(const std::filesystem::path& database) {
+  namespace fs = std::filesystem;
+  const fs::path folder = database.has_parent_path() ? database.parent_path() : fs::path(".");
+  std::error_code error;
+  if (folder.has_parent_path()) fs::create_directories(folder.parent_path(), error);
+  const bool made = !error && fs::create_directory(folder, error);
+  if (error) {
+    return Error{"the database's folder cannot be made: " + error.message() +
+                     "; --db or ISOBIT_DB names another place",
+                 folder.string()};
+  }
+  // Of a file that cannot be made SQLite would say that it is missing.
+  if (!fs::exists(database, error) && ::access(folder.c_str(), W_OK) != 0) {
+    return Error{std::string("the database's folder cannot be written: ") + std::strerror(errno) +
+                     "; --db or ISOBIT_DB names another place",
+                 folder.string()};
+  }
+  if (!made || folder.filename() != kOwnFolder) return {};
+  return write_file_atomically((folder / ".gitignore").string(), "*\n");
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Store>> Store::open(const std::string& path, Mode mode, int busy_ms) {
@@ -91,9 +118,9 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, Mode mode, i
   if (!writing && !fs::exists(path, error)) {
     return Error{"there is no database here; `isobit run` makes one", path};
   }
-  if (writing && on_disk && fs::path(path).has_parent_path()) {
-    fs::create_directories(fs::path(path).parent_path(), error);
-    if (error) return Error{"the database's folder cannot be made: " + error.message(), path};
+  if (writing && on_disk) {
+    auto made = make_folder(path);
+    ISOBIT_TRY(made);
   }
   using Access = Database::Access;
   auto db = Database::open(path,

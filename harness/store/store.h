@@ -84,6 +84,10 @@ struct Reuse {
 /// How long a run that has not ended is believed to be going on.
 constexpr int kDaysInProgress = 7;
 
+/// The folder that the program makes for itself where nothing else is named. When it makes one, it
+/// puts a .gitignore of `*` in it: results are not the project's.
+constexpr const char* kOwnFolder = ".isobit";
+
 class Store {
  public:
   enum class Mode { read_write, read_only, in_memory };
@@ -123,8 +127,12 @@ class Store {
   /// start of a hash that no other cell has (with or without '/'); newest first. Several cells: an
   /// error that lists them.
   virtual Result<std::vector<CellInfo>> history(const std::string& name_or_hash) = 0;
-  /// Executed cells of a golden class with a whole trace, newest first, at most `most`.
-  virtual Result<std::vector<CellInfo>> of_class(const std::string& class_hash, int most) = 0;
+  /// The newest executed cell of a golden class, not of run `but_not`, in which a prompt with these
+  /// tokens (hex digest) has this token root; one with the hash `rather` when there is one.
+  virtual Result<std::optional<CellInfo>> with_rows(const std::string& class_hash,
+                                                    const std::string& prompt_digest,
+                                                    const Sha256& root, std::int64_t but_not,
+                                                    const std::string& rather) = 0;
   /// Trace of a finished cell (follows `source`), as the rows are: damage() says whether they still
   /// are what was stored. `with_observations` reads those blobs too.
   virtual Result<CellTrace> trace(const CellInfo& cell, bool with_observations) = 0;

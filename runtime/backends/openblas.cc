@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cstdlib>
 #include <mutex>
 #include <set>
@@ -36,10 +38,11 @@ struct Library {
   std::string path, sha256_hex;
 };
 
+/// Adds the name to `missing` when the library does not have it.
 template <class F>
-bool symbol(void* handle, const char* name, F& out) {
+void symbol(void* handle, const char* name, F& out, std::string& missing) {
   out = reinterpret_cast<F>(dlsym(handle, name));
-  return out != nullptr;
+  if (out == nullptr) missing += (missing.empty() ? "" : ", ") + std::string(name);
 }
 
 /// The process's OpenBLAS, loaded on first use with the core type of that use.
@@ -58,13 +61,18 @@ Result<const Library*> load(const std::string& core_type) {
   if (handle == nullptr) return Error{std::string("OpenBLAS cannot be loaded: ") + dlerror(), ""};
   auto library = std::make_unique<Library>();
   library->requested_core = core_type;
-  const bool complete = symbol(handle, "cblas_sgemm", library->sgemm) &&
-                        symbol(handle, "cblas_dgemm", library->dgemm) &&
-                        symbol(handle, "openblas_set_num_threads", library->set_num_threads) &&
-                        symbol(handle, "openblas_get_num_threads", library->get_num_threads) &&
-                        symbol(handle, "openblas_get_corename", library->get_corename) &&
-                        symbol(handle, "openblas_get_config", library->get_config);
-  if (!complete) return Error{std::string(kLibrary) + " lacks a symbol that Isobit calls", ""};
+  std::string missing;
+  symbol(handle, "cblas_sgemm", library->sgemm, missing);
+  symbol(handle, "cblas_dgemm", library->dgemm, missing);
+  symbol(handle, "openblas_set_num_threads", library->set_num_threads, missing);
+  symbol(handle, "openblas_get_num_threads", library->get_num_threads, missing);
+  symbol(handle, "openblas_get_corename", library->get_corename, missing);
+  symbol(handle, "openblas_get_config", library->get_config, missing);
+  if (!missing.empty()) {
+    const std::string file = openblas_path();
+    return Error{"lacks " + missing + ", which Isobit calls; it is no complete OpenBLAS",
+                 file.empty() ? kLibrary : file};
+  }
   Dl_info info{};
   if (dladdr(reinterpret_cast<void*>(library->sgemm), &info) != 0) library->path = info.dli_fname;
   Sha256 hash{};
@@ -300,19 +308,37 @@ Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, co
       mode, cpu::best_kernels(), options.threads_asked(), **library));
 }
 
+namespace {
+
+/// The core type that the library chooses for this CPU, or what loading it says. A child loads it:
+/// the process itself may fork workers with other core types later.
+Result<std::string> chosen_core() {
+  return ask_in_child([]() -> Result<std::string> {
+    const auto library = load("");
+    ISOBIT_TRY(library);
+    return std::string((*library)->get_corename());
+  });
+}
+
+}  // namespace
+
 std::string openblas_variant(const BackendOptions& options) {
   const std::string asked = core_type_of(options.engine);
   if (!asked.empty()) return asked;
-  static const std::string chosen = ask_in_child([] {
-    const auto library = load("");
-    return library ? std::string((*library)->get_corename()) : std::string();
-  });
-  return chosen;
+  static const Result<std::string> chosen = chosen_core();
+  return chosen ? *chosen : "";
 }
 
 std::vector<EngineStatus> openblas_status() {
   const std::string why = openblas_unsupported({}, mode_of(Precision::fp32));
-  EngineStatus status{"openblas", why.empty() ? "ready" : why, {}};
+  EngineStatus status{"openblas", why.empty() ? "ready" : why, {}, false};
+  if (why.empty()) {
+    const auto core = chosen_core();
+    status.broken = !core;
+    if (!core) {
+      status.state = core.error().message.empty() ? core.error().text() : core.error().message;
+    }
+  }
   for (const OpenBlasCore& core : openblas_cores()) {
     if (core.missing.empty()) status.variants.push_back(core.name);
   }

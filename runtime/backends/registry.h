@@ -52,6 +52,7 @@ struct BackendOptions {
 struct EngineStatus {
   std::string engine, state;          // "ready", or why not
   std::vector<std::string> variants;  // isa names or core types
+  bool broken = false;                // it is there, and cells that ask for it would fail
 };
 
 struct EngineEntry {

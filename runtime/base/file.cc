@@ -1,4 +1,4 @@
-// Atomic writing: temporary file in the same folder, fsync, rename.
+// Atomic writing: temporary file in the same folder, fsync, rename. Reading that cannot wait.
 #include "runtime/base/file.h"
 
 #include <fcntl.h>
@@ -31,6 +31,18 @@ Result<void> write_all(int file, const std::string& bytes, const std::string& pa
   return {};
 }
 
+/// What is wrong with a file of this type; empty: it is a regular file.
+std::string why_not_regular(mode_t mode) {
+  if (S_ISREG(mode)) return "";
+  const char* const what = S_ISDIR(mode)    ? "a folder"
+                           : S_ISFIFO(mode) ? "a pipe"
+                           : S_ISSOCK(mode) ? "a socket"
+                                            : "a device";
+  const bool stream = !S_ISDIR(mode);
+  return std::string("is ") + what + ", not a regular file" +
+         (stream ? "; write what it gives into a file first" : "");
+}
+
 // Makes the rename itself durable. A file system that cannot is no error: the file is whole.
 void sync_folder(const std::string& folder) {
   const int file = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -55,8 +67,11 @@ Result<void> write_file_atomically(const std::string& path, const std::string& b
   // /dev/stdout, a pipe: nothing to rename there.
   if (std::filesystem::exists(target, ignored) &&
       !std::filesystem::is_regular_file(target, ignored)) {
-    const int file = ::open(target.c_str(), O_WRONLY | O_CLOEXEC);
+    // A pipe that nobody reads is an error at once; afterwards writing waits for the reader.
+    const int file = ::open(target.c_str(), O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file < 0 && errno == ENXIO) return Error{"is a pipe or a socket that nobody reads", path};
     if (file < 0) return io_error("open", path);
+    ::fcntl(file, F_SETFL, ::fcntl(file, F_GETFL) & ~O_NONBLOCK);
     Result<void> result = write_all(file, bytes, path);
     ::close(file);
     return result;
@@ -80,6 +95,47 @@ Result<void> write_file_atomically(const std::string& path, const std::string& b
     return result;
   }
   sync_folder(folder.empty() ? "." : folder);
+  return {};
+}
+
+Result<int> open_regular(const std::string& path) {
+  // O_NONBLOCK: opening a pipe that nobody writes to would wait for a writer.
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  struct stat status {};
+  if (file < 0 && errno == ENXIO) return Error{why_not_regular(S_IFSOCK), path};
+  if (file < 0) return io_error("read", path);
+  const bool known = ::fstat(file, &status) == 0;
+  const std::string why = known ? why_not_regular(status.st_mode) : "";
+  if (known && why.empty()) return file;
+  const Error error = known ? Error{why, path} : io_error("read", path);
+  ::close(file);
+  return error;
+}
+
+Result<std::string> read_file(const std::string& path, std::size_t most,
+                              const std::string& too_large) {
+  const auto file = open_regular(path);
+  ISOBIT_TRY(file);
+  std::string bytes;
+  std::string block(std::size_t{1} << 16, '\0');
+  Result<void> result;
+  while (result) {
+    const ssize_t count = ::read(*file, block.data(), block.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) result = io_error("read", path);
+    if (count <= 0) break;
+    bytes.append(block, 0, std::size_t(count));
+    if (bytes.size() > most) result = Error{too_large, path};
+  }
+  ::close(*file);
+  ISOBIT_TRY(result);
+  return bytes;
+}
+
+Result<void> check_regular(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return {};
+  if (std::string why = why_not_regular(status.st_mode); !why.empty()) return Error{why, path};
   return {};
 }
 

@@ -1,6 +1,7 @@
-// Files that appear whole or not at all, and folders that go away.
+// Files that appear whole or not at all, files read whole, and folders that go away.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <utility>
 
@@ -12,6 +13,17 @@ namespace isobit {
 /// what is no regular file (a pipe, /dev/stdout) is written to as it is. On an error the old file
 /// is untouched and no temporary file is left.
 Result<void> write_file_atomically(const std::string& path, const std::string& bytes);
+
+/// The bytes of a regular file; a link is followed. Never waits: a pipe, a device, a socket or a
+/// folder is an error that says so, and so is a file of more than `most` bytes, in which
+/// `too_large` says what a file of that size is not.
+Result<std::string> read_file(const std::string& path, std::size_t most,
+                              const std::string& too_large);
+/// Opens a regular file for reading, under the same conditions; the caller closes the descriptor.
+Result<int> open_regular(const std::string& path);
+/// Whether `path` may be a file for a reader that opens it itself, as a database is opened: what is
+/// there must be a regular file, and what is not there is fine.
+Result<void> check_regular(const std::string& path);
 
 /// A new folder, removed with its contents when its owner goes.
 class TemporaryFolder {

@@ -10,10 +10,13 @@
 #include <sys/prctl.h>
 #endif
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
+#include <ctime>
 
 #include "runtime/base/interrupt.h"
 
@@ -65,7 +68,7 @@ class SpawnSettings {
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
     sigset_t usual;
     sigemptyset(&usual);
-    for (const int signal : {SIGPIPE, SIGINT, SIGTERM}) sigaddset(&usual, signal);
+    for (const int signal : {SIGPIPE, SIGXFSZ, SIGINT, SIGTERM}) sigaddset(&usual, signal);
     posix_spawnattr_setsigdefault(&attributes, &usual);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   }
@@ -80,9 +83,28 @@ class SpawnSettings {
   posix_spawnattr_t attributes;
 };
 
+/// The status that waitpid gives. An interrupt is passed on to a shown program, once.
+Result<int> wait_for(pid_t child, const std::string& name, bool captured,
+                     const std::function<void()>& while_shown) {
+  constexpr timespec kPause{0, 200'000'000};
+  const bool waits = captured || !while_shown;
+  bool told = false;
+  int status = 0;
+  while (true) {
+    const pid_t ended = ::waitpid(child, &status, waits ? 0 : WNOHANG);
+    if (ended == child) return status;
+    if (ended < 0 && errno != EINTR) return Error{std::strerror(errno), name};
+    if (!captured && interrupted != 0 && !told) told = ::kill(child, SIGTERM) == 0;
+    if (waits) continue;
+    while_shown();
+    ::nanosleep(&kPause, nullptr);  // a signal ends it early
+  }
+}
+
 }  // namespace
 
-Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output output) {
+Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output output,
+                                  const std::function<void()>& while_shown) {
   ISOBIT_CHECK(!words.empty());
   std::vector<char*> argv;
   for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
@@ -111,12 +133,9 @@ Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output 
     err.close_end(1);
     drain(out, err, result);
   }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) return Error{std::strerror(errno), words[0]};
-    if (!captured && interrupted != 0) ::kill(child, SIGTERM);
-  }
-  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  const auto status = wait_for(child, words[0], captured, while_shown);
+  ISOBIT_TRY(status);
+  result.status = WIFEXITED(*status) ? WEXITSTATUS(*status) : 128 + WTERMSIG(*status);
   return result;
 }
 
@@ -127,36 +146,64 @@ void end_with_parent(pid_t parent) {
   if (::getppid() != parent) ::_exit(1);  // it ended before the line above
 }
 
-std::string ask_in_child(const std::function<std::string()>& ask) {
-  Pipe pipe;
-  if (!pipe.open()) return "";
-  const pid_t parent = ::getpid();
-  const pid_t child = ::fork();
-  if (child == 0) {
-    end_with_parent(parent);
-    const std::string text = ask();
-    std::size_t sent = 0;
-    while (sent < text.size()) {
-      const ssize_t n = ::write(pipe.ends[1], text.data() + sent, text.size() - sent);
-      if (n <= 0 && errno != EINTR) break;
-      if (n > 0) sent += std::size_t(n);
-    }
-    ::_exit(sent == text.size() ? 0 : 1);
+namespace {
+
+/// In the child: the answer or the error, told apart by the first byte, through the pipe.
+[[noreturn]] void answer(const std::function<Result<std::string>()>& ask, int pipe) {
+  const Result<std::string> result = ask();
+  const std::string text = result ? "+" + *result : "-" + result.error().text();
+  std::size_t sent = 0;
+  while (sent < text.size()) {
+    const ssize_t n = ::write(pipe, text.data() + sent, text.size() - sent);
+    if (n <= 0 && errno != EINTR) break;
+    if (n > 0) sent += std::size_t(n);
   }
-  pipe.close_end(1);
-  if (child < 0) return "";
-  std::string answer;
+  ::_exit(0);
+}
+
+/// All that comes out of the pipe; false: not done in time, or interrupted.
+bool read_until(int pipe, std::chrono::steady_clock::time_point end, std::string& text) {
   std::array<char, 4096> part{};
   for (;;) {
-    const ssize_t n = ::read(pipe.ends[0], part.data(), part.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    answer.append(part.data(), std::size_t(n));
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        end - std::chrono::steady_clock::now());
+    pollfd waiting{pipe, POLLIN, 0};
+    const int ready = ::poll(&waiting, 1, int(std::max<std::int64_t>(left.count(), 0)));
+    if (interrupted != 0 || ready == 0) return false;
+    const ssize_t n = ready < 0 ? -1 : ::read(pipe, part.data(), part.size());
+    if (n == 0) return true;
+    if (n < 0 && errno != EINTR) return true;
+    if (n > 0) text.append(part.data(), std::size_t(n));
   }
+}
+
+}  // namespace
+
+Result<std::string> ask_in_child(const std::function<Result<std::string>()>& ask, int seconds) {
+  Pipe pipe;
+  if (!pipe.open()) return Error{std::strerror(errno), ""};
+  const pid_t parent = ::getpid();
+  const pid_t child = ::fork();
+  if (child < 0)
+    return Error{std::string("no process can be started: ") + std::strerror(errno), ""};
+  if (child == 0) {
+    end_with_parent(parent);
+    answer(ask, pipe.ends[1]);
+  }
+  pipe.close_end(1);
+  std::string text;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  const bool in_time = read_until(pipe.ends[0], end, text);
+  if (!in_time) ::kill(child, SIGKILL);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? answer : "";
+  if (interrupted != 0 && !in_time) return Error{"interrupted", ""};
+  if (!in_time) return Error{"no answer within " + std::to_string(seconds) + " s", ""};
+  if (!WIFEXITED(status) || text.empty()) return Error{"it ends the process", ""};
+  const std::string said = text.substr(1);
+  if (text.front() == '+') return said;
+  return Error{said, ""};
 }
 
 Result<ProgramOutput> run_git(std::vector<std::string> arguments) {

@@ -21,16 +21,19 @@ struct ProgramOutput {
 enum class Output { captured, shown };
 
 /// The program words[0], found on PATH, with standard input empty and the usual signal handling.
+/// `while_shown` is called about five times a second while a shown program runs.
 /// Error: it cannot be started. REQUIRES: words is not empty.
-Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output output);
+Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output output,
+                                  const std::function<void()>& while_shown = nullptr);
 
 /// In a child that fork() has just made: ends it, whatever it does then, when the thread of
 /// `parent` that forked ends; at once when that has ended already.
 void end_with_parent(pid_t parent);
 
 /// What `ask` gives in a child process: a library or a driver that must not be touched before a
-/// fork is touched there. Empty when no child can be had, or it dies.
-std::string ask_in_child(const std::function<std::string()>& ask);
+/// fork is touched there. Errors: its own, no child to be had, one that dies, is not done in so
+/// many seconds (then it is killed), an interrupt.
+Result<std::string> ask_in_child(const std::function<Result<std::string>()>& ask, int seconds = 30);
 
 /// `git ARGUMENTS…`, captured.
 Result<ProgramOutput> run_git(std::vector<std::string> arguments);

@@ -7,6 +7,8 @@
 #include <memory>
 #include <vector>
 
+#include "runtime/base/file.h"
+#include "runtime/base/interrupt.h"
 #include "runtime/base/result.h"
 
 namespace isobit {
@@ -49,8 +51,10 @@ Sha256 sha256(const void* data, std::size_t size) {
 }
 
 bool sha256_file(const std::string& path, Sha256& out) {
-  const std::unique_ptr<std::FILE, CloseFile> file(std::fopen(path.c_str(), "rbe"));
-  if (file == nullptr) return false;
+  const auto descriptor = open_regular(path);
+  if (!descriptor) return false;
+  const std::unique_ptr<std::FILE, CloseFile> file(::fdopen(*descriptor, "rb"));
+  ISOBIT_CHECK(file != nullptr);
   std::setvbuf(file.get(), nullptr, _IONBF, 0);
   const std::unique_ptr<EVP_MD_CTX, FreeContext> context(EVP_MD_CTX_new());
   ISOBIT_CHECK(context != nullptr && EVP_DigestInit_ex(context.get(), algorithm(), nullptr) == 1);
@@ -58,6 +62,7 @@ bool sha256_file(const std::string& path, Sha256& out) {
   std::size_t got = 0;
   while ((got = std::fread(buffer.data(), 1, buffer.size(), file.get())) > 0) {
     ISOBIT_CHECK(EVP_DigestUpdate(context.get(), buffer.data(), got) == 1);
+    if (interrupted != 0) return false;  // models are large
   }
   if (std::ferror(file.get()) != 0) return false;
   unsigned int length = 0;

@@ -61,8 +61,8 @@ bool is_control(std::uint32_t value) {
 // Invisible characters that change how the rest of a line is shown.
 bool reorders(std::uint32_t value) {
   return (value >= 0x202A && value <= 0x202E) || (value >= 0x2066 && value <= 0x2069) ||
-         value == 0x200E || value == 0x200F || value == 0x2028 || value == 0x2029 ||
-         value == 0xFEFF;
+         value == 0x200E || value == 0x200F || value == 0x061C || value == 0x2028 ||
+         value == 0x2029 || value == 0xFEFF;
 }
 
 std::string shown(const CodePoint& point, std::string_view bytes) {
@@ -113,6 +113,22 @@ std::string printable(std::string_view bytes, std::size_t limit) {
   return truncate(out, limit);
 }
 
+std::string printable_lines(std::string_view bytes) {
+  std::string out;
+  for_each(bytes, [&](const CodePoint& point, std::string_view raw) {
+    out += point.valid && point.value == '\n' ? "\n" : shown(point, raw);
+  });
+  return out;
+}
+
+bool is_printable(std::string_view bytes) {
+  bool all = true;
+  for_each(bytes, [&](const CodePoint& point, std::string_view) {
+    all = all && point.valid && !is_control(point.value) && !reorders(point.value);
+  });
+  return all;
+}
+
 std::string quoted(std::string_view bytes, std::size_t limit) {
   std::string out;
   for_each(bytes, [&](const CodePoint& point, std::string_view raw) {
@@ -140,7 +156,8 @@ std::string xml(std::string_view bytes) {
       out += "&#" + std::to_string(value) + ";";
     } else if (value < 0x20) {
       out += escaped_byte(value);
-    } else if ((value >= 0x7F && value < 0xA0) || value == 0xFFFE || value == 0xFFFF) {
+    } else if ((value >= 0x7F && value < 0xA0) || reorders(value) || value == 0xFFFE ||
+               value == 0xFFFF) {
       out += escaped_point(value);
     } else {
       out += raw;

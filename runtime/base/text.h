@@ -16,6 +16,11 @@ std::string valid_utf8(std::string_view bytes);
 /// For one line of a terminal: also control characters (\n, \t, \x1b, …) and the invisible
 /// characters that reorder a line (\u{202e}) escaped. At most `limit` code points, then "…".
 std::string printable(std::string_view bytes, std::size_t limit = std::size_t(-1));
+/// printable() that keeps the line ends: the last thing that happens to what a command prints, for
+/// what was not made printable where it was put into a line.
+std::string printable_lines(std::string_view bytes);
+/// Whether printable() would escape nothing.
+bool is_printable(std::string_view bytes);
 /// printable() in double quotes, quotes and backslashes escaped; the limit is for the content.
 std::string quoted(std::string_view bytes, std::size_t limit = std::size_t(-1));
 /// At most `limit` code points of valid UTF-8; the last is "…" when something was cut.

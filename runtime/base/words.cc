@@ -4,7 +4,11 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
+#include <string_view>
+
+#include "runtime/base/text.h"
 
 namespace isobit {
 namespace {
@@ -24,6 +28,12 @@ std::size_t edits(const std::string& a, const std::string& b) {
     last = row;
   }
   return last[b.size()];
+}
+
+/// "010", "-007": a zero with more digits behind it.
+bool pads_with_zeros(std::string_view text) {
+  if (text.starts_with('-')) text.remove_prefix(1);
+  return text.size() > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9';
 }
 
 }  // namespace
@@ -67,15 +77,7 @@ std::string among_known(const std::string& word, const std::vector<std::string>&
 
 std::string in_quotes(const std::string& word) {
   constexpr std::size_t kLongest = 60;
-  std::string out = "\"";
-  for (std::size_t i = 0; i < word.size() && i < kLongest; ++i) {
-    const auto c = static_cast<unsigned char>(word[i]);
-    char escape[8];
-    std::snprintf(escape, sizeof escape, "\\x%02x", c);
-    const bool control = c < 0x20 || c == 0x7f;
-    out += control ? std::string(escape) : std::string(1, word[i]);
-  }
-  return out + (word.size() > kLongest ? "…\"" : "\"");
+  return '"' + text::printable(word, kLongest) + '"';
 }
 
 bool is_one_line(const std::string& text) {
@@ -86,11 +88,43 @@ bool is_one_line(const std::string& text) {
 bool parse_integer(const std::string& text, std::int64_t low, std::int64_t high,
                    std::int64_t& out) {
   std::int64_t number = 0;
+  if (pads_with_zeros(text)) return false;
   const char* end = text.data() + text.size();
   const auto [stop, code] = std::from_chars(text.data(), end, number);
   if (code != std::errc() || stop != end || number < low || number > high) return false;
   out = number;
   return true;
+}
+
+std::string number_hint(const std::string& text) {
+  std::string digits;
+  for (const char c : text) {
+    if (c != '_' && c != ',' && c != ' ' && c != '+') digits += c;
+  }
+  const auto whole = [](std::string_view of, int base, std::int64_t& out) {
+    const auto [stop, code] = std::from_chars(of.data(), of.data() + of.size(), out, base);
+    return !of.empty() && code == std::errc() && stop == of.data() + of.size();
+  };
+  std::int64_t number = 0, octal = 0;
+  const std::string_view all = digits;
+  if (pads_with_zeros(digits) && whole(all, 10, number)) {
+    const std::string decimal = "; write " + std::to_string(number);
+    return whole(all, 8, octal) && octal != number
+               ? decimal + ", or " + std::to_string(octal) + " if it is octal"
+               : decimal;
+  }
+  const bool hex = all.starts_with("0x") || all.starts_with("0X");
+  const bool other = hex || all.starts_with("0o") || all.starts_with("0O");
+  if (other && whole(all.substr(2), hex ? 16 : 8, number)) {
+    return "; write " + std::to_string(number);
+  }
+  double value = 0;
+  const auto [stop, code] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  constexpr double kExact = 9007199254740992.0;  // 2^53: whole numbers up to here are exact
+  const bool read = !digits.empty() && code == std::errc() && stop == digits.data() + digits.size();
+  if (!read || !(std::fabs(value) <= kExact) || value != std::floor(value)) return "";
+  const std::string plain = std::to_string(std::int64_t(value));
+  return plain == text ? "" : "; write " + plain;
 }
 
 bool parse_boolean(const std::string& text, bool& out) {
@@ -104,6 +138,22 @@ std::string lower_case(std::string text) {
   return text;
 }
 
+/// $'…' of bash, zsh and ksh: a word that a terminal would obey, as the same bytes and visible.
+static std::string ansi_c_quoted(const std::string& word) {
+  std::string out = "$'";
+  for (const char c : word) {
+    const auto byte = static_cast<unsigned char>(c);
+    char escape[8];
+    std::snprintf(escape, sizeof escape, "\\x%02x", unsigned(byte));
+    if (byte < 0x20 || byte >= 0x7f) {
+      out += escape;
+    } else {
+      out += c == '\'' || c == '\\' ? std::string("\\") + c : std::string(1, c);
+    }
+  }
+  return out + "'";
+}
+
 std::string shell_line(const std::vector<std::string>& words) {
   static const std::string plain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
@@ -112,6 +162,10 @@ std::string shell_line(const std::vector<std::string>& words) {
     if (!line.empty()) line += ' ';
     if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) {
       line += word;
+      continue;
+    }
+    if (!text::is_printable(word)) {
+      line += ansi_c_quoted(word);
       continue;
     }
     line += '\'';

@@ -2,7 +2,7 @@
 
 #include "runtime/cache/mode.h"
 
-#include <charconv>
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {
@@ -12,9 +12,7 @@ std::int64_t size_after_colon(const std::string& text) {
   const std::size_t colon = text.find(':');
   if (colon == std::string::npos) return 0;
   std::int64_t n = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, n);
-  return error == std::errc() && stop == end && n >= 1 && n <= kLargestPiece ? n : 0;
+  return parse_integer(text.substr(colon + 1), 1, kLargestPiece, n) ? n : 0;
 }
 
 }  // namespace

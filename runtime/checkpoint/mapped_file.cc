@@ -2,7 +2,6 @@
 //
 // A file that somebody truncates while it is mapped raises SIGBUS on access; the harness isolates
 // cells in worker processes for such cases.
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "runtime/base/file.h"
 #include "runtime/checkpoint/weights.h"
 
 namespace isobit {
@@ -35,11 +35,11 @@ std::optional<FileState> file_state(const std::string& path) {
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
   std::shared_ptr<MappedFile> mapped(new MappedFile());  // closes and unmaps on every way out
   mapped->path_ = path;
-  mapped->descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (mapped->descriptor_ < 0) return system_error("open the file", path);
+  const auto descriptor = open_regular(path);
+  ISOBIT_TRY(descriptor);
+  mapped->descriptor_ = *descriptor;
   struct stat status {};
   if (::fstat(mapped->descriptor_, &status) != 0) return system_error("stat the file", path);
-  if (!S_ISREG(status.st_mode)) return Error{"not a regular file", path};
   mapped->state_ = state_of(status);
   const auto size = static_cast<std::size_t>(status.st_size);
   if (size == 0) return std::shared_ptr<const MappedFile>(mapped);

@@ -9,6 +9,7 @@
 #include <new>
 #include <type_traits>
 
+#include "runtime/base/interrupt.h"
 #include "runtime/model/arch/architecture.h"
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/order.h"
@@ -128,6 +129,7 @@ class Builder {
     for (const TensorRow& row : architecture_.before) fill(row, "", nullptr);
     for (const TensorRow& row : architecture_.after) fill(row, "", nullptr);
     for (std::int64_t i = 0; i < config_.layers; ++i) {
+      if (interrupted != 0) throw BackendError("interrupted while the weights were loaded");
       LayerWeights& layer = out_.layers.emplace_back();
       layer.plan = architecture_.plan(config_, i);
       for (const TensorRow& row : architecture_.layer) fill(row, layer_prefix(i), &layer);

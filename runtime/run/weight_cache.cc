@@ -27,9 +27,21 @@ std::size_t element_bytes(Format format) {
   }
 }
 
+std::string key_of(const PackedRequest& request) {
+  std::string key = std::string(mode_of(request.precision).name) + "/" +
+                    request.backend.engine.text() + "/" + request.backend.device + "/" +
+                    std::to_string(request.ranks);
+  for (const PackedRequest::Place& place : request.here) {
+    key += "/" + std::to_string(place.rank) + "@" + std::to_string(place.device);
+  }
+  return key;
+}
+
+}  // namespace
+
 /// The reference on a CPU keeps the checkpoint's blocks where it can
 /// (backends/cpu/packed_blocks.h); vendor libraries get Reals.
-std::size_t size_of(const LoadedModel& model, const PackedRequest& request) {
+std::size_t packed_bytes(const LoadedModel& model, const PackedRequest& request) {
   const Mode& mode = mode_of(request.precision);
   const bool reference = request.backend.engine.name == "reference";
   const bool blocks =
@@ -46,18 +58,6 @@ std::size_t size_of(const LoadedModel& model, const PackedRequest& request) {
   return bytes;
 }
 
-std::string key_of(const PackedRequest& request) {
-  std::string key = std::string(mode_of(request.precision).name) + "/" +
-                    request.backend.engine.text() + "/" + request.backend.device + "/" +
-                    std::to_string(request.ranks);
-  for (const PackedRequest::Place& place : request.here) {
-    key += "/" + std::to_string(place.rank) + "@" + std::to_string(place.device);
-  }
-  return key;
-}
-
-}  // namespace
-
 Result<const PackedSet*> PackedCache::get(const PackedRequest& request) {
   const std::string key = key_of(request);
   const auto positions = std::min(
@@ -73,7 +73,7 @@ Result<const PackedSet*> PackedCache::get(const PackedRequest& request) {
     }
     return &set;
   }
-  const std::size_t bytes = size_of(model_, request);
+  const std::size_t bytes = packed_bytes(model_, request);
   make_room(request, bytes);
   auto fresh = pack(request, positions);
   ISOBIT_TRY(fresh);

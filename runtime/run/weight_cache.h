@@ -39,6 +39,9 @@ struct PackedRequest {
   std::int64_t positions = 0;
 };
 
+/// Bytes that a set takes in memory, all ranks together; an estimate.
+std::size_t packed_bytes(const LoadedModel& model, const PackedRequest& request);
+
 class PackedCache {
  public:
   /// REQUIRES: `model` outlives the cache.

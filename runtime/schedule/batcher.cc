@@ -3,8 +3,9 @@
 #include "runtime/schedule/batcher.h"
 
 #include <algorithm>
-#include <charconv>
 #include <numeric>
+
+#include "runtime/base/words.h"
 
 namespace isobit {
 namespace {
@@ -198,9 +199,7 @@ Result<BatchShape> parse_batch_shape(const std::string& text) {
     const std::string key = colon == std::string::npos ? "size" : part.substr(0, colon);
     const std::string value = colon == std::string::npos ? part : part.substr(colon + 1);
     if (key == "size") {
-      const char* last = value.data() + value.size();
-      const auto [stop, error] = std::from_chars(value.data(), last, shape.size);
-      if (error != std::errc() || stop != last || shape.size < 1 || shape.size > kLargestBatch) {
+      if (!parse_integer(value, 1, kLargestBatch, shape.size)) {
         return bad("the size is a number from 1 to " + std::to_string(kLargestBatch));
       }
       sized = true;

@@ -6,6 +6,8 @@
 #include <bit>
 #include <utility>
 
+#include "runtime/base/interrupt.h"
+
 namespace isobit {
 namespace {
 
@@ -47,7 +49,7 @@ class BpeWord {
     if (size == 0) return;
     symbols_.back().next = -1;
     for (std::int64_t at = 0; at + 1 < size; ++at) propose(at);
-    while (!queue_.empty()) {
+    while (!queue_.empty() && interrupted == 0) {
       std::pop_heap(queue_.begin(), queue_.end(), later);
       const Candidate top = queue_.back();
       queue_.pop_back();

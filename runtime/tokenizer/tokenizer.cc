@@ -5,6 +5,7 @@
 #include <deque>
 #include <utility>
 
+#include "runtime/base/interrupt.h"
 #include "runtime/tokenizer/chat.h"
 #include "runtime/tokenizer/spec.h"
 #include "runtime/tokenizer/unicode_tables.h"
@@ -78,7 +79,10 @@ void Tokenizer::Tables::encode_piece(std::string_view text, std::vector<std::int
   std::vector<std::string_view> pieces{text};
   for (const SplitRule rule : spec.rules) pieces = apply_rule(rule, std::move(pieces), made);
   BpeScratch scratch;
-  for (const std::string_view piece : pieces) bpe.encode(piece, scratch, ids);
+  for (const std::string_view piece : pieces) {
+    if (interrupted != 0) return;
+    bpe.encode(piece, scratch, ids);
+  }
 }
 
 /// Text without the added tokens that are found before normalisation.

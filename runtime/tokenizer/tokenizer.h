@@ -40,7 +40,8 @@ class Tokenizer {
 
   /// Ids of `text`. `add_special`: also what the file's post-processor adds (BOS, ...). Bytes that
   /// the vocabulary has no token for become the unknown token, or vanish when the file names none
-  /// (SmolLM2 lacks six control characters and the lead bytes F1 and F2; describe() tells).
+  /// (SmolLM2 lacks six control characters and the lead bytes F1 and F2; describe() tells). After
+  /// an interrupt (runtime/base/interrupt.h) the ids are not all: the caller looks.
   [[nodiscard]] std::vector<std::int32_t> encode(std::string_view text, bool add_special) const;
   /// Bytes of the tokens joined; special tokens appear as their text. May end inside a UTF-8
   /// sequence. Unknown ids give nothing.

@@ -19,7 +19,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const auto& [key, block] : file->blocks) {
     ISOBIT_CHECK(file->find(key) == &block);
     if (ledger) ISOBIT_CHECK(file->last_entry(key)->block_hash == block.block_hash());
-    const auto old = older.of({}, block.class_recipe + "numerics=F999\n", block.prompt_id);
+    isobit::GoldenBlock wanted = block;
+    wanted.key = {};
+    wanted.class_recipe += "numerics=F999\n";
+    const auto old = older.of(wanted);
     ISOBIT_CHECK(old && old->block != nullptr && old->block->prompt_id == block.prompt_id);
   }
   return 0;

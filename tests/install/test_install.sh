@@ -22,4 +22,12 @@ if grep -rq "$source_dir" "$folder/prefix/lib"*/cmake; then
 fi
 if [ -n "${ISOBIT:-}" ]; then
   "$folder/prefix/bin/isobit" --version
+  # Its models are those that were installed with it, wherever it is called.
+  if grep -q "$source_dir" "$folder/prefix/bin/isobit"; then
+    echo "the installed program names the source folder" >&2
+    exit 1
+  fi
+  cd "$folder"
+  ISOBIT_MODELS= "$folder/prefix/bin/isobit" model info default-7m >"$folder/info"
+  grep -q "$folder/prefix/share/isobit/scenarios/models/default-7m" "$folder/info"
 fi

@@ -1,5 +1,6 @@
 // An OpenBLAS that flips the last bit of a product's first element: what a library update may do.
-// REAL names the library behind it. With WITHOUT_DGEMM it lacks a symbol.
+// REAL names the library behind it. With WITHOUT_DGEMM it lacks a symbol,
+// with NAMELESS it does not say for which CPU it chose its kernels.
 #include <dlfcn.h>
 #include <stdint.h>
 #include <string.h>
@@ -37,6 +38,9 @@ int openblas_get_num_threads(void) {
   return ((int (*)(void))real("openblas_get_num_threads"))();
 }
 char* openblas_get_corename(void) {
+#ifdef NAMELESS
+  return "";
+#endif
   return ((char* (*)(void))real("openblas_get_corename"))();
 }
 char* openblas_get_config(void) {

@@ -385,7 +385,8 @@ xfail: [{where: precision=bf16 and batch=3, reason: 'known, "quoted" <&>'}]
             with open("/dev/full", "w", encoding="utf-8") as full:
                 done = subprocess.run([tiny_project.program(), "list", "tiny.yaml"], stdout=full,
                                       cwd=self.folder, stderr=subprocess.PIPE, check=False)
-            self.assertEqual(done.returncode, 3)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(b"is its disk full?", done.stderr)
         piped = subprocess.run(["bash", "-c", '"$0" help run | head -1; exit ${PIPESTATUS[0]}',
                                 tiny_project.program()], check=False, capture_output=True)
         self.assertEqual(piped.returncode, 0)

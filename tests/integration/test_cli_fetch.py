@@ -21,6 +21,7 @@ CLIENT = """#!/bin/sh
 if [ "$2" != pip ]; then exec "$REAL_PYTHON" "$@"; fi
 while [ "$1" != --dest ]; do shift; done
 [ "$3" = some-package==1.0 ] || exit 9
+case $TMPDIR in "$2"*) ;; *) exit 8 ;; esac  # nothing of it lies outside the cache
 case $CLIENT_DOES in
   fail) echo "no network" >&2; exit 1 ;;
   hang) head -c 100 "$WHEEL" > "$2/some_package-1.0-py3-none-any.whl"; touch "$2/../started"
@@ -70,12 +71,32 @@ class Fetch(unittest.TestCase):
         return sorted(p.name for p in (self.folder / "cache").rglob("*") if p.is_file())
 
     def test_fetches_once(self):
-        self.assertIn("downloading", self.fetch().stderr)
+        told = self.fetch().stderr
+        for word in ("downloading 0.0 MiB", "some-package==1.0", str(self.target), "--offline"):
+            self.assertIn(word, told)
         self.assertEqual(self.target.read_bytes(), self.content)
-        self.assertEqual(self.left(), ["tiny.gguf"])
+        self.assertEqual(self.left(), ["tiny.gguf", "tiny.json"])
         again = self.fetch(does="fail")
         self.assertEqual((again.stdout, again.stderr), (f"{self.target}\n", ""))
         self.fetch("--offline")
+
+    def test_check_says_what_it_fetches(self):
+        self.write_manifest()
+        tiny_project.make(self.folder)
+        scenario = tiny_project.SCENARIO.replace("model: model", "model: tiny")
+        (self.folder / "named.yaml").write_text(scenario)
+
+        def check(*words):
+            done = tiny_project.run(["check", "named.yaml", *words], self.folder, env=self.env)
+            self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+            return done.stderr
+        refused = check("--offline")
+        for word in ("--offline forbids", "MiB", self.manifest["sha256"][MEMBER]):
+            self.assertIn(word, refused)
+        self.assertFalse((self.folder / "cache").exists())
+        told = check().splitlines()  # what is fetched is no model: random bytes
+        self.assertIn("is not in the cache: downloading 0.0 MiB", told[0])
+        self.assertTrue(self.target.exists())
 
     def test_damaged_file_is_fetched_again(self):
         self.fetch()
@@ -91,7 +112,7 @@ class Fetch(unittest.TestCase):
             then = time.time() - age * 86400
             os.utime(self.target.parent / name, (then, then))
         self.fetch()
-        self.assertEqual(self.left(), ["half.whl", "tiny.gguf"])
+        self.assertEqual(self.left(), ["half.whl", "tiny.gguf", "tiny.json"])
         self.assertFalse((self.target.parent / ".fetch-old").exists())
 
     def test_wrong_digests(self):

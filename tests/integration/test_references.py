@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import sqlite3
 import subprocess
 import unittest
 import xml.etree.ElementTree as ET
@@ -127,7 +128,47 @@ class References(tiny_project.Case):
         shutil.copy(self.folder / ".isobit/isobit.db", self.folder / "other.db")
         out = self.isobit("check", name, "--baseline", "other.db:1", code=1).stdout
         self.assertIn("run 1 of other.db", out)
-        self.isobit("check", name, "--baseline", "other.db")
+        out = self.isobit("check", name, "--baseline", "other.db", code=1).stdout
+        self.assertIn("run 3 of other.db", out)  # the last that was not red
+
+    def test_a_red_run_is_no_baseline(self):
+        name = self.scenario("red")
+        self.isobit("run", name, code=5)
+        self.change_model()
+        self.isobit("check", name, "--baseline", "last", code=1)
+        self.isobit("check", name, "--baseline", "last", code=1)
+        out = self.isobit("check", name, "--baseline", "3", code=5).stdout
+        self.assertIn("was DIFF in run 3: that is no baseline for this cell", out)
+
+    def test_a_copy_of_the_database_is_not_compared_with_itself(self):
+        name = self.scenario("copy")
+        self.isobit("run", name, code=5)
+        shutil.copy(self.folder / ".isobit/isobit.db", self.folder / "copy.db")
+        self.assertIn("2 executed, 0 cached",
+                      self.isobit("check", name, "--baseline", "copy.db").stdout)
+
+    def test_a_damaged_witness_leaves_the_verdict_alone(self):
+        name = self.scenario("witness", BLAS)
+        self.isobit("bless", name, "--reason", "one")
+        with sqlite3.connect(self.folder / ".isobit/isobit.db") as db:
+            db.execute("delete from token where position > 6")
+        out = self.isobit("check", name, env=self.library(), code=5).stdout
+        self.assertIn("2 STALE", out)
+        self.isobit("review", env=self.library())
+
+    def test_a_library_that_names_no_core_type_has_no_golden(self):
+        name = self.scenario("nameless", BLAS + "  - measure: {where: engine=openblas, across: [batch]}\n")
+        self.isobit("bless", name, "--reason", "one")
+        out = self.isobit("check", name, env=self.library("-DNAMELESS"), code=5).stdout
+        self.assertIn("no golden can be found", out)
+
+    def test_two_runs_of_a_cell_under_no_rule_are_no_check(self):
+        name = self.scenario("twice", "golden: {where: precision=fp32}\n"
+                                      "axes: {precision: [fp32, bf16], batch: [1, 3]}\nexpect:\n"
+                                      "  - same_bits: {where: precision=fp32, across: [batch]}\n")
+        self.isobit("bless", name, "--reason", "x")
+        self.isobit("check", name, code=7)
+        self.isobit("check", name, "--repeat", "2", code=7)
 
     def test_a_baseline_of_a_vendor_engine(self):
         name = self.scenario("vbase", BLAS)
@@ -168,8 +209,10 @@ class References(tiny_project.Case):
             self.assertIn(note, (self.folder / file).read_text(), file)
         self.assertEqual(ET.parse(self.folder / "j.xml").getroot().get("failures"), "0")
         self.assertFalse((self.folder / ".isobit/pending").exists())
-        out = self.isobit("bless", name, "--reason", "x", code=1).stderr
+        out = self.isobit("bless", name, "--reason", "x", code=2).stderr
         self.assertIn("the scenario says golden: none", out)
+        out = self.isobit("check", name, "--golden-from", "HEAD", code=2).stderr
+        self.assertIn("must not take its goldens away", out)
 
     def test_without_goldens_a_broken_rule_is_red(self):
         name = self.scenario("broken", "golden: none\naxes: {precision: [fp32, bf16]}\n"
@@ -216,6 +259,24 @@ class References(tiny_project.Case):
         self.assertNotIn("first element", out)
         self.assertNotIn("program or machine", out)
 
+    def test_env_lists_the_models_of_scenarios(self):
+        name = self.scenario("listed")
+        here = json.loads(self.isobit("env", name, "--json").stdout)["environment"]
+        self.assertRegex(here["model.model"], "^[0-9a-f]{64}$")
+        self.isobit("run", name, code=5)
+        self.change_model()
+        self.isobit("run", name, code=5)
+        self.assertIn("model.model", self.isobit("env", "diff", "1", "2", code=1).stdout)
+        self.assertNotIn("model.", self.isobit("env", "diff", "2", "here", "--json").stdout)
+        self.assertIn("did you mean", self.isobit("env", "dif", code=2).stderr)
+
+    def test_diff_names_the_axis_that_differs(self):
+        name = self.scenario("axis", "golden: none\naxes: {precision: [fp32, bf16]}\n"
+                                     "expect:\n  - differ: {across: [precision]}\n")
+        self.isobit("run", name)
+        a, b = re.findall(r"/[0-9a-f]{8}", self.isobit("list", name).stdout)[:2]
+        self.assertIn("cause: precision", self.isobit("diff", a, b, code=1).stdout)
+
     def test_diff_names_the_prompt_that_changed(self):
         name = self.scenario("prompts")
         self.isobit("run", name, code=5)
@@ -256,6 +317,7 @@ class References(tiny_project.Case):
         self.isobit("run", name, code=5)
         done = self.isobit("bless", name, "--reviewed", known, "--reason", "x", code=1)
         self.assertIn("what waits is not what was reviewed", done.stderr)
+        self.isobit("bless", name, "--reviewed", self.reviewed()[0], "--reason", "x", "--dry-run")
         self.assertFalse((self.folder / "golden/meanwhile.golden").exists())
 
 

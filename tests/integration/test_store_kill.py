@@ -70,6 +70,7 @@ def half_cells(db):
 
 
 def start(folder, database):
+    pathlib.Path(database).parent.mkdir(exist_ok=True)
     return subprocess.Popen([ISOBIT, "run", "kill.yaml", "--db", str(database), "--quiet"],
                             cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

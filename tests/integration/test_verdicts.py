@@ -141,7 +141,7 @@ class Verdicts(tiny_project.Case):
         name = self.scenario("unwritten")
         (self.folder / "golden").write_text("in the way")
         self.addCleanup((self.folder / "golden").unlink)
-        self.isobit("bless", name, "--reason", "one", "--golden", "golden", code=2)
+        self.isobit("bless", name, "--reason", "one", code=2)
         with sqlite3.connect(self.folder / ".isobit/isobit.db") as db:
             self.assertEqual(db.execute("select count(*) from golden_event").fetchone(), (0,))
 
@@ -189,8 +189,9 @@ class Verdicts(tiny_project.Case):
         self.isobit("bless", name, "--reason", "one")
         self.told("check", name, code=0)
         self.told("check", name, "--max-time", "0s", "--fresh", code=8)
-        self.told("check", name, "-k", "batch=3", "--golden", "none", "--update", "none", code=7)
-        self.told("run", name, "--lenient", "-k", "batch=3", "--golden", "none", code=4)
+        none = ("--golden", "model")  # a folder without goldens
+        self.told("check", name, "-k", "batch=3", *none, "--update", "none", code=7)
+        self.told("run", name, "--lenient", "-k", "batch=3", *none, code=4)
         env = json.loads(self.isobit("env", "--json").stdout)
         env["environment"]["cpu"] = "another"
         (self.folder / "env.json").write_text(json.dumps(env))

@@ -4,8 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <set>
 
@@ -27,18 +28,13 @@ std::string variable(const char* name) {
 Result<void> read_partition(const std::string& text, RunOptions& options) {
   if (text.empty()) return {};
   const std::size_t slash = text.find('/');
-  int part = 0, parts = 0;
-  const char* const end = text.data() + text.size();
-  if (slash != std::string::npos) {
-    const auto first = std::from_chars(text.data(), text.data() + slash, part);
-    const auto second = std::from_chars(text.data() + slash + 1, end, parts);
-    if (first.ptr != text.data() + slash || second.ptr != end) part = 0;
-  }
-  if (part < 1 || parts < part || parts > 100'000) {
-    return Error{in_quotes(text) + " is not a partition such as 2/4", "--partition"};
-  }
-  options.partition = part;
-  options.partitions = parts;
+  std::int64_t part = 0, parts = 0;
+  const bool read = slash != std::string::npos &&
+                    parse_integer(text.substr(slash + 1), 1, 100'000, parts) &&
+                    parse_integer(text.substr(0, slash), 1, parts, part);
+  if (!read) return Error{in_quotes(text) + " is not a partition such as 2/4", "--partition"};
+  options.partition = int(part);
+  options.partitions = int(parts);
   return {};
 }
 
@@ -51,11 +47,12 @@ Result<void> read_shuffle(const Arguments& arguments, RunOptions& options) {
     complain("--shuffle=" + std::to_string(options.shuffle_seed) + " repeats this order");
     return {};
   }
-  const auto [end, problem] =
-      std::from_chars(text.data(), text.data() + text.size(), options.shuffle_seed);
-  if (problem != std::errc() || end != text.data() + text.size()) {
-    return Error{in_quotes(text) + " is not a seed (a whole number)", "--shuffle"};
+  std::int64_t seed = 0;
+  if (!parse_integer(text, 0, INT64_MAX, seed)) {
+    return Error{in_quotes(text) + " is not a seed (a whole number)" + number_hint(text),
+                 "--shuffle"};
   }
+  options.shuffle_seed = std::uint64_t(seed);
   return {};
 }
 
@@ -99,14 +96,73 @@ std::filesystem::path file_of(const std::string& path) {
   return problem ? std::filesystem::path(path) : whole;
 }
 
+/// The folder that a path lies in.
+std::filesystem::path folder_of(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  return folder.empty() ? "." : folder;
+}
+
+/// A mistyped folder is not made, and one that cannot be written to is found before hours of
+/// computing.
+Result<void> check_folder_of_report(const std::string& path) {
+  const std::filesystem::path folder = folder_of(path);
+  std::error_code problem;
+  if (!std::filesystem::is_directory(folder, problem)) {
+    return Error{"there is no folder " + in_quotes(folder.string()) + " for the report " +
+                     in_quotes(path) + "; make it, or correct the path",
+                 "--report"};
+  }
+  const bool there = std::filesystem::exists(path, problem);
+  const bool replaced = !there || std::filesystem::is_regular_file(path, problem);
+  if (::access(replaced ? folder.c_str() : path.c_str(), W_OK) == 0) return {};
+  return Error{"the report " + in_quotes(path) + " cannot be written: " + std::strerror(errno),
+               "--report"};
+}
+
+/// The folders of --golden and --db, and of their variables, unless the verb is one that makes
+/// them.
+Result<void> check_named_folders(const Arguments& arguments) {
+  namespace fs = std::filesystem;
+  std::error_code problem;
+  const std::string golden = golden_folder(arguments);
+  const std::string golden_place = arguments.has("golden") ? "--golden" : "ISOBIT_GOLDEN";
+  if (!golden.empty() && !fs::is_directory(golden, problem)) {
+    if (fs::exists(golden, problem)) {
+      return Error{in_quotes(golden) + " is no folder", golden_place};
+    }
+    const bool makes_it = arguments.verb == "bless" || arguments.has("golden-from");
+    if (!makes_it) {
+      return Error{
+          "there is no folder " + in_quotes(golden) + "; correct it, or let `isobit bless` make it",
+          golden_place};
+    }
+  }
+  const bool named = arguments.has("db") || !variable("ISOBIT_DB").empty();
+  const std::string database = database_path(arguments);
+  const fs::path folder = folder_of(database);
+  if (!named || fs::is_directory(folder, problem) || folder.filename() == kOwnFolder) return {};
+  return Error{"there is no folder " + in_quotes(folder.string()) + " for the database " +
+                   in_quotes(database) + "; make it, or correct the path",
+               arguments.has("db") ? "--db" : "ISOBIT_DB"};
+}
+
 }  // namespace
 
 Result<void> check_reports(const Arguments& arguments) {
   const std::string database = file_of(database_path(arguments)).string();
   std::set<std::filesystem::path> seen;
+  bool printed = arguments.has("json");
   for (const std::string& target : arguments.all("report")) {
     const auto path = check_report_target(target);
     ISOBIT_TRY(path);
+    if (*path == kStandardOutput) {
+      if (printed) {
+        return Error{"standard output takes one document: one report to -, or --json", "--report"};
+      }
+      printed = true;
+      continue;
+    }
+    if (auto ok = check_folder_of_report(*path); !ok) return ok.error();
     std::error_code ignored;
     const bool is_file = !std::filesystem::exists(*path, ignored) ||
                          std::filesystem::is_regular_file(*path, ignored);
@@ -134,6 +190,7 @@ Result<RunOptions> run_options(const Arguments& arguments) {
     return Error{in_quotes(options.database) + " keeps nothing; --dry-run computes nothing",
                  "--db"};
   }
+  if (auto ok = check_named_folders(arguments); !ok) return ok.error();
   options.golden_folder = golden_folder(arguments);
   const std::string pending = pending_folder(options.database);
   if (!options.golden_folder.empty() && file_of(options.golden_folder) == file_of(pending)) {
@@ -164,7 +221,7 @@ Result<RunOptions> run_options(const Arguments& arguments) {
     if (std::find(known.begin(), known.end(), what) != known.end()) continue;
     return Error{"nobody can enforce " + in_quotes(what) + among_known(what, known), "--require"};
   }
-  if (auto ok = check_reports(arguments); !ok) return ok.error();  // before hours of computing
+  if (auto ok = check_reports(arguments); !ok) return ok.error();
   if (auto ok = read_numbers(arguments, options); !ok) return ok.error();
   if (auto ok = read_partition(arguments.text("partition"), options); !ok) return ok.error();
   if (auto ok = read_shuffle(arguments, options); !ok) return ok.error();
@@ -230,16 +287,15 @@ Result<RunInfo> find_run(Store& store, const std::string& word) {
                       ""};
   std::int64_t number = 0;
   if (word.rfind("last", 0) != 0) {
-    std::from_chars(word.data(), word.data() + word.size(), number);
+    if (!parse_integer(word, 0, INT64_MAX, number)) {
+      return Error{in_quotes(word) + " is no number of a run" + number_hint(word), ""};
+    }
     auto run = store.run(number);
     ISOBIT_TRY(run);
     if (!*run) return unknown;
     return **run;
   }
-  if (word.size() > 5) {
-    const auto [end, problem] = std::from_chars(word.data() + 5, word.data() + word.size(), number);
-    if (problem != std::errc() || end != word.data() + word.size() || number < 0) return unknown;
-  }
+  if (word.size() > 5 && !parse_integer(word.substr(5), 0, INT64_MAX, number)) return unknown;
   auto runs = store.runs();
   ISOBIT_TRY(runs);
   if (number >= std::int64_t(runs->size())) return unknown;
@@ -270,16 +326,20 @@ Result<CellInfo> find_cell(Store& store, const std::string& word) {
                ""};
 }
 
-void print(const std::string& text) {
+void print_styled(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
-void print_json(const Json& json) {
-  print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+void print(const std::string& text) {
+  print_styled(text::printable_lines(text));
 }
 
-void complain(const std::string& text) {
-  const std::string line = "isobit: " + text + "\n";
+void print_json(const Json& json) {
+  print_styled(json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n");
+}
+
+void complain(const std::string& message) {
+  const std::string line = "isobit: " + text::printable(message) + "\n";
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 

@@ -40,9 +40,11 @@ Result<CellInfo> find_cell(Store& store, const std::string& word);
 /// difference is a line on standard error. (env.cc)
 Result<bool> environment_matches(const std::string& file);
 
-void print(const std::string& text);     // standard output
-void print_json(const Json& json);       // indented, invalid UTF-8 replaced
-void complain(const std::string& text);  // "isobit: text" on standard error
+/// Lines on standard output; whatever a terminal would obey, and is not made visible yet, is now.
+void print(const std::string& text);
+void print_styled(const std::string& text);  // a report that is printable, and may have colours
+void print_json(const Json& json);           // indented ASCII, invalid UTF-8 replaced
+void complain(const std::string& message);   // "isobit: message", one line, on standard error
 /// Left-aligned columns, two spaces apart.
 std::string table(const std::vector<std::vector<std::string>>& rows);
 /// What a person or a program sends can hold anything: one printable line.

@@ -207,12 +207,10 @@ void print_runs(const RunInfo& a, const RunInfo& b, const RunsDifference& d, boo
     print("      and " + std::to_string(shown - kMostShown) + " more cells: -v shows all\n");
   }
   std::map<std::string, std::int64_t> causes;
-  for (const Pair& pair : d.pairs) causes[pair.cause] += pair.difference.equal() ? 0 : 1;
-  for (const auto& [cause, count] : causes) {
-    if (count == 0) continue;
-    print("cause of " + std::to_string(count) + (count == 1 ? " cell: " : " cells: ") +
-          shown_text(cause) + "\n");
+  for (const Pair& pair : d.pairs) {
+    if (!pair.difference.equal()) ++causes[pair.cause];
   }
+  for (const std::string& line : counted_causes(causes, "cell")) print(shown_text(line) + "\n");
   for (const auto& name : d.only_a) print("only in A  " + shown_text(name) + "\n");
   for (const auto& name : d.only_b) print("only in B  " + shown_text(name) + "\n");
   std::string totals = std::to_string(std::int64_t(d.pairs.size()) - d.reused()) +

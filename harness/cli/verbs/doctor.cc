@@ -63,6 +63,10 @@ class Doctor {
       for (const std::string& variant : status.variants) variants += " " + variant;
       if (status.state == "ready") {
         good("engine " + status.engine, "ready:" + variants);
+      } else if (status.broken) {
+        bad("engine " + status.engine, status.state,
+            "install it again (apt-get install --reinstall libopenblas0-pthread), or take the file "
+            "out of LD_LIBRARY_PATH");
       } else {
         note("engine " + status.engine, status.state,
              status.engine == "openblas" ? "apt-get install libopenblas0-pthread"
@@ -72,13 +76,18 @@ class Doctor {
   }
 
   void models() {
-    if (manifest_names().empty()) {
-      return bad("models", "no manifest in " + models_folder(),
+    if (manifest_names("").empty()) {
+      std::string looked;
+      for (const std::string& each : models_folders("")) {
+        looked += (looked.empty() ? "" : ", ") + each;
+      }
+      return bad("models", "no manifest in " + looked,
                  "set ISOBIT_MODELS to the folder of the manifests");
     }
-    for (const std::string& name : manifest_names()) {
+    for (const std::string& name : manifest_names("")) {
       const auto model = open_model(name, "");
-      const auto digest = model ? model_digest(*model, name) : Result<std::string>(model.error());
+      const auto digest =
+          model ? model_digest(*model, name, "") : Result<std::string>(model.error());
       if (digest) {
         good("model " + name, "ready, digest " + digest->substr(0, 16));
       } else {
@@ -86,11 +95,14 @@ class Doctor {
       }
     }
     std::error_code problem;
-    fs::path folder = cache_folder();
+    const auto cache = cache_folder();
+    if (!cache)
+      return note("cache", cache.error().message, "set ISOBIT_CACHE to a folder of yours");
+    fs::path folder = *cache;
     while (!fs::exists(folder, problem) && folder.has_relative_path())
       folder = folder.parent_path();
     if (::access(folder.c_str(), W_OK) != 0) {
-      note("cache", cache_folder() + " cannot be written", "set ISOBIT_CACHE to a folder of yours");
+      note("cache", *cache + " cannot be written", "set ISOBIT_CACHE to a folder of yours");
     }
   }
 
@@ -121,7 +133,8 @@ class Doctor {
     std::int64_t files = 0, blocks = 0;
     for (const auto& entry : fs::directory_iterator(folder, problem)) {
       if (entry.path().extension() != ".golden") continue;
-      const auto file = read_golden_file(entry.path().string(), entry.path().stem().string());
+      const std::string path = entry.path().string();
+      const auto file = read_golden_file(path, entry.path().stem().string());
       if (!file) {
         bad("goldens", file.error().text(), "restore the file with `git checkout`");
         continue;
@@ -164,8 +177,8 @@ Result<int> doctor(const Arguments& arguments) {
       out.push_back({{"what", f.what}, {"state", state}, {"detail", f.detail}, {"fix", f.fix}});
       continue;
     }
-    std::string line = std::string(state) + "  " + f.what + ": " + shown_text(f.detail);
-    if (!f.fix.empty()) line += "\n      fix: " + f.fix;
+    std::string line = std::string(state) + "  " + shown_text(f.what) + ": " + shown_text(f.detail);
+    if (!f.fix.empty()) line += "\n      fix: " + shown_text(f.fix);
     print(line + "\n");
   }
   if (arguments.has("json")) {

@@ -53,9 +53,16 @@ bool has_models(const Environment& environment) {
 /// The digests of the models of these scenarios.
 Result<void> add_models(const std::vector<std::string>& scenarios, Environment& environment) {
   for (const std::string& path : scenarios) {
+    std::error_code problem;
+    if (!std::filesystem::exists(path, problem)) {
+      return Error{in_quotes(path) + " is no scenario" + did_you_mean(path, {"diff"}), "env"};
+    }
     const auto loaded = load(path, {});
     ISOBIT_TRY(loaded);
-    environment.entries["model." + loaded->scenario.model] = loaded->session.inputs.model_digest;
+    const std::string& digest = loaded->session.inputs.model_digest;
+    const auto [at, is_new] =
+        environment.entries.emplace("model." + loaded->scenario.model, digest);
+    if (!is_new && at->second != digest) environment.entries[at->first + " of " + path] = digest;
   }
   return {};
 }

@@ -124,48 +124,49 @@ Json json_of(const ChangeView& view) {
       {"cause", view.cause}};
 }
 
-/// Every cause once, with how many blocks have it: an environment that moved moves many.
-std::string causes_text(const std::vector<ChangeView>& views) {
-  std::map<std::string, std::int64_t> counts;
-  for (const ChangeView& view : views) {
-    if (!view.cause.empty()) ++counts[view.cause];
+/// The line that blesses what was shown, wherever it is pasted in this folder.
+std::string blessing_line(const PendingFile& file, const Arguments& arguments) {
+  std::vector<std::string> words{"isobit", "bless",
+                                 file.scenario_path.empty() ? "SCENARIO" : file.scenario_path,
+                                 "--reviewed", review_hash(file.changes)};
+  for (const char* option : {"db", "golden"}) {
+    if (arguments.has(option)) {
+      words.push_back(std::string("--") + option);
+      words.push_back(arguments.text(option));
+    }
   }
-  std::string out;
-  for (const auto& [cause, count] : counts) {
-    out += "  cause of " + std::to_string(count) + (count == 1 ? " block: " : " blocks: ") +
-           shown_text(cause) + "\n";
-  }
-  return out;
+  return shell_line(words) + " --reason '…'";
 }
 
-void print_review(const PendingFile& file, std::vector<ChangeView>& views, bool all) {
+std::vector<ChangeView> views_of(const PendingFile& file, const Arguments& arguments) {
+  const auto tokenizer = tokenizer_of(file);
+  const auto store = open_database(arguments);  // without one there is no cause and no distance
+  Witnesses witnesses(store ? store->get() : nullptr);
+  std::vector<ChangeView> views;
+  for (const GoldenChange& change : file.changes) {
+    views.push_back(view_of(witnesses, change, tokenizer ? &*tokenizer : nullptr));
+  }
+  return views;
+}
+
+/// Every cause once, with how many blocks have it: an environment that moved moves many.
+void print_review(const PendingFile& file, const Arguments& arguments) {
   constexpr std::size_t kMostShown = 20;
-  const std::string causes = causes_text(views);
+  const std::vector<ChangeView> views = views_of(file, arguments);
+  const bool all = arguments.has("verbose");
   for (std::size_t i = 0; i < views.size() && (all || i < kMostShown); ++i) {
-    views[i].cause.clear();  // told below, once
     for (const std::string& line : lines_of(views[i])) print("  " + line + "\n");
   }
   if (!all && views.size() > kMostShown) {
     print("  and " + std::to_string(views.size() - kMostShown) + " more blocks: -v shows all\n");
   }
-  print(causes);
-  if (views.empty()) return;
-  const std::string path = file.scenario_path.empty() ? "SCENARIO" : file.scenario_path;
-  print("  to bless exactly these: isobit bless " + shown_text(path) + " --reviewed " +
-        review_hash(file.changes) + " --reason '…'\n");
-}
-
-Result<std::vector<ChangeView>> views_of(const PendingFile& file, const Arguments& arguments) {
-  std::vector<ChangeView> views;
-  const auto tokenizer = tokenizer_of(file);
-  auto store = open_database(arguments);
-  ISOBIT_TRY(store);
-  for (const GoldenChange& change : file.changes) {
-    auto view = view_of(**store, change, tokenizer ? &*tokenizer : nullptr);
-    ISOBIT_TRY(view);
-    views.push_back(std::move(*view));
+  std::map<std::string, std::int64_t> causes;
+  for (const ChangeView& view : views) {
+    if (!view.cause.empty()) ++causes[view.cause];
   }
-  return views;
+  for (const std::string& line : counted_causes(causes, "block"))
+    print("  " + shown_text(line) + "\n");
+  if (!views.empty()) print("  to bless exactly these: " + blessing_line(file, arguments) + "\n");
 }
 
 Result<int> show_pending(const Arguments& arguments, bool details) {
@@ -175,23 +176,23 @@ Result<int> show_pending(const Arguments& arguments, bool details) {
   for (const std::string& name : *names) {
     PendingFile file;
     if (auto ok = read_pending(name, arguments, file); !ok) return ok.error();
-    auto views = views_of(file, arguments);
-    ISOBIT_TRY(views);
-    Json blocks = Json::array();
-    for (const ChangeView& view : *views) blocks.push_back(json_of(view));
-    out.push_back({{"scenario", name},
-                   {"pending", file.path},
-                   {"golden", file.golden_file},
-                   {"review", review_hash(file.changes)},
-                   {"blocks", blocks}});
-    if (arguments.has("json")) continue;
-    print(shown_text(name) + ": " + std::to_string(views->size()) + " blocks in " +
-          shown_text(file.path) + "\n");
-    if (details) {
-      print_review(file, *views, arguments.has("verbose"));
+    if (arguments.has("json")) {
+      Json blocks = Json::array();
+      for (const ChangeView& view : views_of(file, arguments)) blocks.push_back(json_of(view));
+      out.push_back({{"scenario", name},
+                     {"pending", file.path},
+                     {"golden", file.golden_file},
+                     {"review", review_hash(file.changes)},
+                     {"blocks", blocks}});
       continue;
     }
-    for (const ChangeView& view : *views) print("  " + lines_of(view).front() + "\n");
+    print(shown_text(name) + ": " + std::to_string(file.changes.size()) + " blocks in " +
+          shown_text(file.path) + "\n");
+    if (details) {
+      print_review(file, arguments);
+      continue;
+    }
+    for (const GoldenChange& change : file.changes) print("  " + line_of(change) + "\n");
   }
   if (arguments.has("json"))
     print_json({{"format", kOutputFormat}, {"scenarios", out}});

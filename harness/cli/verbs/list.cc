@@ -10,9 +10,9 @@ namespace isobit::commands {
 namespace {
 
 struct Listed {
-  std::string name, hash, skip, cached;  // cached: date of the stored execution
-  std::map<std::string, std::string> axes;
-  bool reusable = false;  // a stored result may stand for an execution
+  std::string name, hash, skip, cached;     // cached: date of the stored execution
+  std::map<std::string, std::string> axes;  // only where they are told: they are most of it
+  bool reusable = false;                    // a stored result may stand for an execution
 };
 
 struct Listing {
@@ -21,10 +21,13 @@ struct Listing {
   std::int64_t unselected = 0;
 };
 
-Listed listed(const Cell& cell) {
+enum class Axes { told, left_out };
+
+Listed listed(const Cell& cell, Axes axes) {
   Listed out;
   out.name = cell.name();
   out.hash = cell.hash;
+  if (axes == Axes::left_out) return out;
   for (const auto& [axis, value] : cell.axes) out.axes[axis] = value.text;
   return out;
 }
@@ -48,7 +51,7 @@ Result<std::vector<std::string>> stored_dates(const Plan& plan, const std::strin
 
 /// Without the model the matrix is still worth seeing; the scenario itself must be right, and its
 /// prompts where the model is there.
-Result<Listing> listing_without_model(const std::string& path, const RunOptions& options,
+Result<Listing> listing_without_model(const std::string& path, const RunOptions& options, Axes axes,
                                       const Error& why) {
   auto scenario = load_scenario(path, options.overrides);
   ISOBIT_TRY(scenario);
@@ -62,13 +65,13 @@ Result<Listing> listing_without_model(const std::string& path, const RunOptions&
   out.scenario = scenario->name;
   out.question = scenario->question;
   out.note = "skips and stored results are unknown: " + why.text();
-  for (const Cell& cell : matrix->cells) out.cells.push_back(listed(cell));
+  for (const Cell& cell : matrix->cells) out.cells.push_back(listed(cell, axes));
   return out;
 }
 
-Result<Listing> listing_of(const std::string& path, const RunOptions& options) {
+Result<Listing> listing_of(const std::string& path, const RunOptions& options, Axes axes) {
   auto loaded = load(path, options.overrides);
-  if (!loaded) return listing_without_model(path, options, loaded.error());
+  if (!loaded) return listing_without_model(path, options, axes, loaded.error());
   auto selection = selection_of(*loaded, options);
   ISOBIT_TRY(selection);
   auto plan = make_plan(*loaded, *selection, fingerprint());
@@ -82,7 +85,7 @@ Result<Listing> listing_of(const std::string& path, const RunOptions& options) {
   out.unselected = plan->unselected;
   const std::vector<bool> reusable = may_be_reused(loaded->scenario, plan->matrix);
   for (std::size_t i = 0; i < plan->cells.size(); ++i) {
-    out.cells.push_back(listed(plan->matrix.cells[i]));
+    out.cells.push_back(listed(plan->matrix.cells[i], axes));
     out.cells.back().skip = plan->cells[i].skip_reason;
     out.cells.back().cached = (*dates)[i];
     out.cells.back().reusable = reusable[i];
@@ -156,7 +159,7 @@ Result<int> dry_run(const Arguments& arguments) {
   Json all = Json::array();
   std::size_t cells = 0;
   for (const std::string& path : options->scenarios) {
-    const auto listing = listing_of(path, *options);
+    const auto listing = listing_of(path, *options, Axes::left_out);
     ISOBIT_TRY(listing);
     const Work work = work_of(*listing, *options);
     cells += listing->cells.size();
@@ -182,8 +185,9 @@ Result<int> list(const Arguments& arguments) {
   ISOBIT_TRY(options);
   Json all = Json::array();
   std::size_t cells = 0;
+  const Axes axes = arguments.has("json") ? Axes::told : Axes::left_out;
   for (const std::string& path : arguments.words) {
-    auto listing = listing_of(path, *options);
+    auto listing = listing_of(path, *options, axes);
     ISOBIT_TRY(listing);
     cells += listing->cells.size();
     if (arguments.has("json"))

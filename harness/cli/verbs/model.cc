@@ -16,13 +16,15 @@ namespace {
 Result<int> fetch(const Arguments& arguments) {
   install_interrupt_handler();
   if (arguments.has("dry-run")) {
-    const auto manifest = read_manifest(arguments.words[1]);
+    const auto manifest = read_manifest(arguments.words[1], "");
     ISOBIT_TRY(manifest);
-    complain("would fetch model " + manifest->name + " (" + manifest->kind + ") into " +
-             cache_folder() + " unless it is there");
+    const auto cache = cache_folder();
+    ISOBIT_TRY(cache);
+    complain("would fetch model " + manifest->name + " (" + manifest->kind + ") into " + *cache +
+             " unless it is there");
     return int(kExitOk);
   }
-  const auto path = fetch_model(arguments.words[1], arguments.has("offline"));
+  const auto path = fetch_model(arguments.words[1], "", arguments.has("offline"));
   if (!path && interrupted != 0) {
     complain(path.error().text());
     return int(kExitInterrupted);
@@ -133,7 +135,7 @@ Result<int> info(const Arguments& arguments) {
   const std::string& name = arguments.words[1];
   const auto model = open_model(name, "");
   ISOBIT_TRY(model);
-  const auto digest = model_digest(*model, name);
+  const auto digest = model_digest(*model, name, "");
   ISOBIT_TRY(digest);
   const TensorTypes types = tensor_types(model->weights);
   const auto tokenizer = Tokenizer::from_model(*model);
@@ -195,8 +197,8 @@ Result<int> tokenize(const Arguments& arguments) {
 Result<int> list_models(const Arguments& arguments) {
   Json models = Json::array();
   std::vector<std::vector<std::string>> rows;
-  for (const std::string& name : manifest_names()) {
-    const auto manifest = read_manifest(name);
+  for (const std::string& name : manifest_names("")) {
+    const auto manifest = read_manifest(name, "");
     const auto model = manifest ? open_model(name, "") : Result<LoadedModel>(manifest.error());
     const std::string state = model ? "ready" : model.error().text();
     models.push_back({{"name", name},
@@ -218,7 +220,7 @@ Result<int> model(const Arguments& arguments) {
   const std::string& what = arguments.words[0];
   if (what == "list") return list_models(arguments);
   if (arguments.words.size() < 2) {
-    return Error{"which model? known: " + did_you_mean("", manifest_names()).substr(2),
+    return Error{"which model? known: " + did_you_mean("", manifest_names("")).substr(2),
                  "model " + what};
   }
   return what == "fetch"  ? fetch(arguments)

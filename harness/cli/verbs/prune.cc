@@ -1,12 +1,13 @@
 // `isobit prune`: retires the golden blocks that no scenario of a folder asks for.
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <map>
+#include <sstream>
 
 #include "golden/bless.h"
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
+#include "runtime/base/file.h"
 
 namespace isobit::commands {
 namespace {
@@ -17,7 +18,8 @@ namespace fs = std::filesystem;
 struct Asked {
   std::string scenario;
   std::set<GoldenKey> keys;
-  std::set<std::string> classes_here;  // of cells that can run on this machine
+  std::set<std::string> classes_here;  // of cells that can run on this machine …
+  std::set<std::string> asked_here;    // … and asked_class() of them
 };
 using AskedByFile = std::map<std::string, Asked>;
 
@@ -77,7 +79,11 @@ Result<AskedByFile> asked_by_file(const std::vector<std::string>& files,
     Asked& asked = out[golden_path(path, name, golden_folder(arguments))];
     asked.scenario = name;
     asked.keys.merge(asked_blocks(*loaded, *plan));
-    for (const PlannedCell& cell : plan->cells) asked.classes_here.insert(cell.class_hash);
+    for (const PlannedCell& cell : plan->cells) {
+      if (cell.class_hash.empty()) continue;
+      asked.classes_here.insert(cell.class_hash);
+      asked.asked_here.insert(cell.asked_class);
+    }
   }
   return out;
 }
@@ -89,7 +95,9 @@ Result<std::set<std::string>> names_below(const fs::path& project) {
   ISOBIT_TRY(files);
   std::set<std::string> names;
   for (const std::string& file : *files) {
-    std::ifstream stream(file);
+    const auto text = read_file(file, std::size_t{1} << 20, "");
+    if (!text) continue;  // what no run can read names no scenario
+    std::istringstream stream(*text);
     for (std::string line; std::getline(stream, line);) {
       if (!line.starts_with("name:")) continue;
       std::string name = line.substr(5, line.find(" #") - 5);
@@ -116,7 +124,7 @@ Result<void> add_orphans(const std::vector<std::string>& words, AskedByFile& ask
     for (const auto& entry : fs::directory_iterator(place, problem)) {
       const std::string name = entry.path().stem().string();
       if (entry.path().extension() != ".golden" || names->count(name) != 0) continue;
-      asked.try_emplace(entry.path().string(), Asked{name, {}, {}});
+      asked.try_emplace(entry.path().string(), Asked{name, {}, {}, {}});
     }
     if (problem) return Error{problem.message(), place.string()};
   }
@@ -124,14 +132,27 @@ Result<void> add_orphans(const std::vector<std::string>& words, AskedByFile& ask
 }
 
 /// The blocks of vendors' engines that another library file or other hardware than this machine's
-/// gave.
+/// gave. Of an engine that cannot run here nothing is known.
 void add_foreign(const GoldenFile& file, const Asked& asked, std::vector<GoldenBlock>& gone) {
   for (const auto& [key, block] : file.blocks) {
-    const auto lines = recipe_lines(block.class_recipe);
-    const bool foreign =
-        lines.count("variant") != 0 && asked.classes_here.count(key.class_hash) == 0;
-    if (foreign && asked.keys.count(block.asked_key()) != 0) gone.push_back(block);
+    const GoldenKey wanted = block.asked_key();
+    const bool of_machine = wanted.class_hash != key.class_hash;
+    const bool foreign = of_machine && asked.asked_here.count(wanted.class_hash) != 0 &&
+                         asked.classes_here.count(key.class_hash) == 0;
+    if (foreign && asked.keys.count(wanted) != 0) gone.push_back(block);
   }
+}
+
+/// ", libopenblas.so.0 234bd1960cee, Zen": what a vendor's block was made with, or nothing.
+std::string machine_text(const GoldenBlock& block) {
+  constexpr std::string_view kLibrary = "library.";
+  std::string out, variant;
+  for (const auto& [key, value] : recipe_lines(block.class_recipe)) {
+    if (key.starts_with(kLibrary))
+      out += ", " + key.substr(kLibrary.size()) + " " + short_value(value);
+    if (key == "variant") variant = ", " + value;
+  }
+  return out + variant;
 }
 
 /// A golden file with what nobody asks for in it.
@@ -170,7 +191,7 @@ Result<int> prune_all(const AskedByFile& asked, const Arguments& arguments) {
           {{"golden", each.path}, {"block", block.block_hash()}, {"prompt", block.prompt_id}});
       if (arguments.has("json")) continue;
       print(shown_text(each.path) + "  " + block.block_hash() + "  prompt " +
-            shown_text(block.prompt_id) + "\n");
+            shown_text(block.prompt_id + machine_text(block)) + "\n");
     }
     if (!write) continue;
     retire_blocks(each.file, each.gone, by, reason);

@@ -27,9 +27,9 @@ Result<int> report(const Arguments& arguments) {
   const TerminalStyle style{wants_color(arguments), arguments.has("quiet"),
                             arguments.has("verbose"), 100};
   if (arguments.has("json")) {
-    print(render_json(reports));
-  } else {
-    for (const Report& one : reports) print(render_terminal(one, style));
+    print_styled(render_json(reports));
+  } else if (!goes_to_standard_output(arguments.all("report"))) {
+    for (const Report& one : reports) print_styled(render_terminal(one, style));
   }
   for (const std::string& target : arguments.all("report")) {
     if (auto ok = write_report(target, reports); !ok) return ok.error();

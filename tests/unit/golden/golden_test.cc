@@ -188,45 +188,67 @@ TEST_F(Golden, DuplicateBlocksAreRefused) {
   EXPECT_NE(twice.error().message.find("twice"), std::string::npos);
 }
 
+/// A block like one of the file, of another recipe and class.
+GoldenBlock wanted_like(const GoldenBlock& block, const std::string& recipe) {
+  GoldenBlock out = block;
+  out.key.class_hash = std::string(64, 'f');
+  out.class_recipe = recipe;
+  return out;
+}
+
 TEST_F(Golden, APredecessorNamesWhatChanged) {
   const GoldenFile file = sample_file();
   const Predecessors older(file);
   const GoldenBlock& old = file.blocks.begin()->second;
-  const GoldenKey wanted{std::string(64, 'f'), old.key.prompt_digest};
-  const std::string id = old.prompt_id;
-  const auto newer = older.of(wanted, "engine=reference\nmodel=m1\nnumerics=F1\n", id);
+  const auto newer = older.of(wanted_like(old, "engine=reference\nmodel=m1\nnumerics=F1\n"));
   ASSERT_TRUE(newer);
   EXPECT_EQ(text_of(newer->changed), "numerics F0 -> F1");
-  EXPECT_EQ(newer->block->prompt_id, id);
-  const auto both = older.of(wanted, "engine=reference\nmodel=m2\nnumerics=F1", id);
+  EXPECT_EQ(newer->block, &old);
+  EXPECT_TRUE(newer->same_tokens);
+  const auto both = older.of(wanted_like(old, "engine=reference\nmodel=m2\nnumerics=F1"));
   ASSERT_TRUE(both);
   EXPECT_EQ(text_of(both->changed), "model m1 -> m2; numerics F0 -> F1");
-  EXPECT_FALSE(older.of(wanted, "engine=openblas\nmodel=m2\nnumerics=F1\n", id)) << "another class";
-  EXPECT_FALSE(older.of(old.key, "engine=reference\nmodel=m1\nnumerics=F0\n", id)) << "itself";
-  EXPECT_FALSE(older.of(wanted, "engine=reference\nmodel=m2\nnumerics=F0\n", "other prompt"));
+  EXPECT_FALSE(older.of(wanted_like(old, "engine=openblas\nmodel=m2\nnumerics=F1\n")))
+      << "another class";
+  EXPECT_FALSE(older.of(old)) << "itself";
+  GoldenBlock other = wanted_like(old, "engine=reference\nmodel=m2\nnumerics=F0\n");
+  other.prompt_id = "other prompt";
+  EXPECT_FALSE(older.of(other));
 }
 
 TEST_F(Golden, APromptWithOtherTokensHasAPredecessorOfTheSameRecipe) {
   const GoldenFile file = sample_file();
   const GoldenBlock& old = file.blocks.begin()->second;
-  const GoldenKey wanted{old.key.class_hash, std::string(64, 'b')};
-  const auto found = Predecessors(file).of(wanted, old.class_recipe, old.prompt_id);
+  GoldenBlock wanted = old;
+  wanted.key.prompt_digest = std::string(64, 'b');
+  const auto found = Predecessors(file).of(wanted);
   ASSERT_TRUE(found);
   EXPECT_EQ(found->block, &old);
   EXPECT_TRUE(found->changed.empty());
+  EXPECT_FALSE(found->same_tokens);
 }
 
-TEST_F(Golden, OfAllPredecessorsTheOneThatChangedLeast) {
+TEST_F(Golden, OfAllPredecessorsTheNearest) {
   GoldenFile file;
-  for (const char* machine : {"library.l=1\nvariant=Zen\n", "library.l=2\nvariant=Haswell\n"}) {
-    GoldenBlock block = sample_block(machine[10], "p");
-    block.class_recipe = std::string("engine=openblas\n") + machine;
-    file.blocks.emplace(block.key, block);
-  }
-  const auto found = Predecessors(file).of({std::string(64, 'f'), std::string(64, 'a')},
-                                           "engine=openblas\nlibrary.l=3\nvariant=Haswell\n", "p");
-  ASSERT_TRUE(found);
-  EXPECT_EQ(text_of(found->changed), "library l 2 -> 3");
+  const auto add = [&](char digit, const std::string& machine) -> GoldenBlock& {
+    GoldenBlock block = sample_block(digit, "p");
+    block.class_recipe = "engine=openblas\n" + machine;
+    return file.blocks.emplace(block.key, block).first->second;
+  };
+  add('1', "library.l=1\nvariant=Zen\n").rows.pop_back();
+  add('2', "library.l=2\nvariant=Haswell\n").rows.pop_back();
+  GoldenBlock wanted = sample_block('f', "p");
+  wanted.class_recipe = "engine=openblas\nlibrary.l=3\nvariant=Haswell\n";
+  EXPECT_EQ(text_of(Predecessors(file).of(wanted)->changed), "library l 2 -> 3") << "least changed";
+  add('3', "library.l=4\nvariant=Zen\n");
+  EXPECT_EQ(text_of(Predecessors(file).of(wanted)->changed),
+            "library l 4 -> 3; variant Zen -> Haswell")
+      << "equal rows come first";
+  GoldenBlock other = sample_block('4', "p");
+  other.key.prompt_digest = std::string(64, 'c');
+  other.class_recipe = wanted.class_recipe;
+  file.blocks.emplace(other.key, other);
+  EXPECT_TRUE(Predecessors(file).of(wanted)->same_tokens) << "its own tokens come first";
 }
 
 TEST_F(Golden, BlockOfATraceHoldsItsTokens) {

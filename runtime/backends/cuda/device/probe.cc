@@ -234,7 +234,10 @@ Found from_text(const std::string& text) {
 
 const Found& found() {
   static const Found once = [] {
-    Found answer = from_text(ask_in_child([] { return to_text(look()); }));
+    constexpr int kMostSeconds = 120;  // a driver that starts eight GPUs takes its time
+    const auto told =
+        ask_in_child([] { return Result<std::string>(to_text(look())); }, kMostSeconds);
+    Found answer = from_text(told ? *told : "");
     return answer.begun ? look() : answer;
   }();
   return once;

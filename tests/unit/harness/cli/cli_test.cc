@@ -17,6 +17,21 @@ Result<Arguments> parse(const std::string& verb, const std::vector<std::string>&
 }
 
 /// The words that a shell makes of a line with blanks, single and double quotes and backslashes.
+/// Reads $'…' from behind its quote; gives the place of the last one.
+std::size_t ansi_c(const std::string& line, std::size_t i, std::string& word) {
+  for (; i < line.size() && line[i] != '\''; ++i) {
+    if (line[i] != '\\') {
+      word += line[i];
+    } else if (line[++i] == 'x') {
+      word += char(std::stoi(line.substr(i + 1, 2), nullptr, 16));
+      i += 2;
+    } else {
+      word += line[i];
+    }
+  }
+  return i;
+}
+
 std::vector<std::string> shell_words(const std::string& line) {
   std::vector<std::string> words;
   bool word = false;
@@ -29,7 +44,9 @@ std::vector<std::string> shell_words(const std::string& line) {
     }
     if (!word) words.emplace_back();
     word = true;
-    if (c == quote) {
+    if (quote == 0 && c == '$' && line.compare(i, 2, "$'") == 0) {
+      i = ansi_c(line, i + 2, words.back());
+    } else if (c == quote) {
       quote = 0;
     } else if (quote == 0 && (c == '\'' || c == '"')) {
       quote = c;
@@ -158,7 +175,7 @@ TEST(Cli, Durations) {
 TEST(Cli, ShellLinesReadBack) {
   const std::vector<std::vector<std::string>> lines = {
       {"isobit", "run", "a.yaml"},
-      {"a b", "", "it's", "\\", "axes.batch=[1,2]", "x\ny", "'", "$HOME `x` \"q\""}};
+      {"a b", "", "it's", "\\", "axes.batch=[1,2]", "x\ny'\\", "'", "$HOME `x` \"q\""}};
   for (const auto& words : lines) EXPECT_EQ(shell_words(shell_line(words)), words);
   EXPECT_EQ(shell_line({"isobit", "a.yaml", "-j2"}), "isobit a.yaml -j2");
 }

@@ -12,7 +12,7 @@ using namespace store_samples;
 
 Provenance made(const std::string& recipe, const std::string& prompt,
                 std::map<std::string, std::string> environment) {
-  Provenance out{recipe, {{"p0", prompt}}, {}};
+  Provenance out{recipe, {}, {{"p0", prompt}}, {}};
   out.environment.entries = std::move(environment);
   return out;
 }
@@ -45,6 +45,19 @@ TEST(Cause, NamesAFewOfManyPrompts) {
             "prompts p0, p1, p2 and 2 more have other tokens; 1 prompt is on one side only");
 }
 
+TEST(Cause, NamesAnAxisThatNoRecipeHas) {
+  Provenance a = made("model=m\nprecision=fp32\n", "1", {});
+  Provenance b = a;
+  a.axes = {{"batch", "1"}, {"precision", "fp32"}};
+  b.axes = {{"batch", "3"}, {"precision", "fp32"}};
+  EXPECT_EQ(cause_text(causes_of(a, b)), "batch 1 -> 3");
+}
+
+TEST(Cause, IsCountedOnce) {
+  EXPECT_EQ(counted_causes({{"a", 1}, {"b", 60}}, "cell"),
+            (std::vector<std::string>{"cause of 1 cell: a", "cause of 60 cells: b"}));
+}
+
 /// A golden that run 1 gave and run 2, of another program, does not.
 class CauseOfGolden : public StoreTest {
  protected:
@@ -66,10 +79,11 @@ TEST_F(CauseOfGolden, IsWhatChangedSinceTheRunThatGaveItsBits) {
   const GoldenBlock block = make_block(before.class_hash, before.class_recipe, good.prompts[0]);
   golden.blocks.emplace(block.key, block);
 
-  const auto witness = witness_of(*store_, block);
-  ASSERT_TRUE(witness);
-  ASSERT_TRUE(*witness) << "run 1 gave these bits";
-  EXPECT_EQ((*witness)->run.id, before.run);
+  const auto witness = Witnesses(store_.get()).of(block);
+  ASSERT_TRUE(witness) << "run 1 gave these bits";
+  EXPECT_EQ(witness->run, before.run);
+  EXPECT_FALSE(Witnesses(store_.get(), before.run).of(block)) << "that run does not count";
+  EXPECT_FALSE(Witnesses(nullptr).of(block));
 
   Traces traces;
   traces.cells.resize(1);
@@ -82,9 +96,10 @@ TEST_F(CauseOfGolden, IsWhatChangedSinceTheRunThatGaveItsBits) {
   judged.cells[0].difference.prompt_id = "p0";
   Records records;
   records.cells = {after};
+  records.run.id = after.run;
   records.run.environment_json = R"({"executable":"bad"})";
   records.store = std::move(store_);
-  ASSERT_TRUE(name_causes(golden, nullptr, traces, records, judged));
+  name_causes(golden, nullptr, traces, records, judged);
   EXPECT_EQ(judged.cells[0].difference.cause,
             "since run " + std::to_string(before.run) +
                 ", which gave the golden's bits: program good -> bad");
@@ -93,10 +108,8 @@ TEST_F(CauseOfGolden, IsWhatChangedSinceTheRunThatGaveItsBits) {
 TEST_F(CauseOfGolden, WithoutSuchARunNothingIsClaimed) {
   const CellInfo after = executed(8, "bad");
   const CellTrace good = sample_trace(1, 12, 7);
-  const auto witness =
-      witness_of(*store_, make_block(after.class_hash, after.class_recipe, good.prompts[0]));
-  ASSERT_TRUE(witness);
-  EXPECT_FALSE(*witness);
+  EXPECT_FALSE(Witnesses(store_.get())
+                   .of(make_block(after.class_hash, after.class_recipe, good.prompts[0])));
 }
 
 }  // namespace

@@ -104,9 +104,9 @@ TEST(Matrix, IncludeMakesNewCellsOrExtends) {
 
 TEST(Matrix, SizeGuardSaysTheNumber) {
   const std::string axes = "axes: {gpus: [1, 2, 4, 8], batch: [1, 2, 3], cache: [on, off]}\n";
-  EXPECT_EQ(
-      expand_error(axes + "max_cells: 23\n"),
-      "t.yaml: 24 cells are more than the limit of 23; raise max_cells, or allow a large run");
+  EXPECT_EQ(expand_error(axes + "max_cells: 23\n"),
+            "t.yaml: 24 cells are more than the limit of 23; raise max_cells, or allow it with "
+            "--allow-large");
   EXPECT_EQ(expand_error(axes + "max_cells: 24\n"), "no error");
   EXPECT_EQ(expand_error(axes + "max_cells: 23\n", true), "no error");
   EXPECT_EQ(expand_error(axes + "max_cells: 23\nexclude: [{gpus: 8}]\n"), "no error");
@@ -114,9 +114,28 @@ TEST(Matrix, SizeGuardSaysTheNumber) {
   for (int i = 2; i <= 1200; ++i) wide += ", " + std::to_string(i);
   wide += "], threads: [1";
   for (int i = 2; i <= 1000; ++i) wide += ", " + std::to_string(i);
-  EXPECT_EQ(expand_error(wide + "]}\n", true),
-            "t.yaml: 1200000 cells are more than the limit of 1000000; raise max_cells, or allow a "
-            "large run");
+  EXPECT_EQ(
+      expand_error(wide + "]}\n", true),
+      "t.yaml: 1,200,000 cells are more than the limit of 1,000,000; name fewer values, or use "
+      "pairwise");
+}
+
+TEST(Matrix, CountsProductsThatNoNumberHoldsAndBuildsNothingBeforeTheGuard) {
+  const auto wide = [](const char* axis, int values) {
+    std::string out = std::string(axis) + ": [1";
+    for (int i = 2; i <= values; ++i) out += ", " + std::to_string(i);
+    return out + "]";
+  };
+  const std::string many = "axes: {" + wide("batch", 4000) + ", " + wide("threads", 1000) +
+                           ", precision: [fp32, bf16], gpus: [1, 2, 4, 8], "
+                           "cache: [on, off, prefix], teacher_forced: [true, false]";
+  EXPECT_EQ(
+      expand_error(many + "}\n"),
+      "t.yaml: 192,000,000 cells are more than the limit of 4,096; raise max_cells, or allow it "
+      "with --allow-large");
+  std::string pages = ", kv: [exact";
+  for (int i = 1; i <= 4000; ++i) pages += ", {tova: " + std::to_string(i) + "}";
+  EXPECT_NE(expand_error(many + pages + "]}\n").find("768,192,000,000 cells"), std::string::npos);
 }
 
 TEST(Matrix, APolicyThatWaitsForThePromptSharesNoPrefix) {

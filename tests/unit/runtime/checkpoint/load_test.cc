@@ -105,7 +105,7 @@ TEST(LoadModel, BadShards) {
   expect_error(folder.path(),
                "names \"../x.safetensors\", which is no file name inside the folder");
   write_shards(folder, "model-2.safetensors", "model-3.safetensors");
-  expect_error(folder.path(), "model-3.safetensors: cannot open the file: No such file");
+  expect_error(folder.path(), "model-3.safetensors: cannot read: No such file");
   write_shards(folder, "model-2.safetensors", "model-1.safetensors");
   expect_error(folder.path(), "\"model.layers.0.self_attn.o_proj.weight\" is not in this file");
   write_shards(folder, "\"weight_map\"", "\"weights\"");

@@ -257,7 +257,7 @@ TEST(MappedFiles, TellWhenTheyWereWrittenTo) {
 }
 
 TEST(MappedFiles, ErrorsNameThePath) {
-  EXPECT_NE(error_of(MappedFile::open("/nonexistent/x")).find("/nonexistent/x: cannot open"),
+  EXPECT_NE(error_of(MappedFile::open("/nonexistent/x")).find("/nonexistent/x: cannot read"),
             std::string::npos);
   const fakes::Folder folder;
   EXPECT_NE(error_of(MappedFile::open(folder.path())).find("not a regular file"),

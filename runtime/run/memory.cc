@@ -1,0 +1,77 @@
+// Follows the batcher's demand, the pools of runtime/cache/store.cc and the scratch arrays of
+// runtime/model/forward.cc.
+#include "runtime/run/memory.h"
+
+#include <algorithm>
+
+#include "runtime/base/memory.h"
+#include "runtime/kv_layout.h"
+
+namespace isobit {
+namespace {
+
+using Lengths = std::vector<KvDemand::Length>;
+
+/// The lengths of the sequences that may be live together.
+Lengths live_of(const KvDemand& demand) {
+  Lengths live = demand.passing;
+  std::sort(live.begin(), live.end(),
+            [](const auto& a, const auto& b) { return a.total > b.total; });
+  live.resize(std::min(live.size(), std::size_t(std::max<std::int64_t>(1, demand.at_once))));
+  return live;
+}
+
+std::int64_t cache_bytes(const ModelConfig& config, const CacheMode& mode, const Lengths& all,
+                         std::int64_t real) {
+  const std::int64_t page = mode.page_size;
+  const std::int64_t key_page = (page + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
+  std::int64_t pages = 1;
+  for (const auto& each : all) pages += (each.total + page - 1) / page;
+  const std::int64_t width = config.kv_heads * config.head_dim;
+  const std::int64_t residual = mode.recomputes ? page * config.hidden_size : 0;
+  return saturating_product(pages, ((page + key_page) * width + residual) * real * config.layers);
+}
+
+/// Rows of a step in which every live sequence brings its prompt, or all of itself where nothing is
+/// kept.
+std::int64_t rows_of_step(const CacheMode& mode, const Lengths& all) {
+  std::int64_t rows = 0;
+  for (const auto& each : all) {
+    const bool whole = !mode.keeps || mode.recomputes;
+    const std::int64_t chunk = mode.chunk > 0 ? std::min(mode.chunk, each.prompt) : each.prompt;
+    rows += whole ? each.total : chunk;
+  }
+  return rows;
+}
+
+}  // namespace
+
+MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& request) {
+  const ModelConfig& config = model.config;
+  const Batcher batcher(request.prompts, request.max_new_tokens, request.batch, request.cache);
+  const KvDemand demand = batcher.demand();
+  Lengths all = live_of(demand);
+  all.insert(all.end(), demand.staying.begin(), demand.staying.end());
+  const std::int64_t real = mode_of(request.precision).wide() ? 8 : 4;
+  const std::int64_t ranks = std::max(1, request.ranks);
+  // Of forward.h's Buffer: whole rows of each rank (h, its norm, y, a gathered one), and slices
+  // which add up over the ranks (q and what attention makes of it, k, v, gate, up, act and the
+  // rounded input of a product).
+  const std::int64_t whole = 3 * config.hidden_size + (ranks > 1 ? config.hidden_size : 0);
+  const std::int64_t sliced = 2 * config.heads * config.head_dim +
+                              2 * config.kv_heads * config.head_dim + 4 * config.intermediate_size;
+  MemoryEstimate out;
+  PackedRequest packed;
+  packed.precision = request.precision;
+  packed.backend = request.backend;
+  out.weights = std::int64_t(packed_bytes(model, packed));
+  out.cache = cache_bytes(config, request.cache, all, real);
+  const std::int64_t rows = rows_of_step(request.cache, all);
+  const std::int64_t logits =
+      saturating_product(std::int64_t(all.size()), config.vocab_size * real * (ranks > 1 ? 2 : 1));
+  out.activations =
+      saturating_sum(logits, saturating_product(rows, (whole * ranks + sliced) * real));
+  return out;
+}
+
+}  // namespace isobit
