@@ -1,10 +1,13 @@
 // Every option of every verb, once. Verbs pick by name (verbs/verbs.cc).
+#include <utility>
+
 #include "harness/cli/cli.h"
 
 namespace isobit {
+namespace {
 
-const std::vector<OptionInfo>& all_options() {
-  static const std::vector<OptionInfo> options = {
+std::vector<OptionInfo> running_options() {
+  return {
       // Where things are.
       {"db", 0, Takes::one, "PATH", "database (default: ISOBIT_DB, else .isobit/isobit.db)"},
       {"golden", 0, Takes::one, "DIR",
@@ -48,7 +51,11 @@ const std::vector<OptionInfo>& all_options() {
       {"quiet", 'q', Takes::nothing, "", "only the summary"},
       {"verbose", 'v', Takes::nothing, "", "every cell"},
       {"color", 0, Takes::one, "auto|always|never", "colour (default: auto; NO_COLOR is obeyed)"},
-      // Of single verbs.
+  };
+}
+
+std::vector<OptionInfo> options_of_single_verbs() {
+  return {
       {"reason", 0, Takes::one, "TEXT", "why; kept in the golden's ledger"},
       {"reviewed", 0, Takes::one, "HASH",
        "bless exactly what `isobit review` showed under this hash, or nothing"},
@@ -75,6 +82,16 @@ const std::vector<OptionInfo>& all_options() {
       {"layers", 0, Takes::one, "N", "layers of a synthetic model (default: all of its shape)"},
       {"help", 'h', Takes::nothing, "", "this text"},
   };
+}
+
+}  // namespace
+
+const std::vector<OptionInfo>& all_options() {
+  static const std::vector<OptionInfo> options = [] {
+    std::vector<OptionInfo> all = running_options();
+    for (OptionInfo& option : options_of_single_verbs()) all.push_back(std::move(option));
+    return all;
+  }();
   return options;
 }
 

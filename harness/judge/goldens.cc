@@ -72,13 +72,18 @@ void judge_goldens(Judging& all) {
       judge_prompt(all, i, prompt, older, used);
   }
   if (!all.in.whole) return;
+  constexpr std::int64_t kMostNamed = 3;
   // A cell that was skipped, failed or did not run still asks for its blocks.
   for (const auto& [key, block] : all.in.golden->blocks) {
     if (used.count(&block) != 0 || all.in.asked.count(block.asked_key()) != 0) continue;
-    ++all.out.obsolete;
+    if (++all.out.obsolete > kMostNamed) continue;
     all.out.notes.push_back("OBSOLETE golden " + block.block_hash() + " of prompt " +
                             block.prompt_id + ": no cell of the scenario asks for it; `isobit " +
                             "bless` or `isobit prune` retires it");
+  }
+  if (all.out.obsolete > kMostNamed) {
+    all.out.notes.push_back(std::to_string(all.out.obsolete - kMostNamed) +
+                            " more golden blocks are OBSOLETE");
   }
 }
 

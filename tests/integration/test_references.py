@@ -83,7 +83,8 @@ class References(tiny_project.Case):
         self.assertIn("lib.libopenblas.so.0", diff)
 
     def test_one_reviewed_blessing_settles_a_new_library(self):
-        name = self.scenario("settled", "axes:\n  engine: [openblas]\n  precision: [fp32, fp16, bf16]\n"
+        name = self.scenario("settled", "axes:\n  engine: [openblas]\n"
+                                        "  precision: [fp32, fp16, bf16]\n"
                                         "  batch: [1, 2, 3, 4, 5]\n  cache: [on, off]\n"
                                         "  threads: [1, 2]\n")  # 60 cells, 120 blocks
         swapped = self.library()
@@ -157,7 +158,8 @@ class References(tiny_project.Case):
         self.isobit("review", env=self.library())
 
     def test_a_library_that_names_no_core_type_has_no_golden(self):
-        name = self.scenario("nameless", BLAS + "  - measure: {where: engine=openblas, across: [batch]}\n")
+        rule = "  - measure: {where: engine=openblas, across: [batch]}\n"
+        name = self.scenario("nameless", BLAS + rule)
         self.isobit("bless", name, "--reason", "one")
         out = self.isobit("check", name, env=self.library("-DNAMELESS"), code=5).stdout
         self.assertIn("no golden can be found", out)
@@ -180,7 +182,7 @@ class References(tiny_project.Case):
     def test_a_cell_that_the_baseline_lacks_is_not_green(self):
         name = self.scenario("part")
         self.isobit("run", name, "-k", "batch=1", code=7)
-        out = self.isobit("check", name, "--baseline", "last", code=5).stdout
+        out = self.isobit("check", name, "--baseline", "1", code=5).stdout
         self.assertIn("has no finished execution of this cell", out)
 
     def test_a_baseline_that_is_none_is_an_error(self):

@@ -1,6 +1,7 @@
-"""kill -9 at random points. Of `isobit run`: nothing finished is lost, no half cell, and the resumed
-run ends with the rows of an undisturbed one. Of `isobit bless`: the golden file is the old one or the
-new one, to the byte, no event stands for a block that is not there, and the next blessing works.
+"""kill -9 at random points. Of `isobit run`: nothing finished is lost, no half cell, and the
+resumed run ends with the rows of an undisturbed one. Of `isobit bless`: the golden file is the old
+one or the new one, to the byte, no event stands for a block that is not there, and the next
+blessing works.
 
 ISOBIT_KILLS: how many points of each (default 10 and 4; 200 by hand)
 ISOBIT_SEED: their seed (default 1, printed)
@@ -132,8 +133,8 @@ def one_kill(folder, number, cells, after, expected):
 
 
 def bless(folder, where):
-    return subprocess.Popen([ISOBIT, "bless", "kill.yaml", "--db", str(where / "isobit.db"), "--golden",
-                             str(where / "golden"), "--by", "x", "--reason", "new"],
+    return subprocess.Popen([ISOBIT, "bless", "kill.yaml", "--db", str(where / "isobit.db"),
+                             "--golden", str(where / "golden"), "--by", "x", "--reason", "new"],
                             cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -197,8 +198,8 @@ def kill_blessings(folder):
         written += was_written
         if problem:
             return f"FAIL: seed {SEED}, killed blessing {number}: {problem}"
-    print(f"{BLESS_KILLS} killed blessings: {written} had written the new file, the others left the "
-          "old one; every next one gave the new file")
+    print(f"{BLESS_KILLS} killed blessings: {written} had written the new file, the others left "
+          "the old one; every next one gave the new file")
     return ""
 
 

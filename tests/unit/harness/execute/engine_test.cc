@@ -24,6 +24,7 @@ axes:
   batch: [1, 3]
   gpus: [1, 2]
   cache: [on, off, {chunked: 17}]
+golden: none
 expect: [{same_bits: {across: [batch, gpus, cache]}}]
 )";
 
@@ -71,9 +72,9 @@ class OtherEngine : public testing::Test {
       remove_engine(name);
     }
   }
-  Report report_of(const std::string& engine) {
+  Report report_of(const std::string& engine, const std::string& golden = "none") {
     RunOptions options;
-    options.overrides = {"axes.engine=[" + engine + "]"};
+    options.overrides = {"axes.engine=[" + engine + "]", "golden=" + golden};
     options.database = folder_.file("x.db");
     return fakes::report_of(folder_.file("t.yaml"), options);
   }
@@ -86,6 +87,10 @@ TEST_F(OtherEngine, RunsWhereItIsAskedFor) {
   EXPECT_EQ(count(report, Verdict::pass), 12) << render_terminal(report, {});
   EXPECT_EQ(report.cells_executed, 12);
   EXPECT_EQ(report.tokens_compared, 11 * 3 * 8);
+}
+
+TEST_F(OtherEngine, WithoutAKeyNoGoldenIsFound) {
+  EXPECT_EQ(count(report_of("made-up", "all"), Verdict::nogold), 12);
 }
 
 TEST_F(OtherEngine, IsHeldAgainstTheRequest) {

@@ -159,7 +159,53 @@ TEST_F(JudgeTest, WhatIsComparedWithNothingIsNoPass) {
   GoldenFile none;
   golden_ = &none;
   cells_[0].class_hash = std::string(64, 'c');
+  cells_[0].wants_golden = true;
   EXPECT_EQ(verdicts(), "NOGOLD") << "the graver word would hide what to do";
+  cells_[0].class_hash.clear();
+  EXPECT_EQ(verdicts(), "NOGOLD") << "nobody knows by what to look it up";
+  cells_[0].wants_golden = false;
+  EXPECT_EQ(verdicts(), "MISTRUSTED");
+}
+
+TEST_F(JudgeTest, ARedCellIsNoBaseline) {
+  use("axes: {batch: [1]}\n");
+  Baseline baseline{"run 1", {{matrix_.cells[0].hash, {cells_[0].attempts[0], ""}}}};
+  const auto verdict = [&] {
+    const JudgeInput input{scenario_, matrix_, cells_, within_,   golden_, asked_,
+                           eos_,      "",      true,   &baseline, false};
+    return std::string(name_of(judge(input).cells[0].judgement.verdict));
+  };
+  EXPECT_EQ(verdict(), "PASS");
+  baseline.cells.begin()->second.fault = "NONDET";
+  EXPECT_EQ(verdict(), "NOGOLD");
+  baseline.cells.begin()->second = {trace_of(matrix_.cells[0], 2), ""};
+  EXPECT_EQ(verdict(), "DIFF");
+  baseline.cells.clear();
+  EXPECT_EQ(verdict(), "NOGOLD");
+}
+
+TEST_F(JudgeTest, ALibraryThatIsNotTheOneOfTheRecipeFails) {
+  use("axes: {engine: [openblas], batch: [1]}\n");
+  cells_[0].class_recipe = "engine=openblas\nlibrary.libopenblas.so.0=aa\nvariant=Haswell\n";
+  const auto ran = [&](const std::string& library, const std::string& core) {
+    return after([&](Observed& o) {
+      o.engine = "openblas:" + core;
+      o.library_sha256 = library;
+    });
+  };
+  EXPECT_EQ(ran("aa", "HASWELL"), "MISTRUSTED: vacuous: compared with nothing");
+  EXPECT_EQ(ran("bb", "Haswell"),
+            "FAIL: library  (bb) ran, which is not the file that was found before");
+  EXPECT_EQ(ran("aa", "Zen"), "FAIL: core type Zen ran, Haswell was found before");
+}
+
+TEST_F(JudgeTest, ExecutionsThatAgreeSufficeForABlessingAlone) {
+  use("axes: {batch: [1]}\n");
+  cells_[0].attempts.push_back(cells_[0].attempts[0]);
+  EXPECT_EQ(verdicts(), "MISTRUSTED");
+  const JudgeInput input{scenario_, matrix_, cells_, within_, golden_, asked_,
+                         eos_,      "",      true,   nullptr, true};
+  EXPECT_EQ(judge(input).cells[0].judgement.verdict, Verdict::pass);
 }
 
 TEST_F(JudgeTest, ACellThatDidNotRunLeavesTheOthersUnproven) {
