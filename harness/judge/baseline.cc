@@ -36,7 +36,7 @@ void judge_cell(Judging& all, int i) {
 }  // namespace
 
 void judge_baseline(Judging& all) {
-  for (int i = 0; i < int(all.in.cells.size()); ++i) {
+  for (int i = 0; i < int(all.in.cells.size()) && !all.stopped(); ++i) {
     if (is_comparable(all.cell(i), all.strict.count(i) != 0)) judge_cell(all, i);
   }
 }

@@ -59,7 +59,7 @@ void judge_prompt(Judging& all, int i, const PromptTrace& prompt, const Predeces
 void judge_goldens(Judging& all) {
   std::set<const GoldenBlock*> used;
   const Predecessors older(*all.in.golden);
-  for (int i = 0; i < int(all.in.cells.size()); ++i) {
+  for (int i = 0; i < int(all.in.cells.size()) && !all.stopped(); ++i) {
     const JudgeCell& cell = all.cell(i);
     if (!cell.wants_golden || !is_comparable(cell, all.strict.count(i) != 0)) continue;
     if (cell.class_hash.empty()) {
@@ -71,7 +71,7 @@ void judge_goldens(Judging& all) {
     for (const PromptTrace& prompt : all.trace(i).prompts)
       judge_prompt(all, i, prompt, older, used);
   }
-  if (!all.in.whole) return;
+  if (!all.in.whole || all.stopped()) return;
   constexpr std::int64_t kMostNamed = 3;
   // A cell that was skipped, failed or did not run still asks for its blocks.
   for (const auto& [key, block] : all.in.golden->blocks) {

@@ -156,6 +156,7 @@ Judged judge(const JudgeInput& input) {
   const int cells = int(input.cells.size());
   for (int i = 0; i < cells; ++i) judge_steps::judge_alone(all, i);
   for (const Group& group : groups) {
+    if (all.stopped()) break;
     all.out.groups.push_back(judge_steps::judge_group(all, group));
     all.out.tokens_compared += all.out.groups.back().compared_tokens;
   }
@@ -169,6 +170,7 @@ Judged judge(const JudgeInput& input) {
     judge_steps::expect_failure(all, i);
   }
   for (GroupResult& group : all.out.groups) judge_steps::expect_failures(all, group);
+  all.out.stopped = all.stopped();
   return std::move(all.out);
 }
 

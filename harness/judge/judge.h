@@ -89,6 +89,7 @@ struct Judged {
   std::int64_t obsolete = 0;  // golden blocks that no cell asks for
   std::vector<std::string> notes;
   bool xfail_expired = false;
+  bool stopped = false;  // by an interrupt: what was not compared by then is MISTRUSTED
 };
 
 /// Order of precedence per cell: FAIL, NONDET, DIFF (contract before golden), MISTRUSTED, STALE,

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "harness/judge/judge.h"
+#include "runtime/base/interrupt.h"
 
 namespace isobit::judge_steps {
 
@@ -22,8 +23,12 @@ struct Judging {
   /// Keeps the first difference that is found of a cell.
   void note_difference(int i, const Comparison& comparison, const std::string& against, int base);
 
+  /// An interrupt since judging began; one before it leaves few cells, which are judged.
+  [[nodiscard]] bool stopped() const { return !interrupted_before && interrupted != 0; }
+
   const JudgeInput& in;
   Judged out;
+  const bool interrupted_before = interrupted != 0;
   std::set<int> strict;        // cells under a same_bits rule
   std::vector<bool> compared;  // by cell: with anything
 };

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "harness/judge/steps.h"
 #include "tests/fakes/engine.h"
 
 namespace isobit {
@@ -165,6 +166,20 @@ TEST_F(JudgeTest, WhatIsComparedWithNothingIsNoPass) {
   EXPECT_EQ(verdicts(), "NOGOLD") << "nobody knows by what to look it up";
   cells_[0].wants_golden = false;
   EXPECT_EQ(verdicts(), "MISTRUSTED");
+}
+
+TEST_F(JudgeTest, AnInterruptIsHeardWhileItIsJudged) {
+  use(kPair);
+  EXPECT_EQ(verdicts(), "PASS PASS");
+  interrupted = 1;
+  EXPECT_EQ(verdicts(), "PASS PASS") << "what ran before an interrupt is judged";
+  interrupted = 0;
+  const JudgeInput input{scenario_, matrix_, cells_, within_, golden_, asked_, eos_, "", true};
+  const judge_steps::Judging all(input);
+  EXPECT_FALSE(all.stopped());
+  interrupted = 1;
+  EXPECT_TRUE(all.stopped());
+  interrupted = 0;
 }
 
 TEST_F(JudgeTest, ARedCellIsNoBaseline) {
