@@ -4,8 +4,10 @@ import json
 import os
 import pathlib
 import re
+import signal
 import sqlite3
 import subprocess
+import time
 import unittest
 import xml.etree.ElementTree as ET
 
@@ -171,17 +173,21 @@ class Verdicts(tiny_project.Case):
         """One run's exit code as every report tells it."""
         files = ["--report", "junit=r.xml", "--report", "json=r.json", "--report", "md=r.md"]
         done = self.isobit(*words, *files, code=code)
-        self.assertIn(f"exit code {code}", done.stdout)
+        self.same_code(code, done.stdout)
+        run = json.loads((self.folder / "r.json").read_text())["run"]
+        history = json.loads(self.isobit("history", "--json").stdout)["runs"]
+        self.assertEqual([r["exit_code"] for r in history if r["run"] == run], [code])
+        return done.stdout
+
+    def same_code(self, code, stdout):
+        """The terminal and the reports written beside it tell this exit code."""
+        self.assertIn(f"exit code {code}", stdout)
         self.assertEqual(json.loads((self.folder / "r.json").read_text())["exit_code"], code)
         self.assertIn(f"exit code {code}", (self.folder / "r.md").read_text())
         suites = ET.parse(self.folder / "r.xml").getroot()
         self.assertNotIn("skipped", suites.attrib)  # Jenkins' junit-10.xsd has it on a suite only
         bad = int(suites.get("failures")) + int(suites.get("errors"))
         self.assertEqual(bad > 0, code not in (0, 77), (code, bad))
-        run = json.loads((self.folder / "r.json").read_text())["run"]
-        history = json.loads(self.isobit("history", "--json").stdout)["runs"]
-        self.assertEqual([r["exit_code"] for r in history if r["run"] == run], [code])
-        return done.stdout
 
     def test_every_report_says_what_the_exit_code_says(self):
         name = self.scenario("codes")
@@ -212,6 +218,18 @@ class Verdicts(tiny_project.Case):
         self.scenario("change", PAIR.replace("[1, 3]", "[1, 3]\n  precision: [bf16]"))
         self.isobit("bless", "change.yaml", "--reason", "two", "-k", "batch>0")
         self.told("check", "change.yaml", code=5)  # OBSOLETE and nothing else
+
+    def test_an_interrupt_is_told_by_every_report(self):
+        name = self.scenario("interrupted")
+        child = subprocess.Popen(
+            [tiny_project.program(), "check", name, "--repeat", "1000000", "--report",
+             "junit=r.xml", "--report", "json=r.json", "--report", "md=r.md"],
+            cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(2)
+        child.send_signal(signal.SIGINT)
+        stdout, _ = child.communicate(timeout=60)
+        self.assertEqual(child.returncode, 130)
+        self.same_code(130, stdout)
 
     def test_a_scenario_that_cannot_be_read_is_in_the_reports(self):
         name = self.scenario("good")
