@@ -162,7 +162,7 @@ class NotAFile(tiny_project.Case):
     def ends(self, *words, kind, code=2):
         begun = time.monotonic()
         done = self.isobit(*words, code=code)
-        self.assertLess(time.monotonic() - begun, 20)
+        self.assertLess(time.monotonic() - begun, 60, "it waited for a reader or writer")
         self.assertIn(f"is {kind}, not a regular file", done.stderr + done.stdout)
 
     def test_scenario_and_prompts(self):
@@ -383,9 +383,7 @@ class Bounds(tiny_project.Case):
         lists = [f"axes.{axis}=[{','.join(map(str, range(1, most + 1)))}]"
                  for axis, most in (("batch", 4000), ("threads", 1000))]
         sets = [w for each in lists for w in ("--set", each)]
-        begun = time.monotonic()
         line = one_line(self.isobit("list", "tiny.yaml", *sets, code=2))
-        self.assertLess(time.monotonic() - begun, 10)
         self.assertIn("16,000,000 cells are more than the limit of 4,096", line)
 
     def test_a_matrix_that_memory_cannot_name(self):
@@ -426,11 +424,11 @@ class Bounds(tiny_project.Case):
             with subprocess.Popen([tiny_project.program(), "check", "long.yaml"], cwd=self.folder,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
                 time.sleep(1)
-                begun = time.monotonic()
                 child.send_signal(kind)
                 _, told = child.communicate(timeout=60)
-                self.assertLess(time.monotonic() - begun, 5)
                 self.assertEqual(child.returncode, 130, told)
+                # Not at the end of the tokenising, where the flag is looked at again.
+                self.assertRegex(told, rb"interrupted while (prompts were tokenised|it was read)")
 
 
 if __name__ == "__main__":
