@@ -278,21 +278,7 @@ class Cli(tiny_project.Case):
 
     def test_report_prints_what_check_printed(self):
         """Reasons, differences, groups, notes, overrides: all from the database, byte for byte."""
-        (self.folder / "many.yaml").write_text("""version: 1
-name: many
-question: Is everything told again?
-model: model
-prompts: prompts.jsonl
-decode: {strategy: greedy, max_new_tokens: 10, ignore_eos: true}
-axes: {precision: [fp32, bf16], batch: [1, 3], device: [cpu, cuda]}
-requires: {cuda: gpu}
-expect:
-  - same_bits: {where: device=cpu, across: [precision, batch]}
-  - within: {where: device=cpu, across: [precision], max_abs: 1e-9}
-  - differ: {where: device=cpu and precision=fp32, across: [batch]}
-  - measure: {where: device=cpu, across: [precision]}
-xfail: [{where: precision=bf16 and batch=3, reason: 'known, "quoted" <&>'}]
-""")
+        (self.folder / "many.yaml").write_text(tiny_project.MANY)
         kinds = ["json", "junit", "md"]
         for words, code in [(["tiny.yaml"], 5), (["wrong.yaml"], 1),
                             (["many.yaml", "--update", "none"], 1),

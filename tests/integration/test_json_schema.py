@@ -19,24 +19,6 @@ except ImportError:
 ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 SCHEMA = json.loads((ROOT / "reports/schema.json").read_text())
 
-# What repeated executions, differences, expected failures and empty fields look like.
-MANY = """version: 1
-name: many
-question: Is every field used?
-model: model
-prompts: prompts.jsonl
-decode: {strategy: greedy, max_new_tokens: 10, ignore_eos: true}
-axes: {precision: [fp32, bf16], batch: [1, 3], device: [cpu, cuda]}
-observe: layers
-requires: {cuda: gpu}
-expect:
-  - same_bits: {where: device=cpu, across: [precision, batch]}
-  - within: {where: device=cpu, across: [precision], max_abs: 1e-9}
-  - differ: {where: device=cpu and precision=fp32, across: [batch]}
-  - measure: {where: device=cpu, across: [precision]}
-xfail: [{where: precision=bf16 and batch=3, reason: known}]
-"""
-
 
 def strict(node):
     """The schema with objects closed: a key of the program that it does not name is an error."""
@@ -56,7 +38,7 @@ class JsonSchema(tiny_project.Case):
     def setUp(self):
         super().setUp()
         tiny_project.make(self.folder)
-        (self.folder / "many.yaml").write_text(MANY)
+        (self.folder / "many.yaml").write_text(tiny_project.MANY + "observe: layers\n")
 
     def told(self, name, *words, code=0, **more):
         out = json.loads(self.isobit(*words, "--json", code=code, **more).stdout)
