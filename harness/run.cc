@@ -17,7 +17,6 @@
 #include "harness/explain/distances.h"
 #include "harness/pending.h"
 #include "reports/build.h"
-#include "runtime/base/file.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/text.h"
 #include "runtime/base/words.h"
@@ -91,8 +90,8 @@ Result<Records> open_records(const Loaded& loaded, const Plan& plan, const RunOp
   run.started = utc_now();
   run.notes = loaded.session.warnings;
   if (plan.cells.empty()) run.notes.push_back(why_empty(options));
-  if (!plan.cells.empty() && plan.unselected > 0) {
-    run.notes.push_back(unselected_text(plan.unselected, std::int64_t(plan.cells.size())));
+  if (!plan.cells.empty() && plan.unselected() > 0) {
+    run.notes.push_back(unselected_text(plan.unselected(), std::int64_t(plan.cells.size())));
   }
   auto id = records.store->begin_run(run);
   ISOBIT_TRY(id);
@@ -180,7 +179,7 @@ Result<Traces> compute_all(RunResult& run, const RunOptions& options, Clock::tim
     for (const auto& [hash, cell] : run.baseline->cells)
       compute_options.compared_with[hash] = cell.source_date;
   }
-  compute_options.fresh = options.fresh;
+  compute_options.fresh = !options.reuses();
   compute_options.repeat = options.repeat;
   compute_options.until_fail = options.until_fail;
   compute_options.shuffle = options.shuffle;
@@ -343,8 +342,8 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   run.whole = !run.plan.filtered && options.overrides.empty();
   if (auto ok = open_references(run, options); !ok) return ok.error();
   if (!options.allow_large) {
-    const bool reuses = !options.fresh && options.repeat == 1 && !options.until_fail;
-    auto fits = check_memory(run.loaded, run.plan, options.jobs, options.database, reuses);
+    auto fits =
+        check_memory(run.loaded, run.plan, options.jobs, options.database, options.reuses());
     ISOBIT_TRY(fits);
   }
   if (interrupted != 0) return Error{"interrupted before anything was computed", path};

@@ -46,6 +46,8 @@ struct RunOptions {
   std::string command_line;
   bool judge_goldens = true;
   const ExecuteHooks* hooks = nullptr;  // the selftest's defects
+  /// Whether a stored result may stand for an execution at all.
+  [[nodiscard]] bool reuses() const { return !fresh && repeat == 1 && !until_fail; }
 };
 
 /// All that one scenario's run found, before anything is told.

@@ -1,7 +1,7 @@
 // An earlier run, in this database or another, as what a run is judged by (`check --baseline`).
 #pragma once
 
-#include <optional>
+#include <map>
 #include <string>
 
 #include "harness/judge/judge.h"

@@ -48,10 +48,8 @@ class Computation {
   /// Takes finished cells with the same execution key from the store; a damaged one is executed
   /// again, and what that gives is found instead of it from then on.
   Result<void> reuse_stored() {
-    if (options_.fresh || options_.repeat > 1 || options_.until_fail) return {};
-    std::vector<Sha256> keys;
-    for (const PlannedCell& planned : plan_.cells) keys.push_back(planned.key);
-    auto found = records_.store->find(keys);
+    if (options_.fresh) return {};
+    auto found = find_stored(*records_.store, plan_);
     ISOBIT_TRY(found);
     const std::vector<bool> reusable = may_be_reused(loaded_.scenario, plan_.matrix);
     std::vector<std::string> damaged;
@@ -252,6 +250,12 @@ class Computation {
 };
 
 }  // namespace
+
+Result<std::vector<std::optional<CellInfo>>> find_stored(Store& store, const Plan& plan) {
+  std::vector<Sha256> keys;
+  for (const PlannedCell& cell : plan.cells) keys.push_back(cell.key);
+  return store.find(keys);
+}
 
 Result<Traces> compute(const Loaded& loaded, const Plan& plan, const ComputeOptions& options,
                        Records& records) {

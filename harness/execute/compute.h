@@ -50,6 +50,9 @@ struct Traces {
   bool interrupted = false, out_of_time = false;
 };
 
+/// For every cell of the plan the newest stored execution with its key (Store::find).
+Result<std::vector<std::optional<CellInfo>>> find_stored(Store& store, const Plan& plan);
+
 Result<Traces> compute(const Loaded& loaded, const Plan& plan, const ComputeOptions& options,
                        Records& records);
 

@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "harness/store/store.h"
+#include "harness/execute/compute.h"
 #include "runtime/base/memory.h"
 #include "runtime/base/text.h"
 #include "runtime/run/memory.h"
@@ -25,9 +25,7 @@ Result<std::vector<bool>> executed(const Loaded& loaded, const Plan& plan,
   if (!reuses || !std::filesystem::exists(database, problem)) return out;
   auto store = Store::open(database, Store::Mode::read_only);
   if (!store) return out;  // the run itself opens it for writing, and says what is wrong
-  std::vector<Sha256> keys;
-  for (const PlannedCell& cell : plan.cells) keys.push_back(cell.key);
-  auto found = (*store)->find(keys);
+  auto found = find_stored(**store, plan);
   ISOBIT_TRY(found);
   const std::vector<bool> reusable = may_be_reused(loaded.scenario, plan.matrix);
   for (std::size_t i = 0; i < out.size(); ++i) {

@@ -159,7 +159,6 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
   plan.matrix = std::move(*matrix);
   auto selected = select(loaded.scenario, selection, plan.matrix);
   ISOBIT_TRY(selected);
-  plan.unselected = std::int64_t(plan.matrix.unselected.size());
   plan.filtered = selection.active();
   const std::vector<std::string> common = execution_binaries();
   std::map<std::string, std::vector<std::string>> binaries;  // by engine and device

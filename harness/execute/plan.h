@@ -43,8 +43,8 @@ struct PlannedCell {
 struct Plan {
   Matrix matrix;                   // the selected cells, and apart from them the others
   std::vector<PlannedCell> cells;  // by matrix.cells
-  std::int64_t unselected = 0;
-  bool filtered = false;  // some cells may be missing on purpose: no golden is obsolete
+  bool filtered = false;           // some cells may be missing on purpose: no golden is obsolete
+  [[nodiscard]] std::int64_t unselected() const { return std::int64_t(matrix.unselected.size()); }
 };
 /// Errors: the matrix does not expand, the filter is wrong, a word of `cells` names several cells,
 /// a cache policy cannot serve the model.

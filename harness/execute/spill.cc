@@ -7,9 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <map>
@@ -140,33 +137,22 @@ SpillFolder::SpillFolder(std::string database) : database_(std::move(database)) 
 }
 
 SpillFolder::~SpillFolder() {
-  std::error_code ignored;
-  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+  folder_.reset();
   if (lock_ >= 0) ::close(lock_);
 }
 
 Result<std::string> SpillFolder::path(int cell) {
-  if (folder_.empty()) {
-    auto made = make();
+  if (!folder_) {
+    auto made =
+        TemporaryFolder::make_in(std::filesystem::path(database_).parent_path().string(), kPrefix);
     ISOBIT_TRY(made);
+    folder_.emplace(std::move(*made));
+    lock_ = ::open(folder_->path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    // Without locks (some network file systems) another run could take the folder for a leftover,
+    // but there it could not lock it either, and leaves it.
+    if (lock_ >= 0) (void)::flock(lock_, LOCK_EX | LOCK_NB);
   }
-  return folder_ + "/" + std::to_string(cell);
-}
-
-Result<void> SpillFolder::make() {
-  namespace fs = std::filesystem;
-  const fs::path parent = fs::path(database_).parent_path();
-  std::string folder = (parent / (std::string(kPrefix) + "XXXXXX")).string();
-  if (::mkdtemp(folder.data()) == nullptr) {
-    return Error{std::string("no folder for logits rows can be made: ") + std::strerror(errno),
-                 parent.string()};
-  }
-  folder_ = folder;
-  lock_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  // Without locks (some network file systems) another run could take the folder for a leftover, but
-  // there it could not lock it either, and leaves it.
-  if (lock_ >= 0) (void)::flock(lock_, LOCK_EX | LOCK_NB);
-  return {};
+  return folder_->path() + "/" + std::to_string(cell);
 }
 
 }  // namespace isobit

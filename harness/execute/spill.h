@@ -6,11 +6,13 @@
 
 #include <cstdint>
 #include <fstream>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "harness/judge/judge.h"
+#include "runtime/base/file.h"
 
 namespace isobit {
 
@@ -44,8 +46,8 @@ class SpillFolder {
   Result<std::string> path(int cell);
 
  private:
-  Result<void> make();
-  std::string database_, folder_;
+  std::string database_;
+  std::optional<TemporaryFolder> folder_;
   int lock_ = -1;  // descriptor
 };
 

@@ -19,7 +19,7 @@ std::string class_words(const std::string& recipe) {
 }
 
 void compare_rows(ChangeView& view) {
-  const auto &before = view.reference->rows, &after = view.block->rows;
+  const auto &before = view.change->reference()->rows, &after = view.change->block.rows;
   for (std::size_t i = 0; i < std::min(before.size(), after.size()); ++i) {
     ++view.compared;
     if (before[i] == after[i]) continue;
@@ -56,9 +56,8 @@ const char* state_of(const GoldenChange& change) {
 ChangeView view_of(Witnesses& witnesses, const GoldenChange& change, const Tokenizer* tokenizer) {
   ChangeView view;
   view.change = &change;
-  view.block = &change.block;
-  view.reference = change.reference();
-  if (view.reference == nullptr) return view;
+  const GoldenBlock* reference = change.reference();
+  if (reference == nullptr) return view;
   const std::vector<RecipeChange> none;
   const auto& changed = change.before ? change.before->changed : none;
   if (change.before) {
@@ -68,7 +67,7 @@ ChangeView view_of(Witnesses& witnesses, const GoldenChange& change, const Token
     }
   }
   compare_rows(view);
-  const auto after = witnesses.of(change.block), before = witnesses.of(*view.reference);
+  const auto after = witnesses.of(change.block), before = witnesses.of(*reference);
   if (before && after) {
     view.cause = cause_text(causes_of(before->from, after->from));
   } else if (!changed.empty()) {
@@ -97,10 +96,11 @@ std::string line_of(const GoldenChange& change) {
 }
 
 std::vector<std::string> lines_of(const ChangeView& view) {
-  const GoldenBlock& block = *view.block;
+  const GoldenBlock& block = view.change->block;
+  const GoldenBlock* reference = view.change->reference();
   std::vector<std::string> out{line_of(*view.change)};
-  if (view.reference == nullptr) return out;
-  out.push_back("  stands for " + view.reference->block_hash() +
+  if (reference == nullptr) return out;
+  out.push_back("  stands for " + reference->block_hash() +
                 (view.replaced.empty() ? "" : ", of " + text::printable(view.replaced)));
   if (view.position >= 0) {
     const std::string before = token_words(view.id_before, view.text_before);
@@ -111,8 +111,8 @@ std::vector<std::string> lines_of(const ChangeView& view) {
                        : " became " + token_words(view.id_after, view.text_after)));
     out.push_back("  " + std::to_string(view.differing) + " of " + std::to_string(view.compared) +
                   " rows differ, " + (view.flipped > 0 ? "then a token flips" : "no token flips"));
-  } else if (view.reference->rows.size() != block.rows.size()) {
-    out.push_back("  another number of rows: " + std::to_string(view.reference->rows.size()) +
+  } else if (reference->rows.size() != block.rows.size()) {
+    out.push_back("  another number of rows: " + std::to_string(reference->rows.size()) +
                   " became " + std::to_string(block.rows.size()));
   }
   if (view.distance) out.push_back("  there: " + text_of(*view.distance));

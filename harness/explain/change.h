@@ -18,8 +18,6 @@ const char* state_of(const GoldenChange& change);
 
 struct ChangeView {
   const GoldenChange* change = nullptr;
-  const GoldenBlock* block = nullptr;
-  const GoldenBlock* reference = nullptr;  // nullptr: nothing was blessed before
   std::string replaced;  // "another recipe: model 296c… -> 83ab…"; empty: same key
   std::int64_t compared = 0, differing = 0, flipped = 0;  // rows until the first flip
   std::int64_t position = -1, index = -1;                 // of the first row that differs

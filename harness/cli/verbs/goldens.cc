@@ -94,6 +94,8 @@ std::optional<Tokenizer> tokenizer_of(const PendingFile& file) {
 }
 
 Json json_of(const ChangeView& view) {
+  const GoldenBlock& block = view.change->block;
+  const GoldenBlock* reference = view.change->reference();
   const std::optional<StoredDistance>& d = view.distance;
   Json distance = nullptr;
   if (d) {
@@ -103,25 +105,24 @@ Json json_of(const ChangeView& view) {
                 {"margin_before", d->distance.margin_a},
                 {"margin_after", d->distance.margin_b}};
   }
-  return {
-      {"state", view.state()},
-      {"prompt", view.block->prompt_id},
-      {"class", view.block->key.class_hash},
-      {"recipe", view.block->class_recipe},
-      {"block", view.block->block_hash()},
-      {"parent", view.reference == nullptr ? Json(nullptr) : Json(view.reference->block_hash())},
-      {"replaced", view.replaced},
-      {"rows", view.block->rows.size()},
-      {"compared", view.compared},
-      {"differing", view.differing},
-      {"flipped", view.flipped},
-      {"first_position", view.position},
-      {"id_before", view.id_before},
-      {"id_after", view.id_after},
-      {"text_before", view.text_before},
-      {"text_after", view.text_after},
-      {"distance", distance},
-      {"cause", view.cause}};
+  return {{"state", view.state()},
+          {"prompt", block.prompt_id},
+          {"class", block.key.class_hash},
+          {"recipe", block.class_recipe},
+          {"block", block.block_hash()},
+          {"parent", reference == nullptr ? Json(nullptr) : Json(reference->block_hash())},
+          {"replaced", view.replaced},
+          {"rows", block.rows.size()},
+          {"compared", view.compared},
+          {"differing", view.differing},
+          {"flipped", view.flipped},
+          {"first_position", view.position},
+          {"id_before", view.id_before},
+          {"id_after", view.id_after},
+          {"text_before", view.text_before},
+          {"text_after", view.text_after},
+          {"distance", distance},
+          {"cause", view.cause}};
 }
 
 /// The line that blesses what was shown, wherever it is pasted in this folder.

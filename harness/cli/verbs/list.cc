@@ -39,9 +39,7 @@ Result<std::vector<std::string>> stored_dates(const Plan& plan, const std::strin
   if (!std::filesystem::exists(database, problem)) return dates;
   auto store = Store::open(database, Store::Mode::read_only);
   ISOBIT_TRY(store);
-  std::vector<Sha256> keys;
-  for (const PlannedCell& cell : plan.cells) keys.push_back(cell.key);
-  auto found = (*store)->find(keys);
+  auto found = find_stored(**store, plan);
   ISOBIT_TRY(found);
   for (std::size_t i = 0; i < dates.size(); ++i) {
     if ((*found)[i]) dates[i] = (*found)[i]->source_date;
@@ -82,7 +80,7 @@ Result<Listing> listing_of(const std::string& path, const RunOptions& options, A
   out.path = path;
   out.scenario = loaded->scenario.name;
   out.question = loaded->scenario.question;
-  out.unselected = plan->unselected;
+  out.unselected = plan->unselected();
   const std::vector<bool> reusable = may_be_reused(loaded->scenario, plan->matrix);
   for (std::size_t i = 0; i < plan->cells.size(); ++i) {
     out.cells.push_back(listed(plan->matrix.cells[i], axes));
@@ -136,7 +134,7 @@ struct Work {
 };
 
 Work work_of(const Listing& listing, const RunOptions& options) {
-  const bool looks_up = !options.fresh && options.repeat == 1 && !options.until_fail;
+  const bool looks_up = options.reuses();
   Work out;
   for (const Listed& cell : listing.cells) {
     if (!cell.skip.empty()) {
