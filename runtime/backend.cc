@@ -56,10 +56,10 @@ void Backend::finish_qkv(const Product* q, const Product& k, const Product& v, s
   end_linear(*this, v);
 }
 
-void Backend::finish_gated(const Product& gate, const Product& up, Rows act) {
+void Backend::finish_gated(Activation f, const Product& gate, const Product& up, Rows act) {
   end_linear(*this, gate);
   end_linear(*this, up);
-  gated_silu(gate.out, up.out, act);
+  gated(f, gate.out, up.out, act);
 }
 
 void Backend::finish_add(const Product& y, Rows h) {

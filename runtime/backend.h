@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "runtime/base/result.h"
+#include "runtime/numerics/activation.h"
 #include "runtime/numerics/digest.h"
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/precision.h"
@@ -99,6 +100,7 @@ struct AttentionRows {
   std::int64_t kv_heads = 0;             // KV heads of this rank
   std::vector<std::int32_t> kv_of_head;  // (heads) -> local KV head, ascending
   double scale = 0;
+  double softcap = 0;  // score = softcap * tanh(score / softcap); 0: scores as they are
   std::int32_t page_size = 0;
   CodeLayout k_codes, v_codes;
 };
@@ -233,10 +235,25 @@ class Backend {
   virtual void attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
                                  Rows out) = 0;
 
-  /// out = R(silu(gate) * up).
-  virtual void gated_silu(Rows gate, Rows up, Rows out) = 0;
+  /// out = R(f(gate) * up).
+  virtual void gated(Activation f, Rows gate, Rows up, Rows out) = 0;
   /// h = R(h + y).
   virtual void add(Rows h, Rows y) = 0;
+
+  // What some families do besides (NUMERICS.md, "The forward pass").
+
+  /// out = R(((x - mean) * r) * weight + bias); out may be x.
+  virtual void layer_norm(Rows x, const void* weight, const void* bias, double eps, Rows out) = 0;
+  /// x = R(f(x)).
+  virtual void activate(Activation f, Rows x) = 0;
+  /// x = R(x * factor).
+  virtual void scale(Rows x, double factor) = 0;
+  /// x = cap * tanh(x / cap), not rounded further: logits.
+  virtual void softcap(Rows x, double cap) = 0;
+  /// sum(ids[r]) = R(sum(ids[r]) + R(y(r) * factors[r])); the ids differ, the factors are Reals.
+  virtual void add_scaled(Rows y, std::span<const std::int32_t> ids,
+                          std::span<const double> factors, Rows sum) = 0;
+
   /// Digest of every row.
   virtual void digests(Rows x, std::span<Digest> out) = 0;
   /// The `count` best entries of one logits row.
@@ -253,8 +270,8 @@ class Backend {
   virtual void finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
                           std::int64_t kv_heads, std::span<const std::int64_t> positions,
                           const void* cosine, const void* sine, const HeadNorm* norm);
-  /// act = gated_silu of both, finished. What gate.out and up.out hold afterwards is open.
-  virtual void finish_gated(const Product& gate, const Product& up, Rows act);
+  /// act = gated of both, finished. What gate.out and up.out hold afterwards is open.
+  virtual void finish_gated(Activation f, const Product& gate, const Product& up, Rows act);
   /// y finished, h = R(h + y).
   virtual void finish_add(const Product& y, Rows h);
   /// The same, then x = rms_norm(h).

@@ -137,8 +137,12 @@ Result<void> apply_outlier(LoadedModel& model) {
       return Error{"the transform outlier has no rule for models with biases", model.path};
     }
   }
-  if (architecture_of(model.config).plan(model.config, 0).qk_norm) {
-    return Error{"the transform outlier has no rule for models with QK-norm", model.path};
+  const Architecture& architecture = architecture_of(model.config);
+  LayerPlan plan = architecture.plan(model.config, 0);
+  plan.window = 0;  // has no part in it
+  if (plan != LayerPlan{} || architecture.norms_add_one) {
+    return Error{"the transform outlier has no rule for architecture " + model.config.architecture,
+                 model.path};
   }
   Outlier outlier(model);
   for (std::int64_t l = 0; l < model.config.layers; ++l) {

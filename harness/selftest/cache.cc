@@ -47,7 +47,7 @@ class MovedSplits : public ForwardingBackend {
         };
         const std::size_t o = r * std::size_t(q.cols) + std::size_t(h * d);
         attention_row<float>(
-            query.data() + o, int(d), float(args.scale), places.place(row.first),
+            query.data() + o, int(d), float(args.scale), 0.0F, places.place(row.first),
             places.place(row.position),
             [&](std::int64_t place) { return places.position(place) >= row.first; },
             [&](std::int64_t place, int i) { return at(k, place, i); },

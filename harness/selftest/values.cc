@@ -173,8 +173,8 @@ class ChunkPositions final : public ForwardingBackend {
 class LayerOneAct final : public ForwardingBackend {
  public:
   using ForwardingBackend::ForwardingBackend;
-  void gated_silu(Rows gate, Rows up, Rows out) override {
-    ForwardingBackend::gated_silu(gate, up, out);
+  void gated(Activation f, Rows gate, Rows up, Rows out) override {
+    ForwardingBackend::gated(f, gate, up, out);
     if (layer() != 1 || out.rows != 3 || out.cols == 0) return;
     change(out, [](std::vector<float>& v) { v[0] = std::nextafter(v[0], 1e30f); });
   }

@@ -90,11 +90,28 @@ void ForwardingBackend::attention_weights(Rows q, const AttentionRows& args, con
                                           Rows out) {
   inner_->attention_weights(q, args, pools, out);
 }
-void ForwardingBackend::gated_silu(Rows gate, Rows up, Rows out) {
-  inner_->gated_silu(gate, up, out);
+void ForwardingBackend::gated(Activation f, Rows gate, Rows up, Rows out) {
+  inner_->gated(f, gate, up, out);
 }
 void ForwardingBackend::add(Rows h, Rows y) {
   inner_->add(h, y);
+}
+void ForwardingBackend::layer_norm(Rows x, const void* weight, const void* bias, double eps,
+                                   Rows out) {
+  inner_->layer_norm(x, weight, bias, eps, out);
+}
+void ForwardingBackend::activate(Activation f, Rows x) {
+  inner_->activate(f, x);
+}
+void ForwardingBackend::scale(Rows x, double factor) {
+  inner_->scale(x, factor);
+}
+void ForwardingBackend::softcap(Rows x, double cap) {
+  inner_->softcap(x, cap);
+}
+void ForwardingBackend::add_scaled(Rows y, std::span<const std::int32_t> ids,
+                                   std::span<const double> factors, Rows sum) {
+  inner_->add_scaled(y, ids, factors, sum);
 }
 void ForwardingBackend::digests(Rows x, std::span<Digest> out) {
   inner_->digests(x, out);

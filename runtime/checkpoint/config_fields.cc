@@ -2,6 +2,7 @@
 #include "runtime/checkpoint/config_fields.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -53,6 +54,18 @@ bool ConfigFields::boolean_or(const std::string& key, bool fallback) {
   if (value == nullptr) return fallback;
   if (!value->is_boolean()) return fail_type(key, *value, "true or false"), fallback;
   return value->get<bool>();
+}
+
+std::vector<std::int64_t> ConfigFields::integers_or(const std::string& key,
+                                                    std::vector<std::int64_t> fallback) {
+  const json* value = find(key);
+  if (value == nullptr) return fallback;
+  std::vector<std::int64_t> out;
+  for (const json& each : value->is_array() ? *value : json::array({nullptr})) {
+    if (!each.is_number_integer()) return fail_type(key, *value, "a list of integers"), fallback;
+    out.push_back(each.get<std::int64_t>());
+  }
+  return out;
 }
 
 std::string ConfigFields::string_or(const std::string& key, const std::string& fallback) {
@@ -121,9 +134,9 @@ void require_uniform_layers(ConfigFields& fields, const ModelConfig& config) {
 
 namespace {
 
-/// Which layers slide, as "layer_types" says or, without it, those from `first` on.
+/// Which layers slide, as "layer_types" says or, without it, as `usual` does.
 std::vector<bool> sliding_layers(ConfigFields& fields, const ModelConfig& config,
-                                 std::int64_t first) {
+                                 const std::function<bool(std::int64_t layer)>& usual) {
   std::vector<bool> out;
   const json* kinds = fields.find("layer_types");
   if (kinds != nullptr && (!kinds->is_array() || std::int64_t(kinds->size()) != config.layers)) {
@@ -132,7 +145,7 @@ std::vector<bool> sliding_layers(ConfigFields& fields, const ModelConfig& config
     return out;
   }
   for (std::int64_t i = 0; i < std::min(config.layers, kMostLayers); ++i) {
-    bool slides = config.sliding_window > 0 && i >= first;
+    bool slides = config.sliding_window > 0 && usual(i);
     if (kinds != nullptr) {
       const json& kind = (*kinds)[std::size_t(i)];
       slides = kind == "sliding_attention";
@@ -149,6 +162,12 @@ std::vector<bool> sliding_layers(ConfigFields& fields, const ModelConfig& config
   return out;
 }
 
+void keep_sliding(const std::vector<bool>& slides, ModelConfig& config) {
+  const auto sliding = std::count(slides.begin(), slides.end(), true);
+  if (sliding == 0) config.sliding_window = 0;
+  if (sliding > 0 && sliding < config.layers) config.slides = slides;
+}
+
 }  // namespace
 
 void read_late_windows(ConfigFields& fields, ModelConfig& config) {
@@ -159,10 +178,47 @@ void read_late_windows(ConfigFields& fields, ModelConfig& config) {
     if (window < 1) fields.fail("sliding_window", "must be null or at least 1");
     config.sliding_window = window;
   }
-  const auto slides = sliding_layers(fields, config, fields.integer_or("max_window_layers", 28));
-  const auto sliding = std::count(slides.begin(), slides.end(), true);
-  if (sliding == 0) config.sliding_window = 0;
-  if (sliding > 0 && sliding < config.layers) config.slides = slides;
+  const std::int64_t first = fields.integer_or("max_window_layers", 28);
+  keep_sliding(sliding_layers(fields, config, [&](std::int64_t i) { return i >= first; }), config);
+}
+
+void read_windows(ConfigFields& fields, std::int64_t window, std::int64_t every,
+                  ModelConfig& config) {
+  config.sliding_window =
+      fields.integer_or("sliding_window", fields.has("sliding_window") ? 0 : window);
+  if (fields.find("sliding_window") != nullptr && config.sliding_window < 1) {
+    fields.fail("sliding_window", "must be null or at least 1");
+  }
+  if (every < 1) return fields.fail("sliding_window_pattern", "must be at least 1");
+  const auto usual = [&](std::int64_t i) { return (i + 1) % every != 0; };
+  keep_sliding(sliding_layers(fields, config, usual), config);
+}
+
+void slide_except_every(std::int64_t every, ModelConfig& config) {
+  std::vector<bool> slides;
+  for (std::int64_t i = 0; i < std::min(config.layers, kMostLayers); ++i) {
+    slides.push_back(config.sliding_window > 0 && (i + 1) % every != 0);
+  }
+  keep_sliding(slides, config);
+}
+
+void read_gemma(ConfigFields& fields, ModelConfig& config) {
+  read_kv_heads(fields, 4, config);
+  config.head_dim = fields.integer_or("head_dim", 256);
+  config.attention_bias = fields.boolean_or("attention_bias", false);
+  config.tied_embeddings = fields.boolean_or("tie_word_embeddings", true);
+  config.query_scale = fields.number_or("query_pre_attn_scalar", 256.0);
+  const std::string activation =
+      fields.string_or("hidden_activation", fields.string_or("hidden_act", "gelu_pytorch_tanh"));
+  if (activation != "gelu_pytorch_tanh" && activation != "gelu_new") {
+    fields.fail("hidden_activation", shown(activation) + " is not supported (gelu_pytorch_tanh)");
+  }
+}
+
+double read_softcap(ConfigFields& fields, const std::string& key, double absent) {
+  const double cap = fields.number_or(key, fields.has(key) ? 0.0 : absent);
+  if (fields.find(key) != nullptr && !(cap > 0.0)) fields.fail(key, "must be null or above 0");
+  return cap;
 }
 
 }  // namespace isobit

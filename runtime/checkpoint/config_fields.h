@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "runtime/base/result.h"
 #include "runtime/model/config.h"
@@ -32,6 +33,7 @@ class ConfigFields {
   double number(const std::string& key);
   double number_or(const std::string& key, double fallback);
   bool boolean_or(const std::string& key, bool fallback);
+  std::vector<std::int64_t> integers_or(const std::string& key, std::vector<std::int64_t> fallback);
   std::string string_or(const std::string& key, const std::string& fallback);
 
   void require(const std::string& key);
@@ -62,5 +64,15 @@ void require_uniform_layers(ConfigFields& fields, const ModelConfig& config);
 /// "use_sliding_window", "sliding_window", "max_window_layers" and "layer_types": the layers from
 /// max_window_layers on slide unless a list says which.
 void read_late_windows(ConfigFields& fields, ModelConfig& config);
+/// "sliding_window" and "layer_types": all layers but every `every`-th slide unless a list says
+/// which. `window`: without the key.
+void read_windows(ConfigFields& fields, std::int64_t window, std::int64_t every,
+                  ModelConfig& config);
+/// The layers of a window that slide, when a file does not say which: all but every `every`-th.
+void slide_except_every(std::int64_t every, ModelConfig& config);
+/// What Gemma's generations say alike: heads, biases, the scale of scores, the activation.
+void read_gemma(ConfigFields& fields, ModelConfig& config);
+/// A soft cap: `absent` without the key, 0 for null.
+double read_softcap(ConfigFields& fields, const std::string& key, double absent);
 
 }  // namespace isobit

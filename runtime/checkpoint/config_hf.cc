@@ -22,7 +22,11 @@ struct Neutral {
   json neutral;
 };
 
-void refuse_other_arithmetic(ConfigFields& fields) {
+/// `reads`: keys that the family reads itself.
+void refuse_other_arithmetic(ConfigFields& fields, std::span<const char* const> reads) {
+  const auto is_read = [&](std::string_view key) {
+    return std::find(reads.begin(), reads.end(), key) != reads.end();
+  };
   static const Neutral kNeutral[] = {
       {"quantization_config", nullptr},
       {"compression_config", nullptr},
@@ -49,10 +53,11 @@ void refuse_other_arithmetic(ConfigFields& fields) {
   };
   for (const Neutral& entry : kNeutral) {
     const json* value = fields.find(entry.key);
-    if (value == nullptr || *value == entry.neutral) continue;
+    if (value == nullptr || *value == entry.neutral || is_read(entry.key)) continue;
     fields.fail(entry.key, "= " + ConfigFields::shown_value(*value) +
                                " changes the arithmetic and is not supported");
   }
+  if (is_read("hidden_act")) return;
   const std::string activation = fields.string_or("hidden_act", "silu");
   if (activation != "silu" && activation != "swish") {
     fields.fail("hidden_act", shown(activation) + " is not supported (silu)");
@@ -186,7 +191,6 @@ void read_sizes(ConfigFields& fields, ModelConfig& config) {
   config.layers = fields.integer("num_hidden_layers");
   config.heads = fields.integer("num_attention_heads");
   config.context = fields.integer("max_position_embeddings");
-  config.segments = fields.integer_or("isobit_segments", 8);
   config.rms_norm_eps = fields.number_or("rms_norm_eps", 1e-6);
   config.tied_embeddings = fields.boolean_or("tie_word_embeddings", false);
 }
@@ -203,8 +207,9 @@ Result<ModelConfig> parse_hf_config(const std::string& text, const std::string& 
   ModelConfig config;
   config.architecture = architecture->name;
   config.name = fields.string_or("_name_or_path", "");
-  refuse_other_arithmetic(fields);
-  read_sizes(fields, config);
+  refuse_other_arithmetic(fields, architecture->reads);
+  config.segments = fields.integer_or("isobit_segments", 8);
+  (architecture->read_sizes != nullptr ? architecture->read_sizes : read_sizes)(fields, config);
   architecture->read_config(fields, config);
   const std::optional<Error> rope_error = read_position(fields, text, place, config);
   read_tokens(fields, config);

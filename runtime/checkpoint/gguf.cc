@@ -6,6 +6,7 @@
 // same numbers in the same places whichever file it comes from.
 #include <utility>
 
+#include "runtime/checkpoint/fused.h"
 #include "runtime/checkpoint/gguf_metadata.h"
 #include "runtime/checkpoint/gguf_names.h"
 #include "runtime/checkpoint/gguf_reader.h"
@@ -29,6 +30,22 @@ Tensor tensor_of(GgufTensorRecord record) {
   return tensor;
 }
 
+/// The matrix of each expert out of those of all, (experts, outputs, inputs).
+Result<void> add_experts(const ModelConfig& config, const GgufName& name, const Tensor& all,
+                         const std::string& place, Weights& weights) {
+  if (all.shape.size() != 3 || all.shape[0] != config.experts) {
+    return Error{"tensor " + shown(all.name) + " must have three dimensions, the outermost of " +
+                     std::to_string(config.experts) + " experts",
+                 place};
+  }
+  const Architecture& architecture = architecture_of(config);
+  for (std::int64_t e = 0; e < config.experts; ++e) {
+    weights.add(some_rows_of(all, expert_prefix(architecture, name.layer, e) + name.hugging_face,
+                             e * all.shape[1], all.shape[1]));
+  }
+  return {};
+}
+
 /// Tensors under Hugging Face's names; one that nothing reads is refused by its own.
 Result<void> rename_tensors(const ModelConfig& config, std::vector<GgufTensorRecord> records,
                             const std::string& place, Weights& weights) {
@@ -48,6 +65,11 @@ Result<void> rename_tensors(const ModelConfig& config, std::vector<GgufTensorRec
         return Error{
             what + " is read by no operation: block_count is " + std::to_string(config.layers),
             place};
+      }
+      if (name->experts) {
+        const auto added = add_experts(config, *name, tensor, place, weights);
+        ISOBIT_TRY(added);
+        continue;
       }
       tensor.name = name->hugging_face;
     }
@@ -100,9 +122,20 @@ Result<void> order_rows(const std::string& name, const std::vector<std::int64_t>
   return {};
 }
 
+/// Undoes what llama.cpp's converter did: rows in another order, a norm's one.
 /// REQUIRES: a valid config.
-Result<void> order_rotated(const ModelConfig& config, const std::string& place, Weights& weights) {
+Result<void> undo_conversion(const ModelConfig& config, const std::string& place,
+                             Weights& weights) {
   const Architecture& architecture = architecture_of(config);
+  if (architecture.norms_add_one) {  // llama.cpp's file has the sum
+    for (const TableTensor& each : table_tensors(config)) {
+      const Tensor* norm = each.is_norm ? weights.find(each.name) : nullptr;
+      if (norm == nullptr) continue;
+      Tensor without = *norm;
+      without.added = -1;
+      weights.add(std::move(without));
+    }
+  }
   if (!architecture.gguf.interleaved) return {};
   for (const TensorRow& row : architecture.layer) {
     if (!row.rotated) continue;
@@ -110,7 +143,8 @@ Result<void> order_rotated(const ModelConfig& config, const std::string& place, 
         interleaved_order(extent(row.outputs, config) / config.head_dim, config.head_dim);
     for (std::int64_t layer = 0; layer < config.layers; ++layer) {
       for (const char* part : {".weight", ".bias"}) {
-        const auto done = order_rows(layer_prefix(layer) + row.name + part, order, place, weights);
+        const auto done =
+            order_rows(layer_prefix(architecture, layer) + row.name + part, order, place, weights);
         ISOBIT_TRY(done);
       }
     }
@@ -136,7 +170,9 @@ Result<GgufFile> read_gguf(std::span<const std::byte> file, const std::string& p
   ISOBIT_TRY(renamed);
   const Result<void> completed = complete_config(out.weights, place, out.config);
   ISOBIT_TRY(completed);
-  const Result<void> ordered = order_rotated(out.config, place, out.weights);
+  const Result<void> split = split_fused(out.config, FileForm::gguf, place, out.weights);
+  ISOBIT_TRY(split);
+  const Result<void> ordered = undo_conversion(out.config, place, out.weights);
   ISOBIT_TRY(ordered);
   return out;
 }

@@ -1,120 +1,30 @@
 // Implementation of runtime/checkpoint/gguf_metadata.h.
 #include "runtime/checkpoint/gguf_metadata.h"
 
-#include <cstring>
-#include <limits>
-#include <optional>
+#include <algorithm>
+#include <span>
 #include <utility>
 
+#include "runtime/checkpoint/gguf_keys.h"
 #include "runtime/checkpoint/json.h"
 #include "runtime/model/arch/architecture.h"
 
 namespace isobit {
 namespace {
 
-/// Typed access to metadata. The first problem is kept; later reads give their fallback.
-class Keys {
- public:
-  Keys(const GgufMetadata& metadata, const std::string& place)
-      : metadata_(metadata), place_(place) {}
-
-  [[nodiscard]] const GgufValue* find(const std::string& key) const {
-    const auto found = metadata_.find(key);
-    return found == metadata_.end() ? nullptr : &found->second;
-  }
-
-  std::int64_t integer(const std::string& key) {
-    require(key);
-    return integer_or(key, 0);
-  }
-  std::int64_t integer_or(const std::string& key, std::int64_t fallback) {
-    const GgufValue* value = find(key);
-    if (value == nullptr) return fallback;
-    const bool fits =
-        value->is_integer() &&
-        value->unsigned_value <= std::uint64_t{std::numeric_limits<std::int64_t>::max()};
-    if (!fits) return fail_type(key, *value, "one integer"), fallback;
-    // One of the two is zero, whichever the stored type.
-    return value->signed_value + static_cast<std::int64_t>(value->unsigned_value);
-  }
-  double real(const std::string& key) {
-    require(key);
-    return real_or(key, 1.0);
-  }
-  double real_or(const std::string& key, double fallback) {
-    const GgufValue* value = find(key);
-    if (value == nullptr) return fallback;
-    if (!value->is_real()) return fail_type(key, *value, "one float"), fallback;
-    return value->real_value;
-  }
-  bool boolean_or(const std::string& key, bool fallback) {
-    const GgufValue* value = find(key);
-    if (value == nullptr) return fallback;
-    if (value->type != GgufType::boolean) return fail_type(key, *value, "a boolean"), fallback;
-    return value->unsigned_value != 0;
-  }
-  std::string string_or(const std::string& key, const std::string& fallback) {
-    const GgufValue* value = find(key);
-    if (value == nullptr) return fallback;
-    if (value->type != GgufType::string) return fail_type(key, *value, "a string"), fallback;
-    return std::string(value->string_value);
-  }
-  std::vector<std::string> strings(const std::string& key) {
-    const GgufValue* value = find(key);
-    if (value == nullptr) return {};
-    if (value->type != GgufType::array || value->element_type != GgufType::string) {
-      return fail_type(key, *value, "an array of strings"), std::vector<std::string>{};
-    }
-    return {value->strings.begin(), value->strings.end()};
-  }
-  std::vector<std::int32_t> integers(const std::string& key) {
-    const GgufValue* value = find(key);
-    if (value == nullptr) return {};
-    if (value->type != GgufType::array ||
-        (value->element_type != GgufType::i32 && value->element_type != GgufType::u32)) {
-      return fail_type(key, *value, "an array of 32-bit integers"), std::vector<std::int32_t>{};
-    }
-    std::vector<std::int32_t> out(static_cast<std::size_t>(value->count));
-    if (!out.empty()) std::memcpy(out.data(), value->elements.data(), value->elements.size());
-    return out;
-  }
-  /// A token id; -1 when the key is absent. Writers use the largest u32 for "none" too.
-  std::int32_t token(const std::string& key) {
-    const std::int64_t id = integer_or(key, -1);
-    if (id == std::numeric_limits<std::uint32_t>::max()) return -1;
-    if (id < -1 || id > std::numeric_limits<std::int32_t>::max()) {
-      fail(key, "is " + std::to_string(id) + "; it must be a token id");
-      return -1;
-    }
-    return static_cast<std::int32_t>(id);
-  }
-
-  void require(const std::string& key) {
-    if (find(key) == nullptr) fail(key, "is missing");
-  }
-  void fail(const std::string& key, const std::string& what) {
-    if (!error) error = Error{"metadata key " + shown(key) + " " + what, place_};
-  }
-  void fail_type(const std::string& key, const GgufValue& value, const std::string& expected) {
-    fail(key, "is " + shown(value.text()) + "; it must be " + expected);
-  }
-
-  std::optional<Error> error;
-
- private:
-  const GgufMetadata& metadata_;
-  const std::string& place_;
-};
+using Keys = GgufKeys;
 
 /// Features of relatives that the forward pass does not compute.
-void refuse_other_arithmetic(Keys& keys, const std::string& arch) {
+void refuse_other_arithmetic(Keys& keys, const std::string& arch,
+                             std::span<const char* const> reads) {
   for (const char* key :
        {"expert_count", "expert_used_count", "attention.clamp_kqv", "attention.max_alibi_bias",
         "attn_logit_softcapping", "final_logit_softcapping", "embedding_scale", "residual_scale",
         "logit_scale", "attention.scale", "attention.temperature_scale",
         "interleaved_moe_layer_step", "rope.scaling.yarn_ext_factor"}) {
     const GgufValue* value = keys.find(arch + key);
-    if (value == nullptr) continue;
+    const bool read = std::find(reads.begin(), reads.end(), std::string_view(key)) != reads.end();
+    if (value == nullptr || read) continue;
     const bool zero = (value->is_integer() || value->is_real()) && value->unsigned_value == 0 &&
                       value->signed_value == 0 && value->real_value == 0.0;
     if (!zero) {
@@ -184,6 +94,8 @@ Result<ModelConfig> config_from_gguf(const GgufMetadata& metadata, const std::st
     return *keys.error;
   }
   const std::string arch = architecture + ".";
+  // llama.cpp has one name for both.
+  if (family == &kLlama && keys.integer_or(arch + "expert_count", 0) > 0) family = &kMixtral;
   ModelConfig config;
   config.architecture = family->name;
   config.name = keys.string_or("general.name", "");
@@ -199,10 +111,18 @@ Result<ModelConfig> config_from_gguf(const GgufMetadata& metadata, const std::st
                   ", and nothing says which layers slide; it is not supported");
   }
   config.segments = keys.integer_or("isobit.segments", 8);
-  config.rms_norm_eps = keys.real(arch + "attention.layer_norm_rms_epsilon");
+  if (family->norm == NormKind::rms) {
+    config.rms_norm_eps = keys.real(arch + "attention.layer_norm_rms_epsilon");
+  }
   read_heads(keys, arch, config);
+  if (!family->experts.rows.empty()) {
+    config.experts = keys.integer(arch + "expert_count");
+    config.experts_used = keys.integer(arch + "expert_used_count");
+    config.expert_size = config.intermediate_size;
+  }
   read_rope(keys, arch, config);
-  refuse_other_arithmetic(keys, arch);
+  refuse_other_arithmetic(keys, arch, family->gguf.reads);
+  if (family->gguf.read != nullptr) family->gguf.read(keys, arch, config);
   config.bos_token = keys.token("tokenizer.ggml.bos_token_id");
   const std::int32_t eos = keys.token("tokenizer.ggml.eos_token_id");
   if (eos >= 0) config.eos_tokens.push_back(eos);

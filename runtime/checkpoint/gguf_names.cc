@@ -24,7 +24,7 @@ constexpr TypeName kTypeNames[] = {
 /// The row with this stem; a bias only where the table has one.
 const TensorRow* find_row(std::span<const TensorRow> rows, std::string_view stem, bool bias) {
   const auto found = std::find_if(rows.begin(), rows.end(), [&](const TensorRow& row) {
-    return stem == row.gguf && (!bias || row.bias != When::never);
+    return stem == row.gguf && !stem.empty() && (!bias || row.bias != When::never);
   });
   return found == rows.end() ? nullptr : &*found;
 }
@@ -81,10 +81,19 @@ std::optional<GgufName> read_gguf_name(const Architecture& architecture,
   const std::size_t end = stem.find('.', kPrefix.size());
   if (end == std::string_view::npos) return std::nullopt;
   const std::string_view digits = stem.substr(kPrefix.size(), end - kPrefix.size());
-  const TensorRow* row = find_row(architecture.layer, stem.substr(end + 1), bias);
-  if (row == nullptr || !is_layer_number(digits)) return std::nullopt;
+  if (!is_layer_number(digits)) return std::nullopt;
   const std::int64_t layer = std::stoll(std::string(digits));
-  return GgufName{layer_prefix(layer) + row->name + suffix, layer};
+  const std::string_view part = stem.substr(end + 1);
+  const std::string before = layer_prefix(architecture, layer);
+  for (const FusedRow& fused : architecture.fused) {
+    if (part == fused.gguf) return GgufName{before + fused.name + suffix, layer};
+  }
+  if (const TensorRow* row = find_row(architecture.experts.rows, part, bias)) {
+    return GgufName{row->name + suffix, layer, true};
+  }
+  const TensorRow* row = find_row(architecture.layer, part, bias);
+  if (row == nullptr) return std::nullopt;
+  return GgufName{before + row->name + suffix, layer};
 }
 
 std::vector<std::int64_t> interleaved_order(std::int64_t heads, std::int64_t head_dim) {

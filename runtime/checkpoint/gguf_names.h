@@ -21,6 +21,7 @@ std::string ggml_type_name(std::uint32_t number);
 struct GgufName {
   std::string hugging_face;  // "model.layers.3.self_attn.q_proj.weight" for "blk.3.attn_q.weight"
   std::int64_t layer = -1;   // -1: of the whole model
+  bool experts = false;      // of all experts of the layer: the name is an expert's own
 };
 /// Nothing for a name that the table does not have.
 std::optional<GgufName> read_gguf_name(const Architecture& architecture, const std::string& name);

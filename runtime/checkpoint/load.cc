@@ -6,6 +6,7 @@
 #include <system_error>
 #include <utility>
 
+#include "runtime/checkpoint/fused.h"
 #include "runtime/checkpoint/json.h"
 #include "runtime/checkpoint/load_check.h"
 #include "runtime/checkpoint/weights.h"
@@ -127,6 +128,9 @@ Result<void> load_folder(const std::string& folder, LoadedModel& model) {
   const Result<void> settings = read_optional_text(joined(folder, "tokenizer_config.json"), model,
                                                    model.tokenizer_config_json);
   ISOBIT_TRY(settings);
+  const Result<void> split =
+      split_fused(model.config, FileForm::hugging_face, sharded ? folder : single, model.weights);
+  ISOBIT_TRY(split);
   tie_as_stored(model);
   return check_tensors(model.config, Biases::flagged, model.weights, sharded ? folder : single);
 }

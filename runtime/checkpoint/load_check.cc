@@ -39,6 +39,10 @@ std::string reason(When when) {
       return "mlp_bias is not true in the config";
     case When::untied:
       return "lm_head is tied to the embedding";
+    case When::dense:
+      return "the layer has experts";
+    case When::routed:
+      return "the layer has no experts";
     case When::always:
     case When::never:
       break;
@@ -58,7 +62,7 @@ Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weigh
   if (!config.rope_factors.empty()) read.insert("rope_freqs.weight");
   for (TableTensor& needed : table_tensors(config)) {
     const bool optional = needed.is_bias && biases == Biases::stored;
-    const bool wanted = optional || belongs(needed.when, config);
+    const bool wanted = optional || needed.belongs;
     const Tensor* tensor = weights.find(needed.name);
     if (tensor == nullptr) {
       if (optional || !wanted) continue;

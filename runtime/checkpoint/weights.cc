@@ -216,10 +216,12 @@ void Tensor::read_row(std::int64_t row, std::int64_t col_begin, std::int64_t col
       read_span(type, bytes.data(), row_order[static_cast<std::size_t>(col)],
                 out.subspan(static_cast<std::size_t>(col - col_begin), 1));
     }
-    return;
+  } else {
+    const std::int64_t stored = row_order.empty() ? row : row_order[static_cast<std::size_t>(row)];
+    read_span(type, bytes.data() + stored * row_bytes, col_begin, out);
   }
-  const std::int64_t stored = row_order.empty() ? row : row_order[static_cast<std::size_t>(row)];
-  read_span(type, bytes.data() + stored * row_bytes, col_begin, out);
+  if (added == 0) return;
+  for (float& value : out) value = value + added;
 }
 
 const std::byte* Tensor::stored(std::int64_t row, std::int64_t col) const {
@@ -227,6 +229,12 @@ const std::byte* Tensor::stored(std::int64_t row, std::int64_t col) const {
   const TypeLayout layout = layout_of(type);
   const std::int64_t at = row_order.empty() ? row : row_order[static_cast<std::size_t>(row)];
   return bytes.data() + (at * (cols / layout.elements) + col / layout.elements) * layout.bytes;
+}
+
+std::optional<Tensor> Weights::take(const std::string& name) {
+  auto node = tensors_.extract(name);
+  if (node.empty()) return std::nullopt;
+  return std::move(node.mapped());
 }
 
 const Tensor* Weights::find(const std::string& name) const {

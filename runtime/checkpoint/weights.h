@@ -45,6 +45,7 @@ struct Tensor {
   // Empty: identity; else row r is stored at row_order[r]. For a one-dimensional tensor (the bias
   // of a permuted matrix) it orders the elements instead.
   std::vector<std::int64_t> row_order;
+  float added = 0;  // to every value, one fp32 addition: what a file has in it and no other
 
   /// Writes the fp32 values of columns [col_begin, col_end) of one row. Block formats may be cut
   /// anywhere. f64 tensors are rounded to nearest even.
@@ -66,6 +67,8 @@ class Weights {
   [[nodiscard]] const std::map<std::string, Tensor>& all() const { return tensors_; }
 
   void add(Tensor tensor) { tensors_[tensor.name] = std::move(tensor); }
+  /// Takes a tensor out.
+  std::optional<Tensor> take(const std::string& name);
   /// Keeps a mapping (or a test's buffer) alive as long as the weights.
   void keep(std::shared_ptr<const void> owner) { owners_.push_back(std::move(owner)); }
   void keep(std::shared_ptr<const MappedFile> file) { files_.push_back(std::move(file)); }

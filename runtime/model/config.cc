@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "runtime/model/arch/architecture.h"
 
@@ -40,6 +41,9 @@ Result<void> check_sizes(const ModelConfig& c) {
       {"head_dim", c.head_dim, 8, 256},
       {"max_position_embeddings", c.context, 1, std::int64_t{1} << 27},
       {"sliding_window", c.sliding_window, 0, std::int64_t{1} << 27},
+      {"the number of experts", c.experts, 0, 1024},
+      {"num_experts_per_tok", c.experts_used, c.experts > 0, c.experts},
+      {"the width of an expert", c.expert_size, c.experts > 0, std::int64_t{1} << 22},
   };
   for (const Limit& limit : limits) {
     if (limit.value < limit.low || limit.value > limit.high) {
@@ -51,8 +55,11 @@ Result<void> check_sizes(const ModelConfig& c) {
     return outside("num_key_value_heads", std::to_string(c.kv_heads),
                    "a divisor of num_attention_heads (" + std::to_string(c.heads) + ")");
   }
-  if (!c.slides.empty() && std::int64_t(c.slides.size()) != c.layers) {
-    return outside("the number of sliding layers", std::to_string(c.slides.size()),
+  for (const auto& [what, flags] : {std::pair{"the number of sliding layers", &c.slides},
+                                    std::pair{"the number of rotating layers", &c.rotating},
+                                    std::pair{"the number of routed layers", &c.routed}}) {
+    if (flags->empty() || std::int64_t(flags->size()) == c.layers) continue;
+    return outside(what, std::to_string(flags->size()),
                    "num_hidden_layers (" + std::to_string(c.layers) + ")");
   }
   if (c.head_dim % 8 != 0)
@@ -66,6 +73,15 @@ Result<void> check_sizes(const ModelConfig& c) {
 Result<void> check_numbers(const ModelConfig& c) {
   if (!(c.rms_norm_eps > 0.0 && c.rms_norm_eps < 1.0)) {
     return outside("rms_norm_eps", text_of(c.rms_norm_eps), "above 0 and below 1");
+  }
+  if (c.query_scale != 0 && !(c.query_scale >= 1e-3 && c.query_scale < 1e9)) {
+    return outside("query_pre_attn_scalar", text_of(c.query_scale), "from 0.001 to 1e9");
+  }
+  for (const auto& [name, cap] : {std::pair{"attn_logit_softcapping", c.attention_softcap},
+                                  std::pair{"final_logit_softcapping", c.logit_softcap}}) {
+    if (cap != 0 && !(cap >= 1e-3 && cap < 1e9)) {
+      return outside(name, text_of(cap), "none, or from 0.001 to 1e9");
+    }
   }
   if (!(c.rope_theta > 1.0 && c.rope_theta < 1e15)) {
     return outside("rope_theta", text_of(c.rope_theta), "above 1 and below 1e15");

@@ -38,10 +38,19 @@ struct ModelConfig {
   std::int64_t sliding_window = 0;  // 0: full causal attention
   std::vector<bool> slides;         // by layer; empty: every layer, where there is a window
   std::int64_t segments = 8;        // V of NUMERICS.md; 8, 16 or 32
+  double query_scale = 0;           // scores are divided by its root; 0: by that of head_dim
+  double attention_softcap = 0;     // of scores; 0: none
+  double logit_softcap = 0;         // 0: none
+  std::int64_t experts = 0;         // of a routed layer; 0: no layer is routed
+  std::int64_t experts_used = 0;    // of these, by each token
+  std::int64_t expert_size = 0;     // width of an expert's MLP
+  bool experts_sum_to_one = true;   // the weights of those used, else the weights of all
+  std::vector<bool> routed;         // by layer; empty: every layer, where there are experts
   double rms_norm_eps = 1e-5;
   double rope_theta = 10000.0;
   RopeScaling rope_scaling;
   std::vector<float> rope_factors;  // divides inv_freq; empty or head_dim/2 (GGUF rope_freqs)
+  std::vector<bool> rotating;       // by layer; empty: every layer
   bool tied_embeddings = false;     // lm_head is the embedding
   bool attention_bias = false;      // config.json's flags; a GGUF tells by its tensors
   bool mlp_bias = false;
@@ -51,6 +60,12 @@ struct ModelConfig {
   /// Positions that a query of this layer sees; 0: all before it.
   [[nodiscard]] std::int64_t window(std::int64_t layer) const {
     return slides.empty() || slides[std::size_t(layer)] ? sliding_window : 0;
+  }
+  [[nodiscard]] bool rotates(std::int64_t layer) const {
+    return rotating.empty() || rotating[std::size_t(layer)];
+  }
+  [[nodiscard]] bool is_routed(std::int64_t layer) const {
+    return experts > 0 && (routed.empty() || routed[std::size_t(layer)]);
   }
   /// Refuses shapes that the forward pass cannot run, naming the field.
   [[nodiscard]] Result<void> validate() const;

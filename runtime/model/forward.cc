@@ -36,7 +36,9 @@ Forward::Forward(const RankModel& model, Backend& backend, Communicator& communi
   for (std::int64_t head = p.heads.begin; head < p.heads.end; ++head) {
     attention_.kv_of_head.push_back(std::int32_t(head / group - p.kv_heads.begin));
   }
-  attention_.scale = 1.0 / sqrt_(double(config_.head_dim));
+  const double divisor = config_.query_scale > 0 ? config_.query_scale : double(config_.head_dim);
+  attention_.scale = 1.0 / sqrt_(divisor);
+  attention_.softcap = config_.attention_softcap;
   attention_.page_size = cache_.mode().page_size;
   for (const LayerWeights& layer : model_.layers) {
     const auto same = std::find(windows_.begin(), windows_.end(), layer.plan.window);
@@ -52,7 +54,9 @@ Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) 
   note_inputs(rows);
   model_.embedding.require(ids_);
   StepInputs inputs{number_, ids_, wanted_, positions_, slots_, &attention_, places_, false};
-  inputs.repeatable = comm_.size() == 1 && recorder_ == nullptr && !residual_ &&
+  // Positions as ids and experts' rows are no inputs of a step.
+  const bool fixed = model_.position_embedding.get() == nullptr && config_.experts == 0;
+  inputs.repeatable = fixed && comm_.size() == 1 && recorder_ == nullptr && !residual_ &&
                       cache_.policy() == nullptr && !cache_.mode().recomputes && past.empty();
   if (backend_.begin_step(inputs)) {  // computed, or queued, like an earlier step of this shape
     return scratch(kLocalLogits, std::int64_t(wanted_.size()), model_.head.matrix->outputs);
@@ -66,7 +70,7 @@ Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) 
 
 /// The arrays that the step's operations read: made once, before any of them.
 void Forward::note_inputs(std::span<const StepRow> rows) {
-  ids_.clear(), wanted_.clear(), positions_.clear(), slots_.clear();
+  ids_.clear(), wanted_.clear(), positions_.clear(), slots_.clear(), position_ids_.clear();
   for (auto& places : places_) places.clear();
   for (const StepRow& row : rows) {
     ISOBIT_CHECK(row.position < model_.positions);
@@ -74,6 +78,7 @@ void Forward::note_inputs(std::span<const StepRow> rows) {
     if (row.wants_logits) wanted_.push_back(std::int32_t(ids_.size()));
     ids_.push_back(row.token);
     positions_.push_back(row.position);
+    position_ids_.push_back(std::int32_t(row.position));
     slots_.push_back(cache_.slot(row.sequence, row.position));
     AttentionRows::Row place;
     place.position = row.position;
@@ -90,7 +95,6 @@ void Forward::note_inputs(std::span<const StepRow> rows) {
 void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
                     std::span<const StepRow> past) {
   const LayerWeights& w = model_.layers[std::size_t(index)];
-  const Mode& mode = backend_.mode();
   attention_.rows = places_[window_of_layer_[std::size_t(index)]];
   apply_residual_hook(index, h, rows);
   if (cache_.mode().recomputes) {
@@ -102,11 +106,112 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
     recompute(index, past);
   }
 
-  const Rows x = scratch(kNormed, h.rows, h.cols);
-  if (!joins_next(index - 1)) backend_.rms_norm(h, w.norm1.get(), config_.rms_norm_eps, x);
-  record(Site::norm1, index, x, rows);
+  const LayerPlan& plan = w.plan;
+  const Rows normed = scratch(kNormed, h.rows, h.cols);
+  const Rows x = plan.normalises_input() ? normed : h;
+  if (plan.normalises_input()) {
+    if (!joins_next(index - 1)) normalise(h, w.norm1, x);
+    record(Site::norm1, index, x, rows);
+  }
   Rows q, k, v;
   project(index, x, positions_, &q, k, v);
+  record_qkv(index, q, k, v, rows);
+  store_kv(index, k, v, rows, slots_, false);
+
+  const Rows attn = attend(index, q, rows);
+  record(Site::attn, index, attn, rows);
+  const Partition& p = model_.partition;
+  const Rows mine =
+      columns(attn, p.attention_columns.begin, p.attention_columns.size(), backend_.real_size());
+  const Product o = row_product(mine, w.o, attn.cols);
+  if (plain(plan)) {
+    backend_.finish_add_norm(o, h, w.norm2.weight.get(), config_.rms_norm_eps, x);
+  } else {
+    add_output(plan, w.output_norm1, o, h);
+    if (plan.normalises_input()) normalise(h, w.norm2, x);
+  }
+  record(Site::o, index, o.out, rows);
+  record(Site::h1, index, h, rows);
+  if (plan.normalises_input()) record(Site::norm2, index, x, rows);
+  feed_forward(index, x, h, rows);
+  record(Site::h2, index, h, rows);
+}
+
+/// The MLP, or the experts, and the residual.
+void Forward::feed_forward(int index, Rows x, Rows h, std::span<const StepRow> rows) {
+  const LayerWeights& w = model_.layers[std::size_t(index)];
+  if (w.plan.routed) {
+    const Rows sum = experts(index, x);
+    add_output(w.plan, w.output_norm2, sum, h);
+    return record(Site::down, index, sum, rows);
+  }
+  const Rows act = activations(w.plan, w.gate, w.up, x);
+  record_sliced(Site::act, index, act,
+                widths([](const Partition& each) { return each.mlp_columns.size(); }), rows);
+  const Product down = row_product(act, w.down, config_.intermediate_size);
+  if (joins_next(index)) {
+    const LayerWeights& next = model_.layers[std::size_t(index) + 1];
+    backend_.finish_add_norm(down, h, next.norm1.weight.get(), config_.rms_norm_eps, x);
+  } else {
+    add_output(w.plan, w.output_norm2, down, h);
+  }
+  record(Site::down, index, down.out, rows);
+}
+
+Rows Forward::activations(const LayerPlan& plan, const LinearWeights& gate, const LinearWeights& up,
+                          Rows x) {
+  const Format input = backend_.mode().gemm_input;
+  if (!plan.gated) {
+    const Product only = column_products(x, {{&up, kUp}}, input).front();
+    end_linear(only);
+    backend_.activate(plan.activation, only.out);
+    return only.out;
+  }
+  const auto both = column_products(x, {{&gate, kGate}, {&up, kUp}}, input);
+  const Rows act = scratch(kAct, x.rows, both[0].out.cols);
+  backend_.finish_gated(plan.activation, both[0], both[1], act);
+  return act;
+}
+
+void Forward::end_linear(const Product& y) {
+  backend_.finish(y.parts, *y.matrix, y.row_scale, y.bias, backend_.mode().stored, y.out);
+}
+
+void Forward::normalise(Rows x, const NormWeights& norm, Rows out) {
+  if (model_.norm == NormKind::rms) {
+    backend_.rms_norm(x, norm.weight.get(), config_.rms_norm_eps, out);
+  } else {
+    backend_.layer_norm(x, norm.weight.get(), norm.bias.get(), config_.rms_norm_eps, out);
+  }
+}
+
+void Forward::add_output(const LayerPlan& plan, const NormWeights& norm, Rows y, Rows h) {
+  if (!plan.normalises_output()) return backend_.add(h, y);
+  const Rows normed = scratch(kOutput, y.rows, y.cols);
+  normalise(y, norm, normed);
+  backend_.add(h, normed);
+}
+
+void Forward::add_output(const LayerPlan& plan, const NormWeights& norm, const Product& y, Rows h) {
+  if (!plan.normalises_output()) return backend_.finish_add(y, h);
+  end_linear(y);
+  add_output(plan, norm, y.out, h);
+}
+
+bool Forward::plain(const LayerPlan& plan) const {
+  return plan.norms == NormPlace::input && model_.norm == NormKind::rms;
+}
+
+/// True when a layer's last add and the norm of the next one are one operation: nothing is read or
+/// patched between them.
+bool Forward::joins_next(int index) const {
+  if (index < 0 || index + 1 >= int(config_.layers)) return false;
+  const LayerPlan& plan = model_.layers[std::size_t(index)].plan;
+  const bool next = plain(model_.layers[std::size_t(index) + 1].plan);
+  return plain(plan) && !plan.routed && next && !cache_.mode().recomputes && !residual_;
+}
+
+void Forward::record_qkv(int index, Rows q, Rows k, Rows v, std::span<const StepRow> rows) {
   const std::int64_t d = config_.head_dim;
   record_sliced(Site::q, index, q,
                 widths([d](const Partition& each) { return each.heads.size() * d; }), rows);
@@ -117,38 +222,6 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
   const std::int64_t owned = p.owned_kv_heads.size() * d;
   record_sliced(Site::k, index, columns(k, skip, owned, backend_.real_size()), kv_widths, rows);
   record_sliced(Site::v, index, columns(v, skip, owned, backend_.real_size()), kv_widths, rows);
-  store_kv(index, k, v, rows, slots_, false);
-
-  const Rows attn = attend(index, q, rows);
-  record(Site::attn, index, attn, rows);
-  const Rows mine =
-      columns(attn, p.attention_columns.begin, p.attention_columns.size(), backend_.real_size());
-  const Product o = row_product(mine, w.o, attn.cols);
-  backend_.finish_add_norm(o, h, w.norm2.get(), config_.rms_norm_eps, x);
-  record(Site::o, index, o.out, rows);
-  record(Site::h1, index, h, rows);
-  record(Site::norm2, index, x, rows);
-
-  const auto gated = column_products(x, {{&w.gate, kGate}, {&w.up, kUp}}, mode.gemm_input);
-  const Rows act = scratch(kAct, h.rows, gated[0].out.cols);
-  backend_.finish_gated(gated[0], gated[1], act);
-  record_sliced(Site::act, index, act,
-                widths([](const Partition& each) { return each.mlp_columns.size(); }), rows);
-  const Product down = row_product(act, w.down, config_.intermediate_size);
-  if (joins_next(index)) {
-    const LayerWeights& next = model_.layers[std::size_t(index) + 1];
-    backend_.finish_add_norm(down, h, next.norm1.get(), config_.rms_norm_eps, x);
-  } else {
-    backend_.finish_add(down, h);
-  }
-  record(Site::down, index, down.out, rows);
-  record(Site::h2, index, h, rows);
-}
-
-/// True when a layer's last add and the norm of the next one are one operation: nothing is read or
-/// patched between them.
-bool Forward::joins_next(int index) const {
-  return index >= 0 && index + 1 < int(config_.layers) && !cache_.mode().recomputes && !residual_;
 }
 
 /// Q and K, normalised by head where the plan says so and rotated, and V; Q only when asked for.
@@ -163,13 +236,54 @@ void Forward::project(int index, Rows x, std::span<const std::int64_t> positions
   const auto products = column_products(x, linears, backend_.mode().gemm_input);
   const Product& key = products[linears.size() - 2];
   const Product& value = products[linears.size() - 1];
-  const HeadNorm norm{w.q_norm.get(), w.k_norm.get(), config_.rms_norm_eps};
-  backend_.finish_qkv(q != nullptr ? products.data() : nullptr, key, value, p.heads.size(),
-                      p.kv_heads.size(), positions, model_.cosine.get(), model_.sine.get(),
-                      w.plan.qk_norm ? &norm : nullptr);
+  if (w.plan.qk_norm == QkNorm::row || !w.plan.rotates) {
+    finish_by_parts(index, q != nullptr ? products.data() : nullptr, key, value, positions);
+  } else {
+    const HeadNorm norm{w.q_norm.weight.get(), w.k_norm.weight.get(), config_.rms_norm_eps};
+    backend_.finish_qkv(q != nullptr ? products.data() : nullptr, key, value, p.heads.size(),
+                        p.kv_heads.size(), positions, model_.cosine.get(), model_.sine.get(),
+                        w.plan.qk_norm == QkNorm::head ? &norm : nullptr);
+  }
   if (q != nullptr) *q = products[0].out;
   k = key.out;
   v = value.out;
+}
+
+void Forward::finish_by_parts(int index, const Product* q, const Product& k, const Product& v,
+                              std::span<const std::int64_t> positions) {
+  const LayerWeights& w = model_.layers[std::size_t(index)];
+  const Partition& p = model_.partition;
+  const void *cosine = model_.cosine.get(), *sine = model_.sine.get();
+  const std::int64_t d = config_.head_dim;
+  if (q != nullptr) {
+    end_linear(*q);
+    normalise_heads(w.plan.qk_norm, q->out, p.heads, p.heads,
+                    widths([d](const Partition& each) { return each.heads.size() * d; }), w.q_norm);
+    if (w.plan.rotates) backend_.rope(q->out, p.heads.size(), positions, cosine, sine);
+  }
+  end_linear(k);
+  normalise_heads(w.plan.qk_norm, k.out, p.kv_heads, p.owned_kv_heads,
+                  widths([d](const Partition& each) { return each.owned_kv_heads.size() * d; }),
+                  w.k_norm);
+  if (w.plan.rotates) backend_.rope(k.out, p.kv_heads.size(), positions, cosine, sine);
+  end_linear(v);
+}
+
+void Forward::normalise_heads(QkNorm kind, Rows x, Span has, Span owned,
+                              const std::vector<std::int64_t>& widths, const NormWeights& norm) {
+  if (kind == QkNorm::none) return;
+  const std::int64_t d = config_.head_dim;
+  if (kind == QkNorm::head || comm_.size() == 1) {
+    const std::int64_t width = kind == QkNorm::head ? d : x.cols;
+    const Rows each{x.data, x.rows * (x.cols / std::max<std::int64_t>(width, 1)), width, width};
+    return backend_.rms_norm(each, norm.weight.get(), config_.rms_norm_eps, each);
+  }
+  const std::size_t real = backend_.real_size();
+  const Rows own = scratch(kOwnHeads, x.rows, owned.size() * d);
+  backend_.copy(columns(x, (owned.begin - has.begin) * d, own.cols, real), own);
+  const Rows all = gather_columns(own, widths, kAllHeads);
+  backend_.rms_norm(all, norm.weight.get(), config_.rms_norm_eps, all);
+  backend_.copy(columns(all, has.begin * d, x.cols, real), x);
 }
 
 /// Rebuilds K and V of earlier positions from the residual rows stored at this layer's input.
@@ -183,8 +297,11 @@ void Forward::recompute(int index, std::span<const StepRow> past) {
     backend_.copy({cache_.residual(index, past[r].sequence, past[r].position), 1, h.cols, h.cols},
                   some_rows(h, std::int64_t(r), 1, backend_.real_size()));
   }
-  backend_.rms_norm(h, model_.layers[std::size_t(index)].norm1.get(), config_.rms_norm_eps, h);
-  record(Site::norm1, index, h, past);
+  const LayerWeights& w = model_.layers[std::size_t(index)];
+  if (w.plan.normalises_input()) {
+    normalise(h, w.norm1, h);
+    record(Site::norm1, index, h, past);
+  }
   Rows k, v;
   project(index, h, positions, nullptr, k, v);
   store_kv(index, k, v, past, slots, true);
@@ -208,6 +325,14 @@ Rows Forward::embed(std::span<const StepRow> rows) {
     backend_.gather(table, ids_, h);
   } else {
     exchange_embeddings(table, h);
+  }
+  if (model_.embedding_scale != 0) backend_.scale(h, model_.embedding_scale);
+  if (model_.position_embedding.get() != nullptr) {
+    model_.position_embedding.require(position_ids_);
+    const Rows at = scratch(kOutput, h.rows, hidden);
+    backend_.gather({model_.position_embedding.get(), config_.context, hidden, hidden},
+                    position_ids_, at);
+    backend_.add(h, at);
   }
   record(Site::embed, -1, h, rows);
   return h;
@@ -254,7 +379,7 @@ Rows Forward::logits(Rows h, std::span<const StepRow> rows) {
     backend_.gather(h, wanted_, x);
     from = x;
   }
-  backend_.rms_norm(from, model_.final_norm.get(), config_.rms_norm_eps, x);
+  normalise(from, model_.final_norm, x);
   std::vector<StepRow> wanting;
   for (const std::int32_t r : wanted_) wanting.push_back(rows[std::size_t(r)]);
   record(Site::final_norm, int(config_.layers), x, wanting);
@@ -262,6 +387,7 @@ Rows Forward::logits(Rows h, std::span<const StepRow> rows) {
   const Format kept = mode.wide() ? Format::f64 : Format::f32;  // logits are not rounded
   const Product local = column_products(x, {{&model_.head, kLocalLogits}}, mode.head_input).front();
   backend_.finish(local.parts, *local.matrix, local.row_scale, local.bias, kept, local.out);
+  if (config_.logit_softcap > 0) backend_.softcap(local.out, config_.logit_softcap);
   return gather_columns(local.out, widths([](const Partition& p) { return p.vocabulary.size(); }),
                         kLogits);
 }

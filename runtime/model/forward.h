@@ -67,10 +67,31 @@ class Forward {
   Rows embed(std::span<const StepRow> rows);
   void exchange_embeddings(Rows table, Rows h);
   void layer(int index, Rows h, std::span<const StepRow> rows, std::span<const StepRow> past);
+  void feed_forward(int index, Rows x, Rows h, std::span<const StepRow> rows);
+  /// R of a product, where it lies.
+  void end_linear(const Product& y);
+  /// True when nothing stands between a layer's product and the residual, nor behind it.
+  [[nodiscard]] bool plain(const LayerPlan& plan) const;
   [[nodiscard]] bool joins_next(int index) const;
   void project(int index, Rows x, std::span<const std::int64_t> positions, Rows* q, Rows& k,
                Rows& v);
   void recompute(int index, std::span<const StepRow> past);
+  /// The norm of the model's kind.
+  void normalise(Rows x, const NormWeights& norm, Rows out);
+  /// What finish_qkv() does, part by part, for a plan that it does not know.
+  void finish_by_parts(int index, const Product* q, const Product& k, const Product& v,
+                       std::span<const std::int64_t> positions);
+  /// Of rows that hold this rank's heads `has`, of which it reports `owned`.
+  void normalise_heads(QkNorm kind, Rows x, Span has, Span owned,
+                       const std::vector<std::int64_t>& widths, const NormWeights& norm);
+  /// What enters the last product of an MLP, of a layer or an expert.
+  Rows activations(const LayerPlan& plan, const LinearWeights& gate, const LinearWeights& up,
+                   Rows x);
+  /// The weighted sum of each row's experts (forward_experts.cc).
+  Rows experts(int index, Rows x);
+  /// h = R(h + y), y normalised where the plan says so.
+  void add_output(const LayerPlan& plan, const NormWeights& norm, Rows y, Rows h);
+  void add_output(const LayerPlan& plan, const NormWeights& norm, const Product& y, Rows h);
   void store_kv(int index, Rows k, Rows v, std::span<const StepRow> rows,
                 std::span<const std::int64_t> slots, bool again);
   Rows attend(int index, Rows q, std::span<const StepRow> rows);
@@ -90,6 +111,7 @@ class Forward {
   /// Rows of all ranks side by side: local columns -> (rows, sum of widths).
   Rows gather_columns(Rows local, std::span<const std::int64_t> widths, int buffer);
   void record(Site site, int layer, Rows x, std::span<const StepRow> rows);
+  void record_qkv(int index, Rows q, Rows k, Rows v, std::span<const StepRow> rows);
   void record_sliced(Site site, int layer, Rows local, std::span<const std::int64_t> widths,
                      std::span<const StepRow> rows);
 
@@ -132,6 +154,12 @@ class Forward {
     kLocalLogits,
     kLogits,
     kEmbedded,
+    kOutput,
+    kAllHeads,
+    kOwnHeads,
+    kRouter,
+    kExpertInput,
+    kExpertSum,
     kPhaseQ,
     kPhaseAttn,
     kWeightQ,
@@ -156,7 +184,8 @@ class Forward {
     std::size_t bytes = 0;
   };
   std::vector<Scratch> scratch_;
-  std::vector<std::int32_t> ids_, wanted_;  // of the current rows, and the two below
+  std::vector<std::int32_t> ids_, wanted_;  // of the current rows, and the three below
+  std::vector<std::int32_t> position_ids_;
   std::vector<std::int64_t> positions_, slots_;
   std::vector<std::int64_t> windows_;                    // the different ones of the layers
   std::vector<std::size_t> window_of_layer_;             // in windows_

@@ -40,20 +40,23 @@ std::vector<std::int64_t> all_bounds(std::int64_t n, const ModelConfig& config) 
   return bounds;
 }
 
-/// R of values, as Real, written where `to` says.
-void put_reals(std::span<const float> values, Format format, bool wide, void* to) {
+/// R of values, plus `added` as Real, written where `to` says.
+void put_reals(std::span<const float> values, Format format, bool wide, void* to,
+               float added = 0.0F) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     const float x = round_to(format, values[i]);
     if (wide) {
-      static_cast<double*>(to)[i] = double(x);
+      static_cast<double*>(to)[i] = added == 0.0F ? double(x) : double(x) + double(added);
     } else {
-      static_cast<float*>(to)[i] = x;
+      static_cast<float*>(to)[i] = added == 0.0F ? x : x + added;
     }
   }
 }
 
-/// Rows x columns of a tensor, rounded to the mode's weight format, as Real in backend memory.
-DeviceMemory upload_rows(const Tensor& t, Span rows, Span columns, Backend& backend) {
+/// Rows x columns of a tensor, rounded to the mode's weight format, plus `added`, as Real in
+/// backend memory.
+DeviceMemory upload_rows(const Tensor& t, Span rows, Span columns, Backend& backend,
+                         float added = 0.0F) {
   const std::size_t size = backend.real_size();
   const auto row_bytes = std::size_t(columns.size()) * size;
   DeviceMemory memory(backend, std::size_t(rows.size()) * row_bytes);
@@ -66,7 +69,7 @@ DeviceMemory upload_rows(const Tensor& t, Span rows, Span columns, Backend& back
     for (std::int64_t r = 0; r < count; ++r) {
       t.read_row(first + r, columns.begin, columns.end, row);
       put_reals(row, backend.mode().weight, backend.mode().wide(),
-                staged.data() + std::size_t(r) * row_bytes);
+                staged.data() + std::size_t(r) * row_bytes, added);
     }
     backend.upload(static_cast<char*>(memory.get()) + std::size_t(first - rows.begin) * row_bytes,
                    staged.data(), std::size_t(count) * row_bytes);
@@ -126,13 +129,27 @@ class Builder {
         out_(out) {}
 
   void build() {
+    out_.norm = architecture_.norm;
+    if (architecture_.scales_embedding) {
+      const double root = sqrt_(double(config_.hidden_size));
+      const Mode& mode = backend_.mode();
+      out_.embedding_scale = mode.wide() ? root : double(round_to(mode.weight, float(root)));
+    }
     for (const TensorRow& row : architecture_.before) fill(row, "", nullptr);
     for (const TensorRow& row : architecture_.after) fill(row, "", nullptr);
     for (std::int64_t i = 0; i < config_.layers; ++i) {
       if (interrupted != 0) throw BackendError("interrupted while the weights were loaded");
       LayerWeights& layer = out_.layers.emplace_back();
       layer.plan = architecture_.plan(config_, i);
-      for (const TensorRow& row : architecture_.layer) fill(row, layer_prefix(i), &layer);
+      const std::string prefix = layer_prefix(architecture_, i);
+      for (const TensorRow& row : architecture_.layer) fill(row, prefix, &layer);
+      if (!layer.plan.routed) continue;
+      layer.experts.resize(std::size_t(config_.experts));
+      for (std::int64_t e = 0; e < config_.experts; ++e) {
+        expert_ = std::size_t(e);
+        const std::string name = expert_prefix(architecture_, i, e);
+        for (const TensorRow& row : architecture_.experts.rows) fill(row, name, &layer);
+      }
     }
   }
 
@@ -142,7 +159,9 @@ class Builder {
     std::visit(
         [&]<class Member, class Owner>(Member Owner::*member) {
           if constexpr (std::is_same_v<Owner, LayerWeights>) {
-            make(row, name, layer->*member);
+            if (has(row.weight, layer->plan)) make(row, name, layer->*member);
+          } else if constexpr (std::is_same_v<Owner, ExpertWeights>) {
+            make(row, name, layer->experts[expert_].*member);
           } else {
             make(row, name, out_.*member);
           }
@@ -150,9 +169,21 @@ class Builder {
         row.fills);
   }
 
-  void make(const TensorRow& row, const std::string& name, DeviceMemory& to) {
+  static bool has(When when, const LayerPlan& plan) {
+    return when == When::dense ? !plan.routed : when != When::routed || plan.routed;
+  }
+
+  void make(const TensorRow& row, const std::string& name, NormWeights& to) {
     ISOBIT_CHECK(row.outputs == Dimension::one);
-    to = upload_rows(tensor(name + ".weight"), {0, 1}, span_of(row.inputs), backend_);
+    const Span whole{0, extent(row.inputs, config_)};
+    to.weight = upload_rows(tensor(name + ".weight"), {0, 1}, whole, backend_,
+                            architecture_.norms_add_one ? 1.0F : 0.0F);
+    if (architecture_.norm != NormKind::layer) return;
+    if (const Tensor* bias = model_.weights.find(name + ".bias")) {
+      to.bias = upload_rows(*bias, {0, 1}, whole, backend_);
+    } else {  // a GGUF need not hold it
+      to.bias = upload_doubles(std::vector<double>(std::size_t(whole.size())), backend_);
+    }
   }
   void make(const TensorRow& row, const std::string& name, EmbeddingTable& to) {
     const Tensor& table = tensor(name + ".weight");
@@ -166,8 +197,9 @@ class Builder {
     const Tensor& weight = tensor(is_head && config_.tied_embeddings
                                       ? weight_that_fills(architecture_, &RankModel::embedding)
                                       : name + ".weight");
+    const bool as_head = is_head || row.outputs == Dimension::experts;
     to.matrix = matrix(weight, span_of(row.outputs), span_of(row.inputs), bounds_of(row.inputs),
-                       is_head ? backend_.mode().head : backend_.mode().matrix);
+                       as_head ? backend_.mode().head : backend_.mode().matrix);
     if (const Tensor* bias = model_.weights.find(name + ".bias")) {
       to.bias = upload_rows(*bias, {0, 1}, span_of(row.outputs), backend_);
     }
@@ -193,9 +225,13 @@ class Builder {
         return p_.attention_columns;
       case Dimension::mlp:
         return p_.mlp_columns;
+      case Dimension::expert:
+        return p_.expert_columns;
       case Dimension::one:
       case Dimension::hidden:
       case Dimension::head:
+      case Dimension::experts:
+      case Dimension::position:
         break;
     }
     return {0, extent(axis, config_)};
@@ -204,6 +240,7 @@ class Builder {
   [[nodiscard]] std::vector<std::int64_t> bounds_of(Dimension axis) const {
     if (axis == Dimension::attention) return p_.attention_bounds;
     if (axis == Dimension::mlp) return p_.mlp_bounds;
+    if (axis == Dimension::expert) return p_.expert_bounds;
     return all_bounds(extent(axis, config_), config_);
   }
 
@@ -238,6 +275,7 @@ class Builder {
   Backend& loader_;
   const Partition& p_;
   RankModel& out_;
+  std::size_t expert_ = 0;  // that is being filled
 };
 
 /// RoPE scaling of one inverse frequency, in fp64 (NUMERICS.md, "RoPE").
@@ -290,6 +328,9 @@ Partition::Partition(const ModelConfig& config, int rank_, int ranks_)
   attention_columns =
       owned_columns(config.heads * config.head_dim, config, rank, ranks, attention_bounds);
   mlp_columns = owned_columns(config.intermediate_size, config, rank, ranks, mlp_bounds);
+  if (config.experts > 0) {
+    expert_columns = owned_columns(config.expert_size, config, rank, ranks, expert_bounds);
+  }
 }
 
 RopeTables make_rope_tables(const ModelConfig& config, std::int64_t positions) {

@@ -33,7 +33,9 @@ struct Partition {
   Span vocabulary;
   Span attention_columns;  // of o_proj's input, (heads * head_dim) wide
   Span mlp_columns;        // of down_proj's input
-  std::vector<std::int64_t> attention_bounds, mlp_bounds;  // owned segments in slice columns
+  Span expert_columns;     // of an expert's
+  // Owned segments in slice columns.
+  std::vector<std::int64_t> attention_bounds, mlp_bounds, expert_bounds;
 };
 
 /// Why a model cannot run on that many ranks, or empty.
@@ -54,6 +56,7 @@ class EmbeddingTable {
   /// Makes the rows of these token ids present; ids of other ranks are passed over.
   /// Called before every lookup, by the rank's own thread.
   void require(std::span<const std::int32_t> ids) const;
+  /// Null without a table.
   [[nodiscard]] void* get() const { return memory_ ? memory_.get() : device_.get(); }
 
  private:
@@ -72,12 +75,28 @@ struct LinearWeights {
   DeviceMemory bias;  // (outputs), empty without one
 };
 
+/// How a model normalises everywhere but q and k: RMSNorm, or LayerNorm.
+enum class NormKind : std::uint8_t { rms, layer };
+
+/// Of a norm, as Reals; what is added to the weight of some families is in it.
+struct NormWeights {
+  DeviceMemory weight;
+  DeviceMemory bias;  // of a LayerNorm
+};
+
+struct ExpertWeights {
+  LinearWeights gate, up, down;
+};
+
 /// What a layer does, and its weights. The family's table says which member a tensor fills.
 struct LayerWeights {
   LayerPlan plan;
-  DeviceMemory norm1, norm2;    // (hidden)
-  DeviceMemory q_norm, k_norm;  // (head_dim), with plan.qk_norm
+  NormWeights norm1, norm2;                // (hidden), of the inputs of attention and MLP
+  NormWeights output_norm1, output_norm2;  // (hidden), of their outputs
+  NormWeights q_norm, k_norm;              // (head_dim), or (all heads * head_dim)
   LinearWeights q, k, v, o, gate, up, down;
+  LinearWeights router;  // (experts, hidden), whole on every rank
+  std::vector<ExpertWeights> experts;
 };
 
 struct RankModel {
@@ -85,10 +104,13 @@ struct RankModel {
       : config(model_config), partition(slice) {}
   ModelConfig config;
   Partition partition;
-  EmbeddingTable embedding;   // (vocabulary slice, hidden)
-  DeviceMemory final_norm;    // (hidden)
-  LinearWeights head;         // (vocabulary slice, hidden)
-  DeviceMemory cosine, sine;  // (positions, head_dim/2)
+  NormKind norm = NormKind::rms;
+  EmbeddingTable embedding;           // (vocabulary slice, hidden)
+  double embedding_scale = 0;         // a Real in the weights' format; 0: none
+  EmbeddingTable position_embedding;  // (context, hidden), of families that learn positions
+  NormWeights final_norm;             // (hidden)
+  LinearWeights head;                 // (vocabulary slice, hidden)
+  DeviceMemory cosine, sine;          // (positions, head_dim/2)
   std::int64_t positions = 0;
   std::vector<LayerWeights> layers;
 };

@@ -4,9 +4,9 @@
 // Written for reading against the page, not for speed. Host and device.
 #pragma once
 
+#include "runtime/numerics/activation.h"
 #include "runtime/numerics/digest.h"
 #include "runtime/numerics/formats.h"
-#include "runtime/numerics/functions.h"
 
 namespace isobit {
 
@@ -68,6 +68,25 @@ ISOBIT_HD inline void rms_norm_row(const T* x, const T* w, T eps, std::int64_t d
   for (std::int64_t i = 0; i < d; ++i) y[i] = T(round_to(stored, (x[i] * r) * w[i]));
 }
 
+/// y = R(((x - mean) * r) * w + b), r = 1 / sqrt(mean of the differences' squares + eps).
+template <class T>
+ISOBIT_HD inline void layer_norm_row(const T* x, const T* w, const T* b, T eps, std::int64_t d,
+                                     Format stored, T* y) {
+  T lane[kLanes];
+  for (int j = 0; j < kLanes; ++j) lane[j] = T(0);
+  for (std::int64_t i = 0; i < d; ++i) lane[i % kLanes] = lane[i % kLanes] + x[i];
+  const T mean = lane_tree(lane, kLanes) / T(d);
+  for (int j = 0; j < kLanes; ++j) lane[j] = T(0);
+  for (std::int64_t i = 0; i < d; ++i) {
+    const T c = x[i] - mean;
+    lane[i % kLanes] = fma_(c, c, lane[i % kLanes]);
+  }
+  const T r = T(1) / sqrt_(lane_tree(lane, kLanes) / T(d) + eps);
+  for (std::int64_t i = 0; i < d; ++i) {
+    y[i] = T(round_to(stored, ((x[i] - mean) * r) * w[i] + b[i]));
+  }
+}
+
 /// Rotates one head in Hugging Face's half-split layout, then R. `cosine` and `sine` are the
 /// table's row of the position: (d/2).
 template <class T>
@@ -80,16 +99,18 @@ ISOBIT_HD inline void rope_head(T* x, const T* cosine, const T* sine, int d, For
 }
 
 /// Scores of the visible positions of [begin, end] into p, by their offset in the split, and the
-/// greatest of them; false when none is visible.
+/// greatest of them; false when none is visible. cap: the soft cap of scores, 0 for none.
 template <class T, class Visible, class Key>
-ISOBIT_HD inline bool split_scores(const T* q, int d, T scale, std::int64_t begin, std::int64_t end,
-                                   const Visible& visible, const Key& key, T* p, T& m) {
+ISOBIT_HD inline bool split_scores(const T* q, int d, T scale, T cap, std::int64_t begin,
+                                   std::int64_t end, const Visible& visible, const Key& key, T* p,
+                                   T& m) {
   bool any = false;
   for (std::int64_t j = begin; j <= end; ++j) {
     if (!visible(j)) continue;
     T score = T(0);
     for (int i = 0; i < d; ++i) score = fma_(q[i], key(j, i), score);
     score = score * scale;
+    if (cap != T(0)) score = softcapped(score, cap);
     m = any ? max_nan(m, score) : score;
     p[j % kSplit] = score;
     any = true;
@@ -138,7 +159,7 @@ struct AttentionState {
 /// out: (d). Splits are at absolute positions 0, 256, …; an empty split does not exist; a query
 /// that sees nothing gives NaN.
 template <class T, class Visible, class Key, class Value>
-ISOBIT_HD inline void attention_row(const T* q, int d, T scale, std::int64_t first,
+ISOBIT_HD inline void attention_row(const T* q, int d, T scale, T cap, std::int64_t first,
                                     std::int64_t last, const Visible& visible, const Key& key,
                                     const Value& value, Format stored, T* out) {
   AttentionState<T> state;
@@ -148,7 +169,7 @@ ISOBIT_HD inline void attention_row(const T* q, int d, T scale, std::int64_t fir
         split * kSplit + kSplit - 1 < last ? split * kSplit + kSplit - 1 : last;
     T p[kSplit];
     T m = T(0);
-    if (!split_scores(q, d, scale, begin, end, visible, key, p, m)) continue;
+    if (!split_scores(q, d, scale, cap, begin, end, visible, key, p, m)) continue;
     state.merge(m, split_terms(begin, end, visible, m, p));
     for (int i = 0; i < d; ++i) {
       T o = T(0);

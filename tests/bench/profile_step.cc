@@ -146,7 +146,7 @@ class Step {
       timed(kNorm, [&] { backend_.rms_norm(h, model_.norm.data(), 1e-5, x); });
       const Rows gate = linear(x, *layer.gate, gate_), up = linear(x, *layer.up, up_);
       const Rows act = act_.rows(count_, kInner);
-      timed(kSilu, [&] { backend_.gated_silu(gate, up, act); });
+      timed(kSilu, [&] { backend_.gated(Activation::silu, gate, up, act); });
       const Rows down = linear(act, *layer.down, y_);
       timed(kAdd, [&] { backend_.add(h, down); });
     }

@@ -62,7 +62,7 @@ TEST_P(Families, EveryPartOfThePlanIsExercised) {
   const std::string want = run(request(4));
   const ModelConfig plain = config();
   const LayerPlan plan = architecture_of(plain).plan(plain, plain.layers - 1);
-  EXPECT_EQ(plan.window > 0, plain.architecture != "llama");
+  EXPECT_EQ(plan.window > 0, fakes::slides_in(plain.architecture));
   if (plan.window > 0) {
     for (const bool everywhere : {false, true}) {
       ModelConfig other = plain;
@@ -74,7 +74,8 @@ TEST_P(Families, EveryPartOfThePlanIsExercised) {
     }
   }
   for (const TableTensor& each : needed_tensors(plain)) {
-    if (each.name.find("layers.1.") == std::string::npos || each.shape.size() != 1) continue;
+    const bool layer = each.name.rfind(layer_prefix(architecture_of(plain), 1), 0) == 0;
+    if (!layer || each.shape.size() != 1) continue;
     LoadedModel model = fakes::toy_model(plain);
     Tensor tensor = *model.weights.find(each.name);
     const auto values = fakes::toy_values(999, std::size_t(tensor.cols), 0.5f, 1.0f);
@@ -83,6 +84,32 @@ TEST_P(Families, EveryPartOfThePlanIsExercised) {
     model.weights.keep(values);
     Runtime runtime(std::move(model));
     EXPECT_NE(want, run(runtime, request(4))) << each.name << " is not read";
+  }
+}
+
+/// So is every number that only some configs have.
+TEST_P(Families, EveryNumberOfTheConfigIsExercised) {
+  const std::string want = run(request(4));
+  const ModelConfig plain = config();
+  std::vector<std::pair<const char*, ModelConfig>> others;
+  const auto change = [&](const char* what, bool has, const auto& f) {
+    if (!has) return;
+    others.emplace_back(what, plain);
+    f(others.back().second);
+  };
+  change("attention_softcap", plain.attention_softcap > 0,
+         [](auto& c) { c.attention_softcap = 0; });
+  change("logit_softcap", plain.logit_softcap > 0, [](auto& c) { c.logit_softcap = 0; });
+  change("query_scale", plain.query_scale > 0, [](auto& c) { c.query_scale = 0; });
+  change("rotating", !plain.rotating.empty(), [](auto& c) { c.rotating.clear(); });
+  change("experts_used", plain.experts > 0, [](auto& c) { c.experts_used = 3; });
+  change("experts_sum_to_one", plain.experts > 0,
+         [](auto& c) { c.experts_sum_to_one = !c.experts_sum_to_one; });
+  for (auto& [what, other] : others) {
+    LoadedModel model = fakes::toy_model(plain);
+    model.config = other;
+    Runtime runtime(std::move(model));
+    EXPECT_NE(want, run(runtime, request(4))) << what;
   }
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "runtime/backends/cpu/attention.h"
 #include "runtime/numerics/order.h"
 #include "tests/conformance/kernel_data.h"
 
@@ -22,6 +23,7 @@ struct Case {
   std::int32_t page_size = 16;
   int evict = 0;  // one position in `evict` stays visible; 0: all
   Format stored = Format::f32;
+  double cap = 0;  // of the scores; 0: none
 };
 
 /// One sequence's K and V in shuffled pages, and the same values in plain rows.
@@ -72,7 +74,7 @@ class Sequence {
     const std::int64_t d = c_.head_dim;
     for (int h = 0; h < c_.heads; ++h) {
       attention_row(
-          q_.data() + h * d, c_.head_dim, T(0.125), first_, c_.length - 1,
+          q_.data() + h * d, c_.head_dim, T(0.125), T(c_.cap), first_, c_.length - 1,
           [&](std::int64_t p) { return visible(p); },
           [&](std::int64_t p, int i) { return k_[std::size_t(p * d + i)]; },
           [&](std::int64_t p, int i) { return v_[std::size_t(p * d + i)]; }, c_.stored,
@@ -92,7 +94,9 @@ class Sequence {
             first_,
             c_.length - 1,
             c_.evict > 0 ? keep_.data() : nullptr,
-            {k_pages_.data(), v_pages_.data(), table_.data(), k_stride_, v_stride_, c_.page_size}};
+            {k_pages_.data(), v_pages_.data(), table_.data(), k_stride_, v_stride_, c_.page_size},
+            T(c_.cap),
+            cap_scores<T>};
   }
 
   void lay_out_pages() {
@@ -174,6 +178,27 @@ TEST_P(AttentionTable, PagesWindowsAndEviction) {
         compare<float>(scalar<float>(), simd<float>(), c, Data::plain, ++seed);
         c.head_dim = 16;
         compare<double>(scalar<double>(), simd<double>(), c, Data::plain, ++seed);
+      }
+    }
+  }
+}
+
+TEST_P(AttentionTable, SoftCaps) {
+  std::uint64_t seed = 500;
+  for (const Data data : kEveryData) {
+    for (const double cap : {0.03, 1.0, 50.0}) {
+      for (const std::int64_t length : {3, 300}) {
+        Case c;
+        c.head_dim = 24;
+        c.length = length;
+        c.cap = cap;
+        compare<float>(scalar<float>(), simd<float>(), c, data, ++seed);
+        compare<double>(scalar<double>(), simd<double>(), c, data, ++seed);
+        Case other = c;
+        other.cap = 0;
+        if (data != Data::plain) continue;
+        EXPECT_FALSE(same(Sequence<float>(c, data, seed).run(simd<float>()),
+                          Sequence<float>(other, data, seed).run(simd<float>())));
       }
     }
   }

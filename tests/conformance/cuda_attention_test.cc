@@ -17,6 +17,7 @@ struct Case {
   std::int32_t page_size = 16;
   int evict = 0;  // one position in `evict` stays; 0: no mask
   Data data = Data::plain;
+  double softcap = 0;
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) {
@@ -118,6 +119,7 @@ class Attention {
       args.kv_of_head.push_back(std::int32_t(h * c_.kv_heads / c_.heads));
     }
     args.scale = 0.17677669529663687;
+    args.softcap = c_.softcap;
     args.page_size = c_.page_size;
     return args;
   }
@@ -150,6 +152,20 @@ TEST_P(CudaAttentionGpu, LengthsAroundTheSplitInEveryPageSize) {
       c.d = 32;
       c.lengths = {255, 256, 257, 511, 513, 770};
       c.page_size = page;
+      c.data = data;
+      Attention(precision(), c, seed += 10).check();
+    }
+  }
+}
+
+TEST_P(CudaAttentionGpu, SoftCaps) {
+  std::uint64_t seed = 1500;
+  for (const Data data : kEveryData) {
+    for (const double cap : {0.03, 1.0, 50.0}) {
+      Case c;
+      c.d = 24;
+      c.lengths = {3, 300, 513};
+      c.softcap = cap;
       c.data = data;
       Attention(precision(), c, seed += 10).check();
     }

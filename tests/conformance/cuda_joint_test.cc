@@ -117,7 +117,8 @@ TEST_P(CudaJointGpu, GateAddAndNorm) {
         const Array h = pair.random(data, rows * n, ++seed_, pair.mode().stored);
         const Array w = pair.random(Data::plain, n, ++seed_, pair.mode().weight);
         pair.both([&](Backend& backend, bool gpu) {
-          backend.finish_gated(gate.of(gpu), up.of(gpu), rows_of(act, gpu, rows, n));
+          backend.finish_gated(Activation::silu, gate.of(gpu), up.of(gpu),
+                               rows_of(act, gpu, rows, n));
           backend.finish_add(y.of(gpu), rows_of(h, gpu, rows, n));
         });
         for (const Array& a : {act, y.sums, h}) EXPECT_TRUE(pair.same(a, odd));

@@ -187,7 +187,7 @@ TEST_P(CudaOpsGpu, NormAddActivationsAndRounding) {
       pair.both([&](Backend& b, bool gpu) {
         const auto r = [&](const Array& a) { return rows_of(a, gpu, rows, d); };
         b.rms_norm(r(x), gpu ? w.gpu : w.cpu, 1e-5, r(normed));
-        b.gated_silu(r(x), r(y), r(act));
+        b.gated(Activation::silu, r(x), r(y), r(act));
         b.quantize(r(x), nullptr, mode.gemm_input, r(rounded));
         b.amax(r(x), gpu ? largest.gpu : largest.cpu);
         b.add(r(y), r(x));
@@ -195,6 +195,41 @@ TEST_P(CudaOpsGpu, NormAddActivationsAndRounding) {
       });
       for (const Array& a : {x, y, normed, act, rounded, largest}) {
         EXPECT_TRUE(pair.same(a, data != Data::plain));
+      }
+    }
+  }
+}
+
+/// What only some families do with rows.
+TEST_P(CudaOpsGpu, LayerNormGeluCapsScalesAndWeightedSums) {
+  std::uint64_t seed = 450000;
+  for (const Data data : kEveryData) {
+    for (const std::int64_t d : {1, 8, 255, 256, 257, 576, 3001}) {
+      Pair pair(precision());
+      const Mode& mode = pair.mode();
+      SCOPED_TRACE(::testing::Message() << "d " << d << " data " << int(data));
+      const std::int64_t rows = 5;
+      const auto random = [&] { return pair.random(data, rows * d, ++seed, mode.stored); };
+      const Array x = random(), y = random(), scaled = random(), capped = random();
+      const Array active = random(), sum = random();
+      const Array w = pair.random(Data::plain, d, ++seed, mode.weight);
+      const Array bias = pair.random(Data::plain, d, ++seed, mode.weight);
+      const Array normed = pair.empty(rows * d), act = pair.empty(rows * d);
+      const std::vector<std::int32_t> ids = {3, 0, 4};
+      const std::vector<double> factors = {0.5, 0.3125, -1.75};
+      pair.both([&](Backend& b, bool gpu) {
+        const auto r = [&](const Array& a) { return rows_of(a, gpu, rows, d); };
+        const auto at = [&](const Array& a) { return gpu ? a.gpu : a.cpu; };
+        b.layer_norm(r(x), at(w), at(bias), 1e-5, r(normed));
+        b.gated(Activation::gelu_tanh, r(x), r(y), r(act));
+        b.activate(Activation::gelu_tanh, r(active));
+        b.scale(r(scaled), 25.25);
+        b.softcap(r(capped), 30.0);
+        b.add_scaled(rows_of(y, gpu, 3, d), ids, factors, r(sum));
+        b.layer_norm(r(x), at(w), at(bias), 1e-6, r(x));  // in place
+      });
+      for (const Array& a : {x, normed, act, active, scaled, capped, sum}) {
+        EXPECT_TRUE(pair.same(a, data != Data::plain || d == 1));
       }
     }
   }
@@ -305,7 +340,7 @@ TEST(CudaExhaustiveGpu, SiluAndRoundingOfEveryNumber) {
     for (int what = 0; what < 6; ++what) {
       pair.both([&](Backend& b, bool gpu) {
         const auto r = [&](const Array& a) { return rows_of(a, gpu, 1024, kChunk / 1024); };
-        if (what == 0) b.gated_silu(r(x), r(one), r(out));
+        if (what == 0) b.gated(Activation::silu, r(x), r(one), r(out));
         if (what > 0) b.quantize(r(x), nullptr, Format(int(Format::f32) + what), r(out));
         b.download(gpu ? got.data() : want.data(), gpu ? out.gpu : out.cpu,
                    std::size_t(kChunk) * sizeof(float));

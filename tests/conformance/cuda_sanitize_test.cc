@@ -157,11 +157,14 @@ TEST_P(SanitizeGpu, RowsAndRounding) {
     const Array w = random(d, mode_.weight);
     const Array normed = empty(rows * d), act = empty(rows * d), largest = empty(rows);
     const Array rounded = empty(rows * d), scale = empty(rows), scaled = empty(rows * d);
+    const Array gelu = empty(rows * d);
+    const std::vector<std::int32_t> ids = {2, 0};
+    const std::vector<double> factors = {0.5, -1.25};
     both([&](Backend& b, bool gpu) {
       const auto r = [&](const Array& a) { return rows_of(a, gpu, rows, d); };
       const auto at = [&](const Array& a) { return gpu ? a.gpu : a.cpu; };
       b.rms_norm(r(x), at(w), 1e-5, r(normed));
-      b.gated_silu(r(x), r(y), r(act));
+      b.gated(Activation::silu, r(x), r(y), r(act));
       b.quantize(r(x), nullptr, mode_.gemm_input, r(rounded));
       b.amax(r(x), at(largest));
       if (!mode_.wide()) {
@@ -170,8 +173,14 @@ TEST_P(SanitizeGpu, RowsAndRounding) {
       }
       b.add(r(y), r(x));
       b.rms_norm(r(x), at(w), 1e-6, r(x));  // in place
+      b.layer_norm(r(y), at(w), at(w), 1e-6, r(y));
+      b.gated(Activation::gelu_tanh, r(x), r(y), r(gelu));
+      b.activate(Activation::gelu_tanh, r(gelu));
+      b.scale(r(gelu), 2.5);
+      b.softcap(r(gelu), 1.5);
+      b.add_scaled(rows_of(y, gpu, 2, d), ids, factors, r(gelu));
     });
-    for (const Array& a : {x, y, normed, act, largest, rounded}) EXPECT_TRUE(same(a));
+    for (const Array& a : {x, y, normed, act, largest, rounded, gelu}) EXPECT_TRUE(same(a));
     EXPECT_TRUE(mode_.wide() || (same(scale) && same(scaled)));
   }
 }

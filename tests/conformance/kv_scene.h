@@ -105,8 +105,8 @@ class KvScene {
         const auto value = [&](std::int64_t p, int i) { return s.seen[1][at(kv, p, i)]; };
         const std::size_t row = r * std::size_t(c_.heads) + std::size_t(h);
         const T* q = q_.data() + row * std::size_t(c_.d);
-        attention_row(q, int(c_.d), T(scale()), place.first, place.position, visible, key, value,
-                      mode_.stored, result.attention.data() + row * std::size_t(c_.d));
+        attention_row(q, int(c_.d), T(scale()), T(0), place.first, place.position, visible, key,
+                      value, mode_.stored, result.attention.data() + row * std::size_t(c_.d));
         literal_weights(place, q, visible, key,
                         result.weights.data() + row * std::size_t(row_width()));
       }

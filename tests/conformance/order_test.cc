@@ -117,7 +117,7 @@ std::vector<float> attend(std::int64_t first, std::int64_t last, const std::vect
   const float q[2] = {1, 0.5f};
   std::vector<float> out(2);
   attention_row(
-      q, 2, 1.0f, first, last, [](std::int64_t) { return true; },
+      q, 2, 1.0f, 0.0f, first, last, [](std::int64_t) { return true; },
       [&](std::int64_t p, int i) { return k[std::size_t(p * 2 + i)]; },
       [&](std::int64_t p, int i) { return v[std::size_t(p * 2 + i)]; }, Format::f32, out.data());
   return out;

@@ -35,10 +35,10 @@ inline LoadedModel toy_model(const ModelConfig& config) {
   const std::string embedding = weight_that_fills(architecture_of(config), &RankModel::embedding);
   std::uint64_t number = 0;
   for (const TableTensor& each : needed_tensors(config)) {
-    const bool is_norm = each.shape.size() == 1 && !each.is_bias;
     Tensor tensor = tensor_of(each, TensorType::f32);
-    const auto values = toy_values(number++, std::size_t(tensor.rows * tensor.cols),
-                                   each.name == embedding ? 4.0f : 0.5f, is_norm ? 1.0f : 0.0f);
+    const auto values =
+        toy_values(number++, std::size_t(tensor.rows * tensor.cols),
+                   each.name == embedding ? 4.0f : 0.5f, each.is_norm ? 1.0f : 0.0f);
     tensor.bytes = std::as_bytes(std::span(*values));
     model.weights.add(std::move(tensor));
     model.weights.keep(values);
@@ -74,6 +74,11 @@ inline ModelConfig worked_example_of_policies() {
   return c;
 }
 
+/// Whether the layers of odd_config() have a window.
+inline bool slides_in(const std::string& architecture) {
+  return architecture != "llama" && architecture != "gpt2";
+}
+
 /// A model of a family in which every number is odd for it: heads that no number of ranks divides,
 /// a head_dim times heads that is not the width, a window that most layers have where the family
 /// has one, all the biases that the family knows, lm_head not tied.
@@ -88,8 +93,18 @@ inline ModelConfig odd_config(const std::string& architecture) {
   c.kv_heads = 3;
   c.head_dim = 24;
   c.context = 2048;
-  if (architecture != "llama") c.sliding_window = 37;
-  if (architecture != "llama" && architecture != "mistral") c.slides = {false, true, true};
+  if (slides_in(architecture)) c.sliding_window = 37;
+  if (slides_in(architecture) && architecture != "mistral") c.slides = {false, true, true};
+  if (architecture == "gemma2") c.attention_softcap = 0.75, c.logit_softcap = 2.5;
+  if (architecture == "gemma2" || architecture == "gemma3_text") c.query_scale = 11;
+  if (architecture == "smollm3") c.rotating = {true, false, true};
+  if (!architecture_of(c).experts.rows.empty()) c.experts = 5, c.experts_used = 2;
+  if (architecture == "mixtral") c.expert_size = c.intermediate_size;
+  if (architecture == "qwen3_moe") {
+    c.expert_size = 83;
+    c.experts_sum_to_one = false;
+    c.routed = {true, false, true};
+  }
   c.attention_bias = c.mlp_bias = true;
   return c;
 }

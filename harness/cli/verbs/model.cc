@@ -66,14 +66,14 @@ std::vector<std::string> special(const LoadedModel& model) {
   for (const TensorRow& row : architecture.layer) {
     std::int64_t biased = 0;
     for (std::int64_t i = 0; i < c.layers; ++i) {
-      biased += model.weights.find(layer_prefix(i) + row.name + ".bias") != nullptr;
+      biased += model.weights.find(layer_prefix(architecture, i) + row.name + ".bias") != nullptr;
     }
     if (biased > 0) out.push_back(std::string("bias of ") + row.name + in_layers(biased, c.layers));
   }
   std::int64_t normed = 0, sliding = 0;
   for (std::int64_t i = 0; i < c.layers; ++i) {
     const LayerPlan plan = architecture.plan(c, i);
-    normed += plan.qk_norm;
+    normed += plan.qk_norm != QkNorm::none;
     sliding += plan.window > 0;
   }
   if (normed > 0) out.push_back("QK-norm" + in_layers(normed, c.layers));

@@ -6,11 +6,18 @@
 
 #include "runtime/backends/cpu/cpu_backend.h"
 #include "runtime/kv_layout.h"
+#include "runtime/numerics/activation.h"
 #include "runtime/numerics/order.h"
 
 namespace isobit::cpu {
 
 constexpr std::int64_t kSplitPositions = kSplit;
+
+/// The soft cap of n scores.
+template <class T>
+void cap_scores(T* scores, int n, T cap) {
+  for (int i = 0; i < n; ++i) scores[i] = softcapped(scores[i], cap);
+}
 
 template <class T>
 struct AttentionCall {
@@ -47,7 +54,9 @@ struct AttentionCall {
             at.position,
             at.keep == nullptr ? nullptr : at.keep + h * at.keep_stride,
             {head_of(pools.k, h * shape.k_head), head_of(pools.v, h * shape.v_head), at.table,
-             shape.k_page, shape.v_page, args.page_size}};
+             shape.k_page, shape.v_page, args.page_size},
+            T(args.softcap),
+            cap_scores<T>};
   }
   [[nodiscard]] KvCodes codes(std::int64_t h, std::int64_t r) const {
     const AttentionRows::Row& at = place(r);

@@ -252,18 +252,6 @@ void CpuBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t> 
   });
 }
 
-void CpuBackend::gated_silu(Rows gate, Rows up, Rows out) {
-  ISOBIT_CHECK(dense(gate) && dense(up) && dense(out));
-  const std::int64_t n = gate.rows * gate.cols;
-  dispatch([&]<class T>(T) {
-    pool_.run(n / kElementwiseGrain + 1, [&](int index, int shares) {
-      const Range r = share_of(n, index, shares);
-      table<T>().gated_silu(row<T>(gate, 0) + r.begin, row<T>(up, 0) + r.begin, r.end - r.begin,
-                            mode_.stored, row<T>(out, 0) + r.begin);
-    });
-  });
-}
-
 void CpuBackend::add(Rows h, Rows y) {
   ISOBIT_CHECK(dense(h) && dense(y));
   const std::int64_t n = h.rows * h.cols;

@@ -61,8 +61,14 @@ class CpuBackend : public Backend {
   void attention_coded(Rows q, const AttentionRows& args, const KvPools& pools, Rows out) override;
   void attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
                          Rows out) override;
-  void gated_silu(Rows gate, Rows up, Rows out) override;
+  void gated(Activation f, Rows gate, Rows up, Rows out) override;
   void add(Rows h, Rows y) override;
+  void layer_norm(Rows x, const void* weight, const void* bias, double eps, Rows out) override;
+  void activate(Activation f, Rows x) override;
+  void scale(Rows x, double factor) override;
+  void softcap(Rows x, double cap) override;
+  void add_scaled(Rows y, std::span<const std::int32_t> ids, std::span<const double> factors,
+                  Rows sum) override;
   void digests(Rows x, std::span<Digest> out) override;
   TopEntries top(Rows row, int count) override;
 

@@ -102,6 +102,7 @@ void CudaBackend::attend(Rows q, const AttentionRows& args, const KvPools& pools
   call.kv_heads = args.kv_heads;
   call.d = int(args.head_dim);
   call.scale = args.scale;
+  call.softcap = args.softcap;
   call.page_size = args.page_size;
   call.shape = page_shape(args.kv_heads, args.head_dim, args.page_size);
   call.k_pool = pools.k;

@@ -277,19 +277,6 @@ void CudaBackend::encode_kv(Rows x, std::span<const std::int64_t> slots, const C
                   static_cast<const std::int64_t*>(on_gpu), std::int64_t(slots.size()), codes);
 }
 
-void CudaBackend::gated_silu(Rows gate, Rows up, Rows out) {
-  ISOBIT_CHECK(dense(gate) && dense(up) && dense(out));
-  enter();
-  cuda::gated_silu(stream_, mode_.wide(), gate.data, up.data, gate.rows * gate.cols, mode_.stored,
-                   out.data);
-}
-
-void CudaBackend::add(Rows h, Rows y) {
-  ISOBIT_CHECK(dense(h) && dense(y));
-  enter();
-  cuda::add(stream_, mode_.wide(), h.data, y.data, h.rows * h.cols, mode_.stored);
-}
-
 void CudaBackend::finish_qkv(const Product* q, const Product& k, const Product& v,
                              std::int64_t heads, std::int64_t kv_heads,
                              std::span<const std::int64_t> positions, const void* cosine,
@@ -317,12 +304,14 @@ void CudaBackend::finish_qkv(const Product* q, const Product& k, const Product& 
   cuda::finish_qkv(call);
 }
 
-void CudaBackend::finish_gated(const Product& gate, const Product& up, Rows act) {
-  if (!simple(gate) || !simple(up)) return Backend::finish_gated(gate, up, act);
+void CudaBackend::finish_gated(Activation f, const Product& gate, const Product& up, Rows act) {
+  if (f != Activation::silu || !simple(gate) || !simple(up)) {
+    return Backend::finish_gated(f, gate, up, act);
+  }
   ISOBIT_CHECK(act.stride == act.cols && act.cols == gate.out.cols && act.cols == up.out.cols);
   enter();
-  cuda::finish_gated(stream_, mode_.wide(), end_of(gate), end_of(up), act.rows, mode_.stored,
-                     act.data);
+  cuda::finish_gated_silu(stream_, mode_.wide(), end_of(gate), end_of(up), act.rows, mode_.stored,
+                          act.data);
 }
 
 void CudaBackend::finish_add(const Product& y, Rows h) {

@@ -82,8 +82,14 @@ class CudaBackend : public Backend {
   void attention_coded(Rows q, const AttentionRows& args, const KvPools& pools, Rows out) override;
   void attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
                          Rows out) override;
-  void gated_silu(Rows gate, Rows up, Rows out) override;
+  void gated(Activation f, Rows gate, Rows up, Rows out) override;
   void add(Rows h, Rows y) override;
+  void layer_norm(Rows x, const void* weight, const void* bias, double eps, Rows out) override;
+  void activate(Activation f, Rows x) override;
+  void scale(Rows x, double factor) override;
+  void softcap(Rows x, double cap) override;
+  void add_scaled(Rows y, std::span<const std::int32_t> ids, std::span<const double> factors,
+                  Rows sum) override;
   void digests(Rows x, std::span<Digest> out) override;
   TopEntries top(Rows row, int count) override;
   void gemms(Rows x, std::span<const WeightMatrix* const> matrices,
@@ -91,7 +97,7 @@ class CudaBackend : public Backend {
   void finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
                   std::int64_t kv_heads, std::span<const std::int64_t> positions,
                   const void* cosine, const void* sine, const HeadNorm* norm) override;
-  void finish_gated(const Product& gate, const Product& up, Rows act) override;
+  void finish_gated(Activation f, const Product& gate, const Product& up, Rows act) override;
   void finish_add(const Product& y, Rows h) override;
   void finish_add_norm(const Product& y, Rows h, const void* weight, double eps, Rows x) override;
   double read_logits(Rows logits, int count, std::span<TopEntries> best,
@@ -123,7 +129,7 @@ class CudaBackend : public Backend {
   bool branches_;
   Branches side_;
   Step step_;
-  Mirror ids_, positions_, slots_, read_slots_, code_slots_, places_mirror_;
+  Mirror ids_, factors_, positions_, slots_, read_slots_, code_slots_, places_mirror_;
   Buffer results_;  // of read_logits(), and on the host
   PinnedBuffer results_here_;
   Event reading_, read_;

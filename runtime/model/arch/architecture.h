@@ -6,6 +6,7 @@
 // in table.cc.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -14,6 +15,8 @@
 #include <vector>
 
 #include "runtime/checkpoint/config_fields.h"
+#include "runtime/checkpoint/gguf_keys.h"
+#include "runtime/checkpoint/json.h"
 #include "runtime/model/arch/plan.h"
 #include "runtime/model/config.h"
 #include "runtime/model/rank_model.h"
@@ -30,22 +33,42 @@ enum class Dimension : std::uint8_t {
   key_value,   // kv_heads * head_dim, by KV heads
   attention,   // heads * head_dim as an input, at the reduction's segments
   mlp,         // intermediate_size, at the reduction's segments
+  expert,      // expert_size, at the reduction's segments
+  experts,     // how many there are; not cut
+  position,    // context; not cut
 };
 
 /// When a tensor belongs to a model.
-enum class When : std::uint8_t { always, never, attention_bias, mlp_bias, untied };
+enum class When : std::uint8_t { always, never, attention_bias, mlp_bias, untied, dense, routed };
 
 /// One row of a family's table: a matrix or a vector, and the bias that goes with it.
 struct TensorRow {
   const char* name;  // Hugging Face's, without "model.layers.N." and ".weight"
   const char* gguf;  // llama.cpp's, without "blk.N." and ".weight"
   Dimension outputs, inputs;
-  std::variant<EmbeddingTable RankModel::*, DeviceMemory RankModel::*, LinearWeights RankModel::*,
-               DeviceMemory LayerWeights::*, LinearWeights LayerWeights::*>
+  std::variant<EmbeddingTable RankModel::*, NormWeights RankModel::*, LinearWeights RankModel::*,
+               NormWeights LayerWeights::*, LinearWeights LayerWeights::*,
+               LinearWeights ExpertWeights::*>
       fills;
   When weight = When::always;
-  When bias = When::never;  // of `outputs` elements, name + ".bias"
+  When bias = When::never;  // as long as the outputs, a norm's as its weight; name + ".bias"
   bool rotated = false;     // RoPE turns the outputs; see GgufForm::interleaved
+};
+
+/// Matrices that a file holds as one: the outputs of `parts`, rows of the layer's table, one after
+/// the other, with their biases.
+struct FusedRow {
+  const char* name;  // as in TensorRow
+  const char* gguf;
+  std::span<const char* const> parts;
+  bool transposed = false;  // Hugging Face's file has (inputs, outputs); llama.cpp's never
+};
+
+/// The experts of a layer: each has the tensors `rows` under the layer's prefix, `prefix`, its
+/// number and a dot. llama.cpp stacks those of all experts.
+struct ExpertRows {
+  const char* prefix = "";
+  std::span<const TensorRow> rows;
 };
 
 /// How llama.cpp writes a family.
@@ -53,24 +76,47 @@ struct GgufForm {
   const char* architecture;  // general.architecture; null: it has no name of its own for it
   bool interleaved;          // rows of rotated matrices are stored for a RoPE on adjacent pairs
   bool window;               // attention.sliding_window, when it is there, holds for every layer
+  /// Keys that would change the arithmetic of other families (gguf_metadata.cc); this one reads
+  /// them.
+  std::span<const char* const> reads = {};
+  /// What config.json says and metadata in another way, or not at all; may be null.
+  void (*read)(GgufKeys& keys, const std::string& prefix, ModelConfig& config) = nullptr;
 };
 
 struct Architecture {
   const char* name;        // config.json's model_type, ModelConfig::architecture
   const char* class_name;  // config.json's architectures
   GgufForm gguf;
+  const char* layers = "model.layers.";             // before a layer's number
   std::span<const TensorRow> before, layer, after;  // of the model, of each layer, of the model
+  ExpertRows experts = {};
+  std::span<const FusedRow> fused = {};
+  NormKind norm = NormKind::rms;
+  bool norms_add_one = false;     // a norm multiplies with 1 + weight; llama.cpp stores the sum
+  bool scales_embedding = false;  // by sqrt(hidden)
   LayerPlan (*plan)(const ModelConfig& config, std::int64_t layer);
+  /// Keys that would change the arithmetic of other families (config_hf.cc); this one reads them.
+  std::span<const char* const> reads = {};
+  /// Sizes under names of its own; null: under the usual ones.
+  void (*read_sizes)(ConfigFields& fields, ModelConfig& config) = nullptr;
   /// What config.json says in this family's own way: heads, biases, windows. The sizes that all
   /// families have are there already.
   void (*read_config)(ConfigFields& fields, ModelConfig& config);
 };
 
 // The families, one file each; table.cc lists them.
+extern const Architecture kGemma2;
+extern const Architecture kGemma3;
+extern const Architecture kGpt2;
 extern const Architecture kLlama;
 extern const Architecture kMistral;
+extern const Architecture kMixtral;
+extern const Architecture kOlmo2;
+extern const Architecture kPhi3;
 extern const Architecture kQwen2;
 extern const Architecture kQwen3;
+extern const Architecture kQwen3Moe;
+extern const Architecture kSmolLm3;
 
 /// All families, in the order in which messages list them.
 std::span<const Architecture* const> architectures();
@@ -84,10 +130,12 @@ const Architecture& architecture_of(const ModelConfig& config);
 std::string architecture_names(const char* (*name)(const Architecture&));
 
 /// "model.layers.N.", before the name of a layer's row.
-std::string layer_prefix(std::int64_t layer);
+std::string layer_prefix(const Architecture& architecture, std::int64_t layer);
+/// The same before the name of an expert's row.
+std::string expert_prefix(const Architecture& architecture, std::int64_t layer,
+                          std::int64_t expert);
 
 std::int64_t extent(Dimension axis, const ModelConfig& config);
-bool belongs(When when, const ModelConfig& config);
 
 /// A tensor that a model of this config may have, under Hugging Face's name.
 struct TableTensor {
@@ -95,9 +143,11 @@ struct TableTensor {
   std::vector<std::int64_t> shape;  // outermost first
   When when = When::always;
   bool is_bias = false;
+  bool belongs = true;  // to a model of this config
+  bool is_norm = false;
 };
-/// Every tensor of the family's table in the order of the forward pass, those that do not belong()
-/// too.
+/// Every tensor of the family's table in the order of the forward pass, those that do not belong
+/// too. A fused matrix is there as its parts.
 /// REQUIRES: a valid config.
 std::vector<TableTensor> table_tensors(const ModelConfig& config);
 /// Of these, the ones that belong to the model.

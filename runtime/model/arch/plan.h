@@ -1,18 +1,34 @@
 // What one layer of the forward pass does, beyond what every layer does.
 //
 // A family's file gives one plan a layer (architecture.h); the forward pass reads it and knows no
-// family. What a later family does differently (soft caps, another norm's place, experts, a RoPE
-// of its own) becomes a field here when the forward pass does it. Callers: runtime/model.
+// family. What a later family does differently becomes a field here when the forward pass does it.
+// Callers: runtime/model.
 #pragma once
 
 #include <cstdint>
 
+#include "runtime/numerics/activation.h"
+
 namespace isobit {
+
+/// RMSNorm of q and k, before RoPE: of every head by itself, or of a row with all its heads.
+enum class QkNorm : std::uint8_t { none, head, row };
+
+/// Where a layer normalises: the input of attention and MLP, their output before it is added, both.
+enum class NormPlace : std::uint8_t { input, output, both };
 
 struct LayerPlan {
   std::int64_t window = 0;  // positions that a query sees, its own included; 0: all before it
-  bool qk_norm = false;     // RMSNorm of every head of q and k, before RoPE
+  QkNorm qk_norm = QkNorm::none;
+  NormPlace norms = NormPlace::input;
+  Activation activation = Activation::silu;
+  bool rotates = true;  // RoPE turns q and k
+  bool gated = true;    // MLP: down(f(gate(x)) * up(x)); else down(f(up(x)))
+  bool routed = false;  // the MLP is a sum of a few experts
   bool operator==(const LayerPlan&) const = default;
+
+  [[nodiscard]] bool normalises_input() const { return norms != NormPlace::output; }
+  [[nodiscard]] bool normalises_output() const { return norms != NormPlace::input; }
 };
 
 }  // namespace isobit

@@ -35,7 +35,7 @@ constexpr TensorRow kAfter[] = {
 };
 
 LayerPlan plan(const ModelConfig& config, std::int64_t layer) {
-  return {.window = config.window(layer), .qk_norm = true};
+  return {.window = config.window(layer), .qk_norm = QkNorm::head};
 }
 
 void read_config(ConfigFields& fields, ModelConfig& config) {

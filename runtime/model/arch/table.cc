@@ -4,7 +4,9 @@
 namespace isobit {
 namespace {
 
-constexpr const Architecture* kAll[] = {&kLlama, &kMistral, &kQwen2, &kQwen3};
+constexpr const Architecture* kAll[] = {&kLlama, &kMistral,  &kMixtral, &kQwen2,
+                                        &kQwen3, &kQwen3Moe, &kGemma2,  &kGemma3,
+                                        &kPhi3,  &kOlmo2,    &kGpt2,    &kSmolLm3};
 
 const Architecture* find(std::string_view wanted, const char* (*name)(const Architecture&)) {
   for (const Architecture* each : kAll) {
@@ -14,16 +16,42 @@ const Architecture* find(std::string_view wanted, const char* (*name)(const Arch
   return nullptr;
 }
 
+/// Whether a tensor belongs to a layer of this plan; null: to none.
+bool belongs(When when, const ModelConfig& config, const LayerPlan* plan) {
+  switch (when) {
+    case When::always:
+      return true;
+    case When::never:
+      return false;
+    case When::attention_bias:
+      return config.attention_bias;
+    case When::mlp_bias:
+      return config.mlp_bias;
+    case When::untied:
+      return !config.tied_embeddings;
+    case When::dense:
+      return plan == nullptr || !plan->routed;
+    case When::routed:
+      return plan != nullptr && plan->routed;
+  }
+  return false;
+}
+
 /// The tensor of a row, and its bias.
 void add(const TensorRow& row, const std::string& prefix, const ModelConfig& config,
-         std::vector<TableTensor>& out) {
-  const std::int64_t outputs = extent(row.outputs, config);
+         const LayerPlan* plan, std::vector<TableTensor>& out) {
+  const bool vector = row.outputs == Dimension::one;
+  const std::int64_t outputs = extent(vector ? row.inputs : row.outputs, config);
   TableTensor weight{prefix + row.name + ".weight", {extent(row.inputs, config)}, row.weight};
-  if (row.outputs != Dimension::one) weight.shape.insert(weight.shape.begin(), outputs);
+  if (!vector) weight.shape.insert(weight.shape.begin(), outputs);
+  weight.belongs = belongs(row.weight, config, plan);
+  weight.is_norm = vector;
+  const bool whole = weight.belongs;
   out.push_back(std::move(weight));
-  if (row.bias != When::never) {
-    out.push_back({prefix + row.name + ".bias", {outputs}, row.bias, true});
-  }
+  if (row.bias == When::never) return;
+  TableTensor bias{prefix + row.name + ".bias", {outputs}, row.bias, true};
+  bias.belongs = whole && belongs(row.bias, config, plan);
+  out.push_back(std::move(bias));
 }
 
 }  // namespace
@@ -58,8 +86,14 @@ std::string architecture_names(const char* (*name)(const Architecture&)) {
   return out;
 }
 
-std::string layer_prefix(std::int64_t layer) {
-  return "model.layers." + std::to_string(layer) + ".";
+std::string layer_prefix(const Architecture& architecture, std::int64_t layer) {
+  return architecture.layers + std::to_string(layer) + ".";
+}
+
+std::string expert_prefix(const Architecture& architecture, std::int64_t layer,
+                          std::int64_t expert) {
+  return layer_prefix(architecture, layer) + architecture.experts.prefix + std::to_string(expert) +
+         ".";
 }
 
 std::int64_t extent(Dimension axis, const ModelConfig& config) {
@@ -79,34 +113,30 @@ std::int64_t extent(Dimension axis, const ModelConfig& config) {
       return config.kv_heads * config.head_dim;
     case Dimension::mlp:
       return config.intermediate_size;
+    case Dimension::expert:
+      return config.expert_size;
+    case Dimension::experts:
+      return config.experts;
+    case Dimension::position:
+      return config.context;
   }
   return 0;
-}
-
-bool belongs(When when, const ModelConfig& config) {
-  switch (when) {
-    case When::always:
-      return true;
-    case When::never:
-      return false;
-    case When::attention_bias:
-      return config.attention_bias;
-    case When::mlp_bias:
-      return config.mlp_bias;
-    case When::untied:
-      return !config.tied_embeddings;
-  }
-  return false;
 }
 
 std::vector<TableTensor> table_tensors(const ModelConfig& config) {
   const Architecture& architecture = architecture_of(config);
   std::vector<TableTensor> out;
-  for (const TensorRow& row : architecture.before) add(row, "", config, out);
+  for (const TensorRow& row : architecture.before) add(row, "", config, nullptr, out);
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    for (const TensorRow& row : architecture.layer) add(row, layer_prefix(layer), config, out);
+    const LayerPlan plan = architecture.plan(config, layer);
+    const std::string prefix = layer_prefix(architecture, layer);
+    for (const TensorRow& row : architecture.layer) add(row, prefix, config, &plan, out);
+    for (std::int64_t expert = 0; expert < config.experts; ++expert) {
+      const std::string name = expert_prefix(architecture, layer, expert);
+      for (const TensorRow& row : architecture.experts.rows) add(row, name, config, &plan, out);
+    }
   }
-  for (const TensorRow& row : architecture.after) add(row, "", config, out);
+  for (const TensorRow& row : architecture.after) add(row, "", config, nullptr, out);
   return out;
 }
 
@@ -122,7 +152,7 @@ Tensor tensor_of(const TableTensor& row, TensorType type) {
 
 std::vector<TableTensor> needed_tensors(const ModelConfig& config) {
   std::vector<TableTensor> out = table_tensors(config);
-  std::erase_if(out, [&](const TableTensor& each) { return !belongs(each.when, config); });
+  std::erase_if(out, [](const TableTensor& each) { return !each.belongs; });
   return out;
 }
 

@@ -112,6 +112,9 @@ struct AttentionTask {
   std::int64_t first, last;  // visible positions [first, last]
   const std::uint8_t* keep;  // (last + 1): 0 hides a position; null: all visible
   KvView<T> kv;
+  T cap = 0;  // soft cap of the scores; 0: none
+  /// Caps n scores; in a file that has no instruction set of its own. Null without a cap.
+  void (*cap_scores)(T* scores, int n, T cap) = nullptr;
 };
 
 template <class T>

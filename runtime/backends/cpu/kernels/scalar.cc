@@ -153,7 +153,7 @@ void attention(const AttentionTask<T>& task) {
   const int d = task.head_dim;
   for (int h = 0; h < task.heads; ++h) {
     attention_row(
-        task.q + h * d, d, task.scale, task.first, task.last,
+        task.q + h * d, d, task.scale, task.cap, task.first, task.last,
         [&](std::int64_t p) { return kv.visible(p); },
         [&](std::int64_t p, int i) { return kv.key(p, i); },
         [&](std::int64_t p, int i) { return kv.value(p, i); }, task.stored, task.out + h * d);
@@ -170,8 +170,8 @@ void weights_part(const AttentionTask<T>& task, std::int64_t split, std::int64_t
   for (int h = 0; h < task.heads; ++h) {
     T p[kSplit], m = T(0), l = T(-1);
     const auto key = [&](std::int64_t j, int i) { return kv.key(j, i); };
-    if (split_scores(task.q + h * task.head_dim, task.head_dim, task.scale, begin, end, visible,
-                     key, p, m)) {
+    if (split_scores(task.q + h * task.head_dim, task.head_dim, task.scale, task.cap, begin, end,
+                     visible, key, p, m)) {
       for (std::int64_t j = begin; j <= end; ++j) {
         if (kv.visible(j)) weights[h * width + j] = p[j % kSplit];
       }

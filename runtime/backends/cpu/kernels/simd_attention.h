@@ -160,6 +160,7 @@ template <class V, int H, int B>
     constexpr int h = a / (B * C), i = a % (B * C);
     const int at = view.block[b + i / C * apart] * kKeyBlock + i % C * V::kWidth;
     store<V>(scores[h] + at, acc[a] * scale);
+    if (task.cap != 0) task.cap_scores(scores[h] + at, V::kWidth, task.cap);
   });
 }
 

@@ -26,9 +26,9 @@ __device__ inline KeyPlace key_place(const AttentionCall& a, const QueryRow& row
   return place;
 }
 
-/// Scores of N keys for kHeads heads, times the scale.
+/// Scores of N keys for kHeads heads, times the scale, capped where cap is not 0.
 template <class T, int N>
-__device__ void scores(const Shared<T>& shared, const T* const (&key)[N], int d, T scale,
+__device__ void scores(const Shared<T>& shared, const T* const (&key)[N], int d, T scale, T cap,
                        T (*score)[kHeads]) {
   T acc[N][kHeads];
 #pragma unroll
@@ -68,6 +68,7 @@ __device__ void scores(const Shared<T>& shared, const T* const (&key)[N], int d,
   for (int j = 0; j < N; ++j) {
 #pragma unroll
     for (int g = 0; g < kHeads; ++g) score[j][g] = acc[j][g] * scale;
+    if (cap != T(0)) cap_scores(score[j], cap);
   }
 }
 
@@ -156,12 +157,12 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 6 : 3) split_kernel
     __syncthreads();
     T score[kKeys][kHeads], m[kHeads];
     if (count == kSplit) {
-      scores<T, kKeys>(shared, key, a.d, T(a.scale), score);
+      scores<T, kKeys>(shared, key, a.d, T(a.scale), T(a.softcap), score);
     } else {
 #pragma unroll
       for (int j = 0; j < kKeys; ++j) {
         const T* const one[1] = {key[j]};
-        if (visible[j]) scores<T, 1>(shared, one, a.d, T(a.scale), score + j);
+        if (visible[j]) scores<T, 1>(shared, one, a.d, T(a.scale), T(a.softcap), score + j);
       }
     }
     softmax_terms(shared, visible, heads, score, m);

@@ -58,6 +58,12 @@ __device__ T warp_max(T m) {
   return m;
 }
 
+/// The soft cap of the scores of one key. A call of its own: few models have one.
+template <class T>
+__device__ __noinline__ void cap_scores(T* score, T cap) {
+  for (int g = 0; g < kHeads; ++g) score[g] = softcapped(score[g], cap);
+}
+
 template <class T>
 struct Shared {
   T q[256][kHeads];

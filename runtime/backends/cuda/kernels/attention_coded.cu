@@ -49,6 +49,7 @@ __device__ void score(const Call<T>& call, const Shared<T>& shared, const QueryR
   }
 #pragma unroll
   for (int g = 0; g < kHeads; ++g) out[g] = acc[g] * T(a.scale);
+  if (a.softcap != 0) cap_scores(out, T(a.softcap));
 }
 
 /// Calls step(j, value) for the visible keys j of [begin, end) of a split, ascending.

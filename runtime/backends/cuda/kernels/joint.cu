@@ -174,8 +174,8 @@ void finish_qkv(const QkvCall& call) {
   check_launch("finish_qkv");
 }
 
-void finish_gated(cudaStream_t stream, bool wide, const ProductEnd& gate, const ProductEnd& up,
-                  std::int64_t rows, Format stored, void* act) {
+void finish_gated_silu(cudaStream_t stream, bool wide, const ProductEnd& gate, const ProductEnd& up,
+                       std::int64_t rows, Format stored, void* act) {
   if (rows * gate.n == 0) return;
   with_real(wide, [&]<class T>(T) {
     gated_kernel<T><<<grid_of(gate.n, rows), kThreads, 0, stream>>>(end_of<T>(gate), end_of<T>(up),

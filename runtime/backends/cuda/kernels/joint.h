@@ -29,9 +29,9 @@ struct QkvCall {
 };
 void finish_qkv(const QkvCall& call);
 
-/// act = gated_silu(gate, up); neither is written.
-void finish_gated(cudaStream_t stream, bool wide, const ProductEnd& gate, const ProductEnd& up,
-                  std::int64_t rows, Format stored, void* act);
+/// act = gated(silu, gate, up); neither is written.
+void finish_gated_silu(cudaStream_t stream, bool wide, const ProductEnd& gate, const ProductEnd& up,
+                       std::int64_t rows, Format stored, void* act);
 
 struct AddCall {
   cudaStream_t stream;

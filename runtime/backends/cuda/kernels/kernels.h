@@ -94,8 +94,16 @@ struct FinishCall {
 void finish(const FinishCall& call);
 void rope(cudaStream_t stream, bool wide, void* x, std::int64_t rows, std::int64_t heads, int d,
           const std::int64_t* positions, const void* cosine, const void* sine, Format stored);
-void gated_silu(cudaStream_t stream, bool wide, const void* gate, const void* up, std::int64_t n,
-                Format stored, void* out);
+void gated(cudaStream_t stream, bool wide, Activation f, const void* gate, const void* up,
+           std::int64_t n, Format stored, void* out);
+void activate(cudaStream_t stream, bool wide, Activation f, void* x, std::int64_t n, Format stored);
+void scale(cudaStream_t stream, bool wide, void* x, std::int64_t n, double factor, Format stored);
+void softcap(cudaStream_t stream, bool wide, void* x, std::int64_t n, double cap);
+void add_scaled(cudaStream_t stream, bool wide, const void* y, std::int64_t y_stride,
+                const std::int32_t* ids, const double* factors, std::int64_t rows,
+                std::int64_t cols, Format stored, void* sum, std::int64_t sum_stride);
+void layer_norm(cudaStream_t stream, bool wide, const void* x, const void* w, const void* b,
+                double eps, std::int64_t rows, std::int64_t d, Format stored, void* y);
 void add(cudaStream_t stream, bool wide, void* h, const void* y, std::int64_t n, Format stored);
 /// y = exp(x): the frozen sequence by itself, for the exhaustive proof.
 void exp_all(cudaStream_t stream, bool wide, const void* x, std::int64_t n, void* y);
@@ -153,6 +161,7 @@ struct AttentionCall {
   std::int64_t kv_heads;
   int d;
   double scale;
+  double softcap;  // of the scores; 0: none
   std::int32_t page_size;
   PageShape shape;
   const void* k_pool;

@@ -33,6 +33,22 @@ __global__ void gather_kernel(const T* table, std::int64_t table_stride, const s
   out[r * out_stride + c] = table[ids[r] * table_stride + c];
 }
 
+/// A sum in lanes, thread j being lane j; every thread gets the tree's root. REQUIRES: kLanes
+/// threads.
+template <class T>
+__device__ T lanes_sum(T* lane, T mine) {
+  const int j = int(threadIdx.x);
+  lane[j] = mine;
+  __syncthreads();
+  for (int h = kLanes / 2; h >= 1; h /= 2) {
+    if (j < h) lane[j] = lane[j] + lane[j + h];
+    __syncthreads();
+  }
+  const T sum = lane[0];
+  __syncthreads();
+  return sum;
+}
+
 /// One block a row; thread j is lane j of the sum. y may be x.
 template <class T>
 __global__ void rms_norm_kernel(const T* x, const T* w, T eps, std::int64_t d, Format stored,
@@ -43,14 +59,29 @@ __global__ void rms_norm_kernel(const T* x, const T* w, T eps, std::int64_t d, F
   const int j = int(threadIdx.x);
   T sum = T(0);
   for (std::int64_t i = j; i < d; i += kLanes) sum = fma_(row[i], row[i], sum);
-  lane[j] = sum;
-  __syncthreads();
-  for (int h = kLanes / 2; h >= 1; h /= 2) {
-    if (j < h) lane[j] = lane[j] + lane[j + h];
-    __syncthreads();
-  }
-  const T r = T(1) / sqrt_(lane[0] / T(d) + eps);
+  const T r = T(1) / sqrt_(lanes_sum(lane, sum) / T(d) + eps);
   for (std::int64_t i = j; i < d; i += kLanes) out[i] = T(round_to(stored, (row[i] * r) * w[i]));
+}
+
+/// One block a row; thread j is lane j of both sums. y may be x.
+template <class T>
+__global__ void layer_norm_kernel(const T* x, const T* w, const T* b, T eps, std::int64_t d,
+                                  Format stored, T* y) {
+  __shared__ T lane[kLanes];
+  const T* row = x + std::int64_t(blockIdx.x) * d;
+  T* out = y + std::int64_t(blockIdx.x) * d;
+  T sum = T(0);
+  for (std::int64_t i = threadIdx.x; i < d; i += kLanes) sum = sum + row[i];
+  const T mean = lanes_sum(lane, sum) / T(d);
+  T squares = T(0);
+  for (std::int64_t i = threadIdx.x; i < d; i += kLanes) {
+    const T c = row[i] - mean;
+    squares = fma_(c, c, squares);
+  }
+  const T r = T(1) / sqrt_(lanes_sum(lane, squares) / T(d) + eps);
+  for (std::int64_t i = threadIdx.x; i < d; i += kLanes) {
+    out[i] = T(round_to(stored, ((row[i] - mean) * r) * w[i] + b[i]));
+  }
 }
 
 /// One block a row. The maximum does not depend on the order.
@@ -135,10 +166,40 @@ __global__ void rope_kernel(T* x, std::int64_t pairs, std::int64_t heads, int d,
 }
 
 template <class T>
-__global__ void gated_silu_kernel(const T* gate, const T* up, std::int64_t n, Format stored,
-                                  T* out) {
+__global__ void gated_kernel(Activation f, const T* gate, const T* up, std::int64_t n,
+                             Format stored, T* out) {
   const std::int64_t i = global_index();
-  if (i < n) out[i] = T(round_to(stored, silu_(gate[i]) * up[i]));
+  if (i < n) out[i] = T(round_to(stored, activated(f, gate[i]) * up[i]));
+}
+
+template <class T>
+__global__ void activate_kernel(Activation f, T* x, std::int64_t n, Format stored) {
+  const std::int64_t i = global_index();
+  if (i < n) x[i] = T(round_to(stored, activated(f, x[i])));
+}
+
+template <class T>
+__global__ void scale_kernel(T* x, std::int64_t n, T factor, Format stored) {
+  const std::int64_t i = global_index();
+  if (i < n) x[i] = T(round_to(stored, x[i] * factor));
+}
+
+template <class T>
+__global__ void softcap_kernel(T* x, std::int64_t n, T cap) {
+  const std::int64_t i = global_index();
+  if (i < n) x[i] = softcapped(x[i], cap);
+}
+
+template <class T>
+__global__ void add_scaled_kernel(const T* y, std::int64_t y_stride, const std::int32_t* ids,
+                                  const double* factors, std::int64_t rows, std::int64_t cols,
+                                  Format stored, T* sum, std::int64_t sum_stride) {
+  const std::int64_t i = global_index();
+  if (i >= rows * cols) return;
+  const std::int64_t r = i / cols, c = i % cols;
+  T& to = sum[ids[r] * sum_stride + c];
+  const T part = T(round_to(stored, y[r * y_stride + c] * T(factors[r])));
+  to = T(round_to(stored, to + part));
 }
 
 template <class T>
@@ -183,6 +244,17 @@ void rms_norm(cudaStream_t stream, bool wide, const void* x, const void* w, doub
         static_cast<const T*>(x), static_cast<const T*>(w), T(eps), d, stored, static_cast<T*>(y));
   });
   check_launch("rms_norm");
+}
+
+void layer_norm(cudaStream_t stream, bool wide, const void* x, const void* w, const void* b,
+                double eps, std::int64_t rows, std::int64_t d, Format stored, void* y) {
+  if (rows == 0) return;
+  with_real(wide, [&]<class T>(T) {
+    layer_norm_kernel<<<unsigned(rows), kLanes, 0, stream>>>(
+        static_cast<const T*>(x), static_cast<const T*>(w), static_cast<const T*>(b), T(eps), d,
+        stored, static_cast<T*>(y));
+  });
+  check_launch("layer_norm");
 }
 
 void amax(cudaStream_t stream, bool wide, const void* x, std::int64_t stride, std::int64_t rows,
@@ -238,14 +310,51 @@ void rope(cudaStream_t stream, bool wide, void* x, std::int64_t rows, std::int64
   check_launch("rope");
 }
 
-void gated_silu(cudaStream_t stream, bool wide, const void* gate, const void* up, std::int64_t n,
-                Format stored, void* out) {
+void gated(cudaStream_t stream, bool wide, Activation f, const void* gate, const void* up,
+           std::int64_t n, Format stored, void* out) {
   if (n == 0) return;
   with_real(wide, [&]<class T>(T) {
-    gated_silu_kernel<<<blocks_for(n), kThreads, 0, stream>>>(
-        static_cast<const T*>(gate), static_cast<const T*>(up), n, stored, static_cast<T*>(out));
+    gated_kernel<<<blocks_for(n), kThreads, 0, stream>>>(
+        f, static_cast<const T*>(gate), static_cast<const T*>(up), n, stored, static_cast<T*>(out));
   });
-  check_launch("gated_silu");
+  check_launch("gated");
+}
+
+void activate(cudaStream_t stream, bool wide, Activation f, void* x, std::int64_t n,
+              Format stored) {
+  if (n == 0) return;
+  with_real(wide, [&]<class T>(T) {
+    activate_kernel<<<blocks_for(n), kThreads, 0, stream>>>(f, static_cast<T*>(x), n, stored);
+  });
+  check_launch("activate");
+}
+
+void scale(cudaStream_t stream, bool wide, void* x, std::int64_t n, double factor, Format stored) {
+  if (n == 0) return;
+  with_real(wide, [&]<class T>(T) {
+    scale_kernel<<<blocks_for(n), kThreads, 0, stream>>>(static_cast<T*>(x), n, T(factor), stored);
+  });
+  check_launch("scale");
+}
+
+void softcap(cudaStream_t stream, bool wide, void* x, std::int64_t n, double cap) {
+  if (n == 0) return;
+  with_real(wide, [&]<class T>(T) {
+    softcap_kernel<<<blocks_for(n), kThreads, 0, stream>>>(static_cast<T*>(x), n, T(cap));
+  });
+  check_launch("softcap");
+}
+
+void add_scaled(cudaStream_t stream, bool wide, const void* y, std::int64_t y_stride,
+                const std::int32_t* ids, const double* factors, std::int64_t rows,
+                std::int64_t cols, Format stored, void* sum, std::int64_t sum_stride) {
+  if (rows * cols == 0) return;
+  with_real(wide, [&]<class T>(T) {
+    add_scaled_kernel<<<blocks_for(rows * cols), kThreads, 0, stream>>>(
+        static_cast<const T*>(y), y_stride, ids, factors, rows, cols, stored, static_cast<T*>(sum),
+        sum_stride);
+  });
+  check_launch("add_scaled");
 }
 
 void add(cudaStream_t stream, bool wide, void* h, const void* y, std::int64_t n, Format stored) {

@@ -185,11 +185,20 @@ class TapeBackend final : public selftest::ForwardingBackend {
       inner_->attention(q, with, k_pool, v_pool, out);
     });
   }
-  void gated_silu(Rows gate, Rows up, Rows out) override {
-    record([=, this] { inner_->gated_silu(gate, up, out); });
+  void gated(Activation f, Rows gate, Rows up, Rows out) override {
+    record([=, this] { inner_->gated(f, gate, up, out); });
   }
   void add(Rows h, Rows y) override {
     record([=, this] { inner_->add(h, y); });
+  }
+  void activate(Activation f, Rows x) override {
+    record([=, this] { inner_->activate(f, x); });
+  }
+  void scale(Rows x, double factor) override {
+    record([=, this] { inner_->scale(x, factor); });
+  }
+  void softcap(Rows x, double cap) override {
+    record([=, this] { inner_->softcap(x, cap); });
   }
   void copy(Rows from, Rows to) override {
     record([=, this] { inner_->copy(from, to); });
@@ -281,7 +290,9 @@ TEST_F(Replay, EveryFamilyWithWindowsThatDifferByLayer) {
       const GenerateRequest r = request(3, cache);
       const Outcome want = run(runtime, r, false), got = run(runtime, r, true);
       EXPECT_EQ(want.bits, got.bits) << family->name << " " << cache;
-      EXPECT_GT(got.played.replayed, 3) << family->name << " " << cache;
+      // Positions that are learned, and rows of experts, are no inputs of a step.
+      const bool repeats = family->experts.rows.empty() && std::string_view(family->name) != "gpt2";
+      EXPECT_EQ(got.played.replayed > 3, repeats) << family->name << " " << cache;
     }
   }
 }

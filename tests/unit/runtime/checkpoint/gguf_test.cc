@@ -334,8 +334,9 @@ TEST(Gguf, RefusesOtherModelsByName) {
   GgufMaker other = without("general.architecture");
   expect_error(other, "metadata key \"general.architecture\" is missing");
   other.string("general.architecture", "mistral");
-  expect_error(other,
-               "\"general.architecture\" \"mistral\" is not supported (llama, qwen2, qwen3)");
+  expect_error(
+      other,
+      "\"general.architecture\" \"mistral\" is not supported (llama, qwen2, qwen3, qwen3moe, ");
   for (const char* key : {"llama.block_count", "llama.context_length", "llama.embedding_length",
                           "llama.feed_forward_length", "llama.attention.head_count",
                           "llama.attention.layer_norm_rms_epsilon"}) {
@@ -346,7 +347,10 @@ TEST(Gguf, RefusesOtherModelsByName) {
   expect_error(per_layer, "is \"[1 strings]\"; it must be one integer");
   GgufMaker experts = tiny_gguf(true);
   experts.u32("llama.expert_count", 8);
-  expect_error(experts, "\"llama.expert_count\" = \"8\" changes the arithmetic");
+  expect_error(experts, "\"llama.expert_used_count\" is missing");
+  experts.u32("llama.expert_used_count", 2);
+  expect_error(experts,
+               "\"blk.0.ffn_gate.weight\" is read by no operation of architecture mixtral");
   GgufMaker yarn = tiny_gguf(true);
   yarn.string("llama.rope.scaling.type", "yarn");
   expect_error(yarn, "\"llama.rope.scaling.type\" \"yarn\" is not supported (none, linear)");
@@ -385,6 +389,7 @@ TEST(GgufNames, EveryFamilyThereAndBack) {
     for (const auto& rows : {family->before, family->layer, family->after}) {
       const bool in_layer = rows.data() == family->layer.data();
       for (const TensorRow& row : rows) {
+        if (row.gguf[0] == '\0') continue;  // a part of a fused matrix
         for (const bool bias : {false, true}) {
           const std::string part = bias ? ".bias" : ".weight";
           const std::string stored = (in_layer ? "blk.12." : "") + std::string(row.gguf) + part;
@@ -392,7 +397,7 @@ TEST(GgufNames, EveryFamilyThereAndBack) {
           ASSERT_EQ(name.has_value(), !bias || row.bias != When::never) << stored;
           if (!name) continue;
           EXPECT_EQ(name->hugging_face,
-                    (in_layer ? "model.layers.12." : "") + std::string(row.name) + part);
+                    (in_layer ? layer_prefix(*family, 12) : "") + std::string(row.name) + part);
           EXPECT_EQ(name->layer, in_layer ? 12 : -1);
           EXPECT_TRUE(reached.insert(name->hugging_face).second) << "two names for one tensor";
         }
@@ -401,9 +406,28 @@ TEST(GgufNames, EveryFamilyThereAndBack) {
     ModelConfig config = fakes::odd_config(family->name);
     config.layers = 13;
     config.slides.clear();
+    config.rotating.clear();
+    config.routed.clear();
+    for (const FusedRow& fused : family->fused) {
+      for (const char* end : {".weight", ".bias"}) {
+        const auto name = read_gguf_name(*family, std::string("blk.12.") + fused.gguf + end);
+        ASSERT_TRUE(name.has_value()) << fused.gguf;
+        EXPECT_EQ(name->hugging_face, layer_prefix(*family, 12) + fused.name + end);
+        for (const char* part : fused.parts) reached.insert(layer_prefix(*family, 12) + part + end);
+      }
+    }
+    for (const TensorRow& row : family->experts.rows) {
+      const auto name = read_gguf_name(*family, std::string("blk.12.") + row.gguf + ".weight");
+      ASSERT_TRUE(name.has_value() && name->experts) << row.gguf;
+      EXPECT_EQ(name->layer, 12);
+      for (std::int64_t e = 0; e < config.experts; ++e) {
+        reached.insert(expert_prefix(*family, 12, e) + name->hugging_face);
+      }
+    }
+    const std::string layers = family->layers;
     for (const TableTensor& tensor : table_tensors(config)) {
-      const bool other_layer = tensor.name.find("layers.") != std::string::npos &&
-                               tensor.name.find("layers.12.") == std::string::npos;
+      const bool other_layer =
+          tensor.name.rfind(layers, 0) == 0 && tensor.name.rfind(layers + "12.", 0) != 0;
       EXPECT_EQ(reached.count(tensor.name), other_layer ? 0u : 1u) << tensor.name;
     }
   }
@@ -422,6 +446,14 @@ TEST(GgufNames, NamesAsLlamaCppWritesThem) {
   EXPECT_EQ(name("qwen2", "blk.1.attn_output.bias"), "none");
   EXPECT_EQ(name("qwen3", "blk.1.attn_q_norm.weight"), "model.layers.1.self_attn.q_norm.weight");
   EXPECT_EQ(name("qwen3", "blk.1.attn_k_norm.weight"), "model.layers.1.self_attn.k_norm.weight");
+  EXPECT_EQ(name("gemma3", "blk.1.ffn_norm.weight"),
+            "model.layers.1.pre_feedforward_layernorm.weight");
+  EXPECT_EQ(name("gemma3", "blk.1.post_ffw_norm.weight"),
+            "model.layers.1.post_feedforward_layernorm.weight");
+  EXPECT_EQ(name("phi3", "blk.1.ffn_up.weight"), "model.layers.1.mlp.gate_up_proj.weight");
+  EXPECT_EQ(name("gpt2", "blk.1.attn_qkv.bias"), "transformer.h.1.attn.c_attn.bias");
+  EXPECT_EQ(name("gpt2", "position_embd.weight"), "transformer.wpe.weight");
+  EXPECT_EQ(name("qwen3moe", "blk.1.ffn_gate_exps.weight"), "gate_proj.weight");
   EXPECT_EQ(name("qwen3", "blk.1.ffn_norm.weight"),
             "model.layers.1.post_attention_layernorm.weight");
   for (const char* unknown : {"blk.01.attn_q.weight", "blk..attn_q.weight", "blk.1.attn_qkv.weight",

@@ -1,0 +1,64 @@
+// What a layer does to rows besides its products, on the GPU: one kernel an operation.
+#include "runtime/backends/cuda/backend.h"
+
+namespace isobit::cuda {
+namespace {
+
+bool dense(const Rows& x) {
+  return x.stride == x.cols;
+}
+
+}  // namespace
+
+void CudaBackend::gated(Activation f, Rows gate, Rows up, Rows out) {
+  ISOBIT_CHECK(dense(gate) && dense(up) && dense(out));
+  enter();
+  cuda::gated(stream_, mode_.wide(), f, gate.data, up.data, gate.rows * gate.cols, mode_.stored,
+              out.data);
+}
+
+void CudaBackend::add(Rows h, Rows y) {
+  ISOBIT_CHECK(dense(h) && dense(y));
+  enter();
+  cuda::add(stream_, mode_.wide(), h.data, y.data, h.rows * h.cols, mode_.stored);
+}
+
+void CudaBackend::layer_norm(Rows x, const void* weight, const void* bias, double eps, Rows out) {
+  ISOBIT_CHECK(dense(x) && dense(out));
+  enter();
+  cuda::layer_norm(stream_, mode_.wide(), x.data, weight, bias, eps, x.rows, x.cols, mode_.stored,
+                   out.data);
+  ran("layer_norm");
+}
+
+void CudaBackend::activate(Activation f, Rows x) {
+  ISOBIT_CHECK(dense(x));
+  enter();
+  cuda::activate(stream_, mode_.wide(), f, x.data, x.rows * x.cols, mode_.stored);
+}
+
+void CudaBackend::scale(Rows x, double factor) {
+  ISOBIT_CHECK(dense(x));
+  enter();
+  cuda::scale(stream_, mode_.wide(), x.data, x.rows * x.cols, factor, mode_.stored);
+}
+
+void CudaBackend::softcap(Rows x, double cap) {
+  ISOBIT_CHECK(dense(x));
+  enter();
+  cuda::softcap(stream_, mode_.wide(), x.data, x.rows * x.cols, cap);
+}
+
+void CudaBackend::add_scaled(Rows y, std::span<const std::int32_t> ids,
+                             std::span<const double> factors, Rows sum) {
+  ISOBIT_CHECK(ids.size() == std::size_t(y.rows) && factors.size() == ids.size());
+  enter();
+  const void* to = send(ids_, ids.data(), ids.size_bytes());
+  const void* by = send(factors_, factors.data(), factors.size_bytes());
+  cuda::add_scaled(stream_, mode_.wide(), y.data, y.stride, static_cast<const std::int32_t*>(to),
+                   static_cast<const double*>(by), y.rows, y.cols, mode_.stored, sum.data,
+                   sum.stride);
+  ran("add_scaled");
+}
+
+}  // namespace isobit::cuda

@@ -1,0 +1,86 @@
+// Gemma 3, text: Gemma 2 without soft caps and with a norm of q and k; five layers of six slide and
+// have a RoPE of their own.
+#include "runtime/model/arch/architecture.h"
+
+namespace isobit {
+namespace {
+
+using enum Dimension;
+using enum When;
+
+// Hugging Face, GGUF, outputs, inputs, fills, weight, bias
+constexpr TensorRow kBefore[] = {
+    {"model.embed_tokens", "token_embd", vocabulary, hidden, &RankModel::embedding},
+};
+constexpr TensorRow kLayer[] = {
+    {"input_layernorm", "attn_norm", one, hidden, &LayerWeights::norm1},
+    {"self_attn.q_proj", "attn_q", query, hidden, &LayerWeights::q, always, attention_bias},
+    {"self_attn.k_proj", "attn_k", key_value, hidden, &LayerWeights::k, always, attention_bias},
+    {"self_attn.q_norm", "attn_q_norm", one, head, &LayerWeights::q_norm},
+    {"self_attn.k_norm", "attn_k_norm", one, head, &LayerWeights::k_norm},
+    {"self_attn.v_proj", "attn_v", key_value, hidden, &LayerWeights::v, always, attention_bias},
+    {"self_attn.o_proj", "attn_output", hidden, attention, &LayerWeights::o, always,
+     attention_bias},
+    {"post_attention_layernorm", "post_attention_norm", one, hidden, &LayerWeights::output_norm1},
+    {"pre_feedforward_layernorm", "ffn_norm", one, hidden, &LayerWeights::norm2},
+    {"mlp.gate_proj", "ffn_gate", mlp, hidden, &LayerWeights::gate},
+    {"mlp.up_proj", "ffn_up", mlp, hidden, &LayerWeights::up},
+    {"mlp.down_proj", "ffn_down", hidden, mlp, &LayerWeights::down},
+    {"post_feedforward_layernorm", "post_ffw_norm", one, hidden, &LayerWeights::output_norm2},
+};
+constexpr TensorRow kAfter[] = {
+    {"model.norm", "output_norm", one, hidden, &RankModel::final_norm},
+    {"lm_head", "output", vocabulary, hidden, &RankModel::head, untied},
+};
+
+constexpr const char* kReads[] = {"hidden_act", "query_pre_attn_scalar", "attn_logit_softcapping",
+                                  "final_logit_softcapping"};
+constexpr const char* kGgufReads[] = {"attn_logit_softcapping", "final_logit_softcapping"};
+
+LayerPlan plan(const ModelConfig& config, std::int64_t layer) {
+  return {.window = config.window(layer),
+          .qk_norm = QkNorm::head,
+          .norms = NormPlace::both,
+          .activation = Activation::gelu_tanh};
+}
+
+void read_config(ConfigFields& fields, ModelConfig& config) {
+  read_gemma(fields, config);
+  config.attention_softcap = read_softcap(fields, "attn_logit_softcapping", 0.0);
+  config.logit_softcap = read_softcap(fields, "final_logit_softcapping", 0.0);
+  if (fields.boolean_or("use_bidirectional_attention", false)) {
+    fields.fail("use_bidirectional_attention", "is true; only causal attention is supported");
+  }
+  const std::int64_t every =
+      fields.integer_or("sliding_window_pattern", fields.integer_or("_sliding_window_pattern", 6));
+  read_windows(fields, 4096, every, config);
+}
+
+/// llama.cpp divides by the root of the head's size, but for the 27B model.
+void read_gguf_keys(GgufKeys& keys, const std::string& prefix, ModelConfig& config) {
+  config.logit_softcap = keys.real_or(prefix + "final_logit_softcapping", 0.0);
+  if (config.layers == 62) config.query_scale = double(config.hidden_size) / double(config.heads);
+  slide_except_every(6, config);
+}
+
+}  // namespace
+
+constinit const Architecture kGemma3{
+    .name = "gemma3_text",
+    .class_name = "Gemma3ForCausalLM",
+    .gguf = {.architecture = "gemma3",
+             .interleaved = false,
+             .window = true,
+             .reads = kGgufReads,
+             .read = read_gguf_keys},
+    .before = kBefore,
+    .layer = kLayer,
+    .after = kAfter,
+    .norms_add_one = true,
+    .scales_embedding = true,
+    .plan = plan,
+    .reads = kReads,
+    .read_config = read_config,
+};
+
+}  // namespace isobit
