@@ -40,6 +40,16 @@ class ConfigFields {
   void fail_type(const std::string& key, const nlohmann::json& value, const std::string& expected);
   static std::string shown_value(const nlohmann::json& value);
 
+  /// Fields of an object below this one, by its path from here.
+  [[nodiscard]] ConfigFields inside(const std::string& path, const nlohmann::json& object) const {
+    return {object, prefix_ + path + ".", text_, place_};
+  }
+  [[nodiscard]] std::string path_of(const std::string& key) const { return prefix_ + key; }
+  /// Keeps the other's problem, unless there is one already.
+  void take_error(const ConfigFields& other) {
+    if (!error) error = other.error;
+  }
+
   std::optional<Error> error;
   [[nodiscard]] const nlohmann::json& object() const { return object_; }
 
@@ -62,5 +72,11 @@ void require_uniform_layers(ConfigFields& fields, const ModelConfig& config);
 /// "use_sliding_window", "sliding_window", "max_window_layers" and "layer_types": the layers from
 /// max_window_layers on slide unless a list says which.
 void read_late_windows(ConfigFields& fields, ModelConfig& config);
+
+/// All of RoPE, of as many as config.ropes has (config_rope.cc); then head_dim and the context must
+/// be known. A context that RoPE stretches is set to what it reaches.
+void read_ropes(ConfigFields& fields, ModelConfig& config);
+/// max_position_embeddings of a file without it, by transformers' configuration of the family.
+std::int64_t default_context(const ModelConfig& config);
 
 }  // namespace isobit

@@ -64,16 +64,20 @@ Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) 
   return out;
 }
 
+/// The row of the RoPE tables for a row of a step.
+std::int64_t Forward::table_row(const StepRow& row) const {
+  return model_.rope_rows.row(cache_.prompt_length(row.sequence), row.position);
+}
+
 /// The arrays that the step's operations read: made once, before any of them.
 void Forward::note_inputs(std::span<const StepRow> rows) {
   ids_.clear(), wanted_.clear(), positions_.clear(), slots_.clear();
   for (auto& places : places_) places.clear();
   for (const StepRow& row : rows) {
-    ISOBIT_CHECK(row.position < model_.positions);
     ISOBIT_CHECK(row.token >= 0 && row.token < config_.vocab_size);
     if (row.wants_logits) wanted_.push_back(std::int32_t(ids_.size()));
     ids_.push_back(row.token);
-    positions_.push_back(row.position);
+    positions_.push_back(table_row(row));
     slots_.push_back(cache_.slot(row.sequence, row.position));
     AttentionRows::Row place;
     place.position = row.position;
@@ -164,9 +168,13 @@ void Forward::project(int index, Rows x, std::span<const std::int64_t> positions
   const Product& key = products[linears.size() - 2];
   const Product& value = products[linears.size() - 1];
   const HeadNorm norm{w.q_norm.get(), w.k_norm.get(), config_.rms_norm_eps};
+  Rotation rotation;
+  if (w.plan.rope >= 0) {
+    const RopeTable& table = model_.ropes[std::size_t(w.plan.rope)];
+    rotation = {table.cosine.get(), table.sine.get(), table.dims};
+  }
   backend_.finish_qkv(q != nullptr ? products.data() : nullptr, key, value, p.heads.size(),
-                      p.kv_heads.size(), positions, model_.cosine.get(), model_.sine.get(),
-                      w.plan.qk_norm ? &norm : nullptr);
+                      p.kv_heads.size(), positions, rotation, w.plan.qk_norm ? &norm : nullptr);
   if (q != nullptr) *q = products[0].out;
   k = key.out;
   v = value.out;
@@ -178,7 +186,7 @@ void Forward::recompute(int index, std::span<const StepRow> past) {
   const Rows h = scratch(kPastH, std::int64_t(past.size()), config_.hidden_size);
   std::vector<std::int64_t> slots, positions;
   for (std::size_t r = 0; r < past.size(); ++r) {
-    positions.push_back(past[r].position);
+    positions.push_back(table_row(past[r]));
     slots.push_back(cache_.slot(past[r].sequence, past[r].position));
     backend_.copy({cache_.residual(index, past[r].sequence, past[r].position), 1, h.cols, h.cols},
                   some_rows(h, std::int64_t(r), 1, backend_.real_size()));

@@ -64,6 +64,7 @@ class Forward {
 
  private:
   void note_inputs(std::span<const StepRow> rows);
+  [[nodiscard]] std::int64_t table_row(const StepRow& row) const;
   Rows embed(std::span<const StepRow> rows);
   void exchange_embeddings(Rows table, Rows h);
   void layer(int index, Rows h, std::span<const StepRow> rows, std::span<const StepRow> past);
@@ -156,8 +157,8 @@ class Forward {
     std::size_t bytes = 0;
   };
   std::vector<Scratch> scratch_;
-  std::vector<std::int32_t> ids_, wanted_;  // of the current rows, and the two below
-  std::vector<std::int64_t> positions_, slots_;
+  std::vector<std::int32_t> ids_, wanted_;               // of the current rows, and the two below
+  std::vector<std::int64_t> positions_, slots_;          // positions: rows of the RoPE tables
   std::vector<std::int64_t> windows_;                    // the different ones of the layers
   std::vector<std::size_t> window_of_layer_;             // in windows_
   std::vector<std::vector<AttentionRows::Row>> places_;  // of the current rows, by windows_

@@ -68,8 +68,8 @@ ISOBIT_HD inline void rms_norm_row(const T* x, const T* w, T eps, std::int64_t d
   for (std::int64_t i = 0; i < d; ++i) y[i] = T(round_to(stored, (x[i] * r) * w[i]));
 }
 
-/// Rotates one head in Hugging Face's half-split layout, then R. `cosine` and `sine` are the
-/// table's row of the position: (d/2).
+/// Rotates the first d elements of a head in Hugging Face's half-split layout, then R. `cosine` and
+/// `sine` are the table's row of the position: (d/2).
 template <class T>
 ISOBIT_HD inline void rope_head(T* x, const T* cosine, const T* sine, int d, Format stored) {
   for (int i = 0; i < d / 2; ++i) {

@@ -60,7 +60,7 @@ inline ModelConfig worked_example() {
   c.head_dim = 16;
   c.context = 1024;
   c.rms_norm_eps = 1e-5;
-  c.rope_theta = 10000;
+  c.ropes.front().base = 10000;
   c.tied_embeddings = true;
   return c;
 }

@@ -12,6 +12,7 @@ namespace isobit {
 struct LayerPlan {
   std::int64_t window = 0;  // positions that a query sees, its own included; 0: all before it
   bool qk_norm = false;     // RMSNorm of every head of q and k, before RoPE
+  std::int8_t rope = 0;     // of ModelConfig::ropes; -1: no RoPE
   bool operator==(const LayerPlan&) const = default;
 };
 

@@ -145,7 +145,7 @@ TEST(Architecture, RanksCutBiasesAndKeepHeadNormsWhole) {
     for (const int ranks : {1, 2, 4, 8}) {
       for (int rank = 0; rank < ranks; ++rank) {
         SCOPED_TRACE(::testing::Message() << family->name << " rank " << rank << " of " << ranks);
-        const auto built = build_rank_model(model, **backend, **backend, rank, ranks, 8);
+        const auto built = build_rank_model(model, **backend, **backend, rank, ranks, {8, {}});
         const Partition& p = built->partition;
         const std::int64_t d = c.head_dim;
         const Span q{p.heads.begin * d, p.heads.end * d};
