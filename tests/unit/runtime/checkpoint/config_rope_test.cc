@@ -1,9 +1,10 @@
 // RoPE as config.json tells it: every kind, in every form, and what is refused.
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
 #include <string>
 
-#include "runtime/model/config.h"
+#include "runtime/checkpoint/config_fields.h"
 #include "runtime/numerics/functions.h"
 
 namespace isobit {
@@ -190,6 +191,96 @@ TEST(HfConfig, AContextThatIsNotTold) {
   const auto read = read_changed(R"("max_position_embeddings": 64, )", "");
   ASSERT_TRUE(read.has_value()) << error_of(read);
   EXPECT_EQ(read->context, 2048);
+}
+
+/// What read_ropes() makes of a family's config; its error, or "".
+std::string ropes_of(const std::string& text, ModelConfig& config) {
+  const std::string place = "c";
+  const nlohmann::json object = nlohmann::json::parse(text);
+  ConfigFields fields(object, "", text, place);
+  read_ropes(fields, config);
+  return fields.error ? fields.error->text() : "";
+}
+
+/// A family with a RoPE for full attention and one for layers that slide.
+ModelConfig two_ropes() {
+  ModelConfig config;
+  config.head_dim = 16;
+  config.context = 64;
+  config.ropes.resize(2);
+  config.ropes[0].base = 1e6;
+  return config;
+}
+
+TEST(HfConfig, TwoRopesByKindOfLayer) {
+  ModelConfig config = two_ropes();
+  EXPECT_EQ(ropes_of(R"({"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8,
+                         "rope_theta": 5e5}, "sliding_attention": {"rope_theta": 2e4}}})",
+                     config),
+            "");
+  EXPECT_EQ(config.ropes[0].base, 5e5);
+  EXPECT_EQ(config.ropes[0].scaling.kind, Kind::linear);
+  EXPECT_EQ(config.ropes[0].scaling.factor, 8.0);
+  EXPECT_EQ(config.ropes[1].base, 2e4);
+  EXPECT_EQ(config.ropes[1].scaling.kind, Kind::none);
+  ModelConfig older = two_ropes();
+  EXPECT_EQ(ropes_of(R"({"rope_theta": 5e5, "rope_local_base_freq": 2e4,
+                         "rope_scaling": {"rope_type": "linear", "factor": 8}})",
+                     older),
+            "");
+  EXPECT_TRUE(older.ropes == config.ropes);
+  ModelConfig defaults = two_ropes();
+  EXPECT_EQ(ropes_of("{}", defaults), "");
+  EXPECT_TRUE(defaults.ropes == two_ropes().ropes);
+  EXPECT_EQ(ropes_of(R"({"rope_parameters": {"sliding_attention": null}})", defaults), "");
+  EXPECT_TRUE(defaults.ropes == two_ropes().ropes);
+}
+
+TEST(HfConfig, RefusesTwoRopesThatAreNotTold) {
+  const auto error_with = [](const std::string& text) {
+    ModelConfig config = two_ropes();
+    return ropes_of(text, config);
+  };
+  EXPECT_EQ(error_with(R"({"rope_parameters": {"rope_theta": 1e4}})"),
+            "c: rope_parameters.full_attention is missing: the layers of this architecture have "
+            "two RoPEs");
+  EXPECT_EQ(error_with(R"({"rope_parameters": {"full_attention": 3}})"),
+            "c:1:22: rope_parameters.full_attention is 3; it must be an object or null");
+  EXPECT_EQ(error_with(R"({"rope_parameters": {"sliding_attention": {"rope_type": "x"}}})"),
+            "c:1:44: rope_parameters.sliding_attention.rope_type \"x\" is not supported (default, "
+            "linear, dynamic, llama3, yarn, longrope)");
+}
+
+TEST(HfConfig, Phi3TurnsAPartAndHasWordsOfItsOwn) {
+  const auto phi3 = [](const std::string& text, ModelConfig& config) {
+    config = ModelConfig();
+    config.architecture = "phi3";
+    config.head_dim = 16;
+    config.context = 128;
+    return ropes_of(text, config);
+  };
+  const std::string lists = R"("short_factor": [1, 1, 1, 1, 1, 1],
+                               "long_factor": [2, 2, 2, 2, 2, 2]})";
+  ModelConfig config;
+  for (const char* type : {"su", "yarn", "longrope"}) {
+    EXPECT_EQ(phi3(R"({"partial_rotary_factor": 0.75, "original_max_position_embeddings": 32,
+                       "rope_scaling": {"type": ")" +
+                       std::string(type) + "\", " + lists + "}",
+                   config),
+              "");
+    EXPECT_EQ(config.ropes[0].dims, 12);
+    EXPECT_EQ(config.ropes[0].scaling.kind, Kind::longrope);
+    EXPECT_EQ(config.ropes[0].scaling.original_context, 32);
+  }
+  EXPECT_EQ(phi3(R"({"rope_scaling": {"type": "su", )" + lists + "}", config), "");
+  EXPECT_EQ(config.ropes[0].scaling.original_context, 4096);
+  EXPECT_EQ(config.ropes[0].scaling.attention_factor, 1.0);
+  EXPECT_NE(phi3(R"({"rope_parameters": {"partial_rotary_factor": 0.05}})", config)
+                .find("partial_rotary_factor leaves no dims of a head to turn"),
+            std::string::npos);
+  EXPECT_NE(phi3(R"({"partial_rotary_factor": 1.5})", config)
+                .find("partial_rotary_factor is 1.5; it must be above 0 and at most 1"),
+            std::string::npos);
 }
 
 }  // namespace
