@@ -44,15 +44,15 @@ void Backend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
 
 void Backend::finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
                          std::int64_t kv_heads, std::span<const std::int64_t> positions,
-                         const void* cosine, const void* sine, const HeadNorm* norm) {
+                         const Rotation& rotation, const HeadNorm* norm) {
   if (q != nullptr) {
     end_linear(*this, *q);
     if (norm != nullptr) norm_heads(*this, q->out, heads, norm->q, norm->eps);
-    rope(q->out, heads, positions, cosine, sine);
+    if (rotation.dims > 0) rope(q->out, heads, positions, rotation);
   }
   end_linear(*this, k);
   if (norm != nullptr) norm_heads(*this, k.out, kv_heads, norm->k, norm->eps);
-  rope(k.out, kv_heads, positions, cosine, sine);
+  if (rotation.dims > 0) rope(k.out, kv_heads, positions, rotation);
   end_linear(*this, v);
 }
 

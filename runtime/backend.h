@@ -119,13 +119,19 @@ struct StepInputs {
   std::uint64_t owner = 0;                   // who works in the same arrays each time; never reused
   std::span<const std::int32_t> ids;         // gather(): rows of the embedding
   std::span<const std::int32_t> wanted;      // gather(): rows whose logits are wanted
-  std::span<const std::int64_t> positions;   // rope()
+  std::span<const std::int64_t> positions;   // rope(): rows of its tables
   std::span<const std::int64_t> slots;       // write_kv()
   const AttentionRows* attention = nullptr;  // attention(), but for its rows
   /// The rows of attention(): one list for each different window of the layers.
   std::span<const std::vector<AttentionRows::Row>> places;
   /// A step of the same owner, rows and wanted rows does the same but for what lies in the arrays.
   bool repeatable = false;
+};
+
+/// One RoPE: the first `dims` elements of a head turn, in pairs (i, i + dims / 2).
+struct Rotation {
+  const void *cosine = nullptr, *sine = nullptr;  // tables, (rows, dims / 2), in backend memory
+  std::int64_t dims = 0;                          // 0: nothing turns
 };
 
 /// RMSNorm of every head of q and k (NUMERICS.md, "The forward pass").
@@ -207,9 +213,9 @@ class Backend {
   /// out = R((tree(parts) * scales + 0) + bias). parts: subtree sums in rank order, each like out.
   virtual void finish(std::span<const Rows> parts, const WeightMatrix& matrix,
                       const void* row_scale, const void* bias, Format stored, Rows out) = 0;
-  /// Rotates x (rows, heads * d) in place; tables (positions, d/2) in backend memory.
+  /// Rotates x (rows, heads * d) in place; positions[r]: the row of the tables for row r.
   virtual void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
-                    const void* cosine, const void* sine) = 0;
+                    const Rotation& rotation) = 0;
   /// Stores k and v (rows, kv_heads * d) at slots (page * page_size + offset).
   virtual void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
                         std::int32_t page_size, void* k_pool, void* v_pool) = 0;
@@ -269,7 +275,7 @@ class Backend {
   /// and k rotated.
   virtual void finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
                           std::int64_t kv_heads, std::span<const std::int64_t> positions,
-                          const void* cosine, const void* sine, const HeadNorm* norm);
+                          const Rotation& rotation, const HeadNorm* norm);
   /// act = gated of both, finished. What gate.out and up.out hold afterwards is open.
   virtual void finish_gated(Activation f, const Product& gate, const Product& up, Rows act);
   /// y finished, h = R(h + y).

@@ -88,18 +88,20 @@ class SwappedSegments final : public ForwardingBackend {
 class UnfusedRope final : public ForwardingBackend {
  public:
   using ForwardingBackend::ForwardingBackend;
-  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions, const void* cosine,
-            const void* sine) override {
+  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
+            const Rotation& rotation) override {
     if (inner_->describe().isa != "avx2" || heads == 0) {
-      return ForwardingBackend::rope(x, heads, positions, cosine, sine);
+      return ForwardingBackend::rope(x, heads, positions, rotation);
     }
-    const auto d = std::size_t(x.cols / heads), half = d / 2;
+    const auto d = std::size_t(x.cols / heads), half = std::size_t(rotation.dims / 2);
+    const auto *cosine = static_cast<const float*>(rotation.cosine),
+               *sine = static_cast<const float*>(rotation.sine);
     std::vector<float> c(half), s(half);
     std::vector<float> values = fetch(x);
     for (std::size_t r = 0; r < positions.size(); ++r) {
       const std::size_t row = std::size_t(positions[r]) * half;
-      inner_->download(c.data(), static_cast<const float*>(cosine) + row, half * sizeof(float));
-      inner_->download(s.data(), static_cast<const float*>(sine) + row, half * sizeof(float));
+      inner_->download(c.data(), cosine + row, half * sizeof(float));
+      inner_->download(s.data(), sine + row, half * sizeof(float));
       for (std::size_t h = 0; h < std::size_t(heads); ++h) {
         float* head = values.data() + r * std::size_t(x.cols) + h * d;
         for (std::size_t i = 0; i < half; ++i) {

@@ -156,8 +156,8 @@ class Hang final : public Logits {
 class ChunkPositions final : public ForwardingBackend {
  public:
   using ForwardingBackend::ForwardingBackend;
-  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions, const void* cosine,
-            const void* sine) override {
+  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
+            const Rotation& rotation) override {
     std::vector<std::int64_t> wrong(positions.begin(), positions.end());
     const bool run = std::adjacent_find(wrong.begin(), wrong.end(),
                                         [](auto a, auto b) { return b != a + 1; }) == wrong.end();
@@ -165,7 +165,7 @@ class ChunkPositions final : public ForwardingBackend {
       const std::int64_t start = wrong.front();
       for (std::int64_t& position : wrong) position -= start;
     }
-    ForwardingBackend::rope(x, heads, wrong, cosine, sine);
+    ForwardingBackend::rope(x, heads, wrong, rotation);
   }
 };
 

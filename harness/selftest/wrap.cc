@@ -61,8 +61,8 @@ void ForwardingBackend::finish(std::span<const Rows> parts, const WeightMatrix& 
   inner_->finish(parts, matrix, row_scale, bias, stored, out);
 }
 void ForwardingBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
-                             const void* cosine, const void* sine) {
-  inner_->rope(x, heads, positions, cosine, sine);
+                             const Rotation& rotation) {
+  inner_->rope(x, heads, positions, rotation);
 }
 void ForwardingBackend::write_kv(Rows k, Rows v, std::span<const std::int64_t> slots,
                                  std::int64_t kv_heads, std::int32_t page_size, void* k_pool,

@@ -42,8 +42,8 @@ class ForwardingBackend : public Backend {
   void gemm(Rows x, const WeightMatrix& matrix, Rows out) override;
   void finish(std::span<const Rows> parts, const WeightMatrix& matrix, const void* row_scale,
               const void* bias, Format stored, Rows out) override;
-  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions, const void* cosine,
-            const void* sine) override;
+  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
+            const Rotation& rotation) override;
   void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
                 std::int32_t page_size, void* k_pool, void* v_pool) override;
   void read_kv(std::span<const std::int64_t> slots, std::int64_t kv_heads, std::int32_t page_size,

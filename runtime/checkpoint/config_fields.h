@@ -42,6 +42,16 @@ class ConfigFields {
   void fail_type(const std::string& key, const nlohmann::json& value, const std::string& expected);
   static std::string shown_value(const nlohmann::json& value);
 
+  /// Fields of an object below this one, by its path from here.
+  [[nodiscard]] ConfigFields inside(const std::string& path, const nlohmann::json& object) const {
+    return {object, prefix_ + path + ".", text_, place_};
+  }
+  [[nodiscard]] std::string path_of(const std::string& key) const { return prefix_ + key; }
+  /// Keeps the other's problem, unless there is one already.
+  void take_error(const ConfigFields& other) {
+    if (!error) error = other.error;
+  }
+
   std::optional<Error> error;
   [[nodiscard]] const nlohmann::json& object() const { return object_; }
 
@@ -74,5 +84,11 @@ void slide_except_every(std::int64_t every, ModelConfig& config);
 void read_gemma(ConfigFields& fields, ModelConfig& config);
 /// A soft cap: `absent` without the key, 0 for null.
 double read_softcap(ConfigFields& fields, const std::string& key, double absent);
+
+/// All of RoPE, of as many as config.ropes has (config_rope.cc); then head_dim and the context must
+/// be known. A context that RoPE stretches is set to what it reaches.
+void read_ropes(ConfigFields& fields, ModelConfig& config);
+/// max_position_embeddings of a file without it, by transformers' configuration of the family.
+std::int64_t default_context(const ModelConfig& config);
 
 }  // namespace isobit

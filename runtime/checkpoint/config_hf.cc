@@ -30,7 +30,6 @@ void refuse_other_arithmetic(ConfigFields& fields, std::span<const char* const> 
   static const Neutral kNeutral[] = {
       {"quantization_config", nullptr},
       {"compression_config", nullptr},
-      {"partial_rotary_factor", 1.0},
       {"rope_interleaved", false},
       {"pretraining_tp", 1},
       {"attn_logit_softcapping", nullptr},
@@ -95,72 +94,6 @@ const Architecture* read_architecture(ConfigFields& fields) {
   return found;
 }
 
-/// Refuses every key of `fields` that `known` does not list.
-void refuse_unknown(ConfigFields& fields, const std::vector<std::string>& known) {
-  for (const auto& item : fields.object().items()) {
-    if (item.value().is_null()) continue;
-    if (std::find(known.begin(), known.end(), item.key()) != known.end()) continue;
-    fields.fail(item.key(), "is not supported with this kind of RoPE");
-  }
-}
-
-/// Reads "rope_scaling" or the newer "rope_parameters".
-void read_rope(ConfigFields& rope, ModelConfig& config) {
-  const std::string type = rope.string_or("rope_type", rope.string_or("type", "default"));
-  if (rope.find("rope_type") != nullptr && rope.find("type") != nullptr &&
-      rope.string_or("type", "") != type) {
-    rope.fail("type", "and rope_type differ");
-  }
-  if (rope.number_or("partial_rotary_factor", 1.0) != 1.0) {
-    rope.fail("partial_rotary_factor", "changes the arithmetic and is not supported");
-  }
-  std::vector<std::string> known = {"type", "rope_type", "rope_theta", "partial_rotary_factor"};
-  RopeScaling& scaling = config.rope_scaling;
-  if (type == "linear") {
-    scaling.kind = RopeScaling::Kind::linear;
-    scaling.factor = rope.number("factor");
-    known.insert(known.end(), {"factor"});
-  } else if (type == "llama3") {
-    scaling.kind = RopeScaling::Kind::llama3;
-    scaling.factor = rope.number("factor");
-    scaling.low_freq_factor = rope.number("low_freq_factor");
-    scaling.high_freq_factor = rope.number("high_freq_factor");
-    scaling.original_context = rope.integer("original_max_position_embeddings");
-    known.insert(known.end(), {"factor", "low_freq_factor", "high_freq_factor",
-                               "original_max_position_embeddings"});
-  } else if (type != "default") {
-    rope.fail(rope.find("rope_type") != nullptr ? "rope_type" : "type",
-              shown(type) + " is not supported (default, linear, llama3)");
-  }
-  refuse_unknown(rope, known);
-}
-
-/// RoPE from "rope_theta" with "rope_scaling", or from "rope_parameters".
-std::optional<Error> read_position(ConfigFields& fields, const std::string& text,
-                                   const std::string& place, ModelConfig& config) {
-  config.rope_theta = fields.number_or("rope_theta", 10000.0);
-  const json* scaling = fields.find("rope_scaling");
-  const json* parameters = fields.find("rope_parameters");
-  if (scaling != nullptr && parameters != nullptr && *scaling != *parameters) {
-    fields.fail("rope_scaling", "and rope_parameters are both given and differ");
-  }
-  const std::string key = parameters != nullptr ? "rope_parameters" : "rope_scaling";
-  const json* chosen = parameters != nullptr ? parameters : scaling;
-  if (chosen == nullptr) return std::nullopt;
-  if (!chosen->is_object()) {
-    fields.fail_type(key, *chosen, "an object or null");
-    return std::nullopt;
-  }
-  ConfigFields rope(*chosen, key + ".", text, place);
-  const double theta = rope.number_or("rope_theta", config.rope_theta);
-  if (fields.find("rope_theta") != nullptr && theta != config.rope_theta) {
-    fields.fail("rope_theta", "differs from " + key + ".rope_theta");
-  }
-  config.rope_theta = theta;
-  read_rope(rope, config);
-  return rope.error;
-}
-
 std::int32_t token_or(ConfigFields& fields, const std::string& key, const json& value) {
   if (!value.is_number_integer() || value < 0 || value > (1 << 24)) {
     fields.fail_type(key, value, "a token id");
@@ -190,7 +123,7 @@ void read_sizes(ConfigFields& fields, ModelConfig& config) {
   config.intermediate_size = fields.integer("intermediate_size");
   config.layers = fields.integer("num_hidden_layers");
   config.heads = fields.integer("num_attention_heads");
-  config.context = fields.integer("max_position_embeddings");
+  config.context = fields.integer_or("max_position_embeddings", default_context(config));
   config.rms_norm_eps = fields.number_or("rms_norm_eps", 1e-6);
   config.tied_embeddings = fields.boolean_or("tie_word_embeddings", false);
 }
@@ -211,10 +144,9 @@ Result<ModelConfig> parse_hf_config(const std::string& text, const std::string& 
   config.segments = fields.integer_or("isobit_segments", 8);
   (architecture->read_sizes != nullptr ? architecture->read_sizes : read_sizes)(fields, config);
   architecture->read_config(fields, config);
-  const std::optional<Error> rope_error = read_position(fields, text, place, config);
+  read_ropes(fields, config);
   read_tokens(fields, config);
   if (fields.error) return *fields.error;
-  if (rope_error) return *rope_error;
   const Result<void> valid = config.validate();
   if (!valid) return Error{valid.error().message, place};
   return config;

@@ -17,6 +17,8 @@ namespace isobit {
 namespace {
 
 constexpr const char* kRopeFactors = "rope_freqs.weight";
+constexpr const char* kShortFactors = "rope_factors_short.weight";
+constexpr const char* kLongFactors = "rope_factors_long.weight";
 
 Tensor tensor_of(GgufTensorRecord record) {
   Tensor tensor;
@@ -52,10 +54,8 @@ Result<void> rename_tensors(const ModelConfig& config, std::vector<GgufTensorRec
   for (GgufTensorRecord& record : records) {
     Tensor tensor = tensor_of(std::move(record));
     const std::string what = "tensor " + shown(tensor.name);
-    if (tensor.name == "rope_factors_long.weight" || tensor.name == "rope_factors_short.weight") {
-      return Error{what + ": longrope is not supported", place};
-    }
-    if (tensor.name != kRopeFactors) {
+    if (tensor.name != kRopeFactors && tensor.name != kShortFactors &&
+        tensor.name != kLongFactors) {
       const auto name = read_gguf_name(architecture_of(config), tensor.name);
       if (!name) {
         return Error{what + " is read by no operation of architecture " + config.architecture,
@@ -78,6 +78,48 @@ Result<void> rename_tensors(const ModelConfig& config, std::vector<GgufTensorRec
   return {};
 }
 
+/// One list of frequency factors, if the file has it.
+Result<void> read_factors(const Weights& weights, const char* name, const std::string& place,
+                          const ModelConfig& config, std::vector<float>& out) {
+  const Tensor* factors = weights.find(name);
+  if (factors == nullptr) return {};
+  const Rope& rope = config.ropes.front();
+  const std::int64_t half = config.rotary_dims(rope) / 2;
+  if (factors->shape.size() != 1 || factors->cols != half || factors->type != TensorType::f32) {
+    return Error{"tensor " + shown(name) + " must be F32 with " +
+                     (rope.dims == 0 ? "head_dim / 2 = " : "half the rotary dims = ") +
+                     std::to_string(half) + " elements",
+                 place};
+  }
+  out.resize(static_cast<std::size_t>(factors->cols));
+  factors->read_row(0, 0, factors->cols, out);
+  return {};
+}
+
+/// Factors of every sequence, or longrope's two lists.
+Result<void> read_rope_factors(const Weights& weights, const std::string& place,
+                               ModelConfig& config) {
+  Rope& rope = config.ropes.front();
+  const bool has_short = weights.find(kShortFactors) != nullptr;
+  const bool has_long = weights.find(kLongFactors) != nullptr;
+  if (!has_short && !has_long) {
+    return read_factors(weights, kRopeFactors, place, config, rope.factors);
+  }
+  if (has_short != has_long || weights.find(kRopeFactors) != nullptr ||
+      (rope.scaling.kind != RopeScaling::Kind::none &&
+       rope.scaling.kind != RopeScaling::Kind::longrope)) {
+    return Error{
+        "tensors \"rope_factors_short.weight\" and \"rope_factors_long.weight\" belong "
+        "together and with no other RoPE scaling",
+        place};
+  }
+  rope.scaling.kind = RopeScaling::Kind::longrope;
+  if (auto read = read_factors(weights, kShortFactors, place, config, rope.factors); !read) {
+    return read;
+  }
+  return read_factors(weights, kLongFactors, place, config, rope.long_factors);
+}
+
 /// What the tensors say about the config.
 Result<void> complete_config(const Weights& weights, const std::string& place,
                              ModelConfig& config) {
@@ -89,16 +131,8 @@ Result<void> complete_config(const Weights& weights, const std::string& place,
     if (embedding == nullptr) return Error{"tensor \"token_embd.weight\" is missing", place};
     config.vocab_size = embedding->rows;
   }
-  if (const Tensor* factors = weights.find(kRopeFactors)) {
-    const bool shaped = factors->shape.size() == 1 && factors->cols == config.head_dim / 2;
-    if (!shaped || factors->type != TensorType::f32) {
-      return Error{"tensor \"rope_freqs.weight\" must be F32 with head_dim / 2 = " +
-                       std::to_string(config.head_dim / 2) + " elements",
-                   place};
-    }
-    config.rope_factors.resize(static_cast<std::size_t>(factors->cols));
-    factors->read_row(0, 0, factors->cols, config.rope_factors);
-  }
+  const Result<void> factors = read_rope_factors(weights, place, config);
+  ISOBIT_TRY(factors);
   const Result<void> valid = config.validate();
   if (!valid) return Error{valid.error().message, place};
   return {};

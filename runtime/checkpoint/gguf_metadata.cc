@@ -8,6 +8,7 @@
 #include "runtime/checkpoint/gguf_keys.h"
 #include "runtime/checkpoint/json.h"
 #include "runtime/model/arch/architecture.h"
+#include "runtime/numerics/functions.h"
 
 namespace isobit {
 namespace {
@@ -21,7 +22,7 @@ void refuse_other_arithmetic(Keys& keys, const std::string& arch,
        {"expert_count", "expert_used_count", "attention.clamp_kqv", "attention.max_alibi_bias",
         "attn_logit_softcapping", "final_logit_softcapping", "embedding_scale", "residual_scale",
         "logit_scale", "attention.scale", "attention.temperature_scale",
-        "interleaved_moe_layer_step", "rope.scaling.yarn_ext_factor"}) {
+        "interleaved_moe_layer_step", "rope.scaling.yarn_log_multiplier"}) {
     const GgufValue* value = keys.find(arch + key);
     const bool read = std::find(reads.begin(), reads.end(), std::string_view(key)) != reads.end();
     if (value == nullptr || read) continue;
@@ -32,7 +33,7 @@ void refuse_other_arithmetic(Keys& keys, const std::string& arch,
                 "= " + shown(value->text()) + " changes the arithmetic and is not supported");
     }
   }
-  for (const char* key : {"rope.scale_linear", "rope.scaling.attn_factor"}) {
+  for (const char* key : {"rope.scale_linear", "rope.scaling.yarn_attn_factor"}) {
     if (keys.real_or(arch + key, 1.0) != 1.0) {
       keys.fail(arch + key, "changes the arithmetic and is not supported; convert the model anew");
     }
@@ -45,23 +46,55 @@ void refuse_other_arithmetic(Keys& keys, const std::string& arch,
   }
 }
 
-void read_rope(Keys& keys, const std::string& arch, ModelConfig& config) {
-  config.rope_theta = keys.real_or(arch + "rope.freq_base", 10000.0);
-  const std::int64_t rotated = keys.integer_or(arch + "rope.dimension_count", config.head_dim);
-  if (rotated != config.head_dim) {
-    keys.fail(arch + "rope.dimension_count", "is " + std::to_string(rotated) + " but a head has " +
-                                                 std::to_string(config.head_dim) +
-                                                 " elements: partial rotation is not supported");
-  }
-  const double factor = keys.real_or(arch + "rope.scaling.factor", 1.0);
+/// How llama.cpp stretches RoPE: linear, or yarn with the same ramp as transformers'.
+void read_scaling(Keys& keys, const std::string& rope, RopeScaling& scaling) {
+  const double factor = keys.real_or(rope + "scaling.factor", 1.0);
   // llama.cpp: a factor without a type means linear.
-  const std::string type = keys.string_or(arch + "rope.scaling.type", "linear");
-  if (type != "linear" && type != "none") {
-    keys.fail(arch + "rope.scaling.type", shown(type) + " is not supported (none, linear)");
+  const std::string type = keys.string_or(rope + "scaling.type", "linear");
+  scaling.attention_factor = keys.real_or(rope + "scaling.attn_factor", 1.0);
+  const bool yarn = type == "yarn";
+  const double extrapolated = keys.real_or(rope + "scaling.yarn_ext_factor", yarn ? 1.0 : 0.0);
+  if (extrapolated != (yarn ? 1.0 : 0.0)) {
+    keys.fail(rope + "scaling.yarn_ext_factor", "changes the arithmetic and is not supported");
   }
-  if (type == "linear" && factor != 1.0 && factor != 0.0) {
-    config.rope_scaling.kind = RopeScaling::Kind::linear;
-    config.rope_scaling.factor = factor;
+  if (yarn) {
+    scaling.kind = RopeScaling::Kind::yarn;
+    scaling.factor = factor;
+    scaling.beta_fast = keys.real_or(rope + "scaling.yarn_beta_fast", 32.0);
+    scaling.beta_slow = keys.real_or(rope + "scaling.yarn_beta_slow", 1.0);
+    if (factor > 1.0) scaling.attention_factor *= 0.1 * log_(factor) + 1.0;
+  } else if (type == "longrope") {
+    scaling.kind = RopeScaling::Kind::longrope;
+  } else if (type != "linear" && type != "none") {
+    keys.fail(rope + "scaling.type",
+              shown(type) + " is not supported (none, linear, yarn, longrope)");
+  } else if (type == "linear" && factor != 1.0 && factor != 0.0) {
+    scaling.kind = RopeScaling::Kind::linear;
+    scaling.factor = factor;
+  }
+}
+
+/// What the metadata says; longrope's factors are tensors. A second RoPE is that of layers that
+/// slide, and is never stretched.
+void read_ropes(Keys& keys, const std::string& arch, const GgufForm& form, ModelConfig& config) {
+  const std::string key = arch + "rope.";
+  Rope& rope = config.ropes.front();
+  rope.base = keys.real_or(key + "freq_base", rope.base);
+  const std::int64_t turned = keys.integer_or(key + "dimension_count", config.head_dim);
+  if (turned != config.head_dim && form.interleaved) {
+    keys.fail(key + "dimension_count", "is " + std::to_string(turned) + " but a head has " +
+                                           std::to_string(config.head_dim) +
+                                           " elements: partial rotation is not supported");
+  }
+  if (turned != config.head_dim) {
+    rope.dims = turned;
+    if (turned < 1) keys.fail(key + "dimension_count", "is below 1");
+  }
+  rope.scaling.original_context =
+      keys.integer_or(key + "scaling.original_context_length", config.context);
+  read_scaling(keys, key, rope.scaling);
+  if (config.ropes.size() > 1) {
+    config.ropes[1].base = keys.real_or(key + "freq_base_swa", config.ropes[1].base);
   }
 }
 
@@ -120,9 +153,9 @@ Result<ModelConfig> config_from_gguf(const GgufMetadata& metadata, const std::st
     config.experts_used = keys.integer(arch + "expert_used_count");
     config.expert_size = config.intermediate_size;
   }
-  read_rope(keys, arch, config);
-  refuse_other_arithmetic(keys, arch, family->gguf.reads);
   if (family->gguf.read != nullptr) family->gguf.read(keys, arch, config);
+  read_ropes(keys, arch, family->gguf, config);
+  refuse_other_arithmetic(keys, arch, family->gguf.reads);
   config.bos_token = keys.token("tokenizer.ggml.bos_token_id");
   const std::int32_t eos = keys.token("tokenizer.ggml.eos_token_id");
   if (eos >= 0) config.eos_tokens.push_back(eos);

@@ -59,7 +59,12 @@ Error unread(const std::string& name, const std::string& why, const std::string&
 Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weights& weights,
                            const std::string& place) {
   std::set<std::string> read;
-  if (!config.rope_factors.empty()) read.insert("rope_freqs.weight");
+  const Rope& rope = config.ropes.front();
+  if (rope.scaling.kind == RopeScaling::Kind::longrope) {
+    read.insert({"rope_factors_short.weight", "rope_factors_long.weight"});
+  } else if (!rope.factors.empty()) {
+    read.insert("rope_freqs.weight");
+  }
   for (TableTensor& needed : table_tensors(config)) {
     const bool optional = needed.is_bias && biases == Biases::stored;
     const bool wanted = optional || needed.belongs;

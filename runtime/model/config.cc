@@ -83,36 +83,75 @@ Result<void> check_numbers(const ModelConfig& c) {
       return outside(name, text_of(cap), "none, or from 0.001 to 1e9");
     }
   }
-  if (!(c.rope_theta > 1.0 && c.rope_theta < 1e15)) {
-    return outside("rope_theta", text_of(c.rope_theta), "above 1 and below 1e15");
+  return {};
+}
+
+Result<void> check_scaling(const RopeScaling& scaling) {
+  if (!(scaling.factor >= 1.0 && scaling.factor < 1e6)) {
+    return outside("rope_scaling.factor", text_of(scaling.factor), "at least 1 and below 1e6");
   }
-  const RopeScaling& rope = c.rope_scaling;
-  if (!(rope.factor >= 1.0 && rope.factor < 1e6)) {
-    return outside("rope_scaling.factor", text_of(rope.factor), "at least 1 and below 1e6");
+  if (!(scaling.attention_factor > 0.0 && scaling.attention_factor < 1e6)) {
+    return outside("rope_scaling.attention_factor", text_of(scaling.attention_factor),
+                   "above 0 and below 1e6");
   }
-  if (rope.kind == RopeScaling::Kind::llama3) {
-    if (!(rope.low_freq_factor > 0.0 && rope.low_freq_factor < rope.high_freq_factor &&
-          rope.high_freq_factor < 1e6)) {
-      return outside("rope_scaling.low_freq_factor", text_of(rope.low_freq_factor),
-                     "above 0 and below high_freq_factor (" + text_of(rope.high_freq_factor) + ")");
-    }
-    if (rope.original_context < 1 || rope.original_context > (std::int64_t{1} << 27)) {
-      return outside("rope_scaling.original_max_position_embeddings",
-                     std::to_string(rope.original_context), "from 1 to 134217728");
-    }
+  if (!(scaling.low_freq_factor > 0.0 && scaling.low_freq_factor < scaling.high_freq_factor &&
+        scaling.high_freq_factor < 1e6)) {
+    return outside(
+        "rope_scaling.low_freq_factor", text_of(scaling.low_freq_factor),
+        "above 0 and below high_freq_factor (" + text_of(scaling.high_freq_factor) + ")");
   }
-  if (!c.rope_factors.empty() &&
-      static_cast<std::int64_t>(c.rope_factors.size()) != c.head_dim / 2) {
-    return outside("the number of rope_freqs", std::to_string(c.rope_factors.size()),
-                   "head_dim / 2 (" + std::to_string(c.head_dim / 2) + ")");
+  if (!(scaling.beta_slow > 0.0 && scaling.beta_slow <= scaling.beta_fast &&
+        scaling.beta_fast < 1e6)) {
+    return outside("rope_scaling.beta_slow", text_of(scaling.beta_slow),
+                   "above 0 and at most beta_fast (" + text_of(scaling.beta_fast) + ")");
   }
-  for (const float factor : c.rope_factors) {
+  if (scaling.original_context < 1 || scaling.original_context > (std::int64_t{1} << 27)) {
+    return outside("rope_scaling.original_max_position_embeddings",
+                   std::to_string(scaling.original_context), "from 1 to 134217728");
+  }
+  return {};
+}
+
+/// Factors of frequencies. The angles stay below 2^30, where cosine and sine are defined.
+Result<void> check_factors(const ModelConfig& c, const Rope& rope, const char* name,
+                           const std::vector<float>& factors) {
+  const auto half = c.rotary_dims(rope) / 2;
+  if (std::int64_t(factors.size()) != half) {
+    return outside(("the number of " + std::string(name)).c_str(), std::to_string(factors.size()),
+                   (rope.dims == 0 ? "head_dim / 2 (" : "half the rotary dims (") +
+                       std::to_string(half) + ")");
+  }
+  for (const float factor : factors) {
+    const std::string each = "a " + std::string(name) + " value";
     if (!(factor > 0.0F && std::isfinite(factor))) {
-      return outside("a rope_freqs value", text_of(static_cast<double>(factor)),
-                     "positive and finite");
+      return outside(each.c_str(), text_of(double(factor)), "positive and finite");
+    }
+    if (!(double(factor) * 0x1p+30 > double(c.context))) {
+      return outside(each.c_str(), text_of(double(factor)), "larger for so many positions");
     }
   }
   return {};
+}
+
+Result<void> check_rope(const ModelConfig& c, const Rope& rope) {
+  if (!(rope.base > 1.0 && rope.base < 1e15)) {
+    return outside("rope_theta", text_of(rope.base), "above 1 and below 1e15");
+  }
+  const std::int64_t least = rope.scaling.kind == RopeScaling::Kind::dynamic ? 4 : 2;
+  if (const std::int64_t dims = c.rotary_dims(rope);
+      dims < least || dims > c.head_dim || dims % 2 != 0) {
+    return outside("the number of rotary dims", std::to_string(dims),
+                   "even and from " + std::to_string(least) + " to head_dim (" +
+                       std::to_string(c.head_dim) + ")");
+  }
+  if (auto scaling = check_scaling(rope.scaling); !scaling) return scaling;
+  const bool longrope = rope.scaling.kind == RopeScaling::Kind::longrope;
+  if (longrope || !rope.factors.empty()) {
+    const char* name = longrope ? "rope_scaling.short_factor" : "rope_freqs";
+    if (auto factors = check_factors(c, rope, name, rope.factors); !factors) return factors;
+  }
+  if (!longrope) return {};
+  return check_factors(c, rope, "rope_scaling.long_factor", rope.long_factors);
 }
 
 Result<void> check_tokens(const ModelConfig& c) {
@@ -138,6 +177,10 @@ Result<void> ModelConfig::validate() const {
   ISOBIT_TRY(sizes);
   const Result<void> numbers = check_numbers(*this);
   ISOBIT_TRY(numbers);
+  for (const Rope& rope : ropes) {
+    const Result<void> good = check_rope(*this, rope);
+    ISOBIT_TRY(good);
+  }
   return check_tokens(*this);
 }
 

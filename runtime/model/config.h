@@ -14,12 +14,27 @@ namespace isobit {
 
 /// RoPE frequency scaling. `factor` 1 and kind none: plain RoPE.
 struct RopeScaling {
-  enum class Kind { none, linear, llama3 };
+  enum class Kind { none, linear, dynamic, llama3, yarn, longrope };
   Kind kind = Kind::none;
   double factor = 1.0;
-  double low_freq_factor = 1.0;
+  double low_freq_factor = 1.0;  // llama3
   double high_freq_factor = 4.0;
-  std::int64_t original_context = 8192;
+  double beta_fast = 32.0;  // yarn
+  double beta_slow = 1.0;
+  bool truncate = true;
+  double attention_factor = 1.0;         // of cosine and sine; yarn, longrope
+  std::int64_t original_context = 8192;  // not of linear
+  bool operator==(const RopeScaling&) const = default;
+};
+
+/// One RoPE of a model; its layers may have different ones.
+struct Rope {
+  double base = 10000.0;
+  std::int64_t dims = 0;  // of a head, from its first one, even; 0: all
+  RopeScaling scaling;
+  std::vector<float> factors;       // divide the frequencies; empty or dims / 2
+  std::vector<float> long_factors;  // longrope: those past the original context
+  bool operator==(const Rope&) const = default;
 };
 
 inline constexpr std::int64_t kMostLayers = 4096;
@@ -47,10 +62,8 @@ struct ModelConfig {
   bool experts_sum_to_one = true;   // the weights of those used, else the weights of all
   std::vector<bool> routed;         // by layer; empty: every layer, where there are experts
   double rms_norm_eps = 1e-5;
-  double rope_theta = 10000.0;
-  RopeScaling rope_scaling;
-  std::vector<float> rope_factors;  // divides inv_freq; empty or head_dim/2 (GGUF rope_freqs)
-  std::vector<bool> rotating;       // by layer; empty: every layer
+  std::vector<Rope> ropes{Rope{}};  // at least one; LayerPlan::rope chooses
+  std::vector<bool> rotating;       // by layer: RoPE turns q and k; empty: in every layer
   bool tied_embeddings = false;     // lm_head is the embedding
   bool attention_bias = false;      // config.json's flags; a GGUF tells by its tensors
   bool mlp_bias = false;
@@ -66,6 +79,10 @@ struct ModelConfig {
   }
   [[nodiscard]] bool is_routed(std::int64_t layer) const {
     return experts > 0 && (routed.empty() || routed[std::size_t(layer)]);
+  }
+  /// The dims of a head that a RoPE turns.
+  [[nodiscard]] std::int64_t rotary_dims(const Rope& rope) const {
+    return rope.dims == 0 ? head_dim : rope.dims;
   }
   /// Refuses shapes that the forward pass cannot run, naming the field.
   [[nodiscard]] Result<void> validate() const;

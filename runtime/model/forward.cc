@@ -68,16 +68,20 @@ Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) 
   return out;
 }
 
+/// The row of the RoPE tables for a row of a step.
+std::int64_t Forward::table_row(const StepRow& row) const {
+  return model_.rope_rows.row(cache_.prompt_length(row.sequence), row.position);
+}
+
 /// The arrays that the step's operations read: made once, before any of them.
 void Forward::note_inputs(std::span<const StepRow> rows) {
   ids_.clear(), wanted_.clear(), positions_.clear(), slots_.clear(), position_ids_.clear();
   for (auto& places : places_) places.clear();
   for (const StepRow& row : rows) {
-    ISOBIT_CHECK(row.position < model_.positions);
     ISOBIT_CHECK(row.token >= 0 && row.token < config_.vocab_size);
     if (row.wants_logits) wanted_.push_back(std::int32_t(ids_.size()));
     ids_.push_back(row.token);
-    positions_.push_back(row.position);
+    positions_.push_back(table_row(row));
     position_ids_.push_back(std::int32_t(row.position));
     slots_.push_back(cache_.slot(row.sequence, row.position));
     AttentionRows::Row place;
@@ -236,12 +240,17 @@ void Forward::project(int index, Rows x, std::span<const std::int64_t> positions
   const auto products = column_products(x, linears, backend_.mode().gemm_input);
   const Product& key = products[linears.size() - 2];
   const Product& value = products[linears.size() - 1];
-  if (w.plan.qk_norm == QkNorm::row || !w.plan.rotates) {
-    finish_by_parts(index, q != nullptr ? products.data() : nullptr, key, value, positions);
+  Rotation rotation;
+  if (w.plan.rope >= 0) {
+    const RopeTable& table = model_.ropes[std::size_t(w.plan.rope)];
+    rotation = {table.cosine.get(), table.sine.get(), table.dims};
+  }
+  const Product* query = q != nullptr ? products.data() : nullptr;
+  if (w.plan.qk_norm == QkNorm::row) {
+    finish_with_row_norms(index, query, key, value, positions, rotation);
   } else {
     const HeadNorm norm{w.q_norm.weight.get(), w.k_norm.weight.get(), config_.rms_norm_eps};
-    backend_.finish_qkv(q != nullptr ? products.data() : nullptr, key, value, p.heads.size(),
-                        p.kv_heads.size(), positions, model_.cosine.get(), model_.sine.get(),
+    backend_.finish_qkv(query, key, value, p.heads.size(), p.kv_heads.size(), positions, rotation,
                         w.plan.qk_norm == QkNorm::head ? &norm : nullptr);
   }
   if (q != nullptr) *q = products[0].out;
@@ -249,35 +258,32 @@ void Forward::project(int index, Rows x, std::span<const std::int64_t> positions
   v = value.out;
 }
 
-void Forward::finish_by_parts(int index, const Product* q, const Product& k, const Product& v,
-                              std::span<const std::int64_t> positions) {
+void Forward::finish_with_row_norms(int index, const Product* q, const Product& k, const Product& v,
+                                    std::span<const std::int64_t> positions,
+                                    const Rotation& rotation) {
   const LayerWeights& w = model_.layers[std::size_t(index)];
   const Partition& p = model_.partition;
-  const void *cosine = model_.cosine.get(), *sine = model_.sine.get();
   const std::int64_t d = config_.head_dim;
   if (q != nullptr) {
     end_linear(*q);
-    normalise_heads(w.plan.qk_norm, q->out, p.heads, p.heads,
-                    widths([d](const Partition& each) { return each.heads.size() * d; }), w.q_norm);
-    if (w.plan.rotates) backend_.rope(q->out, p.heads.size(), positions, cosine, sine);
+    normalise_row(q->out, p.heads, p.heads,
+                  widths([d](const Partition& each) { return each.heads.size() * d; }), w.q_norm);
+    if (rotation.dims > 0) backend_.rope(q->out, p.heads.size(), positions, rotation);
   }
   end_linear(k);
-  normalise_heads(w.plan.qk_norm, k.out, p.kv_heads, p.owned_kv_heads,
-                  widths([d](const Partition& each) { return each.owned_kv_heads.size() * d; }),
-                  w.k_norm);
-  if (w.plan.rotates) backend_.rope(k.out, p.kv_heads.size(), positions, cosine, sine);
+  normalise_row(k.out, p.kv_heads, p.owned_kv_heads,
+                widths([d](const Partition& each) { return each.owned_kv_heads.size() * d; }),
+                w.k_norm);
+  if (rotation.dims > 0) backend_.rope(k.out, p.kv_heads.size(), positions, rotation);
   end_linear(v);
 }
 
-void Forward::normalise_heads(QkNorm kind, Rows x, Span has, Span owned,
-                              const std::vector<std::int64_t>& widths, const NormWeights& norm) {
-  if (kind == QkNorm::none) return;
-  const std::int64_t d = config_.head_dim;
-  if (kind == QkNorm::head || comm_.size() == 1) {
-    const std::int64_t width = kind == QkNorm::head ? d : x.cols;
-    const Rows each{x.data, x.rows * (x.cols / std::max<std::int64_t>(width, 1)), width, width};
-    return backend_.rms_norm(each, norm.weight.get(), config_.rms_norm_eps, each);
+void Forward::normalise_row(Rows x, Span has, Span owned, const std::vector<std::int64_t>& widths,
+                            const NormWeights& norm) {
+  if (comm_.size() == 1) {
+    return backend_.rms_norm(x, norm.weight.get(), config_.rms_norm_eps, x);
   }
+  const std::int64_t d = config_.head_dim;
   const std::size_t real = backend_.real_size();
   const Rows own = scratch(kOwnHeads, x.rows, owned.size() * d);
   backend_.copy(columns(x, (owned.begin - has.begin) * d, own.cols, real), own);
@@ -292,7 +298,7 @@ void Forward::recompute(int index, std::span<const StepRow> past) {
   const Rows h = scratch(kPastH, std::int64_t(past.size()), config_.hidden_size);
   std::vector<std::int64_t> slots, positions;
   for (std::size_t r = 0; r < past.size(); ++r) {
-    positions.push_back(past[r].position);
+    positions.push_back(table_row(past[r]));
     slots.push_back(cache_.slot(past[r].sequence, past[r].position));
     backend_.copy({cache_.residual(index, past[r].sequence, past[r].position), 1, h.cols, h.cols},
                   some_rows(h, std::int64_t(r), 1, backend_.real_size()));

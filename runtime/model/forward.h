@@ -64,6 +64,7 @@ class Forward {
 
  private:
   void note_inputs(std::span<const StepRow> rows);
+  [[nodiscard]] std::int64_t table_row(const StepRow& row) const;
   Rows embed(std::span<const StepRow> rows);
   void exchange_embeddings(Rows table, Rows h);
   void layer(int index, Rows h, std::span<const StepRow> rows, std::span<const StepRow> past);
@@ -78,12 +79,12 @@ class Forward {
   void recompute(int index, std::span<const StepRow> past);
   /// The norm of the model's kind.
   void normalise(Rows x, const NormWeights& norm, Rows out);
-  /// What finish_qkv() does, part by part, for a plan that it does not know.
-  void finish_by_parts(int index, const Product* q, const Product& k, const Product& v,
-                       std::span<const std::int64_t> positions);
-  /// Of rows that hold this rank's heads `has`, of which it reports `owned`.
-  void normalise_heads(QkNorm kind, Rows x, Span has, Span owned,
-                       const std::vector<std::int64_t>& widths, const NormWeights& norm);
+  /// finish_qkv() where q and k are normalised as whole rows.
+  void finish_with_row_norms(int index, const Product* q, const Product& k, const Product& v,
+                             std::span<const std::int64_t> positions, const Rotation& rotation);
+  /// RMSNorm over all heads of rows that hold this rank's `has`, of which it reports `owned`.
+  void normalise_row(Rows x, Span has, Span owned, const std::vector<std::int64_t>& widths,
+                     const NormWeights& norm);
   /// What enters the last product of an MLP, of a layer or an expert.
   Rows activations(const LayerPlan& plan, const LinearWeights& gate, const LinearWeights& up,
                    Rows x);
@@ -186,7 +187,7 @@ class Forward {
   std::vector<Scratch> scratch_;
   std::vector<std::int32_t> ids_, wanted_;  // of the current rows, and the three below
   std::vector<std::int32_t> position_ids_;
-  std::vector<std::int64_t> positions_, slots_;
+  std::vector<std::int64_t> positions_, slots_;          // positions: rows of the RoPE tables
   std::vector<std::int64_t> windows_;                    // the different ones of the layers
   std::vector<std::size_t> window_of_layer_;             // in windows_
   std::vector<std::vector<AttentionRows::Row>> places_;  // of the current rows, by windows_

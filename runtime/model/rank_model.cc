@@ -1,4 +1,4 @@
-// Slicing and rounding of weights for one rank; RoPE tables.
+// Slicing and rounding of weights for one rank.
 
 #include "runtime/model/rank_model.h"
 
@@ -278,19 +278,6 @@ class Builder {
   std::size_t expert_ = 0;  // that is being filled
 };
 
-/// RoPE scaling of one inverse frequency, in fp64 (NUMERICS.md, "RoPE").
-double scaled_frequency(const RopeScaling& scaling, double inv) {
-  if (scaling.kind == RopeScaling::Kind::linear) return inv / scaling.factor;
-  if (scaling.kind == RopeScaling::Kind::none) return inv;
-  const double wavelength = 0x1.921fb54442d18p+2 / inv;  // 2 pi
-  const double context = double(scaling.original_context);
-  if (wavelength < context / scaling.high_freq_factor) return inv;
-  if (wavelength > context / scaling.low_freq_factor) return inv / scaling.factor;
-  const double s = (context / wavelength - scaling.low_freq_factor) /
-                   (scaling.high_freq_factor - scaling.low_freq_factor);
-  return ((1.0 - s) * inv) / scaling.factor + s * inv;
-}
-
 }  // namespace
 
 std::string refuse_ranks(const ModelConfig& config, int ranks) {
@@ -333,24 +320,6 @@ Partition::Partition(const ModelConfig& config, int rank_, int ranks_)
   }
 }
 
-RopeTables make_rope_tables(const ModelConfig& config, std::int64_t positions) {
-  const std::int64_t half = config.head_dim / 2;
-  RopeTables tables;
-  tables.cosine.resize(std::size_t(positions * half));
-  tables.sine.resize(std::size_t(positions * half));
-  for (std::int64_t i = 0; i < half; ++i) {
-    double inv = rope_inv_freq(int(i), int(config.head_dim), config.rope_theta);
-    if (!config.rope_factors.empty()) inv = inv / double(config.rope_factors[std::size_t(i)]);
-    inv = scaled_frequency(config.rope_scaling, inv);
-    for (std::int64_t p = 0; p < positions; ++p) {
-      const double angle = double(p) * inv;
-      tables.cosine[std::size_t(p * half + i)] = cos_(angle);
-      tables.sine[std::size_t(p * half + i)] = sin_(angle);
-    }
-  }
-  return tables;
-}
-
 EmbeddingTable EmbeddingTable::uploaded(const Tensor& source, Span vocabulary, Backend& backend) {
   EmbeddingTable table;
   table.device_ = upload_rows(source, vocabulary, {0, source.cols}, backend);
@@ -389,19 +358,23 @@ void EmbeddingTable::require(std::span<const std::int32_t> ids) const {
 
 std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend,
                                             Backend& loader, int rank, int ranks,
-                                            std::int64_t positions) {
+                                            const SequenceLengths& lengths) {
   auto out = std::make_unique<RankModel>(model.config, Partition(model.config, rank, ranks));
   Builder(model, backend, loader, *out).build();
-  extend_positions(*out, backend, positions);
+  extend_positions(*out, backend, lengths);
   return out;
 }
 
-void extend_positions(RankModel& model, Backend& backend, std::int64_t positions) {
-  if (model.positions >= positions) return;
-  const RopeTables tables = make_rope_tables(model.config, positions);
-  model.cosine = upload_doubles(tables.cosine, backend);
-  model.sine = upload_doubles(tables.sine, backend);
-  model.positions = positions;
+void extend_positions(RankModel& model, Backend& backend, const SequenceLengths& lengths) {
+  if (!model.rope_rows.extend(model.config, lengths.positions, lengths.prompts)) return;
+  model.ropes.resize(model.config.ropes.size());
+  for (std::size_t i = 0; i < model.ropes.size(); ++i) {
+    const Rope& rope = model.config.ropes[i];
+    const RopeTables tables = make_rope_tables(model.config, rope, model.rope_rows);
+    model.ropes[i].cosine = upload_doubles(tables.cosine, backend);
+    model.ropes[i].sine = upload_doubles(tables.sine, backend);
+    model.ropes[i].dims = model.config.rotary_dims(rope);
+  }
 }
 
 }  // namespace isobit

@@ -14,6 +14,7 @@
 #include "runtime/device_memory.h"
 #include "runtime/model/arch/plan.h"
 #include "runtime/model/config.h"
+#include "runtime/model/rope.h"
 
 namespace isobit {
 
@@ -99,6 +100,12 @@ struct LayerWeights {
   std::vector<ExpertWeights> experts;
 };
 
+/// The tables of one RoPE: cosine and sine (rows, dims / 2), in backend memory.
+struct RopeTable {
+  DeviceMemory cosine, sine;
+  std::int64_t dims = 0;
+};
+
 struct RankModel {
   RankModel(const ModelConfig& model_config, const Partition& slice)
       : config(model_config), partition(slice) {}
@@ -110,25 +117,25 @@ struct RankModel {
   EmbeddingTable position_embedding;  // (context, hidden), of families that learn positions
   NormWeights final_norm;             // (hidden)
   LinearWeights head;                 // (vocabulary slice, hidden)
-  DeviceMemory cosine, sine;          // (positions, head_dim/2)
-  std::int64_t positions = 0;
+  std::vector<RopeTable> ropes;       // of config.ropes
+  RopeRows rope_rows;                 // rows of the tables
   std::vector<LayerWeights> layers;
 };
 
-/// Rounds and uploads one rank's slice. `positions`: length of the RoPE tables.
+/// How long the sequences of a run are: what the RoPE tables must hold.
+struct SequenceLengths {
+  std::int64_t positions = 0;         // most of one sequence
+  std::vector<std::int64_t> prompts;  // lengths of the prompts
+};
+
+/// Rounds and uploads one rank's slice, and RoPE tables for `lengths`.
 /// `loader` packs the matrices and may have threads of its own; it may be `backend`, and is not
 /// needed afterwards. `model` and `backend` must outlive the result.
 std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend,
                                             Backend& loader, int rank, int ranks,
-                                            std::int64_t positions);
+                                            const SequenceLengths& lengths);
 
-/// Makes the RoPE tables at least this long.
-void extend_positions(RankModel& model, Backend& backend, std::int64_t positions);
-
-/// RoPE tables as fp64 before rounding: cosine and sine (positions, head_dim/2).
-struct RopeTables {
-  std::vector<double> cosine, sine;
-};
-RopeTables make_rope_tables(const ModelConfig& config, std::int64_t positions);
+/// Makes the RoPE tables serve these lengths too.
+void extend_positions(RankModel& model, Backend& backend, const SequenceLengths& lengths);
 
 }  // namespace isobit

@@ -87,8 +87,8 @@ ISOBIT_HD inline void layer_norm_row(const T* x, const T* w, const T* b, T eps, 
   }
 }
 
-/// Rotates one head in Hugging Face's half-split layout, then R. `cosine` and `sine` are the
-/// table's row of the position: (d/2).
+/// Rotates the first d elements of a head in Hugging Face's half-split layout, then R. `cosine` and
+/// `sine` are the table's row of the position: (d/2).
 template <class T>
 ISOBIT_HD inline void rope_head(T* x, const T* cosine, const T* sine, int d, Format stored) {
   for (int i = 0; i < d / 2; ++i) {

@@ -345,8 +345,13 @@ std::unique_ptr<Engine> make_whole_engine(std::shared_ptr<const LoadedModel> mod
   return row == nullptr || row->whole == nullptr ? nullptr : row->whole(std::move(model), choice);
 }
 
-Result<const PackedSet*> Runtime::packed(const GenerateRequest& request, std::int64_t positions) {
-  PackedRequest wanted{request.precision, request.backend, request.ranks, {}, positions};
+Result<const PackedSet*> Runtime::packed(const GenerateRequest& request) {
+  const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
+  PackedRequest wanted{request.precision, request.backend, request.ranks, {}, {}};
+  wanted.lengths.positions = plan.longest();
+  for (const PromptTokens& prompt : request.prompts) {
+    wanted.lengths.prompts.push_back(std::int64_t(prompt.tokens.size()));
+  }
   for (const int rank : ranks_here(request)) {
     wanted.here.push_back({rank, device_of_rank(request, rank)});
   }
@@ -355,8 +360,7 @@ Result<const PackedSet*> Runtime::packed(const GenerateRequest& request, std::in
 
 Result<void> Runtime::prepare(const GenerateRequest& request) {
   if (auto ok = check_request(request, model_->config); !ok) return ok.error();
-  const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
-  auto weights = packed(request, plan.longest());
+  auto weights = packed(request);
   ISOBIT_TRY(weights);
   return {};
 }
@@ -370,8 +374,7 @@ struct Runtime::Team {
 Result<void> Runtime::equip(const GenerateRequest& request, Team& team) {
   if (auto ok = check_request(request, model_->config); !ok) return ok.error();
   ISOBIT_CHECK(!request.prompts.empty());
-  const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
-  auto weights = packed(request, plan.longest());
+  auto weights = packed(request);
   ISOBIT_TRY(weights);
   team.weights = *weights;
   try {

@@ -92,7 +92,7 @@ class Runtime final : public Engine {
 
  private:
   struct Team;
-  Result<const PackedSet*> packed(const GenerateRequest& request, std::int64_t positions);
+  Result<const PackedSet*> packed(const GenerateRequest& request);
   Result<void> equip(const GenerateRequest& request, Team& team);
 
   std::shared_ptr<const LoadedModel> model_;

@@ -60,22 +60,23 @@ std::size_t packed_bytes(const LoadedModel& model, const PackedRequest& request)
 
 Result<const PackedSet*> PackedCache::get(const PackedRequest& request) {
   const std::string key = key_of(request);
-  const auto positions = std::min(
-      model_.config.context, std::int64_t(std::bit_ceil(std::uint64_t(
-                                 std::max<std::int64_t>(request.positions, kLeastPositions)))));
+  SequenceLengths lengths = request.lengths;
+  lengths.positions = std::min(model_.config.context,
+                               std::int64_t(std::bit_ceil(std::uint64_t(
+                                   std::max<std::int64_t>(lengths.positions, kLeastPositions)))));
   const auto found =
       std::find_if(sets_.begin(), sets_.end(), [&](const auto& set) { return set->key == key; });
   if (found != sets_.end()) {
     std::rotate(found, found + 1, sets_.end());
     PackedSet& set = *sets_.back();
     for (std::size_t i = 0; i < set.ranks.size(); ++i) {
-      extend_positions(*set.ranks[i], *set.holders[i], positions);
+      extend_positions(*set.ranks[i], *set.holders[i], lengths);
     }
     return &set;
   }
   const std::size_t bytes = packed_bytes(model_, request);
   make_room(request, bytes);
-  auto fresh = pack(request, positions);
+  auto fresh = pack(request, lengths);
   ISOBIT_TRY(fresh);
   (*fresh)->key = key;
   (*fresh)->bytes = bytes;
@@ -96,7 +97,7 @@ void PackedCache::make_room(const PackedRequest& request, std::size_t bytes) {
 }
 
 Result<std::unique_ptr<PackedSet>> PackedCache::pack(const PackedRequest& request,
-                                                     std::int64_t positions) {
+                                                     const SequenceLengths& lengths) {
   const Mode& mode = mode_of(request.precision);
   auto set = std::make_unique<PackedSet>();
   try {
@@ -115,7 +116,7 @@ Result<std::unique_ptr<PackedSet>> PackedCache::pack(const PackedRequest& reques
       set->holders.push_back(std::move(*holder));
       Backend& backend = *set->holders.back();
       set->ranks.push_back(build_rank_model(model_, backend, loader ? *loader : backend, place.rank,
-                                            request.ranks, positions));
+                                            request.ranks, lengths));
     }
   } catch (const std::bad_alloc& error) {
     return Error{memory_text(error) + " while the weights were loaded", ""};

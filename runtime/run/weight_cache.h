@@ -36,7 +36,7 @@ struct PackedRequest {
   BackendOptions backend;  // threads: how many may pack
   int ranks = 1;
   std::vector<Place> here;
-  std::int64_t positions = 0;
+  SequenceLengths lengths;
 };
 
 /// Bytes that a set takes in memory, all ranks together; an estimate.
@@ -52,7 +52,8 @@ class PackedCache {
   [[nodiscard]] int packings() const { return packings_; }  // sets made so far
 
  private:
-  Result<std::unique_ptr<PackedSet>> pack(const PackedRequest& request, std::int64_t positions);
+  Result<std::unique_ptr<PackedSet>> pack(const PackedRequest& request,
+                                          const SequenceLengths& lengths);
   void make_room(const PackedRequest& request, std::size_t bytes);
 
   const LoadedModel& model_;

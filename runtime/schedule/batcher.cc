@@ -84,11 +84,11 @@ KvDemand Batcher::demand() const {
 void Batcher::join(KvCache& cache) {
   const bool first = stats_.steps == 0;
   if (first) {  // prefix donors run ahead of everybody
-    for (const int donor : donor_of_prompt_) {
-      if (donor < 0) continue;
-      Sequence& s = sequences_[std::size_t(donor)];
-      s.slot = cache.open(s.prompt_length);
-      live_.push_back(donor);
+    for (std::size_t p = 0; p < donor_of_prompt_.size(); ++p) {
+      if (donor_of_prompt_[p] < 0) continue;
+      Sequence& s = sequences_[std::size_t(donor_of_prompt_[p])];
+      s.slot = cache.open(sequences_[p].prompt_length);  // its rows are those of the whole prompt
+      live_.push_back(donor_of_prompt_[p]);
     }
     if (!live_.empty()) return;
   }

@@ -130,8 +130,9 @@ class Step {
       timed(kNorm, [&] { backend_.rms_norm(h, model_.norm.data(), 1e-5, x); });
       const Rows q = linear(x, *layer.q, q_), k = linear(x, *layer.k, k_);
       timed(kRope, [&] {
-        backend_.rope(q, kHeads, positions_, model_.cosine.data(), model_.sine.data());
-        backend_.rope(k, kKvHeads, positions_, model_.cosine.data(), model_.sine.data());
+        backend_.rope(q, kHeads, positions_, {model_.cosine.data(), model_.sine.data(), kHeadDim});
+        backend_.rope(k, kKvHeads, positions_,
+                      {model_.cosine.data(), model_.sine.data(), kHeadDim});
       });
       const Rows v = linear(x, *layer.v, v_);
       timed(kWriteKv, [&] {

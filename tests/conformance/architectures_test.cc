@@ -113,9 +113,9 @@ TEST_P(Families, EveryNumberOfTheConfigIsExercised) {
   }
 }
 
-/// finish_qkv() with a norm of heads against order.h, element by element.
+/// finish_qkv() with a norm of heads against order.h, element by element; `dims` of a head turn.
 template <class T>
-void compare_finish(Backend& backend, std::int64_t heads, std::int64_t d) {
+void compare_finish(Backend& backend, std::int64_t heads, std::int64_t d, std::int64_t dims) {
   const Mode& mode = backend.mode();
   const std::int64_t rows = 3, kv_heads = 2;
   const auto array = [&](std::int64_t n, std::uint64_t seed, Format format) {
@@ -141,12 +141,12 @@ void compare_finish(Backend& backend, std::int64_t heads, std::int64_t d) {
     for (T& y : want[which]) y = T(round_to(mode.stored, y + T(0)));
     if (which == 2) continue;
     for (std::int64_t r = 0; r < rows; ++r) {
-      const std::int64_t at = positions[std::size_t(r)] * d / 2;
+      const std::int64_t at = positions[std::size_t(r)] * dims / 2;
       for (std::int64_t h = 0; h < counts[which]; ++h) {
         T* head = want[which].data() + (r * counts[which] + h) * d;
         const std::vector<T> x(head, head + d);
         rms_norm_row(x.data(), weights[which].data(), eps, d, mode.stored, head);
-        rope_head(head, cosine.data() + at, sine.data() + at, int(d), mode.stored);
+        rope_head(head, cosine.data() + at, sine.data() + at, int(dims), mode.stored);
       }
     }
   }
@@ -169,8 +169,8 @@ void compare_finish(Backend& backend, std::int64_t heads, std::int64_t d) {
   const DeviceMemory q = uploaded(weights[0]), k = uploaded(weights[1]), c = uploaded(cosine),
                      s = uploaded(sine);
   const HeadNorm norm{q.get(), k.get(), 1e-6};
-  backend.finish_qkv(products.data(), products[1], products[2], heads, kv_heads, positions, c.get(),
-                     s.get(), &norm);
+  backend.finish_qkv(products.data(), products[1], products[2], heads, kv_heads, positions,
+                     {c.get(), s.get(), dims}, &norm);
   for (std::size_t which = 0; which < 3; ++which) {
     std::vector<T> got(want[which].size());
     backend.download(got.data(), memory[which].get(), got.size() * sizeof(T));
@@ -188,10 +188,12 @@ TEST(HeadNorm, IsTheLiteralText) {
       ASSERT_TRUE(backend.has_value());
       EXPECT_EQ((*backend)->describe().device, "cpu");
       for (const std::int64_t d : {8, 24, 64, 128, 256}) {
-        if (mode.wide()) {
-          compare_finish<double>(**backend, 6, d);
-        } else {
-          compare_finish<float>(**backend, 6, d);
+        for (const std::int64_t dims : {d, d / 4 * 3, std::int64_t{0}}) {
+          if (mode.wide()) {
+            compare_finish<double>(**backend, 6, d, dims);
+          } else {
+            compare_finish<float>(**backend, 6, d, dims);
+          }
         }
       }
     }

@@ -1,10 +1,11 @@
 // The attention leaf of every SIMD table against the literal scalar table: head sizes, lengths
 // around the split, windows, evicted positions, page sizes. Whatever a query may not see is filled
 // with signalling NaN, and pages that hold nothing visible have a table entry that would crash.
+#include "runtime/backends/cpu/attention.h"
+
 #include <algorithm>
 #include <numeric>
 
-#include "runtime/backends/cpu/attention.h"
 #include "runtime/numerics/order.h"
 #include "tests/conformance/kernel_data.h"
 

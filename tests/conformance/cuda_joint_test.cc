@@ -83,14 +83,21 @@ TEST_P(CudaJointGpu, QueriesKeysAndValues) {
         for (std::int64_t r = 0; r < rows; ++r) positions.push_back(r * 11 % 32);
         const Array q_norm = pair.random(Data::plain, d, ++seed_, pair.mode().weight);
         const Array k_norm = pair.random(Data::plain, d, ++seed_, pair.mode().weight);
-        for (const auto& [with_q, normed] :
-             {std::pair(true, false), {false, false}, {true, true}, {false, true}}) {
-          pair.both([&, with_q = with_q, normed = normed](Backend& backend, bool gpu) {
+        struct Case {
+          bool with_q, normed;
+          std::int64_t dims;  // that turn
+        };
+        const std::int64_t some = d / 4 * 3;
+        for (const Case& each :
+             {Case{true, false, d}, Case{true, false, some}, Case{true, false, 0},
+              Case{false, false, some}, Case{true, true, d}, Case{false, true, some}}) {
+          pair.both([&](Backend& backend, bool gpu) {
             const Product query = q.of(gpu);
             const HeadNorm norm{gpu ? q_norm.gpu : q_norm.cpu, gpu ? k_norm.gpu : k_norm.cpu, 1e-6};
-            backend.finish_qkv(with_q ? &query : nullptr, k.of(gpu), v.of(gpu), heads, kv_heads,
-                               positions, gpu ? cosine.gpu : cosine.cpu, gpu ? sine.gpu : sine.cpu,
-                               normed ? &norm : nullptr);
+            const Rotation rotation{gpu ? cosine.gpu : cosine.cpu, gpu ? sine.gpu : sine.cpu,
+                                    each.dims};
+            backend.finish_qkv(each.with_q ? &query : nullptr, k.of(gpu), v.of(gpu), heads,
+                               kv_heads, positions, rotation, each.normed ? &norm : nullptr);
           });
           const bool odd = data != Data::plain;
           EXPECT_TRUE(pair.same(q.sums, odd)) << d << " " << rows;

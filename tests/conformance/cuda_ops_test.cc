@@ -269,6 +269,7 @@ TEST_P(CudaOpsGpu, RopeGatherAndCopy) {
       const Mode& mode = pair.mode();
       const std::int64_t rows = 7, heads = 3, positions = 50, width = heads * d;
       const Array x = pair.random(data, rows * width, ++seed, mode.stored);
+      const Array partial = pair.random(data, rows * width, ++seed, mode.stored);
       const Array cosine = pair.random(Data::plain, positions * d / 2, ++seed, Format::f32);
       const Array sine = pair.random(Data::plain, positions * d / 2, ++seed, Format::f32);
       const Array table = pair.random(data, 20 * width, ++seed, mode.stored);
@@ -278,13 +279,15 @@ TEST_P(CudaOpsGpu, RopeGatherAndCopy) {
       const std::vector<std::int64_t> at = {0, 49, 3, 3, 17, 48, 1};
       const std::vector<std::int32_t> ids = {19, 0, 5, 5, 7, 18, 2};
       pair.both([&](Backend& b, bool gpu) {
-        b.rope(rows_of(x, gpu, rows, width), heads, at, gpu ? cosine.gpu : cosine.cpu,
-               gpu ? sine.gpu : sine.cpu);
+        const void *c = gpu ? cosine.gpu : cosine.cpu, *s = gpu ? sine.gpu : sine.cpu;
+        b.rope(rows_of(x, gpu, rows, width), heads, at, {c, s, d});
+        b.rope(rows_of(partial, gpu, rows, width), heads, at, {c, s, d / 4 * 3});
         b.gather(rows_of(table, gpu, 20, width), ids, rows_of(rows_out, gpu, rows, width));
         b.copy(rows_of(rows_out, gpu, rows, width),
                {gpu ? copied.gpu : copied.cpu, rows, width, 2 * width});
       });
-      for (const Array& a : {x, rows_out, copied}) EXPECT_TRUE(pair.same(a, data != Data::plain));
+      for (const Array& a : {x, partial, rows_out, copied})
+        EXPECT_TRUE(pair.same(a, data != Data::plain));
     }
   }
 }

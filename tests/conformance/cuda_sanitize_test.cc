@@ -194,8 +194,9 @@ TEST_P(SanitizeGpu, RopeGatherAndCopy) {
   const std::vector<std::int64_t> at = {0, 9, 3};
   const std::vector<std::int32_t> ids = {19, 0, 5};
   both([&](Backend& b, bool gpu) {
-    b.rope(rows_of(x, gpu, rows, width), heads, at, gpu ? cosine.gpu : cosine.cpu,
-           gpu ? sine.gpu : sine.cpu);
+    const void *c = gpu ? cosine.gpu : cosine.cpu, *s = gpu ? sine.gpu : sine.cpu;
+    b.rope(rows_of(x, gpu, rows, width), heads, at, {c, s, d});
+    b.rope(rows_of(x, gpu, rows, width), heads, at, {c, s, d - 6});
     b.gather(rows_of(table, gpu, 20, width), ids, rows_of(gathered, gpu, rows, width));
     b.copy(rows_of(gathered, gpu, rows, width), rows_of(copied, gpu, rows, width));
   });

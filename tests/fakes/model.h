@@ -60,7 +60,7 @@ inline ModelConfig worked_example() {
   c.head_dim = 16;
   c.context = 1024;
   c.rms_norm_eps = 1e-5;
-  c.rope_theta = 10000;
+  c.ropes.front().base = 10000;
   c.tied_embeddings = true;
   return c;
 }
@@ -97,6 +97,11 @@ inline ModelConfig odd_config(const std::string& architecture) {
   if (slides_in(architecture) && architecture != "mistral") c.slides = {false, true, true};
   if (architecture == "gemma2") c.attention_softcap = 0.75, c.logit_softcap = 2.5;
   if (architecture == "gemma2" || architecture == "gemma3_text") c.query_scale = 11;
+  if (architecture == "gemma3_text") {  // the layers that slide have a RoPE of their own
+    c.ropes.resize(2);
+    c.ropes[0].base = 3000;
+    c.ropes[0].scaling = {.kind = RopeScaling::Kind::linear, .factor = 3};
+  }
   if (architecture == "smollm3") c.rotating = {true, false, true};
   if (!architecture_of(c).experts.rows.empty()) c.experts = 5, c.experts_used = 2;
   if (architecture == "mixtral") c.expert_size = c.intermediate_size;

@@ -1,19 +1,16 @@
 #!/usr/bin/env python3
-"""Compares every family of the architecture table with Hugging Face transformers on tiny models.
-By hand; needs torch, transformers and gguf. Exit 0: within the bound, 1: not.
+"""Compares the tiny models of architectures/ with Hugging Face transformers on more than their own
+prompts, and with the same weights as a GGUF. By hand; needs torch, transformers 5 and gguf.
+Exit 0: within the bound, 1: not.
 
-  check_architectures.py --isobit build/release/isobit > tests/bench/architectures.txt
-  check_architectures.py --isobit build/release/isobit --keep tests/integration/architectures
+  check_architectures.py --isobit build/release/isobit [name ...] > tests/bench/architectures.txt
 
-Each model is made here from a seed, with sizes that nothing divides, and run in fp32 on a CPU.
-Isobit generates 64 tokens greedily for each prompt; every row of logits is compared with
-transformers' for the same ids: the distance is at most 2e-5 of the row's range, and the token is
-transformers' argmax. The same weights as a GGUF, renamed by the gguf package's own table and with
-llama.cpp's order of rows, must give the same bits. --keep writes the models and the rows that
-test_architectures.py needs.
+make_architectures.py makes the models and runs them there. Isobit generates 64 tokens greedily for
+each prompt, in fp32; every row of logits is compared with transformers' for the same ids: the
+distance is at most 2e-5 of the row's range, and the token is transformers' argmax. A GGUF, renamed
+by the gguf package's own table and with llama.cpp's order of rows, must give the same bits.
 """
 import argparse
-import json
 import pathlib
 import platform
 import sys
@@ -25,50 +22,14 @@ import torch
 import transformers
 
 import check_transformers
+import make_architectures
+from make_architectures import NEW_TOKENS, distance, prompt_of
 
-transformers.utils.logging.disable_progress_bar()
 BOUND = 2e-5            # of the row's range
-NEW_TOKENS = 64
-LENGTHS = (1, 6, 23)    # of the prompts; the windows are shorter than the longest
-LEAST_DIFFERENT = 20    # tokens of a model, so that no text is one token again and again
-KEPT_ROWS = 6
-KEPT_FAMILIES = ("qwen2", "qwen3")
-
-SIZES = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 51, "num_hidden_layers": 2,
-         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
-         "bos_token_id": None, "eos_token_id": None}
-LATE = {"use_sliding_window": True, "sliding_window": 9}
-# Name, family, what differs from SIZES, architecture of the GGUF. A GGUF cannot say which layers
-# slide, so two models have none.
-MODELS = [
-    ("llama", "Llama", {"num_attention_heads": 6, "hidden_size": 48}, "LLAMA"),
-    ("llama-biases", "Llama", {"attention_bias": True, "mlp_bias": True}, "LLAMA"),
-    ("mistral", "Mistral", {"head_dim": 24, "sliding_window": 9}, "LLAMA"),
-    ("qwen2", "Qwen2", {**LATE, "num_hidden_layers": 3, "max_window_layers": 1,
-                        "tie_word_embeddings": True}, None),
-    ("qwen2-full", "Qwen2", {"vocab_size": 101}, "QWEN2"),
-    ("qwen3", "Qwen3", {"head_dim": 16}, "QWEN3"),
-    ("qwen3-windows", "Qwen3", {**LATE, "num_hidden_layers": 3, "head_dim": 24,
-                                "attention_bias": True, "layer_types": [
-                                    "sliding_attention", "full_attention", "sliding_attention"]},
-     None),
-]
-
-
-def make_model(family, changes, seed):
-    """A model in which every tensor matters: no weight is near 0, no norm is 1, no bias is 0."""
-    config = getattr(transformers, family + "Config")(**(SIZES | changes))
-    config._attn_implementation = "eager"
-    model = getattr(transformers, family + "ForCausalLM")(config).float().eval()
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, tensor in model.named_parameters():
-            values = torch.randn(tensor.shape, generator=draw)
-            if tensor.dim() == 2:
-                tensor.copy_(values * (0.3 if "embed" in name else 2 * tensor.shape[1] ** -0.5))
-            else:
-                tensor.copy_((0.0 if name.endswith("bias") else 1.0) + 0.3 * values)
-    return model
+LENGTHS = (1, 6, 23)    # of the prompts, next to the model's own
+# The GGUF's architecture, of models that one can hold: it cannot say which layers slide.
+GGUF = {"llama-biases": "LLAMA", "llama-linear": "LLAMA", "smollm": "LLAMA", "mistral": "LLAMA",
+        "qwen3": "QWEN3"}
 
 
 def interleaved(values, heads):
@@ -92,7 +53,11 @@ def write_gguf(model, architecture, path):
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    rope = config.rope_parameters
+    writer.add_rope_freq_base(rope["rope_theta"])
+    if rope["rope_type"] == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(rope["factor"])
     writer.add_vocab_size(config.vocab_size)
     if architecture == "LLAMA" and getattr(config, "sliding_window", None):
         writer.add_sliding_window(config.sliding_window)
@@ -117,11 +82,6 @@ def write_gguf(model, architecture, path):
     writer.close()
 
 
-def prompts_of(vocabulary):
-    return [(f"n{length}", [(i * 31 + 7 * length) % vocabulary for i in range(length)])
-            for length in LENGTHS]
-
-
 def run(arguments, model, prompts):
     """{id: (tokens, {position: row})} by Isobit."""
     asked = argparse.Namespace(isobit=arguments.isobit, model=model, max_new=NEW_TOKENS, batch=2)
@@ -135,15 +95,13 @@ def compare(model, prompts, made):
     rows, worst, wrong, seen = 0, 0.0, 0, set()
     for name, ids in prompts:
         tokens, ours = made[name]
-        theirs = check_transformers.their_rows(model, ids + tokens, sorted(ours))
-        assert len(tokens) == len(ours) == NEW_TOKENS
+        _, theirs, _, _ = make_architectures.run(model, ids, tokens)
+        assert len(tokens) == len(ours) == NEW_TOKENS and sorted(ours) == sorted(theirs)
         for token, (position, row) in zip(tokens, sorted(ours.items())):
-            spread = float(row.max()) - float(row.min())
-            distance = np.abs(row.astype(np.float64) - theirs[position]).max() / spread
-            worst = max(worst, float(distance))
+            worst = max(worst, distance(theirs[position], row))
             wrong += int(np.argmax(theirs[position])) != token
             rows += 1
-            seen.add(token)
+        seen.update(tokens)
     return rows, len(seen), worst, wrong
 
 
@@ -153,17 +111,26 @@ def same_bits(made, other):
                    for at, row in made[name][1].items()) for name in made)
 
 
-def keep(model, prompts, made, folder):
-    """The model and what transformers gives for its longest prompt."""
-    model.save_pretrained(folder)
-    (folder / "generation_config.json").unlink(missing_ok=True)
-    name, ids = prompts[-1]
-    tokens, rows = made[name]
-    positions = sorted(rows)[::NEW_TOKENS // KEPT_ROWS]
-    theirs = check_transformers.their_rows(model, ids + tokens, positions)
-    np.concatenate([theirs[p] for p in positions]).astype("<f4").tofile(folder / "logits.f32")
-    (folder / "expected.json").write_text(json.dumps(
-        {"prompt": ids, "tokens": tokens, "positions": positions}) + "\n")
+def check(arguments, name):
+    """The line of a model, and whether it is good."""
+    folder = make_architectures.HERE / name
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager",
+        experts_implementation="eager").eval()
+    lengths = sorted({*LENGTHS, *make_architectures.MODELS[name][2]})
+    prompts = [(f"n{n}", prompt_of(n, model.config.vocab_size)) for n in lengths]
+    made = run(arguments, folder, prompts)
+    stored = "none"
+    if name in GGUF:
+        with tempfile.TemporaryDirectory() as place:
+            path = pathlib.Path(place) / "model.gguf"
+            write_gguf(model, GGUF[name], path)
+            same = same_bits(made, run(arguments, path, prompts))
+        stored = "same bits" if same else "OTHER BITS"
+    rows, different, worst, wrong = compare(model, prompts, made)
+    line = (f"{name:18} {sum(p.numel() for p in model.parameters()):10} {rows:5} {different:17} "
+            f"{worst:15.2e} {wrong:13}  {stored}")
+    return line, worst <= BOUND and wrong == 0 and stored != "OTHER BITS"
 
 
 def processor():
@@ -176,8 +143,7 @@ def processor():
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--isobit", type=pathlib.Path, default=pathlib.Path("build/isobit"))
-    parser.add_argument("--keep", type=pathlib.Path, help="a folder for the models of "
-                        "test_architectures.py")
+    parser.add_argument("names", nargs="*", metavar="name", help="of the models; all by default")
     return parser.parse_args()
 
 
@@ -187,30 +153,15 @@ def main():
     print("tests/integration/check_architectures.py --isobit build/release/isobit")
     print(f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}, "
           f"{processor()}")
-    print(f"fp32, {len(LENGTHS)} prompts of {', '.join(map(str, LENGTHS))} tokens, {NEW_TOKENS} "
-          f"greedy tokens each; bound {BOUND:g} of a row's range\n")
-    print("model          parameters  rows  different tokens  worst distance  other tokens  "
+    print(f"fp32, prompts of {', '.join(map(str, LENGTHS))} tokens and the model's own, "
+          f"{NEW_TOKENS} greedy tokens each; bound {BOUND:g} of a row's range\n")
+    print("model              parameters  rows  different tokens  worst distance  other tokens  "
           "as GGUF")
     good = True
-    for number, (name, family, changes, architecture) in enumerate(MODELS):
-        model = make_model(family, changes, 1000 + number)
-        prompts = prompts_of(model.config.vocab_size)
-        with tempfile.TemporaryDirectory() as folder:
-            folder = pathlib.Path(folder)
-            model.save_pretrained(folder / "model")
-            made = run(arguments, folder / "model", prompts)
-            stored = "none"
-            if architecture:
-                write_gguf(model, architecture, folder / "model.gguf")
-                same = same_bits(made, run(arguments, folder / "model.gguf", prompts))
-                stored = "same bits" if same else "OTHER BITS"
-        rows, different, worst, wrong = compare(model, prompts, made)
-        good &= worst <= BOUND and wrong == 0 and stored != "OTHER BITS"
-        good &= different >= LEAST_DIFFERENT
-        print(f"{name:14} {sum(p.numel() for p in model.parameters()):10} {rows:5} {different:17} "
-              f"{worst:15.2e} {wrong:13}  {stored}")
-        if arguments.keep and name in KEPT_FAMILIES:
-            keep(model, prompts, made, arguments.keep / name)
+    for name in arguments.names or make_architectures.MODELS:
+        line, fine = check(arguments, name)
+        print(line, flush=True)
+        good &= fine
     print(f"\n{'within' if good else 'NOT within'} the bound")
     sys.exit(0 if good else 1)
 

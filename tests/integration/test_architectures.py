@@ -1,7 +1,7 @@
 """Families against transformers, without transformers, and a GGUF's tensors one by one.
 
-architectures/ holds tiny models made by check_architectures.py, with the tokens that transformers
-gave and some of its fp32 rows of logits (expected.json, logits.f32).
+architectures/ holds tiny models made by make_architectures.py, which says what the files are. Every
+folder is a test. What enters the layers is compared by tests/unit/runtime/model/oracle_test.cc.
 """
 import json
 import pathlib
@@ -131,30 +131,30 @@ class Architectures(unittest.TestCase):
     def check_family(self, name):
         model = HERE / name
         self.assertLessEqual((model / "model.safetensors").stat().st_size, 150_000)
-        expected = json.loads((model / "expected.json").read_text())
-        tokens, rows = self.generate(model, expected["prompt"], len(expected["tokens"]))
-        self.assertEqual(len(tokens), 64)
-        self.assertEqual([t["id"] for t in tokens], expected["tokens"])
-        self.assertGreater(len(set(expected["tokens"])), 10, "a text of one token shows nothing")
+        cases = json.loads((model / "expected.json").read_text())["cases"]
         width = json.loads((model / "config.json").read_text())["vocab_size"]
         theirs = floats((model / "logits.f32").read_bytes())
-        self.assertEqual(len(theirs), width * len(expected["positions"]))
-        for i, position in enumerate(expected["positions"]):
-            row = theirs[i * width:(i + 1) * width]
-            ours = floats((rows / f"p-{position}.f32").read_bytes())
-            self.assertEqual(len(ours), width)
-            distance = max(abs(a - b) for a, b in zip(ours, row)) / (max(ours) - min(ours))
-            self.assertLessEqual(distance, BOUND, f"{name} at position {position}")
+        self.assertEqual(len(theirs), width * sum(len(case["logits"]) for case in cases))
+        kept = iter(theirs[i:i + width] for i in range(0, len(theirs), width))
+        for case in cases:
+            self.assertEqual(len(case["tokens"]), 64)
+            self.assertGreater(len(set(case["tokens"])), 10, "a text of one token shows nothing")
+            tokens, rows = self.generate(model, case["prompt"], len(case["tokens"]))
+            self.assertEqual([t["id"] for t in tokens], case["tokens"])
+            for position in case["logits"]:
+                ours = floats((rows / f"p-{position}.f32").read_bytes())
+                row = next(kept)
+                self.assertEqual(len(ours), width)
+                distance = max(abs(a - b) for a, b in zip(ours, row)) / (max(row) - min(row))
+                self.assertLessEqual(distance, BOUND, f"{name} at position {position}")
 
-    def test_qwen2(self):
-        self.check_family("qwen2")
+    def test_what_is_told_of_a_qwen2(self):
         told = self.isobit("model", "info", HERE / "qwen2", code=(0,)).stdout
         self.assertRegex(told, r"architecture +qwen2")
         self.assertRegex(told, r"special +bias of self_attn.q_proj, bias of self_attn.k_proj, "
                                r"bias of self_attn.v_proj, window of 9 in 2 of 3 layers\n")
 
-    def test_qwen3(self):
-        self.check_family("qwen3")
+    def test_what_is_told_of_a_qwen3(self):
         told = json.loads(self.isobit("model", "info", HERE / "qwen3", "--json", code=(0,)).stdout)
         self.assertEqual(told["config"]["architecture"], "qwen3")
         self.assertEqual(told["special"], ["QK-norm"])
@@ -199,6 +199,14 @@ class Architectures(unittest.TestCase):
                           tensors | {extra: tensors["model.norm.weight"]})
         done = self.isobit("model", "info", "model", code=(2,))
         self.assertIn(f'tensor "{extra}" is read by no operation', done.stderr)
+
+
+def test_of(name):
+    return lambda self: self.check_family(name)
+
+
+for folder in sorted(HERE.iterdir()):
+    setattr(Architectures, "test_family_" + folder.name.replace("-", "_"), test_of(folder.name))
 
 
 if __name__ == "__main__":

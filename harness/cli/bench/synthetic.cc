@@ -30,7 +30,7 @@ ModelConfig llama3_8b() {
   c.kv_heads = 8;
   c.head_dim = 128;
   c.context = 131072;
-  c.rope_theta = 500000.0;
+  c.ropes.front().base = 500000.0;
   return c;
 }
 

@@ -96,7 +96,7 @@ Json config_json(const ModelConfig& c) {
           {"sliding_window", c.sliding_window},
           {"segments", c.segments},
           {"rms_norm_eps", c.rms_norm_eps},
-          {"rope_theta", c.rope_theta},
+          {"rope_theta", c.ropes.front().base},
           {"tied_embeddings", c.tied_embeddings},
           {"bos_token", c.bos_token},
           {"eos_tokens", c.eos_tokens}};
@@ -124,7 +124,7 @@ void print_info(const std::string& name, const LoadedModel& model, const TensorT
                      std::to_string(c.head_dim)},
        {"special", specials.empty() ? "nothing" : specials},
        {"context", std::to_string(c.context)},
-       {"RoPE base", text::number(c.rope_theta)},
+       {"RoPE base", text::number(c.ropes.front().base)},
        {"embedding", c.tied_embeddings ? "tied to lm_head" : "not tied"},
        {"vocabulary", std::to_string(c.vocab_size)},
        {"segments", std::to_string(c.segments)},

@@ -239,15 +239,16 @@ void CpuBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,
 }
 
 void CpuBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
-                      const void* cosine, const void* sine) {
+                      const Rotation& rotation) {
   ISOBIT_CHECK(dense(x) && std::int64_t(positions.size()) == x.rows);
   if (heads == 0) return;
   dispatch([&]<class T>(T) {
     pool_.run(x.rows * x.cols / kElementwiseGrain + 1, [&](int index, int shares) {
       const Range r = share_of(x.rows, index, shares);
       table<T>().rope(row<T>(x, r.begin), r.end - r.begin, heads, int(x.cols / heads),
-                      positions.data() + r.begin, static_cast<const T*>(cosine),
-                      static_cast<const T*>(sine), mode_.stored);
+                      int(rotation.dims), positions.data() + r.begin,
+                      static_cast<const T*>(rotation.cosine), static_cast<const T*>(rotation.sine),
+                      mode_.stored);
     });
   });
 }

@@ -232,13 +232,14 @@ void CudaBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix
 }
 
 void CudaBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
-                       const void* cosine, const void* sine) {
+                       const Rotation& rotation) {
   ISOBIT_CHECK(dense(x) && std::int64_t(positions.size()) == x.rows);
   if (heads == 0) return;
   enter();
   const void* on_gpu = send(positions_, positions.data(), positions.size_bytes());
-  cuda::rope(stream_, mode_.wide(), x.data, x.rows, heads, int(x.cols / heads),
-             static_cast<const std::int64_t*>(on_gpu), cosine, sine, mode_.stored);
+  cuda::rope(stream_, mode_.wide(), x.data, x.rows, heads, int(x.cols / heads), int(rotation.dims),
+             static_cast<const std::int64_t*>(on_gpu), rotation.cosine, rotation.sine,
+             mode_.stored);
 }
 
 void CudaBackend::write_kv(Rows k, Rows v, std::span<const std::int64_t> slots,
@@ -279,11 +280,11 @@ void CudaBackend::encode_kv(Rows x, std::span<const std::int64_t> slots, const C
 
 void CudaBackend::finish_qkv(const Product* q, const Product& k, const Product& v,
                              std::int64_t heads, std::int64_t kv_heads,
-                             std::span<const std::int64_t> positions, const void* cosine,
-                             const void* sine, const HeadNorm* norm) {
+                             std::span<const std::int64_t> positions, const Rotation& rotation,
+                             const HeadNorm* norm) {
   const bool plain = (q == nullptr || simple(*q)) && simple(k) && simple(v) && norm == nullptr;
   if (kv_heads == 0 || !plain) {
-    return Backend::finish_qkv(q, k, v, heads, kv_heads, positions, cosine, sine, norm);
+    return Backend::finish_qkv(q, k, v, heads, kv_heads, positions, rotation, norm);
   }
   ISOBIT_CHECK(std::int64_t(positions.size()) == k.out.rows && v.out.rows == k.out.rows);
   enter();
@@ -298,8 +299,9 @@ void CudaBackend::finish_qkv(const Product* q, const Product& k, const Product& 
   ISOBIT_CHECK(call.q.n == (q != nullptr ? heads * call.d : 0));
   call.positions =
       static_cast<const std::int64_t*>(send(positions_, positions.data(), positions.size_bytes()));
-  call.cosine = cosine;
-  call.sine = sine;
+  call.dims = int(rotation.dims);
+  call.cosine = rotation.cosine;
+  call.sine = rotation.sine;
   call.stored = mode_.stored;
   cuda::finish_qkv(call);
 }

@@ -69,8 +69,8 @@ class CudaBackend : public Backend {
   void gemm(Rows x, const WeightMatrix& matrix, Rows out) override;
   void finish(std::span<const Rows> parts, const WeightMatrix& matrix, const void* row_scale,
               const void* bias, Format stored, Rows out) override;
-  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions, const void* cosine,
-            const void* sine) override;
+  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
+            const Rotation& rotation) override;
   void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
                 std::int32_t page_size, void* k_pool, void* v_pool) override;
   void read_kv(std::span<const std::int64_t> slots, std::int64_t kv_heads, std::int32_t page_size,
@@ -96,7 +96,7 @@ class CudaBackend : public Backend {
              std::span<const Rows> outs) override;
   void finish_qkv(const Product* q, const Product& k, const Product& v, std::int64_t heads,
                   std::int64_t kv_heads, std::span<const std::int64_t> positions,
-                  const void* cosine, const void* sine, const HeadNorm* norm) override;
+                  const Rotation& rotation, const HeadNorm* norm) override;
   void finish_gated(Activation f, const Product& gate, const Product& up, Rows act) override;
   void finish_add(const Product& y, Rows h) override;
   void finish_add_norm(const Product& y, Rows h, const void* weight, double eps, Rows x) override;

@@ -41,10 +41,19 @@ LayerPlan plan(const ModelConfig& config, std::int64_t layer) {
   return {.window = config.window(layer),
           .qk_norm = QkNorm::head,
           .norms = NormPlace::both,
-          .activation = Activation::gelu_tanh};
+          .activation = Activation::gelu_tanh,
+          .rope = std::int8_t(config.window(layer) > 0 ? 1 : 0)};
+}
+
+/// Of the layers that see all, and of those that slide.
+std::vector<Rope> both_ropes() {
+  Rope all, local;
+  all.base = 1e6;
+  return {all, local};
 }
 
 void read_config(ConfigFields& fields, ModelConfig& config) {
+  config.ropes = both_ropes();
   read_gemma(fields, config);
   config.attention_softcap = read_softcap(fields, "attn_logit_softcapping", 0.0);
   config.logit_softcap = read_softcap(fields, "final_logit_softcapping", 0.0);
@@ -58,6 +67,7 @@ void read_config(ConfigFields& fields, ModelConfig& config) {
 
 /// llama.cpp divides by the root of the head's size, but for the 27B model.
 void read_gguf_keys(GgufKeys& keys, const std::string& prefix, ModelConfig& config) {
+  config.ropes = both_ropes();
   config.logit_softcap = keys.real_or(prefix + "final_logit_softcapping", 0.0);
   if (config.layers == 62) config.query_scale = double(config.hidden_size) / double(config.heads);
   slide_except_every(6, config);

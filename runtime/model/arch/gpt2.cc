@@ -39,7 +39,7 @@ constexpr FusedRow kFused[] = {
 constexpr const char* kReads[] = {"hidden_act"};
 
 LayerPlan plan(const ModelConfig&, std::int64_t) {
-  return {.activation = Activation::gelu_tanh, .rotates = false, .gated = false};
+  return {.activation = Activation::gelu_tanh, .rope = -1, .gated = false};
 }
 
 void read_sizes(ConfigFields& fields, ModelConfig& config) {

@@ -40,6 +40,7 @@ LayerPlan plan(const ModelConfig& config, std::int64_t layer) {
 
 void read_config(ConfigFields& fields, ModelConfig& config) {
   read_kv_heads(fields, 8, config);
+  config.ropes.front().base = 1e6;
   read_head_dim(fields, config);
   config.rms_norm_eps = fields.number_or("rms_norm_eps", 1e-5);
   config.sliding_window = fields.integer_or("sliding_window", 0);

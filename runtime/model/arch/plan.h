@@ -22,9 +22,9 @@ struct LayerPlan {
   QkNorm qk_norm = QkNorm::none;
   NormPlace norms = NormPlace::input;
   Activation activation = Activation::silu;
-  bool rotates = true;  // RoPE turns q and k
-  bool gated = true;    // MLP: down(f(gate(x)) * up(x)); else down(f(up(x)))
-  bool routed = false;  // the MLP is a sum of a few experts
+  std::int8_t rope = 0;  // of ModelConfig::ropes; -1: q and k are not turned
+  bool gated = true;     // MLP: down(f(gate(x)) * up(x)); else down(f(up(x)))
+  bool routed = false;   // the MLP is a sum of a few experts
   bool operator==(const LayerPlan&) const = default;
 
   [[nodiscard]] bool normalises_input() const { return norms != NormPlace::output; }

@@ -34,7 +34,7 @@ constexpr TensorRow kAfter[] = {
 constexpr const char* kReads[] = {"no_rope_layers"};
 
 LayerPlan plan(const ModelConfig& config, std::int64_t layer) {
-  return {.window = config.window(layer), .rotates = config.rotates(layer)};
+  return {.window = config.window(layer), .rope = std::int8_t(config.rotates(layer) ? 0 : -1)};
 }
 
 /// "no_rope_layers" (0: does not rotate, 1: rotates), or every no_rope_layer_interval-th layer.
@@ -57,6 +57,7 @@ void read_config(ConfigFields& fields, ModelConfig& config) {
   config.attention_bias = fields.boolean_or("attention_bias", false);
   config.mlp_bias = fields.boolean_or("mlp_bias", false);
   config.tied_embeddings = fields.boolean_or("tie_word_embeddings", true);
+  config.ropes.front().base = 2e6;
   read_head_dim(fields, config);
   read_late_windows(fields, config);
   read_rotating_layers(fields, config);

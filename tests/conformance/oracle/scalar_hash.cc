@@ -75,7 +75,7 @@ void hash_kernels(const KernelsOf<T>& kernels, Format weights, Format stored, Fn
   std::vector<T> q = data<T>(2 * kD, 4), k = data<T>(kLength * kD + 16 * kD, 5), v = k, o(q.size());
   for (T& value : q) value = value * T(0x1p-12);
   const std::int64_t positions[2] = {0, 1};
-  kernels.rope(q.data(), 2, 1, kD, positions, k.data(), v.data(), stored);
+  kernels.rope(q.data(), 2, 1, kD, kD, positions, k.data(), v.data(), stored);
   const std::int32_t table[1] = {0};
   kernels.attention({q.data(),
                      o.data(),

@@ -124,9 +124,10 @@ struct KernelsOf {
   /// (rows, d) -> (rows, d)
   void (*rms_norm)(const T* x, const T* w, T eps, std::int64_t rows, std::int64_t d, Format stored,
                    T* y);
-  /// Rotates heads of rows in place: x (rows, heads, d); cosine and sine (positions, d/2).
-  void (*rope)(T* x, std::int64_t rows, std::int64_t heads, int d, const std::int64_t* positions,
-               const T* cosine, const T* sine, Format stored);
+  /// Rotates the first `dims` elements of heads of rows in place: x (rows, heads, d); cosine and
+  /// sine (positions, dims/2).
+  void (*rope)(T* x, std::int64_t rows, std::int64_t heads, int d, int dims,
+               const std::int64_t* positions, const T* cosine, const T* sine, Format stored);
   /// out = R(silu(gate) * up), n elements.
   void (*gated_silu)(const T* gate, const T* up, std::int64_t n, Format stored, T* out);
   /// h = R(h + y), n elements, in place.

@@ -60,12 +60,12 @@ void rms_norm(const T* x, const T* w, T eps, std::int64_t rows, std::int64_t d, 
 }
 
 template <class T>
-void rope(T* x, std::int64_t rows, std::int64_t heads, int d, const std::int64_t* positions,
-          const T* cosine, const T* sine, Format stored) {
+void rope(T* x, std::int64_t rows, std::int64_t heads, int d, int dims,
+          const std::int64_t* positions, const T* cosine, const T* sine, Format stored) {
   for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int64_t at = positions[r] * (d / 2);
+    const std::int64_t at = positions[r] * (dims / 2);
     for (std::int64_t h = 0; h < heads; ++h) {
-      rope_head(x + (r * heads + h) * d, cosine + at, sine + at, d, stored);
+      rope_head(x + (r * heads + h) * d, cosine + at, sine + at, dims, stored);
     }
   }
 }

@@ -306,11 +306,11 @@ void rms_norm(const typename V::T* x, const typename V::T* w, typename V::T eps,
 }
 
 template <class V>
-void rope(typename V::T* x, std::int64_t rows, std::int64_t heads, int d,
+void rope(typename V::T* x, std::int64_t rows, std::int64_t heads, int d, int dims,
           const std::int64_t* positions, const typename V::T* cosine, const typename V::T* sine,
           Format stored) {
   using Reg = typename V::Reg;
-  const std::int64_t half = d / 2;
+  const std::int64_t half = dims / 2;
   for (std::int64_t r = 0; r < rows; ++r) {
     const typename V::T* c_row = cosine + positions[r] * half;
     const typename V::T* s_row = sine + positions[r] * half;

@@ -44,31 +44,37 @@ __device__ T finished(const End<T>& end, std::int64_t r, std::int64_t j, Format 
 template <class T>
 struct Qkv {
   End<T> q, k, v;
-  int d;
+  int d, dims;
   const std::int64_t* positions;
   const T *cosine, *sine;
   Format stored;
 };
 
-/// grid: (pairs of a row, rows). A thread ends two elements: a pair that rotates, or two of V.
+/// Ends two elements that nothing turns.
+template <class T>
+__device__ void end_two(const End<T>& end, std::int64_t r, std::int64_t j, Format stored) {
+  const T a = finished(end, r, j, stored), b = finished(end, r, j + 1, stored);
+  end.out[r * end.n + j] = a;
+  end.out[r * end.n + j + 1] = b;
+}
+
+/// grid: (pairs of a row, rows). A thread ends two elements: a pair that rotates, or two that do
+/// not, of V or behind a head's rotary dims.
 template <class T>
 __global__ void __launch_bounds__(kThreads) qkv_kernel(Qkv<T> call) {
   const std::int64_t r = blockIdx.y;
   std::int64_t pair = std::int64_t(blockIdx.x) * kThreads + std::int64_t(threadIdx.x);
-  const int half = call.d / 2;
+  const int of_head = call.d / 2, half = call.dims / 2;
   const std::int64_t of_q = call.q.n / 2, of_k = call.k.n / 2, of_v = call.v.n / 2;
   if (pair >= of_q + of_k + of_v) return;
   if (pair >= of_q + of_k) {
-    const std::int64_t j = 2 * (pair - of_q - of_k);
-    const T a = finished(call.v, r, j, call.stored), b = finished(call.v, r, j + 1, call.stored);
-    call.v.out[r * call.v.n + j] = a;
-    call.v.out[r * call.v.n + j + 1] = b;
-    return;
+    return end_two(call.v, r, 2 * (pair - of_q - of_k), call.stored);
   }
   const End<T>& end = pair < of_q ? call.q : call.k;
   if (pair >= of_q) pair -= of_q;
-  const int i = int(pair % half);
-  const std::int64_t j = pair / half * call.d + i;
+  const int i = int(pair % of_head);
+  if (i >= half) return end_two(end, r, 2 * pair, call.stored);
+  const std::int64_t j = pair / of_head * call.d + i;
   const std::int64_t at = call.positions[r] * half + i;
   const T x0 = finished(end, r, j, call.stored), x1 = finished(end, r, j + half, call.stored);
   end.out[r * end.n + j] =
@@ -165,6 +171,7 @@ void finish_qkv(const QkvCall& call) {
                      end_of<T>(call.k),
                      end_of<T>(call.v),
                      call.d,
+                     call.dims,
                      call.positions,
                      static_cast<const T*>(call.cosine),
                      static_cast<const T*>(call.sine),

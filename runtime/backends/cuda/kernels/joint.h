@@ -22,7 +22,7 @@ struct QkvCall {
   bool wide;
   ProductEnd q, k, v;  // q.n is 0 when there is none
   std::int64_t rows;
-  int d;
+  int d, dims;  // of a head, and those that RoPE turns
   const std::int64_t* positions;
   const void *cosine, *sine;
   Format stored;

@@ -93,7 +93,8 @@ struct FinishCall {
 };
 void finish(const FinishCall& call);
 void rope(cudaStream_t stream, bool wide, void* x, std::int64_t rows, std::int64_t heads, int d,
-          const std::int64_t* positions, const void* cosine, const void* sine, Format stored);
+          int dims, const std::int64_t* positions, const void* cosine, const void* sine,
+          Format stored);
 void gated(cudaStream_t stream, bool wide, Activation f, const void* gate, const void* up,
            std::int64_t n, Format stored, void* out);
 void activate(cudaStream_t stream, bool wide, Activation f, void* x, std::int64_t n, Format stored);

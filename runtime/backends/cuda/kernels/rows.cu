@@ -150,12 +150,12 @@ __global__ void finish_kernel(Parts<T> parts, int ranks, std::int64_t rows, std:
 
 /// One thread a pair of one head.
 template <class T>
-__global__ void rope_kernel(T* x, std::int64_t pairs, std::int64_t heads, int d,
+__global__ void rope_kernel(T* x, std::int64_t pairs, std::int64_t heads, int d, int dims,
                             const std::int64_t* positions, const T* cosine, const T* sine,
                             Format stored) {
   const std::int64_t index = global_index();
   if (index >= pairs) return;
-  const int half = d / 2;
+  const int half = dims / 2;
   const int i = int(index % half);
   const std::int64_t head = index / half;
   const std::int64_t at = positions[head / heads] * half + i;
@@ -299,12 +299,13 @@ void finish(const FinishCall& call) {
 }
 
 void rope(cudaStream_t stream, bool wide, void* x, std::int64_t rows, std::int64_t heads, int d,
-          const std::int64_t* positions, const void* cosine, const void* sine, Format stored) {
-  const std::int64_t pairs = rows * heads * (d / 2);
+          int dims, const std::int64_t* positions, const void* cosine, const void* sine,
+          Format stored) {
+  const std::int64_t pairs = rows * heads * (dims / 2);
   if (pairs == 0) return;
   with_real(wide, [&]<class T>(T) {
     rope_kernel<<<blocks_for(pairs), kThreads, 0, stream>>>(
-        static_cast<T*>(x), pairs, heads, d, positions, static_cast<const T*>(cosine),
+        static_cast<T*>(x), pairs, heads, d, dims, positions, static_cast<const T*>(cosine),
         static_cast<const T*>(sine), stored);
   });
   check_launch("rope");

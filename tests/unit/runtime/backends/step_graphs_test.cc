@@ -156,11 +156,11 @@ class TapeBackend final : public selftest::ForwardingBackend {
     const std::vector<Rows> all(parts.begin(), parts.end());
     record([=, this, &matrix] { inner_->finish(all, matrix, row_scale, bias, stored, out); });
   }
-  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions, const void* cosine,
-            const void* sine) override {
+  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
+            const Rotation& rotation) override {
     expect_input(positions.data(), now_.positions.data());
     record([=, this] {
-      inner_->rope(x, heads, now_.repeatable ? now_.positions : positions, cosine, sine);
+      inner_->rope(x, heads, now_.repeatable ? now_.positions : positions, rotation);
     });
   }
   void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,

@@ -47,8 +47,8 @@ TEST(HfConfig, ReadsEveryField) {
   EXPECT_EQ(read->sliding_window, 0);
   EXPECT_EQ(read->segments, 16);
   EXPECT_EQ(read->rms_norm_eps, 1e-5);
-  EXPECT_EQ(read->rope_theta, 100000.0);
-  EXPECT_EQ(read->rope_scaling.kind, RopeScaling::Kind::none);
+  EXPECT_EQ(read->ropes.front().base, 100000.0);
+  EXPECT_EQ(read->ropes.front().scaling.kind, RopeScaling::Kind::none);
   EXPECT_TRUE(read->tied_embeddings && read->attention_bias && read->mlp_bias);
   EXPECT_EQ(read->bos_token, 1);
   EXPECT_EQ(read->eos_tokens, (std::vector<std::int32_t>{2, 4}));
@@ -64,7 +64,7 @@ TEST(HfConfig, DefaultsAreTransformers) {
   EXPECT_EQ(read->kv_heads, 4);
   EXPECT_EQ(read->head_dim, 8);
   EXPECT_EQ(read->rms_norm_eps, 1e-6);
-  EXPECT_EQ(read->rope_theta, 10000.0);
+  EXPECT_EQ(read->ropes.front().base, 10000.0);
   EXPECT_EQ(read->segments, 8);
   EXPECT_EQ(read->bos_token, -1);
   EXPECT_EQ(read->eos_tokens, std::vector<std::int32_t>{3});
@@ -109,7 +109,7 @@ TEST(HfConfig, QwenDefaultsAreTransformers) {
   EXPECT_EQ(two->head_dim, 8);
   EXPECT_EQ(two->sliding_window, 0);
   EXPECT_EQ(two->rms_norm_eps, 1e-6);
-  EXPECT_EQ(two->rope_theta, 10000.0);
+  EXPECT_EQ(two->ropes.front().base, 10000.0);
   EXPECT_FALSE(two->attention_bias || two->mlp_bias || two->tied_embeddings);
   const Result<ModelConfig> three = parse_hf_config(R"({"model_type": "qwen3", )" + sizes, "c");
   ASSERT_TRUE(three.has_value()) << error_of(three);
@@ -164,65 +164,6 @@ TEST(HfConfig, QwenSlidesInLaterLayers) {
     EXPECT_NE(windows(on + R"(, "max_window_layers": 1.5)").find("max_window_layers is 1.5"),
               std::string::npos);
   }
-}
-
-TEST(HfConfig, RopeInBothForms) {
-  const std::string llama3 =
-      R"("factor": 8.0, "low_freq_factor": 1, "high_freq_factor": 4.0,
-         "original_max_position_embeddings": 8192)";
-  for (const std::string& extra :
-       {R"(, "rope_scaling": {"rope_type": "llama3", )" + llama3 + "}",
-        R"(, "rope_parameters": {"rope_type": "llama3", "rope_theta": 100000.0, )" + llama3 +
-            "}"}) {
-    const Result<ModelConfig> read = read_with(extra);
-    ASSERT_TRUE(read.has_value()) << error_of(read);
-    EXPECT_EQ(read->rope_scaling.kind, RopeScaling::Kind::llama3);
-    EXPECT_EQ(read->rope_scaling.factor, 8.0);
-    EXPECT_EQ(read->rope_scaling.low_freq_factor, 1.0);
-    EXPECT_EQ(read->rope_scaling.high_freq_factor, 4.0);
-    EXPECT_EQ(read->rope_scaling.original_context, 8192);
-    EXPECT_EQ(read->rope_theta, 100000.0);
-  }
-  const Result<ModelConfig> linear =
-      read_with(R"(, "rope_scaling": {"type": "linear", "factor": 2})");
-  ASSERT_TRUE(linear.has_value()) << error_of(linear);
-  EXPECT_EQ(linear->rope_scaling.kind, RopeScaling::Kind::linear);
-  EXPECT_EQ(linear->rope_scaling.factor, 2.0);
-  const Result<ModelConfig> theta =
-      read_changed(R"("rope_theta": 100000.0)",
-                   R"("rope_parameters": {"rope_type": "default", "rope_theta": 5e5})");
-  ASSERT_TRUE(theta.has_value()) << error_of(theta);
-  EXPECT_EQ(theta->rope_theta, 5e5);
-  EXPECT_EQ(theta->rope_scaling.kind, RopeScaling::Kind::none);
-}
-
-TEST(HfConfig, RefusesOtherRope) {
-  for (const char* type : {"dynamic", "yarn", "longrope", "su", "mrope"}) {
-    expect_error(
-        read_with(std::string(R"(, "rope_scaling": {"factor": 2.0, "type": ")") + type + "\"}"),
-        std::string("rope_scaling.type \"") + type + "\" is not supported");
-  }
-  expect_error(read_with(R"(, "rope_scaling": {"type": "linear"})"),
-               "rope_scaling.factor is missing");
-  expect_error(
-      read_with(R"(, "rope_scaling": {"type": "linear", "factor": 2, "attention_factor": 1.1})"),
-      "rope_scaling.attention_factor is not supported");
-  expect_error(read_with(R"(, "rope_scaling": {"type": "linear", "factor": 0.5})"),
-               "rope_scaling.factor is 0.5; it must be at least 1");
-  expect_error(
-      read_with(R"(, "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5})"),
-      "rope_parameters.partial_rotary_factor changes the arithmetic");
-  expect_error(read_with(R"(, "rope_parameters": {"rope_theta": 1e4})"),
-               "rope_theta differs from rope_parameters.rope_theta");
-  expect_error(read_with(R"(, "rope_parameters": {"full_attention": {"rope_type": "default"}})"),
-               "rope_parameters.full_attention is not supported");
-  expect_error(
-      read_with(R"(, "rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {})"),
-      "rope_scaling and rope_parameters are both given and differ");
-  expect_error(read_with(R"(, "rope_scaling": 2)"),
-               "rope_scaling is 2; it must be an object or null");
-  expect_error(read_with(R"(, "rope_scaling": {"type": "linear", "rope_type": "llama3"})"),
-               "rope_scaling.type and rope_type differ");
 }
 
 TEST(HfConfig, RefusesOtherArithmeticByName) {
@@ -308,18 +249,18 @@ TEST(HfConfig, JsonErrorsHaveAPlace) {
 TEST(Validate, NamesTheField) {
   ModelConfig config = *parse_hf_config(tiny_config(), "c");
   EXPECT_TRUE(config.validate().has_value());
-  config.rope_factors = {1.0F, 2.0F};
+  config.ropes.front().factors = {1.0F, 2.0F};
   EXPECT_NE(error_of(config.validate()).find("rope_freqs is 2; it must be head_dim / 2 (4)"),
             std::string::npos);
-  config.rope_factors = {1.0F, 2.0F, 0.0F, 1.0F};
+  config.ropes.front().factors = {1.0F, 2.0F, 0.0F, 1.0F};
   EXPECT_NE(error_of(config.validate()).find("a rope_freqs value is 0"), std::string::npos);
-  config.rope_factors.clear();
+  config.ropes.front().factors.clear();
   config.architecture = "gpt3";
   EXPECT_NE(error_of(config.validate()).find("architecture \"gpt3\" is not supported"),
             std::string::npos);
   config.architecture = "llama";
-  config.rope_scaling.kind = RopeScaling::Kind::llama3;
-  config.rope_scaling.low_freq_factor = 4.0;
+  config.ropes.front().scaling.kind = RopeScaling::Kind::llama3;
+  config.ropes.front().scaling.low_freq_factor = 4.0;
   EXPECT_NE(error_of(config.validate()).find("rope_scaling.low_freq_factor is 4"),
             std::string::npos);
 }

@@ -1,10 +1,12 @@
 // GGUF: the container, the metadata, the names, the row order, and every way to be wrong.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <set>
 
 #include "runtime/checkpoint/gguf_names.h"
 #include "runtime/checkpoint/gguf_reader.h"
+#include "runtime/numerics/functions.h"
 #include "tests/fakes/model.h"
 #include "tests/unit/runtime/checkpoint/load_test_files.h"
 
@@ -53,7 +55,7 @@ TEST(Gguf, ReadsTheTinyModel) {
   EXPECT_EQ(c.head_dim, kHeadDim);
   EXPECT_EQ(c.context, 64);
   EXPECT_EQ(c.rms_norm_eps, 1e-5);  // the double that config.json names, not the fp32 neighbour
-  EXPECT_EQ(c.rope_theta, 100000.0);
+  EXPECT_EQ(c.ropes.front().base, 100000.0);
   EXPECT_TRUE(c.tied_embeddings);
   EXPECT_EQ(c.bos_token, 1);
   EXPECT_EQ(c.eos_tokens, std::vector<std::int32_t>{2});
@@ -140,12 +142,53 @@ TEST(Gguf, ReadsRopeFactorsAndLinearScaling) {
   const std::string file = maker.build();
   const Result<GgufFile> read = read_gguf(as_bytes(file), "m.gguf");
   ASSERT_TRUE(read.has_value()) << error_of(read);
-  EXPECT_EQ(read->config.rope_factors, (std::vector<float>{1.0F, 2.0F, 8.0F, 8.0F}));
-  EXPECT_EQ(read->config.rope_scaling.kind, RopeScaling::Kind::linear);
-  EXPECT_EQ(read->config.rope_scaling.factor, 4.0);
+  EXPECT_EQ(read->config.ropes.front().factors, (std::vector<float>{1.0F, 2.0F, 8.0F, 8.0F}));
+  EXPECT_EQ(read->config.ropes.front().scaling.kind, RopeScaling::Kind::linear);
+  EXPECT_EQ(read->config.ropes.front().scaling.factor, 4.0);
   GgufMaker wrong = tiny_gguf(true);
   wrong.tensor("rope_freqs.weight", {3}, 0, raw({1.0F, 2.0F, 8.0F}));
   expect_error(wrong, "tensor \"rope_freqs.weight\" must be F32 with head_dim / 2 = 4 elements");
+}
+
+TEST(Gguf, ReadsYarn) {
+  GgufMaker maker = tiny_gguf(true);
+  maker.string("llama.rope.scaling.type", "yarn");
+  maker.f32("llama.rope.scaling.factor", 4.0F);
+  maker.u32("llama.rope.scaling.original_context_length", 16);
+  maker.f32("llama.rope.scaling.attn_factor", 0.5F);
+  const std::string file = maker.build();
+  const Result<GgufFile> read = read_gguf(as_bytes(file), "m.gguf");
+  ASSERT_TRUE(read.has_value()) << error_of(read);
+  const RopeScaling& scaling = read->config.ropes.front().scaling;
+  EXPECT_EQ(scaling.kind, RopeScaling::Kind::yarn);
+  EXPECT_EQ(scaling.factor, 4.0);
+  EXPECT_EQ(scaling.original_context, 16);
+  EXPECT_EQ(scaling.attention_factor, 0.5 * (0.1 * log_(4.0) + 1.0));
+  maker.f32("llama.rope.scaling.yarn_ext_factor", 0.5F);
+  expect_error(maker, "\"llama.rope.scaling.yarn_ext_factor\" changes the arithmetic");
+}
+
+TEST(Gguf, ReadsLongropeOfTwoTensors) {
+  GgufMaker maker = tiny_gguf(true);
+  maker.string("llama.rope.scaling.type", "longrope");
+  expect_error(maker, "the number of rope_scaling.short_factor is 0; it must be head_dim / 2 (4)");
+  maker.u32("llama.rope.scaling.original_context_length", 16);
+  maker.tensor("rope_factors_short.weight", {4}, 0, raw({1.0F, 1.0F, 1.5F, 2.0F}));
+  expect_error(maker, "belong together");
+  GgufMaker nan = maker;
+  maker.tensor("rope_factors_long.weight", {4}, 0, raw({1.0F, 2.0F, 4.0F, 8.0F}));
+  const std::string file = maker.build();
+  const Result<GgufFile> read = read_gguf(as_bytes(file), "m.gguf");
+  ASSERT_TRUE(read.has_value()) << error_of(read);
+  EXPECT_EQ(read->config.ropes.front().scaling.kind, RopeScaling::Kind::longrope);
+  EXPECT_EQ(read->config.ropes.front().factors, (std::vector<float>{1.0F, 1.0F, 1.5F, 2.0F}));
+  EXPECT_EQ(read->config.ropes.front().long_factors, (std::vector<float>{1.0F, 2.0F, 4.0F, 8.0F}));
+  nan.tensor("rope_factors_long.weight", {4}, 0, raw({1.0F, NAN, 4.0F, 8.0F}));
+  expect_error(nan, "a rope_scaling.long_factor value is nan; it must be positive and finite");
+  GgufMaker both = tiny_gguf(true);
+  both.tensor("rope_freqs.weight", {4}, 0, raw({1.0F, 1.0F, 1.5F, 2.0F}));
+  both.tensor("rope_factors_long.weight", {4}, 0, raw({1.0F, 1.0F, 1.5F, 2.0F}));
+  expect_error(both, "belong together");
 }
 
 TEST(Gguf, ReadsEveryMetadataType) {
@@ -351,9 +394,9 @@ TEST(Gguf, RefusesOtherModelsByName) {
   experts.u32("llama.expert_used_count", 2);
   expect_error(experts,
                "\"blk.0.ffn_gate.weight\" is read by no operation of architecture mixtral");
-  GgufMaker yarn = tiny_gguf(true);
-  yarn.string("llama.rope.scaling.type", "yarn");
-  expect_error(yarn, "\"llama.rope.scaling.type\" \"yarn\" is not supported (none, linear)");
+  GgufMaker other_rope = tiny_gguf(true);
+  other_rope.string("llama.rope.scaling.type", "mrope");
+  expect_error(other_rope, "\"mrope\" is not supported (none, linear, yarn, longrope)");
   GgufMaker partial = tiny_gguf(true);
   partial.u32("llama.rope.dimension_count", 4);
   expect_error(partial, "is 4 but a head has 8 elements: partial rotation is not supported");

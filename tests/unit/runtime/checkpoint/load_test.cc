@@ -63,7 +63,7 @@ TEST(LoadModel, SafetensorsAndGgufGiveTheSameConfigAndNumbers) {
     EXPECT_EQ(all_bits(*a->weights.find(needed.name)), all_bits(*b->weights.find(needed.name)));
   }
   EXPECT_EQ(a->config.rms_norm_eps, b->config.rms_norm_eps);
-  EXPECT_EQ(a->config.rope_theta, b->config.rope_theta);
+  EXPECT_EQ(a->config.ropes.front().base, b->config.ropes.front().base);
   EXPECT_EQ(a->config.eos_tokens, b->config.eos_tokens);
   EXPECT_EQ(a->config.tied_embeddings, b->config.tied_embeddings);
   EXPECT_EQ(a->config.head_dim, b->config.head_dim);
@@ -216,7 +216,7 @@ TEST(LoadModel, EveryBiasOfAGgufIsUsed) {
     ASSERT_TRUE(model.has_value()) << error_of(model);
     const auto backend = make_backend({}, mode_of(Precision::fp32));
     ASSERT_TRUE(backend.has_value());
-    const auto rank = build_rank_model(*model, **backend, **backend, 0, 1, 8);
+    const auto rank = build_rank_model(*model, **backend, **backend, 0, 1, {8, {}});
     const LayerWeights& w = rank->layers[0];
     std::size_t used = 0;
     for (const auto& [linear, t] : {std::pair(&w.v, v), {&w.down, down}}) {
@@ -274,7 +274,7 @@ TEST(LoadModel, SmolLm2) {
   EXPECT_EQ(c.heads, 9);
   EXPECT_EQ(c.kv_heads, 3);
   EXPECT_EQ(c.head_dim, 64);
-  EXPECT_EQ(c.rope_theta, 100000.0);
+  EXPECT_EQ(c.ropes.front().base, 100000.0);
   EXPECT_EQ(c.rms_norm_eps, 1e-5);
   EXPECT_TRUE(c.tied_embeddings);
   EXPECT_EQ(model->weights.all().size(), 272u);

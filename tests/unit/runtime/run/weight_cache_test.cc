@@ -19,7 +19,7 @@ PackedRequest request_of(Precision precision, int ranks, int threads, std::int64
   request.precision = precision;
   request.ranks = ranks;
   request.backend.threads = threads;
-  request.positions = positions;
+  request.lengths.positions = positions;
   for (int rank = 0; rank < ranks; ++rank) request.here.push_back({rank, rank});
   return request;
 }
@@ -53,13 +53,15 @@ TEST(PackedCache, LongerSequencesExtendTheTablesOnly) {
   const LoadedModel model = long_toy();
   PackedCache cache(model);
   const PackedSet& set = got(cache, request_of(Precision::fp32, 2, 1, 10));
-  EXPECT_EQ(set.ranks[1]->positions, 1024);
+  EXPECT_EQ(set.ranks[1]->rope_rows.positions(), 1024);
   EXPECT_EQ(&got(cache, request_of(Precision::fp32, 2, 1, 3000)), &set);
   EXPECT_EQ(cache.packings(), 1);
   for (const auto& rank : set.ranks) {
-    ASSERT_EQ(rank->positions, 4096);
-    const RopeTables tables = make_rope_tables(model.config, 4096);
-    const auto* sine = static_cast<const float*>(rank->sine.get());
+    ASSERT_EQ(rank->rope_rows.positions(), 4096);
+    const RopeTables tables =
+        make_rope_tables(model.config, model.config.ropes.front(), rank->rope_rows);
+    ASSERT_EQ(tables.sine.size(), std::size_t(4096 * model.config.head_dim / 2));
+    const auto* sine = static_cast<const float*>(rank->ropes.front().sine.get());
     for (std::size_t i = 0; i < tables.sine.size(); ++i) {
       ASSERT_EQ(bits_of(sine[i]), bits_of(float(tables.sine[i]))) << i;
     }

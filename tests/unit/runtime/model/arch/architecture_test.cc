@@ -185,16 +185,16 @@ TEST(Architecture, PlansSayWhatALayerDoes) {
   EXPECT_EQ(architecture_of(mistral).plan(mistral, 1), (LayerPlan{.window = 37}));
   ModelConfig gemma = config_of("gemma3_text");
   gemma.slides = {true, false};
-  EXPECT_EQ(architecture_of(gemma).plan(gemma, 0),
-            (LayerPlan{.window = 37,
-                       .qk_norm = QkNorm::head,
-                       .norms = NormPlace::both,
-                       .activation = Activation::gelu_tanh}));
+  EXPECT_EQ(architecture_of(gemma).plan(gemma, 0), (LayerPlan{.window = 37,
+                                                              .qk_norm = QkNorm::head,
+                                                              .norms = NormPlace::both,
+                                                              .activation = Activation::gelu_tanh,
+                                                              .rope = 1}));
   EXPECT_EQ(architecture_of(gemma).plan(gemma, 1).window, 0);
   ModelConfig smol = config_of("smollm3");
   smol.rotating = {false, true};
-  EXPECT_FALSE(architecture_of(smol).plan(smol, 0).rotates);
-  EXPECT_TRUE(architecture_of(smol).plan(smol, 1).rotates);
+  EXPECT_EQ(architecture_of(smol).plan(smol, 0).rope, -1);
+  EXPECT_EQ(architecture_of(smol).plan(smol, 1).rope, 0);
   const ModelConfig olmo = config_of("olmo2");
   EXPECT_EQ(architecture_of(olmo).plan(olmo, 0).norms, NormPlace::output);
   EXPECT_EQ(architecture_of(olmo).plan(olmo, 0).qk_norm, QkNorm::row);
@@ -254,7 +254,7 @@ TEST(Architecture, RanksCutMatricesAndBiasesAndKeepNormsWhole) {
     for (const int ranks : {1, 2, 4, 8}) {
       for (int rank = 0; rank < ranks; ++rank) {
         SCOPED_TRACE(::testing::Message() << family->name << " rank " << rank << " of " << ranks);
-        const auto built = build_rank_model(model, **backend, **backend, rank, ranks, 8);
+        const auto built = build_rank_model(model, **backend, **backend, rank, ranks, {8, {}});
         const Partition& p = built->partition;
         const std::string l = layer_prefix(*family, 1);
         const LayerWeights& w = built->layers[1];
