@@ -9,6 +9,7 @@
 #include <string>
 
 #include "runtime/checkpoint/json.h"
+#include "runtime/checkpoint/quantization.h"
 #include "runtime/model/arch/architecture.h"
 
 namespace isobit {
@@ -24,7 +25,6 @@ struct Neutral {
 
 void refuse_other_arithmetic(ConfigFields& fields) {
   static const Neutral kNeutral[] = {
-      {"quantization_config", nullptr},
       {"compression_config", nullptr},
       {"partial_rotary_factor", 1.0},
       {"rope_interleaved", false},
@@ -207,8 +207,10 @@ Result<ModelConfig> parse_hf_config(const std::string& text, const std::string& 
   read_sizes(fields, config);
   architecture->read_config(fields, config);
   const std::optional<Error> rope_error = read_position(fields, text, place, config);
+  const std::optional<Error> scales_error = read_quantization(fields, text, place, config);
   read_tokens(fields, config);
   if (fields.error) return *fields.error;
+  if (scales_error) return *scales_error;
   if (rope_error) return *rope_error;
   const Result<void> valid = config.validate();
   if (!valid) return Error{valid.error().message, place};

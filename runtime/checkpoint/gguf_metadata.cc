@@ -130,9 +130,6 @@ void refuse_other_arithmetic(Keys& keys, const std::string& arch) {
   if (!keys.boolean_or(arch + "attention.causal", true)) {
     keys.fail(arch + "attention.causal", "is false; only causal attention is supported");
   }
-  if (keys.integer_or("split.count", 1) > 1) {
-    keys.fail("split.count", "is above 1: a split GGUF is not supported; merge its files first");
-  }
 }
 
 void read_rope(Keys& keys, const std::string& arch, ModelConfig& config) {
