@@ -53,7 +53,8 @@ void add_fifth_bits(const std::byte* from, Part& part) {
   std::uint32_t bits;
   std::memcpy(&bits, from, sizeof bits);
   for (int i = 0; i < kPartColumns; ++i) {
-    part.code[i] = static_cast<std::int8_t>(part.code[i] | (((bits >> i) & 1u) << 4));
+    const int fifth = static_cast<int>((bits >> i) & 1u);
+    part.code[i] = static_cast<std::int8_t>(part.code[i] | (fifth << 4));
   }
 }
 

@@ -193,14 +193,23 @@ ISOBIT_ALWAYS_INLINE inline void widen_block(const char* block, int output, int 
   } else {
     unroll<2>([&](auto g) ISOBIT_ALWAYS_INLINE {
       const BlockCodes<V, kFormat> codes(block, output + g * V::kWidth);
+      float* const place = to + output + g * V::kWidth;
       for (int c = first; c < last;) {
-        const int stop = c / kSharing * kSharing + kSharing;
         const Scaling<V> s = codes.scaling(c / kSharing);
-        for (; c < stop && c < last; ++c) {
-          const Reg q = __builtin_convertvector(codes.code(c), Reg);
-          Reg w = s.scale * q;
-          if constexpr (has_offset(kFormat)) w = V::fma(s.scale, q, s.offset);
-          store<V>(to + c * kPanel + output + g * V::kWidth, round_finite<V, kRounded>(w));
+        const int stop = c / kSharing * kSharing + kSharing, end = stop < last ? stop : last;
+        while (c < end) {
+          const typename V::Bits four = codes.codes(c / 4 * 4);
+          const auto put = [&](int i) ISOBIT_ALWAYS_INLINE {
+            const Reg q = __builtin_convertvector(codes.code(four, i), Reg);
+            Reg w = s.scale * q;
+            if constexpr (has_offset(kFormat)) w = V::fma(s.scale, q, s.offset);
+            store<V>(place + c++ * kPanel, round_finite<V, kRounded>(w));
+          };
+          if (c % 4 == 0 && c + 4 <= end) {
+            unroll<4>([&](auto i) ISOBIT_ALWAYS_INLINE { put(i); });
+          } else {
+            put(c % 4);
+          }
         }
       }
     });

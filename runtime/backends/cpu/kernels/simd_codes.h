@@ -20,7 +20,7 @@ struct Scaling {
   typename V::Reg scale, offset;
 };
 
-/// REQUIRES of all members: c is a column of the block, h = c / 16.
+/// c is a column of the block and h = c / 16, everywhere.
 template <class V, BlockFormat kFormat>
 class BlockCodes {
  public:
@@ -59,59 +59,68 @@ class BlockCodes {
     }
   }
 
-  ISOBIT_ALWAYS_INLINE Ints code(int c) const {
+  /// Signed codes of columns c to c + 3, one in each byte. REQUIRES: c is a multiple of 4.
+  ISOBIT_ALWAYS_INLINE Bits codes(int c) const {
     const int p = c / kPartColumns, l = c % kPartColumns;
     if constexpr (kFormat == BlockFormat::q5_0) {
-      return (Ints)(nibble(4, l) | bit(0, l)) - 16;
+      return moved<16>(nibbles(4, l) | fifth_bits(l));
     } else if constexpr (kFormat == BlockFormat::q5_1) {
-      return (Ints)(nibble(4, l) | bit(0, l));
+      return nibbles(4, l) | fifth_bits(l);
     } else if constexpr (kFormat == BlockFormat::q2_k) {
-      return (Ints)((byte(16 + p / 4 * 32 + l) >> (p % 4 * 2)) & 3u);
+      return (word(16 + p / 4 * 32 + l) >> (p % 4 * 2)) & 0x03030303u;
     } else if constexpr (kFormat == BlockFormat::q3_k) {
-      const Bits low = (byte(32 + p / 4 * 32 + l) >> (p % 4 * 2)) & 3u;
-      return (Ints)(low | (((byte(l) >> p) & 1u) << 2)) - 4;
+      const Bits low = (word(32 + p / 4 * 32 + l) >> (p % 4 * 2)) & 0x03030303u;
+      return moved<4>(low | (((word(l) >> p) & 0x01010101u) << 2));
     } else if constexpr (kFormat == BlockFormat::q4_k) {
-      return (Ints)((byte(12 + p / 2 * 32 + l) >> (p % 2 * 4)) & 15u);
+      return (word(12 + p / 2 * 32 + l) >> (p % 2 * 4)) & 0x0f0f0f0fu;
     } else if constexpr (kFormat == BlockFormat::q5_k) {
-      const Bits low = (byte(44 + p / 2 * 32 + l) >> (p % 2 * 4)) & 15u;
-      return (Ints)(low | (((byte(12 + l) >> p) & 1u) << 4));
+      const Bits low = (word(44 + p / 2 * 32 + l) >> (p % 2 * 4)) & 0x0f0f0f0fu;
+      return low | (((word(12 + l) >> p) & 0x01010101u) << 4);
     } else if constexpr (kFormat == BlockFormat::q6_k) {
       const int j = p % 4;
-      const Bits low = (byte(p / 4 * 64 + j % 2 * 32 + l) >> (j / 2 * 4)) & 15u;
-      const Bits high = (byte(128 + p / 4 * 32 + l) >> (j * 2)) & 3u;
-      return (Ints)(low | (high << 4)) - 32;
+      const Bits low = (word(p / 4 * 64 + j % 2 * 32 + l) >> (j / 2 * 4)) & 0x0f0f0f0fu;
+      const Bits high = (word(128 + p / 4 * 32 + l) >> (j * 2)) & 0x03030303u;
+      return moved<32>(low | (high << 4));
     } else if constexpr (kFormat == BlockFormat::iq4_nl) {
-      return looked_up(nibble(0, l));
+      return V::look_up(kIq4Values, nibbles(0, l));
     } else {
       static_assert(kFormat == BlockFormat::iq4_xs);
-      return looked_up(nibble(4 + 16 * p, l));
+      return V::look_up(kIq4Values, nibbles(4 + 16 * p, l));
     }
+  }
+  /// One of the four.
+  ISOBIT_ALWAYS_INLINE static Ints code(Bits four, int i) {
+    return (Ints)(four << (24 - 8 * i)) >> 24;
   }
 
  private:
   ISOBIT_ALWAYS_INLINE static Reg real(Ints x) { return __builtin_convertvector(x, Reg); }
 
-  /// Byte `at` of every output's block.
-  ISOBIT_ALWAYS_INLINE Bits byte(int at) const {
-    Bits word;
-    std::memcpy(&word, words_ + at / 4 * kWordBytes, sizeof word);
-    return (word >> (at % 4 * 8)) & 255u;
+  /// The word that byte `at` of every output's block is in.
+  ISOBIT_ALWAYS_INLINE Bits word(int at) const {
+    Bits bits;
+    std::memcpy(&bits, words_ + at / 4 * kWordBytes, sizeof bits);
+    return bits;
   }
+  ISOBIT_ALWAYS_INLINE Bits byte(int at) const { return (word(at) >> (at % 4 * 8)) & 255u; }
   ISOBIT_ALWAYS_INLINE Bits field(int index) const {
     typedef std::uint16_t Halves __attribute__((vector_size(V::kWidth * 2)));
     Halves halves;
     std::memcpy(&halves, fields_ + index * kPanel, sizeof halves);
     return __builtin_convertvector(halves, Bits);
   }
-  /// Column l of the 32 in 16 bytes from `at` on: first the low halves, then the high ones.
-  ISOBIT_ALWAYS_INLINE Bits nibble(int at, int l) const {
-    return (byte(at + l % 16) >> (l / 16 * 4)) & 15u;
+  /// Columns l to l + 3 of the 32 in 16 bytes from `at` on: first the low halves, then the high.
+  ISOBIT_ALWAYS_INLINE Bits nibbles(int at, int l) const {
+    return (word(at + l % 16) >> (l / 16 * 4)) & 0x0f0f0f0fu;
   }
-  /// Bit l of the word at `at`, as bit 4.
-  ISOBIT_ALWAYS_INLINE Bits bit(int at, int l) const {
-    Bits word;
-    std::memcpy(&word, words_ + at / 4 * kWordBytes, sizeof word);
-    return ((word >> l) & 1u) << 4;
+  /// Bits l to l + 3 of the first word, each as bit 4 of a byte: the factor moves bit i to 8 i.
+  ISOBIT_ALWAYS_INLINE Bits fifth_bits(int l) const {
+    return ((((word(0) >> l) & 15u) * 0x00204081u) & 0x01010101u) << 4;
+  }
+  /// Each byte, below 64, less `kBy`: nothing is carried from one to the next.
+  template <int kBy>
+  ISOBIT_ALWAYS_INLINE static Bits moved(Bits bytes) {
+    return (bytes + (128u - kBy) * 0x01010101u) ^ 0x80808080u;
   }
   /// Of q4_k and q5_k: six bits each, in 12 bytes.
   ISOBIT_ALWAYS_INLINE Scaling<V> k_scaling(int p, Reg d, Reg least) const {
@@ -126,13 +135,6 @@ class BlockCodes {
     }
     return {d * real((Ints)scale), -(least * real((Ints)smallest))};
   }
-  /// kIq4Values, lane by lane.
-  ISOBIT_ALWAYS_INLINE static Ints looked_up(Bits place) {
-    Ints value;
-    for (int i = 0; i < V::kWidth; ++i) value[i] = kIq4Values[place[i]];
-    return value;
-  }
-
   const std::uint16_t* fields_;
   const char* words_;
 };
