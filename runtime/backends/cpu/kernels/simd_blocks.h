@@ -194,7 +194,8 @@ ISOBIT_ALWAYS_INLINE inline void widen_block(const char* block, int output, int 
     unroll<2>([&](auto g) ISOBIT_ALWAYS_INLINE {
       const BlockCodes<V, kFormat> codes(block, output + g * V::kWidth);
       float* const place = to + output + g * V::kWidth;
-      for (int c = first; c < last;) {
+      int c = first;
+      while (c < last) {
         const Scaling<V> s = codes.scaling(c / kSharing);
         const int stop = c / kSharing * kSharing + kSharing, end = stop < last ? stop : last;
         while (c < end) {
