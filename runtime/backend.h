@@ -60,7 +60,7 @@ class WeightMatrix {
   bool scaled = false;      // 8-bit with a scale an output
 };
 
-/// Rows of a matrix as blocks of 32, where the checkpoint has them.
+/// Rows of a matrix as blocks, where the checkpoint has them.
 struct StoredBlocks {
   BlockFormat format = BlockFormat::none;
   std::int64_t skip = 0;  // columns of a row's first block that are before the slice

@@ -107,6 +107,7 @@ class Outlier {
     }
     Tensor changed = *tensor;
     changed.type = TensorType::f32;
+    changed.scales = nullptr;
     changed.row_order.clear();
     changed.bytes = std::as_bytes(std::span<const float>(*values));
     model_.weights.keep(values);

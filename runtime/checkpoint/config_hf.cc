@@ -9,6 +9,7 @@
 #include <string>
 
 #include "runtime/checkpoint/json.h"
+#include "runtime/checkpoint/quantization.h"
 #include "runtime/model/arch/architecture.h"
 
 namespace isobit {
@@ -28,7 +29,6 @@ void refuse_other_arithmetic(ConfigFields& fields, std::span<const char* const> 
     return std::find(reads.begin(), reads.end(), key) != reads.end();
   };
   static const Neutral kNeutral[] = {
-      {"quantization_config", nullptr},
       {"compression_config", nullptr},
       {"rope_interleaved", false},
       {"pretraining_tp", 1},
@@ -145,8 +145,10 @@ Result<ModelConfig> parse_hf_config(const std::string& text, const std::string& 
   (architecture->read_sizes != nullptr ? architecture->read_sizes : read_sizes)(fields, config);
   architecture->read_config(fields, config);
   read_ropes(fields, config);
+  const std::optional<Error> scales_error = read_quantization(fields, text, place, config);
   read_tokens(fields, config);
   if (fields.error) return *fields.error;
+  if (scales_error) return *scales_error;
   const Result<void> valid = config.validate();
   if (!valid) return Error{valid.error().message, place};
   return config;

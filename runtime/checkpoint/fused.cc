@@ -78,6 +78,10 @@ class Splitter {
                        " but the config needs " + shown_sizes(shape),
                    place_};
     }
+    if (turned && whole->scales != nullptr) {
+      return Error{"tensor " + shown(name) + ": scales of a transposed matrix are not supported",
+                   place_};
+    }
     if (turned && layout_of(whole->type).elements > 1) {
       return Error{"tensor " + shown(name) + ": " + name_of(whole->type) +
                        " blocks of a transposed matrix are not supported",
@@ -120,6 +124,7 @@ Tensor some_rows_of(const Tensor& tensor, std::string name, std::int64_t begin,
   const std::int64_t row = (vector ? 1 : tensor.cols) / layout.elements * layout.bytes;
   Tensor out = tensor;
   out.name = std::move(name);
+  out.first_scale_row += vector ? 0 : begin;
   (vector ? out.cols : out.rows) = count;
   out.shape = vector ? std::vector<std::int64_t>{count} : std::vector{count, tensor.cols};
   out.bytes = tensor.bytes.subspan(std::size_t(begin * row), std::size_t(count * row));

@@ -1,9 +1,11 @@
-// GGUF v3 of a family of the architecture table -> config, weights under Hugging Face names,
+// GGUF of a family of the architecture table -> config, weights under Hugging Face names,
 // tokenizer fields (see runtime/checkpoint/weights.h).
 //
 // llama.cpp's converter stores Llama's q and k rows in interleaved order, for a RoPE on neighbours.
 // Tensor::row_order gives them back in Hugging Face's half-split order, so that a model has the
 // same numbers in the same places whichever file it comes from.
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "runtime/checkpoint/fused.h"
@@ -16,14 +18,23 @@
 namespace isobit {
 namespace {
 
+constexpr std::uint64_t kMostTensors = 1u << 24;
 constexpr const char* kRopeFactors = "rope_freqs.weight";
 constexpr const char* kShortFactors = "rope_factors_short.weight";
 constexpr const char* kLongFactors = "rope_factors_long.weight";
 
+/// Tensors of converters of 2023 that no version of llama.cpp reads any more.
+bool is_left_over(const std::string& name) {
+  constexpr std::string_view kEnd = ".attn_rot_embd.weight";
+  return name.size() > kEnd.size() &&
+         std::string_view(name).substr(name.size() - kEnd.size()) == kEnd;
+}
+
+/// REQUIRES: the type is read.
 Tensor tensor_of(GgufTensorRecord record) {
   Tensor tensor;
   tensor.name = std::move(record.name);
-  tensor.type = record.type;
+  tensor.type = *record.type.value;
   tensor.shape = std::move(record.shape);
   tensor.bytes = record.bytes;
   tensor.cols = tensor.shape.back();
@@ -48,32 +59,57 @@ Result<void> add_experts(const ModelConfig& config, const GgufName& name, const 
   return {};
 }
 
+Error unsupported_type(const GgufTensorRecord& record, const std::string& place) {
+  std::string names;
+  for (std::uint32_t number = 0; number < 64; ++number) {
+    const auto type = ggml_type(number);
+    if (type && type->value) names += (names.empty() ? "" : ", ") + std::string(type->name);
+  }
+  return Error{"tensor " + shown(record.name) + " has type " + record.type.name +
+                   ", which is not supported (" + names + ")",
+               place + ": byte " + std::to_string(record.type_at)};
+}
+
 /// Tensors under Hugging Face's names; one that nothing reads is refused by its own.
-Result<void> rename_tensors(const ModelConfig& config, std::vector<GgufTensorRecord> records,
-                            const std::string& place, Weights& weights) {
-  for (GgufTensorRecord& record : records) {
-    Tensor tensor = tensor_of(std::move(record));
-    const std::string what = "tensor " + shown(tensor.name);
-    if (tensor.name != kRopeFactors && tensor.name != kShortFactors &&
-        tensor.name != kLongFactors) {
-      const auto name = read_gguf_name(architecture_of(config), tensor.name);
-      if (!name) {
+Result<void> rename_tensors(const std::vector<GgufTensorRecord>& records, const std::string& place,
+                            GgufFile& out) {
+  const ModelConfig& config = out.config;
+  for (const GgufTensorRecord& record : records) {
+    const std::string what = "tensor " + shown(record.name);
+    if (is_left_over(record.name)) {
+      out.unused.push_back(record.name);
+      continue;
+    }
+    std::string name = record.name;
+    bool of_experts = false;
+    std::int64_t layer = -1;
+    if (name != kRopeFactors && name != kShortFactors && name != kLongFactors) {
+      const auto known = read_gguf_name(architecture_of(config), name);
+      if (!known) {
         return Error{what + " is read by no operation of architecture " + config.architecture,
                      place};
       }
-      if (name->layer >= config.layers) {
+      if (known->layer >= config.layers) {
         return Error{
             what + " is read by no operation: block_count is " + std::to_string(config.layers),
             place};
       }
-      if (name->experts) {
-        const auto added = add_experts(config, *name, tensor, place, weights);
-        ISOBIT_TRY(added);
-        continue;
-      }
-      tensor.name = name->hugging_face;
+      name = known->hugging_face;
+      of_experts = known->experts;
+      layer = known->layer;
     }
-    weights.add(std::move(tensor));
+    if (!record.type.value) return unsupported_type(record, place);
+    if (out.weights.find(name) != nullptr) {
+      return Error{what + " is in another file of this model too", place};
+    }
+    Tensor tensor = tensor_of(record);
+    if (of_experts) {
+      const auto added = add_experts(config, {name, layer, true}, tensor, place, out.weights);
+      ISOBIT_TRY(added);
+      continue;
+    }
+    tensor.name = name;
+    out.weights.add(std::move(tensor));
   }
   return {};
 }
@@ -186,22 +222,80 @@ Result<void> undo_conversion(const ModelConfig& config, const std::string& place
   return {};
 }
 
+/// A number of the split that must be a plain integer; `fallback` without the key.
+Result<std::int64_t> split_number(const GgufContainer& container, const std::string& key,
+                                  std::int64_t fallback, const std::string& place) {
+  const auto found = container.metadata.find(key);
+  if (found == container.metadata.end()) return fallback;
+  const GgufValue& value = found->second;
+  const bool is_signed = value.type == GgufType::i8 || value.type == GgufType::i16 ||
+                         value.type == GgufType::i32 || value.type == GgufType::i64;
+  const bool fits = value.is_integer() &&
+                    (is_signed ? value.signed_value >= 0 : value.unsigned_value <= kMostTensors);
+  if (!fits) return Error{key + " is " + value.text() + "; it must be a count", place};
+  return is_signed ? value.signed_value : static_cast<std::int64_t>(value.unsigned_value);
+}
+
+/// Each part says which one it is, of how many, and how many tensors all have together.
+Result<void> check_split(const std::vector<GgufContainer>& containers,
+                         std::span<const GgufPart> parts) {
+  const auto count = static_cast<std::int64_t>(parts.size());
+  std::int64_t tensors = 0;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::string& place = parts[i].place;
+    tensors += static_cast<std::int64_t>(containers[i].tensors.size());
+    const auto no = split_number(containers[i], "split.no", 0, place);
+    ISOBIT_TRY(no);
+    const auto of = split_number(containers[i], "split.count", 1, place);
+    ISOBIT_TRY(of);
+    if (std::max<std::int64_t>(*of, 1) != count) {
+      return Error{"the file says that it is one of " + std::to_string(*of) + " parts, not of " +
+                       std::to_string(count) +
+                       "; its name must end in -00001-of-00003.gguf, say, and theirs alike",
+                   place};
+    }
+    if (*no != static_cast<std::int64_t>(i)) {
+      return Error{"the file says that it is part " + std::to_string(*no + 1) +
+                       ", but its place among the files is " + std::to_string(i + 1),
+                   place};
+    }
+  }
+  const auto expected = split_number(containers[0], "split.tensors.count", tensors, parts[0].place);
+  ISOBIT_TRY(expected);
+  if (*expected != tensors) {
+    return Error{"split.tensors.count is " + std::to_string(*expected) + " but the " +
+                     std::to_string(count) + " files have " + std::to_string(tensors) + " tensors",
+                 parts[0].place};
+  }
+  return {};
+}
+
 }  // namespace
 
-Result<GgufFile> read_gguf(std::span<const std::byte> file, const std::string& place) {
-  Result<GgufContainer> container = read_gguf_container(file, place);
-  ISOBIT_TRY(container);
+Result<GgufFile> read_gguf_parts(std::span<const GgufPart> parts) {
+  ISOBIT_CHECK(!parts.empty());
+  std::vector<GgufContainer> containers;
+  for (const GgufPart& part : parts) {
+    Result<GgufContainer> container = read_gguf_container(part.file, part.place);
+    ISOBIT_TRY(container);
+    containers.push_back(std::move(container).value());
+  }
+  const std::string& place = parts[0].place;  // of all that is not about one file
+  const Result<void> whole = check_split(containers, parts);
+  ISOBIT_TRY(whole);
+  const GgufMetadata& metadata = containers[0].metadata;
   GgufFile out;
-  for (const auto& [key, value] : container->metadata) out.metadata[key] = value.text();
-  Result<ModelConfig> config = config_from_gguf(container->metadata, place);
+  for (const auto& [key, value] : metadata) out.metadata[key] = value.text();
+  Result<ModelConfig> config = config_from_gguf(metadata, place);
   ISOBIT_TRY(config);
   out.config = std::move(config).value();
-  Result<GgufTokenizer> tokenizer = tokenizer_from_gguf(container->metadata, place);
+  Result<GgufTokenizer> tokenizer = tokenizer_from_gguf(metadata, place);
   ISOBIT_TRY(tokenizer);
   out.tokenizer = std::move(tokenizer).value();
-  const Result<void> renamed =
-      rename_tensors(out.config, std::move(container->tensors), place, out.weights);
-  ISOBIT_TRY(renamed);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const Result<void> renamed = rename_tensors(containers[i].tensors, parts[i].place, out);
+    ISOBIT_TRY(renamed);
+  }
   const Result<void> completed = complete_config(out.weights, place, out.config);
   ISOBIT_TRY(completed);
   const Result<void> split = split_fused(out.config, FileForm::gguf, place, out.weights);
@@ -209,6 +303,11 @@ Result<GgufFile> read_gguf(std::span<const std::byte> file, const std::string& p
   const Result<void> ordered = undo_conversion(out.config, place, out.weights);
   ISOBIT_TRY(ordered);
   return out;
+}
+
+Result<GgufFile> read_gguf(std::span<const std::byte> file, const std::string& place) {
+  const GgufPart part{file, place};
+  return read_gguf_parts(std::span(&part, 1));
 }
 
 }  // namespace isobit

@@ -41,9 +41,6 @@ void refuse_other_arithmetic(Keys& keys, const std::string& arch,
   if (!keys.boolean_or(arch + "attention.causal", true)) {
     keys.fail(arch + "attention.causal", "is false; only causal attention is supported");
   }
-  if (keys.integer_or("split.count", 1) > 1) {
-    keys.fail("split.count", "is above 1: a split GGUF is not supported; merge its files first");
-  }
 }
 
 /// How llama.cpp stretches RoPE: linear, or yarn with the same ramp as transformers'.

@@ -7,18 +7,24 @@
 namespace isobit {
 namespace {
 
-struct TypeName {
+struct TypeRow {
   std::uint32_t number;
   const char* name;
+  std::int64_t elements, bytes;  // of a block
 };
 
-constexpr TypeName kTypeNames[] = {
-    {0, "F32"},     {1, "F16"},    {2, "Q4_0"},     {3, "Q4_1"},    {6, "Q5_0"},     {7, "Q5_1"},
-    {8, "Q8_0"},    {9, "Q8_1"},   {10, "Q2_K"},    {11, "Q3_K"},   {12, "Q4_K"},    {13, "Q5_K"},
-    {14, "Q6_K"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"},
-    {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"},   {23, "IQ4_XS"}, {24, "I8"},      {25, "I16"},
-    {26, "I32"},    {27, "I64"},   {28, "F64"},     {29, "IQ1_M"},  {30, "BF16"},    {34, "TQ1_0"},
-    {35, "TQ2_0"},  {39, "MXFP4"}, {40, "NVFP4"},
+constexpr TypeRow kTypes[] = {
+    {0, "F32", 1, 4},         {1, "F16", 1, 2},         {2, "Q4_0", 32, 18},
+    {3, "Q4_1", 32, 20},      {6, "Q5_0", 32, 22},      {7, "Q5_1", 32, 24},
+    {8, "Q8_0", 32, 34},      {9, "Q8_1", 32, 36},      {10, "Q2_K", 256, 84},
+    {11, "Q3_K", 256, 110},   {12, "Q4_K", 256, 144},   {13, "Q5_K", 256, 176},
+    {14, "Q6_K", 256, 210},   {15, "Q8_K", 256, 292},   {16, "IQ2_XXS", 256, 66},
+    {17, "IQ2_XS", 256, 74},  {18, "IQ3_XXS", 256, 98}, {19, "IQ1_S", 256, 50},
+    {20, "IQ4_NL", 32, 18},   {21, "IQ3_S", 256, 110},  {22, "IQ2_S", 256, 82},
+    {23, "IQ4_XS", 256, 136}, {24, "I8", 1, 1},         {25, "I16", 1, 2},
+    {26, "I32", 1, 4},        {27, "I64", 1, 8},        {28, "F64", 1, 8},
+    {29, "IQ1_M", 256, 56},   {30, "BF16", 1, 2},       {34, "TQ1_0", 256, 54},
+    {35, "TQ2_0", 256, 66},   {39, "MXFP4", 32, 17},    {40, "NVFP4", 64, 36},
 };
 
 /// The row with this stem; a bias only where the table has one.
@@ -37,30 +43,16 @@ bool is_layer_number(std::string_view text) {
 
 }  // namespace
 
-std::optional<TensorType> ggml_type(std::uint32_t number) {
-  switch (number) {
-    case 0:
-      return TensorType::f32;
-    case 1:
-      return TensorType::f16;
-    case 2:
-      return TensorType::q4_0;
-    case 3:
-      return TensorType::q4_1;
-    case 8:
-      return TensorType::q8_0;
-    case 30:
-      return TensorType::bf16;
-    default:
-      return std::nullopt;
+std::optional<GgmlType> ggml_type(std::uint32_t number) {
+  const auto row = std::find_if(std::begin(kTypes), std::end(kTypes),
+                                [number](const TypeRow& each) { return each.number == number; });
+  if (row == std::end(kTypes)) return std::nullopt;
+  GgmlType type{number, row->name, {row->elements, row->bytes}, std::nullopt};
+  for (std::size_t i = 0; i < kTensorTypes; ++i) {
+    const auto candidate = static_cast<TensorType>(i);
+    if (std::string_view(row->name) == name_of(candidate)) type.value = candidate;
   }
-}
-
-std::string ggml_type_name(std::uint32_t number) {
-  for (const TypeName& type : kTypeNames) {
-    if (type.number == number) return type.name;
-  }
-  return "type " + std::to_string(number);
+  return type;
 }
 
 std::optional<GgufName> read_gguf_name(const Architecture& architecture,

@@ -12,10 +12,15 @@
 
 namespace isobit {
 
-/// The supported type with this ggml number, or nothing.
-std::optional<TensorType> ggml_type(std::uint32_t number);
-/// "Q5_0", ...; "type 99" for a number that no ggml type has.
-std::string ggml_type_name(std::uint32_t number);
+/// A tensor type of ggml, read or not.
+struct GgmlType {
+  std::uint32_t number = 0;
+  const char* name = "";            // "Q5_0", ...
+  TypeLayout layout;                // elements and bytes of a block
+  std::optional<TensorType> value;  // nothing: such tensors are not read
+};
+/// Nothing for a number that no ggml type has.
+std::optional<GgmlType> ggml_type(std::uint32_t number);
 
 /// A tensor of a family's table by llama.cpp's name.
 struct GgufName {

@@ -7,7 +7,6 @@
 #include <set>
 #include <utility>
 
-#include "runtime/checkpoint/gguf_names.h"
 #include "runtime/checkpoint/json.h"
 
 namespace isobit {
@@ -251,18 +250,18 @@ Pending read_tensor(Cursor& cursor, std::uint64_t index) {
   const auto number = cursor.number<std::uint32_t>(what);
   pending.offset = cursor.number<std::uint64_t>(what);
   if (cursor.failed()) return pending;
-  const std::optional<TensorType> type = ggml_type(number);
+  const std::optional<GgmlType> type = ggml_type(number);
   if (!type) {
-    cursor.fail_at(what + " has type " + ggml_type_name(number) +
-                       ", which is not supported (F32, F16, BF16, Q8_0, Q4_0, Q4_1)",
+    cursor.fail_at(what + " has type " + std::to_string(number) + ", which ggml does not have",
                    type_at);
     return pending;
   }
   pending.record.type = *type;
-  const TypeLayout layout = layout_of(*type);
+  pending.record.type_at = type_at;
+  const TypeLayout layout = type->layout;
   if (pending.record.shape.back() % layout.elements != 0) {
     cursor.fail(what + " has rows of " + std::to_string(pending.record.shape.back()) +
-                " elements; " + name_of(*type) + " needs a multiple of " +
+                " elements; " + type->name + " needs a multiple of " +
                 std::to_string(layout.elements));
     return pending;
   }
@@ -327,9 +326,14 @@ std::pair<std::uint64_t, std::uint64_t> read_head(Cursor& cursor) {
     cursor.fail_at("the file does not begin with \"GGUF\"; is it a GGUF file?", 0);
   }
   const auto version = cursor.number<std::uint32_t>("the version");
-  if (version == 0x03000000u) cursor.fail_at("big-endian GGUF is not supported", 4);
-  if (version != 3) {
-    cursor.fail_at("GGUF version " + std::to_string(version) + " is not supported (3)", 4);
+  if (version != 0 && (version & 0xffffu) == 0) {  // a small number, its bytes turned round
+    cursor.fail_at(
+        "the file is big-endian GGUF, which is not supported; convert it with gguf-py's "
+        "gguf-convert-endian",
+        4);
+  }
+  if (version != 2 && version != 3) {
+    cursor.fail_at("GGUF version " + std::to_string(version) + " is not supported (2, 3)", 4);
   }
   const auto tensors = cursor.number<std::uint64_t>("the number of tensors");
   const auto entries = cursor.number<std::uint64_t>("the number of metadata entries");

@@ -1,8 +1,9 @@
-// The GGUF v3 container: metadata and tensor records, before anything is interpreted.
+// The GGUF container (version 2 or 3, which have one layout): metadata and tensor records, before
+// anything is interpreted.
 //
 // Promise: every record was bounds-checked against the file; keys and tensor names are unique;
 // tensors lie inside the data section, aligned, and do not overlap. Views point into the file.
-// Called by gguf.cc only.
+// Called by gguf.cc and survey.cc.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "runtime/base/result.h"
+#include "runtime/checkpoint/gguf_names.h"
 #include "runtime/checkpoint/weights.h"
 
 namespace isobit {
@@ -59,9 +61,10 @@ double shortest_decimal(float value);
 
 struct GgufTensorRecord {
   std::string name;
-  TensorType type = TensorType::f32;
+  GgmlType type;
   std::vector<std::int64_t> shape;  // outermost first
   std::span<const std::byte> bytes;
+  std::uint64_t type_at = 0;  // byte of the file that names the type
 };
 
 struct GgufContainer {

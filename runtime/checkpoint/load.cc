@@ -2,6 +2,7 @@
 // runtime/checkpoint/weights.h).
 #include <algorithm>
 #include <filesystem>
+#include <regex>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "runtime/checkpoint/fused.h"
 #include "runtime/checkpoint/json.h"
 #include "runtime/checkpoint/load_check.h"
+#include "runtime/checkpoint/quantization.h"
 #include "runtime/checkpoint/weights.h"
 #include "runtime/model/arch/architecture.h"
 
@@ -70,7 +72,7 @@ Result<void> add_shards(const std::string& folder, LoadedModel& model) {
     const Result<void> read = read_safetensors((*mapped)->bytes(), path, shard);
     ISOBIT_TRY(read);
     for (const std::string& name : tensors) {
-      if (shard.find(name) == nullptr) {
+      if (shard.find(name) == nullptr && shard.opaque().count(name) == 0) {
         return Error{"tensor " + shown(name) + " is not in this file, but " + index + " says so",
                      path};
       }
@@ -81,6 +83,7 @@ Result<void> add_shards(const std::string& folder, LoadedModel& model) {
       }
       model.weights.add(tensor);
     }
+    for (const auto& [name, tensor] : shard.opaque()) model.weights.add_opaque(name, tensor);
     model.weights.keep(*mapped);
     model.files.push_back(path);
   }
@@ -128,24 +131,60 @@ Result<void> load_folder(const std::string& folder, LoadedModel& model) {
   const Result<void> settings = read_optional_text(joined(folder, "tokenizer_config.json"), model,
                                                    model.tokenizer_config_json);
   ISOBIT_TRY(settings);
+  const std::string place = sharded ? folder : single;
+  const Result<void> scaled =
+      apply_weight_scales(model.config.weight_scales, place, model.weights, model.unused);
+  ISOBIT_TRY(scaled);
   const Result<void> split =
-      split_fused(model.config, FileForm::hugging_face, sharded ? folder : single, model.weights);
+      split_fused(model.config, FileForm::hugging_face, place, model.weights);
   ISOBIT_TRY(split);
   tie_as_stored(model);
-  return check_tensors(model.config, Biases::flagged, model.weights, sharded ? folder : single);
+  return check_tensors(model.config, Biases::flagged, model.weights, place);
+}
+
+/// Of "x-00002-of-00003.gguf" the three names of the split, else the path alone.
+std::vector<std::string> names_of_split(const std::string& path) {
+  static const std::regex kName(R"((.*)-[0-9]{5}-of-([0-9]{5})\.gguf)");
+  const std::string file = fs::path(path).filename().string();
+  std::smatch match;
+  if (!std::regex_match(file, match, kName)) return {path};
+  std::vector<std::string> names;
+  const int count = std::stoi(match[2]);
+  for (int i = 1; i <= count; ++i) {
+    const std::string digits = std::to_string(i);
+    names.push_back((fs::path(path).parent_path() /
+                     (match[1].str() + "-" + std::string(5 - digits.size(), '0') + digits + "-of-" +
+                      match[2].str() + ".gguf"))
+                        .string());
+  }
+  return names.empty() ? std::vector{path} : names;
 }
 
 Result<void> load_gguf(const std::string& path, LoadedModel& model) {
-  const Result<std::shared_ptr<const MappedFile>> mapped = MappedFile::open(path);
-  ISOBIT_TRY(mapped);
-  Result<GgufFile> file = read_gguf((*mapped)->bytes(), path);
+  std::vector<GgufPart> parts;
+  const std::vector<std::string> names = names_of_split(path);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const Result<std::shared_ptr<const MappedFile>> mapped = MappedFile::open(names[i]);
+    if (!mapped && names.size() > 1) {
+      return Error{"part " + std::to_string(i + 1) + " of " + std::to_string(names.size()) +
+                       " of a split model: " + mapped.error().message,
+                   names[i]};
+    }
+    ISOBIT_TRY(mapped);
+    parts.push_back({(*mapped)->bytes(), names[i]});
+    model.weights.keep(*mapped);
+    model.files.push_back(names[i]);
+  }
+  Result<GgufFile> file = read_gguf_parts(parts);
   ISOBIT_TRY(file);
+  for (const std::shared_ptr<const MappedFile>& mapped : model.weights.files()) {
+    file->weights.keep(mapped);
+  }
   model.config = std::move(file->config);
   model.weights = std::move(file->weights);
-  model.weights.keep(*mapped);
   model.metadata = std::move(file->metadata);
+  model.unused = std::move(file->unused);
   model.gguf_tokenizer = std::make_unique<GgufTokenizer>(std::move(file->tokenizer));
-  model.files.push_back(path);
   return check_tensors(model.config, Biases::stored, model.weights, path);
 }
 
@@ -164,6 +203,10 @@ Result<LoadedModel> load_model(const std::string& path) {
   const Result<void> loaded = folder ? load_folder(path, model) : load_gguf(path, model);
   ISOBIT_TRY(loaded);
   std::sort(model.files.begin(), model.files.end());
+  for (std::string& name : left_over_tensors(model.weights)) {
+    model.unused.push_back(std::move(name));
+  }
+  std::sort(model.unused.begin(), model.unused.end());
   return model;
 }
 

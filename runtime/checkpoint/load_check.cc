@@ -12,12 +12,21 @@
 namespace isobit {
 namespace {
 
-/// Ends of names that older versions of transformers stored and no version reads.
-constexpr std::string_view kLeftOver[] = {".rotary_emb.inv_freq"};
+/// Ends of names that older versions of transformers stored and no version reads: tables that are
+/// made anew, and causal masks (which are masks by their four dimensions).
+struct LeftOver {
+  std::string_view end;
+  std::size_t least_dimensions;
+};
+constexpr LeftOver kLeftOver[] = {
+    {".rotary_emb.inv_freq", 0}, {".position_ids", 0}, {".attn.bias", 4}, {".attn.masked_bias", 0}};
 
-bool is_left_over(const std::string& name) {
-  return std::any_of(std::begin(kLeftOver), std::end(kLeftOver), [&](std::string_view end) {
-    return name.size() >= end.size() && name.substr(name.size() - end.size()) == end;
+bool is_left_over(const std::string& name, const std::vector<std::int64_t>& shape) {
+  return std::any_of(std::begin(kLeftOver), std::end(kLeftOver), [&](const LeftOver& each) {
+    // A name may be stored without its prefix.
+    const bool ends = ("." + name).size() >= each.end.size() &&
+                      ("." + name).substr(("." + name).size() - each.end.size()) == each.end;
+    return ends && shape.size() >= each.least_dimensions;
   });
 }
 
@@ -54,6 +63,28 @@ Error unread(const std::string& name, const std::string& why, const std::string&
   return Error{"tensor " + shown(name) + " is read by no operation: " + why, place};
 }
 
+Error no_number(const std::string& name, const OpaqueTensor& tensor) {
+  return Error{"tensor " + shown(name) + ": dtype " + shown(tensor.type) +
+                   " is not supported (F64, F32, F16, BF16, F8_E4M3, F8_E5M2)",
+               tensor.place};
+}
+
+/// Every tensor that is not among `read` must be known to be left over.
+Result<void> check_unread(const ModelConfig& config, const std::set<std::string>& read,
+                          const Weights& weights, const std::string& place) {
+  const std::string why = "architecture " + config.architecture + " with " +
+                          std::to_string(config.layers) + " layers has no such tensor";
+  for (const auto& [name, tensor] : weights.all()) {
+    if (read.count(name) == 0 && !is_left_over(name, tensor.shape)) return unread(name, why, place);
+  }
+  for (const auto& [name, tensor] : weights.opaque()) {
+    if (!is_left_over(name, tensor.shape)) {
+      return unread(name, why + " (it is " + tensor.type + ")", tensor.place);
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weights& weights,
@@ -69,6 +100,10 @@ Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weigh
     const bool optional = needed.is_bias && biases == Biases::stored;
     const bool wanted = optional || needed.belongs;
     const Tensor* tensor = weights.find(needed.name);
+    const auto opaque = weights.opaque().find(needed.name);
+    if (wanted && opaque != weights.opaque().end()) {
+      return no_number(needed.name, opaque->second);
+    }
     if (tensor == nullptr) {
       if (optional || !wanted) continue;
       return Error{
@@ -83,14 +118,18 @@ Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weigh
     }
     read.insert(std::move(needed.name));
   }
+  return check_unread(config, read, weights, place);
+}
+
+std::vector<std::string> left_over_tensors(const Weights& weights) {
+  std::vector<std::string> names;
   for (const auto& [name, tensor] : weights.all()) {
-    if (read.count(name) != 0 || is_left_over(name)) continue;
-    return unread(name,
-                  "architecture " + config.architecture + " with " + std::to_string(config.layers) +
-                      " layers has no such tensor",
-                  place);
+    if (is_left_over(name, tensor.shape)) names.push_back(name);
   }
-  return {};
+  for (const auto& [name, tensor] : weights.opaque()) {
+    if (is_left_over(name, tensor.shape)) names.push_back(name);
+  }
+  return names;
 }
 
 Result<std::map<std::string, std::string>> parse_shard_index(const std::string& text,

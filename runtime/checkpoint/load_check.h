@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "runtime/base/result.h"
 #include "runtime/checkpoint/weights.h"
@@ -16,10 +17,12 @@ namespace isobit {
 enum class Biases : std::uint8_t { flagged, stored };
 
 /// Refuses, by name and with the shapes, a tensor that is missing, has another shape than the
-/// config gives it, or is read by no operation. A few names are known to be left over and are
-/// allowed.
+/// config gives it or a type that is no number, or is read by no operation. A few names are known
+/// to be left over and are allowed.
 Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weights& weights,
                            const std::string& place);
+/// These names.
+std::vector<std::string> left_over_tensors(const Weights& weights);
 
 /// weight_map of a model.safetensors.index.json: tensor name -> file name inside the folder.
 Result<std::map<std::string, std::string>> parse_shard_index(const std::string& text,

@@ -2,8 +2,8 @@
 //
 // Layout: u64 little-endian header length N (at most 100 MB), N bytes of JSON that begin with '{',
 // then the data. Each key of the header is a tensor {dtype, shape, data_offsets}, offsets counted
-// from the start of the data; "__metadata__" maps strings to strings. The tensors must tile the
-// data: no overlap, no hole, nothing left over.
+// from the start of the data; "__metadata__" maps strings to strings, or is null. The tensors must
+// tile the data: no overlap, no hole, nothing left over.
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -26,6 +26,9 @@ constexpr std::int64_t kMaxElements = std::int64_t{1} << 48;
 /// What the header says of one tensor, and where its data lies in the file.
 struct Entry {
   Tensor tensor;
+  std::string dtype;
+  bool opaque = false;      // the tensor's type means nothing
+  std::string place;        // of its key
   std::uint64_t begin = 0;  // relative to the data
   std::uint64_t end = 0;
 };
@@ -36,6 +39,16 @@ std::optional<TensorType> type_of(const std::string& dtype) {
     if (dtype == name_of(type)) return type;
   }
   return std::nullopt;
+}
+
+/// Bytes of an element of the dtypes that are no numbers of a model; 0 for an unknown dtype.
+std::int64_t opaque_bytes(const std::string& dtype) {
+  for (const char* one : {"BOOL", "U8", "I8", "F8_E8M0"}) {
+    if (dtype == one) return 1;
+  }
+  if (dtype == "I16" || dtype == "U16") return 2;
+  if (dtype == "I32" || dtype == "U32") return 4;
+  return dtype == "I64" || dtype == "U64" || dtype == "C64" ? 8 : 0;
 }
 
 std::optional<std::uint64_t> unsigned_of(const json& value) {
@@ -82,11 +95,14 @@ Result<Entry> read_entry(const std::string& name, const json& value, std::uint64
   entry.tensor.name = name;
   const std::string dtype = value["dtype"].get<std::string>();
   const std::optional<TensorType> type = type_of(dtype);
-  if (!type) {
+  const std::int64_t element = type ? layout_of(*type).bytes : opaque_bytes(dtype);
+  if (element == 0) {
     return bad("dtype " + shown(dtype) +
                " is not supported (F64, F32, F16, BF16, F8_E4M3, F8_E5M2)");
   }
-  entry.tensor.type = *type;
+  entry.dtype = dtype;
+  entry.opaque = !type;
+  entry.tensor.type = type.value_or(TensorType::f32);
   if (!read_shape(value["shape"], entry.tensor)) {
     return bad("shape must be a list of at most 8 sizes with at most 2^48 elements together");
   }
@@ -103,8 +119,7 @@ Result<Entry> read_entry(const std::string& name, const json& value, std::uint64
     return bad("data_offsets " + range + " leave the file's " + std::to_string(data_size) +
                " bytes of data; is the file truncated?");
   }
-  const auto bytes =
-      static_cast<std::uint64_t>(entry.tensor.rows * entry.tensor.cols * layout_of(*type).bytes);
+  const auto bytes = static_cast<std::uint64_t>(entry.tensor.rows * entry.tensor.cols * element);
   if (entry.end - entry.begin != bytes) {
     return bad("data_offsets " + range + " hold " + std::to_string(entry.end - entry.begin) +
                " bytes but dtype and shape need " + std::to_string(bytes));
@@ -114,8 +129,9 @@ Result<Entry> read_entry(const std::string& name, const json& value, std::uint64
 
 Result<void> check_metadata(const json& value, const std::string& place) {
   const bool strings =
-      value.is_object() &&
-      std::all_of(value.begin(), value.end(), [](const json& item) { return item.is_string(); });
+      value.is_null() ||
+      (value.is_object() &&
+       std::all_of(value.begin(), value.end(), [](const json& item) { return item.is_string(); }));
   if (!strings) return Error{"__metadata__ must map strings to strings", place};
   return {};
 }
@@ -191,13 +207,13 @@ Result<void> read_safetensors(std::span<const std::byte> file, const std::string
       continue;
     }
     Result<Entry> entry = read_entry(item.key(), item.value(), data_size);
-    if (!entry) {
-      // A key written with escapes is not found; then the header as a whole is the place.
-      const std::size_t at = std::min(text->find("\"" + item.key() + "\""), text->size());
-      const std::size_t byte = at == text->size() ? 8 : 8 + at;
-      return Error{entry.error().message, place + ": byte " + std::to_string(byte)};
-    }
-    if (weights.find(item.key()) != nullptr) {
+    // A key written with escapes is not found; then the header as a whole is the place.
+    const std::size_t at = std::min(text->find("\"" + item.key() + "\""), text->size());
+    const std::size_t byte = at == text->size() ? 8 : 8 + at;
+    const std::string written = place + ": byte " + std::to_string(byte);
+    if (!entry) return Error{entry.error().message, written};
+    entry->place = written;
+    if (weights.find(item.key()) != nullptr || weights.opaque().count(item.key()) != 0) {
       return Error{"tensor " + shown(item.key()) + " is in another file of this model too", place};
     }
     entries.push_back(std::move(entry).value());
@@ -205,6 +221,11 @@ Result<void> read_safetensors(std::span<const std::byte> file, const std::string
   const Result<void> tiled = check_tiling(entries, data_begin, data_size, place);
   ISOBIT_TRY(tiled);
   for (Entry& entry : entries) {
+    if (entry.opaque) {
+      weights.add_opaque(entry.tensor.name,
+                         {entry.dtype, entry.tensor.shape, entry.end - entry.begin, entry.place});
+      continue;
+    }
     entry.tensor.bytes = file.subspan(static_cast<std::size_t>(data_begin + entry.begin),
                                       static_cast<std::size_t>(entry.end - entry.begin));
     weights.add(std::move(entry.tensor));

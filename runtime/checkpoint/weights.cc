@@ -1,31 +1,21 @@
 // The value of every stored element, as one fp32 number (see runtime/checkpoint/weights.h).
 //
-// Widening f16, bf16 and fp8 is exact, NaN payloads included. f64 rounds to nearest even. In the
-// block formats q * d is exact in fp32 (4 or 8 bits times 11), so `q * d + m` rounds once: it *is*
-// fma(d, q, m), whether or not a compiler contracts it.
+// Widening f16, bf16 and fp8 is exact, NaN payloads included. f64 rounds to nearest even. Block
+// formats are decoded by runtime/numerics/blocks.h.
 #include "runtime/checkpoint/weights.h"
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
+#include <iterator>
+
+#include "runtime/numerics/blocks.h"
 
 namespace isobit {
 namespace {
 
-constexpr std::int64_t kBlock = 32;  // elements in a block of Q8_0, Q4_0, Q4_1
 constexpr std::size_t kRun = 16;  // elements of a loop of fixed length, which compilers vectorise
-
-float widen_f16(std::uint16_t half) {
-  const std::uint32_t sign = (half & 0x8000u) << 16;
-  const std::uint32_t magnitude = half & 0x7fffu;
-  const auto subnormal =
-      std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<int>(magnitude)) * 0x1p-24F);
-  const std::uint32_t normal = (magnitude << 13) + (112u << 23);
-  const std::uint32_t special = (magnitude << 13) | 0x7f800000u;
-  const std::uint32_t finite = magnitude < 0x0400u ? subnormal : normal;
-  return std::bit_cast<float>(sign | (magnitude >= 0x7c00u ? special : finite));
-}
 
 float widen_bf16(std::uint16_t value) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16);
@@ -33,7 +23,7 @@ float widen_bf16(std::uint16_t value) {
 
 /// e5m2 is the upper byte of an f16.
 float widen_e5m2(std::uint8_t value) {
-  return widen_f16(static_cast<std::uint16_t>(value << 8));
+  return widen_fp16(static_cast<std::uint16_t>(value << 8));
 }
 
 /// e4m3 as in the OCP 8-bit format: bias 7, no infinity, one NaN a sign.
@@ -79,51 +69,22 @@ void read_plain(const std::byte* row, std::int64_t begin, std::span<float> out) 
   }
 }
 
-void decode_q8_0(const std::byte* block, float* out) {
-  const float d = widen_f16(load<std::uint16_t>(block));
-  std::array<std::int8_t, kBlock> q;
-  std::memcpy(q.data(), block + 2, q.size());
-  for (std::size_t i = 0; i < q.size(); ++i) out[i] = static_cast<float>(q[i]) * d;
-}
-
-/// Byte j of the codes holds element j (low half) and j + 16 (high half).
-void decode_q4_0(const std::byte* block, float* out) {
-  const float d = widen_f16(load<std::uint16_t>(block));
-  std::array<std::uint8_t, kBlock / 2> q;
-  std::memcpy(q.data(), block + 2, q.size());
-  for (std::size_t i = 0; i < q.size(); ++i) {
-    out[i] = static_cast<float>(static_cast<int>(q[i] & 15) - 8) * d;
-  }
-  for (std::size_t i = 0; i < q.size(); ++i) {
-    out[i + q.size()] = static_cast<float>(static_cast<int>(q[i] >> 4) - 8) * d;
-  }
-}
-
-void decode_q4_1(const std::byte* block, float* out) {
-  const float d = widen_f16(load<std::uint16_t>(block));
-  const float m = widen_f16(load<std::uint16_t>(block + 2));
-  std::array<std::uint8_t, kBlock / 2> q;
-  std::memcpy(q.data(), block + 4, q.size());
-  for (std::size_t i = 0; i < q.size(); ++i) out[i] = static_cast<float>(q[i] & 15) * d + m;
-  for (std::size_t i = 0; i < q.size(); ++i) {
-    out[i + q.size()] = static_cast<float>(q[i] >> 4) * d + m;
-  }
-}
-
-template <void (*kDecode)(const std::byte*, float*)>
-void read_blocks(const std::byte* row, std::int64_t block_bytes, std::int64_t begin,
+/// Parts of 32 columns at a time; those at the ends may be wanted in part.
+void read_blocks(BlockFormat format, const std::byte* row, std::int64_t begin,
                  std::span<float> out) {
+  const BlockShape shape = block_shape(format);
   const std::int64_t end = begin + static_cast<std::int64_t>(out.size());
   float* to = out.data();
   for (std::int64_t at = begin; at < end;) {
-    const std::int64_t first = at / kBlock * kBlock;
-    const std::int64_t stop = std::min(first + kBlock, end);
-    const std::byte* block = row + at / kBlock * block_bytes;
-    if (stop - at == kBlock) {
-      kDecode(block, to);
+    const std::int64_t first = at / kPartColumns * kPartColumns;
+    const std::int64_t stop = std::min(first + kPartColumns, end);
+    const std::byte* block = row + at / shape.columns * shape.bytes;
+    const int part = static_cast<int>(first % shape.columns) / kPartColumns;
+    if (stop - at == kPartColumns) {
+      block_part(format, block, part, to);
     } else {
-      std::array<float, kBlock> whole;
-      kDecode(block, whole.data());
+      std::array<float, kPartColumns> whole;
+      block_part(format, block, part, whole.data());
       std::copy(whole.data() + (at - first), whole.data() + (stop - first), to);
     }
     to += stop - at;
@@ -132,75 +93,75 @@ void read_blocks(const std::byte* row, std::int64_t block_bytes, std::int64_t be
 }
 
 void read_span(TensorType type, const std::byte* row, std::int64_t begin, std::span<float> out) {
-  const std::int64_t bytes = layout_of(type).bytes;
   switch (type) {
     case TensorType::f64:
       return read_plain<std::uint64_t, round_f64>(row, begin, out);
     case TensorType::f32:
       return read_plain<std::uint32_t, widen_f32>(row, begin, out);
     case TensorType::f16:
-      return read_plain<std::uint16_t, widen_f16>(row, begin, out);
+      return read_plain<std::uint16_t, widen_fp16>(row, begin, out);
     case TensorType::bf16:
       return read_plain<std::uint16_t, widen_bf16>(row, begin, out);
     case TensorType::f8_e4m3:
       return read_plain<std::uint8_t, widen_e4m3>(row, begin, out);
     case TensorType::f8_e5m2:
       return read_plain<std::uint8_t, widen_e5m2>(row, begin, out);
-    case TensorType::q8_0:
-      return read_blocks<decode_q8_0>(row, bytes, begin, out);
-    case TensorType::q4_0:
-      return read_blocks<decode_q4_0>(row, bytes, begin, out);
-    case TensorType::q4_1:
-      return read_blocks<decode_q4_1>(row, bytes, begin, out);
+    default:
+      return read_blocks(block_format_of(type), row, begin, out);
   }
+}
+
+/// Codes of columns [begin, ...) of a row to values.
+void multiply(const TensorScales& scales, std::int64_t row, std::int64_t begin,
+              std::span<float> out) {
+  const float* const of_row = scales.values.data() + row / scales.block_rows * scales.across;
+  const std::int64_t end = begin + static_cast<std::int64_t>(out.size());
+  for (std::int64_t at = begin; at < end;) {
+    const std::int64_t block = at / scales.block_cols;
+    const std::int64_t stop = std::min((block + 1) * scales.block_cols, end);
+    const float scale = of_row[block];
+    for (; at < stop; ++at) out[static_cast<std::size_t>(at - begin)] *= scale;
+  }
+}
+
+/// By TensorType, in its order.
+struct TypeFacts {
+  const char* name;
+  int bytes;  // of an element; 0: in blocks
+  BlockFormat blocks;
+};
+constexpr TypeFacts kTypes[] = {
+    {"F64", 8, BlockFormat::none},      {"F32", 4, BlockFormat::none},
+    {"F16", 2, BlockFormat::none},      {"BF16", 2, BlockFormat::none},
+    {"F8_E4M3", 1, BlockFormat::none},  {"F8_E5M2", 1, BlockFormat::none},
+    {"Q8_0", 0, BlockFormat::q8_0},     {"Q4_0", 0, BlockFormat::q4_0},
+    {"Q4_1", 0, BlockFormat::q4_1},     {"Q5_0", 0, BlockFormat::q5_0},
+    {"Q5_1", 0, BlockFormat::q5_1},     {"Q2_K", 0, BlockFormat::q2_k},
+    {"Q3_K", 0, BlockFormat::q3_k},     {"Q4_K", 0, BlockFormat::q4_k},
+    {"Q5_K", 0, BlockFormat::q5_k},     {"Q6_K", 0, BlockFormat::q6_k},
+    {"IQ4_NL", 0, BlockFormat::iq4_nl}, {"IQ4_XS", 0, BlockFormat::iq4_xs},
+};
+static_assert(std::size(kTypes) == kTensorTypes);
+
+const TypeFacts& facts_of(TensorType type) {
+  return kTypes[static_cast<std::size_t>(type)];
 }
 
 }  // namespace
 
 const char* name_of(TensorType type) {
-  switch (type) {
-    case TensorType::f64:
-      return "F64";
-    case TensorType::f32:
-      return "F32";
-    case TensorType::f16:
-      return "F16";
-    case TensorType::bf16:
-      return "BF16";
-    case TensorType::f8_e4m3:
-      return "F8_E4M3";
-    case TensorType::f8_e5m2:
-      return "F8_E5M2";
-    case TensorType::q8_0:
-      return "Q8_0";
-    case TensorType::q4_0:
-      return "Q4_0";
-    case TensorType::q4_1:
-      return "Q4_1";
-  }
-  return "unknown";
+  return facts_of(type).name;
+}
+
+BlockFormat block_format_of(TensorType type) {
+  return facts_of(type).blocks;
 }
 
 TypeLayout layout_of(TensorType type) {
-  switch (type) {
-    case TensorType::f64:
-      return {1, 8};
-    case TensorType::f32:
-      return {1, 4};
-    case TensorType::f16:
-    case TensorType::bf16:
-      return {1, 2};
-    case TensorType::f8_e4m3:
-    case TensorType::f8_e5m2:
-      return {1, 1};
-    case TensorType::q8_0:
-      return {kBlock, 34};
-    case TensorType::q4_0:
-      return {kBlock, 18};
-    case TensorType::q4_1:
-      return {kBlock, 20};
-  }
-  return {};
+  const TypeFacts& facts = facts_of(type);
+  if (facts.blocks == BlockFormat::none) return {1, facts.bytes};
+  const BlockShape shape = block_shape(facts.blocks);
+  return {shape.columns, shape.bytes};
 }
 
 void Tensor::read_row(std::int64_t row, std::int64_t col_begin, std::int64_t col_end,
@@ -211,15 +172,18 @@ void Tensor::read_row(std::int64_t row, std::int64_t col_begin, std::int64_t col
   const TypeLayout layout = layout_of(type);
   const std::int64_t row_bytes = cols / layout.elements * layout.bytes;
   ISOBIT_CHECK(static_cast<std::int64_t>(bytes.size()) >= rows * row_bytes);
-  if (shape.size() <= 1 && !row_order.empty()) {
+  const bool vector = shape.size() <= 1;
+  const std::int64_t stored_row =
+      vector || row_order.empty() ? row : row_order[static_cast<std::size_t>(row)];
+  if (vector && !row_order.empty()) {
     for (std::int64_t col = col_begin; col < col_end; ++col) {
       read_span(type, bytes.data(), row_order[static_cast<std::size_t>(col)],
                 out.subspan(static_cast<std::size_t>(col - col_begin), 1));
     }
   } else {
-    const std::int64_t stored = row_order.empty() ? row : row_order[static_cast<std::size_t>(row)];
-    read_span(type, bytes.data() + stored * row_bytes, col_begin, out);
+    read_span(type, bytes.data() + stored_row * row_bytes, col_begin, out);
   }
+  if (scales != nullptr) multiply(*scales, first_scale_row + stored_row, col_begin, out);
   if (added == 0) return;
   for (float& value : out) value = value + added;
 }

@@ -37,6 +37,13 @@ struct Rope {
   bool operator==(const Rope&) const = default;
 };
 
+/// How a checkpoint's 8-bit weights are scaled (quantization_config of config.json).
+struct WeightScales {
+  enum class Kind { none, tensor, channel, block };
+  Kind kind = Kind::none;
+  std::int64_t block_rows = 0, block_cols = 0;  // of kind block
+};
+
 inline constexpr std::int64_t kMostLayers = 4096;
 
 struct ModelConfig {
@@ -67,6 +74,7 @@ struct ModelConfig {
   bool tied_embeddings = false;     // lm_head is the embedding
   bool attention_bias = false;      // config.json's flags; a GGUF tells by its tensors
   bool mlp_bias = false;
+  WeightScales weight_scales;
   std::int32_t bos_token = -1;  // -1: none
   std::vector<std::int32_t> eos_tokens;
 

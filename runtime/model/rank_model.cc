@@ -103,19 +103,6 @@ float largest_magnitude(std::span<const float> row) {
   return canonical(float_of(*std::max_element(lanes, lanes + kLanes)));
 }
 
-BlockFormat block_format(TensorType type) {
-  switch (type) {
-    case TensorType::q4_0:
-      return BlockFormat::q4_0;
-    case TensorType::q4_1:
-      return BlockFormat::q4_1;
-    case TensorType::q8_0:
-      return BlockFormat::q8_0;
-    default:
-      return BlockFormat::none;
-  }
-}
-
 /// Fills the members that a family's table names with this rank's slices of their tensors.
 class Builder {
  public:
@@ -260,7 +247,7 @@ class Builder {
       t.read_row(rows.begin + row, 0, t.cols, whole);
       return largest_magnitude(whole);
     };
-    source.blocks.format = columns.size() > 0 ? block_format(t.type) : BlockFormat::none;
+    source.blocks.format = columns.size() > 0 ? block_format_of(t.type) : BlockFormat::none;
     source.blocks.skip = columns.begin % layout_of(t.type).elements;
     source.blocks.row = [&t, rows, columns](std::int64_t row) {
       return t.stored(rows.begin + row, columns.begin);

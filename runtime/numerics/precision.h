@@ -10,10 +10,23 @@ namespace isobit {
 /// A storage format. Values in memory are fp32 (fp64 in `fp64`) that are exact in the format.
 enum class Format : std::uint8_t { f64, f32, tf32, bf16, fp16, e4m3, e5m2 };
 
-/// How a checkpoint stores a row's elements: each by itself, or 32 neighbours as small integers q
-/// with one fp16 scale d and perhaps an offset m. The value is q8_0 d * q, q4_0 d * (q - 8),
-/// q4_1 fma(d, q, m) (NUMERICS.md).
-enum class BlockFormat : std::uint8_t { none, q4_0, q4_1, q8_0 };
+/// How a checkpoint stores a row's elements: each by itself, or in blocks of 32 or 256 neighbours
+/// with small integer codes and shared scales (blocks.h).
+enum class BlockFormat : std::uint8_t {
+  none,
+  q4_0,
+  q4_1,
+  q8_0,
+  q5_0,
+  q5_1,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k,
+  iq4_nl,
+  iq4_xs
+};
 
 enum class Precision : std::uint8_t {
   fp64,

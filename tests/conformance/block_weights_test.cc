@@ -29,7 +29,8 @@ struct Shape {
 
 void compare_product(const Kernels& table, const blocks::Kind& kind, Format rounded,
                      const Shape& shape, std::uint64_t seed) {
-  const std::int64_t cols = (shape.first + shape.k + 31) / 32 * 32;
+  const std::int64_t whole = kind.columns();
+  const std::int64_t cols = (shape.first + shape.k + whole - 1) / whole * whole;
   const blocks::Matrix source = blocks::random_matrix(kind.type, shape.n, cols, seed);
   PackSpec spec;
   spec.n = shape.n;
@@ -39,7 +40,7 @@ void compare_product(const Kernels& table, const blocks::Kind& kind, Format roun
   const PackedMatrix expanded = pack(spec, [&](std::int64_t row, std::span<float> out) {
     source.tensor.read_row(row, shape.first, shape.first + shape.k, out);
   });
-  PackedMatrix kept = make_packed_blocks(spec, kind.format, shape.first % kBlock);
+  PackedMatrix kept = make_packed_blocks(spec, kind.format, shape.first % whole);
   ASSERT_TRUE(
       pack_block_panels([&](std::int64_t row) { return source.tensor.stored(row, shape.first); }, 0,
                         kept.panels(), kept));
@@ -90,7 +91,8 @@ TEST_P(BlockWeights, SegmentsAndSlicesCutBlocks) {
   std::uint64_t seed = 500;
   for (const blocks::Kind& kind : blocks::kKinds) {
     for (const std::int64_t rows : {1, 2, 3, 6, 14}) {
-      for (const std::int64_t first : {0, 4, 16, 19, 31}) {
+      for (const std::int64_t first : {0, 4, 16, 19, 31, 77, 250}) {
+        if (first >= kind.columns()) continue;
         compare_product(table(), kind, Format::f32, {rows, 33, 576, first, equal_bounds(576, 8)},
                         ++seed);
         compare_product(table(), kind, Format::bf16,
@@ -132,15 +134,26 @@ TEST_P(BlockWeights, SharesOfRowsAndPanels) {
 INSTANTIATE_TEST_SUITE_P(Isa, BlockWeights, ::testing::ValuesIn(kTables),
                          [](const auto& isa) { return std::string(isa.param); });
 
-/// The worked example with every matrix whose rows are whole blocks in `type`, and the same numbers
-/// as fp32.
-std::pair<LoadedModel, LoadedModel> models(TensorType type) {
-  LoadedModel kept = fakes::toy_model(fakes::worked_example()),
-              expanded = fakes::toy_model(fakes::worked_example());
+/// The worked example, or a wider one whose rows are whole super-blocks, which ranks cut.
+ModelConfig example_of(const blocks::Kind& kind) {
+  ModelConfig config = fakes::worked_example();
+  if (kind.columns() <= 32) return config;
+  config.hidden_size = 256;
+  config.heads = 16;
+  config.kv_heads = 4;
+  config.intermediate_size = 768;
+  return config;
+}
+
+/// That model with every matrix whose rows are whole blocks in `kind`, and the same numbers as
+/// fp32.
+std::pair<LoadedModel, LoadedModel> models(const blocks::Kind& kind) {
+  LoadedModel kept = fakes::toy_model(example_of(kind)),
+              expanded = fakes::toy_model(example_of(kind));
   std::uint64_t seed = 40;
   for (const auto& [name, tensor] : expanded.weights.all()) {
-    if (tensor.shape.size() < 2 || tensor.cols % 32 != 0) continue;
-    blocks::Matrix matrix = blocks::random_matrix(type, tensor.rows, tensor.cols, ++seed);
+    if (tensor.shape.size() < 2 || tensor.cols % kind.columns() != 0) continue;
+    blocks::Matrix matrix = blocks::random_matrix(kind.type, tensor.rows, tensor.cols, ++seed);
     matrix.tensor.name = name;
     auto values = std::make_shared<std::vector<float>>(std::size_t(tensor.rows * tensor.cols));
     for (std::int64_t r = 0; r < tensor.rows; ++r) {
@@ -160,7 +173,7 @@ std::pair<LoadedModel, LoadedModel> models(TensorType type) {
 
 TEST(BlockModels, HaveTheBitsOfTheirExpandedTwins) {
   for (const blocks::Kind& kind : blocks::kKinds) {
-    auto [kept, expanded] = models(kind.type);
+    auto [kept, expanded] = models(kind);
     Runtime blocks_runtime(std::move(kept)), wide_runtime(std::move(expanded));
     for (const Mode& mode : kModes) {
       GenerateRequest request;

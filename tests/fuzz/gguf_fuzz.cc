@@ -1,7 +1,10 @@
 // Fuzzes the GGUF reader, the check of its tensors and its tokenizer: no input may crash them,
 // every tensor that is accepted is readable, and an accepted tokenizer gives ids that it has.
+// "S", the size of the first part in four bytes, then both parts: a model split in two.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <vector>
 
@@ -11,7 +14,15 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto bytes = std::as_bytes(std::span<const std::uint8_t>(data, size));
-  const auto file = isobit::read_gguf(bytes, "fuzz");
+  std::vector<isobit::GgufPart> parts = {{bytes, "fuzz"}};
+  std::uint32_t first = 0;
+  if (size >= 5 && data[0] == 'S') {
+    std::memcpy(&first, data + 1, sizeof first);
+    const auto both = bytes.subspan(5);
+    const std::size_t cut = std::min<std::size_t>(first, both.size());
+    parts = {{both.first(cut), "first"}, {both.subspan(cut), "second"}};
+  }
+  const auto file = isobit::read_gguf_parts(parts);
   if (!file) return 0;
   (void)isobit::check_tensors(file->config, isobit::Biases::stored, file->weights, "fuzz");
   for (const auto& [name, tensor] : file->weights.all()) {

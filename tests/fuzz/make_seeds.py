@@ -9,12 +9,15 @@ import pathlib
 import struct
 import sys
 
-U32, I32, F32, BOOL, STRING, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
+U16, U32, I32, F32, BOOL, STRING, ARRAY, U64 = 2, 4, 5, 6, 7, 8, 9, 10
 F16, Q4_0, Q4_1, Q8_0, BF16 = 1, 2, 3, 8, 30
+Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS = 6, 7, 10, 11, 12, 13, 14, 20, 23
 # Bytes of a block and how many elements it holds, by GGUF's type number.
-LAYOUT = {0: (4, 1), F16: (2, 1), Q4_0: (18, 32), Q4_1: (20, 32), Q8_0: (34, 32), BF16: (2, 1)}
+LAYOUT = {0: (4, 1), F16: (2, 1), Q4_0: (18, 32), Q4_1: (20, 32), Q8_0: (34, 32), BF16: (2, 1),
+          Q5_0: (22, 32), Q5_1: (24, 32), Q2_K: (84, 256), Q3_K: (110, 256), Q4_K: (144, 256),
+          Q5_K: (176, 256), Q6_K: (210, 256), IQ4_NL: (18, 32), IQ4_XS: (136, 256)}
 TYPES = {bool: BOOL, int: U32, float: F32, str: STRING, list: ARRAY}
-FORMATS = {U32: "<I", I32: "<i", F32: "<f", BOOL: "<?", U64: "<Q"}
+FORMATS = {U16: "<H", U32: "<I", I32: "<i", F32: "<f", BOOL: "<?", U64: "<Q"}
 
 GPT2 = ("'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+")
 QWEN2 = ("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"
@@ -40,8 +43,8 @@ def gguf_value(value, kind=None):
     return kind, struct.pack(FORMATS[kind], value)
 
 
-def gguf(metadata, tensors, alignment=32):
-    out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
+def gguf(metadata, tensors, alignment=32, version=3):
+    out = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(metadata))
     for key, value in metadata.items():
         kind, data = gguf_value(*value) if isinstance(value, tuple) else gguf_value(value)
         out += gguf_string(key) + struct.pack("<I", kind) + data
@@ -59,8 +62,10 @@ def gguf(metadata, tensors, alignment=32):
     return out + b"\0" * (-len(out) % alignment) + data
 
 
-def model(family, kind=F16, tied=False, extra=(), heads=(1, 1), **metadata):
-    """A whole model of one layer, as narrow as its blocks allow. heads: of queries, of K and V."""
+def model(family, kind=F16, tied=False, extra=(), heads=(1, 1), version=3, split=False,
+          **metadata):
+    """A whole model of one layer, as narrow as its blocks allow. heads: of queries, of K and V.
+    split: in two parts, as gguf_fuzz.cc reads them."""
     width = max(8, LAYOUT[kind][1])
     mlp, head = LAYOUT[kind][1], 8 if heads[0] > 1 else width
     tokens = ["a", "b", "ab", "\u0120", "1", "<s>", "</s>", "un"]
@@ -95,7 +100,14 @@ def model(family, kind=F16, tied=False, extra=(), heads=(1, 1), **metadata):
     if family == "qwen2":
         tensors += [(f"blk.0.attn_{part}.bias", [query if part == "q" else cached], 0)
                     for part in "qkv"]
-    return gguf(keys, tensors + list(extra), 8)
+    tensors += list(extra)
+    if not split:
+        return gguf(keys, tensors, 8, version)
+    shares = [tensors[::2], tensors[1::2]]
+    parts = [gguf((keys if no == 0 else {"general.alignment": 8}) | {
+        "split.no": (no, U16), "split.count": (2, U16),
+        "split.tensors.count": (len(tensors), I32)}, shares[no], 8) for no in range(2)]
+    return b"S" + struct.pack("<I", len(parts[0])) + parts[0] + parts[1]
 
 
 def gguf_seeds():
@@ -103,6 +115,17 @@ def gguf_seeds():
     yield "whole_llama_tied_q8_0", model("llama", Q8_0, tied=True)
     yield "whole_llama_q4_0", model("llama", Q4_0, tokenizer__ggml__pre="llama-bpe")
     yield "whole_llama_factors", model("llama", BF16, extra=[("rope_freqs.weight", [4], 0)])
+    for name, kind in (("q5_0", Q5_0), ("q5_1", Q5_1), ("iq4_nl", IQ4_NL)):
+        yield f"whole_llama_{name}", model("llama", kind, tied=True)
+    # A super-block has 256 columns: the matrices of one layer that have as many, and few rows.
+    for name, kind in (("q2_k", Q2_K), ("q3_k", Q3_K), ("q4_k", Q4_K), ("q5_k", Q5_K),
+                       ("q6_k", Q6_K), ("iq4_xs", IQ4_XS)):
+        yield f"rows_{name}", model("llama", extra=[("blk.0.ffn_down.bias", [256, 2], kind)],
+                                    llama__block_count=1)
+    yield "whole_llama_v2", model("llama", version=2)
+    yield "whole_llama_split", model("llama", split=True)
+    yield "rotated", model("llama", extra=[("blk.0.attn_rot_embd.weight", [4], 0)])
+    yield "big_endian", b"GGUF" + struct.pack(">IQQ", 3, 0, 0)
     yield "whole_qwen2", model("qwen2", Q4_1, tokenizer__ggml__pre="qwen2")
     yield "whole_qwen3", model("qwen3", BF16, tokenizer__ggml__pre="default")
     yield "bias_llama", model("llama", extra=[("blk.0.attn_q.bias", [8], 0)])
@@ -144,6 +167,19 @@ def safetensors_seeds():
                                  b"\xff" * 18)
     yield "twice", safetensors(b'{"a":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"a":1}',
                                b"00")
+    # Scales of 8-bit weights: one, one a row, one for 2 x 4 elements; what nothing reads.
+    eight = {"a.weight": tensor("F8_E4M3", [3, 5], 0, 15)}
+    yield "scale_of_tensor", safetensors(
+        {**eight, "a.weight_scale": tensor("F32", [], 15, 19)}, bytes(range(19)))
+    yield "scale_of_channels", safetensors(
+        {**eight, "a.weight_scale": tensor("BF16", [3, 1], 15, 21),
+         "a.input_scale": tensor("F16", [1], 21, 23)}, bytes(range(23)))
+    yield "scale_of_blocks", safetensors(
+        {**eight, "a.weight_scale_inv": tensor("F32", [2, 2], 15, 31)}, b"\x40" * 31)
+    yield "other_types", safetensors(
+        {"ids": tensor("I64", [1, 1], 0, 8), "mask": tensor("BOOL", [1, 1, 2, 2], 8, 12)},
+        b"\1" * 12)
+    yield "null_metadata", safetensors(b'{"__metadata__":null}', b"")
     yield "deep", safetensors(b'{"a":' + b"[" * 70 + b"]" * 70 + b"}", b"")
     yield "zero_byte", safetensors(b'{"a":1}\0', b"")
     yield "no_length", struct.pack("<Q", 2 ** 63)

@@ -75,8 +75,9 @@ def interleaved(data, heads, row_bytes):
                     for h in range(heads) for i in range(d // 2) for a in range(2))
 
 
-def write_gguf(path, tensors, layers=tiny_project.LAYERS):
-    """A Llama of tiny_project's sizes. `layers`: what block_count says."""
+def write_gguf(path, tensors, layers=tiny_project.LAYERS, version=3, part=None):
+    """A Llama of tiny_project's sizes. `layers`: what block_count says. `part`: (which, of how
+    many) of a split model; only the first has the metadata."""
     c = tiny_project.CONFIG
     entries = [("general.architecture", 8, string("llama")), ("tokenizer.ggml.model", 8,
                string("gpt2")), ("tokenizer.ggml.pre", 8, string("gpt-2"))]
@@ -92,6 +93,10 @@ def write_gguf(path, tensors, layers=tiny_project.LAYERS):
     tokens = ["a", *(f"t{i}" for i in range(1, c["vocab_size"]))]
     entries.append(("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, len(tokens)) +
                     b"".join(map(string, tokens))))
+    if part:
+        entries = (entries if part[0] == 0 else []) + [
+            ("split.no", 2, struct.pack("<H", part[0])),
+            ("split.count", 2, struct.pack("<H", part[1]))]
     records, blob = b"", b""
     for name, (shape, data) in tensors.items():
         if ".q_proj." in name or ".k_proj." in name:
@@ -100,7 +105,7 @@ def write_gguf(path, tensors, layers=tiny_project.LAYERS):
         records += string(gguf_name(name)) + struct.pack(
             f"<I{len(shape)}QIQ", len(shape), *reversed(shape), 0, len(blob))
         blob += data
-    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries))
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(entries))
     head += b"".join(string(key) + struct.pack("<I", kind) + value for key, kind, value in entries)
     head += records
     path.write_bytes(head + b"\0" * (-len(head) % 32) + blob)

@@ -113,6 +113,11 @@ class JsonSchema(tiny_project.Case):
         self.told("env_diff", "env", "diff", "other.json", "here", code=1)
         self.told("doctor", "doctor")
         self.told("model_info", "model", "info", "model")
+        self.told("model_digest", "model", "digest", "model")
+        tiny_project.write_model(self.folder / "foreign")
+        config = tiny_project.CONFIG | {"architectures": ["FooForCausalLM"], "model_type": "foo"}
+        (self.folder / "foreign/config.json").write_text(json.dumps(config))
+        self.told("model_survey", "model", "info", "foreign", code=2)
         self.told("model_list", "model", "list")
         self.told("model_fetch", "model", "fetch", "nano-300k")
         self.told("tokenize_line", "model", "tokenize", "nano-300k", stdin='"one text"\n')

@@ -1,14 +1,13 @@
-// `isobit model fetch|info|tokenize`: the models that scenarios name.
+// `isobit model list|fetch|tokenize`: the models that scenarios name (info, digest: model_info.cc).
 #include <iostream>
 
 #include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/model_info.h"
 #include "harness/cli/verbs/verbs.h"
-#include "harness/execute/executor.h"
 #include "harness/models/models.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/text.h"
 #include "runtime/base/words.h"
-#include "runtime/model/arch/architecture.h"
 
 namespace isobit::commands {
 namespace {
@@ -35,128 +34,6 @@ Result<int> fetch(const Arguments& arguments) {
   } else {
     print(*path + "\n");
   }
-  return int(kExitOk);
-}
-
-struct TensorTypes {
-  std::map<std::string, std::int64_t> tensors;
-  std::int64_t parameters = 0, bytes = 0;
-};
-
-TensorTypes tensor_types(const Weights& weights) {
-  TensorTypes out;
-  for (const auto& [name, tensor] : weights.all()) {
-    ++out.tensors[name_of(tensor.type)];
-    out.parameters += tensor.rows * tensor.cols;
-    out.bytes += std::int64_t(tensor.bytes.size());
-  }
-  return out;
-}
-
-std::string in_layers(std::int64_t some, std::int64_t all) {
-  if (some == all) return "";
-  return " in " + std::to_string(some) + " of " + std::to_string(all) + " layers";
-}
-
-/// What a model has beyond what every model has: biases, norms of heads, windows.
-std::vector<std::string> special(const LoadedModel& model) {
-  const ModelConfig& c = model.config;
-  const Architecture& architecture = architecture_of(c);
-  std::vector<std::string> out;
-  for (const TensorRow& row : architecture.layer) {
-    std::int64_t biased = 0;
-    for (std::int64_t i = 0; i < c.layers; ++i) {
-      biased += model.weights.find(layer_prefix(architecture, i) + row.name + ".bias") != nullptr;
-    }
-    if (biased > 0) out.push_back(std::string("bias of ") + row.name + in_layers(biased, c.layers));
-  }
-  std::int64_t normed = 0, sliding = 0;
-  for (std::int64_t i = 0; i < c.layers; ++i) {
-    const LayerPlan plan = architecture.plan(c, i);
-    normed += plan.qk_norm != QkNorm::none;
-    sliding += plan.window > 0;
-  }
-  if (normed > 0) out.push_back("QK-norm" + in_layers(normed, c.layers));
-  if (sliding > 0) {
-    out.push_back("window of " + std::to_string(c.sliding_window) + in_layers(sliding, c.layers));
-  }
-  return out;
-}
-
-Json config_json(const ModelConfig& c) {
-  return {{"architecture", c.architecture},
-          {"vocab_size", c.vocab_size},
-          {"hidden_size", c.hidden_size},
-          {"intermediate_size", c.intermediate_size},
-          {"layers", c.layers},
-          {"heads", c.heads},
-          {"kv_heads", c.kv_heads},
-          {"head_dim", c.head_dim},
-          {"context", c.context},
-          {"sliding_window", c.sliding_window},
-          {"segments", c.segments},
-          {"rms_norm_eps", c.rms_norm_eps},
-          {"rope_theta", c.ropes.front().base},
-          {"tied_embeddings", c.tied_embeddings},
-          {"bos_token", c.bos_token},
-          {"eos_tokens", c.eos_tokens}};
-}
-
-void print_info(const std::string& name, const LoadedModel& model, const TensorTypes& types,
-                const std::string& digest, const std::string& tokenizer) {
-  const ModelConfig& c = model.config;
-  std::string tensors;
-  for (const auto& [type, count] : types.tensors) {
-    tensors += (tensors.empty() ? "" : ", ") + std::to_string(count) + " " + type;
-  }
-  std::string specials;
-  for (const std::string& each : special(model)) specials += (specials.empty() ? "" : ", ") + each;
-  print(table(
-      {{"model", shown_text(name)},
-       {"path", shown_text(model.path)},
-       {"digest", digest},
-       {"architecture", c.architecture + (c.name.empty() ? "" : " (" + shown_text(c.name) + ")")},
-       {"parameters", text::count(types.parameters) + " in " + text::count(types.bytes) + " bytes"},
-       {"tensors", tensors},
-       {"layers", std::to_string(c.layers)},
-       {"width", std::to_string(c.hidden_size) + ", MLP " + std::to_string(c.intermediate_size)},
-       {"heads", std::to_string(c.heads) + " query, " + std::to_string(c.kv_heads) + " KV, of " +
-                     std::to_string(c.head_dim)},
-       {"special", specials.empty() ? "nothing" : specials},
-       {"context", std::to_string(c.context)},
-       {"RoPE base", text::number(c.ropes.front().base)},
-       {"embedding", c.tied_embeddings ? "tied to lm_head" : "not tied"},
-       {"vocabulary", std::to_string(c.vocab_size)},
-       {"segments", std::to_string(c.segments)},
-       {"tokenizer", shown_text(tokenizer)}}));
-}
-
-Result<int> info(const Arguments& arguments) {
-  const std::string& name = arguments.words[1];
-  const auto model = open_model(name, "");
-  ISOBIT_TRY(model);
-  const auto digest = model_digest(*model, name, "");
-  ISOBIT_TRY(digest);
-  const TensorTypes types = tensor_types(model->weights);
-  const auto tokenizer = Tokenizer::from_model(*model);
-  const std::string described =
-      tokenizer ? tokenizer->describe() : "none: " + tokenizer.error().text();
-  if (!arguments.has("json")) {
-    print_info(name, *model, types, *digest, described);
-    return int(kExitOk);
-  }
-  print_json({{"format", kOutputFormat},
-              {"model", name},
-              {"path", model->path},
-              {"files", model->files},
-              {"digest", *digest},
-              {"parameters", types.parameters},
-              {"bytes", types.bytes},
-              {"tensors", types.tensors},
-              {"config", config_json(model->config)},
-              {"special", special(*model)},
-              {"tokenizer", tokenizer ? Json(described) : Json(nullptr)},
-              {"metadata", model->metadata}});
   return int(kExitOk);
 }
 
@@ -223,9 +100,10 @@ Result<int> model(const Arguments& arguments) {
     return Error{"which model? known: " + did_you_mean("", manifest_names("")).substr(2),
                  "model " + what};
   }
-  return what == "fetch"  ? fetch(arguments)
-         : what == "info" ? info(arguments)
-                          : tokenize(arguments);
+  return what == "fetch"    ? fetch(arguments)
+         : what == "info"   ? model_info(arguments)
+         : what == "digest" ? model_content(arguments)
+                            : tokenize(arguments);
 }
 
 }  // namespace isobit::commands

@@ -243,15 +243,17 @@ const std::vector<Verb> kMachineVerbs = {
      1,
      commands::selftest},
     {"model",
-     "list | fetch NAME | info MODEL | tokenize MODEL",
-     "models: fetch, describe, tokenize",
+     "list | fetch NAME | info MODEL | digest MODEL | tokenize MODEL",
+     "models: fetch, describe, digest, tokenize",
      "fetch downloads a model and checks every digest. info describes a name, folder or .gguf "
      "file.\n"
+     "digest names the numbers that a model computes with: equal for the same weights in other\n"
+     "files, formats and orders.\n"
      "tokenize reads texts from standard input, one a line (with --json: one JSON string a "
      "line),\n"
      "and writes their ids.",
      "isobit model fetch smollm2-135m",
-     {"list", "fetch", "info", "tokenize"},
+     {"list", "fetch", "info", "digest", "tokenize"},
      {"offline", "dry-run", "json"},
      1,
      2,

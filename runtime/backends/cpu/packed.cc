@@ -217,7 +217,8 @@ std::shared_ptr<void> packed_memory(std::size_t bytes) {
 
 std::size_t panel_bytes(const PackedMatrix& m) {
   if (m.blocks != BlockFormat::none) {
-    return std::size_t(panel_blocks(m.skip, m.k)) * std::size_t(panel_block_bytes(m.blocks));
+    return std::size_t(panel_blocks(m.blocks, m.skip, m.k)) *
+           std::size_t(panel_block_bytes(m.blocks));
   }
   return std::size_t(packed_elements(kPanel, m.k)) * element_bytes(m.element);
 }

@@ -1,5 +1,5 @@
-// Weights kept as the checkpoint's blocks of 32: a few bits an element instead of 16 or 32, and
-// nothing to convert at load (block_layout.h says where everything is).
+// Weights kept as the checkpoint's blocks of 32 or 256: a few bits an element instead of 16 or 32,
+// and nothing to convert at load (block_layout.h says where everything is).
 //
 // Promise: PackedMatrix::at gives the same value as for the expanded matrix. Callers: the CPU
 // backend, tests.
@@ -17,7 +17,8 @@ struct PackSpec;
 /// Can a matrix with this R stay in blocks? Not where Real is fp64 or values have scales.
 bool keeps_blocks(Format rounded);
 
-/// A matrix of blocks with its memory taken, nothing in it written yet. `skip` < 32.
+/// A matrix of blocks with its memory taken, nothing in it written yet. `skip` is less than a
+/// block's columns.
 /// REQUIRES: spec is valid, without scales; keeps_blocks(spec.rounded).
 PackedMatrix make_packed_blocks(const PackSpec& spec, BlockFormat format, std::int64_t skip);
 

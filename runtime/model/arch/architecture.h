@@ -15,13 +15,14 @@
 #include <vector>
 
 #include "runtime/checkpoint/config_fields.h"
-#include "runtime/checkpoint/gguf_keys.h"
 #include "runtime/checkpoint/json.h"
 #include "runtime/model/arch/plan.h"
 #include "runtime/model/config.h"
 #include "runtime/model/rank_model.h"
 
 namespace isobit {
+
+class GgufKeys;  // runtime/checkpoint/gguf_keys.h
 
 /// One dimension of a tensor: its size in terms of the config, and how ranks cut it.
 enum class Dimension : std::uint8_t {

@@ -1,4 +1,5 @@
 // Gemma 2: norms before and after attention and MLP, soft caps, every second layer slides.
+#include "runtime/checkpoint/gguf_keys.h"
 #include "runtime/model/arch/architecture.h"
 
 namespace isobit {

@@ -1,5 +1,6 @@
 // Gemma 3, text: Gemma 2 without soft caps and with a norm of q and k; five layers of six slide and
 // have a RoPE of their own.
+#include "runtime/checkpoint/gguf_keys.h"
 #include "runtime/model/arch/architecture.h"
 
 namespace isobit {

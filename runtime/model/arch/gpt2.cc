@@ -1,4 +1,5 @@
 // GPT-2: LayerNorm, learned positions, biases everywhere; its file has most matrices transposed.
+#include "runtime/checkpoint/gguf_keys.h"
 #include "runtime/model/arch/architecture.h"
 
 namespace isobit {

@@ -1,4 +1,5 @@
 // Qwen3 with experts: all layers but those listed choose a few of many.
+#include "runtime/checkpoint/gguf_keys.h"
 #include "runtime/model/arch/architecture.h"
 
 namespace isobit {

@@ -1,4 +1,5 @@
 // SmolLM3: a Llama in which every fourth layer does not rotate q and k.
+#include "runtime/checkpoint/gguf_keys.h"
 #include "runtime/model/arch/architecture.h"
 
 namespace isobit {

@@ -53,6 +53,11 @@ struct Float256 : simd::Vector<float, 32> {
   static Reg load_fp16(const std::uint16_t* p) {
     return (Reg)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
+  /// In each byte the table's entry of the place that it holds, below 16.
+  static Bits look_up(const std::int8_t* table, Bits places) {
+    const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+    return (Bits)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), (__m256i)places);
+  }
   static Reg round_fp16(Reg x) {
     const __m128i half = _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT);
     return simd::canonical<Float256>((Reg)_mm256_cvtph_ps(half));

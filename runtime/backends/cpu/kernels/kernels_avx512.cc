@@ -39,6 +39,12 @@ struct Float512 : simd::Vector<float, 64> {
     return (Reg)_mm512_maskz_cvtph_ps(kAll,
                                       _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
+  /// In each byte the table's entry of the place that it holds, below 16.
+  static Bits look_up(const std::int8_t* table, Bits places) {
+    const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+    const __m512i all = _mm512_maskz_broadcast_i32x4(kAll, values);
+    return (Bits)_mm512_shuffle_epi8(all, (__m512i)places);
+  }
   static Reg round_fp16(Reg x) {
     const __m256i half =
         _mm512_maskz_cvtps_ph(kAll, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

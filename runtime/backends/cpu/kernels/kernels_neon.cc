@@ -38,6 +38,10 @@ struct Float128 : simd::Vector<float, 16> {
   static Reg load_fp16(const std::uint16_t* p) {
     return (Reg)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
   }
+  /// In each byte the table's entry of the place that it holds, below 16.
+  static Bits look_up(const std::int8_t* table, Bits places) {
+    return (Bits)vqtbl1q_s8(vld1q_s8(table), (uint8x16_t)places);
+  }
   static Reg round_fp16(Reg x) {
     return simd::canonical<Float128>((Reg)vcvt_f32_f16(vcvt_f16_f32((float32x4_t)x)));
   }

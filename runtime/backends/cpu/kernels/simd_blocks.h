@@ -1,13 +1,14 @@
-// The matrix product where weights stay in the checkpoint's blocks of 32: decoded in registers for
-// few rows, or once a block of columns into scratch for many.
+// The matrix product where weights stay in the checkpoint's blocks: those of q4_0, q4_1 and q8_0
+// are decoded in registers for few rows, all others once a block of columns into scratch.
 //
-// A weight is decoded as precision.h says, by the operations that define it: the code as an
+// A weight is decoded as numerics/blocks.h says, by the operations that define it: the code as an
 // integer, exact in fp32; one product or one fma; R. Fields are finite (the packer saw to it), so
 // R needs no care for NaN. When it is decoded decides no bit. Chains and tree are those of
-// kernels/simd_tile.h. Callers: kernels/simd_gemm.h.
+// kernels/simd_tile.h, codes of the other formats from simd_codes.h. Callers: kernels/simd_gemm.h.
 #pragma once
 
 #include "runtime/backends/cpu/kernels/block_layout.h"
+#include "runtime/backends/cpu/kernels/simd_codes.h"
 #include "runtime/backends/cpu/kernels/simd_tile.h"
 
 namespace isobit::cpu::simd {
@@ -55,7 +56,7 @@ class BlockDecoder {
     if constexpr (kFormat == BlockFormat::q8_0) {
       for (; c + 4 <= last; c += 4) four<0>(c, c / 4, f);
     } else {
-      for (; c + 4 <= last && c < kBlock / 2; c += 4) four<0>(c, c / 4, f);
+      for (; c + 4 <= last && c < columns_of(kFormat) / 2; c += 4) four<0>(c, c / 4, f);
       for (; c + 4 <= last; c += 4) four<4>(c, c / 4 - 4, f);
     }
     for (; c < last; ++c) one(c, f);
@@ -95,7 +96,7 @@ class BlockDecoder {
   }
   template <class F>
   ISOBIT_ALWAYS_INLINE void one(int c, F& f) const {
-    const bool high = kFormat != BlockFormat::q8_0 && c >= kBlock / 2;
+    const bool high = kFormat != BlockFormat::q8_0 && c >= columns_of(kFormat) / 2;
     const int index = c / 4 - (high ? 4 : 0), shift = c % 4 * 8 + (high ? 4 : 0);
     Reg w[G];
     unroll<G>([&](auto g) ISOBIT_ALWAYS_INLINE { w[g] = weight(word(index, g), shift, g); });
@@ -122,10 +123,11 @@ ISOBIT_ALWAYS_INLINE inline void each_block(const char* panel, std::int64_t skip
                                             std::int64_t begin, std::int64_t end, F&& f) {
   for (std::int64_t k = begin; k < end;) {
     const std::int64_t at = k + skip;
-    const int first = int(at % kBlock);
+    constexpr int kColumns = columns_of(kFormat);
+    const int first = int(at % kColumns);
     const std::int64_t left = end - k;
-    const int last = left < kBlock - first ? first + int(left) : kBlock;
-    f(panel + at / kBlock * panel_block_bytes(kFormat), first, last, k);
+    const int last = left < kColumns - first ? first + int(left) : kColumns;
+    f(panel + at / kColumns * panel_block_bytes(kFormat), first, last, k);
     k += last - first;
   }
 }
@@ -171,24 +173,61 @@ void run_block_strip(const Strip<V>& strip, std::int64_t skip) {
                              strip.outputs);
 }
 
+/// The formats that BlockDecoder decodes in registers; the others have simd_codes.h.
+constexpr bool in_registers(BlockFormat format) {
+  return format == BlockFormat::q4_0 || format == BlockFormat::q4_1 || format == BlockFormat::q8_0;
+}
+
+/// Columns [first, last) of one panel block, two registers of outputs: to + 32 * column + output.
+template <class V, BlockFormat kFormat, Format kRounded>
+ISOBIT_ALWAYS_INLINE inline void widen_block(const char* block, int output, int first, int last,
+                                             float* to) {
+  using Reg = typename V::Reg;
+  if constexpr (in_registers(kFormat)) {
+    const BlockDecoder<V, kFormat, kRounded, 2> decoder(block, output);
+    decoder.columns(first, last, [&](int c, const Reg(&w)[2]) ISOBIT_ALWAYS_INLINE {
+      unroll<2>([&](auto g) ISOBIT_ALWAYS_INLINE {
+        store<V>(to + c * kPanel + output + g * V::kWidth, w[g]);
+      });
+    });
+  } else {
+    unroll<2>([&](auto g) ISOBIT_ALWAYS_INLINE {
+      const BlockCodes<V, kFormat> codes(block, output + g * V::kWidth);
+      float* const place = to + output + g * V::kWidth;
+      int c = first;
+      while (c < last) {
+        const Scaling<V> s = codes.scaling(c / kSharing);
+        const int stop = c / kSharing * kSharing + kSharing, end = stop < last ? stop : last;
+        while (c < end) {
+          const typename V::Bits four = codes.codes(c / 4 * 4);
+          const auto put = [&](int i) ISOBIT_ALWAYS_INLINE {
+            const Reg q = __builtin_convertvector(codes.code(four, i), Reg);
+            Reg w = s.scale * q;
+            if constexpr (has_offset(kFormat)) w = V::fma(s.scale, q, s.offset);
+            store<V>(place + c++ * kPanel, round_finite<V, kRounded>(w));
+          };
+          if (c % 4 == 0 && c + 4 <= end) {
+            unroll<4>([&](auto i) ISOBIT_ALWAYS_INLINE { put(i); });
+          } else {
+            put(c % 4);
+          }
+        }
+      }
+    });
+  }
+}
+
 /// Columns [begin, begin + count) of a panel as (count, 32) floats.
 template <class V, BlockFormat kFormat, Format kRounded>
 void widen_blocks(const char* panel, std::int64_t skip, std::int64_t begin, std::int64_t count,
                   float* out) {
-  using Reg = typename V::Reg;
   constexpr int N = panel_registers<V>(), G = 2;
   each_block<kFormat>(
       panel, skip, begin, begin + count,
       [&](const char* block, int first, int last, std::int64_t k) ISOBIT_ALWAYS_INLINE {
         float* const to = out + (k - begin - first) * kPanel;
         unroll<N / G>([&](auto group) ISOBIT_ALWAYS_INLINE {
-          const int output = group * G * V::kWidth;
-          const BlockDecoder<V, kFormat, kRounded, G> decoder(block, output);
-          decoder.columns(first, last, [&](int c, const Reg(&w)[G]) ISOBIT_ALWAYS_INLINE {
-            unroll<G>([&](auto g) ISOBIT_ALWAYS_INLINE {
-              store<V>(to + c * kPanel + output + g * V::kWidth, w[g]);
-            });
-          });
+          widen_block<V, kFormat, kRounded>(block, group * G * V::kWidth, first, last, to);
         });
       });
 }
@@ -199,10 +238,41 @@ template <class V>
 using WidenBlocksFunction = void (*)(const char* panel, std::int64_t skip, std::int64_t begin,
                                      std::int64_t count, float* out);
 
+/// Calls f with the block format as a constant.
+template <class F>
+auto with_format(BlockFormat blocks, F&& f) {
+  switch (blocks) {
+    case BlockFormat::q4_0:
+      return f(std::integral_constant<BlockFormat, BlockFormat::q4_0>{});
+    case BlockFormat::q4_1:
+      return f(std::integral_constant<BlockFormat, BlockFormat::q4_1>{});
+    case BlockFormat::q5_0:
+      return f(std::integral_constant<BlockFormat, BlockFormat::q5_0>{});
+    case BlockFormat::q5_1:
+      return f(std::integral_constant<BlockFormat, BlockFormat::q5_1>{});
+    case BlockFormat::q2_k:
+      return f(std::integral_constant<BlockFormat, BlockFormat::q2_k>{});
+    case BlockFormat::q3_k:
+      return f(std::integral_constant<BlockFormat, BlockFormat::q3_k>{});
+    case BlockFormat::q4_k:
+      return f(std::integral_constant<BlockFormat, BlockFormat::q4_k>{});
+    case BlockFormat::q5_k:
+      return f(std::integral_constant<BlockFormat, BlockFormat::q5_k>{});
+    case BlockFormat::q6_k:
+      return f(std::integral_constant<BlockFormat, BlockFormat::q6_k>{});
+    case BlockFormat::iq4_nl:
+      return f(std::integral_constant<BlockFormat, BlockFormat::iq4_nl>{});
+    case BlockFormat::iq4_xs:
+      return f(std::integral_constant<BlockFormat, BlockFormat::iq4_xs>{});
+    default:
+      return f(std::integral_constant<BlockFormat, BlockFormat::q8_0>{});
+  }
+}
+
 /// Calls f with the block format and R as constants.
 template <class F>
 auto with_blocks(const PackedMatrix& w, F&& f) {
-  const auto rounded = [&](auto format) {
+  return with_format(w.blocks, [&](auto format) {
     switch (w.rounded) {
       case Format::bf16:
         return f(format, std::integral_constant<Format, Format::bf16>{});
@@ -213,27 +283,19 @@ auto with_blocks(const PackedMatrix& w, F&& f) {
       default:
         return f(format, std::integral_constant<Format, Format::f32>{});
     }
-  };
-  switch (w.blocks) {
-    case BlockFormat::q4_0:
-      return rounded(std::integral_constant<BlockFormat, BlockFormat::q4_0>{});
-    case BlockFormat::q4_1:
-      return rounded(std::integral_constant<BlockFormat, BlockFormat::q4_1>{});
-    default:
-      return rounded(std::integral_constant<BlockFormat, BlockFormat::q8_0>{});
-  }
+  });
 }
 
-/// The R for which few rows decode in registers; for the others weights are widened first.
-constexpr bool decodes_in_strips(Format rounded) {
-  return rounded == Format::f32 || rounded == Format::bf16;
+/// Where few rows decode in registers; for the others weights are widened first.
+constexpr bool decodes_in_strips(BlockFormat format, Format rounded) {
+  return in_registers(format) && (rounded == Format::f32 || rounded == Format::bf16);
 }
 
 template <class V>
 BlockStripFunction<V> block_strip_function(const PackedMatrix& w, int rows) {
   return with_blocks(w, [&](auto format, auto rounded) {
     BlockStripFunction<V> found = nullptr;
-    if constexpr (decodes_in_strips(rounded.value)) {
+    if constexpr (decodes_in_strips(format.value, rounded.value)) {
       unroll<strip_rows<V>()>([&](auto index) ISOBIT_ALWAYS_INLINE {
         if (rows == index + 1) found = run_block_strip<V, format.value, rounded.value, index + 1>;
       });

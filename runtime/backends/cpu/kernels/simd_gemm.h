@@ -242,7 +242,7 @@ void gemm(const GemmArgs<typename V::T>& args) {
   if (args.w->segments() == 0) return gemm_of_nothing<V>(args);
   const std::int64_t rows = args.row_end - args.row_begin;
   const bool direct = args.w->blocks != BlockFormat::none
-                          ? decodes_in_strips(args.w->rounded)
+                          ? decodes_in_strips(args.w->blocks, args.w->rounded)
                           : sizeof(typename V::T) == 4 || args.w->element == Format::f64;
   if (direct && rows <= strip_rows<V>()) return gemm_strips<V>(args);
   const std::int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;

@@ -131,7 +131,7 @@ void widen(Format element, const void* from, std::int64_t elements, typename V::
 /// Bytes of one column of a panel; of blocks, their share.
 template <class V>
 std::int64_t column_bytes(const PackedMatrix& w) {
-  return w.blocks != BlockFormat::none ? panel_block_bytes(w.blocks) / kBlock
+  return w.blocks != BlockFormat::none ? panel_block_bytes(w.blocks) / columns_of(w.blocks)
                                        : kPanel * std::int64_t(bytes_of(w.element));
 }
 
@@ -140,7 +140,8 @@ std::int64_t column_bytes(const PackedMatrix& w) {
 template <class V>
 const char* panel_columns(const PackedMatrix& w, std::int64_t panel, std::int64_t column) {
   if (w.blocks != BlockFormat::none) {
-    const std::int64_t block = panel * panel_blocks(w.skip, w.k) + (w.skip + column) / kBlock;
+    const std::int64_t block =
+        panel * panel_blocks(w.blocks, w.skip, w.k) + (w.skip + column) / columns_of(w.blocks);
     return static_cast<const char*>(w.data.get()) + block * panel_block_bytes(w.blocks);
   }
   return static_cast<const char*>(w.data.get()) +

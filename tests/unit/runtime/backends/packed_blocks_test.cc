@@ -32,10 +32,11 @@ TEST(PackedBlocks, AnElementIsTheTensorsRounded) {
     for (const Format rounded : kRounded) {
       for (const std::int64_t n : {1, 31, 33, 70}) {
         for (const std::int64_t first : {0, 4, 13, 32, 95}) {
-          const std::int64_t cols = 160, k = first == 13 ? 20 : 160 - first;
+          const std::int64_t cols = kind.columns() > 32 ? 512 : 160;
+          const std::int64_t k = first == 13 ? 20 : cols - first;
           const blocks::Matrix source = blocks::random_matrix(kind.type, n, cols, 7);
           const PackSpec spec = spec_of(n, k, rounded);
-          PackedMatrix m = make_packed_blocks(spec, kind.format, first % kBlock);
+          PackedMatrix m = make_packed_blocks(spec, kind.format, first % kind.columns());
           ASSERT_TRUE(pack_block_panels(rows_of(source.tensor, first), 0, m.panels(), m));
           std::vector<float> row(static_cast<std::size_t>(k));
           int wrong = 0;
@@ -76,22 +77,22 @@ TEST(PackedBlocks, PanelsInAnyOrderGiveTheSameBytes) {
   for (const auto& [begin, end] : {std::pair{3, 5}, {2, 2}, {0, 1}, {1, 3}}) {
     ASSERT_TRUE(pack_block_panels(rows_of(source.tensor, 6), begin, end, parts));
   }
-  const std::size_t bytes =
-      std::size_t(5 * panel_blocks(6, 90)) * std::size_t(panel_block_bytes(BlockFormat::q4_0));
+  const std::size_t bytes = std::size_t(5 * panel_blocks(BlockFormat::q4_0, 6, 90)) *
+                            std::size_t(panel_block_bytes(BlockFormat::q4_0));
   EXPECT_EQ(std::memcmp(whole.data.get(), parts.data.get(), bytes), 0);
 }
 
 TEST(PackedBlocks, FieldsThatAreNotFiniteAreToldOf) {
   for (const blocks::Kind& kind : blocks::kKinds) {
-    for (int field = 0; field < (has_offset(kind.format) ? 2 : 1); ++field) {
+    const std::int64_t cols = 2 * kind.columns();
+    for (const std::size_t field : kind.fp16_fields) {
       for (const int bits : {0x7c00, 0xfc00, 0x7e00, 0xfd01}) {
         const auto half = std::uint16_t(bits);
-        blocks::Matrix source = blocks::random_matrix(kind.type, 33, 64, 10);
+        blocks::Matrix source = blocks::random_matrix(kind.type, 33, cols, 10);
         const std::size_t block = 32 * 2 + 1;  // of the last row
-        std::memcpy(source.bytes->data() + block * std::size_t(layout_of(kind.type).bytes) +
-                        std::size_t(field) * 2,
+        std::memcpy(source.bytes->data() + block * std::size_t(layout_of(kind.type).bytes) + field,
                     &half, sizeof half);
-        PackedMatrix m = make_packed_blocks(spec_of(33, 64, Format::f32), kind.format, 0);
+        PackedMatrix m = make_packed_blocks(spec_of(33, cols, Format::f32), kind.format, 0);
         EXPECT_FALSE(pack_block_panels(rows_of(source.tensor, 0), 0, m.panels(), m));
         EXPECT_TRUE(pack_block_panels(rows_of(source.tensor, 0), 0, 1, m)) << "other panels";
       }

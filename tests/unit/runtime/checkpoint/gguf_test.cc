@@ -241,10 +241,15 @@ TEST(Gguf, RefusesOtherFramesAndVersions) {
   maker.magic = "GGML";
   expect_error(maker, "m.gguf: byte 0: the file does not begin with \"GGUF\"");
   maker.magic = "GGUF";
-  maker.version = 2;
-  expect_error(maker, "m.gguf: byte 4: GGUF version 2 is not supported (3)");
-  maker.version = 0x03000000;
-  expect_error(maker, "big-endian GGUF is not supported");
+  for (const std::uint32_t version : {0u, 1u, 4u}) {
+    maker.version = version;
+    expect_error(maker, "m.gguf: byte 4: GGUF version " + std::to_string(version) +
+                            " is not supported (2, 3)");
+  }
+  for (const std::uint32_t version : {0x02000000u, 0x03000000u}) {
+    maker.version = version;
+    expect_error(maker, "m.gguf: byte 4: the file is big-endian GGUF, which is not supported");
+  }
   maker.version = 3;
   maker.extra_tensors = std::uint64_t{1} << 60;
   expect_error(maker,
@@ -309,6 +314,15 @@ TEST(Gguf, RefusesBadAlignment) {
             static_cast<std::ptrdiff_t>(file.size() - 4));
 }
 
+TEST(Gguf, TablesThatNothingReadsAnyMoreAreNamed) {
+  GgufMaker maker = tiny_gguf(true);
+  maker.tensor("blk.0.attn_rot_embd.weight", {4}, 0, raw({1, 2, 3, 4}));
+  const std::string file = maker.build();
+  const Result<GgufFile> read = read_gguf(as_bytes(file), "m.gguf");
+  ASSERT_TRUE(read.has_value()) << error_of(read);
+  EXPECT_EQ(read->unused, std::vector<std::string>{"blk.0.attn_rot_embd.weight"});
+}
+
 TEST(Gguf, RefusesBadTensors) {
   const auto changed = [](void (*change)(GgufMaker&)) {
     GgufMaker maker = tiny_gguf(true);
@@ -316,10 +330,12 @@ TEST(Gguf, RefusesBadTensors) {
     return maker.build();
   };
   const std::string name = "blk.0.attn_v.weight";
-  expect_error(changed([](GgufMaker& m) { m.record("blk.0.attn_v.weight").type = 14; }),
-               "tensor \"" + name + "\" has type Q6_K, which is not supported (F32, F16");
+  expect_error(changed([](GgufMaker& m) { m.record("blk.0.attn_v.weight").type = 24; }),
+               "tensor \"" + name +
+                   "\" has type I8, which is not supported (F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, "
+                   "Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, F64, BF16)");
   expect_error(changed([](GgufMaker& m) { m.record("blk.0.attn_v.weight").type = 4; }),
-               "has type type 4, which is not supported");
+               "has type 4, which ggml does not have");
   expect_error(changed([](GgufMaker& m) { m.record("blk.0.attn_v.weight").type = 3; }),
                "has rows of 16 elements; Q4_1 needs a multiple of 32");
   expect_error(changed([](GgufMaker& m) { m.record("blk.0.attn_v.weight").offset += 8; }),
@@ -403,9 +419,6 @@ TEST(Gguf, RefusesOtherModelsByName) {
   GgufMaker value_length = tiny_gguf(true);
   value_length.u32("llama.attention.value_length", 16);
   expect_error(value_length, "differs from the key length");
-  GgufMaker split = tiny_gguf(true);
-  split.number("split.count", 2, std::uint16_t{2});
-  expect_error(split, "a split GGUF is not supported");
   GgufMaker uneven = without("llama.attention.head_count_kv");
   uneven.u32("llama.attention.head_count_kv", 3);
   expect_error(uneven, "m.gguf: num_key_value_heads is 3; it must be a divisor");

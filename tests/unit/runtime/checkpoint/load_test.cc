@@ -178,6 +178,85 @@ TEST(LoadModel, TensorsThatNothingReadsAreRefused) {
 }
 
 /// transformers 5: what the file holds is used, whatever tie_word_embeddings says.
+/// Tables and masks of older versions, in whatever type.
+TEST(LoadModel, TensorsThatAreKnownToBeLeftOverAreNamed) {
+  const fakes::Folder folder;
+  folder.write("config.json", tiny_config());
+  const std::string plain = tiny_safetensors(tiny_tensors(false));
+  std::uint64_t length = 0;
+  std::memcpy(&length, plain.data(), sizeof length);
+  const std::string header = plain.substr(8, length), data = plain.substr(8 + length);
+  const auto with = [&](const std::string& name, const std::string& dtype, const std::string& shape,
+                        std::size_t bytes) {
+    const std::string more = ", \"" + name + "\": {\"dtype\": \"" + dtype +
+                             "\", \"shape\": " + shape + ", \"data_offsets\": [" +
+                             std::to_string(data.size()) + ", " +
+                             std::to_string(data.size() + bytes) + "]}}";
+    folder.write("model.safetensors", safetensors(header.substr(0, header.rfind('}')) + more,
+                                                  data + std::string(bytes, 0)));
+    return load_model(folder.path());
+  };
+  const auto unused = [&](const std::string& name, const std::string& dtype,
+                          const std::string& shape, std::size_t bytes) {
+    const Result<LoadedModel> model = with(name, dtype, shape, bytes);
+    EXPECT_TRUE(model.has_value()) << error_of(model);
+    return model ? model->unused : std::vector<std::string>{};
+  };
+  for (const char* name : {"model.position_ids", "position_ids"}) {
+    EXPECT_EQ(unused(name, "I64", "[1, 2]", 16), std::vector<std::string>{name});
+  }
+  const std::string layer = "model.layers.0.";
+  EXPECT_EQ(unused(layer + "self_attn.rotary_emb.inv_freq", "F32", "[4]", 16).size(), 1u);
+  EXPECT_EQ(unused(layer + "attn.bias", "BOOL", "[1, 1, 2, 2]", 4).size(), 1u);
+  EXPECT_EQ(unused(layer + "attn.masked_bias", "F32", "[]", 4).size(), 1u);
+  EXPECT_NE(error_of(with(layer + "attn.bias", "F32", "[4]", 16)).find("is read by no operation"),
+            std::string::npos)
+      << "a vector is no mask";
+  EXPECT_NE(error_of(with("model.extra", "I64", "[1]", 8)).find("(it is I64)"), std::string::npos);
+  EXPECT_NE(error_of(with("my_position_ids", "I64", "[1]", 8)).find("is read by no operation"),
+            std::string::npos);
+}
+
+TEST(LoadModel, AWeightThatIsNoNumberIsRefused) {
+  const fakes::Folder folder;
+  folder.write("config.json", tiny_config());
+  std::string file = tiny_safetensors(tiny_tensors(false));
+  const std::size_t at = file.find("\"F32\", \"shape\": [16]");
+  file.replace(at, 5, "\"I32\"");
+  folder.write("model.safetensors", file);
+  expect_error(folder.path(), "input_layernorm.weight\": dtype \"I32\" is not supported (F64, F32");
+}
+
+TEST(LoadModel, ASplitGgufIsFoundByAnyOfItsParts) {
+  const fakes::Folder folder;
+  const GgufMaker whole = tiny_gguf(true);
+  std::vector<std::string> paths;
+  for (std::uint16_t no = 0; no < 2; ++no) {
+    GgufMaker part;
+    if (no == 0) part.entries = whole.entries;
+    part.number("split.no", 2, no);
+    part.number("split.count", 2, std::uint16_t{2});
+    for (std::size_t i = no; i < whole.records.size(); i += 2) {
+      const GgufMaker::Record& r = whole.records[i];
+      std::uint64_t size = 4;
+      for (const std::uint64_t extent : r.dims) size *= extent;
+      part.tensor(r.name, r.dims, r.type, whole.data.substr(r.offset, size));
+    }
+    paths.push_back(
+        folder.write("m-0000" + std::to_string(no + 1) + "-of-00002.gguf", part.build()));
+  }
+  for (const std::string& path : paths) {
+    const Result<LoadedModel> model = load_model(path);
+    ASSERT_TRUE(model.has_value()) << error_of(model);
+    expect_tiny_values(*model, true);
+    EXPECT_EQ(model->files, paths);
+  }
+  const std::string text = error_of(load_model(folder.write("other.gguf", "GGUF")));
+  EXPECT_NE(text.find("other.gguf: byte 4"), std::string::npos) << text;
+  std::filesystem::remove(paths[1]);
+  expect_error(paths[0], "m-00002-of-00002.gguf: part 2 of 2 of a split model: cannot read");
+}
+
 TEST(LoadModel, TiedEmbeddingsAreThoseThatTheFileDoesNotHold) {
   const fakes::Folder folder;
   folder.write("config.json", tiny_config(R"(, "tie_word_embeddings": true)"));

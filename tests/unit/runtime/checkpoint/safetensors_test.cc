@@ -84,7 +84,7 @@ TEST(Safetensors, RefusesBadEntries) {
   expect_error(one(R"({"dtype": "F32", "shape": [2], "data_offsets": [0, 8], "x": 1})"),
                "tensor \"a\": unknown key \"x\"");
   expect_error(entry("4", "[2]", "[0, 8]"), "tensor \"a\": dtype must be a string");
-  for (const char* dtype : {"I64", "BOOL", "F8_E4M3FNUZ", "f32", "Q4_1", "F4"}) {
+  for (const char* dtype : {"F8_E4M3FNUZ", "f32", "Q4_1", "F4"}) {
     expect_error(entry(std::string("\"") + dtype + "\"", "[2]", "[0, 8]"),
                  std::string("tensor \"a\": dtype \"") + dtype + "\" is not supported");
   }
@@ -106,6 +106,29 @@ TEST(Safetensors, RefusesBadEntries) {
   expect_error(entry("\"F32\"", "[1]", "[0, 8]"), "hold 8 bytes but dtype and shape need 4");
   expect_error(safetensors(R"({"__metadata__": {"a": 1}})", ""), "__metadata__ must map strings");
   expect_error(safetensors(R"({"__metadata__": []})", ""), "__metadata__ must map strings");
+}
+
+/// What is no number is placed and measured like everything else, and kept apart.
+TEST(Safetensors, OtherTypesAreKeptApart) {
+  const std::string header = R"({"ids": {"dtype": "I64", "shape": [1, 2], "data_offsets": [0, 16]},
+    "mask": {"dtype": "BOOL", "shape": [3], "data_offsets": [16, 19]}})";
+  const std::string file = safetensors(header, std::string(19, '\1'));
+  Weights weights;
+  ASSERT_TRUE(read_safetensors(as_bytes(file), "m", weights).has_value());
+  EXPECT_TRUE(weights.all().empty());
+  ASSERT_EQ(weights.opaque().size(), 2u);
+  const OpaqueTensor& ids = weights.opaque().at("ids");
+  EXPECT_EQ(ids.type, "I64");
+  EXPECT_EQ(ids.shape, (std::vector<std::int64_t>{1, 2}));
+  EXPECT_EQ(ids.bytes, 16u);
+  EXPECT_EQ(ids.place, "m: byte 9");
+  expect_error(safetensors(R"({"a": {"dtype": "I64", "shape": [2], "data_offsets": [0, 8]}})",
+                           std::string(8, '0')),
+               "hold 8 bytes but dtype and shape need 16");
+}
+
+TEST(Safetensors, MetadataMayBeNull) {
+  EXPECT_EQ(read_error(safetensors(R"({"__metadata__": null})", "")), "no error");
 }
 
 TEST(Safetensors, TensorsTileTheData) {

@@ -1,0 +1,92 @@
+// Implementation of harness/models/content_digest.h.
+#include "harness/models/content_digest.h"
+
+#include <charconv>
+#include <cstring>
+#include <vector>
+
+#include "runtime/base/interrupt.h"
+#include "runtime/base/sha256.h"
+#include "runtime/model/arch/architecture.h"
+#include "runtime/model/rank_model.h"
+#include "runtime/numerics/bits.h"
+
+namespace isobit {
+namespace {
+
+/// Exact, whatever the locale.
+std::string exact(double value) {
+  char text[64];
+  const auto end = std::to_chars(text, text + sizeof text, value, std::chars_format::hex).ptr;
+  return {text, end};
+}
+
+std::string digest_of_rope(const ModelConfig& config) {
+  const RopeTables tables = make_rope_tables(config, 2);
+  const std::size_t half = tables.cosine.size() / 2;
+  std::vector<double> row(tables.cosine.begin() + std::ptrdiff_t(half), tables.cosine.end());
+  row.insert(row.end(), tables.sine.begin() + std::ptrdiff_t(half), tables.sine.end());
+  return to_hex(sha256(row.data(), row.size() * sizeof(double)));
+}
+
+/// What of the config enters the arithmetic.
+std::string config_text(const ModelConfig& c) {
+  std::string windows;
+  for (std::int64_t layer = 0; layer < c.layers; ++layer) {
+    windows += " " + std::to_string(c.window(layer));
+  }
+  return "isobit model content 1\narchitecture " + c.architecture + "\nvocab_size " +
+         std::to_string(c.vocab_size) + "\nhidden_size " + std::to_string(c.hidden_size) +
+         "\nintermediate_size " + std::to_string(c.intermediate_size) + "\nlayers " +
+         std::to_string(c.layers) + "\nheads " + std::to_string(c.heads) + "\nkv_heads " +
+         std::to_string(c.kv_heads) + "\nhead_dim " + std::to_string(c.head_dim) + "\nsegments " +
+         std::to_string(c.segments) + "\nrms_norm_eps " + exact(c.rms_norm_eps) + "\nwindows" +
+         windows + "\nrope " + digest_of_rope(c) + "\n";
+}
+
+std::string tensor_digest(const Tensor& tensor) {
+  std::vector<float> row(std::size_t(tensor.cols));
+  std::vector<Sha256> rows(std::size_t(tensor.rows));
+  for (std::int64_t r = 0; r < tensor.rows && interrupted == 0; ++r) {
+    tensor.read_row(r, 0, tensor.cols, row);
+    for (float& value : row) value = canonical(value);
+    rows[std::size_t(r)] = sha256(row.data(), row.size() * sizeof(float));
+  }
+  return to_hex(sha256(rows.data(), rows.size() * sizeof(Sha256)));
+}
+
+std::string shape_text(const Tensor& tensor) {
+  std::string text;
+  for (const std::int64_t size : tensor.shape) {
+    text += (text.empty() ? "" : "x") + std::to_string(size);
+  }
+  return text;
+}
+
+}  // namespace
+
+Result<ContentDigest> content_digest(const LoadedModel& model) {
+  ContentDigest out;
+  for (const TableTensor& each : table_tensors(model.config)) {
+    const Tensor* tensor = model.weights.find(each.name);
+    if (tensor != nullptr) out.tensors[each.name] = tensor_digest(*tensor);
+    if (interrupted != 0) return Error{"interrupted while its weights were read", model.path};
+  }
+  for (const std::shared_ptr<const MappedFile>& file : model.weights.files()) {
+    if (file->changed()) return Error{"the file changed while it was read", file->path()};
+  }
+  const Architecture& architecture = architecture_of(model.config);
+  const auto embedding = out.tensors.find(weight_that_fills(architecture, &RankModel::embedding));
+  const auto head = out.tensors.find(weight_that_fills(architecture, &RankModel::head));
+  const bool same_head = embedding != out.tensors.end() && head != out.tensors.end() &&
+                         head->second == embedding->second;
+  if (same_head) out.tensors.erase(head);
+  std::string text = config_text(model.config);
+  for (const auto& [name, digest] : out.tensors) {
+    text += name + " " + shape_text(*model.weights.find(name)) + " " + digest + "\n";
+  }
+  out.model = to_hex(sha256(text.data(), text.size()));
+  return out;
+}
+
+}  // namespace isobit
