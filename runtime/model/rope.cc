@@ -80,6 +80,12 @@ std::vector<double> frequencies(const Rope& rope, std::int64_t dims, std::int64_
 
 }  // namespace
 
+const char* name_of(RopeScaling::Kind kind) {
+  static constexpr const char* kNames[] = {"default", "linear", "dynamic",
+                                           "llama3",  "yarn",   "longrope"};
+  return kNames[int(kind)];
+}
+
 bool RopeRows::extend(const ModelConfig& config, std::int64_t n,
                       std::span<const std::int64_t> prompts) {
   alike_ = true;

@@ -42,6 +42,9 @@ class RopeRows {
   std::vector<Block> blocks_;
 };
 
+/// As config.json names it; "default" for a plain one.
+const char* name_of(RopeScaling::Kind kind);
+
 /// RoPE tables as fp64 before rounding: cosine and sine (rows, rotary dims / 2).
 struct RopeTables {
   std::vector<double> cosine, sine;

@@ -129,7 +129,13 @@ def gguf_seeds():
     yield "whole_qwen2", model("qwen2", Q4_1, tokenizer__ggml__pre="qwen2")
     yield "whole_qwen3", model("qwen3", BF16, tokenizer__ggml__pre="default")
     yield "bias_llama", model("llama", extra=[("blk.0.attn_q.bias", [8], 0)])
-    yield "longrope", model("llama", extra=[("rope_factors_long.weight", [4], 0)])
+    yield "longrope", model("llama", llama__rope__scaling__original_context_length=4, extra=[
+        ("rope_factors_long.weight", [4], 0), ("rope_factors_short.weight", [4], 0)])
+    yield "longrope_half", model("llama", extra=[("rope_factors_long.weight", [4], 0)])
+    yield "yarn", model("llama", llama__rope__scaling__factor=2.0,
+                        llama__rope__scaling__type="yarn",
+                        llama__rope__scaling__yarn_beta_fast=16.0,
+                        llama__rope__scaling__original_context_length=4)
     yield "scaling", model("llama", llama__rope__scaling__factor=2.0,
                            llama__rope__scaling__type="linear", isobit__segments=16)
     yield "softcap", model("llama", llama__attn_logit_softcapping=30.0)

@@ -164,6 +164,14 @@ class Architectures(unittest.TestCase):
         self.assertEqual(told["config"]["architecture"], "qwen3")
         self.assertEqual(told["special"], ["QK-norm"])
 
+    def test_what_is_told_of_ropes(self):
+        for name, special in (("llama", "llama3 RoPE"), ("llama-dynamic", "dynamic RoPE"),
+                              ("llama-yarn", "yarn RoPE"), ("smollm", "nothing")):
+            told = self.isobit("model", "info", HERE / name, code=(0,)).stdout
+            self.assertRegex(told, rf"special +{special}\n")
+        told = self.isobit("model", "info", HERE / "llama-dynamic", code=(0,)).stdout
+        self.assertRegex(told, r"context +128\n")
+
     def test_biases_of_a_gguf_one_by_one(self):
         """A bias that the file does not hold is one of zeros."""
         tiny_project.write_model(self.folder / "model")

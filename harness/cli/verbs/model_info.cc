@@ -38,7 +38,48 @@ std::string in_layers(std::int64_t some, std::int64_t all) {
   return " in " + std::to_string(some) + " of " + std::to_string(all) + " layers";
 }
 
-/// What a model has beyond what every model has: biases, norms of heads, windows.
+/// What is not plain about a model's RoPE, next to its base.
+std::vector<std::string> special_ropes(const ModelConfig& c) {
+  std::vector<std::string> out;
+  for (const Rope& rope : c.ropes) {
+    const char* kind = name_of(rope.scaling.kind);
+    if (rope.scaling.kind != RopeScaling::Kind::none) out.push_back(std::string(kind) + " RoPE");
+    if (c.rotary_dims(rope) != c.head_dim) {
+      out.push_back("RoPE of " + std::to_string(rope.dims) + " of " + std::to_string(c.head_dim) +
+                    " channels");
+    }
+  }
+  if (c.ropes.size() > 1) out.push_back(std::to_string(c.ropes.size()) + " RoPEs");
+  std::int64_t without = 0;
+  for (std::int64_t i = 0; i < c.layers; ++i) without += architecture_of(c).plan(c, i).rope < 0;
+  if (without > 0) out.push_back("no RoPE" + in_layers(without, c.layers));
+  return out;
+}
+
+/// Norms, caps and experts that a Llama does not have.
+std::vector<std::string> special_parts(const ModelConfig& c) {
+  const Architecture& architecture = architecture_of(c);
+  std::vector<std::string> out;
+  std::int64_t outputs = 0, inputs = 0, routed = 0;
+  for (std::int64_t i = 0; i < c.layers; ++i) {
+    const LayerPlan plan = architecture.plan(c, i);
+    outputs += plan.normalises_output();
+    inputs += plan.normalises_input();
+    routed += plan.routed;
+  }
+  if (architecture.norm == NormKind::layer) out.emplace_back("LayerNorm");
+  if (outputs > 0) out.emplace_back(inputs > 0 ? "norms of outputs too" : "norms of outputs");
+  if (architecture.scales_embedding) out.emplace_back("scaled embedding");
+  if (c.attention_softcap > 0) out.push_back("soft cap " + text::number(c.attention_softcap));
+  if (c.logit_softcap > 0) out.push_back("logit cap " + text::number(c.logit_softcap));
+  if (routed > 0) {
+    out.push_back(std::to_string(c.experts_used) + " of " + std::to_string(c.experts) + " experts" +
+                  in_layers(routed, c.layers));
+  }
+  return out;
+}
+
+/// What a model has beyond what every model has: biases, norms of heads, windows, RoPE's kinds.
 std::vector<std::string> special(const LoadedModel& model) {
   const ModelConfig& c = model.config;
   const Architecture& architecture = architecture_of(c);
@@ -60,6 +101,8 @@ std::vector<std::string> special(const LoadedModel& model) {
   if (sliding > 0) {
     out.push_back("window of " + std::to_string(c.sliding_window) + in_layers(sliding, c.layers));
   }
+  for (const std::string& part : special_parts(c)) out.push_back(part);
+  for (const std::string& rope : special_ropes(c)) out.push_back(rope);
   return out;
 }
 
