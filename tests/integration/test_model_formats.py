@@ -5,7 +5,7 @@ import sys
 import unittest
 
 import tiny_project
-from test_architectures import read_safetensors, write_gguf, write_safetensors
+from test_architectures import read_safetensors, string, write_gguf, write_safetensors
 
 
 def write_typed(path, tensors, dtype, convert):
@@ -167,8 +167,18 @@ class ModelFormats(tiny_project.Case):
         told = json.loads(self.isobit("model", "info", "foreign", "--json", code=2).stdout)
         self.assertFalse(told["runs"])
         self.assertEqual(told["tensors"], {"F32": len(self.tensors)})
-        data = bytearray((self.folder / "model/model.safetensors").read_bytes())
-        (self.folder / "cut.gguf").write_bytes(b"GGUF" + data[:3])
+        write_gguf(self.folder / "odd.gguf", self.tensors)
+        data = (self.folder / "odd.gguf").read_bytes()
+        record = string("blk.0.attn_v.weight") + struct.pack("<IQQ", 2, 64, 64)
+        self.assertIn(record + struct.pack("<I", 0), data)
+        (self.folder / "odd.gguf").write_bytes(
+            data.replace(record + struct.pack("<I", 0), record + struct.pack("<I", 39)))
+        done = self.isobit("model", "info", "odd.gguf", code=2)
+        self.assertRegex(done.stdout, r"architecture +llama\n")
+        self.assertRegex(done.stdout, rf"tensors +{len(self.tensors) - 1} F32, 1 MXFP4\n")
+        self.assertIn('"blk.0.attn_v.weight" has type MXFP4, which is not supported',
+                      done.stderr)
+        (self.folder / "cut.gguf").write_bytes(data[:7])
         self.assertEqual(self.isobit("model", "info", "cut.gguf", code=2).stdout, "")
 
 
