@@ -10,6 +10,7 @@
 #include "runtime/checkpoint/gguf_names.h"
 #include "runtime/checkpoint/gguf_reader.h"
 #include "runtime/checkpoint/json.h"
+#include "runtime/checkpoint/stop_set.h"
 #include "runtime/checkpoint/weights.h"
 
 namespace isobit {
@@ -129,8 +130,11 @@ Result<GgufFile> read_gguf(std::span<const std::byte> file, const std::string& p
   ISOBIT_TRY(config);
   out.config = std::move(config).value();
   Result<GgufTokenizer> tokenizer = tokenizer_from_gguf(container->metadata, place);
-  ISOBIT_TRY(tokenizer);
-  out.tokenizer = std::move(tokenizer).value();
+  if (tokenizer) {
+    out.tokenizer = std::move(tokenizer).value();
+  } else {
+    out.tokenizer.problem = tokenizer.error();  // of no weight while prompts are token ids
+  }
   const Result<void> renamed =
       rename_tensors(out.config, std::move(container->tensors), place, out.weights);
   ISOBIT_TRY(renamed);
@@ -138,6 +142,7 @@ Result<GgufFile> read_gguf(std::span<const std::byte> file, const std::string& p
   ISOBIT_TRY(completed);
   const Result<void> ordered = order_rotated(out.config, place, out.weights);
   ISOBIT_TRY(ordered);
+  set_stop_tokens(out.config, out.tokenizer);
   return out;
 }
 
