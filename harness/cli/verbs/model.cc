@@ -8,6 +8,7 @@
 #include "runtime/base/interrupt.h"
 #include "runtime/base/text.h"
 #include "runtime/base/words.h"
+#include "runtime/checkpoint/stop_set.h"
 #include "runtime/model/arch/architecture.h"
 
 namespace isobit::commands {
@@ -99,7 +100,8 @@ Json config_json(const ModelConfig& c) {
           {"rope_theta", c.rope_theta},
           {"tied_embeddings", c.tied_embeddings},
           {"bos_token", c.bos_token},
-          {"eos_tokens", c.eos_tokens}};
+          {"eos_tokens", c.eos_tokens},
+          {"eos_origins", c.eos_origins}};
 }
 
 void print_info(const std::string& name, const LoadedModel& model, const TensorTypes& types,
@@ -128,7 +130,8 @@ void print_info(const std::string& name, const LoadedModel& model, const TensorT
        {"embedding", c.tied_embeddings ? "tied to lm_head" : "not tied"},
        {"vocabulary", std::to_string(c.vocab_size)},
        {"segments", std::to_string(c.segments)},
-       {"tokenizer", shown_text(tokenizer)}}));
+       {"tokenizer", shown_text(tokenizer)},
+       {"stop set", shown_text(stop_set_text(c))}}));
 }
 
 Result<int> info(const Arguments& arguments) {
@@ -187,7 +190,7 @@ Result<int> tokenize(const Arguments& arguments) {
     std::string out;
     for (const std::int32_t id : ids) {
       out += (out.empty() ? "" : " ") + std::to_string(id) + ":" +
-             text::quoted(tokenizer->decode(std::span(&id, 1)));
+             text::quoted(tokenizer->token_bytes(id));
     }
     print(out + "\n");
   }
