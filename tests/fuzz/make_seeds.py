@@ -268,7 +268,7 @@ def character_seeds():
         proto += field(2, bytes([3 << 3, kind]) + b"\x98\x02\x01")
         proto += field(3, b"\x18\x01\x20\x01\x28\x01")
         yield f"spm_{name}", b"S" + struct.pack(">H", len(proto)) + proto + text.encode()
-    yield "llama_scores", (b"\x30" + ",".join(["ab", "a", mark + "a", "b", mark]).encode() +
+    yield "llama_scores", (b"\x30" + ",".join(["ab", "a", mark + "a", "b"]).encode() +
                             b"\xffab a\xc3\xa9 \xff b")
 
 

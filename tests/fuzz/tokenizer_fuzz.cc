@@ -104,6 +104,8 @@ void fuzz_llama(std::uint8_t options, std::string_view rest) {
     gguf.tokens.push_back(std::string("<0x") + kDigits[byte >> 4] + kDigits[byte & 15] + ">");
     gguf.token_types.push_back(6);
   }
+  gguf.tokens.emplace_back("\xe2\x96\x81");  // without it a space would come back as ▁
+  gguf.token_types.push_back(1);
   for (std::string_view list = next_part(rest, '\xff'); !list.empty();) {
     gguf.tokens.emplace_back(next_part(list, ','));
     gguf.token_types.push_back(1);
