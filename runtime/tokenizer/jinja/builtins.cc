@@ -107,6 +107,10 @@ std::vector<Value> Evaluator::iterated(const Value& value) {
       for (const auto& [key, item] : *value.dict) out.push_back(Value::of(key));
       break;
     case Kind::text:
+      if (value.text.size() > kMostCharacters) {
+        fail("a text of more than 1 MB is not gone over one character at a time");
+        break;
+      }
       for (std::string& c : characters(value.text)) out.push_back(Value::of(std::move(c)));
       break;
     default:

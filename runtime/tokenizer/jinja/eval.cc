@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "runtime/base/interrupt.h"
+
 namespace isobit::jinja {
 
 using Kind = Value::Kind;
@@ -24,6 +26,7 @@ Value Evaluator::fail(const std::string& what) {
 bool Evaluator::step(int line) {
   if (line > 0) line_ = line;
   if (++steps_ > kMostSteps) fail("the template takes too many steps");
+  if (interrupted != 0) fail("interrupted");
   return !failed();
 }
 
@@ -31,6 +34,11 @@ Value Evaluator::made(std::string text) {
   bytes_ += text.size();
   if (bytes_ > kMostBytes) return fail("the template makes too much text");
   return Value::of(std::move(text));
+}
+
+void Evaluator::look_at(const std::string& text) {
+  read_ += text.size();
+  if (read_ > kMostRead) fail("the template looks at too much text");
 }
 
 std::string Evaluator::text_of(const Value& value) {
@@ -204,6 +212,12 @@ Value Evaluator::look_up(const std::string& name) {
 
 Value Evaluator::evaluate(const Expr& expr) {
   if (!step(expr.line)) return {};
+  Value value = compute(expr);
+  look_at(value.text);
+  return value;
+}
+
+Value Evaluator::compute(const Expr& expr) {
   switch (expr.kind) {
     case Expr::Kind::text:
       return Value::of(expr.text);
@@ -299,6 +313,7 @@ Value Evaluator::item(const Value& value, const Value& key) {
   const std::int64_t at = key.number < 0 ? key.number + size : key.number;
   if (at < 0 || at >= size) return Value::undefined("there is no such item");
   if (value.is(Kind::list)) return (*value.list)[static_cast<std::size_t>(at)];
+  look_at(value.text);
   return made(characters(value.text)[static_cast<std::size_t>(at)]);
 }
 

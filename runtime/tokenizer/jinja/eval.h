@@ -10,9 +10,12 @@
 
 namespace isobit::jinja {
 
-/// What limits a hostile template: steps, bytes of all texts made, nested calls.
+/// What limits a hostile template: steps, bytes of all texts made and looked at, characters of a
+/// text that is gone over one by one, nested calls.
 inline constexpr std::int64_t kMostSteps = 2'000'000;
 inline constexpr std::size_t kMostBytes = std::size_t{256} << 20;
+inline constexpr std::size_t kMostRead = std::size_t{4} << 30;
+inline constexpr std::size_t kMostCharacters = 1'000'000;
 inline constexpr int kDeepestCalls = 50;
 
 struct Arguments {
@@ -35,6 +38,8 @@ class Evaluator {
   std::string text_of(const Value& value);
   /// A new text, whose bytes are counted.
   Value made(std::string text);
+  /// Counts a look at all bytes of a text.
+  void look_at(const std::string& text);
   Value attribute(const Value& value, const std::string& name);
   Value filter(const std::string& name, const Value& value, const Arguments& arguments);
   bool test(const std::string& name, const Value& value, const Arguments& arguments);
@@ -58,6 +63,7 @@ class Evaluator {
   void print(const Value& value, std::string& out);
 
   Value evaluate(const Expr& expr);
+  Value compute(const Expr& expr);
   Value look_up(const std::string& name);
   Value item(const Value& value, const Value& key);
   Value slice(const Expr& expr);
@@ -72,7 +78,7 @@ class Evaluator {
 
   std::vector<Value::Dict> scopes_;  // variables, the outermost first
   std::int64_t steps_ = 0;
-  std::size_t bytes_ = 0;
+  std::size_t bytes_ = 0, read_ = 0;
   int calls_ = 0;
   int line_ = 1;
   std::optional<Error> error_;
