@@ -249,7 +249,7 @@ Report without_run(const std::string& path, int exit_code, const std::string& wh
 
 std::string token_text(const Session& session, std::int32_t id) {
   if (!session.tokenizer || id < 0) return "";
-  return session.tokenizer->decode(std::span(&id, 1));
+  return session.tokenizer->token_bytes(id);
 }
 
 void print_out(const std::string& text) {

@@ -8,6 +8,7 @@
 
 #include "harness/models/models.h"
 #include "runtime/base/interrupt.h"
+#include "runtime/base/words.h"
 #include "runtime/run/ranks.h"
 
 namespace isobit {
@@ -42,13 +43,16 @@ void pad(std::vector<std::int32_t>& tokens, std::int64_t length) {
 
 /// What the runtime would refuse, before anything is computed.
 Result<void> check_prompt(const Prompt& prompt, const std::vector<std::int32_t>& tokens,
-                          std::int64_t new_tokens, const ModelConfig& config) {
+                          std::int64_t new_tokens, const Session& session) {
+  const ModelConfig& config = session.model.config;
   const std::string name = "prompt " + prompt.id;
   if (tokens.empty()) return Error{name + " has no tokens", prompt.place};
   for (const std::int32_t id : tokens) {
     if (id >= 0 && id < config.vocab_size) continue;
-    return Error{name + ": token id " + std::to_string(id) + " is outside the vocabulary of " +
-                     std::to_string(config.vocab_size),
+    const std::string text = session.tokenizer ? session.tokenizer->token_bytes(id) : "";
+    return Error{name + ": token id " + std::to_string(id) +
+                     (text.empty() ? "" : " (" + in_quotes(text) + ")") +
+                     " is outside the vocabulary of " + std::to_string(config.vocab_size),
                  prompt.place};
   }
   const auto length = std::int64_t(tokens.size());
@@ -112,12 +116,16 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
   session.prompts = std::move(*prompts);
   const bool all_tokens = std::all_of(session.prompts.begin(), session.prompts.end(),
                                       [](const Prompt& prompt) { return !prompt.tokens.empty(); });
-  const bool has_tokenizer =
-      !session.model.tokenizer_json.empty() || session.model.gguf_tokenizer != nullptr;
-  if (has_tokenizer || !all_tokens) {
+  if (has_tokenizer(session.model) || !all_tokens) {
     auto tokenizer = Tokenizer::from_model(session.model);
-    ISOBIT_TRY(tokenizer);
-    session.tokenizer.emplace(std::move(*tokenizer));
+    if (tokenizer) {
+      session.tokenizer.emplace(std::move(*tokenizer));
+    } else if (all_tokens) {  // it would only show what tokens mean
+      session.warnings.push_back("tokens are shown as ids, the tokenizer cannot be read: " +
+                                 tokenizer.error().text());
+    } else {
+      return tokenizer.error();
+    }
   }
   std::string all;
   std::vector<std::string> without_bos;
@@ -126,7 +134,7 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
     ISOBIT_TRY(ids);
     if (interrupted != 0) return Error{"interrupted while prompts were tokenised", prompt.place};
     pad(*ids, scenario.prompts.pad_to);
-    auto fits = check_prompt(prompt, *ids, scenario.decode.max_new_tokens, session.model.config);
+    auto fits = check_prompt(prompt, *ids, scenario.decode.max_new_tokens, session);
     ISOBIT_TRY(fits);
     if (session.tokenizer && session.tokenizer->adds_bos() &&
         ids->front() != session.tokenizer->bos()) {
@@ -172,7 +180,8 @@ Result<Session> open_session(const Scenario& scenario) {
   }
   if (!scenario.decode.ignore_eos) {
     session.eos = session.model.config.eos_tokens;
-    const std::int32_t eos = session.tokenizer ? session.tokenizer->eos() : -1;
+    const bool whole = session.model.config.stop_set_is_whole;
+    const std::int32_t eos = session.tokenizer && !whole ? session.tokenizer->eos() : -1;
     if (eos >= 0 && std::find(session.eos.begin(), session.eos.end(), eos) == session.eos.end()) {
       session.eos.push_back(eos);
     }

@@ -75,7 +75,7 @@ ChangeView view_of(Witnesses& witnesses, const GoldenChange& change, const Token
   }
   if (view.position < 0) return view;
   const auto decoded = [&](std::int32_t id) {
-    return tokenizer == nullptr || id < 0 ? "" : tokenizer->decode(std::span(&id, 1));
+    return tokenizer == nullptr || id < 0 ? "" : tokenizer->token_bytes(id);
   };
   const bool same_words = std::none_of(
       changed.begin(), changed.end(), [](const auto& c) { return c.key.starts_with("tokenizer"); });

@@ -181,7 +181,13 @@ void Reader::decode_option(const std::string& key, const TreeNode& node) {
   if (key == "strategy") decode.strategy = choice(node, "strategy", {"greedy", "sample"});
   if (key == "max_new_tokens") decode.max_new_tokens = integer(node, key, 1, 1 << 20);
   if (key == "ignore_eos") decode.ignore_eos = boolean(node, key);
-  if (key == "temperature") decode.temperature = number(node, key, 0, 1000);
+  if (key == "temperature") {
+    decode.temperature = number(node, key, 0, 1000);
+    if (decode.temperature > 0 && decode.temperature < kLeastTemperature)
+      fail(node,
+           "temperature " + in_quotes(node.text) +
+               " is above 0 and below 1e-30, where logits divided by it overflow; 0 is greedy");
+  }
   if (key == "top_k") decode.top_k = integer(node, key, 0, 1 << 30);
   if (key == "top_p") decode.top_p = number(node, key, 0, 1);
   if (key == "seed") decode.seed = static_cast<std::uint64_t>(integer(node, key, 0, INT64_MAX));

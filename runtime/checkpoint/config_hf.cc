@@ -10,6 +10,7 @@
 
 #include "runtime/checkpoint/json.h"
 #include "runtime/checkpoint/quantization.h"
+#include "runtime/checkpoint/stop_set.h"
 #include "runtime/model/arch/architecture.h"
 
 namespace isobit {
@@ -94,26 +95,20 @@ const Architecture* read_architecture(ConfigFields& fields) {
   return found;
 }
 
-std::int32_t token_or(ConfigFields& fields, const std::string& key, const json& value) {
-  if (!value.is_number_integer() || value < 0 || value > (1 << 24)) {
-    fields.fail_type(key, value, "a token id");
-    return -1;
-  }
-  return value.get<std::int32_t>();
-}
-
 void read_tokens(ConfigFields& fields, ModelConfig& config) {
+  // Whether a prompt begins with BOS is the tokenizer's affair: any integer is taken, and one that
+  // is no id of the vocabulary is none.
   if (const json* bos = fields.find("bos_token_id")) {
-    config.bos_token = token_or(fields, "bos_token_id", *bos);
+    if (!bos->is_number_integer()) {
+      fields.fail_type("bos_token_id", *bos, "a token id");
+    } else if (*bos >= 0 && *bos < config.vocab_size) {
+      config.bos_token = bos->get<std::int32_t>();
+    }
   }
   const json* eos = fields.find("eos_token_id");
   if (eos == nullptr) return;
-  const json list = eos->is_array() ? *eos : json::array({*eos});
-  for (const json& value : list) {
-    const std::int32_t id = token_or(fields, "eos_token_id", value);
-    auto& ids = config.eos_tokens;
-    if (id >= 0 && std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
-  }
+  const Result<void> set = set_stop_tokens(config, *eos, "config.json", "");
+  if (!set) fields.fail_type("eos_token_id", *eos, "a token id or a list of them");
 }
 
 /// What every family says in the same words.

@@ -13,6 +13,7 @@
 #include "runtime/checkpoint/gguf_names.h"
 #include "runtime/checkpoint/gguf_reader.h"
 #include "runtime/checkpoint/json.h"
+#include "runtime/checkpoint/stop_set.h"
 #include "runtime/checkpoint/weights.h"
 
 namespace isobit {
@@ -290,8 +291,11 @@ Result<GgufFile> read_gguf_parts(std::span<const GgufPart> parts) {
   ISOBIT_TRY(config);
   out.config = std::move(config).value();
   Result<GgufTokenizer> tokenizer = tokenizer_from_gguf(metadata, place);
-  ISOBIT_TRY(tokenizer);
-  out.tokenizer = std::move(tokenizer).value();
+  if (tokenizer) {
+    out.tokenizer = std::move(tokenizer).value();
+  } else {
+    out.tokenizer.problem = tokenizer.error();  // of no weight while prompts are token ids
+  }
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const Result<void> renamed = rename_tensors(containers[i].tensors, parts[i].place, out);
     ISOBIT_TRY(renamed);
@@ -302,6 +306,7 @@ Result<GgufFile> read_gguf_parts(std::span<const GgufPart> parts) {
   ISOBIT_TRY(split);
   const Result<void> ordered = undo_conversion(out.config, place, out.weights);
   ISOBIT_TRY(ordered);
+  set_stop_tokens(out.config, out.tokenizer);
   return out;
 }
 

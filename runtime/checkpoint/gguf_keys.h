@@ -69,6 +69,16 @@ class GgufKeys {
     }
     return {value->strings.begin(), value->strings.end()};
   }
+  std::vector<float> reals(const std::string& key) {
+    const GgufValue* value = find(key);
+    if (value == nullptr) return {};
+    if (value->type != GgufType::array || value->element_type != GgufType::f32) {
+      return fail_type(key, *value, "an array of f32"), std::vector<float>{};
+    }
+    std::vector<float> out(static_cast<std::size_t>(value->count));
+    if (!out.empty()) std::memcpy(out.data(), value->elements.data(), value->elements.size());
+    return out;
+  }
   std::vector<std::int32_t> integers(const std::string& key) {
     const GgufValue* value = find(key);
     if (value == nullptr) return {};

@@ -154,8 +154,6 @@ Result<ModelConfig> config_from_gguf(const GgufMetadata& metadata, const std::st
   read_ropes(keys, arch, family->gguf, config);
   refuse_other_arithmetic(keys, arch, family->gguf.reads);
   config.bos_token = keys.token("tokenizer.ggml.bos_token_id");
-  const std::int32_t eos = keys.token("tokenizer.ggml.eos_token_id");
-  if (eos >= 0) config.eos_tokens.push_back(eos);
   if (keys.error) return *keys.error;
   return config;
 }
@@ -169,8 +167,12 @@ Result<GgufTokenizer> tokenizer_from_gguf(const GgufMetadata& metadata, const st
   tokenizer.tokens = keys.strings(prefix + "tokens");
   tokenizer.token_types = keys.integers(prefix + "token_type");
   tokenizer.merges = keys.strings(prefix + "merges");
+  tokenizer.scores = keys.reals(prefix + "scores");
+  tokenizer.name = keys.string_or("general.name", "");
   tokenizer.bos = keys.token(prefix + "bos_token_id");
   tokenizer.eos = keys.token(prefix + "eos_token_id");
+  tokenizer.eot = keys.token(prefix + "eot_token_id");
+  tokenizer.eom = keys.token(prefix + "eom_token_id");
   tokenizer.unknown = keys.token(prefix + "unknown_token_id");
   tokenizer.padding = keys.token(prefix + "padding_token_id");
   const bool sentence_piece = tokenizer.model == "llama";

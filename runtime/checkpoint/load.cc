@@ -11,6 +11,7 @@
 #include "runtime/checkpoint/json.h"
 #include "runtime/checkpoint/load_check.h"
 #include "runtime/checkpoint/quantization.h"
+#include "runtime/checkpoint/stop_set.h"
 #include "runtime/checkpoint/weights.h"
 #include "runtime/model/arch/architecture.h"
 
@@ -105,6 +106,34 @@ void tie_as_stored(LoadedModel& model) {
   model.weights.add(std::move(tied));
 }
 
+/// What other files tell of tokens. generation_config.json is one of the model's files, whose
+/// digest counts, only where it changes at which tokens an answer ends.
+Result<void> read_token_files(const std::string& folder, LoadedModel& model) {
+  std::vector<std::string> names = {"special_tokens_map.json", "added_tokens.json",
+                                    "chat_template.jinja"};
+  if (model.tokenizer_json.empty()) names.emplace_back("tokenizer.model");
+  std::error_code problem;
+  for (const auto& entry : fs::directory_iterator(joined(folder, "chat_templates"), problem)) {
+    if (entry.path().extension() != ".jinja") continue;
+    names.push_back("chat_templates/" + entry.path().filename().string());
+  }
+  for (const std::string& name : names) {
+    std::string text;
+    const Result<void> read = read_optional_text(joined(folder, name), model, text);
+    ISOBIT_TRY(read);
+    if (!text.empty()) model.text_files[name] = std::move(text);
+  }
+  const std::string path = joined(folder, "generation_config.json");
+  std::string text;
+  const Result<void> read = read_optional_text(path, model, text);
+  ISOBIT_TRY(read);
+  if (text.empty()) return {};
+  const Result<bool> changed = read_generation_config(text, path, model.config);
+  ISOBIT_TRY(changed);
+  if (!*changed) model.files.pop_back();
+  return {};
+}
+
 Result<void> load_folder(const std::string& folder, LoadedModel& model) {
   const std::string config_path = joined(folder, "config.json");
   if (!exists(config_path)) {
@@ -131,6 +160,8 @@ Result<void> load_folder(const std::string& folder, LoadedModel& model) {
   const Result<void> settings = read_optional_text(joined(folder, "tokenizer_config.json"), model,
                                                    model.tokenizer_config_json);
   ISOBIT_TRY(settings);
+  const Result<void> others = read_token_files(folder, model);
+  ISOBIT_TRY(others);
   const std::string place = sharded ? folder : single;
   const Result<void> scaled =
       apply_weight_scales(model.config.weight_scales, place, model.weights, model.unused);

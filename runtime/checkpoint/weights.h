@@ -175,9 +175,12 @@ struct GgufTokenizer {
   std::vector<std::string> tokens;        // by id, in byte-level (printable) form
   std::vector<std::int32_t> token_types;  // 1 normal, 3 control, 4 user-defined, 6 byte
   std::vector<std::string> merges;        // "left right", by rank
-  std::int32_t bos = -1, eos = -1, unknown = -1, padding = -1;
+  std::vector<float> scores;              // by id, of SentencePiece
+  std::string name;                       // general.name
+  std::int32_t bos = -1, eos = -1, eot = -1, eom = -1, unknown = -1, padding = -1;
   bool add_bos = false, add_eos = false, add_space_prefix = false;
   std::string chat_template;
+  std::optional<Error> problem;  // why the metadata is none that can be used
 };
 struct GgufFile {
   ModelConfig config;
@@ -201,9 +204,12 @@ struct LoadedModel {
   ModelConfig config;
   Weights weights;
   std::string path;
-  std::vector<std::string> files;                 // every file that was mapped or read, sorted
-  std::string tokenizer_json;                     // text of tokenizer.json, empty for GGUF
-  std::string tokenizer_config_json;              // text of tokenizer_config.json or empty
+  std::vector<std::string> files;     // every file that was mapped or read, sorted
+  std::string tokenizer_json;         // text of tokenizer.json, empty for GGUF
+  std::string tokenizer_config_json;  // text of tokenizer_config.json or empty
+  // By name, what else tells of tokens: special_tokens_map.json, added_tokens.json, tokenizer.model
+  // (without a tokenizer.json), chat_template.jinja, chat_templates/NAME.jinja.
+  std::map<std::string, std::string> text_files;
   std::unique_ptr<GgufTokenizer> gguf_tokenizer;  // null for a directory
   std::map<std::string, std::string> metadata;
   std::vector<std::string> unused;  // tensors of the file that are known to be read by nothing

@@ -71,8 +71,9 @@ Result<void> check_sizes(const ModelConfig& c) {
 }
 
 Result<void> check_numbers(const ModelConfig& c) {
-  if (!(c.rms_norm_eps > 0.0 && c.rms_norm_eps < 1.0)) {
-    return outside("rms_norm_eps", text_of(c.rms_norm_eps), "above 0 and below 1");
+  constexpr double kLeastEps = 0x1p-126;  // the least that fp32 holds with all its bits
+  if (!(c.rms_norm_eps >= kLeastEps && c.rms_norm_eps < 1.0)) {
+    return outside("rms_norm_eps", text_of(c.rms_norm_eps), "at least 2^-126 and below 1");
   }
   if (c.query_scale != 0 && !(c.query_scale >= 1e-3 && c.query_scale < 1e9)) {
     return outside("query_pre_attn_scalar", text_of(c.query_scale), "from 0.001 to 1e9");
@@ -94,11 +95,11 @@ Result<void> check_scaling(const RopeScaling& scaling) {
     return outside("rope_scaling.attention_factor", text_of(scaling.attention_factor),
                    "above 0 and below 1e6");
   }
-  if (!(scaling.low_freq_factor > 0.0 && scaling.low_freq_factor < scaling.high_freq_factor &&
+  if (!(scaling.low_freq_factor >= 1e-6 && scaling.low_freq_factor < scaling.high_freq_factor &&
         scaling.high_freq_factor < 1e6)) {
     return outside(
         "rope_scaling.low_freq_factor", text_of(scaling.low_freq_factor),
-        "above 0 and below high_freq_factor (" + text_of(scaling.high_freq_factor) + ")");
+        "at least 1e-6 and below high_freq_factor (" + text_of(scaling.high_freq_factor) + ")");
   }
   if (!(scaling.beta_slow > 0.0 && scaling.beta_slow <= scaling.beta_fast &&
         scaling.beta_fast < 1e6)) {
@@ -123,8 +124,8 @@ Result<void> check_factors(const ModelConfig& c, const Rope& rope, const char* n
   }
   for (const float factor : factors) {
     const std::string each = "a " + std::string(name) + " value";
-    if (!(factor > 0.0F && std::isfinite(factor))) {
-      return outside(each.c_str(), text_of(double(factor)), "positive and finite");
+    if (!(factor >= 1e-6F && factor <= 1e9F)) {  // what a frequency divided by stays finite
+      return outside(each.c_str(), text_of(double(factor)), "from 1e-6 to 1e9");
     }
     if (!(double(factor) * 0x1p+30 > double(c.context))) {
       return outside(each.c_str(), text_of(double(factor)), "larger for so many positions");
@@ -154,17 +155,6 @@ Result<void> check_rope(const ModelConfig& c, const Rope& rope) {
   return check_factors(c, rope, "rope_scaling.long_factor", rope.long_factors);
 }
 
-Result<void> check_tokens(const ModelConfig& c) {
-  const std::string rule = "below vocab_size (" + std::to_string(c.vocab_size) + ")";
-  if (c.bos_token < -1 || c.bos_token >= c.vocab_size) {
-    return outside("bos_token_id", std::to_string(c.bos_token), rule);
-  }
-  for (const std::int32_t eos : c.eos_tokens) {
-    if (eos < 0 || eos >= c.vocab_size) return outside("eos_token_id", std::to_string(eos), rule);
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<void> ModelConfig::validate() const {
@@ -181,7 +171,7 @@ Result<void> ModelConfig::validate() const {
     const Result<void> good = check_rope(*this, rope);
     ISOBIT_TRY(good);
   }
-  return check_tokens(*this);
+  return {};
 }
 
 }  // namespace isobit

@@ -75,8 +75,10 @@ struct ModelConfig {
   bool attention_bias = false;      // config.json's flags; a GGUF tells by its tensors
   bool mlp_bias = false;
   WeightScales weight_scales;
-  std::int32_t bos_token = -1;  // -1: none
-  std::vector<std::int32_t> eos_tokens;
+  std::int32_t bos_token = -1;  // -1: none; may be beyond the vocabulary, where no prompt uses it
+  std::vector<std::int32_t> eos_tokens;  // likewise
+  std::vector<std::string> eos_origins;  // by eos token: what file or key it is from
+  bool stop_set_is_whole = false;        // the tokenizer's EOS adds nothing to it
 
   /// Positions that a query of this layer sees; 0: all before it.
   [[nodiscard]] std::int64_t window(std::int64_t layer) const {

@@ -53,11 +53,14 @@ std::int32_t sample(std::span<const T> logits, const SamplerOptions& options, st
   if (options.temperature == 0.0) {
     return std::int32_t(std::max_element(logits.begin(), logits.end()) - logits.begin());
   }
+  ISOBIT_CHECK(options.temperature >= kLeastTemperature);
   std::vector<Candidate<T>> candidates = ordered(logits, options);
   const T max = candidates.front().logit;
   Wide total = 0;
   for (Candidate<T>& c : candidates) {
-    c.weight = std::uint64_t(exp_(c.logit - max) * T(0x1p+40));
+    // The largest has exp(0) = 1, also where the division overflowed and inf - inf would be NaN.
+    c.weight =
+        c.logit == max ? std::uint64_t{1} << 40 : std::uint64_t(exp_(c.logit - max) * T(0x1p+40));
     total += c.weight;
   }
   if (options.top_p < 1.0) {

@@ -8,8 +8,11 @@
 
 namespace isobit {
 
+/// Above 0 none is smaller: any logit below 3e8 divided by it is finite in fp32.
+inline constexpr double kLeastTemperature = 1e-30;
+
 struct SamplerOptions {
-  double temperature = 0.0;  // 0: greedy
+  double temperature = 0.0;  // 0: greedy; else kLeastTemperature or more
   std::int64_t top_k = 0;    // 0: all
   double top_p = 1.0;        // in (0, 1]
   std::uint64_t seed = 0;

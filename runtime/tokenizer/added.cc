@@ -23,6 +23,16 @@ std::size_t space_before(std::string_view text, std::size_t floor, std::size_t e
   return end;
 }
 
+/// Whether a word's character is right before or right after a stretch of `text`.
+bool inside_word(std::string_view text, std::size_t begin, std::size_t end) {
+  if (end < text.size() && char_at(text, end).is(kWord)) return true;
+  if (begin == 0) return false;
+  std::size_t start = begin - 1;
+  while (start > 0 && (static_cast<unsigned char>(text[start]) & 0xc0) == 0x80) --start;
+  const Char c = char_at(text, start);
+  return c.is(kWord) && start + c.bytes == begin;
+}
+
 /// Where runs of white space end. Of the last one this is remembered: tokens that are white space
 /// themselves ask for every place in it.
 class SpaceAfter {
@@ -129,6 +139,7 @@ std::int64_t AddedTokens::split(std::string_view text, std::vector<Segment>& seg
     if (match.at < at) continue;  // inside the one before
     const AddedToken& token = tokens_[static_cast<std::size_t>(match.token)];
     at = match.at + token.content.size();
+    if (token.single_word && inside_word(text, match.at, at)) continue;
     std::size_t start = match.at;
     std::size_t end = at;
     if (token.lstrip && start > done) start = space_before(text, done, start, looks);

@@ -20,7 +20,8 @@ struct AddedToken {
   std::string content;
   bool lstrip = false;
   bool rstrip = false;
-  bool normalized = false;  // matched after normalisation, and after all those that are not
+  bool single_word = false;  // found only where no word's character is beside it
+  bool normalized = false;   // matched after normalisation, and after all those that are not
 };
 
 /// A stretch of text: an added token (id >= 0) or text between such (id -1).

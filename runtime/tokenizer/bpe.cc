@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "runtime/base/interrupt.h"
+#include "runtime/tokenizer/spec.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit {
 namespace {
@@ -33,18 +35,21 @@ class BpeWord {
     queue_.clear();
   }
 
-  void append_byte(std::uint8_t byte) {
-    std::int32_t id = bpe_.byte_ids_[byte];
-    const bool unknown = id < 0;
-    if (unknown) id = bpe_.options_.unknown;
-    const bool fused = unknown && in_unknown_ && bpe_.options_.fuse_unknown;
-    in_unknown_ = unknown;
-    if (id < 0 || fused) return;
-    const auto at = static_cast<std::int64_t>(symbols_.size());
-    symbols_.push_back({id, at - 1, at + 1});
+  void append_byte(std::uint8_t byte) { append(bpe_.byte_ids_[byte]); }
+
+  void append_character(const std::string& text) {
+    const auto found = bpe_.chars_.find(text);
+    if (found != bpe_.chars_.end()) return append(found->second);
+    const auto has = [&](char c) { return bpe_.byte_ids_[static_cast<std::uint8_t>(c)] >= 0; };
+    if (!bpe_.options_.byte_fallback || !std::all_of(text.begin(), text.end(), has)) {
+      return append(-1);
+    }
+    // Bytes go before an unknown token that is not ended yet, as in Hugging Face tokenizers.
+    for (const char c : text) put(bpe_.byte_ids_[static_cast<std::uint8_t>(c)]);
   }
 
   void merge(std::vector<std::int32_t>& ids) {
+    end_unknown();
     const auto size = static_cast<std::int64_t>(symbols_.size());
     if (size == 0) return;
     symbols_.back().next = -1;
@@ -61,6 +66,22 @@ class BpeWord {
  private:
   using Symbol = BpeScratch::Symbol;
   using Candidate = BpeScratch::Candidate;
+
+  /// A symbol, or -1 for one that the vocabulary lacks.
+  void append(std::int32_t id) {
+    const bool fused = id < 0 && in_unknown_ && bpe_.options_.fuse_unknown;
+    if (!fused) end_unknown();
+    in_unknown_ = id < 0;
+    if (id >= 0) put(id);
+  }
+  void end_unknown() {
+    if (in_unknown_ && bpe_.options_.unknown >= 0) put(bpe_.options_.unknown);
+    in_unknown_ = false;
+  }
+  void put(std::int32_t id) {
+    const auto at = static_cast<std::int64_t>(symbols_.size());
+    symbols_.push_back({id, at - 1, at + 1});
+  }
 
   static bool later(const Candidate& a, const Candidate& b) {
     return a.rank != b.rank ? a.rank > b.rank : a.at > b.at;
@@ -104,7 +125,13 @@ Bpe::Bpe(std::vector<std::pair<std::string, std::int32_t>> pieces,
     : options_(options) {
   byte_ids_.fill(-1);
   for (auto& [bytes, id] : pieces) {
-    if (bytes.size() == 1) byte_ids_[static_cast<std::uint8_t>(bytes[0])] = id;
+    if (options.characters) {
+      const int byte = byte_of_fallback(bytes);
+      if (byte >= 0) byte_ids_[static_cast<std::size_t>(byte)] = id;
+      if (!bytes.empty() && char_at(bytes, 0).bytes == bytes.size()) chars_.emplace(bytes, id);
+    } else if (bytes.size() == 1) {
+      byte_ids_[static_cast<std::uint8_t>(bytes[0])] = id;
+    }
     if (options.ignore_merges) whole_.emplace(std::move(bytes), id);
   }
   slots_.resize(std::bit_ceil(merges.size() * 2 + 2), Slot{kNoPair, 0, 0});
@@ -140,7 +167,15 @@ void Bpe::encode(std::string_view piece, BpeScratch& scratch,
     }
   }
   BpeWord word(*this, scratch);
-  for (const char c : piece) word.append_byte(static_cast<std::uint8_t>(c));
+  if (options_.characters) {
+    for (std::size_t at = 0; at < piece.size();) {
+      const std::size_t bytes = char_at(piece, at).bytes;
+      word.append_character(std::string(piece.substr(at, bytes)));
+      at += bytes;
+    }
+  } else {
+    for (const char c : piece) word.append_byte(static_cast<std::uint8_t>(c));
+  }
   word.merge(ids);
 }
 

@@ -1,4 +1,4 @@
-// Byte-pair encoding of one pre-token: the merges, by rank and then from the left.
+// Byte-pair encoding of one piece: the merges, by rank and then from the left.
 //
 // Promise: the ids of Hugging Face tokenizers' BPE model for the same vocabulary and merges, in
 // O(n log n), whatever the bytes. Constant after build(), so any number of threads may encode.
@@ -24,7 +24,9 @@ struct BpeMerge {
 struct BpeOptions {
   bool ignore_merges = false;  // a piece that is in the vocabulary is that token at once
   bool fuse_unknown = false;   // several unknown bytes in a row are one unknown token
-  std::int32_t unknown = -1;   // stands for a byte that the vocabulary lacks; -1: such bytes vanish
+  std::int32_t unknown = -1;   // stands for what the vocabulary lacks; -1: that vanishes
+  bool characters = false;     // symbols are characters at first, not bytes
+  bool byte_fallback = false;  // a character that is no token becomes <0xNN> for its bytes
 };
 
 /// Working memory of encode, kept from piece to piece so that nothing is allocated for each.
@@ -66,7 +68,8 @@ class Bpe {
 
   std::vector<Slot> slots_;  // open addressing, a power of two of them
   std::uint64_t mask_ = 0;
-  std::array<std::int32_t, 256> byte_ids_{};
+  std::array<std::int32_t, 256> byte_ids_{};  // of a byte, or of <0xNN> where characters are first
+  std::unordered_map<std::string, std::int32_t> chars_;
   std::unordered_map<std::string, std::int32_t> whole_;  // filled for ignore_merges only
   BpeOptions options_;
 

@@ -1,51 +1,41 @@
-// Chat formats: the text of a conversation, as the model's chat template would write it.
+// The chat template of a model: from a conversation to the text that the model continues.
 //
-// Promise: a format is recognised only when its template means the same text as the template in
-// hand (spacing, quotes and string concatenation aside); any other template is an error, never a
-// guess. Special tokens are in the text by name, BOS too where the template puts it.
+// Promise: the text that transformers' apply_chat_template gives for the same template, with
+// add_generation_prompt, or an error that names what the template uses and this interpreter lacks.
+// Special tokens are in the text by name, BOS too where the template puts it. Called by the
+// tokenizer.
 #pragma once
 
-#include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "runtime/base/result.h"
+#include "runtime/tokenizer/jinja/jinja.h"
 #include "runtime/tokenizer/tokenizer.h"
 
 namespace isobit {
 
-struct ChatFormat {
-  enum class Kind : std::uint8_t {
-    none,     // the file has no template
-    unknown,  // a template that is none of the others
-    chatml,   // <|im_start|>role … <|im_end|>
-    llama3,   // <|start_header_id|>role<|end_header_id|> … <|eot_id|>
-    mistral,  // [INST] … [/INST]
-    plain,    // <|role|> on one line, the content on the next
-  };
-  Kind kind = Kind::none;
-  std::string bos;
-  std::string eos;
-  bool has_default_system = false;  // chatml: a system message that comes when there is none
-  std::string default_system;
-  std::string after_answer;  // mistral: what follows eos
+class ChatTemplate {
+ public:
+  ChatTemplate() = default;
+  /// `variables`: "bos_token" and its text, and others that the template may name. A template that
+  /// cannot be read is an error of render() alone: prompts that are texts need none.
+  ChatTemplate(const std::string& source,
+               std::vector<std::pair<std::string, std::string>> variables);
+
+  /// The text up to where the assistant answers.
+  [[nodiscard]] Result<std::string> render(std::span<const ChatMessage> messages) const;
+  /// For people: "chatml", "llama3", … by the marks in it, "other", or "none".
+  [[nodiscard]] std::string name() const;
+
+ private:
+  std::vector<std::pair<std::string, std::string>> variables_;
+  std::optional<jinja::Template> template_;
+  std::optional<Error> problem_;
+  const char* name_ = "none";
 };
-
-const char* name_of(ChatFormat::Kind kind);
-
-/// The template of the plain format, as the project's own models carry it.
-inline constexpr char kPlainTemplate[] =
-    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n{% endfor %}<|assistant|>\n";
-
-/// Finds the format of a Jinja chat template. `bos` and `eos` are the texts of those tokens.
-ChatFormat recognise_chat(const std::string& chat_template, const std::string& bos,
-                          const std::string& eos);
-
-/// The text up to where the assistant answers.
-Result<std::string> render_chat(const ChatFormat& format, std::span<const ChatMessage> messages);
-
-/// The template in the form in which it is compared: blocks without needless spaces, constant
-/// strings as the text that they print. For tests.
-std::string canonical_template(const std::string& chat_template);
 
 }  // namespace isobit

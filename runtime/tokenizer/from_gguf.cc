@@ -1,5 +1,6 @@
 // Reads the tokenizer in a GGUF file's metadata into a TokenizerSpec. The pre-tokenizers go by
 // llama.cpp's names and mean what the model's own tokenizer.json means.
+#include <cmath>
 #include <utility>
 
 #include "runtime/checkpoint/json.h"
@@ -15,23 +16,28 @@ enum class GgufTokenType : std::int32_t {
   control = 3,
   user_defined = 4,
   unused = 5,
+  byte = 6,
 };
+
+constexpr char kMetaMark[] = "\xe2\x96\x81";  // ▁
 
 /// The rules of one named pre-tokenizer.
 struct GgufPre {
   const char* name;
-  std::vector<SplitRule> rules;
+  std::vector<PreStep> rules;
   bool ignore_merges = false;
   bool nfc = false;
 };
 
 const std::vector<GgufPre>& known_pres() {
   using enum SplitRule;
-  static const std::vector<SplitRule> digits{digits_each, gpt2};
+  static const std::vector<PreStep> digits{digits_each, gpt2};
   static const std::vector<GgufPre> pres{
       {"gpt-2", {gpt2}},
       {"phi-2", {gpt2}},
       {"olmo", {gpt2}},
+      {"jais", {gpt2}},
+      {"mpt", {gpt2}},
       {"smollm", digits},
       {"starcoder", digits},
       {"refact", digits},
@@ -39,6 +45,11 @@ const std::vector<GgufPre>& known_pres() {
       {"llama-bpe", {llama3}, true},
       {"llama3", {llama3}, true},
       {"llama-v3", {llama3}, true},
+      {"dbrx", {llama3}},
+      {"smaug-bpe", {llama3}},
+      {"tekken", {tekken}, true},
+      {"gpt-4o", {gpt4o}},
+      {"llama4", {gpt4o}},
       {"qwen2", {qwen2}, false, true},
       {"deepseek-r1-qwen", {qwen2}, false, true},
       {"default", {punctuation_runs, gpt2, number_runs, digit_triples}},
@@ -53,13 +64,23 @@ Result<void> read_pre(const GgufTokenizer& gguf, const std::string& place, Token
     if (gguf.pre == pre.name) {
       spec.rules = pre.rules;
       spec.bpe.ignore_merges = pre.ignore_merges;
-      spec.nfc = pre.nfc;
+      if (pre.nfc) spec.normal.emplace_back();
       return {};
     }
     if (*pre.name != '\0') names += (names.empty() ? "" : ", ") + std::string(pre.name);
   }
   return Error{"the pre-tokenizer " + shown(gguf.pre) + " is not supported; known are " + names,
                place + ": tokenizer.ggml.pre"};
+}
+
+/// llama.cpp's rule for Phi-3: its special tokens swallow the white space after them.
+bool rstrip(const GgufTokenizer& gguf, GgufTokenType type, const std::string& token) {
+  std::string name = gguf.name;
+  for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  const bool phi3 =
+      name.find("phi-3") != std::string::npos || name.find("phi3") != std::string::npos;
+  const bool plain = token == "<unk>" || token == "<s>" || token == "<|endoftext|>";
+  return phi3 && !plain && type != GgufTokenType::unknown;
 }
 
 Result<void> read_tokens(const GgufTokenizer& gguf, const std::string& place, TokenizerSpec& spec,
@@ -91,14 +112,17 @@ Result<void> read_tokens(const GgufTokenizer& gguf, const std::string& place, To
       case GgufTokenType::unknown:
       case GgufTokenType::control:
       case GgufTokenType::user_defined:
-        spec.added.push_back({id, token});
+        spec.added.push_back({id, token, false, rstrip(gguf, type, token)});
         break;
       case GgufTokenType::unused:
         spec.in_vocabulary[at] = 0;
         break;
+      case GgufTokenType::byte:
+        if (spec.model == TokenModel::sentencepiece) break;
+        [[fallthrough]];
       default:
         return Error{"the type " + std::to_string(gguf.token_types[at]) +
-                         " has no meaning in a byte-level vocabulary",
+                         " has no meaning in this kind of vocabulary",
                      place + ": tokenizer.ggml.token_type" + here()};
     }
   }
@@ -136,25 +160,71 @@ Result<void> read_id(const GgufTokenizer& gguf, std::int32_t id, const std::stri
   return {};
 }
 
-}  // namespace
-
-Result<TokenizerSpec> read_tokenizer_gguf(const GgufTokenizer& gguf, const std::string& place) {
-  if (gguf.model != "gpt2") {
-    return Error{"a tokenizer of model " + shown(gguf.model) +
-                     " is not supported; known is \"gpt2\" (byte-level BPE)",
-                 place + ": tokenizer.ggml.model"};
-  }
+/// Byte-level BPE.
+Result<void> read_gpt2(const GgufTokenizer& gguf, const std::string& place, TokenizerSpec& spec) {
   if (gguf.add_space_prefix) {
     return Error{"is not supported in a byte-level vocabulary",
                  place + ": tokenizer.ggml.add_space_prefix"};
   }
-  TokenizerSpec spec;
   VocabularyIndex index;
   auto done = read_pre(gguf, place, spec);
   ISOBIT_TRY(done);
   done = read_tokens(gguf, place, spec, index);
   ISOBIT_TRY(done);
-  done = read_merges(gguf, place, index, spec);
+  return read_merges(gguf, place, index, spec);
+}
+
+/// SentencePiece's merging by scores. Merges that a file holds besides are not used.
+Result<void> read_llama(const GgufTokenizer& gguf, const std::string& place, TokenizerSpec& spec) {
+  spec.model = TokenModel::sentencepiece;
+  VocabularyIndex index;
+  auto done = read_tokens(gguf, place, spec, index);
+  ISOBIT_TRY(done);
+  if (gguf.scores.size() != gguf.tokens.size()) {
+    return Error{std::to_string(gguf.scores.size()) + " scores for " +
+                     std::to_string(gguf.tokens.size()) + " tokens",
+                 place + ": tokenizer.ggml.scores"};
+  }
+  for (std::size_t at = 0; at < gguf.scores.size(); ++at) {
+    if (!std::isfinite(gguf.scores[at])) {
+      return Error{"the score is not finite",
+                   place + ": tokenizer.ggml.scores[" + std::to_string(at) + "]"};
+    }
+    spec.scores.push_back(static_cast<double>(gguf.scores[at]));
+  }
+  NormalStep step;
+  if (gguf.add_space_prefix) {
+    step.kind = NormalStep::Kind::prepend;
+    step.content = " ";
+    spec.normal.push_back(step);
+  }
+  step.kind = NormalStep::Kind::replace;
+  step.pattern = " ";
+  step.content = kMetaMark;
+  spec.normal.push_back(step);
+  spec.decode = {false, {{kMetaMark, " "}}, true, false, gguf.add_space_prefix ? 1 : 0, ""};
+  std::string text;
+  return read_id(gguf, gguf.unknown, place + ": tokenizer.ggml.unknown_token_id", spec.bpe.unknown,
+                 text);
+}
+
+}  // namespace
+
+Result<TokenizerSpec> read_tokenizer_gguf(const GgufTokenizer& gguf, const std::string& place) {
+  if (gguf.problem) return *gguf.problem;
+  if (gguf.model.empty()) {
+    return Error{"the file has no tokenizer; prompts must then be given as token ids",
+                 place + ": tokenizer.ggml.model"};
+  }
+  TokenizerSpec spec;
+  const bool known = gguf.model == "gpt2" || gguf.model == "llama";
+  if (!known) {
+    return Error{"a tokenizer of model " + shown(gguf.model) +
+                     " is not supported; known are \"gpt2\" (byte-level BPE) and \"llama\" "
+                     "(SentencePiece)",
+                 place + ": tokenizer.ggml.model"};
+  }
+  auto done = gguf.model == "gpt2" ? read_gpt2(gguf, place, spec) : read_llama(gguf, place, spec);
   ISOBIT_TRY(done);
   const std::string ids = place + ": tokenizer.ggml.";
   done = read_id(gguf, gguf.bos, ids + "bos_token_id", spec.bos, spec.bos_text);
@@ -163,6 +233,8 @@ Result<TokenizerSpec> read_tokenizer_gguf(const GgufTokenizer& gguf, const std::
   ISOBIT_TRY(done);
   if (gguf.add_bos && spec.bos >= 0) spec.prefix.push_back(spec.bos);
   if (gguf.add_eos && spec.eos >= 0) spec.suffix.push_back(spec.eos);
+  if (spec.bos >= 0) spec.named.emplace_back("bos_token", spec.bos_text);
+  if (spec.eos >= 0) spec.named.emplace_back("eos_token", spec.eos_text);
   spec.chat_template = gguf.chat_template;
   return spec;
 }

@@ -3,123 +3,54 @@
 #include "runtime/tokenizer/from_json.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "runtime/checkpoint/json.h"
-#include "runtime/tokenizer/spec.h"
+#include "runtime/tokenizer/json_node.h"
 
 namespace isobit {
 namespace {
 
 using nlohmann::json;
 
-/// Every rule walks over every text: far more than published files have would only cost time.
-constexpr std::size_t kMostRules = 16;
 /// Ids of a vocabulary without a token: a few lines must not ask for millions of places.
 constexpr std::size_t kMostHoles = std::size_t{1} << 16;
+/// Of Unigram, which looks for every token at every place of a text.
+constexpr std::size_t kLongestToken = 4096;
 
-/// A value of the file with its path, which is what errors name.
-struct Node {
-  const json* value;
-  std::string place;  // "tokenizer.json: model.merges[3]"
-
-  /// The member `key`; null when this is no object or has no such member.
-  [[nodiscard]] Node at(const std::string& key) const {
-    static const json kNull;
-    const bool has = value->is_object() && value->contains(key);
-    const bool top = place.find(": ") == std::string::npos;
-    return {has ? &(*value)[key] : &kNull, place + (top ? ": " : ".") + key};
-  }
-  [[nodiscard]] Node at(std::size_t index) const {
-    return {&(*value)[index], place + "[" + std::to_string(index) + "]"};
-  }
-  [[nodiscard]] bool none() const { return value->is_null(); }
-  [[nodiscard]] std::string text() const {
-    return value->is_string() ? value->get<std::string>() : std::string();
-  }
-  [[nodiscard]] Error error(std::string message) const { return {std::move(message), place}; }
-};
-
-/// A flag that may be absent. Anything but a boolean or null is an error.
-Result<bool> flag(const Node& node, bool otherwise) {
-  if (node.none()) return otherwise;
-  if (!node.value->is_boolean()) return node.error("expected true or false");
-  return node.value->get<bool>();
-}
-
-/// An id: a whole number in [0, kMaxTokenIds).
-Result<std::int32_t> id_of(const Node& node) {
-  const bool whole = node.value->is_number_unsigned();
-  if (!whole || node.value->get<std::uint64_t>() >= std::uint64_t{kMaxTokenIds}) {
-    return node.error("expected a token id from 0 to " + std::to_string(kMaxTokenIds - 1));
-  }
-  return node.value->get<std::int32_t>();
-}
-
-Error refusal(const Node& node, const std::string& what) {
-  return node.error(what +
-                    " is not supported; this reader knows byte-level BPE as GPT-2, SmolLM, "
-                    "StarCoder, Llama-3 and Qwen2 use it");
-}
-
-/// Refuses an object's members that are not in `known`.
-Result<void> only(const Node& node, const std::set<std::string>& known) {
-  if (!node.value->is_object()) return node.error("expected an object");
-  for (const auto& [key, value] : node.value->items()) {
-    if (known.count(key) == 0) return refusal(node.at(key), "the key " + shown(key));
-  }
-  return {};
-}
-
+/// Reads the model and the added tokens.
 class Reader {
  public:
   explicit Reader(TokenizerSpec& spec) : spec_(spec) {}
 
-  Result<void> read(const Node& file) {
+  Result<void> read(const JsonNode& file) {
     if (!file.value->is_object()) return file.error("expected an object");
     for (const char* key : {"truncation", "padding"}) {
-      if (!file.at(key).none()) {
-        return file.at(key).error("must be null: it would change what a text's tokens are");
-      }
+      if (!file.at(key).none()) spec_.ignored.push_back(std::string(key) + " (prompts are whole)");
     }
     auto done = model(file.at("model"));
     ISOBIT_TRY(done);
-    done = added_tokens(file.at("added_tokens"));
-    ISOBIT_TRY(done);
-    done = normalizer(file.at("normalizer"));
-    ISOBIT_TRY(done);
-    done = pre_tokenizer(file.at("pre_tokenizer"));
-    ISOBIT_TRY(done);
-    if (!byte_level_) {
-      return refusal(file.at("pre_tokenizer"), "a pre-tokenizer that does not end with ByteLevel");
-    }
-    done = post_processor(file.at("post_processor"));
-    ISOBIT_TRY(done);
-    return decoder(file.at("decoder"));
+    return added_tokens(file.at("added_tokens"));
   }
 
  private:
-  Result<void> model(const Node& node);
-  Result<void> model_options(const Node& node);
-  Result<void> vocabulary(const Node& node);
-  Result<void> merges(const Node& node);
-  Result<void> added_tokens(const Node& node);
-  Result<AddedToken> added_token(const Node& node);
-  Result<void> normalizer(const Node& node);
-  Result<void> pre_tokenizer(const Node& node);
-  Result<void> split_step(const Node& node);
-  Result<void> byte_level(const Node& node);
-  Result<void> post_processor(const Node& node);
-  Result<void> template_item(const Node& item, const Node& specials, bool& seen_text);
-  Result<void> decoder(const Node& node);
+  Result<void> model(const JsonNode& node);
+  Result<void> bpe(const JsonNode& node);
+  Result<void> unigram(const JsonNode& node);
+  Result<void> unigram_entry(const JsonNode& entry);
+  Result<void> model_options(const JsonNode& node);
+  Result<void> vocabulary(const JsonNode& node);
+  Result<void> merges(const JsonNode& node);
+  Result<void> added_tokens(const JsonNode& node);
+  Result<AddedToken> added_token(const JsonNode& node);
   void put_token(std::int32_t id, const std::string& token, bool in_vocabulary);
 
   TokenizerSpec& spec_;
   VocabularyIndex index_;
-  bool byte_level_ = false;       // a ByteLevel step has been read: nothing may follow
   std::int32_t last_added_ = -1;  // the largest id of an added token so far
 };
 
@@ -129,14 +60,20 @@ void Reader::put_token(std::int32_t id, const std::string& token, bool in_vocabu
     spec_.tokens.resize(at + 1);
     spec_.in_vocabulary.resize(at + 1, 0);
   }
+  if (spec_.model == TokenModel::unigram && !in_vocabulary) spec_.scores.resize(at + 1, 0);
   spec_.tokens[at] = token;
   spec_.in_vocabulary[at] = in_vocabulary ? 1 : 0;
 }
 
-Result<void> Reader::model(const Node& node) {
+Result<void> Reader::model(const JsonNode& node) {
   if (!node.value->is_object()) return node.error("expected an object: this is no tokenizer.json");
   const std::string type = node.at("type").text();
-  if (type != "BPE") return refusal(node.at("type"), "a model of type " + shown(type));
+  if (type == "BPE") return bpe(node);
+  if (type == "Unigram") return unigram(node);
+  return json_refusal(node.at("type"), "a model of type " + shown(type));
+}
+
+Result<void> Reader::bpe(const JsonNode& node) {
   auto done = model_options(node);
   ISOBIT_TRY(done);
   done = vocabulary(node.at("vocab"));
@@ -152,39 +89,83 @@ Result<void> Reader::model(const Node& node) {
   return {};
 }
 
-Result<void> Reader::model_options(const Node& node) {
-  auto done =
-      only(node, {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-                  "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
+Result<void> Reader::unigram(const JsonNode& node) {
+  auto done = json_only(node, {"type", "unk_id", "vocab", "byte_fallback"});
   ISOBIT_TRY(done);
-  const Node dropout = node.at("dropout");
-  if (!dropout.none() && *dropout.value != json(0.0)) return refusal(dropout, "dropout");
-  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    const Node affix = node.at(key);
-    if (!affix.none() && *affix.value != json("")) return refusal(affix, key);
+  spec_.model = TokenModel::unigram;
+  const JsonNode vocab = node.at("vocab");
+  if (vocab.size() == 0) return vocab.error("expected an array of [token, score]");
+  if (vocab.size() > std::size_t{kMaxTokenIds}) return vocab.error("too many tokens");
+  for (std::size_t at = 0; at < vocab.size(); ++at) {
+    done = unigram_entry(vocab.at(at));
+    ISOBIT_TRY(done);
   }
-  const auto fallback = flag(node.at("byte_fallback"), false);
+  const auto fallback = json_flag(node.at("byte_fallback"), false);
   ISOBIT_TRY(fallback);
-  if (*fallback) return refusal(node.at("byte_fallback"), "byte_fallback (SentencePiece)");
-  const auto ignore = flag(node.at("ignore_merges"), false);
+  spec_.bpe.byte_fallback = *fallback;
+  if (node.at("unk_id").none()) return {};
+  const auto unknown = json_token_id(node.at("unk_id"));
+  ISOBIT_TRY(unknown);
+  if (static_cast<std::size_t>(*unknown) >= spec_.tokens.size()) {
+    return node.at("unk_id").error("is outside the vocabulary of " +
+                                   std::to_string(spec_.tokens.size()) + " tokens");
+  }
+  spec_.bpe.unknown = *unknown;
+  return {};
+}
+
+Result<void> Reader::unigram_entry(const JsonNode& entry) {
+  const bool pair = entry.size() == 2 && entry.at(std::size_t{0}).value->is_string() &&
+                    entry.at(1).value->is_number();
+  if (!pair) return entry.error("expected [token, score]");
+  const std::string token = entry.at(std::size_t{0}).text();
+  if (token.empty()) return entry.error("an empty token");
+  if (token.size() > kLongestToken) {
+    return entry.error("a token of " + std::to_string(token.size()) + " bytes; at most " +
+                       std::to_string(kLongestToken) + " are read");
+  }
+  const double score = entry.at(1).value->get<double>();
+  if (!std::isfinite(score)) return entry.error("the score is not finite");
+  const auto id = static_cast<std::int32_t>(spec_.tokens.size());
+  if (!index_.emplace(token, id).second) return entry.error("repeats the token " + shown(token));
+  put_token(id, token, true);
+  spec_.scores.push_back(score);
+  return {};
+}
+
+Result<void> Reader::model_options(const JsonNode& node) {
+  auto done = json_only(
+      node, {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+             "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
+  ISOBIT_TRY(done);
+  const JsonNode dropout = node.at("dropout");
+  if (!dropout.none() && *dropout.value != json(0.0)) return json_refusal(dropout, "dropout");
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    const JsonNode affix = node.at(key);
+    if (!affix.none() && *affix.value != json("")) return json_refusal(affix, key);
+  }
+  const auto fallback = json_flag(node.at("byte_fallback"), false);
+  ISOBIT_TRY(fallback);
+  spec_.bpe.byte_fallback = *fallback;
+  const auto ignore = json_flag(node.at("ignore_merges"), false);
   ISOBIT_TRY(ignore);
-  const auto fuse = flag(node.at("fuse_unk"), false);
+  const auto fuse = json_flag(node.at("fuse_unk"), false);
   ISOBIT_TRY(fuse);
   spec_.bpe.ignore_merges = *ignore;
   spec_.bpe.fuse_unknown = *fuse;
-  const Node unknown = node.at("unk_token");
+  const JsonNode unknown = node.at("unk_token");
   if (!unknown.none() && !unknown.value->is_string()) return unknown.error("expected a string");
   return {};
 }
 
-Result<void> Reader::vocabulary(const Node& node) {
+Result<void> Reader::vocabulary(const JsonNode& node) {
   if (!node.value->is_object() || node.value->empty()) {
     return node.error("expected an object of tokens and their ids");
   }
   for (const auto& [token, value] : node.value->items()) {
-    const Node entry{&value, node.place + "[" + shown(token) + "]"};
+    const JsonNode entry{&value, node.place + "[" + shown(token) + "]"};
     if (token.empty()) return entry.error("an empty token");
-    const auto id = id_of(entry);
+    const auto id = json_token_id(entry);
     ISOBIT_TRY(id);
     if (static_cast<std::size_t>(*id) >= node.value->size() + kMostHoles) {
       return entry.error("the id " + std::to_string(*id) + " is far above the " +
@@ -204,7 +185,7 @@ Result<void> Reader::vocabulary(const Node& node) {
   return {};
 }
 
-Result<void> Reader::merges(const Node& node) {
+Result<void> Reader::merges(const JsonNode& node) {
   if (!node.value->is_array()) return node.error("expected an array of merges");
   if (node.value->size() >= std::size_t{kMaxTokenIds} * 2) return node.error("too many merges");
   spec_.merges.reserve(node.value->size());
@@ -233,35 +214,35 @@ Result<void> Reader::merges(const Node& node) {
   return {};
 }
 
-Result<AddedToken> Reader::added_token(const Node& node) {
-  auto done =
-      only(node, {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
+Result<AddedToken> Reader::added_token(const JsonNode& node) {
+  auto done = json_only(
+      node, {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
   ISOBIT_TRY(done);
   AddedToken token;
   token.content = node.at("content").text();
   if (token.content.empty()) return node.at("content").error("expected a string, not empty");
-  const auto id = id_of(node.at("id"));
+  const auto id = json_token_id(node.at("id"));
   ISOBIT_TRY(id);
   token.id = *id;
-  const auto special = flag(node.at("special"), false);
+  const auto special = json_flag(node.at("special"), false);
   ISOBIT_TRY(special);
-  const auto single_word = flag(node.at("single_word"), false);
+  const auto single_word = json_flag(node.at("single_word"), false);
   ISOBIT_TRY(single_word);
-  if (*single_word) return refusal(node.at("single_word"), "an added token with single_word");
+  token.single_word = *single_word;
   const std::pair<const char*, bool*> flags[] = {{"lstrip", &token.lstrip},
                                                  {"rstrip", &token.rstrip}};
   for (const auto& [key, target] : flags) {
-    const auto value = flag(node.at(key), false);
+    const auto value = json_flag(node.at(key), false);
     ISOBIT_TRY(value);
     *target = *value;
   }
-  const auto normalized = flag(node.at("normalized"), !*special);
+  const auto normalized = json_flag(node.at("normalized"), !*special);
   ISOBIT_TRY(normalized);
   token.normalized = *normalized;
   return token;
 }
 
-Result<void> Reader::added_tokens(const Node& node) {
+Result<void> Reader::added_tokens(const JsonNode& node) {
   if (node.none()) return {};
   if (!node.value->is_array()) return node.error("expected an array");
   std::set<std::string> contents;
@@ -288,153 +269,18 @@ Result<void> Reader::added_tokens(const Node& node) {
   return {};
 }
 
-Result<void> Reader::normalizer(const Node& node) {
-  if (node.none()) return {};
-  const std::string type = node.at("type").text();
-  if (type == "NFC") {
-    spec_.nfc = true;
-    return {};
-  }
-  const Node list = node.at("normalizers");
-  if (type != "Sequence" || !list.value->is_array()) {
-    return refusal(node, "a normalizer of type " + shown(type));
-  }
-  for (std::size_t at = 0; at < list.value->size(); ++at) {
-    if (list.at(at).at("type").text() != "NFC") {
-      return refusal(list.at(at), "a normalizer of type " + shown(list.at(at).at("type").text()));
-    }
-    spec_.nfc = true;
-  }
-  return {};
-}
-
-Result<void> Reader::byte_level(const Node& node) {
-  const auto prefix = flag(node.at("add_prefix_space"), true);
-  ISOBIT_TRY(prefix);
-  const auto regex = flag(node.at("use_regex"), true);
-  ISOBIT_TRY(regex);
-  if (*prefix) spec_.rules.push_back(SplitRule::prefix_space);
-  if (*regex) spec_.rules.push_back(SplitRule::gpt2);
-  byte_level_ = true;
-  return {};
-}
-
-Result<void> Reader::split_step(const Node& node) {
-  const std::string behavior = node.at("behavior").text();
-  const auto invert = flag(node.at("invert"), false);
-  ISOBIT_TRY(invert);
-  const std::string regex = node.at("pattern").at("Regex").text();
-  const SplitRule* rule = split_rule_of_regex(regex);
-  if (rule == nullptr) {
-    return refusal(node.at("pattern"), "a Split by the pattern " + shown(regex));
-  }
-  const bool covers_all =
-      *rule == SplitRule::gpt2 || *rule == SplitRule::llama3 || *rule == SplitRule::qwen2;
-  const bool isolates = behavior == "Isolated" && !*invert;
-  const bool keeps_matches = behavior == "Removed" && *invert && covers_all;
-  if (!isolates && !keeps_matches) {
-    return refusal(node.at("behavior"),
-                   "a Split with behavior " + shown(behavior) + (*invert ? ", inverted," : ""));
-  }
-  spec_.rules.push_back(*rule);
-  return {};
-}
-
-Result<void> Reader::pre_tokenizer(const Node& node) {
-  const std::string type = node.at("type").text();
-  if (byte_level_) return refusal(node, "a step after ByteLevel");
-  if (spec_.rules.size() >= kMostRules) {
-    return refusal(node, "a pre-tokenizer of more than " + std::to_string(kMostRules) + " steps");
-  }
-  if (type == "ByteLevel") return byte_level(node);
-  if (type == "Split") return split_step(node);
-  if (type == "Digits") {
-    const auto each = flag(node.at("individual_digits"), false);
-    ISOBIT_TRY(each);
-    spec_.rules.push_back(*each ? SplitRule::digits_each : SplitRule::digits_runs);
-    return {};
-  }
-  const Node list = node.at("pretokenizers");
-  if (type != "Sequence" || !list.value->is_array()) {
-    return refusal(node,
-                   node.none() ? "no pre-tokenizer" : "a pre-tokenizer of type " + shown(type));
-  }
-  for (std::size_t at = 0; at < list.value->size(); ++at) {
-    const auto done = pre_tokenizer(list.at(at));
-    ISOBIT_TRY(done);
-  }
-  return {};
-}
-
-Result<void> Reader::template_item(const Node& item, const Node& specials, bool& seen_text) {
-  if (item.at("Sequence").at("id").text() == "A") {
-    if (seen_text) return item.error("the text comes twice");
-    seen_text = true;
-    return {};
-  }
-  const std::string name = item.at("SpecialToken").at("id").text();
-  const Node special = specials.at(name);
-  const Node ids = special.at("ids");
-  if (name.empty() || !ids.value->is_array()) {
-    return item.error(
-        "expected {\"Sequence\": {\"id\": \"A\"}} or a SpecialToken that "
-        "special_tokens defines");
-  }
-  for (std::size_t at = 0; at < ids.value->size(); ++at) {
-    const auto id = id_of(ids.at(at));
-    ISOBIT_TRY(id);
-    if (static_cast<std::size_t>(*id) >= spec_.tokens.size()) {
-      return ids.at(at).error("no token has the id " + std::to_string(*id));
-    }
-    (seen_text ? spec_.suffix : spec_.prefix).push_back(*id);
-  }
-  return {};
-}
-
-Result<void> Reader::post_processor(const Node& node) {
-  if (node.none()) return {};
-  const std::string type = node.at("type").text();
-  if (type == "ByteLevel") return {};  // changes offsets only
-  if (type == "Sequence" && node.at("processors").value->is_array()) {
-    const Node list = node.at("processors");
-    for (std::size_t at = 0; at < list.value->size(); ++at) {
-      const auto done = post_processor(list.at(at));
-      ISOBIT_TRY(done);
-    }
-    return {};
-  }
-  if (type != "TemplateProcessing") return refusal(node, "a post-processor of type " + shown(type));
-  if (!spec_.prefix.empty() || !spec_.suffix.empty()) {
-    return refusal(node, "a second TemplateProcessing");
-  }
-  const Node single = node.at("single");
-  if (!single.value->is_array()) return single.error("expected an array");
-  bool seen_text = false;
-  for (std::size_t at = 0; at < single.value->size(); ++at) {
-    const auto done = template_item(single.at(at), node.at("special_tokens"), seen_text);
-    ISOBIT_TRY(done);
-  }
-  if (!seen_text) return single.error("the template leaves the text out");
-  return {};
-}
-
-Result<void> Reader::decoder(const Node& node) {
-  if (node.at("type").text() == "ByteLevel") return {};
-  return refusal(node,
-                 node.none() ? "no decoder" : "a decoder of type " + shown(node.at("type").text()));
-}
-
 }  // namespace
 
-Result<TokenizerSpec> read_tokenizer_json(const std::string& tokenizer_json,
-                                          const std::string& config_json,
-                                          const std::string& place) {
+Result<TokenizerSpec> read_tokenizer_json(const TokenizerFiles& files, const std::string& place) {
   TokenizerSpec spec;
-  const auto file = parse_strict_json(tokenizer_json, JsonPlace{place, std::nullopt});
+  const auto file = parse_strict_json(files.tokenizer_json, JsonPlace{place, std::nullopt});
   ISOBIT_TRY(file);
-  auto done = Reader(spec).read(Node{&*file, place});
+  const JsonNode node{&*file, place};
+  auto done = Reader(spec).read(node);
   ISOBIT_TRY(done);
-  done = read_tokenizer_config(config_json, place, spec);
+  done = read_tokenizer_steps(node, spec);
+  ISOBIT_TRY(done);
+  done = read_siblings(files, place, {}, spec);
   ISOBIT_TRY(done);
   return spec;
 }

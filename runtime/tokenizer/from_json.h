@@ -1,18 +1,27 @@
-// The two halves of reading a Hugging Face tokenizer: tokenizer.json and tokenizer_config.json.
+// What the files beside a tokenizer's own say: tokenizer_config.json, special_tokens_map.json,
+// added_tokens.json, chat_template.jinja.
 //
-// Promise: as tokenizer/spec.h. Called by tokenizer/from_json.cc only.
+// Promise: the added tokens, their flags and ids, BOS, EOS and the chat template of transformers 5
+// for the same files. Called by the readers of tokenizer.json and tokenizer.model only.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "runtime/base/result.h"
 #include "runtime/tokenizer/spec.h"
 
 namespace isobit {
 
-/// Adds what tokenizer_config.json says: BOS and EOS by name, the chat template. An empty text
-/// says nothing. `place` is that of the tokenizer.json beside it.
-Result<void> read_tokenizer_config(const std::string& config_json, const std::string& place,
-                                   TokenizerSpec& spec);
+/// What a tokenizer's own file says of special tokens, where the files beside it do not.
+struct SiblingDefaults {
+  std::string bos, eos, unknown;  // texts, empty: none
+  std::vector<AddedToken> extra;  // instead of additional_special_tokens
+};
+
+/// Adds to `spec`, which holds what the tokenizer's own file says. A text that is not there says
+/// nothing. `place` is that of the tokenizer's file beside them.
+Result<void> read_siblings(const TokenizerFiles& files, const std::string& place,
+                           const SiblingDefaults& defaults, TokenizerSpec& spec);
 
 }  // namespace isobit

@@ -1,11 +1,11 @@
-// NFC normalisation (Unicode Standard Annex 15) on generated tables of one fixed version, because
+// NFC and NFD (Unicode Standard Annex 15) on generated tables of one fixed version, because
 // a library's version, and with it the ids, would depend on the machine.
 #include <algorithm>
 #include <iterator>
 #include <unordered_map>
 #include <vector>
 
-#include "runtime/tokenizer/spec.h"
+#include "runtime/tokenizer/normalize.h"
 #include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit {
@@ -132,9 +132,8 @@ void append_utf8(std::uint32_t code, std::string& out) {
   put(0x80 | (code & 0x3f));
 }
 
-}  // namespace
-
-std::string normalize_nfc(std::string_view text) {
+/// The full canonical decomposition, in canonical order.
+std::vector<Code> decomposed(std::string_view text) {
   std::vector<Code> codes;
   codes.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) {
@@ -147,10 +146,24 @@ std::string normalize_nfc(std::string_view text) {
     at += c.bytes;
   }
   order(codes);
+  return codes;
+}
+
+std::string text_of_codes(const std::vector<Code>& codes, std::size_t bytes) {
   std::string out;
-  out.reserve(text.size());
-  for (const Code& c : composed(codes)) append_utf8(c.code, out);
+  out.reserve(bytes);
+  for (const Code& c : codes) append_utf8(c.code, out);
   return out;
+}
+
+}  // namespace
+
+std::string normalize_nfc(std::string_view text) {
+  return text_of_codes(composed(decomposed(text)), text.size());
+}
+
+std::string normalize_nfd(std::string_view text) {
+  return text_of_codes(decomposed(text), text.size());
 }
 
 }  // namespace isobit

@@ -1,7 +1,9 @@
 // GPT-2's byte alphabet and the resolving of merges, shared by both readers.
 #include "runtime/tokenizer/spec.h"
 
+#include <algorithm>
 #include <array>
+#include <utility>
 
 #include "runtime/checkpoint/json.h"
 #include "runtime/tokenizer/unicode_tables.h"
@@ -52,6 +54,50 @@ bool bytes_of_printable(std::string_view printable, std::string& bytes) {
     bytes += static_cast<char>(byte);
   }
   return true;
+}
+
+int byte_of_fallback(std::string_view token) {
+  if (token.size() != 6 || token.substr(0, 3) != "<0x" || token[5] != '>') return -1;
+  int value = 0;
+  for (const char c : token.substr(3, 2)) {
+    const bool digit = c >= '0' && c <= '9';
+    if (!digit && !(c >= 'A' && c <= 'F')) return -1;
+    value = value * 16 + (digit ? c - '0' : c - 'A' + 10);
+  }
+  return value;
+}
+
+std::int32_t id_of_token(const TokenizerSpec& spec, std::string_view text) {
+  const auto found = std::find(spec.tokens.begin(), spec.tokens.end(), text);
+  return found == spec.tokens.end() || text.empty()
+             ? -1
+             : static_cast<std::int32_t>(found - spec.tokens.begin());
+}
+
+void add_token(TokenizerSpec& spec, AddedToken token) {
+  if (token.content.empty()) return;
+  for (AddedToken& known : spec.added) {
+    if (known.content != token.content) continue;
+    token.id = known.id;
+    known = std::move(token);
+    return;
+  }
+  token.id = id_of_token(spec, token.content);
+  if (token.id < 0) {
+    std::int32_t last = -1;
+    for (const AddedToken& known : spec.added) last = std::max(last, known.id);
+    const auto vocabulary = static_cast<std::int32_t>(
+        std::count(spec.in_vocabulary.begin(), spec.in_vocabulary.end(), 1));
+    token.id = last >= vocabulary ? last + 1 : vocabulary;
+    const auto at = static_cast<std::size_t>(token.id);
+    if (at >= spec.tokens.size()) {
+      spec.tokens.resize(at + 1);
+      spec.in_vocabulary.resize(at + 1, 0);
+      if (!spec.scores.empty()) spec.scores.resize(at + 1, 0);
+    }
+    spec.tokens[at] = token.content;
+  }
+  spec.added.push_back(std::move(token));
 }
 
 Result<BpeMerge> resolve_merge(const VocabularyIndex& index, std::string_view left,

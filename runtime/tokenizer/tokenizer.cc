@@ -1,96 +1,103 @@
 // Implementation of runtime/tokenizer/tokenizer.h: added tokens, normalisation, pre-tokenizers and
-// byte-pair encoding, one after the other.
+// the model, one after the other; and the way back.
 #include "runtime/tokenizer/tokenizer.h"
 
 #include <deque>
 #include <utility>
 
 #include "runtime/base/interrupt.h"
-#include "runtime/tokenizer/chat.h"
-#include "runtime/tokenizer/spec.h"
-#include "runtime/tokenizer/unicode_tables.h"
+#include "runtime/tokenizer/tables.h"
 
 namespace isobit {
-
-struct Tokenizer::Tables {
-  TokenizerSpec spec;
-  std::vector<std::string> bytes;  // by id: what decode gives; empty: no such id
-  AddedTokens raw_added;           // found in the text as it is
-  AddedTokens normalized_added;    // found in the normalised text
-  Bpe bpe;
-  ChatFormat chat;
-
-  void encode_text(std::string_view text, std::vector<std::int32_t>& ids) const;
-  void encode_piece(std::string_view text, std::vector<std::int32_t>& ids) const;
-};
-
 namespace {
 
-bool is_ascii(std::string_view text) {
-  for (const char c : text) {
-    if (static_cast<unsigned char>(c) >= 0x80) return false;
+constexpr std::string_view kMetaMark = "\xe2\x96\x81";  // ▁
+
+/// What a token stands for when it is joined with others.
+std::string decoded(const TokenizerSpec& spec, std::size_t id, bool added) {
+  const std::string& token = spec.tokens[id];
+  std::string bytes;
+  if (spec.decode.byte_level) {
+    return !added && bytes_of_printable(token, bytes) ? bytes : token;
   }
-  return true;
-}
-
-/// Cuts every piece by one rule. Pieces that the rule makes new live in `made`.
-std::vector<std::string_view> apply_rule(SplitRule rule, std::vector<std::string_view> pieces,
-                                         std::deque<std::string>& made) {
-  std::vector<std::string_view> cut;
-  cut.reserve(pieces.size());
-  for (const std::string_view piece : pieces) {
-    if (rule != SplitRule::prefix_space) {
-      split(rule, piece, cut);
-    } else if (piece.front() == ' ') {
-      cut.push_back(piece);
-    } else {
-      cut.push_back(made.emplace_back(" " + std::string(piece)));
-    }
+  bytes = token;
+  for (const auto& [pattern, content] : spec.decode.replace) {
+    NormalStep step;
+    step.kind = NormalStep::Kind::replace;
+    step.pattern = pattern;
+    step.content = content;
+    bytes = normalized(step, bytes);
   }
-  return cut;
+  const int byte = spec.decode.byte_fallback ? byte_of_fallback(bytes) : -1;
+  return byte < 0 ? bytes : std::string(1, static_cast<char>(byte));
 }
 
-void put(std::string& out, const char* key, std::string_view value) {
-  out += key;
-  out += ' ' + std::to_string(value.size()) + ' ';
-  out += value;
-  out += '\n';
+/// The vocabulary as the BPE model takes it.
+std::vector<std::pair<std::string, std::int32_t>> pieces_of(const TokenizerSpec& spec) {
+  std::vector<std::pair<std::string, std::int32_t>> pieces;
+  for (std::size_t id = 0; id < spec.tokens.size(); ++id) {
+    const std::string& token = spec.tokens[id];
+    if (spec.in_vocabulary[id] == 0 || token.empty()) continue;
+    std::string bytes = token;
+    if (!spec.bpe.characters && !bytes_of_printable(token, bytes)) continue;
+    pieces.emplace_back(std::move(bytes), static_cast<std::int32_t>(id));
+  }
+  return pieces;
 }
 
-std::string joined(const std::vector<std::int32_t>& ids) {
-  std::string out;
-  for (const std::int32_t id : ids) out += (out.empty() ? "" : " ") + std::to_string(id);
-  return out;
-}
-
-std::string rules_text(const TokenizerSpec& spec) {
-  std::string out;
-  for (const SplitRule rule : spec.rules)
-    out += (out.empty() ? "" : "+") + std::string(name_of(rule));
-  return out;
+/// The vocabulary as Unigram and SentencePiece take it.
+std::vector<std::string> texts_of(const TokenizerSpec& spec) {
+  std::vector<std::string> texts = spec.tokens;
+  for (std::size_t id = 0; id < texts.size(); ++id) {
+    if (spec.in_vocabulary[id] == 0) texts[id].clear();
+  }
+  return texts;
 }
 
 }  // namespace
 
-/// Text without added tokens, already normalised.
-void Tokenizer::Tables::encode_piece(std::string_view text, std::vector<std::int32_t>& ids) const {
+void Tokenizer::Tables::encode_piece(std::string_view text, bool first,
+                                     std::vector<std::int32_t>& ids) const {
   if (text.empty()) return;
   std::deque<std::string> made;
-  std::vector<std::string_view> pieces{text};
-  for (const SplitRule rule : spec.rules) pieces = apply_rule(rule, std::move(pieces), made);
+  std::vector<Piece> pieces{{text, first}};
+  for (const PreStep& step : spec.rules) apply_step(step, pieces, made);
   BpeScratch scratch;
-  for (const std::string_view piece : pieces) {
+  for (const Piece& piece : pieces) {
     if (interrupted != 0) return;
-    bpe.encode(piece, scratch, ids);
+    switch (spec.model) {
+      case TokenModel::byte_bpe:
+      case TokenModel::char_bpe:
+        bpe.encode(piece.text, scratch, ids);
+        break;
+      case TokenModel::unigram:
+        unigram.encode(piece.text, ids);
+        break;
+      case TokenModel::sentencepiece:
+        sentencepiece.encode(piece.text, ids);
+        break;
+    }
   }
 }
 
-/// Text without the added tokens that are found before normalisation.
-void Tokenizer::Tables::encode_text(std::string_view text, std::vector<std::int32_t>& ids) const {
-  std::string normal;
-  if (spec.nfc && !is_ascii(text)) {
-    normal = normalize_nfc(text);
-    text = normal;
+std::string Tokenizer::Tables::normal(std::string_view text, bool& first) const {
+  std::string out(text);
+  for (const NormalStep& step : spec.normal) {
+    using Kind = NormalStep::Kind;
+    const bool strips = (step.kind == Kind::strip && step.left) || step.kind == Kind::strip_spaces;
+    std::string next = normalized(step, out);
+    if (strips && next.substr(0, 1) != out.substr(0, 1)) first = false;
+    out = std::move(next);
+  }
+  return out;
+}
+
+void Tokenizer::Tables::encode_text(std::string_view text, bool first,
+                                    std::vector<std::int32_t>& ids) const {
+  std::string made;
+  if (!spec.normal.empty()) {
+    made = normal(text, first);
+    text = made;
   }
   std::vector<Segment> segments;
   normalized_added.split(text, segments);
@@ -98,7 +105,7 @@ void Tokenizer::Tables::encode_text(std::string_view text, std::vector<std::int3
     if (segment.id >= 0) {
       ids.push_back(segment.id);
     } else {
-      encode_piece(segment.text, ids);
+      encode_piece(segment.text, first && segment.text.data() == text.data(), ids);
     }
   }
 }
@@ -110,43 +117,51 @@ Tokenizer::~Tokenizer() = default;
 
 Result<Tokenizer> Tokenizer::from_spec(TokenizerSpec&& spec, const std::string& place) {
   auto tables = std::make_unique<Tables>();
-  std::vector<char> is_added(spec.tokens.size(), 0);
+  tables->spec = std::move(spec);
+  TokenizerSpec& own = tables->spec;
+  std::vector<char> is_added(own.tokens.size(), 0);
   std::vector<AddedToken> raw;
-  std::vector<AddedToken> normalized;
-  for (AddedToken token : spec.added) {
+  std::vector<AddedToken> in_normal;
+  for (AddedToken token : own.added) {
     is_added[static_cast<std::size_t>(token.id)] = 1;
-    if (token.normalized && spec.nfc) token.content = normalize_nfc(token.content);
-    (token.normalized ? normalized : raw).push_back(std::move(token));
-  }
-  std::vector<std::pair<std::string, std::int32_t>> pieces;
-  tables->bytes.reserve(spec.tokens.size());
-  for (std::size_t id = 0; id < spec.tokens.size(); ++id) {
-    const std::string& token = spec.tokens[id];
-    std::string bytes;
-    const bool printable = bytes_of_printable(token, bytes);
-    if (printable && spec.in_vocabulary[id] != 0 && !token.empty()) {
-      pieces.emplace_back(bytes, static_cast<std::int32_t>(id));
-    }
-    tables->bytes.push_back(printable && is_added[id] == 0 ? bytes : token);
-  }
-  tables->bpe = Bpe(std::move(pieces), spec.merges, spec.bpe);
-  if (tables->bpe.missing_bytes() == 256) {
-    return Error{"the vocabulary has no token for any single byte; it is not byte-level", place};
+    bool first = true;
+    if (token.normalized) token.content = tables->normal(token.content, first);
+    if (token.content.empty()) continue;  // nothing of it is left to be found
+    (token.normalized ? in_normal : raw).push_back(std::move(token));
   }
   tables->raw_added = AddedTokens(std::move(raw));
-  tables->normalized_added = AddedTokens(std::move(normalized));
-  if (spec.bos < 0 && !spec.prefix.empty()) {
-    spec.bos = spec.prefix.front();
-    spec.bos_text = spec.tokens[static_cast<std::size_t>(spec.bos)];
+  tables->normalized_added = AddedTokens(std::move(in_normal));
+  tables->bytes.reserve(own.tokens.size());
+  for (std::size_t id = 0; id < own.tokens.size(); ++id) {
+    tables->bytes.push_back(decoded(own, id, is_added[id] != 0));
   }
-  tables->chat = recognise_chat(spec.chat_template, spec.bos_text, spec.eos_text);
-  tables->spec = std::move(spec);
+  switch (own.model) {
+    case TokenModel::byte_bpe:
+    case TokenModel::char_bpe:
+      own.bpe.characters = own.model == TokenModel::char_bpe;
+      tables->bpe = Bpe(pieces_of(own), own.merges, own.bpe);
+      break;
+    case TokenModel::unigram:
+      tables->unigram = Unigram(texts_of(own), own.scores, own.bpe.unknown, own.bpe.byte_fallback);
+      break;
+    case TokenModel::sentencepiece:
+      tables->sentencepiece = SentencePiece(texts_of(own), own.scores, own.bpe.unknown);
+      break;
+  }
+  if (own.model == TokenModel::byte_bpe && tables->bpe.missing_bytes() == 256) {
+    return Error{"the vocabulary has no token for any single byte; it is not byte-level", place};
+  }
+  if (own.bos < 0 && !own.prefix.empty()) {
+    own.bos = own.prefix.front();
+    own.bos_text = own.tokens[static_cast<std::size_t>(own.bos)];
+  }
+  tables->chat = ChatTemplate(own.chat_template, own.named);
   return Tokenizer(std::move(tables));
 }
 
 Result<Tokenizer> Tokenizer::from_json(const std::string& tokenizer_json,
                                        const std::string& config_json, const std::string& place) {
-  auto spec = read_tokenizer_json(tokenizer_json, config_json, place);
+  auto spec = read_tokenizer_json({tokenizer_json, config_json, nullptr}, place);
   ISOBIT_TRY(spec);
   return from_spec(std::move(*spec), place);
 }
@@ -157,12 +172,21 @@ Result<Tokenizer> Tokenizer::from_gguf(const GgufTokenizer& gguf, const std::str
   return from_spec(std::move(*spec), place);
 }
 
+bool has_tokenizer(const LoadedModel& model) {
+  if (model.gguf_tokenizer != nullptr) return !model.gguf_tokenizer->model.empty();
+  return !model.tokenizer_json.empty() || model.text_files.count("tokenizer.model") != 0;
+}
+
 Result<Tokenizer> Tokenizer::from_model(const LoadedModel& model) {
-  Result<TokenizerSpec> spec = Error{
-      "the model has no tokenizer: neither a tokenizer.json nor GGUF metadata; prompts must then "
-      "be given as token ids",
-      model.path};
+  if (!has_tokenizer(model)) {
+    return Error{
+        "the model has no tokenizer: no tokenizer.json, tokenizer.model or GGUF metadata; prompts "
+        "must then be given as token ids",
+        model.path};
+  }
+  Result<TokenizerSpec> spec = TokenizerSpec();
   std::string place = model.path;
+  const TokenizerFiles files{model.tokenizer_json, model.tokenizer_config_json, &model.text_files};
   if (model.gguf_tokenizer != nullptr) {
     GgufTokenizer gguf = *model.gguf_tokenizer;
     const bool says = model.metadata.count("tokenizer.ggml.add_bos_token") != 0;
@@ -171,16 +195,13 @@ Result<Tokenizer> Tokenizer::from_model(const LoadedModel& model) {
     spec = read_tokenizer_gguf(gguf, place);
   } else if (!model.tokenizer_json.empty()) {
     place += "/tokenizer.json";
-    spec = read_tokenizer_json(model.tokenizer_json, model.tokenizer_config_json, place);
+    spec = read_tokenizer_json(files, place);
+  } else {
+    place += "/tokenizer.model";
+    spec = read_sentencepiece(*files.find("tokenizer.model"), files, place);
   }
   ISOBIT_TRY(spec);
   const auto size = static_cast<std::int64_t>(spec->tokens.size());
-  if (size > model.config.vocab_size) {
-    return Error{"the tokenizer has " + std::to_string(size) +
-                     " ids but the model's vocab_size is " +
-                     std::to_string(model.config.vocab_size) + "; it belongs to another model",
-                 place};
-  }
   const auto fits = [&](std::int32_t id) { return id >= 0 && id < size; };
   const auto& eos = model.config.eos_tokens;
   if (spec->bos < 0 && fits(model.config.bos_token)) spec->bos = model.config.bos_token;
@@ -197,7 +218,7 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_spec
     if (segment.id >= 0) {
       ids.push_back(segment.id);
     } else {
-      tables_->encode_text(segment.text, ids);
+      tables_->encode_text(segment.text, segment.text.data() == text.data(), ids);
     }
   }
   const auto& suffix = tables_->spec.suffix;
@@ -205,16 +226,36 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool add_spec
   return ids;
 }
 
+std::string Tokenizer::token_bytes(std::int32_t id) const {
+  return id >= 0 && id < size() ? tables_->bytes[static_cast<std::size_t>(id)] : std::string();
+}
+
 std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
+  const DecodeSteps& steps = tables_->spec.decode;
   std::string out;
+  bool first = true;
   for (const std::int32_t id : ids) {
-    if (id >= 0 && id < size()) out += tables_->bytes[static_cast<std::size_t>(id)];
+    if (id < 0 || id >= size()) continue;
+    if (!first) out += steps.between;
+    if (first && steps.metaspace) {
+      NormalStep drop;
+      drop.kind = NormalStep::Kind::replace;
+      drop.pattern = kMetaMark;
+      out += normalized(drop, tables_->spec.tokens[static_cast<std::size_t>(id)]);
+    } else {
+      out += tables_->bytes[static_cast<std::size_t>(id)];
+    }
+    first = false;
   }
-  return out;
+  std::size_t cut = 0;
+  while (cut < static_cast<std::size_t>(steps.strip_start) && cut < out.size() && out[cut] == ' ') {
+    ++cut;
+  }
+  return out.substr(cut);
 }
 
 Result<std::string> Tokenizer::apply_chat(std::span<const ChatMessage> messages) const {
-  return render_chat(tables_->chat, messages);
+  return tables_->chat.render(messages);
 }
 
 std::int64_t Tokenizer::size() const {
@@ -230,42 +271,6 @@ std::int32_t Tokenizer::eos() const {
 bool Tokenizer::adds_bos() const {
   const auto& prefix = tables_->spec.prefix;
   return !prefix.empty() && prefix.front() == bos();
-}
-
-std::string Tokenizer::describe() const {
-  const TokenizerSpec& spec = tables_->spec;
-  const int missing = tables_->bpe.missing_bytes();
-  std::string out = "byte-level BPE, " + std::to_string(size()) + " ids (" +
-                    std::to_string(spec.added.size()) + " added), " +
-                    std::to_string(spec.merges.size()) + " merges, pre-tokenizer " +
-                    rules_text(spec) + ", Unicode " + kUnicodeVersion + ", bos " +
-                    std::to_string(bos()) + (adds_bos() ? " (added)" : "") + ", eos " +
-                    std::to_string(eos()) + ", chat " + name_of(tables_->chat.kind);
-  if (spec.nfc) out += std::string(", NFC of Unicode ") + kNfcUnicodeVersion;
-  if (missing > 0) out += ", no token for " + std::to_string(missing) + " of the 256 bytes";
-  return out;
-}
-
-std::string Tokenizer::fingerprint_text() const {
-  const TokenizerSpec& spec = tables_->spec;
-  std::string out = "isobit tokenizer 1\n";
-  put(out, "unicode", kUnicodeVersion);
-  put(out, "nfc", spec.nfc ? kNfcUnicodeVersion : "");
-  put(out, "rules", rules_text(spec));
-  put(out, "bpe",
-      joined({spec.bpe.ignore_merges ? 1 : 0, spec.bpe.fuse_unknown ? 1 : 0, spec.bpe.unknown}));
-  put(out, "ends", joined({spec.bos, spec.eos}));
-  put(out, "prefix", joined(spec.prefix));
-  put(out, "suffix", joined(spec.suffix));
-  for (const AddedToken& token : spec.added) {
-    put(out, "added",
-        joined({token.id, token.lstrip ? 1 : 0, token.rstrip ? 1 : 0, token.normalized ? 1 : 0}));
-  }
-  for (std::size_t id = 0; id < spec.tokens.size(); ++id) {
-    put(out, spec.in_vocabulary[id] != 0 ? "token" : "outside", spec.tokens[id]);
-  }
-  for (const BpeMerge& merge : spec.merges) put(out, "merge", joined({merge.left, merge.right}));
-  return out;
 }
 
 }  // namespace isobit

@@ -8,11 +8,12 @@
 namespace isobit {
 namespace {
 
-std::uint8_t find_class(std::uint32_t code) {
+std::uint16_t find_class(std::uint32_t code) {
   if (code > 0x10ffff) return 0;
+  constexpr std::uint32_t kMask = (1U << kClassBits) - 1;
   const std::uint32_t* after =
-      std::upper_bound(kClassRuns, kClassRuns + kClassRunCount, code << 8 | 0xff);
-  return static_cast<std::uint8_t>(*std::prev(after) & 0xff);
+      std::upper_bound(kClassRuns, kClassRuns + kClassRunCount, code << kClassBits | kMask);
+  return static_cast<std::uint16_t>(*std::prev(after) & kMask);
 }
 
 /// Length of the UTF-8 sequence that `lead` begins and the range of its second byte (the rule that
@@ -35,9 +36,9 @@ Lead lead_of(std::uint8_t lead) {
 
 }  // namespace
 
-std::uint8_t char_class(std::uint32_t code) {
-  static const std::array<std::uint8_t, 128> ascii = [] {
-    std::array<std::uint8_t, 128> table{};
+std::uint16_t char_class(std::uint32_t code) {
+  static const std::array<std::uint16_t, 128> ascii = [] {
+    std::array<std::uint16_t, 128> table{};
     for (std::uint32_t at = 0; at < table.size(); ++at) table[at] = find_class(at);
     return table;
   }();

@@ -249,8 +249,69 @@ def tokenizer_seeds():
         tokenizer_file([byte_level], added_tokens=[],
                        model={"type": "BPE", "vocab": {"a": 1023, "b": 0}, "merges": []},
                        post_processor=None), None)
+    yield from character_seeds()
     yield "merges_nfc", (b"\x02e \xcc\x81,<\xff{% for\xffe\xcc\x81 \xea\xb0\x80\xe1\x86\xa8 "
                          b"\xff\xc0\xed")
+
+
+def character_seeds():
+    """Every step around BPE over characters and Unigram, the files beside, SentencePiece."""
+    mark = "\u2581"
+    vocab = {"<unk>": 0, "<s>": 1, mark: 2, "a": 3, "b": 4, "ab": 5, mark + "a": 6,
+             **{f"<0x{byte:02X}>": 7 + at for at, byte in enumerate((0xc3, 0xa9, 0x0a))}}
+    bpe = {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True,
+           "vocab": vocab, "merges": [["a", "b"], [mark, "a"]]}
+    decoder = {"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": mark}, "content": " "},
+        {"type": "ByteFallback"}, {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
+    normal = {"type": "Sequence", "normalizers": [
+        {"type": "NFD"}, {"type": "Strip", "strip_left": True, "strip_right": False},
+        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
+        {"type": "Prepend", "prepend": mark},
+        {"type": "Replace", "pattern": {"String": " "}, "content": mark}]}
+    added = [{"id": 1, "content": "<s>", "special": True},
+             {"id": 10, "content": "ba", "single_word": True, "normalized": True}]
+    steps = [{"type": "WhitespaceSplit"}, {"type": "Whitespace"},
+             {"type": "Punctuation", "behavior": "Contiguous"},
+             {"type": "Split", "pattern": {"String": "a"}, "behavior": "MergedWithPrevious"},
+             {"type": "Metaspace", "replacement": mark, "prepend_scheme": "first", "split": True}]
+    text = "ab \u00e9<s> a.b ba\n\u4e2d <ab> e\u0301"
+    file = {"model": bpe, "decoder": decoder, "normalizer": normal, "added_tokens": added,
+            "truncation": {}, "pre_tokenizer": None, "post_processor": None}
+    yield "json_llama2", tokenizer_input(file, {"eos_token": "</s>"}, text)
+    yield "json_steps", tokenizer_input(
+        {**file, "normalizer": None, "decoder": {"type": "Metaspace", "replacement": mark},
+         "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}}, None, text)
+    # One entry, U+FB01 to "fi": a double array of 1024 units over its three bytes.
+    unigram = {"type": "Unigram", "unk_id": 0, "byte_fallback": False,
+               "vocab": [["<unk>", 0], [mark, -2], ["a", -3], ["ab", -3.5], [mark + "a", -4.0]]}
+    yield "json_unigram", tokenizer_input(
+        {**file, "model": unigram, "added_tokens": [], "decoder": None,
+         "normalizer": {"type": "Precompiled", "precompiled_charsmap": "CAAAAAAEAAAAAAAAYQA="},
+         "pre_tokenizer": steps[4]}, None, text)
+    parts = [json.dumps(part).encode() for part in (
+        {**file, "added_tokens": added[:1]},
+        {"bos_token": "<s>", "x_token": "<x>", "additional_special_tokens": [
+            {"__type": "AddedToken", "content": "ab", "lstrip": True}]},
+        {"eos_token": {"content": "</s>", "rstrip": True}}, {"<ab>": 11})]
+    yield "folder", b"F" + b"\0".join(parts + [text.encode()])
+
+    def field(number, data):
+        return bytes([number << 3 | 2, len(data)]) + data
+
+    def piece(token, score, kind=1):
+        return field(1, field(1, token.encode()) + b"\x15" + struct.pack("<f", score) +
+                     bytes([0x18, kind]))
+    for name, kind in (("unigram", 1), ("bpe", 2)):
+        proto = b"".join([piece("<unk>", 0, 2), piece("<s>", 0, 3), piece("the", 0, 4),
+                          piece(mark, -1), piece("a", -2), piece("b", -3), piece("ab", -4),
+                          piece(mark + "a", -5), piece("<0xC3>", 0, 6)])
+        proto += field(2, bytes([3 << 3, kind]) + b"\x98\x02\x01")
+        proto += field(3, b"\x18\x01\x20\x01\x28\x01")
+        yield f"spm_{name}", b"S" + struct.pack(">H", len(proto)) + proto + text.encode()
+    yield "llama_scores", (b"\x30" + ",".join(["ab", "a", mark + "a", "b"]).encode() +
+                            b"\xffab a\xc3\xa9 \xff b")
 
 
 def text_bytes(text):

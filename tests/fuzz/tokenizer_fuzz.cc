@@ -2,9 +2,12 @@
 // vocabulary, rules and texts the input chooses.
 //
 // Input: the first byte decides. 'J': the rest is a tokenizer.json up to the first NUL, then
-// tokenizer_config.json, then a text. Anything else: it selects options of a generated GGUF
-// vocabulary; the rest is tokens, merges and a text, separated by 0xff. Whatever is accepted must
-// encode and decode without loss, unless bytes lack tokens.
+// tokenizer_config.json, then a text. 'F': special_tokens_map.json and added_tokens.json come
+// between these two. 'S': two bytes of
+// length, a tokenizer.model of this length, then a text. Anything else: it selects options of a
+// generated GGUF vocabulary; the rest is tokens, merges and a text, separated by 0xff. Whatever is
+// accepted must encode and decode without loss, unless bytes lack tokens.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -55,15 +58,68 @@ void exercise(const isobit::Tokenizer& tokenizer, std::string_view text, bool lo
   ISOBIT_CHECK(chat.has_value() || !chat.error().message.empty());
 }
 
-void fuzz_json(std::string_view rest) {
+void fuzz_json(std::string_view rest, bool siblings) {
   const std::string file(next_part(rest, '\0'));
   const std::string config(next_part(rest, '\0'));
-  const auto tokenizer = isobit::Tokenizer::from_json(file, config, "tokenizer.json");
+  isobit::LoadedModel model;
+  model.path = "m";
+  model.tokenizer_json = file.empty() ? "{" : file;
+  model.tokenizer_config_json = config;
+  for (const char* name : {"special_tokens_map.json", "added_tokens.json"}) {
+    const std::string text(siblings ? next_part(rest, '\0') : std::string_view());
+    if (!text.empty()) model.text_files[name] = text;
+  }
+  const auto tokenizer = isobit::Tokenizer::from_model(model);
   if (tokenizer) {
     exercise(*tokenizer, rest, false);
   } else {
     ISOBIT_CHECK(!tokenizer.error().place.empty());
   }
+}
+
+void fuzz_sentencepiece(std::string_view rest) {
+  if (rest.size() < 2) return;
+  const std::size_t size =
+      static_cast<unsigned char>(rest[0]) * std::size_t{256} + static_cast<unsigned char>(rest[1]);
+  rest.remove_prefix(2);
+  isobit::LoadedModel model;
+  model.path = "m";
+  model.text_files["tokenizer.model"] = std::string(rest.substr(0, size));
+  const auto tokenizer = isobit::Tokenizer::from_model(model);
+  if (tokenizer) {
+    exercise(*tokenizer, rest.substr(std::min(size, rest.size())), false);
+  } else {
+    ISOBIT_CHECK(!tokenizer.error().place.empty());
+  }
+}
+
+/// A vocabulary of SentencePiece's kind: all bytes, then the tokens of the list, the best first.
+void fuzz_llama(std::uint8_t options, std::string_view rest) {
+  isobit::GgufTokenizer gguf;
+  gguf.model = "llama";
+  gguf.tokens = {"<unk>", "<s>"};
+  gguf.token_types = {2, 3};
+  constexpr char kDigits[] = "0123456789ABCDEF";
+  for (int byte = 0; byte < 256; ++byte) {
+    gguf.tokens.push_back(std::string("<0x") + kDigits[byte >> 4] + kDigits[byte & 15] + ">");
+    gguf.token_types.push_back(6);
+  }
+  gguf.tokens.emplace_back("\xe2\x96\x81");  // without it a space would come back as ▁
+  gguf.token_types.push_back(1);
+  for (std::string_view list = next_part(rest, '\xff'); !list.empty();) {
+    gguf.tokens.emplace_back(next_part(list, ','));
+    gguf.token_types.push_back(1);
+  }
+  for (std::size_t at = 0; at < gguf.tokens.size(); ++at) {
+    gguf.scores.push_back(-static_cast<float>(at));
+  }
+  gguf.add_space_prefix = (options & 32) != 0;
+  gguf.unknown = 0;
+  const auto tokenizer = isobit::Tokenizer::from_gguf(gguf, "fuzz.gguf");
+  // A prefix is put behind every added token, ▁ comes back as a space, <0xNN> as its byte.
+  const bool plain = rest.find('<') == std::string_view::npos &&
+                     rest.find("\xe2\x96\x81") == std::string_view::npos;
+  if (tokenizer) exercise(*tokenizer, rest, plain);
 }
 
 void fuzz_vocabulary(std::uint8_t options, std::string_view rest) {
@@ -103,8 +159,12 @@ void fuzz_vocabulary(std::uint8_t options, std::string_view rest) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
-  if (data[0] == 'J') {
-    fuzz_json(rest);
+  if (data[0] == 'J' || data[0] == 'F') {
+    fuzz_json(rest, data[0] == 'F');
+  } else if (data[0] == 'S') {
+    fuzz_sentencepiece(rest);
+  } else if ((data[0] & 16) != 0) {
+    fuzz_llama(data[0], rest);
   } else {
     fuzz_vocabulary(data[0], rest);
   }

@@ -85,11 +85,13 @@ Result<std::unique_ptr<Runtime>> load(const BenchPlan& plan, BenchMeasured& out)
   BenchPlan single = plan;
   single.batch = 1;
   GenerateRequest request = request_of(single, *model, kFirstPrompt, 1);
-  if (!model->tokenizer_json.empty() || model->gguf_tokenizer != nullptr) {
-    auto tokenizer = Tokenizer::from_model(*model);
-    ISOBIT_TRY(tokenizer);
-    const std::vector<std::int32_t> ids =
+  // A tokenizer that cannot be read, or is of a larger vocabulary, leaves the prompt of plain ids.
+  auto tokenizer = Tokenizer::from_model(*model);
+  if (tokenizer) {
+    std::vector<std::int32_t> ids =
         tokenizer->encode("The quick brown fox jumps over the lazy dog, and then it sleeps.", true);
+    const auto beyond = [&](std::int32_t id) { return id >= model->config.vocab_size; };
+    if (std::any_of(ids.begin(), ids.end(), beyond)) ids.clear();
     auto& tokens = request.prompts.front().tokens;
     if (!ids.empty())
       tokens.assign(ids.begin(), ids.begin() + std::min<std::ptrdiff_t>(std::ptrdiff_t(ids.size()),

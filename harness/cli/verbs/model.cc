@@ -64,7 +64,7 @@ Result<int> tokenize(const Arguments& arguments) {
     std::string out;
     for (const std::int32_t id : ids) {
       out += (out.empty() ? "" : " ") + std::to_string(id) + ":" +
-             text::quoted(tokenizer->decode(std::span(&id, 1)));
+             text::quoted(tokenizer->token_bytes(id));
     }
     print(out + "\n");
   }

@@ -11,6 +11,7 @@
 #include "harness/models/models.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/text.h"
+#include "runtime/checkpoint/stop_set.h"
 #include "runtime/checkpoint/survey.h"
 #include "runtime/model/arch/architecture.h"
 #include "runtime/run/weight_cache.h"
@@ -122,7 +123,8 @@ Json config_json(const ModelConfig& c) {
           {"rope_theta", c.ropes.front().base},
           {"tied_embeddings", c.tied_embeddings},
           {"bos_token", c.bos_token},
-          {"eos_tokens", c.eos_tokens}};
+          {"eos_tokens", c.eos_tokens},
+          {"eos_origins", c.eos_origins}};
 }
 
 /// What is printed and what goes into JSON.
@@ -186,12 +188,6 @@ std::string scales_text(const WeightScales& scales) {
   return "none";
 }
 
-std::string stop_text(const ModelConfig& c) {
-  std::vector<std::string> ids;
-  for (const std::int32_t id : c.eos_tokens) ids.push_back(std::to_string(id));
-  return joined(ids, "none");
-}
-
 void print_info(const LoadedModel& model, const Told& told) {
   const ModelConfig& c = model.config;
   print(table(
@@ -220,7 +216,7 @@ void print_info(const LoadedModel& model, const Told& told) {
        {"embedding", c.tied_embeddings ? "tied to lm_head" : "not tied"},
        {"vocabulary", std::to_string(c.vocab_size)},
        {"segments", std::to_string(c.segments)},
-       {"stop tokens", stop_text(c)},
+       {"stop set", shown_text(stop_set_text(c))},
        {"tokenizer", shown_text(told.tokenizer)}}));
 }
 

@@ -183,6 +183,9 @@ INSTANTIATE_TEST_SUITE_P(
                     "sample"},
         BadScenario{"decode: {strategy: sample, top_p: nan}\n",
                     "t.yaml:5:35: top_p must be a number from 0 to 1, not \"nan\""},
+        BadScenario{"decode: {strategy: sample, temperature: 1e-39}\n",
+                    "t.yaml:5:41: temperature \"1e-39\" is above 0 and below 1e-30, where logits "
+                    "divided by it overflow; 0 is greedy"},
         BadScenario{"decode: []\n", "t.yaml:5:9: decode must be a map, not a list"},
         BadScenario{"decode:\n", "t.yaml:5:1: decode must be a map, not nothing"},
         BadScenario{"observe: layer\n",

@@ -200,7 +200,22 @@ TEST(HfConfig, TypesAreStrict) {
   expect_error(read_with(R"(, "eos_token_id": "2")"),
                "eos_token_id is \"2\"; it must be a token id");
   expect_error(read_with(R"(, "eos_token_id": [[2]])"), "eos_token_id is a list");
-  expect_error(read_with(R"(, "bos_token_id": -7)"), "bos_token_id is -7; it must be a token id");
+  expect_error(read_with(R"(, "bos_token_id": 1.5)"), "bos_token_id is 1.5; it must be a token id");
+}
+
+TEST(HfConfig, TokensOutsideTheVocabularyAreNone) {
+  for (const char* id : {"-7", "-1", "5", "99999999999999999999"}) {
+    const std::string text = std::string(R"(, "bos_token_id": )") + id;
+    const auto read = read_with(text);
+    const bool whole = std::string(id).size() < 20;  // beyond 64 bits it is a float
+    ASSERT_EQ(read.has_value(), whole) << id;
+    EXPECT_EQ(read ? read->bos_token : -1, -1) << id;
+  }
+  const auto read = read_with(R"(, "eos_token_id": [2, -1, 5])");
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->eos_tokens, (std::vector<std::int32_t>{2, 5}));
+  EXPECT_EQ(read->eos_origins,
+            (std::vector<std::string>{"config.json", "config.json, beyond the vocabulary"}));
 }
 
 TEST(HfConfig, ShapesHaveLimits) {
@@ -220,13 +235,11 @@ TEST(HfConfig, ShapesHaveLimits) {
                "num_key_value_heads is 3; it must be a divisor of num_attention_heads (4)");
   expect_error(changed_to("head_dim", "12"), "head_dim is 12; it must be a multiple of 8");
   expect_error(changed_to("head_dim", "264"), "head_dim is 264; it must be from 8 to 256");
-  expect_error(changed_to("rms_norm_eps", "0"), "rms_norm_eps is 0; it must be above 0");
+  expect_error(changed_to("rms_norm_eps", "0"), "rms_norm_eps is 0; it must be at least");
+  expect_error(changed_to("rms_norm_eps", "1e-39"), "it must be at least 2^-126 and below 1");
   expect_error(changed_to("rope_theta", "1.0"), "rope_theta is 1; it must be above 1");
   expect_error(read_with(R"(, "isobit_segments": 12)"),
                "isobit_segments is 12; it must be 8, 16 or 32");
-  expect_error(read_with(R"(, "eos_token_id": 5)"),
-               "eos_token_id is 5; it must be below vocab_size (5)");
-  expect_error(read_with(R"(, "bos_token_id": 9)"), "bos_token_id is 9; it must be below");
   expect_error(read_changed(", \"head_dim\": 8", ", \"hidden_size_\": 8"),
                "head_dim is 4; it must be from 8");
 }

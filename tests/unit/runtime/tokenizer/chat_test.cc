@@ -1,4 +1,5 @@
-// Tests of the chat formats: what transformers renders from the same templates, and refusals.
+// Tests of chat templates: what jinja2 renders in transformers' environment (chat_vectors.inc),
+// what the interpreter refuses, and its bounds.
 #include "runtime/tokenizer/chat.h"
 
 #include <gtest/gtest.h>
@@ -9,111 +10,107 @@
 namespace isobit {
 namespace {
 
-using Kind = ChatFormat::Kind;
+struct Turn {
+  const char* role;
+  const char* content;
+};
 
-const std::vector<ChatMessage> kOne{{"user", "Hi"}};
-const std::vector<ChatMessage> kSystem{{"system", "Be brief."}, {"user", " Hi \n"}};
-const std::vector<ChatMessage> kTurns{{"user", "a"}, {"assistant", "b"}, {"user", "c"}};
+#include "tests/unit/runtime/tokenizer/chat_vectors.inc"
 
-constexpr char kChatmlLoop[] =
-    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-constexpr char kDefaultSystem[] =
-    "{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}{% endif %}";
-constexpr char kLlama3Template[] =
-    "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = "
-    "'<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim "
-    "+ '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}"
-    "{{ content }}{% endfor %}{% if add_generation_prompt %}"
-    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
-constexpr char kMistralTemplate[] =
-    "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != "
-    "(loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate "
-    "user/assistant/user/assistant/...') }}{% endif %}{% if message['role'] == 'user' %}"
-    "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == 'assistant' %}"
-    "{{ message['content'] + eos_token + ' ' }}{% else %}"
-    "{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}";
-
-ChatFormat format_of(const std::string& text) {
-  return recognise_chat(text, "<s>", "</s>");
+std::string rendered(const std::string& source, const std::vector<ChatMessage>& messages) {
+  const ChatTemplate chat(source, {{"bos_token", "<s>"}, {"eos_token", "</s>"}});
+  const auto text = chat.render(messages);
+  return text ? *text : "error: " + text.error().text();
 }
 
-std::string rendered(const std::string& text, const std::vector<ChatMessage>& messages) {
-  const auto chat = render_chat(format_of(text), messages);
-  return chat ? *chat : "error: " + chat.error().text();
+std::string rendered(const std::string& source) {
+  return rendered(source, {{"user", "Hi"}});
 }
 
-TEST(ChatTest, ChatmlWithDefaultSystemMessage) {
-  const std::string text =
-      std::string("{% for message in messages %}") + kDefaultSystem + kChatmlLoop;
-  EXPECT_EQ(rendered(text, kOne),
-            "<|im_start|>system\nYou help.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
-            "<|im_start|>assistant\n");
-  EXPECT_EQ(rendered(text, kSystem),
-            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi \n<|im_end|>\n"
-            "<|im_start|>assistant\n");
-  EXPECT_EQ(rendered(text, {}), "<|im_start|>assistant\n");
-}
-
-TEST(ChatTest, ChatmlInOtherSpellings) {
-  const std::string bare = std::string("{% for message in messages %}") + kChatmlLoop;
-  EXPECT_EQ(rendered(bare, kOne), "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
-  const std::string spread =
-      "{%- for message in messages -%}\n  {{- \"<|im_start|>\" + message.role + \"\\n\" }}"
-      "{{- message.content + \"<|im_end|>\\n\" -}}\n{%- endfor %}\n"
-      "{% if add_generation_prompt %}\n<|im_start|>assistant\n{% endif %}\n";
-  EXPECT_EQ(canonical_template(spread), canonical_template(bare));
-  EXPECT_EQ(rendered(spread, kOne), rendered(bare, kOne));
-}
-
-TEST(ChatTest, Llama3TrimsContentsAndBeginsWithBos) {
-  EXPECT_EQ(rendered(kLlama3Template, kSystem),
-            "<s><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
-            "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
-            "<|start_header_id|>assistant<|end_header_id|>\n\n");
-}
-
-TEST(ChatTest, MistralTakesTurnsOnly) {
-  EXPECT_EQ(rendered(kMistralTemplate, kTurns), "<s>[INST] a [/INST]b</s> [INST] c [/INST]");
-  EXPECT_EQ(rendered(kMistralTemplate, kSystem).find("error: the model's chat format takes"), 0U);
-}
-
-TEST(ChatTest, PlainFormat) {
-  EXPECT_EQ(format_of(kPlainTemplate).kind, Kind::plain);
-  EXPECT_EQ(rendered(kPlainTemplate, kSystem),
-            "<|system|>\nBe brief.\n<|user|>\n Hi \n\n<|assistant|>\n");
-}
-
-TEST(ChatTest, EveryOtherTemplateIsAnError) {
-  const std::string chatml = std::string("{% for message in messages %}") + kChatmlLoop;
-  const std::string odd[] = {chatml + "x",
-                             std::string(kLlama3Template) + "x",
-                             std::string(kMistralTemplate) + "x",
-                             std::string(kPlainTemplate) + "x",
-                             "{{ messages[0].content }}",
-                             "{% for",
-                             "{{ 'unclosed",
-                             "{{",
-                             "\\"};
-  for (const std::string& text : odd) {
-    EXPECT_EQ(format_of(text).kind, Kind::unknown) << text;
-    EXPECT_NE(rendered(text, kOne).find("none of those known"), std::string::npos) << text;
+TEST(ChatTest, TemplatesGiveWhatJinjaGives) {
+  std::size_t checked = 0;
+  for (const ChatVector& vector : kChatVectors) {
+    std::size_t at = 0;
+    for (const auto& turns : kConversations) {
+      std::vector<ChatMessage> messages;
+      for (const Turn& turn : turns) messages.push_back({turn.role, turn.content});
+      const std::string got = rendered(vector.source, messages);
+      const std::string_view want = vector.texts[at++];
+      if (want == "error") {
+        EXPECT_EQ(got.find("error: the model's chat template, line "), 0U) << vector.name;
+      } else {
+        EXPECT_EQ(got, want) << vector.name;
+        ++checked;
+      }
+    }
   }
-  const std::string hidden =
-      std::string(kDefaultSystem)
-          .replace(std::string(kDefaultSystem).find("You help."), 9, "You {# help.");
-  EXPECT_EQ(format_of("{% for message in messages %}" + hidden + kChatmlLoop).kind, Kind::unknown);
-  EXPECT_EQ(format_of("").kind, Kind::none);
-  EXPECT_NE(rendered("", kOne).find("no chat template"), std::string::npos);
+  EXPECT_GT(checked, 70U);
 }
 
-/// The end of each of half a million tags, looked for to the end of the text, would take hours.
-TEST(ChatTest, TagsThatNothingClosesAreLookedAtOnce) {
-  std::string text = "{{ bos_token }}";
-  for (int i = 0; i < 500'000; ++i) text += "{%";
-  EXPECT_EQ(canonical_template(text), "{{bos_token}}" + text.substr(15));
-  EXPECT_EQ(format_of(text).kind, Kind::unknown);
+TEST(ChatTest, WhatIsNotSupportedIsNamedWhereItIsReached) {
+  const struct {
+    const char *source, *says;
+  } refusals[] = {
+      {"a\n{{ messages | tojson }}", "line 2: the filter tojson is not supported"},
+      {"{{ strftime_now('%Y') }}", "the function strftime_now is not supported"},
+      {"{{ messages }}", "the text of a list is not supported"},
+      {"{{ 'a'.format(1) }}", "the method format of a text with these arguments"},
+      {"{{ 1.5 }}", "the number 1.5 is not supported"},
+      {"{{ 3 / 2 }}", "the operation a number / a number is not supported"},
+      {"{{ messages is callable }}", "the test callable is not supported"},
+      {"{{ messages[0].pop('role') }}", "the method pop of a dict"},
+      {"{% include 'x' %}", "the statement include is not supported"},
+      {"{% raw %}{{ x }}{% endraw %}", "the statement raw is not supported"},
+      {"{{ 'é' | upper }}", "upper of a text that is not ASCII"},
+      {"{{ bos_token + nothing }}", "'nothing' is undefined"},
+      {"{{ nothing.more }}", "'nothing' is undefined (asked for its more)"},
+      {"{{ 'a' + 1 }}", "the operation a text + a number"},
+      {"{{ raise_exception('no') }}", "the template refuses: no"},
+      {"{{ x.__class__ }}{{ 'a'.__class__ }}", "'x' is undefined"},
+      {"{{ 'a'.__class__ }}", "the attribute __class__ is not supported"},
+      {"{% if true %}", "the statement that endif ends is not ended"},
+      {"{{ 'a }}", "a text that nothing closes"},
+      {"{{ a", "a tag that nothing closes"},
+      {"{# a", "a comment that nothing closes"},
+      {"{{ ) }}", "a bracket that nothing opens"},
+      {"{{ 'a' | trim [0] }}", "expected the end of the tag"},
+  };
+  for (const auto& refusal : refusals) {
+    const std::string text = rendered(refusal.source);
+    EXPECT_NE(text.find(refusal.says), std::string::npos) << refusal.source << " gave " << text;
+    EXPECT_NE(text.find("give the prompt as text instead"), std::string::npos);
+  }
+  EXPECT_EQ(rendered("{% if tools %}{{ tools | tojson }}{% endif %}x"), "x");  // never reached
+  EXPECT_NE(rendered("").find("no chat template"), std::string::npos);
+}
+
+TEST(ChatTest, WorkIsBounded) {
+  const std::string many =
+      "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}"
+      "{% endfor %}";
+  EXPECT_NE(rendered(many).find("too many steps"), std::string::npos);
+  const std::string doubled =
+      "{% set n = namespace(x='0123456789') %}{% for a in range(60) %}"
+      "{% set n.x = n.x + n.x %}{% endfor %}";
+  EXPECT_NE(rendered(doubled).find("too much text"), std::string::npos);
+  EXPECT_NE(rendered("{{ range(100001) }}").find("the range is too long"), std::string::npos);
+  const std::string macro = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}";
+  EXPECT_NE(rendered(macro).find("too deeply"), std::string::npos);
+  for (const char* open : {"(", "[", "not ", "-", "{'a':", "x[", "f("}) {
+    std::string deep = "{{ ";
+    for (int i = 0; i < 100'000; ++i) deep += open;
+    EXPECT_EQ(rendered(deep).find("error: "), 0U) << open;
+  }
+  std::string blocks;
+  for (int i = 0; i < 100'000; ++i) blocks += "{% if x %}";
+  EXPECT_NE(rendered(blocks).find("nested too deeply"), std::string::npos);
+}
+
+TEST(ChatTest, NameIsByTheMarks) {
+  EXPECT_EQ(ChatTemplate("", {}).name(), "none");
+  EXPECT_EQ(ChatTemplate("<|im_start|>", {}).name(), "chatml");
+  EXPECT_EQ(ChatTemplate("x", {}).name(), "other");
+  EXPECT_EQ(ChatTemplate("{%", {}).name().find("unknown (the model's chat template"), 0U);
 }
 
 }  // namespace

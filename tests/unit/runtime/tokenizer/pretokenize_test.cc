@@ -152,12 +152,17 @@ TEST(PretokenizeTest, RegularExpressionsAreRecognisedExactly) {
 
 TEST(UnicodeTablesTest, ClassesAndVersion) {
   EXPECT_STREQ(kUnicodeVersion, "16.0.0");
-  EXPECT_EQ(char_class('a'), kLetter);
-  EXPECT_EQ(char_class('7'), kNumber | kDigitsNumber);
-  EXPECT_EQ(char_class(0x301), kMark);
+  EXPECT_EQ(char_class('a'), kLetter | kLower | kWord);
+  EXPECT_EQ(char_class('A'), kLetter | kUpper | kWord);
+  EXPECT_EQ(char_class(0x1c5), kLetter | kUpper | kWord);  // a title case letter
+  EXPECT_EQ(char_class('7'), kNumber | kDigitsNumber | kWord);
+  EXPECT_EQ(char_class(0xb2), kNumber | kDigitsNumber);  // a superscript is in no word
+  EXPECT_EQ(char_class(0x301), kMark | kWord);
+  EXPECT_EQ(char_class('$'), kPunctuationStep);
+  EXPECT_EQ(char_class(0x2e43), kPunctuation);  // newer than the Punctuation step
   EXPECT_EQ(char_class(0x85), kSpace);
   EXPECT_EQ(char_class(0x1c), 0);
-  EXPECT_EQ(char_class('!'), kPunctuation);
+  EXPECT_EQ(char_class('!'), kPunctuation | kPunctuationStep);
   EXPECT_EQ(char_class(0x11de0), kDigitsNumber);  // a number since Unicode 17 only
   EXPECT_EQ(char_class(0x10ffff), 0);
   EXPECT_EQ(char_class(0x110000), 0);

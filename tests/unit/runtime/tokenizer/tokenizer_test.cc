@@ -58,7 +58,7 @@ std::uint32_t digest_of(const Ids& ids) {
 
 /// The small model as GGUF metadata.
 GgufTokenizer gguf_of_model() {
-  const auto spec = read_tokenizer_json(file_of("smollm"), "", "t");
+  const auto spec = read_tokenizer_json({file_of("smollm"), "", nullptr}, "t");
   GgufTokenizer gguf;
   gguf.model = "gpt2";
   gguf.pre = "smollm";
@@ -228,18 +228,18 @@ struct Refusal {
 
 TEST(TokenizerTest, RefusesByNameAndPlace) {
   const Refusal refusals[] = {
-      {"\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model.type: a model of type \"Unigram\""},
+      {"\"type\":\"BPE\"", "\"type\":\"WordPiece\"", "model.type: a model of type \"WordPiece\""},
+      {"\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model.continuing_subword_prefix"},
       {"\"dropout\":null", "\"dropout\":0.1", "model.dropout: dropout"},
       {"\"byte_fallback\":false", "\"byte_fallback\":true", "model.byte_fallback"},
       {"\"byte_fallback\":false", "\"byte_fallback\":1", "expected true or false"},
       {"\"end_of_word_suffix\":null", "\"end_of_word_suffix\":\"</w>\"", "end_of_word_suffix"},
       {"\"unk_token\":null", "\"unk_token\":\"nothere\"", "no token \"nothere\""},
-      {"\"truncation\":null", "\"truncation\":{}", "truncation: must be null"},
       {"\"normalizer\":null", "\"normalizer\":{\"type\":\"NFKC\"}", "type \"NFKC\""},
-      {"\"type\":\"Digits\"", "\"type\":\"Whitespace\"", "pretokenizers[0]"},
-      {"\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"Metaspace\"", "Metaspace"},
+      {"\"type\":\"Digits\"", "\"type\":\"BertPreTokenizer\"", "pretokenizers[0]"},
+      {"\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"CTC\"", "CTC"},
+      {"\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"Fuse\"", "does not undo"},
       {"\"post_processor\":null", "\"post_processor\":{\"type\":\"BertProcessing\"}", "Bert"},
-      {"\"single_word\":false", "\"single_word\":true", "added_tokens[0].single_word"},
       {"\"id\":520", "\"id\":7", "the next free id is 520"},
       {"\"id\":520", "\"id\":-1", "added_tokens[0].id: expected a token id"},
       {"\"id\":521", "\"id\":4000000000", "added_tokens[1].id: expected a token id"},
@@ -272,10 +272,19 @@ TEST(TokenizerTest, ReadsTheConfigBesideIt) {
                      "chat_template":[{"name":"default","template":"x"}]})");
   EXPECT_EQ(tokenizer.bos(), 520);
   EXPECT_EQ(tokenizer.eos(), 521);
-  EXPECT_NE(tokenizer.describe().find("chat unknown"), std::string::npos);
-  EXPECT_EQ(refusal_of(file, R"({"eos_token":"</s>"})"),
-            "t/tokenizer_config.json: eos_token: the tokenizer has no token \"</s>\"");
-  EXPECT_NE(refusal_of(file, R"({"chat_template":3})").find("chat_template"), std::string::npos);
+  EXPECT_NE(tokenizer.describe().find("chat other of tokenizer_config.json"), std::string::npos);
+  EXPECT_EQ(made(file, R"({"eos_token":"</s>"})").eos(), 522);  // added, as transformers does
+  EXPECT_EQ(refusal_of(file, R"({"eos_token":3})"),
+            "t/tokenizer_config.json: eos_token: expected a token's text");
+  const std::string described = made(file, R"({"chat_template":3})").describe();
+  EXPECT_NE(described.find("not used: chat_template"), std::string::npos) << described;
+}
+
+TEST(TokenizerTest, TruncationAndPaddingAreNotAppliedAndTold) {
+  const std::string text = edited("smollm", "\"truncation\":null", "\"truncation\":{}");
+  EXPECT_NE(made(text).describe().find("not used: truncation (prompts are whole)"),
+            std::string::npos);
+  EXPECT_EQ(made(text).fingerprint_text(), made(file_of("smollm")).fingerprint_text());
 }
 
 TEST(TokenizerTest, RefusesGgufMetadataByKey) {
@@ -285,11 +294,15 @@ TEST(TokenizerTest, RefusesGgufMetadataByKey) {
   };
   EXPECT_EQ(refused(gguf_of_model()), "accepted");
   GgufTokenizer bad = gguf_of_model();
+  bad.model = "t5";
+  EXPECT_EQ(refused(bad).find("m.gguf: tokenizer.ggml.model: a tokenizer of model \"t5\""), 0U);
   bad.model = "llama";
-  EXPECT_EQ(refused(bad).find("m.gguf: tokenizer.ggml.model: a tokenizer of model \"llama\""), 0U);
+  EXPECT_EQ(refused(bad), "m.gguf: tokenizer.ggml.scores: 0 scores for 522 tokens");
+  bad.model = "";
+  EXPECT_NE(refused(bad).find("must then be given as token ids"), std::string::npos);
   bad = gguf_of_model();
-  bad.pre = "gpt-4o";
-  EXPECT_EQ(refused(bad).find("m.gguf: tokenizer.ggml.pre: the pre-tokenizer \"gpt-4o\""), 0U);
+  bad.pre = "bloom";
+  EXPECT_EQ(refused(bad).find("m.gguf: tokenizer.ggml.pre: the pre-tokenizer \"bloom\""), 0U);
   bad = gguf_of_model();
   bad.tokens[5] = bad.tokens[4];
   EXPECT_EQ(refused(bad).find("m.gguf: tokenizer.ggml.tokens[5]: repeats"), 0U);
@@ -310,14 +323,13 @@ TEST(TokenizerTest, RefusesGgufMetadataByKey) {
   EXPECT_NE(refused(bad).find("the vocabulary is empty"), std::string::npos);
 }
 
-TEST(TokenizerTest, FromModelChecksTheVocabularySize) {
+TEST(TokenizerTest, FromModelTakesTheModelsOwnEnds) {
   LoadedModel model;
   model.path = "m";
   EXPECT_NE(Tokenizer::from_model(model).error().text().find("no tokenizer"), std::string::npos);
   model.tokenizer_json = file_of("smollm");
-  model.config.vocab_size = 521;
-  EXPECT_EQ(Tokenizer::from_model(model).error().place, "m/tokenizer.json");
-  model.config.vocab_size = 600;
+  model.config.vocab_size = 521;  // fewer than the tokenizer has ids
+  EXPECT_EQ(Tokenizer::from_model(model)->size(), 522);
   model.config.bos_token = 520;
   model.config.eos_tokens = {521};
   const auto tokenizer = Tokenizer::from_model(model);
