@@ -21,27 +21,58 @@ std::string exact(double value) {
   return {text, end};
 }
 
-std::string digest_of_rope(const ModelConfig& config) {
-  const RopeTables tables = make_rope_tables(config, 2);
-  const std::size_t half = tables.cosine.size() / 2;
-  std::vector<double> row(tables.cosine.begin() + std::ptrdiff_t(half), tables.cosine.end());
-  row.insert(row.end(), tables.sine.begin() + std::ptrdiff_t(half), tables.sine.end());
-  return to_hex(sha256(row.data(), row.size() * sizeof(double)));
+/// Cosines and sines of position 1, and the numbers of the kinds that look at the length.
+std::string rope_text(const ModelConfig& config, const Rope& rope) {
+  RopeRows rows;
+  rows.extend(config, 2, {});
+  const RopeTables tables = make_rope_tables(config, rope, rows);
+  const auto half = config.rotary_dims(rope) / 2;
+  std::vector<double> row(tables.cosine.begin() + half, tables.cosine.begin() + 2 * half);
+  row.insert(row.end(), tables.sine.begin() + half, tables.sine.begin() + 2 * half);
+  std::string text = to_hex(sha256(row.data(), row.size() * sizeof(double)));
+  const RopeScaling& scaling = rope.scaling;
+  const bool looks =
+      scaling.kind == RopeScaling::Kind::dynamic || scaling.kind == RopeScaling::Kind::longrope;
+  if (!looks) return text;
+  text += std::string(" ") + name_of(scaling.kind) + " " + exact(scaling.factor) + " " +
+          std::to_string(scaling.original_context);
+  for (const float factor : rope.long_factors) text += " " + exact(double(factor));
+  return text;
+}
+
+/// What only some families have; nothing of it is text for the others.
+std::string special_text(const ModelConfig& c) {
+  std::string text;
+  const auto add = [&](const char* name, double value) {
+    if (value != 0) text += std::string(name) + " " + exact(value) + "\n";
+  };
+  if (c.query_scale != double(c.head_dim)) add("query_scale", c.query_scale);
+  add("attention_softcap", c.attention_softcap);
+  add("logit_softcap", c.logit_softcap);
+  if (c.experts == 0) return text;
+  return text + "experts " + std::to_string(c.experts) + " used " + std::to_string(c.experts_used) +
+         " size " + std::to_string(c.expert_size) + " sum to one " +
+         (c.experts_sum_to_one ? "yes\n" : "no\n");
 }
 
 /// What of the config enters the arithmetic.
 std::string config_text(const ModelConfig& c) {
-  std::string windows;
+  const Architecture& architecture = architecture_of(c);
+  std::string windows, ropes, routed, values;
   for (std::int64_t layer = 0; layer < c.layers; ++layer) {
-    windows += " " + std::to_string(c.window(layer));
+    const LayerPlan plan = architecture.plan(c, layer);
+    windows += " " + std::to_string(plan.window);
+    ropes += " " + std::to_string(plan.rope);
+    routed += plan.routed ? " 1" : " 0";
   }
+  for (const Rope& rope : c.ropes) values += "\nrope " + rope_text(c, rope);
   return "isobit model content 1\narchitecture " + c.architecture + "\nvocab_size " +
          std::to_string(c.vocab_size) + "\nhidden_size " + std::to_string(c.hidden_size) +
          "\nintermediate_size " + std::to_string(c.intermediate_size) + "\nlayers " +
          std::to_string(c.layers) + "\nheads " + std::to_string(c.heads) + "\nkv_heads " +
          std::to_string(c.kv_heads) + "\nhead_dim " + std::to_string(c.head_dim) + "\nsegments " +
          std::to_string(c.segments) + "\nrms_norm_eps " + exact(c.rms_norm_eps) + "\nwindows" +
-         windows + "\nrope " + digest_of_rope(c) + "\n";
+         windows + "\nropes" + ropes + values + "\nrouted" + routed + "\n" + special_text(c);
 }
 
 std::string tensor_digest(const Tensor& tensor) {
