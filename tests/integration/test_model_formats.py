@@ -153,7 +153,7 @@ class ModelFormats(tiny_project.Case):
         told = self.isobit("model", "info", "model").stdout
         self.assertIn(self.digest("model"), told)
         self.assertRegex(told, r"memory on the CPU +fp64 [0-9.]+ MiB, fp32 ")
-        self.assertRegex(told, r"stop set +2 \(tokenizer.ggml.eos_token_id\)\n")
+        self.assertRegex(told, r"stop set +2 \(config.json\)\n")
 
     def test_info_of_a_model_that_does_not_run(self):
         folder = self.other_folder("foreign", {"architectures": ["FooForCausalLM"],
