@@ -88,7 +88,5 @@ double read_softcap(ConfigFields& fields, const std::string& key, double absent)
 /// All of RoPE, of as many as config.ropes has (config_rope.cc); then head_dim and the context must
 /// be known. A context that RoPE stretches is set to what it reaches.
 void read_ropes(ConfigFields& fields, ModelConfig& config);
-/// max_position_embeddings of a file without it, by transformers' configuration of the family.
-std::int64_t default_context(const ModelConfig& config);
 
 }  // namespace isobit

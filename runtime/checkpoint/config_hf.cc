@@ -118,7 +118,8 @@ void read_sizes(ConfigFields& fields, ModelConfig& config) {
   config.intermediate_size = fields.integer("intermediate_size");
   config.layers = fields.integer("num_hidden_layers");
   config.heads = fields.integer("num_attention_heads");
-  config.context = fields.integer_or("max_position_embeddings", default_context(config));
+  config.context =
+      fields.integer_or("max_position_embeddings", find_architecture(config.architecture)->context);
   config.rms_norm_eps = fields.number_or("rms_norm_eps", 1e-6);
   config.tied_embeddings = fields.boolean_or("tie_word_embeddings", false);
 }

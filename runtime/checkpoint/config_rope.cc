@@ -9,6 +9,7 @@
 
 #include "runtime/checkpoint/config_fields.h"
 #include "runtime/checkpoint/json.h"
+#include "runtime/model/arch/architecture.h"
 #include "runtime/numerics/functions.h"
 
 namespace isobit {
@@ -23,7 +24,7 @@ constexpr const char* kOriginal = "original_max_position_embeddings";
 /// Phi-3 turns a part of a head, calls longrope "su" and "yarn" too, and keeps the original context
 /// outside of the RoPE's own object.
 bool is_phi3(const ModelConfig& config) {
-  return config.architecture == "phi3";
+  return find_architecture(config.architecture)->rope_words == RopeWords::phi3;
 }
 
 std::vector<float> numbers(ConfigFields& fields, const std::string& key) {
@@ -201,22 +202,6 @@ void read_ropes(ConfigFields& fields, ModelConfig& config) {
       config.context = longest < double(kMostContext) ? std::int64_t(longest) : kMostContext;
     }
   }
-}
-
-std::int64_t default_context(const ModelConfig& config) {
-  struct Default {
-    const char* architecture;
-    std::int64_t context;
-  };
-  static constexpr Default kDefaults[] = {
-      {"llama", 2048},        {"mistral", 131072}, {"qwen2", 32768},   {"qwen3", 32768},
-      {"gemma2", 8192},       {"gemma3", 131072},  {"phi3", 4096},     {"olmo2", 2048},
-      {"mixtral", 131072},    {"gpt2", 1024},      {"smollm3", 32768}, {"qwen3_moe", 32768},
-      {"gemma3_text", 131072}};
-  for (const Default& each : kDefaults) {
-    if (config.architecture == each.architecture) return each.context;
-  }
-  return 2048;
 }
 
 }  // namespace isobit

@@ -6,6 +6,7 @@
 
 #include "runtime/base/memory.h"
 #include "runtime/kv_layout.h"
+#include "runtime/model/arch/architecture.h"
 
 namespace isobit {
 namespace {
@@ -57,9 +58,13 @@ MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& 
   // Of forward.h's Buffer: whole rows of each rank (h, its norm, y, a gathered one), and slices
   // which add up over the ranks (q and what attention makes of it, k, v, gate, up, act and the
   // rounded input of a product).
-  const std::int64_t whole = 3 * config.hidden_size + (ranks > 1 ? config.hidden_size : 0);
-  const std::int64_t sliced = 2 * config.heads * config.head_dim +
-                              2 * config.kv_heads * config.head_dim + 4 * config.intermediate_size;
+  // Normalised outputs, an expert's input and the sum of experts are whole rows too.
+  const LayerPlan first = architecture_of(config).plan(config, 0);
+  const std::int64_t more = (first.normalises_output() ? 1 : 0) + (config.experts > 0 ? 2 : 0);
+  const std::int64_t whole = (3 + more + (ranks > 1 ? 1 : 0)) * config.hidden_size;
+  const std::int64_t inner = std::max(config.intermediate_size, config.expert_size);
+  const std::int64_t sliced =
+      2 * config.heads * config.head_dim + 2 * config.kv_heads * config.head_dim + 4 * inner;
   MemoryEstimate out;
   PackedRequest packed;
   packed.precision = request.precision;

@@ -84,6 +84,9 @@ struct GgufForm {
   void (*read)(GgufKeys& keys, const std::string& prefix, ModelConfig& config) = nullptr;
 };
 
+/// How a family's config.json tells its RoPE (runtime/checkpoint/config_rope.cc).
+enum class RopeWords : std::uint8_t { usual, phi3 };
+
 struct Architecture {
   const char* name;        // config.json's model_type, ModelConfig::architecture
   const char* class_name;  // config.json's architectures
@@ -93,7 +96,9 @@ struct Architecture {
   ExpertRows experts = {};
   std::span<const FusedRow> fused = {};
   NormKind norm = NormKind::rms;
-  bool norms_add_one = false;     // a norm multiplies with 1 + weight; llama.cpp stores the sum
+  bool norms_add_one = false;   // a norm multiplies with 1 + weight; llama.cpp stores the sum
+  std::int64_t context = 2048;  // of a config.json that does not say max_position_embeddings
+  RopeWords rope_words = RopeWords::usual;
   bool scales_embedding = false;  // by sqrt(hidden)
   LayerPlan (*plan)(const ModelConfig& config, std::int64_t layer);
   /// Keys that would change the arithmetic of other families (config_hf.cc); this one reads them.

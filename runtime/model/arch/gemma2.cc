@@ -70,6 +70,7 @@ constinit const Architecture kGemma2{
     .layer = kLayer,
     .after = kAfter,
     .norms_add_one = true,
+    .context = 8192,
     .scales_embedding = true,
     .plan = plan,
     .reads = kReads,

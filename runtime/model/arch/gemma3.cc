@@ -88,6 +88,7 @@ constinit const Architecture kGemma3{
     .layer = kLayer,
     .after = kAfter,
     .norms_add_one = true,
+    .context = 131072,
     .scales_embedding = true,
     .plan = plan,
     .reads = kReads,

@@ -59,6 +59,7 @@ constinit const Architecture kMistral{
     .before = kBefore,
     .layer = kLayer,
     .after = kAfter,
+    .context = 131072,
     .plan = plan,
     .read_config = read_config,
 };

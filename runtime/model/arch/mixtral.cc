@@ -63,6 +63,7 @@ constinit const Architecture kMixtral{
     .layer = kLayer,
     .after = kAfter,
     .experts = {"block_sparse_moe.experts.", kExpert},
+    .context = 131072,
     .plan = plan,
     .reads = kReads,
     .read_config = read_config,

@@ -57,6 +57,8 @@ constinit const Architecture kPhi3{
     .layer = kLayer,
     .after = kAfter,
     .fused = kFused,
+    .context = 4096,
+    .rope_words = RopeWords::phi3,
     .plan = plan,
     .read_config = read_config,
 };

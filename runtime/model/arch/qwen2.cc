@@ -48,6 +48,7 @@ constinit const Architecture kQwen2{
     .before = kBefore,
     .layer = kLayer,
     .after = kAfter,
+    .context = 32768,
     .plan = plan,
     .read_config = read_config,
 };

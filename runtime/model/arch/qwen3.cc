@@ -54,6 +54,7 @@ constinit const Architecture kQwen3{
     .before = kBefore,
     .layer = kLayer,
     .after = kAfter,
+    .context = 32768,
     .plan = plan,
     .read_config = read_config,
 };

@@ -86,6 +86,7 @@ constinit const Architecture kQwen3Moe{
     .layer = kLayer,
     .after = kAfter,
     .experts = {"mlp.experts.", kExpert},
+    .context = 32768,
     .plan = plan,
     .reads = kReads,
     .read_config = read_config,

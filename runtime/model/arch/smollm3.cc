@@ -82,6 +82,7 @@ constinit const Architecture kSmolLm3{
     .before = kBefore,
     .layer = kLayer,
     .after = kAfter,
+    .context = 32768,
     .plan = plan,
     .reads = kReads,
     .read_config = read_config,
