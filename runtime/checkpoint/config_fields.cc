@@ -182,6 +182,17 @@ void read_late_windows(ConfigFields& fields, ModelConfig& config) {
   keep_sliding(sliding_layers(fields, config, [&](std::int64_t i) { return i >= first; }), config);
 }
 
+void read_used_windows(ConfigFields& fields, const std::function<bool(std::int64_t layer)>& usual,
+                       ModelConfig& config) {
+  const bool used = fields.boolean_or("use_sliding_window", false);
+  const std::int64_t window = fields.integer_or("sliding_window", 0);
+  if (used && fields.find("sliding_window") != nullptr && window < 1) {
+    fields.fail("sliding_window", "must be null or at least 1");
+  }
+  if (used) config.sliding_window = window;
+  keep_sliding(sliding_layers(fields, config, usual), config);
+}
+
 void read_windows(ConfigFields& fields, std::int64_t window, std::int64_t every,
                   ModelConfig& config) {
   config.sliding_window =
@@ -195,6 +206,7 @@ void read_windows(ConfigFields& fields, std::int64_t window, std::int64_t every,
 }
 
 void slide_except_every(std::int64_t every, ModelConfig& config) {
+  if (every < 1) every = kMostLayers + 1;  // none is left out
   std::vector<bool> slides;
   for (std::int64_t i = 0; i < std::min(config.layers, kMostLayers); ++i) {
     slides.push_back(config.sliding_window > 0 && (i + 1) % every != 0);
@@ -208,6 +220,10 @@ void read_gemma(ConfigFields& fields, ModelConfig& config) {
   config.attention_bias = fields.boolean_or("attention_bias", false);
   config.tied_embeddings = fields.boolean_or("tie_word_embeddings", true);
   config.query_scale = fields.number_or("query_pre_attn_scalar", 256.0);
+  if (!(config.query_scale > 0.0)) fields.fail("query_pre_attn_scalar", "must be above 0");
+  if (fields.boolean_or("use_bidirectional_attention", false)) {
+    fields.fail("use_bidirectional_attention", "is true; only causal attention is supported");
+  }
   const std::string activation =
       fields.string_or("hidden_activation", fields.string_or("hidden_act", "gelu_pytorch_tanh"));
   if (activation != "gelu_pytorch_tanh" && activation != "gelu_new") {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -74,6 +75,10 @@ void require_uniform_layers(ConfigFields& fields, const ModelConfig& config);
 /// "use_sliding_window", "sliding_window", "max_window_layers" and "layer_types": the layers from
 /// max_window_layers on slide unless a list says which.
 void read_late_windows(ConfigFields& fields, ModelConfig& config);
+/// "use_sliding_window", "sliding_window" (none without the key) and "layer_types": `usual` layers
+/// slide unless a list says which.
+void read_used_windows(ConfigFields& fields, const std::function<bool(std::int64_t layer)>& usual,
+                       ModelConfig& config);
 /// "sliding_window" and "layer_types": all layers but every `every`-th slide unless a list says
 /// which. `window`: without the key.
 void read_windows(ConfigFields& fields, std::int64_t window, std::int64_t every,

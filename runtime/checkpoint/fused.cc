@@ -78,6 +78,11 @@ class Splitter {
                        " but the config needs " + shown_sizes(shape),
                    place_};
     }
+    if (bias && layout_of(whole->type).elements > 1) {
+      return Error{"tensor " + shown(name) + ": " + name_of(whole->type) +
+                       " blocks of a bias of several matrices are not supported",
+                   place_};
+    }
     if (turned && whole->scales != nullptr) {
       return Error{"tensor " + shown(name) + ": scales of a transposed matrix are not supported",
                    place_};

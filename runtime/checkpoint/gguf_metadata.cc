@@ -22,7 +22,8 @@ void refuse_other_arithmetic(Keys& keys, const std::string& arch,
        {"expert_count", "expert_used_count", "attention.clamp_kqv", "attention.max_alibi_bias",
         "attn_logit_softcapping", "final_logit_softcapping", "embedding_scale", "residual_scale",
         "logit_scale", "attention.scale", "attention.temperature_scale",
-        "interleaved_moe_layer_step", "rope.scaling.yarn_log_multiplier"}) {
+        "interleaved_moe_layer_step", "attention.sliding_window_pattern",
+        "rope.scaling.yarn_log_multiplier"}) {
     const GgufValue* value = keys.find(arch + key);
     const bool read = std::find(reads.begin(), reads.end(), std::string_view(key)) != reads.end();
     if (value == nullptr || read) continue;

@@ -134,6 +134,25 @@ Result<void> read_token_files(const std::string& folder, LoadedModel& model) {
   return {};
 }
 
+/// Names of a file that was saved from the base model alone ("h.0.ln_1.weight") get its prefix, as
+/// transformers does with them.
+void complete_names(LoadedModel& model) {
+  const Architecture& architecture = architecture_of(model.config);
+  const std::string layers = architecture.layers;
+  const std::string prefix = layers.substr(0, layers.find('.') + 1);
+  const std::string head = weight_that_fills(architecture, &RankModel::head);
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : model.weights.all()) {
+    if (name.rfind(prefix, 0) == 0) return;
+    if (name != head) names.push_back(name);
+  }
+  for (const std::string& name : names) {
+    Tensor tensor = *model.weights.take(name);
+    tensor.name = prefix + name;
+    model.weights.add(std::move(tensor));
+  }
+}
+
 Result<void> load_folder(const std::string& folder, LoadedModel& model) {
   const std::string config_path = joined(folder, "config.json");
   if (!exists(config_path)) {
@@ -162,6 +181,7 @@ Result<void> load_folder(const std::string& folder, LoadedModel& model) {
   ISOBIT_TRY(settings);
   const Result<void> others = read_token_files(folder, model);
   ISOBIT_TRY(others);
+  complete_names(model);
   const std::string place = sharded ? folder : single;
   const Result<void> scaled =
       apply_weight_scales(model.config.weight_scales, place, model.weights, model.unused);

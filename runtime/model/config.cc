@@ -62,6 +62,10 @@ Result<void> check_sizes(const ModelConfig& c) {
     return outside(what, std::to_string(flags->size()),
                    "num_hidden_layers (" + std::to_string(c.layers) + ")");
   }
+  if (c.experts * c.layers > (std::int64_t{1} << 17)) {
+    return outside("the number of experts", std::to_string(c.experts),
+                   "so many that all layers have at most 131072");
+  }
   if (c.head_dim % 8 != 0)
     return outside("head_dim", std::to_string(c.head_dim), "a multiple of 8");
   if (c.segments != 8 && c.segments != 16 && c.segments != 32) {

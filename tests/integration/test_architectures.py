@@ -200,6 +200,22 @@ class Architectures(unittest.TestCase):
                 self.assertEqual(told["special"],
                                  [f"bias of self_attn.{n} in 1 of 2 layers" for n in some])
 
+    def test_names_of_a_base_model(self):
+        """A file saved without the prefix of the base model, as the published GPT-2 is."""
+        for family, prefix in (("gpt2", "transformer."), ("llama", "model.")):
+            with self.subTest(family=family):
+                folder = self.folder / family
+                shutil.copytree(HERE / family, folder)
+                data = (folder / "model.safetensors").read_bytes()
+                size = struct.unpack_from("<Q", data)[0]
+                short = data[8:8 + size].replace(f'"{prefix}'.encode(), b'"')
+                self.assertLess(len(short), size)
+                short += b" " * (size - len(short))
+                (folder / "model.safetensors").write_bytes(data[:8] + short + data[8 + size:])
+                digest = [self.isobit("model", "digest", m, code=(0,)).stdout.split()[0]
+                          for m in (HERE / family, folder)]
+                self.assertEqual(digest[0], digest[1])
+
     def test_tensors_that_nothing_reads(self):
         tiny_project.write_model(self.folder / "model")
         tensors = read_safetensors(self.folder / "model/model.safetensors")

@@ -53,6 +53,7 @@ void read_gguf_keys(GgufKeys& keys, const std::string& prefix, ModelConfig& conf
   config.attention_softcap = keys.real_or(prefix + "attn_logit_softcapping", 50.0);
   config.logit_softcap = keys.real_or(prefix + "final_logit_softcapping", 30.0);
   if (config.layers == 46) config.query_scale = double(config.hidden_size) / double(config.heads);
+  config.sliding_window = keys.integer_or(prefix + "attention.sliding_window", 4096);
   slide_except_every(2, config);
 }
 

@@ -36,7 +36,8 @@ constexpr TensorRow kAfter[] = {
 
 constexpr const char* kReads[] = {"hidden_act", "query_pre_attn_scalar", "attn_logit_softcapping",
                                   "final_logit_softcapping"};
-constexpr const char* kGgufReads[] = {"attn_logit_softcapping", "final_logit_softcapping"};
+constexpr const char* kGgufReads[] = {"attn_logit_softcapping", "final_logit_softcapping",
+                                      "attention.sliding_window_pattern"};
 
 LayerPlan plan(const ModelConfig& config, std::int64_t layer) {
   return {.window = config.window(layer),
@@ -58,9 +59,6 @@ void read_config(ConfigFields& fields, ModelConfig& config) {
   read_gemma(fields, config);
   config.attention_softcap = read_softcap(fields, "attn_logit_softcapping", 0.0);
   config.logit_softcap = read_softcap(fields, "final_logit_softcapping", 0.0);
-  if (fields.boolean_or("use_bidirectional_attention", false)) {
-    fields.fail("use_bidirectional_attention", "is true; only causal attention is supported");
-  }
   const std::int64_t every =
       fields.integer_or("sliding_window_pattern", fields.integer_or("_sliding_window_pattern", 6));
   read_windows(fields, 4096, every, config);
@@ -69,9 +67,10 @@ void read_config(ConfigFields& fields, ModelConfig& config) {
 /// llama.cpp divides by the root of the head's size, but for the 27B model.
 void read_gguf_keys(GgufKeys& keys, const std::string& prefix, ModelConfig& config) {
   config.ropes = both_ropes();
+  config.attention_softcap = keys.real_or(prefix + "attn_logit_softcapping", 0.0);
   config.logit_softcap = keys.real_or(prefix + "final_logit_softcapping", 0.0);
   if (config.layers == 62) config.query_scale = double(config.hidden_size) / double(config.heads);
-  slide_except_every(6, config);
+  slide_except_every(keys.integer_or(prefix + "attention.sliding_window_pattern", 6), config);
 }
 
 }  // namespace

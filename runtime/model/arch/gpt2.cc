@@ -46,7 +46,8 @@ LayerPlan plan(const ModelConfig&, std::int64_t) {
 void read_sizes(ConfigFields& fields, ModelConfig& config) {
   config.vocab_size = fields.integer("vocab_size");
   config.hidden_size = fields.integer("n_embd");
-  config.intermediate_size = fields.integer_or("n_inner", 4 * config.hidden_size);
+  const bool small = config.hidden_size > 0 && config.hidden_size < (std::int64_t{1} << 40);
+  config.intermediate_size = fields.integer_or("n_inner", small ? 4 * config.hidden_size : 0);
   config.layers = fields.integer("n_layer");
   config.heads = fields.integer("n_head");
   config.context = fields.integer_or("n_positions", fields.integer_or("n_ctx", 1024));

@@ -39,6 +39,7 @@ LayerPlan plan(const ModelConfig& config, std::int64_t layer) {
 
 void read_config(ConfigFields& fields, ModelConfig& config) {
   read_kv_heads(fields, config.heads, config);
+  config.rms_norm_eps = fields.number_or("rms_norm_eps", 1e-5);
   read_head_dim(fields, config);
   config.sliding_window = fields.integer_or("sliding_window", 0);
   if (fields.find("sliding_window") != nullptr && config.sliding_window < 1) {

@@ -59,7 +59,8 @@ void read_config(ConfigFields& fields, ModelConfig& config) {
   read_kv_heads(fields, 4, config);
   read_head_dim(fields, config);
   config.attention_bias = fields.boolean_or("attention_bias", false);
-  read_late_windows(fields, config);
+  read_used_windows(
+      fields, [](std::int64_t) { return true; }, config);
   const std::int64_t all = fields.integer_or("num_local_experts", 128);
   config.experts = fields.integer_or("num_experts", all);
   config.experts_used = fields.integer_or("num_experts_per_tok", 8);

@@ -60,8 +60,9 @@ void read_config(ConfigFields& fields, ModelConfig& config) {
   config.tied_embeddings = fields.boolean_or("tie_word_embeddings", true);
   config.ropes.front().base = 2e6;
   read_head_dim(fields, config);
-  read_late_windows(fields, config);
   read_rotating_layers(fields, config);
+  read_used_windows(
+      fields, [&](std::int64_t i) { return !config.rotates(i); }, config);
 }
 
 void read_gguf_keys(GgufKeys&, const std::string&, ModelConfig& config) {

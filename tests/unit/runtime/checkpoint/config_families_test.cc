@@ -51,7 +51,9 @@ TEST(Families, Gemma2) {
   expect_error(read("gemma2", R"(, "attn_logit_softcapping": 1e-9)"),
                "attn_logit_softcapping is 1.0000000000000001e-09; it must be none, or from 0.001");
   expect_error(read("gemma2", R"(, "query_pre_attn_scalar": -1)"),
-               "query_pre_attn_scalar is -1; it must be from 0.001");
+               "query_pre_attn_scalar must be above 0");
+  expect_error(read("gemma2", R"(, "query_pre_attn_scalar": 0)"), "must be above 0");
+  expect_error(read("gemma2", R"(, "use_bidirectional_attention": true)"), "only causal");
   expect_error(read("gemma2", R"(, "hidden_activation": "silu")"), "hidden_activation \"silu\"");
 }
 
@@ -87,6 +89,10 @@ TEST(Families, Gpt2) {
   expect_error(read(R"(, "scale_attn_by_inverse_layer_idx": true)"), "is true, which is not");
   expect_error(parse_hf_config(R"({"model_type": "gpt2", "vocab_size": 50})", "c"),
                "n_embd is missing");
+  expect_error(parse_hf_config(R"({"model_type": "gpt2", "vocab_size": 50, "n_layer": 1,
+                                   "n_head": 4, "n_embd": 4611686018427387904})",
+                               "c"),
+               "hidden_size is 4611686018427387904");
 }
 
 TEST(Families, Experts) {
@@ -122,11 +128,30 @@ TEST(Families, LayersThatDoNotRotate) {
   expect_error(read("smollm3", R"(, "no_rope_layers": [0, 1, 2, 0, 1, 1])"), "0 or 1 for every");
 }
 
+TEST(Families, WindowsThatAreSwitchedOn) {
+  const std::string on = R"(, "use_sliding_window": true, "max_window_layers": 2)";
+  EXPECT_EQ(windows(*read("smollm3", on)), "0 0 0 0 0 0 ") << "no window, no layer slides";
+  EXPECT_EQ(windows(*read("smollm3", on + R"(, "sliding_window": 16)")), "0 0 0 16 0 0 ");
+  EXPECT_EQ(windows(*read("smollm3", R"(, "sliding_window": 16)")), "0 0 0 0 0 0 ");
+  EXPECT_EQ(windows(*read("qwen3_moe", on + R"(, "sliding_window": 16)")), "16 16 16 16 16 16 ");
+  expect_error(read("qwen3_moe", on + R"(, "sliding_window": 0)"), "null or at least 1");
+  ModelConfig many = *read("qwen3_moe");
+  many.layers = 4000;
+  many.experts = 1000;
+  many.slides.clear();
+  many.routed.clear();
+  const Result<void> valid = many.validate();
+  ASSERT_FALSE(valid.has_value());
+  EXPECT_NE(valid.error().message.find("so many that all layers have at most"), std::string::npos)
+      << valid.error().message;
+}
+
 TEST(Families, Phi3AndOlmo2) {
   const auto phi = read("phi3", R"(, "sliding_window": 17)");
   ASSERT_TRUE(phi.has_value()) << error_of(phi);
   EXPECT_EQ(windows(*phi), "17 17 17 17 17 17 ");
   EXPECT_EQ(phi->kv_heads, 4);
+  EXPECT_EQ(phi->rms_norm_eps, 1e-5);
   const auto olmo = read("olmo2");
   ASSERT_TRUE(olmo.has_value()) << error_of(olmo);
   EXPECT_EQ(olmo->rms_norm_eps, 1e-5);

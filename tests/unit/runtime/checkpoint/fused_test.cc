@@ -108,6 +108,17 @@ TEST(Fused, WrongShapesAndMissingMatricesAreNamed) {
   EXPECT_EQ(error(),
             "m: tensor \"model.layers.0.self_attn.qkv_proj.weight\" has shape [31, 16] but the "
             "config needs [32, 16]");
+  Weights biases;
+  Tensor bias = numbered(biases, "transformer.h.0.attn.c_attn.bias", {96});
+  bias.type = TensorType::q8_0;
+  ModelConfig wide = config_of("gpt2");
+  wide.head_dim = 16;
+  biases.add(numbered(biases, "transformer.h.0.attn.c_attn.weight", {96, 16}));
+  biases.add(bias);
+  const auto refused = split_fused(wide, FileForm::gguf, "m", biases);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().text().find("Q8_0 blocks of a bias"), std::string::npos)
+      << refused.error().text();
   Weights blocks;
   Tensor coded = numbered(blocks, "transformer.h.0.attn.c_attn.weight", {16, 96});
   coded.type = TensorType::q8_0;
