@@ -255,6 +255,6 @@ case $verb in
   scenarios) scenarios "$@" ;;
   multi) multi "$@" ;;
   table) ;;
-  *) sed -n '2,17p' "$0"; exit 2 ;;
+  *) sed -n '2,15p' "$0"; exit 2 ;;
 esac
 table
