@@ -10,7 +10,8 @@
 #        ci/gpu/run.sh multi [FILE…]    the same with ranks on GPUs of their own (two or more)
 #        ci/gpu/run.sh table            what the verbs found so far
 # Carry: this folder's checkout with build-gpu/bin/ (ci/gpu/README.md). Environment: OUT (results as
-# text, and the database; build-gpu/out), ISOBIT_CUDA_ARCHITECTURES (90), ISOBIT_SANITIZER.
+# text, and the database; build-gpu/out), ISOBIT_CUDA_ARCHITECTURES (90), ISOBIT_SANITIZER,
+# ISOBIT_MODELS (models handed over as files; build-gpu/models if there, else scenarios/models).
 # Exit: 0 all is well, 1 something failed, 2 usage, 8 not all was run in the time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -151,7 +152,9 @@ sanitize_with() {
 scenario() {
   local limit=()
   if [ "$(left)" -lt 100000 ]; then limit=(--max-time "$(($(left) > 15 ? $(left) - 10 : 5))s"); fi
-  ISOBIT_MODELS=${ISOBIT_MODELS:-$PWD/scenarios/models} "$bin/isobit" check "$@" \
+  local models=$PWD/scenarios/models
+  if [ -d build-gpu/models ]; then models=$PWD/build-gpu/models; fi
+  ISOBIT_MODELS=${ISOBIT_MODELS:-$models} "$bin/isobit" check "$@" \
     --db "$out/isobit.db" \
     --require gpu --jobs "${ISOBIT_JOBS:-8}" "${limit[@]}"
 }
@@ -252,6 +255,6 @@ case $verb in
   scenarios) scenarios "$@" ;;
   multi) multi "$@" ;;
   table) ;;
-  *) sed -n '2,16p' "$0"; exit 2 ;;
+  *) sed -n '2,15p' "$0"; exit 2 ;;
 esac
 table

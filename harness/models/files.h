@@ -24,6 +24,11 @@ std::string path_of_model(const std::string& model, const std::string& base);
 /// transform. Errors: one that cannot be read, transforms of transforms that go too deep.
 Result<std::vector<ModelManifest>> manifest_chain(const std::string& name, const std::string& base);
 
+/// The weights of a wheel that somebody has put beside the manifest, or else into ISOBIT_MODELS;
+/// empty: nobody has.
+std::string handed_over(const ModelManifest& manifest);
+/// That the weights are not there, how they are fetched, and under whose terms.
+Error not_fetched(const ModelManifest& manifest, const std::string& path);
 /// Folder or file that load_model() reads for a manifest of kind directory or wheel-gguf. Error:
 /// the cache is needed and has no place.
 Result<std::string> weights_path(const ModelManifest& manifest);

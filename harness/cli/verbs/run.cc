@@ -12,7 +12,8 @@ namespace isobit::commands {
 namespace {
 
 /// Gets a scenario's model when it is one that can be fetched and is not there. A scenario that
-/// cannot be read is left for run_scenarios() to report.
+/// cannot be read is left for run_scenarios() to report. One that comes under terms of its own is
+/// not fetched without the user's own word.
 Result<void> fetch_missing_model(const std::string& path, const RunOptions& options) {
   const auto scenario = load_scenario(path, options.overrides);
   if (!scenario) return {};
@@ -24,6 +25,7 @@ Result<void> fetch_missing_model(const std::string& path, const RunOptions& opti
   ISOBIT_TRY(weights);
   std::error_code problem;
   if (std::filesystem::exists(*weights, problem)) return {};
+  if (!chain->back().terms.empty()) return models::not_fetched(chain->back(), *weights);
   const auto fetched = fetch_model(scenario->model, base, options.offline);
   ISOBIT_TRY(fetched);
   return {};

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <tuple>
 
 #include "harness/models/files.h"
 #include "runtime/trace.h"
@@ -246,6 +247,96 @@ TEST_F(Models, MissingWheelNamesItsDigest) {
   const auto wrong_size = open_model("wheel", kNowhere);
   ASSERT_FALSE(wrong_size);
   EXPECT_NE(wrong_size.error().text().find("5 bytes, the manifest says 9"), std::string::npos);
+}
+
+/// A manifest of two parts, 4 and 5 bytes, in which one piece of text is another.
+std::string in_parts(const std::string& from = "", const std::string& to = "") {
+  const std::string a(64, 'a'), b(64, 'b');
+  std::string text = R"({"format": 1, "name": "x", "kind": "wheel-gguf", "parts": [
+      {"package": "p1", "version": "1.0", "wheel_sha256": ")" +
+                     a + R"(", "file": "p1/x.0", "size": 4},
+      {"package": "p2", "version": "2.0", "wheel_sha256": ")" +
+                     b + R"(", "file": "p2/x.1", "size": 5}],
+      "file": "x.gguf", "size": 9, "terms": "Somebody's Terms", "sha256": {"x.gguf": ")" +
+                     a + "\"}}";
+  const std::size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+TEST_F(Models, PartsAreReadInOrder) {
+  const auto manifest = models::parse_manifest(in_parts(), "x.json", "x");
+  ASSERT_TRUE(manifest) << manifest.error().text();
+  ASSERT_EQ(manifest->parts.size(), 2U);
+  EXPECT_EQ(manifest->parts[0].package + manifest->parts[1].package, "p1p2");
+  EXPECT_EQ(manifest->parts[1].version, "2.0");
+  EXPECT_EQ(manifest->parts[1].wheel_sha256, std::string(64, 'b'));
+  EXPECT_EQ(manifest->parts[1].file, "p2/x.1");
+  EXPECT_EQ(manifest->parts[1].size, 5);
+  EXPECT_EQ(manifest->terms, "Somebody's Terms");
+  const auto whole = read_manifest("wheel", kNowhere);
+  ASSERT_TRUE(whole) << whole.error().text();
+  ASSERT_EQ(whole->parts.size(), 1U);
+  EXPECT_EQ(whole->parts[0].package, "some-package");
+  EXPECT_EQ(whole->parts[0].file, whole->file);
+  EXPECT_EQ(whole->parts[0].size, whole->size);
+  EXPECT_EQ(whole->terms, "");
+}
+
+TEST_F(Models, BrokenParts) {
+  const std::string digest(64, 'b');
+  const std::tuple<std::string, std::string, const char*> cases[] = {
+      {R"("size": 5)", R"("size": 6)", "the parts are larger than \"size\""},
+      {R"("size": 5)", R"("size": 4)", "the parts are 1 bytes smaller than \"size\""},
+      {R"("size": 5)", R"("size": -5)", "part 2: \"size\" must be"},
+      {R"("size": 5)", R"("size": "5")", "part 2: key \"size\" must be a whole number"},
+      {R"("size": 5)", R"("sise": 5)", "part 2: unknown key \"sise\"; did you mean \"size\"?"},
+      {R"("package": "p2")", R"("package": "-p2")", "part 2: \"package\" and \"version\""},
+      {R"("package": "p2", )", "", "part 2: key \"package\" is missing"},
+      {R"("p2/x.1")", R"("../x.1")", "part 2: \"file\" leaves its folder"},
+      {digest, "b", "part 2: wheel_sha256 is not 64 hex digits"},
+      {R"("parts": [)", R"("parts": [3, )", "part 1 is not an object"},
+      {R"("parts": [)", R"("package": "p", "parts": [)", "\"package\" stands beside \"parts\""},
+      {R"("parts": [)", R"("parts": [], "parameters": [)", "key \"parameters\" must be"},
+      {R"("wheel-gguf")", R"("directory", "path": "x")", "belong to kind \"wheel-gguf\""},
+      {R"("x.gguf": ")", R"("y.gguf": ")", "no sha256 of \"file\""}};
+  for (const auto& [from, to, expected] : cases) {
+    const std::string error = manifest_error(in_parts(from, to));
+    EXPECT_NE(error.find(expected), std::string::npos) << error << ", expected " << expected;
+  }
+  EXPECT_NE(manifest_error(R"({"format": 1, "name": "x", "kind": "wheel-gguf", "parts": []})")
+                .find("\"parts\" is empty"),
+            std::string::npos);
+}
+
+TEST_F(Models, AFileBesideTheManifestOrInTheVariablesFolderComesBeforeTheCache) {
+  write(folder_ / "elsewhere/models/wheel.json", wheel());
+  const std::string base = (folder_ / "elsewhere").string();
+  fs::remove(folder_ / "models/wheel.json");
+  const auto place = [&] { return *models::weights_path(*read_manifest("wheel", base)); };
+  EXPECT_EQ(place(), folder_ / "cache/models/wheel/model.gguf");
+  write(folder_ / "models/model.gguf", "longer than nine");
+  EXPECT_EQ(place(), folder_ / "models/model.gguf");
+  write(folder_ / "elsewhere/models/model.gguf", "wrong sum");
+  EXPECT_EQ(place(), folder_ / "elsewhere/models/model.gguf");
+  const auto wrong = fetch_model("wheel", base, false);  // neither used nor fetched over
+  ASSERT_FALSE(wrong);
+  EXPECT_NE(wrong.error().text().find(std::string(64, 'a')), std::string::npos);
+  EXPECT_NE(wrong.error().text().find(place()), std::string::npos);
+  fs::remove(folder_ / "elsewhere/models/model.gguf");
+  const auto long_one = open_model("wheel", base);
+  ASSERT_FALSE(long_one);
+  EXPECT_NE(long_one.error().text().find("16 bytes, the manifest says 9"), std::string::npos);
+  EXPECT_NE(long_one.error().text().find("put there by hand"), std::string::npos);
+}
+
+TEST_F(Models, TermsAreSaidWhenTheFileIsNotThere) {
+  write(folder_ / "models/x.json", in_parts());
+  const auto model = open_model("x", kNowhere);
+  ASSERT_FALSE(model);
+  for (const char* word : {"`isobit model fetch x`", "Somebody's Terms", "ISOBIT_MODELS"}) {
+    EXPECT_NE(model.error().text().find(word), std::string::npos) << model.error().text();
+  }
 }
 
 TEST_F(Models, BrokenManifests) {
