@@ -74,9 +74,7 @@ Value split(Evaluator& run, const std::string& text, const std::string* by, std:
     out.push_back(run.made(text.substr(at, end - at)));
     at = by == nullptr ? skipped(text, end, true) : end + by->size();
   }
-  std::string rest = text.substr(at);
-  if (by == nullptr) rest = stripped(rest, nullptr, false, true);
-  if (by != nullptr || !rest.empty()) out.push_back(run.made(std::move(rest)));
+  if (by != nullptr || at < text.size()) out.push_back(run.made(text.substr(at)));
   return Value::of(std::move(out));
 }
 

@@ -199,6 +199,19 @@ TEST(ChatTest, ComparisonsAndSearchesAreCounted) {
   }
 }
 
+TEST(ChatTest, SplitLeavesTheLastPartAsItIs) {
+  const auto split = [](const std::string& arguments) {
+    return rendered("{% for p in ' a  b c '.split(" + arguments + ") %}[{{ p }}]{% endfor %}");
+  };
+  EXPECT_EQ(split(""), "[a][b][c]");  // all as Python gives them
+  EXPECT_EQ(split("none, 1"), "[a][b c ]");
+  EXPECT_EQ(split("none, 0"), "[a  b c ]");
+  EXPECT_EQ(split("none, 3"), "[a][b][c]");
+  EXPECT_EQ(split("' '"), "[][a][][b][c][]");
+  EXPECT_EQ(split("' ', 2"), "[][a][ b c ]");
+  EXPECT_EQ(split("'b'"), "[ a  ][ c ]");
+}
+
 TEST(ChatTest, NumbersDoNotOverflow) {
   const std::string least = "{% set m = 0 - 999999999999999999 * 9 - 223372036854775807 - 10 %}";
   EXPECT_EQ(rendered(least + "{{ m }}"), "-9223372036854775808");
