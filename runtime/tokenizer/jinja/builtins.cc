@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/tokenizer/jinja/eval.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit::jinja {
 namespace {
@@ -21,55 +22,64 @@ char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
 }
 
-std::string replaced(const std::string& text, const std::string& from, const std::string& to,
-                     std::int64_t most) {
+/// Python's str.replace(), whose size is counted before it is built. REQUIRES: `from` is not empty.
+Value replaced(Evaluator& run, const std::string& text, const std::string& from,
+               const std::string& to, std::int64_t most) {
+  if (!run.search(text, from)) return {};
+  std::size_t count = 0;
+  for (std::size_t at = 0; most < 0 || count < static_cast<std::uint64_t>(most); ++count) {
+    at = text.find(from, at);
+    if (at == std::string::npos) break;
+    at += from.size();
+  }
+  if (!run.fits(text.size() - count * from.size() + count * to.size())) return {};
   std::string out;
   std::size_t at = 0;
-  for (; most != 0; --most) {
+  for (; count != 0; --count) {
     const std::size_t found = text.find(from, at);
-    if (found == std::string::npos) break;
-    out += text.substr(at, found - at) + to;
+    out.append(text, at, found - at).append(to);
     at = found + from.size();
   }
-  return out + text.substr(at);
+  return run.made(out.append(text, at));
 }
 
-/// Python's str.split(): by `by`, or by runs of white space when it is null.
-std::vector<std::string> parts_of(const std::string& text, const std::string* by,
-                                  std::int64_t most) {
-  std::vector<std::string> out;
-  if (by != nullptr) {
-    std::size_t at = 0;
-    for (; most != 0; --most) {
-      const std::size_t found = text.find(*by, at);
-      if (found == std::string::npos) break;
-      out.push_back(text.substr(at, found - at));
-      at = found + by->size();
-    }
-    out.push_back(text.substr(at));
-    return out;
+/// Python's str.strip(), whose work is counted: a look at all of `chars` for each character.
+Value strip(Evaluator& run, const std::string& text, const std::string* chars, bool left,
+            bool right) {
+  if (chars != nullptr && chars->size() > kMostCharacters) {
+    return run.fail("more than 1 MB of characters to strip");
   }
-  std::string word;
-  std::string rest = stripped(text, nullptr, true, false);
-  while (!rest.empty()) {
-    if (most-- == 0) {
-      out.push_back(stripped(rest, nullptr, false, true));
-      break;
-    }
-    word.clear();
-    std::size_t bytes = 0;
-    for (const std::string& c : characters(rest)) {
-      if (stripped(c, nullptr, true, false).empty()) break;
-      bytes += c.size();
-    }
-    out.push_back(rest.substr(0, bytes));
-    rest = stripped(rest.substr(bytes), nullptr, true, false);
+  run.look(text.size() * (chars == nullptr ? 1 : 1 + chars->size()));
+  return run.failed() ? Value() : run.made(stripped(text, chars, left, right));
+}
+
+/// The end of the characters from `at` that are white space, or that are not.
+std::size_t skipped(const std::string& text, std::size_t at, bool blank) {
+  while (at < text.size()) {
+    const std::string_view one = std::string_view(text).substr(at, char_at(text, at).bytes);
+    if (stripped(one, nullptr, true, false).empty() != blank) break;
+    at += one.size();
   }
-  return out;
+  return at;
+}
+
+/// Python's str.split(): by `by`, or by runs of white space when it is null. A part is a step.
+Value split(Evaluator& run, const std::string& text, const std::string* by, std::int64_t most) {
+  Value::List out;
+  if (!run.search(text, by == nullptr ? " " : *by)) return {};
+  std::size_t at = by == nullptr ? skipped(text, 0, true) : 0;
+  for (; most != 0; --most) {
+    const std::size_t end = by == nullptr ? skipped(text, at, false) : text.find(*by, at);
+    if (end >= text.size() || !run.take(1)) break;
+    out.push_back(run.made(text.substr(at, end - at)));
+    at = by == nullptr ? skipped(text, end, true) : end + by->size();
+  }
+  if (by != nullptr || at < text.size()) out.push_back(run.made(text.substr(at)));
+  return Value::of(std::move(out));
 }
 
 const std::string* text_in(const Value* value) {
-  return value != nullptr && value->is(Kind::text) ? &value->text : nullptr;
+  return value != nullptr && value->is(Kind::text) ? &value->text() : nullptr;
 }
 
 bool begins(const std::string& text, const std::string& part, bool at_end) {
@@ -84,7 +94,8 @@ std::int64_t Evaluator::length(const Value& value) {
     case Kind::undefined:
       return 0;
     case Kind::text:
-      return static_cast<std::int64_t>(characters(value.text).size());
+      look_at(value.text());
+      return static_cast<std::int64_t>(count_characters(value.text()));
     case Kind::list:
       return static_cast<std::int64_t>(value.list->size());
     case Kind::dict:
@@ -101,22 +112,23 @@ std::vector<Value> Evaluator::iterated(const Value& value) {
     case Kind::undefined:
       break;
     case Kind::list:
-      out = *value.list;
+      if (take(value.list->size())) out = *value.list;
       break;
     case Kind::dict:
-      for (const auto& [key, item] : *value.dict) out.push_back(Value::of(key));
+      if (!take(value.dict->size())) break;
+      for (const auto& [key, item] : *value.dict) out.push_back(made(key));
       break;
     case Kind::text:
-      if (value.text.size() > kMostCharacters) {
+      if (value.text().size() > kMostCharacters) {
         fail("a text of more than 1 MB is not gone over one character at a time");
         break;
       }
-      for (std::string& c : characters(value.text)) out.push_back(Value::of(std::move(c)));
+      if (!take(count_characters(value.text()))) break;
+      for (std::string& c : characters(value.text())) out.push_back(Value::of(std::move(c)));
       break;
     default:
       fail(std::string(kind_name(value)) + " has no items to go over");
   }
-  steps_ += static_cast<std::int64_t>(out.size());
   return out;
 }
 
@@ -125,13 +137,14 @@ bool Evaluator::contains(const Value& whole, const Value& part) {
     case Kind::undefined:
       return false;
     case Kind::text:
-      if (part.is(Kind::text)) return whole.text.find(part.text) != std::string::npos;
-      break;
+      if (!part.is(Kind::text)) break;
+      return search(whole.text(), part.text()) &&
+             whole.text().find(part.text()) != std::string::npos;
     case Kind::list:
       return std::any_of(whole.list->begin(), whole.list->end(),
                          [&](const Value& each) { return equal(each, part); });
     case Kind::dict:
-      return part.is(Kind::text) && whole.find(part.text) != nullptr;
+      return part.is(Kind::text) && member(whole, part.text()) != nullptr;
     default:
       break;
   }
@@ -147,13 +160,14 @@ Value Evaluator::function(const std::string& name, const Arguments& given) {
   if (name == "namespace" || name == "dict") {
     if (!given.values.empty()) return fail(name + " of values without names is not supported");
     Value::Dict items;
+    look(given.named.size() * given.named.size() * sizeof(std::string));
+    if (failed()) return {};
     for (const auto& [key, value] : given.named) {
       if (key[0] == '_') return fail("the name " + key + " is not supported");
+      if (!may_hold(value)) return {};
       jinja::put(items, key, value);
     }
-    Value out = Value::of(std::move(items));
-    if (name == "namespace") out.kind = Kind::space;
-    return out;
+    return name == "dict" ? Value::of(std::move(items)) : Value::space(std::move(items));
   }
   if (name != "range") return fail("the function " + name + " is not supported");
   std::int64_t numbers[3] = {0, 0, 1};
@@ -172,8 +186,7 @@ Value Evaluator::function(const std::string& name, const Arguments& given) {
     out.push_back(Value::of(at));
     if (__builtin_add_overflow(at, by, &at)) break;
   }
-  steps_ += static_cast<std::int64_t>(out.size());
-  return Value::of(std::move(out));
+  return take(out.size()) ? Value::of(std::move(out)) : Value();
 }
 
 namespace {
@@ -187,20 +200,17 @@ bool text_method(Evaluator& run, const std::string& text, const std::string& nam
   const Value* second = given.find(1, "maxsplit");
   const std::int64_t most = second != nullptr && second->is(Kind::integer) ? second->number : -1;
   if ((name == "strip" || name == "lstrip" || name == "rstrip") && (blank || argument)) {
-    out = run.made(stripped(text, argument, name != "rstrip", name != "lstrip"));
+    out = strip(run, text, argument, name != "rstrip", name != "lstrip");
   } else if (name == "split" && (blank || (argument != nullptr && !argument->empty()))) {
-    Value::List parts;
-    for (std::string& part : parts_of(text, argument, most)) {
-      parts.push_back(run.made(std::move(part)));
-    }
-    out = Value::of(std::move(parts));
+    out = split(run, text, argument, most);
   } else if ((name == "startswith" || name == "endswith") && first != nullptr &&
              given.values.size() == 1) {
     bool found = false;
     if (!argument && !first->is(Kind::list)) return false;
-    for (const Value& each : argument ? std::vector<Value>{*first} : *first->list) {
+    for (const Value& each : argument ? std::vector<Value>{*first} : run.iterated(*first)) {
       if (!each.is(Kind::text)) return false;
-      found = found || begins(text, each.text, name == "endswith");
+      run.look_at(each.text());
+      found = found || begins(text, each.text(), name == "endswith");
     }
     out = Value::of_bool(found);
   } else if (name == "replace" && argument && !argument->empty() && given.values.size() >= 2 &&
@@ -208,7 +218,7 @@ bool text_method(Evaluator& run, const std::string& text, const std::string& nam
     const Value* count = given.find(2, "count");
     if (count != nullptr && !count->is(Kind::integer)) return false;
     const std::int64_t limit = count == nullptr ? -1 : count->number;
-    out = run.made(replaced(text, *argument, given.values[1].text, limit));
+    out = replaced(run, text, *argument, given.values[1].text(), limit);
   } else if ((name == "removeprefix" || name == "removesuffix") && argument) {
     const bool end = name == "removesuffix";
     const std::size_t cut = begins(text, *argument, end) ? argument->size() : 0;
@@ -224,28 +234,29 @@ bool text_method(Evaluator& run, const std::string& text, const std::string& nam
 }  // namespace
 
 Value Evaluator::method(const Value& value, const std::string& name, const Arguments& given) {
-  if (value.is(Kind::undefined)) return fail(value.text + " (asked for its " + name + ")");
+  if (value.is(Kind::undefined)) return fail(value.text() + " (asked for its " + name + ")");
   Value out;
   if (value.is(Kind::text)) {
-    if (text_method(*this, value.text, name, given, out)) return out;
+    if (text_method(*this, value.text(), name, given, out)) return out;
   } else if (value.is(Kind::dict)) {
     const Value* key = given.find(0, "");
     if (name == "get" && key != nullptr && key->is(Kind::text)) {
-      const Value* found = value.find(key->text);
+      const Value* found = member(value, key->text());
       const Value* otherwise = given.find(1, "default");
       return found != nullptr ? *found : otherwise != nullptr ? *otherwise : Value::none();
     }
     Value::List list;
-    for (const auto& [member, item] : *value.dict) {
-      if (name == "keys") list.push_back(Value::of(member));
+    if (!take(value.dict->size())) return {};
+    for (const auto& [text, item] : *value.dict) {
+      if (name == "keys") list.push_back(made(text));
       if (name == "values") list.push_back(item);
-      if (name == "items") list.push_back(Value::of(Value::List{Value::of(member), item}));
+      if (name == "items") list.push_back(Value::of(Value::List{made(text), item}));
     }
     const bool view = name == "keys" || name == "values" || name == "items";
     if (view && given.values.empty()) return Value::of(std::move(list));
   }
-  const Value* member = value.find(name);
-  if (member != nullptr && member->is(Kind::macro)) return call_macro(*member->macro, given);
+  const Value* found = member(value, name);
+  if (found != nullptr && found->is(Kind::macro)) return call_macro(*found->macro, given);
   return fail("the method " + name + " of " + kind_name(value) +
               (given.values.empty() ? "" : " with these arguments") + " is not supported");
 }
@@ -289,7 +300,7 @@ bool text_filter(Evaluator& run, const std::string& name, const Value& value,
   if (name == "trim") {
     const Value* chars = given.find(0, "chars");
     if (chars != nullptr && !chars->is(Kind::text) && !chars->is(Kind::none)) return false;
-    out = run.made(stripped(run.text_of(value), text_in(chars), true, true));
+    out = strip(run, run.text_of(value), text_in(chars), true, true);
     return true;
   }
   if (name == "string" || name == "safe") {
@@ -300,7 +311,7 @@ bool text_filter(Evaluator& run, const std::string& name, const Value& value,
     const std::string* from = text_in(given.find(0, "old"));
     const std::string* to = text_in(given.find(1, "new"));
     if (from == nullptr || to == nullptr || from->empty() || given.find(2, "count")) return false;
-    out = run.made(replaced(run.text_of(value), *from, *to, -1));
+    out = replaced(run, run.text_of(value), *from, *to, -1);
     return true;
   }
   const bool cased = name == "upper" || name == "lower" || name == "capitalize";
@@ -325,11 +336,12 @@ bool attribute_filter(Evaluator& run, const std::string& name, const Value& valu
   const std::string* test = map ? nullptr : text_in(given.find(1, "test"));
   Arguments rest;
   if (given.values.size() > 2) rest.values.assign(given.values.begin() + 2, given.values.end());
+  const Value absent = Value::undefined("no attribute " + *key);
   Value::List kept;
   for (const Value& each : run.iterated(value)) {
     if (run.failed()) return true;
-    const Value* member = each.is(Kind::dict) ? each.find(*key) : nullptr;
-    const Value found = member != nullptr ? *member : Value::undefined("no attribute " + *key);
+    const Value* member = each.is(Kind::dict) ? run.member(each, *key) : nullptr;
+    const Value found = member != nullptr ? *member : absent;
     if (map) {
       kept.push_back(found);
       continue;
@@ -364,11 +376,14 @@ Value Evaluator::filter(const std::string& name, const Value& value, const Argum
   if (name == "items" && value.is(Kind::dict)) return method(value, "items", {});
   if (name == "join" && given.find(1, "attribute") == nullptr) {
     const Value* between = given.find(0, "d");
-    std::string text;
+    std::string text, comma;
     bool first = true;
     for (const Value& each : iterated(value)) {
-      if (!first && between != nullptr) text += text_of(*between);
-      text += text_of(each);
+      const std::string part = text_of(each);
+      if (!first && between != nullptr && comma.empty()) comma = text_of(*between);
+      if (!fits(text.size() + comma.size() + part.size())) return {};
+      if (!first) text += comma;
+      text += part;
       first = false;
     }
     return made(std::move(text));

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/base/interrupt.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit::jinja {
 
@@ -30,15 +31,49 @@ bool Evaluator::step(int line) {
   return !failed();
 }
 
+bool Evaluator::take(std::size_t steps) {
+  steps_ += static_cast<std::int64_t>(steps);
+  if (steps_ > kMostSteps) fail("the template takes too many steps");
+  return !failed();
+}
+
+bool Evaluator::fits(std::size_t bytes) {
+  if (bytes > kMostBytes - bytes_) fail("the template makes too much text");
+  return !failed();
+}
+
 Value Evaluator::made(std::string text) {
+  if (!fits(text.size())) return {};
   bytes_ += text.size();
-  if (bytes_ > kMostBytes) return fail("the template makes too much text");
   return Value::of(std::move(text));
 }
 
-void Evaluator::look_at(const std::string& text) {
-  read_ += text.size();
-  if (read_ > kMostRead) fail("the template looks at too much text");
+Value Evaluator::joined(const std::string& a, const std::string& b) {
+  return fits(a.size() + b.size()) ? made(a + b) : Value();
+}
+
+void Evaluator::look(std::size_t bytes) {
+  if (bytes > kMostRead - read_) {
+    fail("the template looks at too much text");
+  } else {
+    read_ += bytes;
+  }
+}
+
+bool Evaluator::search(const std::string& text, const std::string& part) {
+  const std::size_t places = text.size() < part.size() ? 0 : text.size() - part.size() + 1;
+  look(text.size() + places * part.size());  // each below 2^28
+  return !failed();
+}
+
+const Value* Evaluator::member(const Value& whole, const std::string& name) {
+  if (whole.dict != nullptr) look(whole.dict->size() * sizeof(std::string));
+  return whole.find(name);
+}
+
+bool Evaluator::may_hold(const Value& value) {
+  if (value.is(Kind::space)) fail("a namespace within another value is not supported");
+  return !failed();
 }
 
 std::string Evaluator::text_of(const Value& value) {
@@ -52,7 +87,7 @@ std::string Evaluator::text_of(const Value& value) {
     case Kind::integer:
       return std::to_string(value.number);
     case Kind::text:
-      return value.text;
+      return value.text();
     default:
       fail(std::string("the text of ") + kind_name(value) + " is not supported");
       return "";
@@ -61,8 +96,8 @@ std::string Evaluator::text_of(const Value& value) {
 
 void Evaluator::print(const Value& value, std::string& out) {
   const std::string text = text_of(value);
+  if (!fits(text.size())) return;
   bytes_ += text.size();
-  if (bytes_ > kMostBytes) fail("the template makes too much text");
   out += text;
 }
 
@@ -74,6 +109,7 @@ Result<std::string> Evaluator::run(const Nodes& nodes) {
 }
 
 Evaluator::Flow Evaluator::execute(const Nodes& nodes, std::string& out) {
+  const Frame frame(*this);
   for (const Node& node : nodes) {
     if (!step(node.line)) return Flow::on;
     const Flow flow = execute(node, out);
@@ -137,7 +173,8 @@ void Evaluator::assign(const Node& node, const Value& value) {
       fail("cannot assign an attribute to " + std::string(kind_name(space)));
     } else if (node.text[0] == '_') {
       fail("a namespace cannot have the attribute " + node.text);
-    } else {
+    } else if (may_hold(value)) {
+      look(space.dict->size() * sizeof(std::string));
       jinja::put(*space.dict, node.text, value);
     }
     return;
@@ -185,8 +222,7 @@ Evaluator::Flow Evaluator::loop(const Node& node, std::string& out) {
                       {"depth0", Value::of(std::int64_t{0})},
                       {"previtem", neighbour(at - 1, "there is no previous item")},
                       {"nextitem", neighbour(at + 1, "there is no next item")}};
-    Value variable = Value::of(std::move(state));
-    variable.kind = Kind::space;  // its attributes, not its items
+    Value variable = Value::space(std::move(state));  // its attributes, not its items
     scopes_.emplace_back();
     assign(node, items[static_cast<std::size_t>(at)]);
     put("loop", std::move(variable));
@@ -199,6 +235,7 @@ Evaluator::Flow Evaluator::loop(const Node& node, std::string& out) {
 
 Value Evaluator::look_up(const std::string& name) {
   for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
+    look(scope->size() * sizeof(std::string));
     for (const auto& [key, value] : *scope) {
       if (key == name) return value;
     }
@@ -211,16 +248,20 @@ Value Evaluator::look_up(const std::string& name) {
 }
 
 Value Evaluator::evaluate(const Expr& expr) {
+  const Frame frame(*this);
   if (!step(expr.line)) return {};
   Value value = compute(expr);
-  look_at(value.text);
+  look_at(value.text());
+  // What it says may hold a key of any length.
+  if (value.is(Kind::undefined) && fits(value.text().size())) bytes_ += value.text().size();
+  if (value.depth > kDeepestValue) return fail("lists and dicts lie within one another too deeply");
   return value;
 }
 
 Value Evaluator::compute(const Expr& expr) {
   switch (expr.kind) {
     case Expr::Kind::text:
-      return Value::of(expr.text);
+      return Value::shared(expr.literal);
     case Expr::Kind::number:
       return Value::of(expr.number);
     case Expr::Kind::constant:
@@ -229,7 +270,10 @@ Value Evaluator::compute(const Expr& expr) {
       return look_up(expr.text);
     case Expr::Kind::list: {
       Value::List items;
-      for (const ExprPtr& each : expr.items) items.push_back(evaluate(*each));
+      for (const ExprPtr& each : expr.items) {
+        items.push_back(evaluate(*each));
+        if (!may_hold(items.back())) return {};
+      }
       return Value::of(std::move(items));
     }
     case Expr::Kind::dict: {
@@ -237,7 +281,11 @@ Value Evaluator::compute(const Expr& expr) {
       for (std::size_t at = 0; at + 1 < expr.items.size(); at += 2) {
         const Value key = evaluate(*expr.items[at]);
         if (!key.is(Kind::text)) return fail("a key that is no text is not supported");
-        jinja::put(items, key.text, evaluate(*expr.items[at + 1]));
+        const Value value = evaluate(*expr.items[at + 1]);
+        if (!may_hold(value) || !fits(key.text().size())) return {};
+        bytes_ += key.text().size();
+        look(items.size() * sizeof(std::string));
+        jinja::put(items, key.text(), value);
       }
       return Value::of(std::move(items));
     }
@@ -280,9 +328,9 @@ Value Evaluator::compute(const Expr& expr) {
 /// x.name: of a namespace or loop its attribute, of a dict its member.
 Value Evaluator::attribute(const Value& value, const std::string& name) {
   if (failed()) return {};
-  if (value.is(Kind::undefined)) return fail(value.text + " (asked for its " + name + ")");
+  if (value.is(Kind::undefined)) return fail(value.text() + " (asked for its " + name + ")");
   if (!name.empty() && name[0] == '_') return fail("the attribute " + name + " is not supported");
-  const Value* found = value.find(name);
+  const Value* found = member(value, name);
   if (value.is(Kind::dict)) {
     for (const char* method : {"items", "keys", "values", "get", "pop", "popitem", "update",
                                "clear", "copy", "fromkeys", "setdefault"}) {
@@ -298,12 +346,11 @@ Value Evaluator::attribute(const Value& value, const std::string& name) {
 
 Value Evaluator::item(const Value& value, const Value& key) {
   if (failed()) return {};
-  if (value.is(Kind::undefined)) return fail(value.text);
+  if (value.is(Kind::undefined)) return fail(value.text());
   if (key.is(Kind::text)) {
-    if (value.is(Kind::dict) && value.find(key.text) == nullptr) {
-      return Value::undefined("a dict has no '" + key.text + "'");
-    }
-    return value.is(Kind::dict) ? *value.find(key.text) : attribute(value, key.text);
+    if (!value.is(Kind::dict)) return attribute(value, key.text());
+    const Value* found = member(value, key.text());
+    return found != nullptr ? *found : Value::undefined("a dict has no '" + key.text() + "'");
   }
   const bool number = key.is(Kind::integer) || key.is(Kind::boolean);
   if (!number || (!value.is(Kind::list) && !value.is(Kind::text))) {
@@ -313,8 +360,10 @@ Value Evaluator::item(const Value& value, const Value& key) {
   const std::int64_t at = key.number < 0 ? key.number + size : key.number;
   if (at < 0 || at >= size) return Value::undefined("there is no such item");
   if (value.is(Kind::list)) return (*value.list)[static_cast<std::size_t>(at)];
-  look_at(value.text);
-  return made(characters(value.text)[static_cast<std::size_t>(at)]);
+  look_at(value.text());
+  std::size_t from = 0;
+  for (std::int64_t left = at; left > 0; --left) from += char_at(value.text(), from).bytes;
+  return made(value.text().substr(from, char_at(value.text(), from).bytes));
 }
 
 Value Evaluator::slice(const Expr& expr) {
@@ -350,94 +399,8 @@ Value Evaluator::slice(const Expr& expr) {
   }
   if (value.is(Kind::list)) return Value::of(std::move(out));
   std::string text;
-  for (const Value& each : out) text += each.text;
+  for (const Value& each : out) text += each.text();
   return made(std::move(text));
-}
-
-Value Evaluator::unary(const Expr& expr) {
-  const Value value = evaluate(*expr.items[0]);
-  if (failed()) return {};
-  if (expr.text == "not") return Value::of_bool(!value.truthy());
-  if (!value.is(Kind::integer) && !value.is(Kind::boolean)) {
-    return fail(expr.text + " before " + kind_name(value) + " is not supported");
-  }
-  return Value::of(expr.text == "-" ? -value.number : value.number);
-}
-
-Value Evaluator::binary(const Expr& expr) {
-  Value a = evaluate(*expr.items[0]);
-  if (failed()) return {};
-  if (expr.text == "and") return a.truthy() ? evaluate(*expr.items[1]) : a;
-  if (expr.text == "or") return a.truthy() ? a : evaluate(*expr.items[1]);
-  const Value b = evaluate(*expr.items[1]);
-  if (failed()) return {};
-  if (expr.text == "~") return made(text_of(a) + text_of(b));
-  return arithmetic(expr.text, a, b);
-}
-
-Value Evaluator::arithmetic(const std::string& op, const Value& a, const Value& b) {
-  for (const Value* each : {&a, &b}) {
-    if (each->is(Kind::undefined)) return fail(each->text);
-  }
-  if (op == "+" && a.is(Kind::text) && b.is(Kind::text)) return made(a.text + b.text);
-  if (op == "+" && a.is(Kind::list) && b.is(Kind::list)) {
-    Value::List out = *a.list;
-    out.insert(out.end(), b.list->begin(), b.list->end());
-    steps_ += static_cast<std::int64_t>(out.size());
-    return Value::of(std::move(out));
-  }
-  const auto number = [](const Value& v) { return v.is(Kind::integer) || v.is(Kind::boolean); };
-  if (number(a) && number(b)) {
-    std::int64_t out = 0;
-    bool over = false;
-    if (op == "+") {
-      over = __builtin_add_overflow(a.number, b.number, &out);
-    } else if (op == "-") {
-      over = __builtin_sub_overflow(a.number, b.number, &out);
-    } else if (op == "*") {
-      over = __builtin_mul_overflow(a.number, b.number, &out);
-    } else if ((op == "%" || op == "//") && b.number != 0 && b.number != -1) {
-      std::int64_t rest = a.number % b.number;
-      if (rest != 0 && (rest < 0) != (b.number < 0)) rest += b.number;
-      out = op == "%" ? rest : (a.number - rest) / b.number;
-    } else {
-      over = true;
-    }
-    if (!over) return Value::of(out);
-  }
-  return fail("the operation " + std::string(kind_name(a)) + " " + op + " " + kind_name(b) +
-              " is not supported");
-}
-
-Value Evaluator::compare(const Expr& expr) {
-  Value left = evaluate(*expr.items[0]);
-  for (std::size_t at = 0; at < expr.operators.size(); ++at) {
-    Value right = evaluate(*expr.items[at + 1]);
-    if (failed()) return {};
-    if (!compared(expr.operators[at], left, right)) return Value::of_bool(false);
-    left = std::move(right);
-  }
-  return Value::of_bool(!failed());
-}
-
-bool Evaluator::compared(const std::string& op, const Value& a, const Value& b) {
-  if (op == "==") return equal(a, b);
-  if (op == "!=") return !equal(a, b);
-  if (op == "in") return contains(b, a);
-  if (op == "not in") return !contains(b, a);
-  const auto number = [](const Value& v) { return v.is(Kind::integer) || v.is(Kind::boolean); };
-  int order = 0;
-  if (number(a) && number(b)) {
-    order = a.number < b.number ? -1 : a.number > b.number ? 1 : 0;
-  } else if (a.is(Kind::text) && b.is(Kind::text)) {
-    order = a.text.compare(b.text);
-  } else {
-    fail(std::string("the order of ") + kind_name(a) + " and " + kind_name(b) + " is not defined");
-    return false;
-  }
-  if (op == "<") return order < 0;
-  if (op == "<=") return order <= 0;
-  return op == ">" ? order > 0 : order >= 0;
 }
 
 Arguments Evaluator::arguments(const Expr& expr) {
@@ -459,9 +422,9 @@ Value Evaluator::call(const Expr& expr) {
   const Value value = evaluate(callee);
   const Arguments given = arguments(expr);
   if (failed()) return {};
-  if (value.is(Kind::function)) return function(value.text, given);
+  if (value.is(Kind::function)) return function(value.text(), given);
   if (value.is(Kind::macro)) return call_macro(*value.macro, given);
-  if (value.is(Kind::undefined)) return fail(value.text);
+  if (value.is(Kind::undefined)) return fail(value.text());
   return fail(std::string(kind_name(value)) + " cannot be called");
 }
 
@@ -469,6 +432,8 @@ Value Evaluator::call_macro(const Macro& macro, const Arguments& given) {
   const std::size_t count = macro.parameters.size();
   if (given.values.size() > count) return fail("too many arguments for macro " + macro.name);
   if (++calls_ > kDeepestCalls) return fail("macros call each other too deeply");
+  look(count * (count + given.named.size()) * sizeof(std::string));
+  if (failed()) return {};
   Value::Dict scope;
   const std::size_t required = count - macro.defaults.size();
   for (std::size_t at = 0; at < count; ++at) {
@@ -488,6 +453,7 @@ Value Evaluator::call_macro(const Macro& macro, const Arguments& given) {
       return fail("macro " + macro.name + " has no parameter " + name);
     }
   }
+  if (!take(scopes_[0].size())) return {};
   std::vector<Value::Dict> outer = std::move(scopes_);
   scopes_ = {outer[0], std::move(scope)};  // a macro sees what the whole template sees
   std::string out;

@@ -11,12 +11,15 @@
 namespace isobit::jinja {
 
 /// What limits a hostile template: steps, bytes of all texts made and looked at, characters of a
-/// text that is gone over one by one, nested calls.
+/// text that is gone over one by one, nested calls, lists within lists, and statements and
+/// expressions within one another, through macros too.
 inline constexpr std::int64_t kMostSteps = 2'000'000;
 inline constexpr std::size_t kMostBytes = std::size_t{256} << 20;
 inline constexpr std::size_t kMostRead = std::size_t{4} << 30;
 inline constexpr std::size_t kMostCharacters = 1'000'000;
 inline constexpr int kDeepestCalls = 50;
+inline constexpr int kDeepestValue = 100;
+inline constexpr int kDeepestFrames = 700;
 
 struct Arguments {
   std::vector<Value> values;
@@ -38,8 +41,21 @@ class Evaluator {
   std::string text_of(const Value& value);
   /// A new text, whose bytes are counted.
   Value made(std::string text);
-  /// Counts a look at all bytes of a text.
-  void look_at(const std::string& text);
+  /// Whether a new text may have so many bytes; to be asked before it is built.
+  bool fits(std::size_t bytes);
+  /// A new text of two.
+  Value joined(const std::string& a, const std::string& b);
+  /// Counts steps, of items that are gone over or copied; false when they are too many.
+  bool take(std::size_t steps);
+  /// Counts a look at bytes, at all those of a text, or a search in it at its worst.
+  void look(std::size_t bytes);
+  void look_at(const std::string& text) { look(text.size()); }
+  bool search(const std::string& text, const std::string& part);
+  /// The member of a dict or namespace, all of which is looked at; nullptr when there is none.
+  const Value* member(const Value& whole, const std::string& name);
+  /// Whether a list, dict or namespace may hold the value. A namespace may not be held: it could
+  /// hold its holder.
+  bool may_hold(const Value& value);
   Value attribute(const Value& value, const std::string& name);
   Value filter(const std::string& name, const Value& value, const Arguments& arguments);
   bool test(const std::string& name, const Value& value, const Arguments& arguments);
@@ -48,9 +64,19 @@ class Evaluator {
   std::vector<Value> iterated(const Value& value);
   std::int64_t length(const Value& value);
   bool contains(const Value& whole, const Value& part);
+  bool equal(const Value& a, const Value& b);
 
  private:
   enum class Flow : std::uint8_t { on, leave, next };
+  struct Frame {
+    explicit Frame(Evaluator& run) : owner(run) {
+      if (++owner.frames_ > kDeepestFrames) owner.fail("the template nests too deeply");
+    }
+    ~Frame() { --owner.frames_; }
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+    Evaluator& owner;
+  };
 
   bool step(int line);
   Flow execute(const Nodes& nodes, std::string& out);
@@ -58,6 +84,7 @@ class Evaluator {
   Flow loop(const Node& node, std::string& out);
   void assign(const Node& node, const Value& value);
   void put(const std::string& name, Value value) {
+    look(scopes_.back().size() * sizeof(std::string));
     jinja::put(scopes_.back(), name, std::move(value));
   }
   void print(const Value& value, std::string& out);
@@ -79,7 +106,7 @@ class Evaluator {
   std::vector<Value::Dict> scopes_;  // variables, the outermost first
   std::int64_t steps_ = 0;
   std::size_t bytes_ = 0, read_ = 0;
-  int calls_ = 0;
+  int calls_ = 0, frames_ = 0;
   int line_ = 1;
   std::optional<Error> error_;
 };

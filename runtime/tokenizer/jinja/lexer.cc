@@ -194,6 +194,9 @@ Result<bool> Lexer::ends(Kind begin) {
   return true;
 }
 
+/// Names are copied and compared at every step.
+constexpr std::size_t kLongestName = 1000;
+
 Result<void> Lexer::expression_token() {
   const char c = source_[at_];
   if (c == '\'' || c == '"') return quoted();
@@ -204,6 +207,7 @@ Result<void> Lexer::expression_token() {
   if (is_name(c, true)) {
     std::size_t end = at_ + 1;
     while (end < source_.size() && is_name(source_[end], false)) ++end;
+    if (end - at_ > kLongestName) return error("a name of more than 1000 characters");
     put(Kind::name, source_.substr(at_, end - at_));
     advance(end - at_);
     return {};

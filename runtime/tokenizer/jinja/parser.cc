@@ -76,8 +76,9 @@ class Parser {
   }
   ExprPtr make(Expr::Kind kind, std::string text, ExprPtr a, ExprPtr b = nullptr) {
     ExprPtr out = make(kind, std::move(text));
-    out->items.push_back(std::move(a));
-    if (b != nullptr) out->items.push_back(std::move(b));
+    out->add(std::move(a));
+    if (b != nullptr) out->add(std::move(b));
+    if (out->height > kTallest) fail("an expression has too many operators within one another");
     return out;
   }
 
@@ -245,8 +246,7 @@ void Parser::parse_macro(Node& node) {
       fail("a parameter without a default after one with it");
     }
   }
-  want_op(")");
-  end_block();
+  want_op(")"), end_block();
   macro.body = std::make_unique<Nodes>(body({"endmacro"}));
   step(), step();
   if (is(Kind::name)) step();  // the macro's name again
@@ -259,7 +259,7 @@ ExprPtr Parser::tuple() {
   if (!is_op(",")) return first;
   ExprPtr out = make(Expr::Kind::list, "", std::move(first));
   while (take_op(",") && !is(Kind::variable_end) && !is(Kind::block_end) && !is_op(")")) {
-    out->items.push_back(expression());
+    out->add(expression());
   }
   return out;
 }
@@ -271,7 +271,7 @@ ExprPtr Parser::expression(bool conditional) {
   while (conditional && take_word("if")) {
     ExprPtr condition = either();
     value = make(Expr::Kind::conditional, "", std::move(value), std::move(condition));
-    value->items.push_back(take_word("else") ? expression() : nullptr);
+    value->add(take_word("else") ? expression() : nullptr);
   }
   return value;
 }
@@ -312,7 +312,7 @@ ExprPtr Parser::comparison() {
     if (found.empty()) break;
     if (out == nullptr) out = make(Expr::Kind::compare, "", std::move(first));
     out->operators.push_back(found);
-    out->items.push_back(sum());
+    out->add(sum());
   }
   return out != nullptr ? std::move(out) : std::move(first);
 }
@@ -355,9 +355,11 @@ ExprPtr Parser::primary() {
     return make(constant ? Expr::Kind::constant : Expr::Kind::name, low);
   }
   if (token.kind == Kind::text) {
+    ExprPtr out = make(Expr::Kind::text);
     std::string text;
     for (; is(Kind::text); step()) text += now().text;
-    return make(Expr::Kind::text, text);
+    out->literal = std::make_shared<const std::string>(std::move(text));
+    return out;
   }
   if (token.kind == Kind::number) {
     step();
@@ -377,7 +379,7 @@ ExprPtr Parser::primary() {
   if (take_op("[")) {
     ExprPtr out = make(Expr::Kind::list);
     do {
-      if (!is_op("]")) out->items.push_back(expression());
+      if (!is_op("]")) out->add(expression());
     } while (take_op(",") && !error_);
     want_op("]");
     return out;
@@ -390,9 +392,9 @@ ExprPtr Parser::primary() {
 ExprPtr Parser::dict() {
   ExprPtr out = make(Expr::Kind::dict);
   for (bool more = true; more && !is_op("}") && !error_; more = take_op(",")) {
-    out->items.push_back(expression());
+    out->add(expression());
     want_op(":");
-    out->items.push_back(expression());
+    out->add(expression());
   }
   want_op("}");
   return out;
@@ -450,7 +452,7 @@ ExprPtr Parser::subscript(ExprPtr value) {
     return make(Expr::Kind::item, "", std::move(value), std::move(parts[0]));
   }
   ExprPtr out = make(Expr::Kind::slice, "", std::move(value));
-  for (ExprPtr& each : parts) out->items.push_back(std::move(each));
+  for (ExprPtr& each : parts) out->add(std::move(each));
   return out;
 }
 
@@ -465,7 +467,7 @@ ExprPtr Parser::test(ExprPtr value) {
   if (take_op("(")) {
     arguments(*out);
   } else if (operand) {
-    out->items.push_back(after(primary(), false));
+    out->add(after(primary(), false));
   }
   return negated ? make(Expr::Kind::unary, "not", std::move(out)) : std::move(out);
 }
@@ -478,11 +480,11 @@ void Parser::arguments(Expr& call) {
     if (named) {
       std::string key = name();
       step();
-      call.named.emplace_back(std::move(key), expression());
+      call.add(std::move(key), expression());
     } else if (is_op("*") || is_op("**")) {
       fail("arguments with a star are not supported");
     } else {
-      call.items.push_back(expression());
+      call.add(expression());
     }
     if (!take_op(",")) break;
   }

@@ -11,6 +11,9 @@
 
 namespace isobit::jinja {
 
+/// The most expressions that lie within one another: evaluation and destruction recurse.
+inline constexpr int kTallest = 500;
+
 struct Expr {
   enum class Kind : std::uint8_t {
     text,         // text
@@ -37,7 +40,24 @@ struct Expr {
   std::vector<std::unique_ptr<Expr>> items;
   std::vector<std::pair<std::string, std::unique_ptr<Expr>>> named;
   std::vector<std::string> operators;
+  std::shared_ptr<const std::string> literal;  // of a text, what its values share
   int line = 0;
+  int height = 1;  // 1 + that of the highest expression within
+
+  /// Adds an expression within (nullptr: an absent one).
+  void add(std::unique_ptr<Expr> child) {
+    grow(child.get());
+    items.push_back(std::move(child));
+  }
+  void add(std::string name, std::unique_ptr<Expr> child) {
+    grow(child.get());
+    named.emplace_back(std::move(name), std::move(child));
+  }
+
+ private:
+  void grow(const Expr* child) {
+    if (child != nullptr && child->height >= height) height = child->height + 1;
+  }
 };
 using ExprPtr = std::unique_ptr<Expr>;
 

@@ -8,10 +8,17 @@
 namespace isobit::jinja {
 
 Value Value::of(std::string value) {
+  return shared(std::make_shared<const std::string>(std::move(value)));
+}
+Value Value::shared(std::shared_ptr<const std::string> value) {
   Value out;
   out.kind = Kind::text;
-  out.text = std::move(value);
+  out.text_ = std::move(value);
   return out;
+}
+const std::string& Value::text() const {
+  static const std::string kEmpty;
+  return text_ == nullptr ? kEmpty : *text_;
 }
 Value Value::of(std::int64_t value) {
   Value out;
@@ -31,26 +38,35 @@ Value Value::none() {
   return out;
 }
 Value Value::undefined(std::string name) {
-  Value out;
-  out.text = std::move(name);
+  Value out = of(std::move(name));
+  out.kind = Kind::undefined;
   return out;
 }
 Value Value::of(List items) {
   Value out;
   out.kind = Kind::list;
+  for (const Value& each : items) out.depth = std::max(out.depth, each.depth);
+  ++out.depth;
   out.list = std::make_shared<List>(std::move(items));
   return out;
 }
 Value Value::of(Dict items) {
   Value out;
   out.kind = Kind::dict;
+  for (const auto& [name, each] : items) out.depth = std::max(out.depth, each.depth);
+  ++out.depth;
+  out.dict = std::make_shared<Dict>(std::move(items));
+  return out;
+}
+Value Value::space(Dict items) {
+  Value out;
+  out.kind = Kind::space;
   out.dict = std::make_shared<Dict>(std::move(items));
   return out;
 }
 Value Value::function(std::string name) {
-  Value out;
+  Value out = of(std::move(name));
   out.kind = Kind::function;
-  out.text = std::move(name);
   return out;
 }
 
@@ -63,7 +79,7 @@ bool Value::truthy() const {
     case Kind::integer:
       return number != 0;
     case Kind::text:
-      return !text.empty();
+      return !text().empty();
     case Kind::list:
       return !list->empty();
     case Kind::dict:
@@ -84,33 +100,6 @@ const Value* Value::find(std::string_view key) const {
   return nullptr;
 }
 
-bool equal(const Value& a, const Value& b) {
-  using Kind = Value::Kind;
-  const auto number = [](const Value& v) { return v.is(Kind::boolean) || v.is(Kind::integer); };
-  if (number(a) && number(b)) return a.number == b.number;
-  if (a.kind != b.kind) return false;
-  switch (a.kind) {
-    case Kind::text:
-      return a.text == b.text;
-    case Kind::list:
-      return std::equal(a.list->begin(), a.list->end(), b.list->begin(), b.list->end(), equal);
-    case Kind::dict:
-      return a.dict->size() == b.dict->size() &&
-             std::all_of(a.dict->begin(), a.dict->end(), [&](const auto& item) {
-               const Value* other = b.find(item.first);
-               return other != nullptr && equal(item.second, *other);
-             });
-    case Kind::space:
-      return a.dict == b.dict;
-    case Kind::function:
-      return a.text == b.text;
-    case Kind::macro:
-      return a.macro == b.macro;
-    default:
-      return true;
-  }
-}
-
 const char* kind_name(const Value& value) {
   static constexpr const char* kNames[] = {
       "something undefined", "none",       "a boolean", "a number", "a text", "a list", "a dict",
@@ -126,6 +115,12 @@ void put(Value::Dict& dict, const std::string& key, Value value) {
     }
   }
   dict.emplace_back(key, std::move(value));
+}
+
+std::size_t count_characters(std::string_view text) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; at < text.size(); ++count) at += char_at(text, at).bytes;
+  return count;
 }
 
 std::vector<std::string> characters(std::string_view text) {

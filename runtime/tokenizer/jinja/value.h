@@ -33,10 +33,10 @@ struct Value {
 
   Kind kind = Kind::undefined;
   std::int64_t number = 0;       // boolean, integer
-  std::string text;              // text; undefined, function: its name
   std::shared_ptr<List> list;    // list
   std::shared_ptr<Dict> dict;    // dict, space
   const Macro* macro = nullptr;  // macro
+  int depth = 0;                 // 1 + that of the deepest item of a list or dict
 
   static Value of(std::string value);
   static Value of(std::int64_t value);
@@ -45,16 +45,22 @@ struct Value {
   static Value undefined(std::string name);
   static Value of(List items);
   static Value of(Dict items);
+  static Value space(Dict items);
   static Value function(std::string name);
+
+  /// Text; undefined, function: its name. Copies share it, so that they take no memory.
+  [[nodiscard]] const std::string& text() const;
+  static Value shared(std::shared_ptr<const std::string> value);
 
   [[nodiscard]] bool is(Kind other) const { return kind == other; }
   [[nodiscard]] bool truthy() const;
   /// The member of a dict or namespace, nullptr when there is none.
   [[nodiscard]] const Value* find(std::string_view key) const;
+
+ private:
+  std::shared_ptr<const std::string> text_;  // null: empty
 };
 
-/// Python's ==. Numbers and booleans compare by value.
-bool equal(const Value& a, const Value& b);
 /// "a list": for errors.
 const char* kind_name(const Value& value);
 
@@ -63,6 +69,8 @@ void put(Value::Dict& dict, const std::string& key, Value value);
 
 /// Python's str.strip(), or of the characters `chars` (nullptr: white space).
 std::string stripped(std::string_view text, const std::string* chars, bool left, bool right);
+/// How many characters a text has.
+std::size_t count_characters(std::string_view text);
 /// The characters of a text, one string each.
 std::vector<std::string> characters(std::string_view text);
 
