@@ -16,13 +16,6 @@ from gguf_files import floats, read_safetensors, write_gguf, write_safetensors
 
 HERE = pathlib.Path(__file__).resolve().parent / "architectures"
 BOUND = 2e-5  # of a row's range
-SCENARIO = """version: 1
-name: architectures
-model: {model}
-prompts: p.jsonl
-decode: {{strategy: greedy, max_new_tokens: {count}, ignore_eos: true}}
-axes: {{precision: [fp32]}}
-"""
 
 
 class Architectures(unittest.TestCase):
@@ -36,16 +29,7 @@ class Architectures(unittest.TestCase):
         return done
 
     def generate(self, model, prompt, count):
-        """The tokens of the shown cell, and the folder with its rows."""
-        (self.folder / "s.yaml").write_text(SCENARIO.format(model=model, count=count))
-        (self.folder / "p.jsonl").write_text(json.dumps({"id": "p", "tokens": prompt}) + "\n")
-        (self.folder / "d.db").unlink(missing_ok=True)
-        self.isobit("run", "s.yaml", "--db", "d.db", "--update", "none",
-                    code=(0, 4, 5, 7))  # one cell: nothing to compare with
-        shown = json.loads(self.isobit("show", "1", "--db", "d.db", "--json", "--logits", "rows",
-                                       code=(0,)).stdout)
-        cell = shown["cells"][0]
-        return cell["prompts"][0]["tokens"], self.folder / "rows" / cell["hash"]
+        return tiny_project.generate(self.folder, model, prompt, count)
 
     def check_family(self, name):
         model = HERE / name
