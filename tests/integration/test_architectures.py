@@ -12,103 +12,10 @@ import tempfile
 import unittest
 
 import tiny_project
+from gguf_files import floats, read_safetensors, write_gguf, write_safetensors
 
 HERE = pathlib.Path(__file__).resolve().parent / "architectures"
 BOUND = 2e-5  # of a row's range
-SCENARIO = """version: 1
-name: architectures
-model: {model}
-prompts: p.jsonl
-decode: {{strategy: greedy, max_new_tokens: {count}, ignore_eos: true}}
-axes: {{precision: [fp32]}}
-"""
-
-
-def read_safetensors(path):
-    """{name: (shape, bytes)}"""
-    data = path.read_bytes()
-    size = struct.unpack_from("<Q", data)[0]
-    header = json.loads(data[8:8 + size])
-    header.pop("__metadata__", None)
-    return {name: (t["shape"], data[8 + size:][slice(*t["data_offsets"])])
-            for name, t in header.items()}
-
-
-def write_safetensors(path, tensors):
-    header, blob = {}, b""
-    for name, (shape, data) in tensors.items():
-        header[name] = {"dtype": "F32", "shape": shape,
-                        "data_offsets": [len(blob), len(blob) + len(data)]}
-        blob += data
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + blob)
-
-
-def floats(data):
-    return struct.unpack(f"<{len(data) // 4}f", data)
-
-
-def string(text):
-    return struct.pack("<Q", len(text)) + text.encode()
-
-
-GGUF_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm",
-              "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q",
-              "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-              "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
-              "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
-
-
-def gguf_name(name):
-    stem, suffix = name.rsplit(".", 1)
-    if not stem.startswith("model.layers."):
-        return f"{GGUF_NAMES[stem]}.{suffix}"
-    _, _, layer, part = stem.split(".", 3)
-    return f"blk.{layer}.{GGUF_NAMES[part]}.{suffix}"
-
-
-def interleaved(data, heads, row_bytes):
-    """llama.cpp's order of q's and k's rows: halves of a head become neighbours."""
-    rows = [data[i:i + row_bytes] for i in range(0, len(data), row_bytes)]
-    d = len(rows) // heads
-    return b"".join(rows[h * d + a * (d // 2) + i]
-                    for h in range(heads) for i in range(d // 2) for a in range(2))
-
-
-def write_gguf(path, tensors, layers=tiny_project.LAYERS, version=3, part=None):
-    """A Llama of tiny_project's sizes. `layers`: what block_count says. `part`: (which, of how
-    many) of a split model; only the first has the metadata."""
-    c = tiny_project.CONFIG
-    entries = [("general.architecture", 8, string("llama")), ("tokenizer.ggml.model", 8,
-               string("gpt2")), ("tokenizer.ggml.pre", 8, string("gpt-2"))]
-    for key, value in [("block_count", layers), ("context_length", 256),
-                       ("embedding_length", c["hidden_size"]),
-                       ("feed_forward_length", c["intermediate_size"]),
-                       ("attention.head_count", c["num_attention_heads"]),
-                       ("attention.head_count_kv", c["num_key_value_heads"])]:
-        entries.append((f"llama.{key}", 4, struct.pack("<I", value)))
-    for key, value in [("attention.layer_norm_rms_epsilon", c["rms_norm_eps"]),
-                       ("rope.freq_base", c["rope_theta"])]:
-        entries.append((f"llama.{key}", 6, struct.pack("<f", value)))
-    tokens = ["a", *(f"t{i}" for i in range(1, c["vocab_size"]))]
-    entries.append(("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, len(tokens)) +
-                    b"".join(map(string, tokens))))
-    if part:
-        entries = (entries if part[0] == 0 else []) + [
-            ("split.no", 2, struct.pack("<H", part[0])),
-            ("split.count", 2, struct.pack("<H", part[1]))]
-    records, blob = b"", b""
-    for name, (shape, data) in tensors.items():
-        if ".q_proj." in name or ".k_proj." in name:
-            data = interleaved(data, tiny_project.HEADS, 4 * shape[1] if len(shape) == 2 else 4)
-        blob += b"\0" * (-len(blob) % 32)
-        records += string(gguf_name(name)) + struct.pack(
-            f"<I{len(shape)}QIQ", len(shape), *reversed(shape), 0, len(blob))
-        blob += data
-    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(entries))
-    head += b"".join(string(key) + struct.pack("<I", kind) + value for key, kind, value in entries)
-    head += records
-    path.write_bytes(head + b"\0" * (-len(head) % 32) + blob)
 
 
 class Architectures(unittest.TestCase):
@@ -122,16 +29,7 @@ class Architectures(unittest.TestCase):
         return done
 
     def generate(self, model, prompt, count):
-        """The tokens of the shown cell, and the folder with its rows."""
-        (self.folder / "s.yaml").write_text(SCENARIO.format(model=model, count=count))
-        (self.folder / "p.jsonl").write_text(json.dumps({"id": "p", "tokens": prompt}) + "\n")
-        (self.folder / "d.db").unlink(missing_ok=True)
-        self.isobit("run", "s.yaml", "--db", "d.db", "--update", "none",
-                    code=(0, 4, 5, 7))  # one cell: nothing to compare with
-        shown = json.loads(self.isobit("show", "1", "--db", "d.db", "--json", "--logits", "rows",
-                                       code=(0,)).stdout)
-        cell = shown["cells"][0]
-        return cell["prompts"][0]["tokens"], self.folder / "rows" / cell["hash"]
+        return tiny_project.generate(self.folder, model, prompt, count)
 
     def check_family(self, name):
         model = HERE / name

@@ -5,7 +5,7 @@ import sys
 import unittest
 
 import tiny_project
-from test_architectures import read_safetensors, string, write_gguf, write_safetensors
+from gguf_files import read_safetensors, string, write_gguf, write_safetensors
 
 
 def write_typed(path, tensors, dtype, convert):

@@ -61,6 +61,15 @@ WRONG = SCENARIO.replace("name: tiny", "name: wrong").replace("[batch, cache]",
                                                              "[precision, batch, cache]")
 
 
+ONE_CELL = """version: 1
+name: one
+model: {model}
+prompts: p.jsonl
+decode: {{strategy: greedy, max_new_tokens: {count}, ignore_eos: true}}
+axes: {{precision: [fp32]}}
+"""
+
+
 def shapes():
     yield "model.embed_tokens.weight", (VOCAB, HIDDEN)
     yield "model.norm.weight", (HIDDEN,)
@@ -146,3 +155,17 @@ def run(words, folder, stdin="", env=None):
     settings |= {"ISOBIT_CACHE": str(pathlib.Path(folder) / "cache")} | (env or {})
     return subprocess.run([program(), *words], cwd=folder, input=stdin, capture_output=True,
                           text=True, timeout=300, env=settings)
+
+
+def generate(folder, model, prompt, count):
+    """`count` tokens of a model as `show` tells them, and the folder with their rows."""
+    (folder / "s.yaml").write_text(ONE_CELL.format(model=model, count=count))
+    (folder / "p.jsonl").write_text(json.dumps({"id": "p", "tokens": prompt}) + "\n")
+    (folder / "d.db").unlink(missing_ok=True)
+    done = run(["run", "s.yaml", "--db", "d.db", "--update", "none"], folder)
+    shown = run(["show", "1", "--db", "d.db", "--json", "--logits", "rows"], folder)
+    # One cell has nothing to be compared with.
+    if done.returncode not in (0, 4, 5, 7) or shown.returncode != 0:
+        raise AssertionError(f"{model}\n{done.stdout}\n{done.stderr}\n{shown.stderr}")
+    cell = json.loads(shown.stdout)["cells"][0]
+    return cell["prompts"][0]["tokens"], folder / "rows" / cell["hash"]
