@@ -49,7 +49,7 @@ Value strip(Evaluator& run, const std::string& text, const std::string* chars, b
   if (chars != nullptr && chars->size() > kMostCharacters) {
     return run.fail("more than 1 MB of characters to strip");
   }
-  run.look(text.size() * (chars == nullptr ? 1 : 1 + chars->size()));
+  run.look_through(text, chars == nullptr ? 1 : 1 + chars->size());
   return run.failed() ? Value() : run.made(stripped(text, chars, left, right));
 }
 
@@ -66,6 +66,7 @@ std::size_t skipped(const std::string& text, std::size_t at, bool blank) {
 /// Python's str.split(): by `by`, or by runs of white space when it is null. A part is a step.
 Value split(Evaluator& run, const std::string& text, const std::string* by, std::int64_t most) {
   Value::List out;
+  if (by == nullptr) run.look_through(text);
   if (!run.search(text, by == nullptr ? " " : *by)) return {};
   std::size_t at = by == nullptr ? skipped(text, 0, true) : 0;
   for (; most != 0; --most) {
@@ -94,7 +95,7 @@ std::int64_t Evaluator::length(const Value& value) {
     case Kind::undefined:
       return 0;
     case Kind::text:
-      look_at(value.text());
+      look_through(value.text());
       return static_cast<std::int64_t>(count_characters(value.text()));
     case Kind::list:
       return static_cast<std::int64_t>(value.list->size());

@@ -360,7 +360,7 @@ Value Evaluator::item(const Value& value, const Value& key) {
   const std::int64_t at = key.number < 0 ? key.number + size : key.number;
   if (at < 0 || at >= size) return Value::undefined("there is no such item");
   if (value.is(Kind::list)) return (*value.list)[static_cast<std::size_t>(at)];
-  look_at(value.text());
+  look_through(value.text());
   std::size_t from = 0;
   for (std::int64_t left = at; left > 0; --left) from += char_at(value.text(), from).bytes;
   return made(value.text().substr(from, char_at(value.text(), from).bytes));

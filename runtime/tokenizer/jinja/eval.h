@@ -17,6 +17,7 @@ inline constexpr std::int64_t kMostSteps = 2'000'000;
 inline constexpr std::size_t kMostBytes = std::size_t{256} << 20;
 inline constexpr std::size_t kMostRead = std::size_t{4} << 30;
 inline constexpr std::size_t kMostCharacters = 1'000'000;
+inline constexpr std::size_t kBytesACharacter = 8;  // that are looked at in the time
 inline constexpr int kDeepestCalls = 50;
 inline constexpr int kDeepestValue = 100;
 inline constexpr int kDeepestFrames = 700;
@@ -50,6 +51,10 @@ class Evaluator {
   /// Counts a look at bytes, at all those of a text, or a search in it at its worst.
   void look(std::size_t bytes);
   void look_at(const std::string& text) { look(text.size()); }
+  /// Counts a look at the characters of a text one by one, which takes longer.
+  void look_through(const std::string& text, std::size_t times = 1) {
+    look(kBytesACharacter * text.size() * times);
+  }
   bool search(const std::string& text, const std::string& part);
   /// The member of a dict or namespace, all of which is looked at; nullptr when there is none.
   const Value* member(const Value& whole, const std::string& name);
