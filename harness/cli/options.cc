@@ -23,6 +23,8 @@ std::vector<OptionInfo> running_options() {
       {"failed", 0, Takes::nothing, "", "only cells that did not pass in the last run"},
       {"partition", 0, Takes::one, "I/N", "only part I of N; classes stay whole"},
       {"set", 0, Takes::many, "KEY=VALUE", "override a key, e.g. axes.batch=[1,2]; repeatable"},
+      {"raw", 0, Takes::nothing, "",
+       "a chat of one user message is its content, without a template (--set prompts.raw=true)"},
       {"allow-large", 0, Takes::nothing, "",
        "accept more cells than max_cells, and more memory than is available"},
       // How to run.

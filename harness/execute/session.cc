@@ -14,12 +14,25 @@
 namespace isobit {
 namespace {
 
+/// Tokens of a chat without a template: the content of its only message as text.
+Result<std::vector<std::int32_t>> raw_tokens_of(const Prompt& prompt, const Session& session) {
+  if (prompt.messages.size() != 1 || prompt.messages.front().first != "user") {
+    return Error{"prompt " + prompt.id + ": raw is for one message of role user; this prompt has " +
+                     std::to_string(prompt.messages.size()) +
+                     (prompt.messages.size() == 1 ? " of another role" : ""),
+                 prompt.place};
+  }
+  return session.tokenizer->encode(prompt.messages.front().second, true);
+}
+
 /// Tokens of one prompt: as given, or encoded text or chat.
-Result<std::vector<std::int32_t>> tokens_of(const Prompt& prompt, const Session& session) {
+Result<std::vector<std::int32_t>> tokens_of(const Prompt& prompt, bool raw,
+                                            const Session& session) {
   const std::string& place = prompt.place;
   if (!prompt.tokens.empty()) return prompt.tokens;
   if (!session.tokenizer) return Error{"prompt " + prompt.id + " needs a tokenizer", place};
   if (prompt.messages.empty()) return session.tokenizer->encode(prompt.text, true);
+  if (raw) return raw_tokens_of(prompt, session);
   std::vector<ChatMessage> messages;
   for (const auto& [role, content] : prompt.messages) messages.push_back({role, content});
   auto text = session.tokenizer->apply_chat(messages);
@@ -130,7 +143,7 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
   std::string all;
   std::vector<std::string> without_bos;
   for (const Prompt& prompt : session.prompts) {
-    auto ids = tokens_of(prompt, session);
+    auto ids = tokens_of(prompt, scenario.prompts.raw, session);
     ISOBIT_TRY(ids);
     if (interrupted != 0) return Error{"interrupted while prompts were tokenised", prompt.place};
     pad(*ids, scenario.prompts.pad_to);

@@ -341,6 +341,7 @@ std::string cell_meaning(const Scenario& scenario, const Cell& cell) {
   const PromptSelection& prompts = scenario.prompts;
   if (prompts.skip != 0) out += "prompts.skip=" + std::to_string(prompts.skip) + "\n";
   if (prompts.take != -1) out += "prompts.take=" + std::to_string(prompts.take) + "\n";
+  if (prompts.raw) out += "prompts.raw=true\n";
   if (prompts.pad_to != 0) out += "prompts.pad_to=" + std::to_string(prompts.pad_to) + "\n";
   return out;
 }

@@ -149,13 +149,14 @@ void Reader::prompts(const TreeNode& node) {
     selection.file = word(node, "prompts");
     return;
   }
-  map(node, "prompts", {"file", "skip", "take", "pad_to"});
+  map(node, "prompts", {"file", "skip", "take", "pad_to", "raw"});
   for (std::size_t i = 0; i < node.keys.size(); ++i) {
     const std::string& key = node.keys[i].text;
     const TreeNode& item = node.items[i];
     if (key == "file") selection.file = word(item, "file");
     if (key == "skip") selection.skip = integer(item, "skip", 0, 1 << 30);
     if (key == "take") selection.take = integer(item, "take", 1, 1 << 30);
+    if (key == "raw") selection.raw = boolean(item, "raw");
     if (key == "pad_to") selection.pad_to = integer(item, "pad_to", 1, 1 << 24);
   }
   if (selection.file.empty()) fail(node, "prompts needs a file");

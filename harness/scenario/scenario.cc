@@ -193,6 +193,23 @@ Result<TreeNode> parse_tree(const Tree& tree, const std::string& text, int origi
   }
 }
 
+/// `prompts: FILE` is short for `prompts: {file: FILE}`: what is set below it needs the long form.
+void spell_out_prompts(Tree& tree) {
+  for (std::size_t i = 0; i < tree.root.keys.size(); ++i) {
+    TreeNode& node = tree.root.items[i];
+    if (tree.root.keys[i].text != "prompts" || node.kind != TreeNode::Kind::scalar) continue;
+    TreeNode map = node;
+    map.kind = TreeNode::Kind::map;
+    map.text.clear();
+    TreeNode key = node;
+    key.text = "file";
+    key.plain = true;
+    map.keys = {key};
+    map.items = {node};
+    node = map;
+  }
+}
+
 /// "path=YAML value" on the tree.
 Result<void> apply_override(Tree& tree, int index) {
   const std::string text = tree.overrides[static_cast<std::size_t>(index)];
@@ -202,6 +219,7 @@ Result<void> apply_override(Tree& tree, int index) {
   auto value = parse_tree(tree, text.substr(equals + 1), index);
   ISOBIT_TRY(value);
   if (tree.root.kind == TreeNode::Kind::null) tree.root.kind = TreeNode::Kind::map;
+  if (text.rfind("prompts.", 0) == 0) spell_out_prompts(tree);
   return set_path(tree, index, text.substr(0, equals), value.value());
 }
 

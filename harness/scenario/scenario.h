@@ -34,6 +34,7 @@ struct PromptSelection {
   std::int64_t skip = 0;
   std::int64_t take = -1;   // -1: all
   std::int64_t pad_to = 0;  // 0: as they are; else repeat tokens up to this length
+  bool raw = false;         // a chat of one user message is its content, without a template
 };
 
 /// One rule of the contract.

@@ -20,7 +20,7 @@ const char* name_by_marks(const std::string& source) {
 
 Error as_error(const Error& error) {
   return Error{"the model's chat template, " + error.place + ": " + error.message +
-                   "; give the prompt as text instead",
+                   "; give the prompt as text, or --raw",
                ""};
 }
 
@@ -42,7 +42,7 @@ Result<std::string> ChatTemplate::render(std::span<const ChatMessage> messages) 
   using jinja::Value;
   if (problem_) return *problem_;
   if (!template_) {
-    return Error{"the model has no chat template; give the prompt as text instead", ""};
+    return Error{"the model has no chat template; give the prompt as text, or --raw", ""};
   }
   Value::List list;
   for (const ChatMessage& message : messages) {

@@ -77,11 +77,38 @@ class Tokens(tiny_project.Case):
         self.put("tokenizer_config.json", {"chat_template": "{{ messages | tojson }}"})
         self.prompts({"messages": [{"role": "user", "content": "AB"}]})
         done = self.isobit("run", "plain.yaml", code=2)
-        self.assertIn("the filter tojson is not supported; give the prompt as text instead",
+        self.assertIn("the filter tojson is not supported; give the prompt as text, or --raw",
                       done.stderr)
         self.put("chat_template.jinja", "{% for m in messages %}{{ m.content }}!{% endfor %}\n")
         self.isobit("run", "plain.yaml", code=RAN)
         self.assertIn("prompt p0, 3 tokens", self.isobit("show", "1").stdout)
+
+    def test_raw_is_the_way_around_a_template(self):
+        """The content of one user message, as if it were given as text."""
+        self.put("tokenizer.json", tokenizer())
+        self.put("chat_template.jinja", "{{ messages | tojson }}")
+
+        def digest(*words):
+            shutil.rmtree(self.folder / ".isobit", ignore_errors=True)
+            self.isobit("run", "plain.yaml", *words, code=RAN)
+            cell = json.loads(self.isobit("show", "1", "--json").stdout)["cells"][0]
+            return [t["digest"] for t in cell["prompts"][0]["tokens"]]
+
+        self.prompts({"text": "AB"})
+        text = digest()
+        self.prompts({"messages": [{"role": "user", "content": "AB"}]})
+        self.assertEqual(digest("--raw"), text)
+        self.assertEqual(digest("--set", "prompts.raw=true"), text)
+        cell = json.loads(self.isobit("show", "1", "--json").stdout)["cells"][0]["hash"]
+        again = self.isobit("repro", "/" + cell, "--dry-run")
+        self.assertIn("prompts.raw=true", again.stdout + again.stderr)
+        self.prompts({"messages": [{"role": "user", "content": "AB"},
+                                   {"role": "assistant", "content": "C"}]})
+        done = self.isobit("run", "plain.yaml", "--raw", code=2)
+        self.assertIn("raw is for one message of role user; this prompt has 2", done.stderr)
+        self.prompts({"messages": [{"role": "system", "content": "AB"}]})
+        done = self.isobit("run", "plain.yaml", "--raw", code=2)
+        self.assertIn("this prompt has 1 of another role", done.stderr)
 
     def test_the_stop_set_and_its_origins(self):
         self.prompts({"tokens": [1, 5, 9]})

@@ -186,6 +186,7 @@ Result<RunOptions> run_options(const Arguments& arguments) {
   options.command_line = arguments.command_line;
   options.scenarios = arguments.words;
   options.overrides = arguments.all("set");
+  if (arguments.has("raw")) options.overrides.emplace_back("prompts.raw=true");
   options.database = database_path(arguments);
   if (options.database.starts_with(":")) {
     return Error{in_quotes(options.database) + " keeps nothing; --dry-run computes nothing",

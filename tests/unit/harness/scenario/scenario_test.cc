@@ -405,6 +405,16 @@ TEST(ScenarioOverride, ReplacesAndCreates) {
   EXPECT_EQ(read->text, text);
 }
 
+TEST(ScenarioOverride, ReachesBelowPromptsThatAreAFileAlone) {
+  const auto read = parse_scenario(kBase, "x.yaml", {"prompts.take=2", "prompts.raw=true"});
+  ASSERT_TRUE(read.has_value()) << read.error().text();
+  const auto plain = parse_scenario(kBase, "x.yaml", {});
+  EXPECT_EQ(read->prompts.file, plain->prompts.file);
+  EXPECT_EQ(read->prompts.take, 2);
+  EXPECT_TRUE(read->prompts.raw && !plain->prompts.raw);
+  EXPECT_EQ(error_of(kBase, {"prompts.raw=yes please"}).find("--set prompts.raw=yes please"), 0u);
+}
+
 TEST(ScenarioOverride, ErrorsNameTheOverride) {
   const auto with = [](const std::string& override) { return error_of(kBase, {override}); };
   EXPECT_EQ(with("axes.precision=[bf61]"),

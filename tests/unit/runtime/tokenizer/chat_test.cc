@@ -78,7 +78,7 @@ TEST(ChatTest, WhatIsNotSupportedIsNamedWhereItIsReached) {
   for (const auto& refusal : refusals) {
     const std::string text = rendered(refusal.source);
     EXPECT_NE(text.find(refusal.says), std::string::npos) << refusal.source << " gave " << text;
-    EXPECT_NE(text.find("give the prompt as text instead"), std::string::npos);
+    EXPECT_NE(text.find("give the prompt as text, or --raw"), std::string::npos);
   }
   EXPECT_EQ(rendered("{% if tools %}{{ tools | tojson }}{% endif %}x"), "x");  // never reached
   EXPECT_NE(rendered("").find("no chat template"), std::string::npos);
