@@ -16,13 +16,17 @@ namespace isobit::architecture_test {
 
 using FamilyAndPrecision = std::tuple<int, int>;
 
-/// Each family with a precision of its own, or with all the others.
-inline std::vector<FamilyAndPrecision> families(bool others) {
+/// Of the nine precisions of a family: one of its own, two more, and the rest by hand.
+enum class Share { own, two, rest };
+
+inline std::vector<FamilyAndPrecision> families(Share share) {
   std::vector<FamilyAndPrecision> out;
   for (int family = 0; family < int(architectures().size()); ++family) {
     const int own = (2 * family + 1) % kPrecisions;
     for (int precision = 0; precision < kPrecisions; ++precision) {
-      if ((precision != own) == others) out.emplace_back(family, precision);
+      const int apart = (precision - own + kPrecisions) % kPrecisions;
+      const Share each = apart == 0 ? Share::own : apart % 3 == 0 ? Share::two : Share::rest;
+      if (each == share) out.emplace_back(family, precision);
     }
   }
   return out;

@@ -7,8 +7,9 @@
 namespace isobit::architecture_test {
 namespace {
 
-INSTANTIATE_TEST_SUITE_P(Table, Families, ::testing::ValuesIn(families(false)), case_name);
-INSTANTIATE_TEST_SUITE_P(Wide, Families, ::testing::ValuesIn(families(true)), case_name);
+INSTANTIATE_TEST_SUITE_P(Table, Families, ::testing::ValuesIn(families(Share::own)), case_name);
+INSTANTIATE_TEST_SUITE_P(Wide, Families, ::testing::ValuesIn(families(Share::two)), case_name);
+INSTANTIATE_TEST_SUITE_P(WideSlow, Families, ::testing::ValuesIn(families(Share::rest)), case_name);
 
 TEST_P(Families, BatchesRanksThreadsAndSetsOfInstructions) {
   GenerateRequest scalar = request(1);

@@ -205,6 +205,7 @@ std::string ropes_of(const std::string& text, ModelConfig& config) {
 /// A family with a RoPE for full attention and one for layers that slide.
 ModelConfig two_ropes() {
   ModelConfig config;
+  config.architecture = "gemma3_text";
   config.head_dim = 16;
   config.context = 64;
   config.ropes.resize(2);
