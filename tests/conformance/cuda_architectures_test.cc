@@ -22,7 +22,8 @@ class FamiliesGpu : public Families {
 };
 INSTANTIATE_TEST_SUITE_P(Table, FamiliesGpu, ::testing::ValuesIn(families(Share::own)), case_name);
 INSTANTIATE_TEST_SUITE_P(Wide, FamiliesGpu, ::testing::ValuesIn(families(Share::two)), case_name);
-INSTANTIATE_TEST_SUITE_P(WideSlow, FamiliesGpu, ::testing::ValuesIn(families(Share::rest)), case_name);
+INSTANTIATE_TEST_SUITE_P(WideSlow, FamiliesGpu, ::testing::ValuesIn(families(Share::rest)),
+                         case_name);
 
 TEST_P(FamiliesGpu, EveryDigestEqualsTheCpus) {
   GenerateRequest cpu = request(1);

@@ -97,8 +97,7 @@ Result<int> model(const Arguments& arguments) {
   const std::string& what = arguments.words[0];
   if (what == "list") return list_models(arguments);
   if (arguments.words.size() < 2) {
-    return Error{"which model? " + did_you_mean("", manifest_names("")).substr(2),
-                 "model " + what};
+    return Error{"which model? " + did_you_mean("", manifest_names("")).substr(2), "model " + what};
   }
   return what == "fetch"    ? fetch(arguments)
          : what == "info"   ? model_info(arguments)
