@@ -7,10 +7,6 @@
 namespace isobit {
 namespace {
 
-void end_linear(Backend& backend, const Product& p) {
-  backend.finish(p.parts, *p.matrix, p.row_scale, p.bias, backend.mode().stored, p.out);
-}
-
 /// rms_norm of each head: the rows lie one behind the other, so that a head is a row as well.
 void norm_heads(Backend& backend, Rows x, std::int64_t heads, const void* weight, double eps) {
   ISOBIT_CHECK(x.stride == x.cols);
@@ -46,24 +42,24 @@ void Backend::finish_qkv(const Product* q, const Product& k, const Product& v, s
                          std::int64_t kv_heads, std::span<const std::int64_t> positions,
                          const Rotation& rotation, const HeadNorm* norm) {
   if (q != nullptr) {
-    end_linear(*this, *q);
+    end_linear(*q);
     if (norm != nullptr) norm_heads(*this, q->out, heads, norm->q, norm->eps);
     if (rotation.dims > 0) rope(q->out, heads, positions, rotation);
   }
-  end_linear(*this, k);
+  end_linear(k);
   if (norm != nullptr) norm_heads(*this, k.out, kv_heads, norm->k, norm->eps);
   if (rotation.dims > 0) rope(k.out, kv_heads, positions, rotation);
-  end_linear(*this, v);
+  end_linear(v);
 }
 
 void Backend::finish_gated(Activation f, const Product& gate, const Product& up, Rows act) {
-  end_linear(*this, gate);
-  end_linear(*this, up);
+  end_linear(gate);
+  end_linear(up);
   gated(f, gate.out, up.out, act);
 }
 
 void Backend::finish_add(const Product& y, Rows h) {
-  end_linear(*this, y);
+  end_linear(y);
   add(h, y.out);
 }
 

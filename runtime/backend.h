@@ -48,6 +48,7 @@ struct Rows {
   std::int64_t rows = 0;
   std::int64_t cols = 0;
   std::int64_t stride = 0;  // elements between rows
+  [[nodiscard]] bool dense() const { return stride == cols; }
 };
 
 /// A weight matrix in the backend's own layout.
@@ -264,6 +265,11 @@ class Backend {
   virtual void digests(Rows x, std::span<Digest> out) = 0;
   /// The `count` best entries of one logits row.
   virtual TopEntries top(Rows row, int count) = 0;
+
+  /// finish() of a product to the mode's stored format, where it lies.
+  void end_linear(const Product& y) {
+    finish(y.parts, *y.matrix, y.row_scale, y.bias, mode_.stored, y.out);
+  }
 
   // Several operations at once. Each is what its default does with the operations above, in that
   // order, and has their bits; a backend may start fewer kernels for it, and nothing else.

@@ -170,36 +170,32 @@ void keep_sliding(const std::vector<bool>& slides, ModelConfig& config) {
 
 }  // namespace
 
-void read_late_windows(ConfigFields& fields, ModelConfig& config) {
-  const bool used = fields.boolean_or("use_sliding_window", false);
-  const bool unbounded = fields.has("sliding_window") && fields.find("sliding_window") == nullptr;
-  const std::int64_t window = fields.integer_or("sliding_window", 4096);
-  if (used && !unbounded) {
-    if (window < 1) fields.fail("sliding_window", "must be null or at least 1");
-    config.sliding_window = window;
-  }
-  const std::int64_t first = fields.integer_or("max_window_layers", 28);
-  keep_sliding(sliding_layers(fields, config, [&](std::int64_t i) { return i >= first; }), config);
+std::int64_t read_window(ConfigFields& fields, std::int64_t absent) {
+  const char* key = "sliding_window";
+  const std::int64_t window = fields.integer_or(key, fields.has(key) ? 0 : absent);
+  if (fields.find(key) != nullptr && window < 1) fields.fail(key, "must be null or at least 1");
+  return window;
 }
 
-void read_used_windows(ConfigFields& fields, const std::function<bool(std::int64_t layer)>& usual,
-                       ModelConfig& config) {
-  const bool used = fields.boolean_or("use_sliding_window", false);
-  const std::int64_t window = fields.integer_or("sliding_window", 0);
-  if (used && fields.find("sliding_window") != nullptr && window < 1) {
-    fields.fail("sliding_window", "must be null or at least 1");
+void read_used_windows(ConfigFields& fields, std::int64_t absent,
+                       const std::function<bool(std::int64_t layer)>& usual, ModelConfig& config) {
+  if (fields.boolean_or("use_sliding_window", false)) {
+    config.sliding_window = read_window(fields, absent);
+  } else {
+    fields.integer_or("sliding_window", 0);  // its type is strict all the same
   }
-  if (used) config.sliding_window = window;
   keep_sliding(sliding_layers(fields, config, usual), config);
 }
 
-void read_windows(ConfigFields& fields, std::int64_t window, std::int64_t every,
+void read_late_windows(ConfigFields& fields, ModelConfig& config) {
+  const std::int64_t first = fields.integer_or("max_window_layers", 28);
+  read_used_windows(
+      fields, 4096, [&](std::int64_t i) { return i >= first; }, config);
+}
+
+void read_windows(ConfigFields& fields, std::int64_t absent, std::int64_t every,
                   ModelConfig& config) {
-  config.sliding_window =
-      fields.integer_or("sliding_window", fields.has("sliding_window") ? 0 : window);
-  if (fields.find("sliding_window") != nullptr && config.sliding_window < 1) {
-    fields.fail("sliding_window", "must be null or at least 1");
-  }
+  config.sliding_window = read_window(fields, absent);
   if (every < 1) return fields.fail("sliding_window_pattern", "must be at least 1");
   const auto usual = [&](std::int64_t i) { return (i + 1) % every != 0; };
   keep_sliding(sliding_layers(fields, config, usual), config);

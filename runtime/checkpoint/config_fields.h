@@ -72,16 +72,18 @@ void read_kv_heads(ConfigFields& fields, std::int64_t absent, ModelConfig& confi
 void read_head_dim(ConfigFields& fields, ModelConfig& config);
 /// "layer_types" of a family whose layers all slide, or none.
 void require_uniform_layers(ConfigFields& fields, const ModelConfig& config);
+/// "sliding_window": `absent` without the key, 0 when it is null.
+std::int64_t read_window(ConfigFields& fields, std::int64_t absent);
 /// "use_sliding_window", "sliding_window", "max_window_layers" and "layer_types": the layers from
 /// max_window_layers on slide unless a list says which.
 void read_late_windows(ConfigFields& fields, ModelConfig& config);
-/// "use_sliding_window", "sliding_window" (none without the key) and "layer_types": `usual` layers
-/// slide unless a list says which.
-void read_used_windows(ConfigFields& fields, const std::function<bool(std::int64_t layer)>& usual,
-                       ModelConfig& config);
+/// "use_sliding_window", "sliding_window" and "layer_types": `usual` layers slide unless a list
+/// says which. `absent`: the window without its key.
+void read_used_windows(ConfigFields& fields, std::int64_t absent,
+                       const std::function<bool(std::int64_t layer)>& usual, ModelConfig& config);
 /// "sliding_window" and "layer_types": all layers but every `every`-th slide unless a list says
-/// which. `window`: without the key.
-void read_windows(ConfigFields& fields, std::int64_t window, std::int64_t every,
+/// which. `absent`: the window without its key.
+void read_windows(ConfigFields& fields, std::int64_t absent, std::int64_t every,
                   ModelConfig& config);
 /// The layers of a window that slide, when a file does not say which: all but every `every`-th.
 void slide_except_every(std::int64_t every, ModelConfig& config);

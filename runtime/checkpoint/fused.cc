@@ -4,18 +4,11 @@
 #include <cstring>
 
 #include "runtime/checkpoint/json.h"
+#include "runtime/checkpoint/load_check.h"
 #include "runtime/model/arch/architecture.h"
 
 namespace isobit {
 namespace {
-
-std::string shown_sizes(const std::vector<std::int64_t>& shape) {
-  std::string text = "[";
-  for (const std::int64_t size : shape) {
-    text += (text.size() > 1 ? ", " : "") + std::to_string(size);
-  }
-  return text + "]";
-}
 
 const TensorRow& row_named(const Architecture& architecture, std::string_view name) {
   const auto& rows = architecture.layer;
@@ -74,9 +67,7 @@ class Splitter {
     std::optional<Tensor> whole = weights_.take(name);
     if (!whole) return missing(name, shape, bias);
     if (whole->shape != shape) {
-      return Error{"tensor " + shown(name) + " has shape " + shown_sizes(whole->shape) +
-                       " but the config needs " + shown_sizes(shape),
-                   place_};
+      return wrong_shape(*whole, shape, place_);
     }
     if (bias && layout_of(whole->type).elements > 1) {
       return Error{"tensor " + shown(name) + ": " + name_of(whole->type) +
@@ -108,8 +99,7 @@ class Splitter {
   [[nodiscard]] Result<void> missing(const std::string& name,
                                      const std::vector<std::int64_t>& shape, bool bias) const {
     if (bias && form_ == FileForm::gguf) return {};  // a bias that the file does not hold is zero
-    return Error{"tensor " + shown(name) + " of shape " + shown_sizes(shape) + " is missing",
-                 place_};
+    return missing_tensor(name, shape, place_);
   }
 
   const ModelConfig& config_;

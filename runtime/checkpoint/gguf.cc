@@ -5,6 +5,7 @@
 // Tensor::row_order gives them back in Hugging Face's half-split order, so that a model has the
 // same numbers in the same places whichever file it comes from.
 #include <algorithm>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -27,8 +28,7 @@ constexpr const char* kLongFactors = "rope_factors_long.weight";
 /// Tensors of converters of 2023 that no version of llama.cpp reads any more.
 bool is_left_over(const std::string& name) {
   constexpr std::string_view kEnd = ".attn_rot_embd.weight";
-  return name.size() > kEnd.size() &&
-         std::string_view(name).substr(name.size() - kEnd.size()) == kEnd;
+  return name.size() > kEnd.size() && name.ends_with(kEnd);
 }
 
 /// REQUIRES: the type is read.
@@ -81,35 +81,31 @@ Result<void> rename_tensors(const std::vector<GgufTensorRecord>& records, const 
       out.unused.push_back(record.name);
       continue;
     }
-    std::string name = record.name;
-    bool of_experts = false;
-    std::int64_t layer = -1;
-    if (name != kRopeFactors && name != kShortFactors && name != kLongFactors) {
-      const auto known = read_gguf_name(architecture_of(config), name);
-      if (!known) {
+    std::optional<GgufName> name = GgufName{record.name};
+    if (record.name != kRopeFactors && record.name != kShortFactors &&
+        record.name != kLongFactors) {
+      name = read_gguf_name(architecture_of(config), record.name);
+      if (!name) {
         return Error{what + " is read by no operation of architecture " + config.architecture,
                      place};
       }
-      if (known->layer >= config.layers) {
+      if (name->layer >= config.layers) {
         return Error{
             what + " is read by no operation: block_count is " + std::to_string(config.layers),
             place};
       }
-      name = known->hugging_face;
-      of_experts = known->experts;
-      layer = known->layer;
     }
     if (!record.type.value) return unsupported_type(record, place);
-    if (out.weights.find(name) != nullptr) {
+    if (out.weights.find(name->hugging_face) != nullptr) {
       return Error{what + " is in another file of this model too", place};
     }
     Tensor tensor = tensor_of(record);
-    if (of_experts) {
-      const auto added = add_experts(config, {name, layer, true}, tensor, place, out.weights);
+    if (name->experts) {
+      const auto added = add_experts(config, *name, tensor, place, out.weights);
       ISOBIT_TRY(added);
       continue;
     }
-    tensor.name = name;
+    tensor.name = std::move(name->hugging_face);
     out.weights.add(std::move(tensor));
   }
   return {};

@@ -24,9 +24,7 @@ constexpr LeftOver kLeftOver[] = {
 bool is_left_over(const std::string& name, const std::vector<std::int64_t>& shape) {
   return std::any_of(std::begin(kLeftOver), std::end(kLeftOver), [&](const LeftOver& each) {
     // A name may be stored without its prefix.
-    const bool ends = ("." + name).size() >= each.end.size() &&
-                      ("." + name).substr(("." + name).size() - each.end.size()) == each.end;
-    return ends && shape.size() >= each.least_dimensions;
+    return ("." + name).ends_with(each.end) && shape.size() >= each.least_dimensions;
   });
 }
 
@@ -87,6 +85,18 @@ Result<void> check_unread(const ModelConfig& config, const std::set<std::string>
 
 }  // namespace
 
+Error missing_tensor(const std::string& name, const std::vector<std::int64_t>& shape,
+                     const std::string& place) {
+  return Error{"tensor " + shown(name) + " of shape " + shown_shape(shape) + " is missing", place};
+}
+
+Error wrong_shape(const Tensor& tensor, const std::vector<std::int64_t>& needed,
+                  const std::string& place) {
+  return Error{"tensor " + shown(tensor.name) + " has shape " + shown_shape(tensor.shape) +
+                   " but the config needs " + shown_shape(needed),
+               place};
+}
+
 Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weights& weights,
                            const std::string& place) {
   std::set<std::string> read;
@@ -106,15 +116,11 @@ Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weigh
     }
     if (tensor == nullptr) {
       if (optional || !wanted) continue;
-      return Error{
-          "tensor " + shown(needed.name) + " of shape " + shown_shape(needed.shape) + " is missing",
-          place};
+      return missing_tensor(needed.name, needed.shape, place);
     }
     if (!wanted) return unread(needed.name, reason(needed.when), place);
     if (tensor->shape != needed.shape) {
-      return Error{"tensor " + shown(needed.name) + " has shape " + shown_shape(tensor->shape) +
-                       " but the config needs " + shown_shape(needed.shape),
-                   place};
+      return wrong_shape(*tensor, needed.shape, place);
     }
     read.insert(std::move(needed.name));
   }

@@ -21,7 +21,12 @@ enum class Biases : std::uint8_t { flagged, stored };
 /// to be left over and are allowed.
 Result<void> check_tensors(const ModelConfig& config, Biases biases, const Weights& weights,
                            const std::string& place);
-/// These names.
+/// What it says of a tensor that is missing, or that has another shape; for fused.cc too.
+Error missing_tensor(const std::string& name, const std::vector<std::int64_t>& shape,
+                     const std::string& place);
+Error wrong_shape(const Tensor& tensor, const std::vector<std::int64_t>& needed,
+                  const std::string& place);
+/// The names that are known to be left over.
 std::vector<std::string> left_over_tensors(const Weights& weights);
 
 /// weight_map of a model.safetensors.index.json: tensor name -> file name inside the folder.

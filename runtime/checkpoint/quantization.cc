@@ -22,10 +22,6 @@ constexpr const char* kKey = "quantization_config";
 /// Scales of activations: only a kernel that quantises activations reads them.
 constexpr std::string_view kOfActivations[] = {".input_scale", ".activation_scale"};
 
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 /// Refuses every key that is neither null nor listed.
 void refuse_others(ConfigFields& fields, std::initializer_list<std::string_view> known) {
   for (const auto& item : fields.object().items()) {
@@ -250,9 +246,9 @@ Result<void> apply_weight_scales(const WeightScales& scheme, const std::string& 
   for (const auto& [name, tensor] : weights.all()) {
     const bool eight_bits =
         tensor.type == TensorType::f8_e4m3 || tensor.type == TensorType::f8_e5m2;
-    if (eight_bits && tensor.shape.size() == 2 && ends_with(name, ".weight")) coded.push_back(name);
+    if (eight_bits && tensor.shape.size() == 2 && name.ends_with(".weight")) coded.push_back(name);
     for (const std::string_view end : kOfActivations) {
-      if (ends_with(name, end)) of_activations.push_back(name);
+      if (name.ends_with(end)) of_activations.push_back(name);
     }
   }
   for (const std::string& name : coded) {

@@ -26,7 +26,11 @@ Forward::Forward(const RankModel& model, Backend& backend, Communicator& communi
       residual_(residual),
       number_(++forwards),
       scratch_(kBuffers) {
-  for (int r = 0; r < comm_.size(); ++r) partitions_.emplace_back(config_, r, comm_.size());
+  for (int r = 0; r < comm_.size(); ++r) {
+    const Partition& each = partitions_.emplace_back(config_, r, comm_.size());
+    head_widths_.push_back(each.heads.size() * config_.head_dim);
+    kv_widths_.push_back(each.owned_kv_heads.size() * config_.head_dim);
+  }
   const Partition& p = model_.partition;
   attention_.heads = p.heads.size();
   attention_.head_dim = config_.head_dim;
@@ -166,7 +170,7 @@ Rows Forward::activations(const LayerPlan& plan, const LinearWeights& gate, cons
   const Format input = backend_.mode().gemm_input;
   if (!plan.gated) {
     const Product only = column_products(x, {{&up, kUp}}, input).front();
-    end_linear(only);
+    backend_.end_linear(only);
     backend_.activate(plan.activation, only.out);
     return only.out;
   }
@@ -193,7 +197,7 @@ void Forward::add_output(const LayerPlan& plan, const NormWeights& norm, Rows y,
 
 void Forward::add_output(const LayerPlan& plan, const NormWeights& norm, const Product& y, Rows h) {
   if (!plan.normalises_output()) return backend_.finish_add(y, h);
-  end_linear(y);
+  backend_.end_linear(y);
   add_output(plan, norm, y.out, h);
 }
 
@@ -212,15 +216,12 @@ bool Forward::joins_next(int index) const {
 
 void Forward::record_qkv(int index, Rows q, Rows k, Rows v, std::span<const StepRow> rows) {
   const std::int64_t d = config_.head_dim;
-  record_sliced(Site::q, index, q,
-                widths([d](const Partition& each) { return each.heads.size() * d; }), rows);
-  const auto kv_widths =
-      widths([d](const Partition& each) { return each.owned_kv_heads.size() * d; });
+  record_sliced(Site::q, index, q, head_widths_, rows);
   const Partition& p = model_.partition;
   const std::int64_t skip = (p.owned_kv_heads.begin - p.kv_heads.begin) * d;
   const std::int64_t owned = p.owned_kv_heads.size() * d;
-  record_sliced(Site::k, index, columns(k, skip, owned, backend_.real_size()), kv_widths, rows);
-  record_sliced(Site::v, index, columns(v, skip, owned, backend_.real_size()), kv_widths, rows);
+  record_sliced(Site::k, index, columns(k, skip, owned, backend_.real_size()), kv_widths_, rows);
+  record_sliced(Site::v, index, columns(v, skip, owned, backend_.real_size()), kv_widths_, rows);
 }
 
 /// Q and K, normalised by head where the plan says so and rotated, and V; Q only when asked for.
@@ -258,19 +259,15 @@ void Forward::finish_with_row_norms(int index, const Product* q, const Product& 
                                     const Rotation& rotation) {
   const LayerWeights& w = model_.layers[std::size_t(index)];
   const Partition& p = model_.partition;
-  const std::int64_t d = config_.head_dim;
   if (q != nullptr) {
-    end_linear(*q);
-    normalise_row(q->out, p.heads, p.heads,
-                  widths([d](const Partition& each) { return each.heads.size() * d; }), w.q_norm);
+    backend_.end_linear(*q);
+    normalise_row(q->out, p.heads, p.heads, head_widths_, w.q_norm);
     if (rotation.dims > 0) backend_.rope(q->out, p.heads.size(), positions, rotation);
   }
-  end_linear(k);
-  normalise_row(k.out, p.kv_heads, p.owned_kv_heads,
-                widths([d](const Partition& each) { return each.owned_kv_heads.size() * d; }),
-                w.k_norm);
+  backend_.end_linear(k);
+  normalise_row(k.out, p.kv_heads, p.owned_kv_heads, kv_widths_, w.k_norm);
   if (rotation.dims > 0) backend_.rope(k.out, p.kv_heads.size(), positions, rotation);
-  end_linear(v);
+  backend_.end_linear(v);
 }
 
 void Forward::normalise_row(Rows x, Span has, Span owned, const std::vector<std::int64_t>& widths,
@@ -367,9 +364,7 @@ Rows Forward::attend(int index, Rows q, std::span<const StepRow> rows) {
     backend_.attention(q, attention_, cache_.k_pool(index), cache_.v_pool(index), local);
   }
   for (const Phase& phase : phases_) attend_phase(index, phase, q, rows, local);
-  const std::int64_t d = config_.head_dim;
-  return gather_columns(local, widths([d](const Partition& each) { return each.heads.size() * d; }),
-                        kAttnFull);
+  return gather_columns(local, head_widths_, kAttnFull);
 }
 
 Rows Forward::logits(Rows h, std::span<const StepRow> rows) {

@@ -69,8 +69,6 @@ class Forward {
   void exchange_embeddings(Rows table, Rows h);
   void layer(int index, Rows h, std::span<const StepRow> rows, std::span<const StepRow> past);
   void feed_forward(int index, Rows x, Rows h, std::span<const StepRow> rows);
-  /// R of a product, where it lies.
-  void end_linear(const Product& y);
   /// True when nothing stands between a layer's product and the residual, nor behind it.
   [[nodiscard]] bool plain(const LayerPlan& plan) const;
   [[nodiscard]] bool joins_next(int index) const;
@@ -178,8 +176,9 @@ class Forward {
   KvCache& cache_;
   Recorder* recorder_;
   const ResidualHook& residual_;
-  std::uint64_t number_;               // of this object, in the process
-  std::vector<Partition> partitions_;  // of every rank
+  std::uint64_t number_;                               // of this object, in the process
+  std::vector<Partition> partitions_;                  // of every rank
+  std::vector<std::int64_t> head_widths_, kv_widths_;  // of q, and of k and v that they report
   struct Scratch {
     DeviceMemory memory;
     std::size_t bytes = 0;

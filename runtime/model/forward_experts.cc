@@ -45,7 +45,7 @@ Rows Forward::experts(int index, Rows x) {
   const LayerWeights& w = model_.layers[std::size_t(index)];
   const Product logits =
       column_products(x, {{&w.router, kRouter}}, backend_.mode().head_input).front();
-  end_linear(logits);
+  backend_.end_linear(logits);
   const std::vector<Route> chosen = backend_.mode().wide()
                                         ? routes<double>(backend_, logits.out, config_)
                                         : routes<float>(backend_, logits.out, config_);
@@ -64,7 +64,7 @@ Rows Forward::experts(int index, Rows x) {
     const ExpertWeights& expert = w.experts[e];
     const Rows act = activations(w.plan, expert.gate, expert.up, input);
     const Product y = row_product(act, expert.down, config_.expert_size);
-    end_linear(y);
+    backend_.end_linear(y);
     backend_.add_scaled(y.out, share.rows, share.weights, sum);
   }
   return sum;

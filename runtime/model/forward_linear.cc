@@ -94,8 +94,4 @@ Rows Forward::gather_columns(Rows local, std::span<const std::int64_t> widths, i
   return out;
 }
 
-void Forward::end_linear(const Product& y) {
-  backend_.finish(y.parts, *y.matrix, y.row_scale, y.bias, backend_.mode().stored, y.out);
-}
-
 }  // namespace isobit

@@ -26,10 +26,6 @@ std::string beside(const std::string& place, const std::string& name) {
   return (slash == std::string::npos ? "" : place.substr(0, slash + 1)) + name;
 }
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 /// Collects what the files say, then adds it.
 class Siblings {
  public:
@@ -147,7 +143,7 @@ Result<void> Siblings::specific(const JsonNode& file, const std::string& text) {
   std::vector<std::pair<std::size_t, std::string>> keys;
   for (const auto& [key, value] : file.value->items()) {
     const bool known = std::find(kNamed.begin(), kNamed.end(), key) != kNamed.end();
-    if (known || !ends_with(key, "_token") || !value.is_string()) continue;
+    if (known || !key.ends_with("_token") || !value.is_string()) continue;
     keys.emplace_back(text.find('"' + key + '"'), key);
   }
   std::sort(keys.begin(), keys.end());

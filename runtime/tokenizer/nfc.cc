@@ -116,22 +116,6 @@ std::vector<Code> composed(const std::vector<Code>& codes) {
   return out;
 }
 
-void append_utf8(std::uint32_t code, std::string& out) {
-  const auto put = [&](std::uint32_t value) { out += static_cast<char>(value & 0xff); };
-  if (code < 0x80 || (code & kRawByte) != 0) return put(code);
-  if (code < 0x800) {
-    put(0xc0 | code >> 6);
-  } else if (code < 0x10000) {
-    put(0xe0 | code >> 12);
-    put(0x80 | (code >> 6 & 0x3f));
-  } else {
-    put(0xf0 | code >> 18);
-    put(0x80 | (code >> 12 & 0x3f));
-    put(0x80 | (code >> 6 & 0x3f));
-  }
-  put(0x80 | (code & 0x3f));
-}
-
 /// The full canonical decomposition, in canonical order.
 std::vector<Code> decomposed(std::string_view text) {
   std::vector<Code> codes;
@@ -152,7 +136,13 @@ std::vector<Code> decomposed(std::string_view text) {
 std::string text_of_codes(const std::vector<Code>& codes, std::size_t bytes) {
   std::string out;
   out.reserve(bytes);
-  for (const Code& c : codes) append_utf8(c.code, out);
+  for (const Code& c : codes) {
+    if ((c.code & kRawByte) != 0) {
+      out += static_cast<char>(c.code & 0xff);
+    } else {
+      append_utf8(c.code, out);
+    }
+  }
   return out;
 }
 

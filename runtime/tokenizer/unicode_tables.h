@@ -55,4 +55,7 @@ std::uint16_t char_class(std::uint32_t code);
 /// The character at byte `at`. REQUIRES: at < text.size().
 Char char_at(std::string_view text, std::size_t at);
 
+/// Adds a code point, at most U+10FFFF, as UTF-8.
+void append_utf8(std::uint32_t code, std::string& out);
+
 }  // namespace isobit

@@ -36,6 +36,22 @@ Lead lead_of(std::uint8_t lead) {
 
 }  // namespace
 
+void append_utf8(std::uint32_t code, std::string& out) {
+  const auto put = [&](std::uint32_t value) { out += static_cast<char>(value & 0xff); };
+  if (code < 0x80) return put(code);
+  if (code < 0x800) {
+    put(0xc0 | code >> 6);
+  } else if (code < 0x10000) {
+    put(0xe0 | code >> 12);
+    put(0x80 | (code >> 6 & 0x3f));
+  } else {
+    put(0xf0 | code >> 18);
+    put(0x80 | (code >> 12 & 0x3f));
+    put(0x80 | (code >> 6 & 0x3f));
+  }
+  put(0x80 | (code & 0x3f));
+}
+
 std::uint16_t char_class(std::uint32_t code) {
   static const std::array<std::uint16_t, 128> ascii = [] {
     std::array<std::uint16_t, 128> table{};

@@ -19,10 +19,6 @@ constexpr std::int64_t kElementwiseGrain = 32768;  // elements worth a thread
 constexpr std::int64_t kGemmGrain = 65536;         // FMAs worth a thread
 constexpr std::int64_t kManyRows = 128;            // of a thread: rows are cut, not outputs
 
-bool dense(const Rows& x) {
-  return x.stride == x.cols;
-}
-
 /// A source as the packer wants it; 8-bit formats get the power-of-two scale of the whole row.
 PackSpec pack_spec(const MatrixSource& source, ThreadPool& pool) {
   PackSpec spec;
@@ -134,7 +130,7 @@ void CpuBackend::gather(Rows rows, std::span<const std::int32_t> ids, Rows out) 
 }
 
 void CpuBackend::rms_norm(Rows x, const void* weight, double eps, Rows out) {
-  ISOBIT_CHECK(dense(x) && dense(out));
+  ISOBIT_CHECK(x.dense() && out.dense());
   dispatch([&]<class T>(T) {
     pool_.run(x.rows * x.cols / kElementwiseGrain + 1, [&](int index, int shares) {
       const Range r = share_of(x.rows, index, shares);
@@ -164,7 +160,7 @@ void CpuBackend::scales(const void* amax, std::int64_t ranks, std::int64_t rows,
 }
 
 void CpuBackend::quantize(Rows x, const void* scale, Format format, Rows out) {
-  ISOBIT_CHECK(dense(out));
+  ISOBIT_CHECK(out.dense());
   dispatch([&]<class T>(T) {
     pool_.run(x.rows * x.cols / kElementwiseGrain + 1, [&](int index, int shares) {
       const Range range = share_of(x.rows, index, shares);
@@ -217,10 +213,10 @@ void CpuBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,
   dispatch([&]<class T>(T) {
     std::vector<const T*> pointers;
     for (const Rows& part : parts) {
-      ISOBIT_CHECK(dense(part) && part.cols == out.cols);
+      ISOBIT_CHECK(part.dense() && part.cols == out.cols);
       pointers.push_back(row<T>(part, 0));
     }
-    ISOBIT_CHECK(dense(out));
+    ISOBIT_CHECK(out.dense());
     pool_.run(out.rows * out.cols / kElementwiseGrain + 1, [&](int index, int shares) {
       const Range r = share_of(out.rows, index, shares);
       const FinishArgs<T> args{pointers.data(),
@@ -240,7 +236,7 @@ void CpuBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,
 
 void CpuBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
                       const Rotation& rotation) {
-  ISOBIT_CHECK(dense(x) && std::int64_t(positions.size()) == x.rows);
+  ISOBIT_CHECK(x.dense() && std::int64_t(positions.size()) == x.rows);
   if (heads == 0) return;
   dispatch([&]<class T>(T) {
     pool_.run(x.rows * x.cols / kElementwiseGrain + 1, [&](int index, int shares) {
@@ -254,7 +250,7 @@ void CpuBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t> 
 }
 
 void CpuBackend::add(Rows h, Rows y) {
-  ISOBIT_CHECK(dense(h) && dense(y));
+  ISOBIT_CHECK(h.dense() && y.dense());
   const std::int64_t n = h.rows * h.cols;
   dispatch([&]<class T>(T) {
     pool_.run(n / kElementwiseGrain + 1, [&](int index, int shares) {

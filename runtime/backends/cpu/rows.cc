@@ -11,10 +11,6 @@ namespace {
 constexpr std::int64_t kGrain = 32768;    // elements of cheap work worth a thread
 constexpr std::int64_t kExpGrain = 4096;  // the same with an exponential in each
 
-bool dense(const Rows& x) {
-  return x.stride == x.cols;
-}
-
 /// Calls f(begin, end) for shares of n items on the pool's threads.
 template <class F>
 void shares(ThreadPool& pool, std::int64_t n, std::int64_t wanted, const F& f) {
@@ -27,7 +23,7 @@ void shares(ThreadPool& pool, std::int64_t n, std::int64_t wanted, const F& f) {
 }  // namespace
 
 void CpuBackend::gated(Activation f, Rows gate, Rows up, Rows out) {
-  ISOBIT_CHECK(dense(gate) && dense(up) && dense(out));
+  ISOBIT_CHECK(gate.dense() && up.dense() && out.dense());
   const std::int64_t n = gate.rows * gate.cols;
   const std::int64_t grain = f == Activation::silu ? kGrain : kExpGrain;
   dispatch([&]<class T>(T) {
@@ -46,7 +42,7 @@ void CpuBackend::gated(Activation f, Rows gate, Rows up, Rows out) {
 }
 
 void CpuBackend::layer_norm(Rows x, const void* weight, const void* bias, double eps, Rows out) {
-  ISOBIT_CHECK(dense(x) && dense(out));
+  ISOBIT_CHECK(x.dense() && out.dense());
   dispatch([&]<class T>(T) {
     shares(pool_, x.rows, x.rows * x.cols / kGrain + 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t r = begin; r < end; ++r) {
@@ -58,7 +54,7 @@ void CpuBackend::layer_norm(Rows x, const void* weight, const void* bias, double
 }
 
 void CpuBackend::activate(Activation f, Rows x) {
-  ISOBIT_CHECK(dense(x));
+  ISOBIT_CHECK(x.dense());
   const std::int64_t n = x.rows * x.cols;
   dispatch([&]<class T>(T) {
     shares(pool_, n, n / kExpGrain + 1, [&](std::int64_t begin, std::int64_t end) {
@@ -71,7 +67,7 @@ void CpuBackend::activate(Activation f, Rows x) {
 }
 
 void CpuBackend::scale(Rows x, double factor) {
-  ISOBIT_CHECK(dense(x));
+  ISOBIT_CHECK(x.dense());
   const std::int64_t n = x.rows * x.cols;
   dispatch([&]<class T>(T) {
     shares(pool_, n, n / kGrain + 1, [&](std::int64_t begin, std::int64_t end) {
@@ -84,7 +80,7 @@ void CpuBackend::scale(Rows x, double factor) {
 }
 
 void CpuBackend::softcap(Rows x, double cap) {
-  ISOBIT_CHECK(dense(x));
+  ISOBIT_CHECK(x.dense());
   const std::int64_t n = x.rows * x.cols;
   dispatch([&]<class T>(T) {
     shares(pool_, n, n / kExpGrain + 1, [&](std::int64_t begin, std::int64_t end) {

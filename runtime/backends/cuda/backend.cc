@@ -14,10 +14,6 @@ namespace {
 
 constexpr std::int64_t kMostRows = 65535;  // of one launch
 
-bool dense(const Rows& x) {
-  return x.stride == x.cols;
-}
-
 /// One part, finished where it lies; a joint kernel knows nothing else.
 bool simple(const Product& p) {
   return p.parts.size() == 1 && p.parts[0].data == p.out.data && p.out.stride == p.out.cols &&
@@ -145,7 +141,7 @@ void CudaBackend::gather(Rows table, std::span<const std::int32_t> ids, Rows out
 }
 
 void CudaBackend::rms_norm(Rows x, const void* weight, double eps, Rows out) {
-  ISOBIT_CHECK(dense(x) && dense(out));
+  ISOBIT_CHECK(x.dense() && out.dense());
   enter();
   cuda::rms_norm(stream_, mode_.wide(), x.data, weight, eps, x.rows, x.cols, mode_.stored,
                  out.data);
@@ -165,7 +161,7 @@ void CudaBackend::scales(const void* amax, std::int64_t ranks, std::int64_t rows
 }
 
 void CudaBackend::quantize(Rows x, const void* scale, Format format, Rows out) {
-  ISOBIT_CHECK(dense(out));
+  ISOBIT_CHECK(out.dense());
   enter();
   cuda::quantize(stream_, mode_.wide(), x.data, x.stride, x.rows, x.cols, scale, format, out.data);
 }
@@ -211,13 +207,13 @@ void CudaBackend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
 
 void CudaBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix,
                          const void* row_scale, const void* bias, Format stored, Rows out) {
-  ISOBIT_CHECK(dense(out) && !parts.empty() && parts.size() <= std::size_t(kMaxSegments));
+  ISOBIT_CHECK(out.dense() && !parts.empty() && parts.size() <= std::size_t(kMaxSegments));
   enter();
   FinishCall call{};
   call.stream = stream_;
   call.wide = mode_.wide();
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    ISOBIT_CHECK(dense(parts[i]) && parts[i].cols == out.cols);
+    ISOBIT_CHECK(parts[i].dense() && parts[i].cols == out.cols);
     call.parts[i] = parts[i].data;
   }
   call.ranks = int(parts.size());
@@ -233,7 +229,7 @@ void CudaBackend::finish(std::span<const Rows> parts, const WeightMatrix& matrix
 
 void CudaBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
                        const Rotation& rotation) {
-  ISOBIT_CHECK(dense(x) && std::int64_t(positions.size()) == x.rows);
+  ISOBIT_CHECK(x.dense() && std::int64_t(positions.size()) == x.rows);
   if (heads == 0) return;
   enter();
   const void* on_gpu = send(positions_, positions.data(), positions.size_bytes());

@@ -2,29 +2,21 @@
 #include "runtime/backends/cuda/backend.h"
 
 namespace isobit::cuda {
-namespace {
-
-bool dense(const Rows& x) {
-  return x.stride == x.cols;
-}
-
-}  // namespace
-
 void CudaBackend::gated(Activation f, Rows gate, Rows up, Rows out) {
-  ISOBIT_CHECK(dense(gate) && dense(up) && dense(out));
+  ISOBIT_CHECK(gate.dense() && up.dense() && out.dense());
   enter();
   cuda::gated(stream_, mode_.wide(), f, gate.data, up.data, gate.rows * gate.cols, mode_.stored,
               out.data);
 }
 
 void CudaBackend::add(Rows h, Rows y) {
-  ISOBIT_CHECK(dense(h) && dense(y));
+  ISOBIT_CHECK(h.dense() && y.dense());
   enter();
   cuda::add(stream_, mode_.wide(), h.data, y.data, h.rows * h.cols, mode_.stored);
 }
 
 void CudaBackend::layer_norm(Rows x, const void* weight, const void* bias, double eps, Rows out) {
-  ISOBIT_CHECK(dense(x) && dense(out));
+  ISOBIT_CHECK(x.dense() && out.dense());
   enter();
   cuda::layer_norm(stream_, mode_.wide(), x.data, weight, bias, eps, x.rows, x.cols, mode_.stored,
                    out.data);
@@ -32,19 +24,19 @@ void CudaBackend::layer_norm(Rows x, const void* weight, const void* bias, doubl
 }
 
 void CudaBackend::activate(Activation f, Rows x) {
-  ISOBIT_CHECK(dense(x));
+  ISOBIT_CHECK(x.dense());
   enter();
   cuda::activate(stream_, mode_.wide(), f, x.data, x.rows * x.cols, mode_.stored);
 }
 
 void CudaBackend::scale(Rows x, double factor) {
-  ISOBIT_CHECK(dense(x));
+  ISOBIT_CHECK(x.dense());
   enter();
   cuda::scale(stream_, mode_.wide(), x.data, x.rows * x.cols, factor, mode_.stored);
 }
 
 void CudaBackend::softcap(Rows x, double cap) {
-  ISOBIT_CHECK(dense(x));
+  ISOBIT_CHECK(x.dense());
   enter();
   cuda::softcap(stream_, mode_.wide(), x.data, x.rows * x.cols, cap);
 }

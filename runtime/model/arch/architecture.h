@@ -56,6 +56,16 @@ struct TensorRow {
   bool rotated = false;     // RoPE turns the outputs; see GgufForm::interleaved
 };
 
+/// What most families have before their layers and after them.
+inline constexpr TensorRow kUsualBefore[] = {
+    {"model.embed_tokens", "token_embd", Dimension::vocabulary, Dimension::hidden,
+     &RankModel::embedding},
+};
+inline constexpr TensorRow kUsualAfter[] = {
+    {"model.norm", "output_norm", Dimension::one, Dimension::hidden, &RankModel::final_norm},
+    {"lm_head", "output", Dimension::vocabulary, Dimension::hidden, &RankModel::head, When::untied},
+};
+
 /// Matrices that a file holds as one: the outputs of `parts`, rows of the layer's table, one after
 /// the other, with their biases.
 struct FusedRow {

@@ -10,9 +10,6 @@ using enum Dimension;
 using enum When;
 
 // Hugging Face, GGUF, outputs, inputs, fills, weight, bias
-constexpr TensorRow kBefore[] = {
-    {"model.embed_tokens", "token_embd", vocabulary, hidden, &RankModel::embedding},
-};
 constexpr TensorRow kLayer[] = {
     {"input_layernorm", "attn_norm", one, hidden, &LayerWeights::norm1},
     {"self_attn.q_proj", "attn_q", query, hidden, &LayerWeights::q, always, attention_bias},
@@ -28,10 +25,6 @@ constexpr TensorRow kLayer[] = {
     {"mlp.up_proj", "ffn_up", mlp, hidden, &LayerWeights::up},
     {"mlp.down_proj", "ffn_down", hidden, mlp, &LayerWeights::down},
     {"post_feedforward_layernorm", "post_ffw_norm", one, hidden, &LayerWeights::output_norm2},
-};
-constexpr TensorRow kAfter[] = {
-    {"model.norm", "output_norm", one, hidden, &RankModel::final_norm},
-    {"lm_head", "output", vocabulary, hidden, &RankModel::head, untied},
 };
 
 constexpr const char* kReads[] = {"hidden_act", "query_pre_attn_scalar", "attn_logit_softcapping",
@@ -83,9 +76,9 @@ constinit const Architecture kGemma3{
              .window = true,
              .reads = kGgufReads,
              .read = read_gguf_keys},
-    .before = kBefore,
+    .before = kUsualBefore,
     .layer = kLayer,
-    .after = kAfter,
+    .after = kUsualAfter,
     .norms_add_one = true,
     .context = 131072,
     .scales_embedding = true,

@@ -10,9 +10,6 @@ using enum When;
 constexpr bool kRotated = true;
 
 // Hugging Face, GGUF, outputs, inputs, fills, weight, bias
-constexpr TensorRow kBefore[] = {
-    {"model.embed_tokens", "token_embd", vocabulary, hidden, &RankModel::embedding},
-};
 constexpr TensorRow kLayer[] = {
     {"input_layernorm", "attn_norm", one, hidden, &LayerWeights::norm1},
     {"self_attn.q_proj", "attn_q", query, hidden, &LayerWeights::q, always, attention_bias,
@@ -26,10 +23,6 @@ constexpr TensorRow kLayer[] = {
     {"mlp.gate_proj", "ffn_gate", mlp, hidden, &LayerWeights::gate, always, mlp_bias},
     {"mlp.up_proj", "ffn_up", mlp, hidden, &LayerWeights::up, always, mlp_bias},
     {"mlp.down_proj", "ffn_down", hidden, mlp, &LayerWeights::down, always, mlp_bias},
-};
-constexpr TensorRow kAfter[] = {
-    {"model.norm", "output_norm", one, hidden, &RankModel::final_norm},
-    {"lm_head", "output", vocabulary, hidden, &RankModel::head, untied},
 };
 
 LayerPlan plan(const ModelConfig& config, std::int64_t layer) {
@@ -55,9 +48,9 @@ constinit const Architecture kLlama{
     .name = "llama",
     .class_name = "LlamaForCausalLM",
     .gguf = {.architecture = "llama", .interleaved = true, .window = true},
-    .before = kBefore,
+    .before = kUsualBefore,
     .layer = kLayer,
-    .after = kAfter,
+    .after = kUsualAfter,
     .plan = plan,
     .read_config = read_config,
 };

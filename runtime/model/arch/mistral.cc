@@ -11,9 +11,6 @@ using enum When;
 constexpr bool kRotated = true;
 
 // Hugging Face, GGUF, outputs, inputs, fills, weight, bias
-constexpr TensorRow kBefore[] = {
-    {"model.embed_tokens", "token_embd", vocabulary, hidden, &RankModel::embedding},
-};
 constexpr TensorRow kLayer[] = {
     {"input_layernorm", "attn_norm", one, hidden, &LayerWeights::norm1},
     {"self_attn.q_proj", "attn_q", query, hidden, &LayerWeights::q, always, never, kRotated},
@@ -24,10 +21,6 @@ constexpr TensorRow kLayer[] = {
     {"mlp.gate_proj", "ffn_gate", mlp, hidden, &LayerWeights::gate},
     {"mlp.up_proj", "ffn_up", mlp, hidden, &LayerWeights::up},
     {"mlp.down_proj", "ffn_down", hidden, mlp, &LayerWeights::down},
-};
-constexpr TensorRow kAfter[] = {
-    {"model.norm", "output_norm", one, hidden, &RankModel::final_norm},
-    {"lm_head", "output", vocabulary, hidden, &RankModel::head, untied},
 };
 
 LayerPlan plan(const ModelConfig& config, std::int64_t layer) {
@@ -42,11 +35,7 @@ void read_config(ConfigFields& fields, ModelConfig& config) {
   }
   read_head_dim(fields, config);
   // transformers slides over 4096 positions unless told otherwise; null: not at all.
-  config.sliding_window =
-      fields.integer_or("sliding_window", fields.has("sliding_window") ? 0 : 4096);
-  if (fields.find("sliding_window") != nullptr && config.sliding_window < 1) {
-    fields.fail("sliding_window", "must be null or at least 1");
-  }
+  config.sliding_window = read_window(fields, 4096);
   require_uniform_layers(fields, config);
 }
 
@@ -56,9 +45,9 @@ constinit const Architecture kMistral{
     .name = "mistral",
     .class_name = "MistralForCausalLM",
     .gguf = {.architecture = nullptr, .interleaved = true, .window = true},
-    .before = kBefore,
+    .before = kUsualBefore,
     .layer = kLayer,
-    .after = kAfter,
+    .after = kUsualAfter,
     .context = 131072,
     .plan = plan,
     .read_config = read_config,

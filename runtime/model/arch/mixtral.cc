@@ -10,9 +10,6 @@ using enum When;
 constexpr bool kRotated = true;
 
 // Hugging Face, GGUF, outputs, inputs, fills, weight, bias
-constexpr TensorRow kBefore[] = {
-    {"model.embed_tokens", "token_embd", vocabulary, hidden, &RankModel::embedding},
-};
 constexpr TensorRow kLayer[] = {
     {"input_layernorm", "attn_norm", one, hidden, &LayerWeights::norm1},
     {"self_attn.q_proj", "attn_q", query, hidden, &LayerWeights::q, always, never, kRotated},
@@ -27,10 +24,6 @@ constexpr TensorRow kExpert[] = {
     {"w3", "ffn_up_exps", expert, hidden, &ExpertWeights::up, routed},
     {"w2", "ffn_down_exps", hidden, expert, &ExpertWeights::down, routed},
 };
-constexpr TensorRow kAfter[] = {
-    {"model.norm", "output_norm", one, hidden, &RankModel::final_norm},
-    {"lm_head", "output", vocabulary, hidden, &RankModel::head, untied},
-};
 constexpr const char* kReads[] = {"num_local_experts"};
 constexpr const char* kGgufReads[] = {"expert_count", "expert_used_count"};
 
@@ -43,10 +36,7 @@ void read_config(ConfigFields& fields, ModelConfig& config) {
   config.ropes.front().base = 1e6;
   read_head_dim(fields, config);
   config.rms_norm_eps = fields.number_or("rms_norm_eps", 1e-5);
-  config.sliding_window = fields.integer_or("sliding_window", 0);
-  if (fields.find("sliding_window") != nullptr && config.sliding_window < 1) {
-    fields.fail("sliding_window", "must be null or at least 1");
-  }
+  config.sliding_window = read_window(fields, 0);
   require_uniform_layers(fields, config);
   config.experts = fields.integer_or("num_local_experts", 8);
   config.experts_used = fields.integer_or("num_experts_per_tok", 2);
@@ -59,9 +49,9 @@ constinit const Architecture kMixtral{
     .name = "mixtral",
     .class_name = "MixtralForCausalLM",
     .gguf = {.architecture = nullptr, .interleaved = true, .window = true, .reads = kGgufReads},
-    .before = kBefore,
+    .before = kUsualBefore,
     .layer = kLayer,
-    .after = kAfter,
+    .after = kUsualAfter,
     .experts = {"block_sparse_moe.experts.", kExpert},
     .context = 131072,
     .plan = plan,

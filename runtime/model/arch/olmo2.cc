@@ -9,9 +9,6 @@ using enum Dimension;
 using enum When;
 
 // Hugging Face, GGUF, outputs, inputs, fills, weight, bias
-constexpr TensorRow kBefore[] = {
-    {"model.embed_tokens", "token_embd", vocabulary, hidden, &RankModel::embedding},
-};
 constexpr TensorRow kLayer[] = {
     {"self_attn.q_proj", "attn_q", query, hidden, &LayerWeights::q, always, attention_bias},
     {"self_attn.k_proj", "attn_k", key_value, hidden, &LayerWeights::k, always, attention_bias},
@@ -25,10 +22,6 @@ constexpr TensorRow kLayer[] = {
     {"mlp.up_proj", "ffn_up", mlp, hidden, &LayerWeights::up},
     {"mlp.down_proj", "ffn_down", hidden, mlp, &LayerWeights::down},
     {"post_feedforward_layernorm", "post_ffw_norm", one, hidden, &LayerWeights::output_norm2},
-};
-constexpr TensorRow kAfter[] = {
-    {"model.norm", "output_norm", one, hidden, &RankModel::final_norm},
-    {"lm_head", "output", vocabulary, hidden, &RankModel::head, untied},
 };
 
 LayerPlan plan(const ModelConfig& config, std::int64_t layer) {
@@ -49,9 +42,9 @@ constinit const Architecture kOlmo2{
     .name = "olmo2",
     .class_name = "Olmo2ForCausalLM",
     .gguf = {.architecture = "olmo2", .interleaved = false, .window = false},
-    .before = kBefore,
+    .before = kUsualBefore,
     .layer = kLayer,
-    .after = kAfter,
+    .after = kUsualAfter,
     .plan = plan,
     .read_config = read_config,
 };

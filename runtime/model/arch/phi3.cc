@@ -8,9 +8,6 @@ using enum Dimension;
 using enum When;
 
 // Hugging Face, GGUF, outputs, inputs, fills, weight, bias
-constexpr TensorRow kBefore[] = {
-    {"model.embed_tokens", "token_embd", vocabulary, hidden, &RankModel::embedding},
-};
 constexpr TensorRow kLayer[] = {
     {"input_layernorm", "attn_norm", one, hidden, &LayerWeights::norm1},
     {"self_attn.q_proj", "", query, hidden, &LayerWeights::q},
@@ -21,10 +18,6 @@ constexpr TensorRow kLayer[] = {
     {"mlp.gate_proj", "", mlp, hidden, &LayerWeights::gate},
     {"mlp.up_proj", "", mlp, hidden, &LayerWeights::up},
     {"mlp.down_proj", "ffn_down", hidden, mlp, &LayerWeights::down},
-};
-constexpr TensorRow kAfter[] = {
-    {"model.norm", "output_norm", one, hidden, &RankModel::final_norm},
-    {"lm_head", "output", vocabulary, hidden, &RankModel::head, untied},
 };
 constexpr const char* kQkv[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"};
 constexpr const char* kGateUp[] = {"mlp.gate_proj", "mlp.up_proj"};
@@ -41,10 +34,7 @@ void read_config(ConfigFields& fields, ModelConfig& config) {
   read_kv_heads(fields, config.heads, config);
   config.rms_norm_eps = fields.number_or("rms_norm_eps", 1e-5);
   read_head_dim(fields, config);
-  config.sliding_window = fields.integer_or("sliding_window", 0);
-  if (fields.find("sliding_window") != nullptr && config.sliding_window < 1) {
-    fields.fail("sliding_window", "must be null or at least 1");
-  }
+  config.sliding_window = read_window(fields, 0);
   require_uniform_layers(fields, config);
 }
 
@@ -54,9 +44,9 @@ constinit const Architecture kPhi3{
     .name = "phi3",
     .class_name = "Phi3ForCausalLM",
     .gguf = {.architecture = "phi3", .interleaved = false, .window = true},
-    .before = kBefore,
+    .before = kUsualBefore,
     .layer = kLayer,
-    .after = kAfter,
+    .after = kUsualAfter,
     .fused = kFused,
     .context = 4096,
     .rope_words = RopeWords::phi3,

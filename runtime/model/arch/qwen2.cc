@@ -10,9 +10,6 @@ using enum When;
 constexpr bool kRotated = true;
 
 // Hugging Face, GGUF, outputs, inputs, fills, weight, bias
-constexpr TensorRow kBefore[] = {
-    {"model.embed_tokens", "token_embd", vocabulary, hidden, &RankModel::embedding},
-};
 constexpr TensorRow kLayer[] = {
     {"input_layernorm", "attn_norm", one, hidden, &LayerWeights::norm1},
     {"self_attn.q_proj", "attn_q", query, hidden, &LayerWeights::q, always, always, kRotated},
@@ -23,10 +20,6 @@ constexpr TensorRow kLayer[] = {
     {"mlp.gate_proj", "ffn_gate", mlp, hidden, &LayerWeights::gate},
     {"mlp.up_proj", "ffn_up", mlp, hidden, &LayerWeights::up},
     {"mlp.down_proj", "ffn_down", hidden, mlp, &LayerWeights::down},
-};
-constexpr TensorRow kAfter[] = {
-    {"model.norm", "output_norm", one, hidden, &RankModel::final_norm},
-    {"lm_head", "output", vocabulary, hidden, &RankModel::head, untied},
 };
 
 LayerPlan plan(const ModelConfig& config, std::int64_t layer) {
@@ -45,9 +38,9 @@ constinit const Architecture kQwen2{
     .name = "qwen2",
     .class_name = "Qwen2ForCausalLM",
     .gguf = {.architecture = "qwen2", .interleaved = false, .window = false},
-    .before = kBefore,
+    .before = kUsualBefore,
     .layer = kLayer,
-    .after = kAfter,
+    .after = kUsualAfter,
     .context = 32768,
     .plan = plan,
     .read_config = read_config,

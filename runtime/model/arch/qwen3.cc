@@ -10,9 +10,6 @@ using enum When;
 constexpr bool kRotated = true;
 
 // Hugging Face, GGUF, outputs, inputs, fills, weight, bias
-constexpr TensorRow kBefore[] = {
-    {"model.embed_tokens", "token_embd", vocabulary, hidden, &RankModel::embedding},
-};
 constexpr TensorRow kLayer[] = {
     {"input_layernorm", "attn_norm", one, hidden, &LayerWeights::norm1},
     {"self_attn.q_proj", "attn_q", query, hidden, &LayerWeights::q, always, attention_bias,
@@ -28,10 +25,6 @@ constexpr TensorRow kLayer[] = {
     {"mlp.gate_proj", "ffn_gate", mlp, hidden, &LayerWeights::gate},
     {"mlp.up_proj", "ffn_up", mlp, hidden, &LayerWeights::up},
     {"mlp.down_proj", "ffn_down", hidden, mlp, &LayerWeights::down},
-};
-constexpr TensorRow kAfter[] = {
-    {"model.norm", "output_norm", one, hidden, &RankModel::final_norm},
-    {"lm_head", "output", vocabulary, hidden, &RankModel::head, untied},
 };
 
 LayerPlan plan(const ModelConfig& config, std::int64_t layer) {
@@ -51,9 +44,9 @@ constinit const Architecture kQwen3{
     .name = "qwen3",
     .class_name = "Qwen3ForCausalLM",
     .gguf = {.architecture = "qwen3", .interleaved = false, .window = false},
-    .before = kBefore,
+    .before = kUsualBefore,
     .layer = kLayer,
-    .after = kAfter,
+    .after = kUsualAfter,
     .context = 32768,
     .plan = plan,
     .read_config = read_config,

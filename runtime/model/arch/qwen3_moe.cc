@@ -9,9 +9,6 @@ using enum Dimension;
 using enum When;
 
 // Hugging Face, GGUF, outputs, inputs, fills, weight, bias
-constexpr TensorRow kBefore[] = {
-    {"model.embed_tokens", "token_embd", vocabulary, hidden, &RankModel::embedding},
-};
 constexpr TensorRow kLayer[] = {
     {"input_layernorm", "attn_norm", one, hidden, &LayerWeights::norm1},
     {"self_attn.q_proj", "attn_q", query, hidden, &LayerWeights::q, always, attention_bias},
@@ -31,10 +28,6 @@ constexpr TensorRow kExpert[] = {
     {"gate_proj", "ffn_gate_exps", expert, hidden, &ExpertWeights::gate, routed},
     {"up_proj", "ffn_up_exps", expert, hidden, &ExpertWeights::up, routed},
     {"down_proj", "ffn_down_exps", hidden, expert, &ExpertWeights::down, routed},
-};
-constexpr TensorRow kAfter[] = {
-    {"model.norm", "output_norm", one, hidden, &RankModel::final_norm},
-    {"lm_head", "output", vocabulary, hidden, &RankModel::head, untied},
 };
 constexpr const char* kReads[] = {"num_local_experts", "num_experts"};
 constexpr const char* kGgufReads[] = {"expert_count", "expert_used_count"};
@@ -60,7 +53,7 @@ void read_config(ConfigFields& fields, ModelConfig& config) {
   read_head_dim(fields, config);
   config.attention_bias = fields.boolean_or("attention_bias", false);
   read_used_windows(
-      fields, [](std::int64_t) { return true; }, config);
+      fields, 0, [](std::int64_t) { return true; }, config);
   const std::int64_t all = fields.integer_or("num_local_experts", 128);
   config.experts = fields.integer_or("num_experts", all);
   config.experts_used = fields.integer_or("num_experts_per_tok", 8);
@@ -83,9 +76,9 @@ constinit const Architecture kQwen3Moe{
              .window = false,
              .reads = kGgufReads,
              .read = read_gguf_keys},
-    .before = kBefore,
+    .before = kUsualBefore,
     .layer = kLayer,
-    .after = kAfter,
+    .after = kUsualAfter,
     .experts = {"mlp.experts.", kExpert},
     .context = 32768,
     .plan = plan,

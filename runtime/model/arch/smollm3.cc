@@ -11,9 +11,6 @@ using enum When;
 constexpr bool kRotated = true;
 
 // Hugging Face, GGUF, outputs, inputs, fills, weight, bias
-constexpr TensorRow kBefore[] = {
-    {"model.embed_tokens", "token_embd", vocabulary, hidden, &RankModel::embedding},
-};
 constexpr TensorRow kLayer[] = {
     {"input_layernorm", "attn_norm", one, hidden, &LayerWeights::norm1},
     {"self_attn.q_proj", "attn_q", query, hidden, &LayerWeights::q, always, attention_bias,
@@ -27,10 +24,6 @@ constexpr TensorRow kLayer[] = {
     {"mlp.gate_proj", "ffn_gate", mlp, hidden, &LayerWeights::gate, always, mlp_bias},
     {"mlp.up_proj", "ffn_up", mlp, hidden, &LayerWeights::up, always, mlp_bias},
     {"mlp.down_proj", "ffn_down", hidden, mlp, &LayerWeights::down, always, mlp_bias},
-};
-constexpr TensorRow kAfter[] = {
-    {"model.norm", "output_norm", one, hidden, &RankModel::final_norm},
-    {"lm_head", "output", vocabulary, hidden, &RankModel::head, untied},
 };
 constexpr const char* kReads[] = {"no_rope_layers"};
 
@@ -62,7 +55,7 @@ void read_config(ConfigFields& fields, ModelConfig& config) {
   read_head_dim(fields, config);
   read_rotating_layers(fields, config);
   read_used_windows(
-      fields, [&](std::int64_t i) { return !config.rotates(i); }, config);
+      fields, 0, [&](std::int64_t i) { return !config.rotates(i); }, config);
 }
 
 void read_gguf_keys(GgufKeys&, const std::string&, ModelConfig& config) {
@@ -80,9 +73,9 @@ constinit const Architecture kSmolLm3{
              .interleaved = true,
              .window = false,
              .read = read_gguf_keys},
-    .before = kBefore,
+    .before = kUsualBefore,
     .layer = kLayer,
-    .after = kAfter,
+    .after = kUsualAfter,
     .context = 32768,
     .plan = plan,
     .reads = kReads,

@@ -4,6 +4,7 @@
 
 #include "runtime/tokenizer/jinja/tree.h"
 #include "runtime/tokenizer/jinja/value.h"
+#include "runtime/tokenizer/unicode_tables.h"
 
 namespace isobit::jinja {
 namespace {
@@ -34,22 +35,6 @@ std::string with_newlines(const std::string& source) {
   }
   if (!out.empty() && out.back() == '\n') out.pop_back();
   return out;
-}
-
-void append_utf8(std::uint32_t code, std::string& out) {
-  const auto put = [&](std::uint32_t value) { out += static_cast<char>(value & 0xff); };
-  if (code < 0x80) return put(code);
-  if (code < 0x800) {
-    put(0xc0 | code >> 6);
-  } else if (code < 0x10000) {
-    put(0xe0 | code >> 12);
-    put(0x80 | (code >> 6 & 0x3f));
-  } else {
-    put(0xf0 | code >> 18);
-    put(0x80 | (code >> 12 & 0x3f));
-    put(0x80 | (code >> 6 & 0x3f));
-  }
-  put(0x80 | (code & 0x3f));
 }
 
 class Lexer {
