@@ -6,6 +6,7 @@
 
 #include "runtime/base/words.h"
 #include "runtime/cache/policies/table.h"
+#include "runtime/cache/shipped.h"
 
 namespace isobit {
 
@@ -56,6 +57,7 @@ const std::vector<PolicyRow>& policy_rows() {
   using enum PolicyRole;
   const std::vector<std::string> bits = {"round", "of", "at", "layers"};
   const std::vector<std::string> noise = {"seed", "keep_sign", "of", "at", "layers"};
+  const std::vector<std::string> quantized = {"axis", "group", "residual"};
   static const std::vector<PolicyRow> rows = {
       {"bits", "{bits: n, round: nearest|down}", codes, bits, parse_bits},
       {"uniform", "{uniform: [from, to], seed: n}", codes, noise, parse_noise},
@@ -63,6 +65,14 @@ const std::vector<PolicyRow>& policy_rows() {
       {"q8_0", "q8_0", codes, {"rotate"}, parse_ggml},
       {"ggml", "{ggml: type|{k: type, v: type}, rotate: false}", codes, {"rotate"}, parse_ggml},
       {"kivi", "{kivi: 2|4}", codes, {}, parse_kivi},
+      {"quanto", "{quanto: 2|4, axis: 0|-1, group: 64, residual: 128}", ships, quantized,
+       parse_quanto},
+      {"hqq", "{hqq: 2|4, axis: 0|1, group: 64, residual: 128}", ships, quantized, parse_hqq},
+      {"kvarn",
+       "{kvarn: k4v2|k4v4|k2v2, form: shipped, group: 64|128, iterations: 8}",
+       ships,
+       {"form", "group", "iterations"},
+       parse_kvarn_shipped},
       {"tova", "{tova: n}", evicts, {}, parse_tova},
       {"chain", "{chain: [one that evicts, one that codes]}", joins, {}, parse_chain},
   };
@@ -121,16 +131,25 @@ Result<KvPolicySpec> parse_kv_policy(const std::string& text) {
   }
   spec.text = text_of(*made);
   spec.policy = std::move(made->policy);
+  spec.shipped = std::move(made->shipped);
   return spec;
 }
 
 Result<void> check_kv_policy(const KvPolicySpec& spec, const KvModel& model) {
-  if (spec.policy == nullptr) return {};
-  if (auto ok = spec.policy->check(model); !ok) return refusal(spec, ok.error().message);
+  Result<void> ok;
+  if (spec.policy != nullptr) ok = spec.policy->check(model);
+  if (spec.shipped != nullptr) ok = spec.shipped->check(model);
+  if (!ok) return refusal(spec, ok.error().message);
   return {};
 }
 
-Result<void> check_kv_policy(const KvPolicySpec& spec, const CacheMode& mode) {
+Result<void> check_kv_policy(const KvPolicySpec& spec, const CacheMode& mode, int ranks) {
+  if (spec.shipped != nullptr) {
+    const std::string alone = "a cache as shipped depends on the steps before; ";
+    if (mode.shares_prefix) return refusal(spec, alone + "cache: prefix is not for it");
+    if (mode.recomputes) return refusal(spec, alone + "cache: recomputed is not for it");
+    if (ranks > 1) return refusal(spec, alone + "it has gpus: 1 only");
+  }
   if (spec.policy == nullptr || !mode.shares_prefix || !spec.policy->waits_for_prompt()) return {};
   return refusal(spec,
                  "it acts when the prompt has ended, so cache: prefix cannot share its store");

@@ -65,6 +65,7 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
   const std::int32_t page = mode.page_size;
   const std::int64_t width = shape.kv_heads * shape.head_dim;
   const std::size_t real = backend.real_size();
+  if (kv.shipped != nullptr) shipped_ = kv.shipped->open(model_);
   std::int32_t code_page = page;
   if (policy_ != nullptr) {
     k_layout_.codec = policy_->key_codec(model_);
@@ -83,7 +84,7 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
     const std::int64_t pages =
         pages_for(demand, [&](const auto& length) { return exact_pages(policy_, mode, length); });
     exact_ = PagePool(page, pages, mode.shuffled_pages);
-    exact_memory_.take(backend, shape.layers,
+    exact_memory_.take(backend, shipped_ == nullptr ? shape.layers : 1,
                        std::size_t(pages * rounded_up(page, kKeyBlock) * width) * real,
                        std::size_t(pages * page * width) * real);
   }
@@ -95,7 +96,7 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
     code_memory_.take(backend, shape.layers, std::size_t(pages * k_layout_.page_bytes()),
                       std::size_t(pages * v_layout_.page_bytes()));
   }
-  if (policy_ != nullptr && keeps_exact_) {
+  if (kv.lossy() && keeps_exact_) {
     staged_ = DeviceMemory(backend, std::size_t(kStagedRows * width) * real);
   }
   if (mode.recomputes) {
@@ -126,6 +127,7 @@ void KvCache::clear(int sequence) {
   s.codes.clear(codes_);
   s.residuals.clear(residuals_);
   s.positions = s.shared = s.hidden = 0;
+  if (shipped_ != nullptr) shipped_->clear(sequence);
   Layer layer;
   if (policy_ != nullptr) {
     const CodedView first = policy_->coded(s.prompt, 0);

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "runtime/cache/mode.h"
 #include "runtime/cache/pages.h"
 #include "runtime/cache/policy.h"
+#include "runtime/cache/shipped.h"
 #include "runtime/device_memory.h"
 
 namespace isobit {
@@ -73,8 +75,8 @@ class KvCache {
   /// Slot of a position in the exact pools; -1 when there are none.
   [[nodiscard]] std::int64_t slot(int sequence, std::int64_t position) const;
   [[nodiscard]] const std::int32_t* table(int sequence) const { return at(sequence).exact.data(); }
-  [[nodiscard]] void* k_pool(std::int64_t layer) const { return exact_memory_.k(layer); }
-  [[nodiscard]] void* v_pool(std::int64_t layer) const { return exact_memory_.v(layer); }
+  [[nodiscard]] void* k_pool(std::int64_t layer) const { return exact_memory_.k(pool_of(layer)); }
+  [[nodiscard]] void* v_pool(std::int64_t layer) const { return exact_memory_.v(pool_of(layer)); }
   /// Residual row of a position at a layer's input: (hidden), backend memory. Modes that recompute.
   [[nodiscard]] void* residual(std::int64_t layer, int sequence, std::int64_t position) const;
   /// Pages that hold a sequence's positions, given back ones included.
@@ -112,6 +114,18 @@ class KvCache {
   [[nodiscard]] KvPools pools(std::int64_t layer) const;
   [[nodiscard]] const CodeLayout& key_layout() const { return k_layout_; }
   [[nodiscard]] const CodeLayout& value_layout() const { return v_layout_; }
+
+  // A cache as a package ships it: one pool, which every layer of a step fills anew.
+
+  [[nodiscard]] ShippedCache* shipped() const { return shipped_.get(); }
+  /// Dense rows of Real in backend memory as doubles, and back.
+  [[nodiscard]] std::vector<double> reals(Rows x) const;
+  void set_reals(std::span<const double> from, void* to);
+  /// Hands a layer's computed rows to it and writes what attention sees of earlier positions. Row r
+  /// is positions[r] of sequences[r]; a sequence's rows are neighbours. Throws BackendError where
+  /// the original raises one.
+  void update_shipped(std::int64_t layer, Rows k, Rows v, std::span<const int> sequences,
+                      std::span<const std::int64_t> positions);
 
   [[nodiscard]] const CacheMode& mode() const { return mode_; }
   [[nodiscard]] const KvCounters& counters() const { return counters_; }
@@ -155,6 +169,10 @@ class KvCache {
     PageTable exact, codes, residuals;
     std::vector<Layer> layers;
   };
+  [[nodiscard]] std::int64_t pool_of(std::int64_t layer) const {
+    return shipped_ == nullptr ? layer : 0;
+  }
+  void write_seen(int sequence, bool keys, std::span<const double> x);
   Sequence& at(int sequence) { return sequences_[std::size_t(sequence)]; }
   [[nodiscard]] const Sequence& at(int sequence) const { return sequences_[std::size_t(sequence)]; }
   void code_side(bool keys, std::int64_t layer, const Sequence& s, std::int64_t begin,
@@ -176,6 +194,7 @@ class KvCache {
   KvShape shape_;
   CacheMode mode_;
   const CachePolicy* policy_;
+  std::unique_ptr<ShippedCache> shipped_;
   KvModel model_;
   KvRotation rotation_;
   bool keeps_exact_ = true;

@@ -136,6 +136,9 @@ class Forward {
                        std::span<const std::int64_t> positions, const Rotation& rotation);
   void observe_queries(int index, Rows q, std::span<const StepRow> rows);
   static std::vector<std::int64_t> positions_of(std::span<const StepRow> rows);
+  // A step with a cache as a package ships it (forward_shipped.cc).
+  void attend_shipped(int index, Rows q, std::span<const StepRow> rows, Rows out);
+  static std::vector<int> sequences_of(std::span<const StepRow> rows);
 
   /// Names of scratch arrays.
   enum Buffer : int {

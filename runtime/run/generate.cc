@@ -296,7 +296,7 @@ void observe_kv(const KvPolicySpec& spec, const KvCounters& kv, Observed& out) {
   out.kv_evicted = kv.evicted;
   out.kv_coded = kv.coded;
   out.kv_rebuilt = kv.rebuilt;
-  out.kv_identity = spec.policy != nullptr && !kv.could_act;
+  out.kv_identity = spec.lossy() && !kv.could_act;
 }
 
 Result<void> check_request(const GenerateRequest& request, const ModelConfig& config) {
@@ -304,7 +304,7 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
     return Error{why, ""};
   }
   if (auto ok = check_kv_policy(request.kv, kv_model(config)); !ok) return ok;
-  if (auto ok = check_kv_policy(request.kv, request.cache); !ok) return ok;
+  if (auto ok = check_kv_policy(request.kv, request.cache, request.ranks); !ok) return ok;
   for (std::size_t i = 0; i < request.prompts.size(); ++i) {
     const auto& tokens = request.prompts[i].tokens;
     if (tokens.empty()) return Error{name_of_prompt(request, i) + " has no tokens", ""};
@@ -328,7 +328,8 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
 }  // namespace
 
 KvModel kv_model(const ModelConfig& config) {
-  return {config.layers, config.heads, config.kv_heads, config.head_dim};
+  return {config.layers,   config.heads, config.kv_heads,
+          config.head_dim, Format::f32,  config.sliding_window > 0};
 }
 
 Runtime::Runtime(LoadedModel model)

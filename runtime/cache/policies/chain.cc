@@ -89,6 +89,7 @@ PolicyResult parse_chain(const PolicyArgs& args) {
     auto made = make_policy(without_parentheses(member), &role);
     ISOBIT_TRY(made);
     if (role == PolicyRole::joins) return Error{"a chain is no member of a chain", ""};
+    if (role == PolicyRole::ships) return Error{made->name + " is no member of a chain", ""};
     MadePolicy& place = role == PolicyRole::evicts ? evicts : codes;
     if (place.policy != nullptr) {
       return Error{"a chain has at most one that " +

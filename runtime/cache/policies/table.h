@@ -15,8 +15,9 @@ namespace isobit {
 /// A policy and its canonical arguments: equal meanings have equal texts.
 struct MadePolicy {
   std::shared_ptr<const CachePolicy> policy;
-  std::string name, main;                      // of its own pair; no main: a word
-  std::map<std::string, std::string> options;  // but for those at their defaults
+  std::string name, main;                                  // of its own pair; no main: a word
+  std::map<std::string, std::string> options;              // but for those at their defaults
+  std::shared_ptr<const ShippedScheme> shipped = nullptr;  // instead of a policy
 };
 using PolicyResult = Result<MadePolicy>;
 
@@ -27,9 +28,12 @@ PolicyResult parse_ggml(const PolicyArgs& args);
 PolicyResult parse_kivi(const PolicyArgs& args);
 PolicyResult parse_tova(const PolicyArgs& args);
 PolicyResult parse_chain(const PolicyArgs& args);
+PolicyResult parse_quanto(const PolicyArgs& args);
+PolicyResult parse_hqq(const PolicyArgs& args);
+PolicyResult parse_kvarn_shipped(const PolicyArgs& args);
 
 /// What a policy does: a chain has at most one that codes and one that evicts.
-enum class PolicyRole { codes, evicts, joins };
+enum class PolicyRole { codes, evicts, joins, ships };
 
 struct PolicyRow {
   const char* name;
