@@ -125,7 +125,7 @@ Judgement check_cache(const CacheMode& mode, const CellTrace& trace, bool asks_a
 Judgement check_kv(const KvPolicySpec& policy, const Observed& o) {
   if (policy.text != o.kv) return fail("kv", policy.text, o.kv);
   const bool acted = o.kv_coded > 0 || o.kv_evicted > 0;
-  if (policy.policy != nullptr && !o.kv_identity && !acted) {
+  if (policy.lossy() && !o.kv_identity && !acted) {
     return mistrusted("kv " + policy.text + " coded and evicted nothing");
   }
   return {};
