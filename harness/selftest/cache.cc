@@ -164,7 +164,10 @@ class DropsKeyThree final : public CachePolicy {
  public:
   [[nodiscard]] bool waits_for_prompt() const override { return false; }
   [[nodiscard]] bool selects(std::int64_t, std::int64_t q) const override { return q >= 4; }
-  void select(std::span<const double>, std::span<std::uint8_t> keep) const override { keep[3] = 0; }
+  [[nodiscard]] bool acts(const KvModel&, std::int64_t, std::int64_t q) const override {
+    return q > 4;
+  }
+  void select(const KvScores&, std::span<std::uint8_t> keep) const override { keep[3] = 0; }
 };
 
 void evict_in_prefix(const Cell& cell, GenerateRequest& request) {

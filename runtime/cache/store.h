@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -22,8 +23,11 @@ struct KvShape {
   std::int64_t layers = 0;
   std::int64_t kv_heads = 0;  // of this rank
   std::int64_t head_dim = 0;
-  std::int64_t hidden = 0;        // residual rows, used by modes that recompute
-  std::int64_t all_kv_heads = 0;  // of the model
+  std::int64_t hidden = 0;         // residual rows, used by modes that recompute
+  std::int64_t all_kv_heads = 0;   // of the model
+  std::int64_t first_kv_head = 0;  // of this rank, in the model's
+  std::int64_t heads = 0;          // query heads of this rank
+  std::int64_t all_heads = 0;      // of the model
 };
 
 /// The sequences that a cache will hold, so that its pools are large enough.
@@ -40,8 +44,8 @@ struct KvDemand {
 struct KvCounters {
   std::int64_t bytes = 0;        // most that was kept between two steps
   std::int64_t exact_bytes = 0;  // what exact values of the same positions would take then
-  std::int64_t evicted = 0;      // positions, summed over layers
-  std::int64_t coded = 0;        // positions whose keys or values were coded
+  std::int64_t evicted = 0;      // positions of a KV head, summed over layers and heads
+  std::int64_t coded = 0;        // positions whose keys or values were coded, or changed
   std::int64_t rebuilt = 0;      // of them, those coded again from rebuilt values
   bool could_act = false;        // some query saw anything but exact values of every position
 };
@@ -81,17 +85,31 @@ class KvCache {
 
   // What the policy makes of them.
   [[nodiscard]] const CachePolicy* policy() const { return policy_; }
+  [[nodiscard]] const KvModel& model() const { return model_; }
   [[nodiscard]] std::int64_t prompt_length(int sequence) const { return at(sequence).prompt; }
-  /// Codes computed rows, of the sides that are coded at the write: row r is positions[r] of
-  /// sequences[r]. `again`: they were computed before, and are rebuilt.
+  /// Changes computed rows in place, where the policy does. Row r is positions[r].
+  void change(std::int64_t layer, bool keys, Rows x, std::span<const std::int64_t> positions);
+  /// Codes computed rows, of the sides that are coded at the write, and turns those that are not
+  /// where their layer is turned: row r is positions[r] of sequences[r]; k and v are used up.
+  /// `again`: they were computed before, and are rebuilt.
   void code_rows(std::int64_t layer, Rows k, Rows v, std::span<const int> sequences,
                  std::span<const std::int64_t> positions, bool again);
   /// Codes exact positions until a layer shows `view`.
   void code(std::int64_t layer, int sequence, const CodedView& view);
   /// Codes all that is coded of a layer once more, from exact values that were rebuilt.
   void code_again(std::int64_t layer, int sequence);
-  /// Lets the policy choose what a layer keeps after a row; `weights`: of positions up to that row.
-  void select(std::int64_t layer, int sequence, std::span<const double> weights);
+  /// Whether query q of a sequence sees K and V turned (CachePolicy::rotation).
+  [[nodiscard]] bool turns(int sequence, std::int64_t q) const;
+  [[nodiscard]] KvRotation rotation() const { return rotation_; }
+  /// What each query head of this rank made of a layer's positions so far, and of its queries.
+  [[nodiscard]] std::vector<double>& scores(std::int64_t layer, int sequence, std::int64_t head);
+  [[nodiscard]] std::vector<double>& query_state(std::int64_t layer, int sequence,
+                                                 std::int64_t head);
+  /// Lets the policy choose what a layer keeps after a row.
+  void select(std::int64_t layer, int sequence, const KvScores& scores);
+  /// K and V of positions [0, n) as queries see them, (n, kv_heads of this rank * head_dim) each.
+  void read(std::int64_t layer, int sequence, std::int64_t n, std::vector<double>& keys,
+            std::vector<double>& values);
   /// How a row of a sequence sees a layer now. The pointers hold until the layer changes.
   [[nodiscard]] AttentionRows::Row view(std::int64_t layer, int sequence, AttentionRows::Row row);
   [[nodiscard]] KvPools pools(std::int64_t layer) const;
@@ -102,6 +120,8 @@ class KvCache {
   [[nodiscard]] const KvCounters& counters() const { return counters_; }
 
  private:
+  static constexpr std::int64_t kStagedRows = 256;  // exact rows that are handled at a time
+
   /// K and V of every layer, backend memory.
   class Memory {
    public:
@@ -115,13 +135,26 @@ class KvCache {
     }
     std::vector<DeviceMemory> k_, v_;
   };
+  /// What a layer keeps, (KV heads of the model or 1, stride); empty: everything.
+  struct Mask {
+    std::int64_t heads = 1, stride = 0;
+    std::vector<std::uint8_t> bytes;
+    [[nodiscard]] bool empty() const { return bytes.empty(); }
+    /// Positions past the stride were never chosen from.
+    [[nodiscard]] bool keeps(std::int64_t head, std::int64_t position) const {
+      return position >= stride || bytes[std::size_t(head * stride + position)] != 0;
+    }
+    void grow(std::int64_t positions);
+  };
   struct Layer {
-    CodedView coded;                 // of positions that are there; kAll: all of them
-    std::vector<std::uint8_t> keep;  // empty: nothing evicted
+    CodedView coded;  // of positions that are there; kAll: all of them
+    bool turned = false;
+    Mask keep;
+    std::vector<std::vector<double>> scores, queries;  // by query head of this rank
   };
   struct Sequence {
     bool open = false;
-    std::int64_t prompt = 0, positions = 0, shared = 0;
+    std::int64_t prompt = 0, positions = 0, shared = 0, hidden = 0;
     PageTable exact, codes, residuals;
     std::vector<Layer> layers;
   };
@@ -129,14 +162,25 @@ class KvCache {
   [[nodiscard]] const Sequence& at(int sequence) const { return sequences_[std::size_t(sequence)]; }
   void code_side(bool keys, std::int64_t layer, const Sequence& s, std::int64_t begin,
                  std::int64_t end);
+  void turn(std::int64_t layer, const Sequence& s, std::span<const std::int64_t> positions);
+  void turn_written(std::int64_t layer, std::span<const int> sequences,
+                    std::span<const std::int64_t> positions);
+  void read_codes(bool keys, std::int64_t layer, const Sequence& s, std::int64_t n,
+                  std::vector<double>& out);
+  static bool keeps(const KvPattern& pattern, const Layer& layer, std::int64_t position);
+  static std::int64_t kept_groups(const KvPattern& pattern, const Layer& layer, std::int64_t head,
+                                  std::int64_t begin, std::int64_t end, std::int64_t unit);
   void release(Sequence& s);
   void count();
+  void count_hidden(Sequence& s);
   [[nodiscard]] std::int64_t kept_bytes(const Sequence& s, const Layer& layer) const;
 
   Backend& backend_;
   KvShape shape_;
   CacheMode mode_;
   const CachePolicy* policy_;
+  KvModel model_;
+  KvRotation rotation_;
   bool keeps_exact_ = true;
   CodeLayout k_layout_, v_layout_;
   PagePool exact_, codes_, residuals_;
@@ -144,6 +188,7 @@ class KvCache {
   std::vector<DeviceMemory> residual_;  // by layer
   DeviceMemory staged_;                 // exact rows on their way to codes
   std::vector<Sequence> sequences_;
+  std::map<std::int64_t, std::vector<std::uint8_t>> patterns_;  // by query, of the current step
   KvCounters counters_;
 };
 

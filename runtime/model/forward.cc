@@ -121,7 +121,7 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
     record(Site::norm1, index, x, rows);
   }
   Rows q, k, v;
-  project(index, x, positions_, &q, k, v);
+  project(index, x, rows, positions_, &q, k, v);
   record_qkv(index, q, k, v, rows);
   store_kv(index, k, v, rows, slots_, false);
 
@@ -225,8 +225,8 @@ void Forward::record_qkv(int index, Rows q, Rows k, Rows v, std::span<const Step
 }
 
 /// Q and K, normalised by head where the plan says so and rotated, and V; Q only when asked for.
-void Forward::project(int index, Rows x, std::span<const std::int64_t> positions, Rows* q, Rows& k,
-                      Rows& v) {
+void Forward::project(int index, Rows x, std::span<const StepRow> rows,
+                      std::span<const std::int64_t> positions, Rows* q, Rows& k, Rows& v) {
   const LayerWeights& w = model_.layers[std::size_t(index)];
   const Partition& p = model_.partition;
   std::vector<Linear> linears;
@@ -242,6 +242,9 @@ void Forward::project(int index, Rows x, std::span<const std::int64_t> positions
     rotation = {table.cosine.get(), table.sine.get(), table.dims};
   }
   const Product* query = q != nullptr ? products.data() : nullptr;
+  const Rotation later = rotation;
+  const bool stops = stops_before_rope(rows);
+  if (stops) rotation = {};
   if (w.plan.qk_norm == QkNorm::row) {
     finish_with_row_norms(index, query, key, value, positions, rotation);
   } else {
@@ -252,6 +255,7 @@ void Forward::project(int index, Rows x, std::span<const std::int64_t> positions
   if (q != nullptr) *q = products[0].out;
   k = key.out;
   v = value.out;
+  if (stops) finish_rotation(index, q, k, rows, positions, later);
 }
 
 void Forward::finish_with_row_norms(int index, const Product* q, const Product& k, const Product& v,
@@ -301,18 +305,25 @@ void Forward::recompute(int index, std::span<const StepRow> past) {
     record(Site::norm1, index, h, past);
   }
   Rows k, v;
-  project(index, h, positions, nullptr, k, v);
+  project(index, h, past, positions, nullptr, k, v);
   store_kv(index, k, v, past, slots, true);
 }
 
 /// Stores the rows' exact values, or codes what every query sees coded.
 void Forward::store_kv(int index, Rows k, Rows v, std::span<const StepRow> rows,
                        std::span<const std::int64_t> slots, bool again) {
+  const CachePolicy* policy = cache_.policy();
+  if (policy != nullptr && !policy->changes_before_rope() && policy->changes(index, true)) {
+    cache_.change(index, true, k, positions_of(rows));
+  }
+  if (policy != nullptr && policy->changes(index, false)) {
+    cache_.change(index, false, v, positions_of(rows));
+  }
   if (cache_.keeps_exact()) {
     backend_.write_kv(k, v, slots, model_.partition.kv_heads.size(), cache_.mode().page_size,
                       cache_.k_pool(index), cache_.v_pool(index));
   }
-  if (cache_.policy() != nullptr) code_stored(index, k, v, rows, again);
+  if (policy != nullptr) code_stored(index, k, v, rows, again);
 }
 
 Rows Forward::embed(std::span<const StepRow> rows) {

@@ -73,8 +73,8 @@ class Forward {
   /// True when nothing stands between a layer's product and the residual, nor behind it.
   [[nodiscard]] bool plain(const LayerPlan& plan) const;
   [[nodiscard]] bool joins_next(int index) const;
-  void project(int index, Rows x, std::span<const std::int64_t> positions, Rows* q, Rows& k,
-               Rows& v);
+  void project(int index, Rows x, std::span<const StepRow> rows,
+               std::span<const std::int64_t> positions, Rows* q, Rows& k, Rows& v);
   void recompute(int index, std::span<const StepRow> past);
   /// The norm of the model's kind.
   void normalise(Rows x, const NormWeights& norm, Rows out);
@@ -123,12 +123,20 @@ class Forward {
   struct Phase {
     std::vector<std::int32_t> rows;  // of the step, ascending
     std::vector<std::int32_t> ends;  // places in `rows` after which the sequence's view changes
+    bool turned = false;             // rows see K and V turned (CachePolicy::rotation)
   };
   void plan_phases(std::span<const StepRow> rows);
   void code_stored(int index, Rows k, Rows v, std::span<const StepRow> rows, bool again);
   void attend_phase(int index, const Phase& phase, Rows q, std::span<const StepRow> rows, Rows out);
-  void select_kept(int index, const Phase& phase, Rows q, const AttentionRows& args,
-                   std::span<const StepRow> rows);
+  void observe(int index, const Phase& phase, Rows q, const AttentionRows& args,
+               std::span<const StepRow> rows);
+  std::vector<double> head_scores(int index, const StepRow& row);
+  void select_kept(int index, const StepRow& row);
+  [[nodiscard]] bool stops_before_rope(std::span<const StepRow> rows) const;
+  void finish_rotation(int index, const Rows* q, Rows k, std::span<const StepRow> rows,
+                       std::span<const std::int64_t> positions, const Rotation& rotation);
+  void observe_queries(int index, Rows q, std::span<const StepRow> rows);
+  static std::vector<std::int64_t> positions_of(std::span<const StepRow> rows);
 
   /// Names of scratch arrays.
   enum Buffer : int {
@@ -164,6 +172,8 @@ class Forward {
     kPhaseAttn,
     kWeightQ,
     kWeights,
+    kScores,
+    kAllScores,
     kBuffers
   };
   /// A named scratch array, grown when needed; contents do not survive another use of the name.

@@ -110,8 +110,8 @@ class RankRun {
   void run() {
     const Partition& p = model_.partition;
     const ModelConfig& config = model_.config;
-    const KvShape shape{config.layers, p.kv_heads.size(), config.head_dim, config.hidden_size,
-                        config.kv_heads};
+    const KvShape shape{config.layers,   p.kv_heads.size(), config.head_dim, config.hidden_size,
+                        config.kv_heads, p.kv_heads.begin,  p.heads.size(),  config.heads};
     KvCache cache(backend_, shape, request_.cache, request_.kv, batcher_.demand());
     // Without a recorder the digests of inner rows are not even computed.
     const bool records_rows = request_.level != TraceLevel::logits;

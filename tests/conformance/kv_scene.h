@@ -184,16 +184,16 @@ class KvScene {
 
   void decode_side(Sequence& s, int side) {
     const KvCodec& codec = layout_[side].codec;
-    with_codec(codec.kind, [&]<class Codec>(Codec) {
-      alignas(8) std::uint8_t tile[128];
-      for (std::int64_t p = 0; p < s.coded[side]; p += Codec::kTokens) {
+    with_codec(codec, [&](const auto& made) {
+      std::vector<std::uint64_t> memory(std::size_t(codec.bytes + 7) / 8);  // aligned for any field
+      auto* const tile = reinterpret_cast<std::uint8_t*>(memory.data());
+      for (std::int64_t p = 0; p < s.coded[side]; p += codec.tokens) {
         for (std::int64_t kv = 0; kv < c_.kv_heads; ++kv) {
-          for (std::int64_t c = 0; c < c_.d; c += Codec::kChannels) {
-            Codec::encode(s.values[side].data() + at(kv, p, c), c_.kv_heads * c_.d, 1, codec.stored,
-                          tile);
-            const auto read = Codec::template open<T>(tile, codec.stored);
-            for (int t = 0; t < Codec::kTokens; ++t) {
-              for (int i = 0; i < Codec::kChannels; ++i) {
+          for (std::int64_t c = 0; c < c_.d; c += codec.channels) {
+            made.encode(s.values[side].data() + at(kv, p, c), c_.kv_heads * c_.d, 1, tile);
+            const auto read = made.template open<T>(tile);
+            for (int t = 0; t < codec.tokens; ++t) {
+              for (int i = 0; i < codec.channels; ++i) {
                 s.seen[side][at(kv, p + t, c + i)] = read.at(t, i);
               }
             }

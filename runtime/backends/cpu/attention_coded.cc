@@ -37,18 +37,18 @@ class DecodedSplit {
     const auto value = [&](std::int64_t p, std::int64_t i) -> T& {
       return v_[p % kSplitPositions * d_ + i];
     };
-    decode(codes, codes.k_layout, codes.k, lo, std::min(hi + 1, codes.k_coded), seen, key);
+    decode(codes, codes.k_layout, codes.k, codes.k_coded, lo, hi, seen, key);
     const std::int64_t page_size = call.args.page_size;
-    for (std::int64_t p = std::max(lo, codes.k_coded); p <= hi; ++p) {
-      if (!seen(p)) continue;
+    for (std::int64_t p = lo; p <= hi; ++p) {
+      if (!seen(p) || codes.holds_key(p)) continue;
       const T* from = task.kv.k + task.kv.table[p / page_size] * task.kv.k_page_stride +
                       key_offset(p % page_size, d_);
       for (std::int64_t i = 0; i < d_; ++i) key(p, i) = from[i * kKeyBlock];
     }
     if (!values) return;
-    decode(codes, codes.v_layout, codes.v, lo, std::min(hi + 1, codes.v_coded), seen, value);
-    for (std::int64_t p = std::max(lo, codes.v_coded); p <= hi; ++p) {
-      if (!seen(p)) continue;
+    decode(codes, codes.v_layout, codes.v, codes.v_coded, lo, hi, seen, value);
+    for (std::int64_t p = lo; p <= hi; ++p) {
+      if (!seen(p) || codes.holds_value(p)) continue;
       std::memcpy(
           &value(p, 0),
           task.kv.v + task.kv.table[p / page_size] * task.kv.v_page_stride + p % page_size * d_,
@@ -61,21 +61,23 @@ class DecodedSplit {
   }
 
  private:
-  /// Tiles of positions [lo, end); a tile lies within one split.
+  /// Positions of [lo, hi] that are coded; a tile lies within one split.
   template <class Seen, class Place>
   void decode(const KvCodes& codes, const CodeLayout& layout, const std::uint8_t* pool,
-              std::int64_t lo, std::int64_t end, const Seen& seen, const Place& place) {
-    with_codec(layout.codec.kind, [&]<class Codec>(Codec) {
-      constexpr int kTokens = Codec::kTokens, kChannels = Codec::kChannels;
-      for (std::int64_t p = lo / kTokens * kTokens; p < end; p += kTokens) {
-        if (kTokens == 1 && !seen(p)) continue;
+              std::int64_t coded, std::int64_t lo, std::int64_t hi, const Seen& seen,
+              const Place& place) {
+    const std::int64_t begin = std::max(lo, codes.from), end = std::min(hi + 1, coded);
+    with_codec(layout.codec, [&](const auto& codec) {
+      const int tokens = codec.tokens(), channels = codec.channels();
+      for (std::int64_t p = begin / tokens * tokens; p < end; p += tokens) {
+        if (tokens == 1 && !seen(p)) continue;
         const std::int64_t page = codes.table[p / layout.page_size];
-        for (std::int64_t c = 0; c < d_; c += kChannels) {
-          const auto tile = Codec::template open<T>(
-              pool + layout.tile(page, codes.head, p % layout.page_size, c), layout.codec.stored);
-          for (int t = 0; t < kTokens; ++t) {
-            if (kTokens > 1 && !seen(p + t)) continue;
-            for (int i = 0; i < kChannels; ++i) place(p + t, c + i) = tile.at(t, i);
+        for (std::int64_t c = 0; c < d_; c += channels) {
+          const auto tile =
+              codec.template open<T>(pool + layout.tile(page, codes.head, p % layout.page_size, c));
+          for (int t = 0; t < tokens; ++t) {
+            if (tokens > 1 && !seen(p + t)) continue;
+            for (int i = 0; i < channels; ++i) place(p + t, c + i) = tile.at(t, i);
           }
         }
       }
@@ -88,7 +90,7 @@ class DecodedSplit {
 
 bool same_view(const AttentionRows::Row& a, const AttentionRows::Row& b) {
   return a.table == b.table && a.code_table == b.code_table && a.keep == b.keep &&
-         a.k_coded == b.k_coded && a.v_coded == b.v_coded;
+         a.coded_from == b.coded_from && a.k_coded == b.k_coded && a.v_coded == b.v_coded;
 }
 
 /// Rows [first, last) in groups that see the same, each cut into its KV heads and splits.

@@ -243,7 +243,7 @@ void CudaBackend::write_kv(Rows k, Rows v, std::span<const std::int64_t> slots,
                            void* v_pool) {
   if (kv_heads == 0) return;
   enter();
-  const std::int64_t d = k.cols / kv_heads;
+  const std::int64_t d = std::max(k.cols, v.cols) / kv_heads;
   const KvCall call{stream_, mode_.wide(), kv_heads,
                     d,       page_size,    page_shape(kv_heads, d, page_size)};
   const void* on_gpu = send(slots_, slots.data(), slots.size_bytes());

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "runtime/cache/policies/table.h"
+#include "runtime/numerics/kv/codecs.h"
 
 namespace isobit {
 namespace {
@@ -19,11 +20,16 @@ class KiviPolicy final : public CachePolicy {
                      std::to_string(model.head_dim) + " is no multiple of 32",
                  ""};
   }
-  [[nodiscard]] KvCodecKind key_codec() const override {
-    return bits_ == 2 ? KvCodecKind::kivi2_tokens : KvCodecKind::kivi4_tokens;
+  [[nodiscard]] bool acts(const KvModel&, std::int64_t n, std::int64_t q) const override {
+    return coded(n, q) != CodedView{};
   }
-  [[nodiscard]] KvCodecKind value_codec() const override {
-    return bits_ == 2 ? KvCodecKind::kivi2_channels : KvCodecKind::kivi4_channels;
+  [[nodiscard]] KvCodec key_codec(const KvModel& model) const override {
+    const KvCodecKind kind = bits_ == 2 ? KvCodecKind::kivi2_tokens : KvCodecKind::kivi4_tokens;
+    return make_codec(kind, model.stored);
+  }
+  [[nodiscard]] KvCodec value_codec(const KvModel& model) const override {
+    const KvCodecKind kind = bits_ == 2 ? KvCodecKind::kivi2_channels : KvCodecKind::kivi4_channels;
+    return make_codec(kind, model.stored);
   }
   [[nodiscard]] CodedView coded(std::int64_t n, std::int64_t q) const override {
     if (q < n) return {};
@@ -36,9 +42,9 @@ class KiviPolicy final : public CachePolicy {
 
 }  // namespace
 
-PolicyResult parse_kivi(const std::string& argument) {
-  if (argument != "2" && argument != "4") return Error{"kivi has 2 or 4 bits", ""};
-  return PolicyResult(std::make_shared<KiviPolicy>(argument == "2" ? 2 : 4));
+PolicyResult parse_kivi(const PolicyArgs& args) {
+  if (args.main != "2" && args.main != "4") return Error{"kivi has 2 or 4 bits", ""};
+  return MadePolicy{std::make_shared<KiviPolicy>(args.main == "2" ? 2 : 4), "kivi", args.main, {}};
 }
 
 }  // namespace isobit
