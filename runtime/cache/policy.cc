@@ -72,6 +72,11 @@ const std::vector<PolicyRow>& policy_rows() {
       {"ggml", "{ggml: type|{k: type, v: type}, rotate: false}", codes, {"rotate"}, parse_ggml},
       {"kivi", "{kivi: 2|4}", codes, {}, parse_kivi},
       {"tova", "{tova: n}", evicts, {}, parse_tova},
+      {"residual",
+       "{residual: every_layer|embedding|{every: k}, budget: n}",
+       rebuilds,
+       {"budget"},
+       parse_residual},
       {"chain", "{chain: [one that evicts, one that codes]}", joins, {}, parse_chain},
   };
   return rows;
@@ -129,16 +134,27 @@ Result<KvPolicySpec> parse_kv_policy(const std::string& text) {
   }
   spec.text = text_of(*made);
   spec.policy = std::move(made->policy);
+  spec.residual = made->residual;
   return spec;
 }
 
 Result<void> check_kv_policy(const KvPolicySpec& spec, const KvModel& model) {
+  if (spec.residual) {
+    if (auto ok = check_residual(*spec.residual, model.layers); !ok) {
+      return refusal(spec, ok.error().message);
+    }
+  }
   if (spec.policy == nullptr) return {};
   if (auto ok = spec.policy->check(model); !ok) return refusal(spec, ok.error().message);
   return {};
 }
 
 Result<void> check_kv_policy(const KvPolicySpec& spec, const CacheMode& mode) {
+  if (spec.residual) {
+    if (auto ok = check_residual(*spec.residual, mode); !ok) {
+      return refusal(spec, ok.error().message);
+    }
+  }
   if (spec.policy == nullptr) return {};
   if (mode.shares_prefix && spec.policy->waits_for_prompt()) {
     return refusal(spec,

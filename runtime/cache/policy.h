@@ -10,12 +10,14 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "runtime/base/result.h"
 #include "runtime/cache/mode.h"
+#include "runtime/cache/residual.h"
 #include "runtime/numerics/kv/change.h"
 #include "runtime/numerics/kv/codec.h"
 
@@ -165,6 +167,9 @@ class CachePolicy {
 struct KvPolicySpec {
   std::string text = "exact";  // canonical: "q8_0", "kivi:2", "rtn:4+group:64+per:channel"
   std::shared_ptr<const CachePolicy> policy;
+  std::optional<ResidualSpec> residual;  // instead of a policy; lossless
+
+  [[nodiscard]] bool exact() const { return policy == nullptr && !residual; }
 };
 
 /// The policy of a text like "rtn:4+per:channel": its own pair and its options, in any order; an

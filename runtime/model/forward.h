@@ -59,23 +59,24 @@ class Forward {
 
   /// Computes the rows, in this order, and stores their K and V. Gives the logits of the rows that
   /// want them, (wanting rows, vocabulary), in backend memory, valid until the next call.
-  /// `past` lists, for modes that recompute, earlier positions whose K/V are rebuilt first.
+  /// `past` lists earlier positions whose K and V are rebuilt first, in each layer.
   /// REQUIRES: the cache has room for every position; a row's earlier positions are computed.
   Rows run(std::span<const StepRow> rows, std::span<const StepRow> past);
 
  private:
   void note_inputs(std::span<const StepRow> rows);
   [[nodiscard]] std::int64_t table_row(const StepRow& row) const;
-  Rows embed(std::span<const StepRow> rows);
-  void exchange_embeddings(Rows table, Rows h);
+  Rows embed(std::span<const StepRow> rows, std::span<const std::int32_t> ids,
+             std::span<const std::int32_t> position_ids, int buffer);
+  void exchange_embeddings(Rows table, std::span<const std::int32_t> ids, Rows h);
   void layer(int index, Rows h, std::span<const StepRow> rows, std::span<const StepRow> past);
+  void finish_layer(int index, Rows attn, Rows x, Rows h, std::span<const StepRow> rows);
   void feed_forward(int index, Rows x, Rows h, std::span<const StepRow> rows);
   /// True when nothing stands between a layer's product and the residual, nor behind it.
   [[nodiscard]] bool plain(const LayerPlan& plan) const;
   [[nodiscard]] bool joins_next(int index) const;
   void project(int index, Rows x, std::span<const StepRow> rows,
                std::span<const std::int64_t> positions, Rows* q, Rows& k, Rows& v);
-  void recompute(int index, std::span<const StepRow> past);
   /// The norm of the model's kind.
   void normalise(Rows x, const NormWeights& norm, Rows out);
   /// finish_qkv() where q and k are normalised as whole rows.
@@ -116,6 +117,17 @@ class Forward {
                      std::span<const StepRow> rows);
 
   void apply_residual_hook(int index, Rows h, std::span<const StepRow> rows);
+
+  // Rebuilding K and V of earlier positions (forward_rebuild.cc).
+
+  void rebuild(int index, std::span<const StepRow> past);
+  /// The input of a layer for earlier positions, (rows, hidden).
+  Rows past_input(int index, std::span<const StepRow> past);
+  /// Copies the rows' input of a layer to the cache, or back.
+  void copy_checkpoints(int index, std::span<const StepRow> rows, Rows h, bool store);
+  /// What attention() gets of a layer, where layers' pages differ also the places of the rows.
+  void see_layer(int index, std::span<const StepRow> rows);
+  void see_pages(int index, std::span<const StepRow> rows);
 
   // A step under a policy (forward_policy.cc).
 
@@ -203,6 +215,9 @@ class Forward {
   std::vector<std::vector<AttentionRows::Row>> places_;  // of the current rows, by windows_
   AttentionRows attention_;                              // with the places of the current layer
   std::vector<Phase> phases_;                            // of the step; empty without a policy
+  // Of the layer and rows at hand, where pages differ from layer to layer.
+  std::vector<std::int64_t> layer_slots_;
+  std::vector<AttentionRows::Row> layer_places_;
 };
 
 }  // namespace isobit

@@ -330,7 +330,7 @@ void observe_kv(const KvPolicySpec& spec, const KvCounters& kv, Observed& out) {
   out.kv_evicted = kv.evicted;
   out.kv_coded = kv.coded;
   out.kv_rebuilt = kv.rebuilt;
-  out.kv_identity = spec.policy != nullptr && !kv.could_act;
+  out.kv_identity = !spec.exact() && !kv.could_act;
 }
 
 Result<void> check_request(const GenerateRequest& request, const ModelConfig& config) {

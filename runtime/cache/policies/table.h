@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct MadePolicy {
   std::shared_ptr<const CachePolicy> policy;
   std::string name, main;                      // of its own pair; no main: a word
   std::map<std::string, std::string> options;  // but for those at their defaults
+  std::optional<ResidualSpec> residual{};      // instead of a policy
 };
 using PolicyResult = Result<MadePolicy>;
 
@@ -26,10 +28,11 @@ PolicyResult parse_noise(const PolicyArgs& args);
 PolicyResult parse_ggml(const PolicyArgs& args);
 PolicyResult parse_kivi(const PolicyArgs& args);
 PolicyResult parse_tova(const PolicyArgs& args);
+PolicyResult parse_residual(const PolicyArgs& args);
 PolicyResult parse_chain(const PolicyArgs& args);
 
 /// What a policy does: a chain has at most one that codes and one that evicts.
-enum class PolicyRole { codes, evicts, joins };
+enum class PolicyRole { codes, evicts, rebuilds, joins };
 
 struct PolicyRow {
   const char* name;
