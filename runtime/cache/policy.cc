@@ -17,6 +17,14 @@ Error refusal(const KvPolicySpec& spec, const std::string& why) {
   return {"kv " + spec.text + ": " + why, ""};
 }
 
+/// Whether anything but the write of a row changes what later rows see.
+bool acts_after_rows(const CachePolicy& policy) {
+  const std::int64_t late = std::int64_t(1) << 30;
+  const KvPattern seen = policy.pattern(late);
+  return policy.waits_for_prompt() || policy.selects(1, 0) || seen.first > 0 ||
+         policy.coded(1, 0) != policy.coded(1, late);
+}
+
 const PolicyRow* row_named(const std::string& name) {
   for (const PolicyRow& row : policy_rows()) {
     if (name == row.name) return &row;
@@ -152,9 +160,17 @@ Result<void> check_kv_policy(const KvPolicySpec& spec, const KvModel& model) {
 }
 
 Result<void> check_kv_policy(const KvPolicySpec& spec, const CacheMode& mode) {
-  if (spec.policy == nullptr || !mode.shares_prefix || !spec.policy->waits_for_prompt()) return {};
-  return refusal(spec,
-                 "it acts when the prompt has ended, so cache: prefix cannot share its store");
+  if (spec.policy == nullptr) return {};
+  if (mode.shares_prefix && spec.policy->waits_for_prompt()) {
+    return refusal(spec,
+                   "it acts when the prompt has ended, so cache: prefix cannot share its store");
+  }
+  if (mode.drafts > 0 && acts_after_rows(*spec.policy)) {
+    return refusal(spec,
+                   "it acts after rows, and what it coded or evicted after a drafted row cannot be "
+                   "taken back, so cache: speculative cannot verify drafts with it");
+  }
+  return {};
 }
 
 }  // namespace isobit

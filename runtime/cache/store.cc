@@ -138,6 +138,20 @@ void KvCache::clear(int sequence) {
   s.layers.assign(std::size_t(shape_.layers), layer);
 }
 
+void KvCache::truncate(int sequence, std::int64_t n) {
+  Sequence& s = at(sequence);
+  ISOBIT_CHECK(n <= s.positions);
+  s.positions = n;
+  s.exact.shrink(exact_, n);
+  s.codes.shrink(codes_, n);
+  s.residuals.shrink(residuals_, n);
+  for (Layer& layer : s.layers) {
+    ISOBIT_CHECK(layer.coded.k == kAll || layer.coded.k <= n);
+    ISOBIT_CHECK(layer.coded.v == kAll || layer.coded.v <= n);
+    ISOBIT_CHECK(layer.keep.empty());
+  }
+}
+
 void KvCache::close(int sequence) {
   clear(sequence);
   at(sequence).open = false;
@@ -146,10 +160,10 @@ void KvCache::close(int sequence) {
 std::int64_t KvCache::share_prefix(int sequence, int donor, std::int64_t positions) {
   Sequence& to = at(sequence);
   const Sequence& from = at(donor);
-  const std::int64_t whole = positions / mode_.page_size;
-  to.exact.share(exact_, from.exact, whole);
-  to.codes.share(codes_, from.codes, whole);
-  to.shared = std::max(to.exact.size(), to.codes.size()) * mode_.page_size;
+  const std::int64_t unit = std::lcm(exact_.page_size(), codes_.page_size());  // 1: no such pool
+  to.shared = std::min(positions, from.positions) / unit * unit;
+  to.exact.share(exact_, from.exact, to.shared / exact_.page_size());
+  to.codes.share(codes_, from.codes, to.shared / codes_.page_size());
   return to.shared;
 }
 

@@ -193,7 +193,8 @@ void KvCache::read_codes(bool keys, std::int64_t layer, const Sequence& s, std::
   const auto read_page = [&]<class T>(T, std::int64_t index) {
     const std::int64_t at = s.codes.slot(codes_, index * page) / page;
     backend_.download(bytes.data(), pool + at * layout.page_bytes(), bytes.size());
-    std::vector<T> row(static_cast<std::size_t>(d));
+    std::vector<T> row;
+    row.resize(std::size_t(d));
     with_codec(layout.codec, [&](const auto& codec) {
       for (std::int64_t p = index * page; p < std::min(n, (index + 1) * page); ++p) {
         for (std::int64_t h = 0; h < shape_.kv_heads; ++h) {

@@ -34,6 +34,7 @@ struct StepRow {
   std::int64_t position = 0;
   std::int32_t token = 0;
   bool wants_logits = false;
+  bool draft = false;  // of a token that may turn out not to be fed
 };
 
 /// Receives the digests of recorded rows, one call a (site, layer); rows as given to run().

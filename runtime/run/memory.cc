@@ -34,13 +34,13 @@ std::int64_t cache_bytes(const ModelConfig& config, const CacheMode& mode, const
 }
 
 /// Rows of a step in which every live sequence brings its prompt, or all of itself where nothing is
-/// kept.
+/// kept, or its drafts where those are more.
 std::int64_t rows_of_step(const CacheMode& mode, const Lengths& all) {
   std::int64_t rows = 0;
   for (const auto& each : all) {
     const bool whole = !mode.keeps || mode.recomputes;
     const std::int64_t chunk = mode.chunk > 0 ? std::min(mode.chunk, each.prompt) : each.prompt;
-    rows += whole ? each.total : chunk;
+    rows += std::max(whole ? each.total : chunk, mode.drafts + 1);
   }
   return rows;
 }
@@ -72,8 +72,9 @@ MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& 
   out.weights = std::int64_t(packed_bytes(model, packed));
   out.cache = cache_bytes(config, request.cache, all, real);
   const std::int64_t rows = rows_of_step(request.cache, all);
+  const std::int64_t wanted = std::int64_t(all.size()) * (request.cache.drafts + 1);
   const std::int64_t logits =
-      saturating_product(std::int64_t(all.size()), config.vocab_size * real * (ranks > 1 ? 2 : 1));
+      saturating_product(wanted, config.vocab_size * real * (ranks > 1 ? 2 : 1));
   out.activations =
       saturating_sum(logits, saturating_product(rows, (whole * ranks + sliced) * real));
   return out;

@@ -177,6 +177,37 @@ TEST_F(KvStore, NothingEvictedIsNoMask) {
   EXPECT_EQ(cache.counters().bytes, cache.counters().exact_bytes);
 }
 
+TEST_F(KvStore, TruncatedPositionsAreForgotten) {
+  for (const char* kv : {"exact", "q8_0"}) {
+    KvCache cache = make(kv, "paged:16+speculative:7", 20, 60);
+    const int s = cache.open(20);
+    step(cache, s, 0, 20);
+    step(cache, s, 20, 40);
+    EXPECT_EQ(cache.pages(s), 3) << kv;
+    cache.truncate(s, 33);
+    EXPECT_EQ(cache.pages(s), 3) << kv;
+    cache.truncate(s, 32);
+    EXPECT_EQ(cache.pages(s), 2) << kv;
+    step(cache, s, 32, 33);
+    EXPECT_EQ(cache.pages(s), 3) << kv;
+    EXPECT_EQ(cache.counters().exact_bytes, 40 * kExactRow) << "the most, drafted rows included";
+  }
+}
+
+TEST_F(KvStore, APrefixOfOtherPagesThanSixteen) {
+  spec_ = *parse_kv_policy("exact");
+  KvDemand demand;
+  demand.staying = {{35, 35}};
+  demand.passing = {{40, 50}};
+  KvCache cache(*backend_, {kLayers, kKvHeads, kHeadDim, 16, kKvHeads},
+                *parse_cache_mode("paged:7+prefix:true"), spec_, demand);
+  const int donor = cache.open(40), s = cache.open(40);
+  step(cache, donor, 0, 35);
+  EXPECT_EQ(cache.share_prefix(s, donor, 35), 35);
+  EXPECT_EQ(cache.pages(s), 5);
+  EXPECT_EQ(cache.table(s)[4], cache.table(donor)[4]);
+}
+
 TEST_F(KvStore, APrefixSharesPagesOfCodesAndCountsThemOnce) {
   spec_ = *parse_kv_policy("q8_0");
   KvDemand demand;
