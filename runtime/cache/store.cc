@@ -78,12 +78,12 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
     : backend_(backend), shape_(shape), mode_(mode), policy_(kv.policy.get()) {
   const std::int32_t page = mode.page_size;
   const std::int64_t width = shape.kv_heads * shape.head_dim;
-  const std::size_t real = backend.real_size();
+  const std::size_t real = backend.real_size(), stored = backend.cache_size();
   std::int32_t code_page = page;
   if (policy_ != nullptr) {
-    const Format stored = backend.mode().cache;
-    k_layout_.codec = make_codec(policy_->key_codec(), stored);
-    v_layout_.codec = make_codec(policy_->value_codec(), stored);
+    const Format format = backend.mode().cache;
+    k_layout_.codec = make_codec(policy_->key_codec(), format);
+    v_layout_.codec = make_codec(policy_->value_codec(), format);
     code_page =
         std::int32_t(rounded_up(page, std::max(k_layout_.codec.tokens, v_layout_.codec.tokens)));
     keeps_exact_ = policy_->coded(1, 0) != CodedView{kAll, kAll};
@@ -98,8 +98,8 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
         pages_for(demand, [&](const auto& length) { return exact_pages(policy_, mode, length); });
     exact_ = PagePool(page, pages, mode.shuffled_pages);
     exact_memory_.take(backend, shape.layers,
-                       std::size_t(pages * rounded_up(page, kKeyBlock) * width) * real,
-                       std::size_t(pages * page * width) * real);
+                       std::size_t(pages * rounded_up(page, kKeyBlock) * width) * stored,
+                       std::size_t(pages * page * width) * stored);
   }
   if (k_layout_.codec.codes() || v_layout_.codec.codes()) {
     const std::int64_t pages = pages_for(demand, [code_page](const auto& length) {
@@ -295,7 +295,7 @@ void KvCache::count() {
   const std::int64_t each = 2 * shape_.all_kv_heads * shape_.head_dim;
   for (const Sequence& s : sequences_) {
     if (!s.open) continue;
-    exact += (s.positions - s.shared) * shape_.layers * each * std::int64_t(backend_.real_size());
+    exact += (s.positions - s.shared) * shape_.layers * each * std::int64_t(backend_.cache_size());
     if (policy_ == nullptr || s.positions == 0) continue;
     for (const Layer& layer : s.layers) bytes += kept_bytes(s, layer);
     counters_.could_act |= policy_->acts(s.prompt, s.positions - 1);
@@ -314,7 +314,7 @@ std::int64_t KvCache::kept_bytes(const Sequence& s, const Layer& layer) const {
     const std::int64_t tiles = kept_groups(layer.keep, s.shared, end, layout->codec.tokens);
     const std::int64_t rows = kept_groups(layer.keep, std::max(end, s.shared), s.positions, 1);
     bytes += tiles * layout->tiles_across() * layout->codec.bytes +
-             rows * shape_.head_dim * std::int64_t(backend_.real_size());
+             rows * shape_.head_dim * std::int64_t(backend_.cache_size());
   }
   return bytes * shape_.all_kv_heads;
 }

@@ -44,8 +44,8 @@ __device__ void score(const Call<T>& call, const Shared<T>& shared, const QueryR
       }
     });
   } else {
-    const T* key = call.k + key_offset(a, row, p, kv);
-    for (int i = 0; i < a.d; ++i) step(i, key[i * kKeyBlock]);
+    const std::int64_t key = key_offset(a, row, p, kv);
+    for (int i = 0; i < a.d; ++i) step(i, pool_value<T>(a.k_pool, a.cache, key + i * kKeyBlock));
   }
 #pragma unroll
   for (int g = 0; g < kHeads; ++g) out[g] = acc[g] * T(a.scale);
@@ -91,7 +91,8 @@ __device__ void output(const Call<T>& call, const Shared<T>& shared, const Query
     });
   }
   each_visible(
-      shared, cut, kSplit, [&](int j) { return call.v[shared.v[j] + i]; }, step);
+      shared, cut, kSplit, [&](int j) { return pool_value<T>(a.v_pool, a.cache, shared.v[j] + i); },
+      step);
 }
 
 /// Finds the visible keys of a split and where their values lie; gives how many there are.

@@ -125,6 +125,7 @@ struct KvCall {
   std::int64_t kv_heads, d;
   std::int32_t page_size;
   PageShape shape;
+  Format cache;  // of the pools' elements; Real's own in the other precisions
 };
 void write_kv(const KvCall& call, const void* k, std::int64_t k_stride, const void* v,
               std::int64_t v_stride, const std::int64_t* slots, std::int64_t rows, void* k_pool,
@@ -167,6 +168,7 @@ struct AttentionCall {
   PageShape shape;
   const void* k_pool;
   const void* v_pool;
+  Format cache;  // of the pools' elements, as in KvCall
   Format stored;
   std::int32_t max_splits;  // most splits of one row
   void* workspace;          // attention_bytes()
