@@ -28,9 +28,9 @@ Result<ResidualSpec> parse_residual(const std::string& checkpoints, const std::s
     const std::string count =
         checkpoints.substr(begin.size(), checkpoints.size() - begin.size() - 1);
     if (!parse_integer(count, 1, ResidualSpec::kLargestStride, spec.every)) {
-      return Error{"every is a number of layers from 1 to " +
-                       std::to_string(ResidualSpec::kLargestStride),
-                   ""};
+      return Error{
+          "every is a number of layers from 1 to " + std::to_string(ResidualSpec::kLargestStride),
+          ""};
     }
   } else if (checkpoints != "every_layer") {
     return Error{"residual is every_layer, embedding or {every: k}", ""};

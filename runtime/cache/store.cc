@@ -64,7 +64,7 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
              backend.mode().cache} {
   const std::int32_t page = mode.page_size;
   const std::int64_t width = shape.kv_heads * shape.head_dim;
-  const std::size_t real = backend.real_size();
+  const std::size_t real = backend.real_size(), stored = backend.cache_size();
   std::int32_t code_page = page;
   if (policy_ != nullptr) {
     k_layout_.codec = policy_->key_codec(model_);
@@ -84,8 +84,8 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
         pages_for(demand, [&](const auto& length) { return exact_pages(policy_, mode, length); });
     exact_ = PagePool(page, pages, mode.shuffled_pages);
     exact_memory_.take(backend, shape.layers,
-                       std::size_t(pages * rounded_up(page, kKeyBlock) * width) * real,
-                       std::size_t(pages * page * width) * real);
+                       std::size_t(pages * rounded_up(page, kKeyBlock) * width) * stored,
+                       std::size_t(pages * page * width) * stored);
   }
   if (k_layout_.codec.codes() || v_layout_.codec.codes()) {
     const std::int64_t pages = pages_for(demand, [code_page](const auto& length) {
