@@ -60,7 +60,7 @@ void PageTable::share(PagePool& pool, const PageTable& from, std::int64_t count)
   ISOBIT_CHECK(pages_.empty());
   for (std::int64_t i = 0; i < std::min(count, from.size()); ++i) {
     pages_.push_back(from.pages_[std::size_t(i)]);
-    pool.share(pages_.back());
+    if (holds(i)) pool.share(pages_.back());
   }
 }
 

@@ -32,6 +32,10 @@ const PolicyRow* row_named(const std::string& name) {
   return nullptr;
 }
 
+bool has_option(const PolicyRow& row, const std::string& name) {
+  return std::find(row.options.begin(), row.options.end(), name) != row.options.end();
+}
+
 std::string joined(const std::vector<std::string>& words) {
   std::string all;
   for (const std::string& word : words) all += (all.empty() ? "" : ", ") + word;
@@ -47,7 +51,7 @@ Result<PolicyArgs> args_of(const PolicyRow& row, const std::string& text) {
     if (key == row.name && !own) {
       own = true;
       args.main = value;
-    } else if (std::find(row.options.begin(), row.options.end(), key) == row.options.end()) {
+    } else if (!has_option(row, key)) {
       const std::string known =
           row.options.empty() ? "; it has none" : among_known(key, row.options);
       return Error{"no option " + in_quotes(key) + " of " + row.name + known, ""};
@@ -64,6 +68,8 @@ const std::vector<PolicyRow>& policy_rows() {
   using enum PolicyRole;
   const std::vector<std::string> bits = {"round", "of", "at", "layers"};
   const std::vector<std::string> noise = {"seed", "keep_sign", "of", "at", "layers"};
+  const std::vector<std::string> stream = {"sinks", "positions"};
+  const std::vector<std::string> snap = {"window", "kernel", "pool"};
   static const std::vector<PolicyRow> rows = {
       {"bits", "{bits: n, round: nearest|down}", codes, bits, parse_bits},
       {"uniform", "{uniform: [from, to], seed: n}", codes, noise, parse_noise},
@@ -71,7 +77,14 @@ const std::vector<PolicyRow>& policy_rows() {
       {"q8_0", "q8_0", codes, {"rotate"}, parse_ggml},
       {"ggml", "{ggml: type|{k: type, v: type}, rotate: false}", codes, {"rotate"}, parse_ggml},
       {"kivi", "{kivi: 2|4}", codes, {}, parse_kivi},
+      {"window", "{window: n}", evicts, {}, parse_window},
+      {"streaming", "{streaming: n, sinks: 4, positions: original|in_cache}", evicts, stream,
+       parse_streaming},
+      {"h2o", "{h2o: n}", evicts, {}, parse_h2o},
+      {"snapkv", "{snapkv: n, window: 32, kernel: 7, pool: max|avg}", evicts, snap, parse_snapkv},
       {"tova", "{tova: n}", evicts, {}, parse_tova},
+      {"knorm", "{knorm: n}", evicts, {}, parse_knorm},
+      {"expected_attention", "{expected_attention: n}", evicts, {}, parse_expected_attention},
       {"residual",
        "{residual: every_layer|embedding|{every: k}, budget: n}",
        rebuilds,
@@ -83,16 +96,24 @@ const std::vector<PolicyRow>& policy_rows() {
 }
 
 PolicyResult make_policy(const std::string& text, PolicyRole* role) {
-  const auto pairs = policy_pairs(text);
-  const PolicyRow* row = nullptr;
-  for (const auto& pair : pairs) {
+  std::vector<const PolicyRow*> named;
+  for (const auto& pair : policy_pairs(text)) {
     const PolicyRow* found = row_named(pair.first);
-    if (found != nullptr && row != nullptr && found != row) {
-      return Error{std::string(row->name) + " and " + found->name +
-                       " are two policies; {chain: […]} joins them",
-                   ""};
-    }
-    if (found != nullptr) row = found;
+    if (found != nullptr) named.push_back(found);
+  }
+  const PolicyRow* row = nullptr;
+  for (const PolicyRow* one : named) {  // the others may be options of it: snapkv has a window
+    const auto other = std::find_if(named.begin(), named.end(), [one](const PolicyRow* each) {
+      return each != one && !has_option(*one, each->name);
+    });
+    if (other == named.end()) row = one;
+  }
+  if (row == nullptr && !named.empty()) {
+    const auto other = std::find_if(named.begin(), named.end(),
+                                    [&](const PolicyRow* each) { return each != named[0]; });
+    return Error{std::string(named[0]->name) + " and " + (*other)->name +
+                     " are two policies; {chain: […]} joins them",
+                 ""};
   }
   if (row == nullptr || text.size() > kLongestText) {
     return Error{"known: " + joined(kv_policy_forms()), ""};

@@ -65,7 +65,7 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
              backend.mode().cache} {
   const std::int32_t page = mode.page_size;
   const std::int64_t width = shape.kv_heads * shape.head_dim;
-  const std::size_t real = backend.real_size();
+  const std::size_t real = backend.real_size(), stored = backend.cache_size();
   std::int32_t code_page = page;
   if (policy_ != nullptr) {
     k_layout_.codec = policy_->key_codec(model_);
@@ -85,8 +85,8 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
         pages_for(demand, [&](const auto& length) { return exact_pages(policy_, mode, length); });
     exact_ = PagePool(page, pages, mode.shuffled_pages);
     exact_memory_.take(backend, shape.layers,
-                       std::size_t(pages * rounded_up(page, kKeyBlock) * width) * real,
-                       std::size_t(pages * page * width) * real);
+                       std::size_t(pages * rounded_up(page, kKeyBlock) * width) * stored,
+                       std::size_t(pages * page * width) * stored);
   }
   if (k_layout_.codec.codes() || v_layout_.codec.codes()) {
     const std::int64_t pages = pages_for(demand, [code_page](const auto& length) {
@@ -105,7 +105,7 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
 /// Checkpoints, and pages by layer for K and V.
 void KvCache::take_residual_memory(const KvDemand& demand) {
   const std::int32_t page = mode_.page_size;
-  const std::size_t real = backend_.real_size();
+  const std::size_t stored = backend_.cache_size();
   const std::int64_t pages =
       pages_for(demand, [page](const auto& length) { return (length.total + page - 1) / page; });
   residuals_ = PagePool(page, pages, mode_.shuffled_pages);
@@ -113,7 +113,7 @@ void KvCache::take_residual_memory(const KvDemand& demand) {
   for (std::int64_t layer = 0; layer < shape_.layers; ++layer) {
     if (!checkpoint(layer)) continue;
     residual_[std::size_t(layer)] =
-        DeviceMemory(backend_, std::size_t(pages * page * shape_.hidden) * real);
+        DeviceMemory(backend_, std::size_t(pages * page * shape_.hidden) * stored);
   }
   if (!by_layer()) return;
   const std::int64_t budget = residual_spec_->budget;
@@ -125,8 +125,9 @@ void KvCache::take_residual_memory(const KvDemand& demand) {
   });
   layered_ = LayeredPages(shape_.layers, page, budget, kept, shared, mode_.shuffled_pages);
   const std::int64_t slab = layered_.slab_pages(), width = shape_.kv_heads * shape_.head_dim;
-  slab_k_ = DeviceMemory(backend_, std::size_t(slab * rounded_up(page, kKeyBlock) * width) * real);
-  slab_v_ = DeviceMemory(backend_, std::size_t(slab * page * width) * real);
+  slab_k_ =
+      DeviceMemory(backend_, std::size_t(slab * rounded_up(page, kKeyBlock) * width) * stored);
+  slab_v_ = DeviceMemory(backend_, std::size_t(slab * page * width) * stored);
 }
 
 int KvCache::open(std::int64_t n) {
@@ -226,12 +227,6 @@ void* KvCache::v_pool(std::int64_t layer) const {
 std::int64_t KvCache::pages(int sequence) const {
   if (by_layer()) return std::int64_t(at(sequence).layered.kept.size());
   return keeps_exact_ ? at(sequence).exact.size() : at(sequence).codes.size();
-}
-
-void* KvCache::residual(std::int64_t layer, int sequence, std::int64_t position) const {
-  const std::int64_t row = at(sequence).residuals.slot(residuals_, position);
-  return static_cast<char*>(residual_[std::size_t(layer)].get()) +
-         std::size_t(row * shape_.hidden) * backend_.real_size();
 }
 
 KvPools KvCache::pools(std::int64_t layer) const {

@@ -94,8 +94,13 @@ class KvCache {
   [[nodiscard]] bool checkpoint(std::int64_t layer) const {
     return by_layer() ? residual_spec_->checkpoint(layer) : mode_.recomputes;
   }
-  /// Such a row: (hidden), backend memory; the next position's follows it in a page.
-  [[nodiscard]] void* residual(std::int64_t layer, int sequence, std::int64_t position) const;
+  /// The pages of these rows, which lie like values of one head of `hidden` channels.
+  [[nodiscard]] void* checkpoint_pool(std::int64_t layer) const {
+    return residual_[std::size_t(layer)].get();
+  }
+  [[nodiscard]] std::int64_t checkpoint_slot(int sequence, std::int64_t position) const {
+    return at(sequence).residuals.slot(residuals_, position);
+  }
   /// Positions from 0 on that hold no K and V before the coming step.
   [[nodiscard]] std::int64_t evicted(int sequence) const { return at(sequence).layered.evicted; }
   /// Positions whose K and V a step has rebuilt in every layer.

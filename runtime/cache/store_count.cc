@@ -70,7 +70,7 @@ void KvCache::count() {
   const std::int64_t each = 2 * shape_.all_kv_heads * shape_.head_dim;
   for (Sequence& s : sequences_) {
     if (!s.open) continue;
-    exact += (s.positions - s.shared) * shape_.layers * each * std::int64_t(backend_.real_size());
+    exact += (s.positions - s.shared) * shape_.layers * each * std::int64_t(backend_.cache_size());
     if (by_layer()) bytes += residual_bytes(s);
     if (policy_ == nullptr || s.positions == 0) continue;
     count_hidden(s);
@@ -95,9 +95,9 @@ void KvCache::count_hidden(Sequence& s) {
 std::int64_t KvCache::residual_bytes(const Sequence& s) const {
   const std::int64_t each = 2 * shape_.layers * shape_.all_kv_heads * shape_.head_dim;
   const std::int64_t rows = residual_spec_->checkpoints(shape_.layers) * shape_.hidden;
-  const std::int64_t real = std::int64_t(backend_.real_size());
-  const std::int64_t checkpoint = residual_spec_->every == 0 ? kTokenBytes : rows * real;
-  return (s.positions - s.layered.evicted) * each * real + s.positions * checkpoint;
+  const std::int64_t stored = std::int64_t(backend_.cache_size());
+  const std::int64_t checkpoint = residual_spec_->every == 0 ? kTokenBytes : rows * stored;
+  return (s.positions - s.layered.evicted) * each * stored + s.positions * checkpoint;
 }
 
 /// Of every KV head of the model.
@@ -116,7 +116,7 @@ std::int64_t KvCache::kept_bytes(const Sequence& s, const Layer& layer) const {
       const std::int64_t tiles = kept(from, end, layout->codec.tokens);
       const std::int64_t rows = kept(0, from, 1) + kept(end, s.positions, 1);
       bytes += (tiles * layout->tiles_across() * layout->codec.bytes +
-                rows * shape_.head_dim * std::int64_t(backend_.real_size())) *
+                rows * shape_.head_dim * std::int64_t(backend_.cache_size())) *
                (shape_.all_kv_heads / heads);
     }
   }

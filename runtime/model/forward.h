@@ -123,7 +123,7 @@ class Forward {
   void rebuild(int index, std::span<const StepRow> past);
   /// The input of a layer for earlier positions, (rows, hidden).
   Rows past_input(int index, std::span<const StepRow> past);
-  /// Copies the rows' input of a layer to the cache, or back.
+  /// Copies the rows' input of a layer to the cache, or back; what a hook changes comes later.
   void copy_checkpoints(int index, std::span<const StepRow> rows, Rows h, bool store);
   /// What attention() gets of a layer, where layers' pages differ also the places of the rows.
   void see_layer(int index, std::span<const StepRow> rows);
@@ -146,9 +146,17 @@ class Forward {
   void select_kept(int index, const StepRow& row);
   [[nodiscard]] bool stops_before_rope(std::span<const StepRow> rows) const;
   void finish_rotation(int index, const Rows* q, Rows k, std::span<const StepRow> rows,
-                       std::span<const std::int64_t> positions, const Rotation& rotation);
+                       std::span<const std::int64_t> positions);
+  [[nodiscard]] Rotation rotation_of(int index) const;
   void observe_queries(int index, Rows q, std::span<const StepRow> rows);
   static std::vector<std::int64_t> positions_of(std::span<const StepRow> rows);
+
+  // Positions counted in the cache (forward_in_cache.cc).
+  [[nodiscard]] std::int64_t position_in_cache(const StepRow& row) const;
+  void turn_in_cache(const Rows* q, Rows k, std::span<const StepRow> rows,
+                     const Rotation& rotation);
+  void attend_in_cache(int index, Rows q, std::span<const StepRow> rows, Rows out);
+  KvPools gather_seen(int index, const StepRow& row);
 
   /// Names of scratch arrays.
   enum Buffer : int {
@@ -186,6 +194,11 @@ class Forward {
     kWeights,
     kScores,
     kAllScores,
+    kPlainK,
+    kSeenK,
+    kSeenV,
+    kSeenKPages,
+    kSeenVPages,
     kBuffers
   };
   /// A named scratch array, grown when needed; contents do not survive another use of the name.

@@ -36,9 +36,7 @@ Rows Forward::past_input(int index, std::span<const StepRow> past) {
   const Rows h = scratch(kPastH, std::int64_t(past.size()), config_.hidden_size);
   if (cache_.checkpoint(index)) {
     copy_checkpoints(index, past, h, false);
-    return h;
-  }
-  if (index == 0) {
+  } else if (index == 0) {
     std::vector<std::int32_t> ids, position_ids;
     for (const StepRow& row : past) {
       ids.push_back(row.token);
@@ -51,20 +49,17 @@ Rows Forward::past_input(int index, std::span<const StepRow> past) {
   return h;
 }
 
+/// A row has R applied, so the cache's format holds it exactly.
 void Forward::copy_checkpoints(int index, std::span<const StepRow> rows, Rows h, bool store) {
-  const std::size_t bytes = std::size_t(h.cols) * backend_.real_size();
-  const auto place = [&](std::size_t r) {
-    return static_cast<char*>(cache_.residual(index, rows[r].sequence, rows[r].position));
-  };
-  for (std::size_t begin = 0, end; begin < rows.size(); begin = end) {
-    char* const first = place(begin);
-    for (end = begin + 1; end < rows.size(); ++end) {  // neighbours in a page go in one copy
-      if (place(end) != first + (end - begin) * bytes) break;
-    }
-    const auto count = std::int64_t(end - begin);
-    const Rows kept{first, count, h.cols, h.cols};
-    const Rows here = some_rows(h, std::int64_t(begin), count, backend_.real_size());
-    backend_.copy(store ? here : kept, store ? kept : here);
+  std::vector<std::int64_t> slots;
+  for (const StepRow& row : rows) {
+    slots.push_back(cache_.checkpoint_slot(row.sequence, row.position));
+  }
+  void* const pool = cache_.checkpoint_pool(index);
+  if (store) {
+    backend_.write_kv({}, h, slots, 1, cache_.mode().page_size, nullptr, pool);
+  } else {
+    backend_.read_kv(slots, 1, cache_.mode().page_size, nullptr, pool, {}, h);
   }
 }
 

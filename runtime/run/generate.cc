@@ -6,6 +6,7 @@
 #include <chrono>
 #include <mutex>
 
+#include "runtime/model/arch/architecture.h"
 #include "runtime/model/forward.h"
 #include "runtime/numerics/bits.h"
 #include "runtime/numerics/probes.h"
@@ -362,7 +363,16 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
 }  // namespace
 
 KvModel kv_model(const ModelConfig& config) {
-  return {config.layers, config.heads, config.kv_heads, config.head_dim};
+  KvModel model{config.layers, config.heads, config.kv_heads, config.head_dim};
+  model.turns = model.turns_by_length = false;
+  const Architecture* family = find_architecture(config.architecture);
+  for (std::int64_t layer = 0; family != nullptr && layer < config.layers; ++layer) {
+    const int rope = family->plan(config, layer).rope;
+    if (rope < 0) continue;
+    model.turns = true;
+    model.turns_by_length |= turns_by_length(config.ropes[std::size_t(rope)]);
+  }
+  return model;
 }
 
 Runtime::Runtime(LoadedModel model)

@@ -7,6 +7,7 @@
 #include "runtime/base/memory.h"
 #include "runtime/kv_layout.h"
 #include "runtime/model/arch/architecture.h"
+#include "runtime/numerics/kv/fields.h"
 
 namespace isobit {
 namespace {
@@ -23,19 +24,20 @@ Lengths live_of(const KvDemand& demand) {
 }
 
 std::int64_t cache_bytes(const ModelConfig& config, const GenerateRequest& request,
-                         const Lengths& all, std::int64_t real) {
+                         const Lengths& all) {
   const CacheMode& mode = request.cache;
   const std::int64_t page = mode.page_size;
   const std::int64_t key_page = (page + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
-  std::int64_t pages = 1, kept = 1;  // of a layer, and those that a residual policy keeps of it
   const ResidualSpec residual = request.kv.residual.value_or(ResidualSpec{});
+  std::int64_t pages = 1, kept = 1;  // of a layer, and those that a residual policy keeps of it
   for (const auto& each : all) {
     pages += (each.total + page - 1) / page;
     kept += LayeredPages::most_kept(each.total, mode.page_size, residual.budget);
   }
-  const std::int64_t values = (page + key_page) * config.kv_heads * config.head_dim * real;
-  const std::int64_t rows = page * config.hidden_size * real;
-  if (request.kv.residual && mode.keeps) {  // one layer's pages for all that is rebuilt
+  const std::int64_t bytes = field_bytes(mode_of(request.precision).cache);
+  const std::int64_t values = (page + key_page) * config.kv_heads * config.head_dim * bytes;
+  const std::int64_t rows = page * config.hidden_size * bytes;
+  if (request.kv.residual && mode.keeps) {  // all layers share pages for what is rebuilt
     const std::int64_t layers = residual.checkpoints(config.layers);
     return saturating_sum(saturating_product(kept * config.layers + pages, values),
                           saturating_product(pages, rows * layers));
@@ -82,7 +84,7 @@ MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& 
   packed.precision = request.precision;
   packed.backend = request.backend;
   out.weights = std::int64_t(packed_bytes(model, packed));
-  out.cache = cache_bytes(config, request, all, real);
+  out.cache = cache_bytes(config, request, all);
   const std::int64_t rows = rows_of_step(request, all);
   const std::int64_t wanted = std::int64_t(all.size()) * (request.cache.drafts + 1);
   const std::int64_t logits =
