@@ -38,7 +38,7 @@ def build(folder):
     program = folder / "kv_shipped"
     sources = ["tests/conformance/oracle/kv_shipped.cc", "runtime/base/text.cc",
                "runtime/base/words.cc"]
-    sources += sorted(str(path.relative_to(ROOT)) for pattern in ("policy*.cc", "policies/*.cc")
+    sources += sorted(str(path.relative_to(ROOT)) for pattern in ("policy*.cc", "policies/*.cc", "residual.cc")
                       for path in (ROOT / "runtime/cache").glob(pattern))
     subprocess.run(["c++", "-std=c++20", "-O2", "-march=haswell", "-ffp-contract=off", "-I.", "-o",
                     program, *sources], cwd=ROOT, check=True)

@@ -137,6 +137,10 @@ TEST(KvPolicyCheck, HeadsAndCacheModes) {
   EXPECT_NE(why("kivi:4", 16, "on").find("head_dim 16"), std::string::npos);
   EXPECT_NE(why("kivi:4", 32, "prefix").find("prefix"), std::string::npos);
   EXPECT_NE(why("tova:8", 32, "prefix").find("prefix"), std::string::npos);
+  EXPECT_EQ(why("q8_0", 32, "paged:8+speculative:4"), "");
+  for (const char* kv : {"kivi:4", "tova:8"}) {
+    EXPECT_NE(why(kv, 32, "speculative:4").find("cannot be taken back"), std::string::npos) << kv;
+  }
 }
 
 TEST(KvPolicyCheck, ShippedCachesStandAlone) {
