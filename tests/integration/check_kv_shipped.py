@@ -4,13 +4,14 @@
 By hand; needs transformers, optimum-quanto, hqq and a C++ compiler for
 tests/conformance/oracle/kv_shipped.cc, which it builds.
 
-  check_kv_shipped.py [--groups N]     at least N group quantisations of each mode (default 100000)
+  check_kv_shipped.py [--groups N] [--only quanto|hqq] [--program FILE]
+                       at least N group quantisations of each mode (100000); FILE: built already
 
 quanto: codes, scales and shifts of tensors equal, and the keys and values that a layer returns
 equal bit for bit through prompts, chunks and decoding steps with several quantisations. hqq: with
-the original's scales and zeros every code is equal; end to end, scales are equal, and a tensor
-whose number of rounds or whose codes differ is within the bound said below. What optimum-quanto does on a
-CPU and what hqq does on a CPU is the original; torch uses one thread.
+the original's scales and zeros, round by round, every code is equal and every next zero is within
+zero_bound(); end to end, scales are equal, and each code that differs lies next to a boundary. What
+the packages do on a CPU is the original; torch uses one thread.
 Prints a line for each comparison, kept in tests/bench/kv-shipped.txt. Exit: 0 as said, 1 not.
 """
 import argparse
@@ -38,7 +39,7 @@ def build(folder):
     program = folder / "kv_shipped"
     sources = ["tests/conformance/oracle/kv_shipped.cc", "runtime/base/text.cc",
                "runtime/base/words.cc"]
-    sources += sorted(str(path.relative_to(ROOT)) for pattern in ("policy*.cc", "policies/*.cc", "residual.cc")
+    sources += sorted(str(path.relative_to(ROOT)) for pattern in ("policy*.cc", "policies/*.cc")
                       for path in (ROOT / "runtime/cache").glob(pattern))
     subprocess.run(["c++", "-std=c++20", "-O2", "-march=haswell", "-ffp-contract=off", "-I.", "-o",
                     program, *sources], cwd=ROOT, check=True)
@@ -291,10 +292,11 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--groups", type=int, default=100000)
     parser.add_argument("--only", choices=("quanto", "hqq"))
+    parser.add_argument("--program", type=pathlib.Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        program = build(pathlib.Path(folder))
+        program = options.program or build(pathlib.Path(folder))
         bad = 0
         for nbits in (2, 4) if options.only != "hqq" else ():
             for axis in (0, -1):
@@ -305,6 +307,7 @@ def main():
             for axis in (0, 1):
                 for name in ("fp32", "bf16", "fp16"):
                     bad += check_hqq(program, nbits, axis, name, options.groups)
+                check_updates(program, "hqq", nbits, axis, "bf16", options.groups)  # counted only
     return 1 if bad else 0
 
 
