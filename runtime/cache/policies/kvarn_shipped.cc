@@ -261,6 +261,9 @@ PolicyResult parse_kvarn_shipped(const PolicyArgs& args) {
   auto form = args.word("form", {"shipped"}, "");
   ISOBIT_TRY(form);
   if (form->empty()) return Error{"kvarn as shipped has form: shipped", ""};
+  if (args.options.count("sink") != 0) {
+    return Error{"kvarn as shipped has no sink but its first group", ""};
+  }
   auto group = args.word("group", {"64", "128"}, "128");
   ISOBIT_TRY(group);
   auto iterations = args.whole("iterations", 0, 64, 8);
