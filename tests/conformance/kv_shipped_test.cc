@@ -70,6 +70,12 @@ TEST_P(KvShipped, OneDigestOverPlaces) {
         if (!unsupported_reason(r.backend, mode_of(precision)).empty()) continue;
         EXPECT_EQ(want.bits, run(cell, precision).bits) << cell;
       }
+      Cell gpu = cell;
+      gpu.isa = "auto", gpu.device = "cuda";
+      if (unsupported_reason(request(precision, GetParam(), gpu).backend, mode_of(precision))
+              .empty()) {
+        EXPECT_EQ(want.bits, run(gpu, precision).bits) << gpu;
+      }
       if (cell.cache != "on") continue;
       cell.isa = "auto", cell.cache = "paged:16";
       EXPECT_EQ(want.bits, run(cell, precision).bits) << cell;
