@@ -4,7 +4,7 @@
 By hand; needs transformers, optimum-quanto, hqq and a C++ compiler for
 tests/conformance/oracle/kv_shipped.cc, which it builds.
 
-  check_kv_shipped.py [--groups N] [--only quanto|hqq] [--program FILE]
+  check_kv_shipped.py [--groups N] [--only quanto|hqq] [--axis N] [--program FILE]
                        at least N group quantisations of each mode (100000); FILE: built already
 
 quanto: codes, scales and shifts of tensors equal, and the keys and values that a layer returns
@@ -163,7 +163,7 @@ def check_quanto_codes(program, nbits, axis, name, groups_wanted):
     wrong = {"codes": 0, "scales": 0, "shifts": 0, "signs of zero": 0}
     while groups < groups_wanted:
         for kind in KINDS:
-            x = make_tensor(kind, (3, 4, 36, 64), TYPES[name], rng)
+            x = make_tensor(kind, (3, 4, 48, 64), TYPES[name], rng)
             scale, shift = MaxOptimizer()(x, qtype, axis, 64)
             codes = quantize_weight(x, qtype, axis, scale, shift, 64)._data.unpack()
             codes = codes if axis == 0 else codes.T
@@ -287,23 +287,28 @@ def check_hqq(program, nbits, axis, name, groups_wanted):
     return n["codes given"] + n["zeros out of bound"] + n["scales"] + n["far codes"]
 
 
+def axes(options, both):
+    return [axis for axis in both if options.axis in (None, axis)]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--groups", type=int, default=100000)
     parser.add_argument("--only", choices=("quanto", "hqq"))
     parser.add_argument("--program", type=pathlib.Path)
+    parser.add_argument("--axis", type=int, choices=(-1, 0, 1), help="this one only")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         program = options.program or build(pathlib.Path(folder))
         bad, share = 0, options.groups // 4  # of each of four types, or three and a layer
         for nbits in (2, 4) if options.only != "hqq" else ():
-            for axis in (0, -1):
+            for axis in axes(options, (0, -1)):
                 for name in TYPES:
                     bad += check_quanto_codes(program, nbits, axis, name, share)
                     bad += check_updates(program, "quanto", nbits, axis, name, share)
         for nbits in (2, 4) if options.only != "quanto" else ():
-            for axis in (0, 1):
+            for axis in axes(options, (0, 1)):
                 for name in ("fp32", "bf16", "fp16"):
                     bad += check_hqq(program, nbits, axis, name, options.groups // 3 + 1)
                 check_updates(program, "hqq", nbits, axis, "bf16", share)  # counted only
