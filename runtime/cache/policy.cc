@@ -56,13 +56,22 @@ const std::vector<PolicyRow>& policy_rows() {
   using enum PolicyRole;
   const std::vector<std::string> bits = {"round", "of", "at", "layers"};
   const std::vector<std::string> noise = {"seed", "keep_sign", "of", "at", "layers"};
+  const std::vector<std::string> rtn = {"per", "group", "rotate", "when"};
+  const std::vector<std::string> kvarn = {"form", "group", "sink", "iterations"};
   static const std::vector<PolicyRow> rows = {
       {"bits", "{bits: n, round: nearest|down}", codes, bits, parse_bits},
       {"uniform", "{uniform: [from, to], seed: n}", codes, noise, parse_noise},
       {"normal", "{normal: [mean, deviation], seed: n}", codes, noise, parse_noise},
       {"q8_0", "q8_0", codes, {"rotate"}, parse_ggml},
+      {"q4_0", "q4_0", codes, {"rotate"}, parse_ggml},
+      {"q4_1", "q4_1", codes, {"rotate"}, parse_ggml},
+      {"q5_0", "q5_0", codes, {"rotate"}, parse_ggml},
+      {"q5_1", "q5_1", codes, {"rotate"}, parse_ggml},
+      {"iq4_nl", "iq4_nl", codes, {"rotate"}, parse_ggml},
       {"ggml", "{ggml: type|{k: type, v: type}, rotate: false}", codes, {"rotate"}, parse_ggml},
-      {"kivi", "{kivi: 2|4}", codes, {}, parse_kivi},
+      {"rtn", "{rtn: bits, per: token|channel, group: 32}", codes, rtn, parse_rtn},
+      {"kivi", "{kivi: 2|4}", codes, {"when"}, parse_kivi},
+      {"kvarn", "{kvarn: k4v2|k4v4|k2v2}", codes, kvarn, parse_kvarn},
       {"tova", "{tova: n}", evicts, {}, parse_tova},
       {"chain", "{chain: [one that evicts, one that codes]}", joins, {}, parse_chain},
   };

@@ -25,6 +25,8 @@ PolicyResult parse_bits(const PolicyArgs& args);
 PolicyResult parse_noise(const PolicyArgs& args);
 PolicyResult parse_ggml(const PolicyArgs& args);
 PolicyResult parse_kivi(const PolicyArgs& args);
+PolicyResult parse_kvarn(const PolicyArgs& args);
+PolicyResult parse_rtn(const PolicyArgs& args);
 PolicyResult parse_tova(const PolicyArgs& args);
 PolicyResult parse_chain(const PolicyArgs& args);
 
