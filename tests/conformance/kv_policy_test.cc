@@ -2,6 +2,7 @@
 // mode, batch, ranks, threads, instruction set, device. And what is evicted or coded is never read
 // again.
 #include <algorithm>
+#include <cctype>
 
 #include "harness/selftest/wrap.h"
 #include "tests/conformance/cuda_pair.h"
@@ -18,10 +19,28 @@ struct Param {
 constexpr Param kFew[] = {{"q8_0", Precision::bf16},
                           {"kivi:2", Precision::fp32},
                           {"kivi:4", Precision::fp16},
+                          {"q4_0", Precision::fp16},
+                          {"rtn:3+per:channel+when:block", Precision::bf16},
+                          {"kvarn:k4v2+group:32+sink:32", Precision::fp32},
                           {"tova:64", Precision::fp8_e4m3}};
 
+/// Policies of which one precision is enough where nothing instruments them.
+constexpr Param kRare[] = {
+    {"q4_1", Precision::bf16},
+    {"q5_0", Precision::fp32},
+    {"q5_1", Precision::fp64},
+    {"iq4_nl", Precision::fp16},
+    {"ggml:(k:q8_0+v:q4_0)", Precision::fp32},
+    {"rtn:4+rotate:hadamard", Precision::fp32},
+    {"rtn:5+group:16", Precision::bf16},
+    {"rtn:8+group:64+per:channel+rotate:hadamard", Precision::fp16},
+    {"rtn:2+per:channel+rotate:hadamard+when:block", Precision::fp32},
+    {"kivi:2+when:block", Precision::fp16},
+    {"kvarn:k2v2+group:64+iterations:16+sink:0", Precision::fp16},
+};
+
 std::vector<Param> the_others() {
-  std::vector<Param> out;
+  std::vector<Param> out(std::begin(kRare), std::end(kRare));
   for (const Param& few : kFew) {
     for (const Precision precision : {Precision::fp64, Precision::fp32, Precision::bf16,
                                       Precision::fp16, Precision::fp8_e4m3}) {
@@ -37,7 +56,7 @@ std::ostream& operator<<(std::ostream& out, const Param& p) {
 
 std::string name_of_param(const ::testing::TestParamInfo<Param>& info) {
   std::string name = std::string(info.param.kv) + "_" + mode_of(info.param.precision).name;
-  for (char& c : name) c = c == ':' || c == '-' ? '_' : c;
+  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
   return name;
 }
 
@@ -75,7 +94,7 @@ TEST_P(KvPolicy, OneDigestInEveryCell) {
   const Precision precision = GetParam().precision;
   std::string want;
   int compared = 0;
-  for (const Cell& cell : cells(std::string(kv) == "q8_0")) {
+  for (const Cell& cell : cells(!parse_kv_policy(kv)->policy->waits_for_prompt())) {
     const GenerateRequest r = request(precision, kv, cell);
     if (!unsupported_reason(r.backend, mode_of(precision)).empty()) continue;
     const std::string got = run(runtime_, r);
@@ -149,7 +168,8 @@ class Poisoning final : public selftest::ForwardingBackend {
       for (std::int64_t p = 0; p <= place.position; ++p) {
         const bool evicted = place.keep != nullptr && place.keep[p] == 0;
         const std::int32_t page = place.table[p / args.page_size];
-        if (page < 0 || (!evicted && p >= std::min(place.k_coded, place.v_coded))) continue;
+        const bool coded = p >= place.coded_from && p < std::min(place.k_coded, place.v_coded);
+        if (page < 0 || !(evicted || coded)) continue;
         const std::int64_t slot = std::int64_t(page) * args.page_size + p % args.page_size;
         inner_->write_kv(x, x, {&slot, 1}, args.kv_heads, args.page_size, const_cast<void*>(k_pool),
                          const_cast<void*>(v_pool));
@@ -162,7 +182,8 @@ class Poisoning final : public selftest::ForwardingBackend {
 
 TEST(KvPolicyPoison, WhatIsEvictedOrCodedIsNeverReadAgain) {
   Runtime runtime(model());
-  for (const char* kv : {"kivi:2", "kivi:4", "tova:64", "tova:7"}) {
+  for (const char* kv : {"kivi:2", "kivi:4", "tova:64", "tova:7", "rtn:3+per:channel+when:block",
+                         "kvarn:k4v4+group:32+sink:32"}) {
     for (const char* cache : {"on", "chunked:17", "paged:16", "off", "recomputed"}) {
       Cell cell;
       cell.cache = cache, cell.batch = 3;
@@ -260,7 +281,7 @@ TEST_P(KvPolicyGpu, OneDigestInEveryCell) {
   const std::string want = run(runtime_, request(precision, kv, {}));
   ASSERT_GT(want.size(), 5000u) << want;
   int compared = 0;
-  for (Cell cell : cells(std::string(kv) == "q8_0")) {
+  for (Cell cell : cells(!parse_kv_policy(kv)->policy->waits_for_prompt())) {
     if (cell.isa != "auto" || cell.threads > 1) continue;
     cell.device = "cuda";
     const GenerateRequest r = request(precision, kv, cell);
