@@ -133,8 +133,8 @@ def by_group(x):
     return x.reshape(x.shape[0], KV_HEADS, HEADS // KV_HEADS, *x.shape[2:])
 
 
-# Each mode: the original's scores (count, KV heads, LENGTH); the reference scores and a bound on the
-# relative error of both sides' scores (count, KV heads, 1). The policy is what is asked of the driver.
+# Each mode: the original's scores (count, KV heads, LENGTH), the reference scores, and a bound on
+# the relative error of either side's scores (count, KV heads, 1).
 
 def snapkv(inputs):
     press = SnapKVPress(0.5, WINDOW, KERNEL)
@@ -192,8 +192,8 @@ def expected(inputs):
     e = np.exp(x - x.max(-1, keepdims=True))
     norm = np.linalg.norm(v, axis=-1)
     scores = by_group(e / e.sum(-1, keepdims=True) * norm).mean(2)
-    # Magnitudes of the moments of turned queries, and how far rounding moves them: by the sums', and
-    # by that of the angles, which the rotary module computes in fp32 in every type.
+    # Magnitudes of the moments of turned queries, and how far rounding moves them: that of the sums
+    # and that of the angles, which the rotary module computes in fp32 in every type.
     frequency = np.tile(10000.0 ** (-np.arange(0, DIM, 2) / DIM), 2)
     angle = 3 * (LENGTH + press.n_future_positions) * 2.0**-24 * frequency + 2.0**-22
     turns = np.kron(np.ones((2, 2)), np.eye(DIM // 2))
@@ -291,7 +291,8 @@ def check_scores(program, mode, kind, r, cases, rng, report):
     against = "restated choice" if mode == "h2o" else "kvpress"
     for what, parts in found.items():
         differ, wrong = (np.concatenate([p[i].ravel() for p in parts]) for i in (0, 1))
-        note = "not a tie" if what == "chosen" else f"beyond the bound (median {np.median(bounds):.0e})"
+        median = f"beyond the bound (median {np.median(bounds):.0e})"
+        note = "not a tie" if what == "chosen" else median
         if dropped and what == "end to end":
             note += f"; {dropped * KV_HEADS} drop the last token"
         report.line(mode, against, what, r, kind, differ, wrong, note)
@@ -340,7 +341,8 @@ def main():
                     check_scores(program, mode, kind, r, options.cases, rng, report)
         check_streaming(program, report)
     for (mode, what, against), (steps, differ, wrong) in report.totals.items():
-        print(f"{mode:19}{what:12}{steps:8} steps against {against}: {differ} differ, {wrong} wrong")
+        print(f"{mode:19}{what:12}{steps:8} steps against {against}: {differ} differ, "
+              f"{wrong} wrong")
     return 1 if report.bad else 0
 
 
