@@ -12,9 +12,19 @@ from frozen_functions import canonical, exp
 class Exact:
     """What the policies share: everything is kept, exactly."""
 
+    in_cache = False  # positions are counted in the cache
+
+    def sees(self, positions, count):
+        """Which of `count` positions queries see by position, (positions, count)."""
+        return np.ones((len(positions), count), bool)
+
     def view(self, layer, keys, values, prompt, position, rounded):
         """keys, values [positions, heads, dim] of a layer; position: of the call's last query."""
         return keys, values, np.ones(len(keys), bool)
+
+    def rows(self, layer, rows, seen, scale, prompt):
+        """rows: positions, queries before RoPE (plain) and after (q), M (top) and L (total) of a
+        call's rows; seen: what view() gave."""
 
     def after(self, layer, row, seen, scale):
         """row: the queries, M and L of a row's heads, from the prompt's last row on."""

@@ -3,8 +3,8 @@
 
 Reproduces the page's worked example (digests and tokens of every precision and cache policy), the
 Philox vector and the draw; the expected values are parsed from the page. Shares nothing with the
-C++ code: exact_fma.py holds fma, frozen_functions.py exp, log, sin and cos, lossy_caches.py the
-policies.
+C++ code: exact_fma.py holds fma, frozen_functions.py exp, log, sin and cos, lossy_caches.py and
+evictions.py the policies.
 
     second_implementation.py [--page PATH] [ROW ...]      (default: every row of the tables)
 
@@ -24,7 +24,7 @@ import xxhash
 
 from exact_fma import F32, F64, check_fma, fma
 from frozen_functions import X, canonical, exp, log, silu, sin_cos
-from lossy_caches import policy_named
+from evictions import policy_named
 
 U64 = np.uint64
 
@@ -124,15 +124,16 @@ def attention_scale(q):
 
 def attention(q, keys, values, positions, stored, kept=None):
     """q [rows, heads, dim]; keys, values [positions so far, kv_heads, dim]; no window. kept: which
-    of the positions are not evicted. Gives the result and each row's and head's M and L."""
+    of the positions are not evicted, (positions) or (rows, positions). Gives the result and each row's and head's M and L."""
     real = q.dtype.type
     kept = np.ones(keys.shape[0], bool) if kept is None else kept
+    kept = np.broadcast_to(kept, (len(q), len(keys)))
     shared = np.arange(q.shape[1]) * keys.shape[1] // q.shape[1]
     scale = attention_scale(q)
     state = None
     for start in range(0, keys.shape[0], 256):
         j = np.arange(start, min(start + 256, keys.shape[0]))
-        visible = ((j <= positions[:, None]) & kept[j])[:, None, :]
+        visible = ((j <= positions[:, None]) & kept[:, j])[:, None, :]
         if not visible.any():
             continue
         new = split(q, keys[j][:, shared], values[j][:, shared], visible, scale)
@@ -279,10 +280,12 @@ class Model:
             x = rms_norm(h, norm1, EPS, self.stored)
             q, k, v = (self.linear(x, w).reshape(len(tokens), -1, self.head_dim)
                        for w in (wq, wk, wv))
-            q, k = (rope(y, positions, BASE, self.stored) for y in (q, k))
+            plain = q
+            if not (self.policy and self.policy.in_cache):
+                q, k = (rope(y, positions, BASE, self.stored) for y in (q, k))
             k, v = (np.concatenate(pair) for pair in zip(self.cache[index], (k, v)))
             self.cache[index] = k, v
-            mixed = self.attend(index, q, k, v, positions).reshape(len(tokens), -1)
+            mixed = self.attend(index, q, k, v, positions, plain).reshape(len(tokens), -1)
             h = narrow(h + self.linear(mixed, wo), self.stored)
             x = rms_norm(h, norm2, EPS, self.stored)
             act = narrow(silu(self.linear(x, gate)) * self.linear(x, up), self.stored)
@@ -290,17 +293,34 @@ class Model:
         last = rms_norm(h[-1:], self.final_norm, EPS, self.stored)
         return linear(last, self.lm_head, self.lm_input, "-")[0]
 
-    def attend(self, index, q, k, v, positions):
+    def attend(self, index, q, k, v, positions, plain):
         """Rows of one call have one view: the whole prompt, or one row after it."""
         if self.policy is None:
             return attention(q, k, v, positions, self.stored)[0]
+        by_position = self.policy.sees(positions, len(k))
+        if self.policy.in_cache:
+            return self.attend_in_cache(q, k, v, positions, by_position)
         seen = self.policy.view(index, k, v, self.prompt, int(positions[-1]),
                                 lambda x: narrow(x, self.stored))
-        mixed, top, total = attention(q, *seen[:2], positions, self.stored, seen[2])
+        mixed, top, total = attention(q, *seen[:2], positions, self.stored,
+                                      seen[2] & by_position)
+        rows = {"positions": positions, "plain": plain, "q": q, "top": top, "total": total}
+        self.policy.rows(index, rows, seen, attention_scale(q), self.prompt)
         if positions[-1] + 1 >= self.prompt:
             row = q[-1], top[-1], total[-1]
             self.policy.after(index, row, seen, attention_scale(q))
         return mixed
+
+    def attend_in_cache(self, q, k, v, positions, by_position):
+        """q and k before RoPE; each row turns those that it sees by their numbers."""
+        mixed = []
+        for row, position, sees in zip(q, positions, by_position):
+            seen = np.nonzero(sees[:position + 1])[0]
+            numbers = np.arange(len(seen))
+            turned = rope(k[seen], numbers, BASE, self.stored)
+            mine = rope(row[None], numbers[-1:], BASE, self.stored)
+            mixed.append(attention(mine, turned, v[seen], numbers[-1:], self.stored)[0])
+        return np.concatenate(mixed)
 
     def linear(self, x, matrix):
         return linear(x, matrix, self.input, self.stored)
