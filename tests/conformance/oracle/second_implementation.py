@@ -3,8 +3,8 @@
 
 Reproduces the page's worked example (digests and tokens of every precision and cache policy), the
 Philox vector and the draw; the expected values are parsed from the page. Shares nothing with the
-C++ code: exact_fma.py holds fma, frozen_functions.py exp, log, sin and cos, lossy_caches.py the
-policies.
+C++ code: exact_fma.py holds fma, frozen_functions.py exp, log, sin and cos, formats_and_draws.py
+and attention.py the sections of those names, lossy_caches.py the policies.
 
     second_implementation.py [--page PATH] [--new] [ROW ...]   (default: every row of the tables)
 
@@ -12,7 +12,7 @@ A row is named as the page names it: fp32, or "q8_0, fp32". With --new the lines
 page does not have are printed too, to be put there.
 
 Exit code: 0 all match, 1 something differs, 2 bad arguments. Needs numpy >= 2 and xxhash;
-the whole table takes under a minute on one core.
+the whole table takes some five minutes on one core.
 """
 import argparse
 import pathlib
