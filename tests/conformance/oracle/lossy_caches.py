@@ -102,12 +102,8 @@ class Ggml(Exact):
 
     def seen(self, keys, values, state, stored):
         turns = self.turns(state, keys.shape[2])
-        keys, values = (turned(x, n) for x, n in zip((keys, values), turns))
+        keys, values = (codecs.turned(x, n) for x, n in zip((keys, values), turns))
         return codecs.ggml_coded(keys, self.k), codecs.ggml_coded(values, self.v)
-
-
-def turned(x, n):
-    return codecs.rotated(x, n) if n else x
 
 
 class Rtn(Exact):
@@ -126,7 +122,7 @@ class Rtn(Exact):
 
     def seen(self, keys, values, state, stored):
         turns = self.turns(state, keys.shape[2])
-        sides = (turned(x, n) for x, n in zip((keys, values), turns))
+        sides = (codecs.turned(x, n) for x, n in zip((keys, values), turns))
         if self.per_token:
             return tuple(codecs.rtn_coded(x.reshape(*x.shape[:2], -1, self.group), self.bits,
                                           stored).reshape(x.shape) for x in sides)
@@ -178,7 +174,7 @@ class Kvarn(Exact):
     def seen(self, keys, values, state, stored):
         if state == self.sink:
             return keys, values
-        keys, values = (narrow(turned(x, keys.shape[2]), stored) for x in (keys, values))
+        keys, values = (narrow(codecs.turned(x, keys.shape[2]), stored) for x in (keys, values))
         return (self.coded(keys, state, (0, 2, 3, 1), self.k_bits, stored),
                 self.coded(values, state, (0, 2, 1, 3), self.v_bits, stored))
 

@@ -69,6 +69,11 @@ def rotated(x, n):
     return canonical(y.reshape(x.shape))
 
 
+def turned(x, n):
+    """rotated(), or x where nothing turns."""
+    return rotated(x, n) if n else x
+
+
 # ---- ggml's blocks -------------------------------------------------------------------------------
 
 def through_fp16(x):

@@ -10,6 +10,7 @@ import numpy as np
 from attention import kv_head_of, rope_angles, weights
 from exact_fma import F64, fma
 from frozen_functions import exp
+from lossy_codecs import turned
 
 
 @dataclasses.dataclass
@@ -25,9 +26,14 @@ class Rows:
     visible: np.ndarray      # (rows, kv_heads, positions so far)
     top: np.ndarray          # M, (rows, heads)
     total: np.ndarray        # L
+    turns: tuple             # channels of K and of V that turned together, 0 where none did
 
     def weights(self):
         return weights(self.q, self.keys, self.visible, self.top, self.total)
+
+    def turned_back(self):
+        """Keys and values without the rotation, not rounded by R."""
+        return [turned(x, n) for x, n in zip((self.keys, self.values), self.turns)]
 
 
 class Everything:
@@ -211,7 +217,7 @@ def norms(x):
 
 class Knorm(Chosen):
     def score(self, rows):
-        return -norms(rows.keys)
+        return -norms(rows.turned_back()[0])
 
 
 class ExpectedAttention(Chosen):
@@ -232,7 +238,7 @@ class ExpectedAttention(Chosen):
 
     def score(self, rows):
         queries = self.queries[rows.layer]
-        keys, values = rows.keys.astype(F64), rows.values
+        keys, values = (x.astype(F64) for x in rows.turned_back())
         heads, kv_heads, prompt = queries.shape[1], keys.shape[1], rows.prompt
         expected = np.zeros((heads, prompt), F64)
         for head, kv_head in enumerate(kv_head_of(heads, kv_heads)):

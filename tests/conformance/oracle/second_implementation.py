@@ -27,7 +27,8 @@ from attention import attention, lane_tree, rope
 from exact_fma import F32, F64, check_fma, fma
 from formats_and_draws import FORMATS, U64, draw, narrow, philox4x32
 from frozen_functions import X, canonical, silu
-from lossy_caches import policy_named, turned
+from lossy_caches import policy_named
+from lossy_codecs import turned
 from lossy_evictions import Rows
 
 
@@ -190,7 +191,7 @@ class Model:
     def attend_alike(self, index, q, positions, state):
         """Rows whose view of coded and exact is the same."""
         codec, eviction, stored = self.policy.codec, self.policy.eviction, self.stored
-        k_turn, v_turn = codec.turns(state, self.head_dim)
+        turns = k_turn, v_turn = codec.turns(state, self.head_dim)
         keys, values = codec.seen(*self.cache[index][1:], state, stored)
         count, kv_heads = keys.shape[:2]
         visible = eviction.visible(index, positions, count, kv_heads)
@@ -198,7 +199,7 @@ class Model:
         turned_q = turned(rope(q, positions, stored), k_turn)
         mixed, top, total = attention(turned_q, keys, values, visible, stored)
         eviction.after(Rows(index, self.prompt, positions, turned_q, q, keys, values, visible,
-                            top, total))
+                            top, total, turns))
         return narrow(turned(mixed, v_turn), stored) if v_turn else mixed
 
     def attend_in_cache(self, index, q, position):
