@@ -2,7 +2,8 @@
 //
 // A backend may replace an operation, never the order of operations: `openblas` is the CPU backend
 // with `gemm` replaced and nothing else. All arrays are rows of Real - fp32, or fp64 in mode fp64 -
-// in the backend's own memory; 16- and 8-bit values are kept as the fp32 numbers they stand for.
+// in the backend's own memory; 16- and 8-bit values are kept as the fp32 numbers they stand for,
+// except in the pools of K and V, whose elements are of the mode's format of the cache.
 // One Backend object serves one rank and one thread of control; several may share matrices.
 #pragma once
 
@@ -20,6 +21,7 @@
 #include "runtime/numerics/digest.h"
 #include "runtime/numerics/kv/change.h"
 #include "runtime/numerics/kv/codec.h"
+#include "runtime/numerics/kv/fields.h"
 #include "runtime/numerics/precision.h"
 
 namespace isobit {
@@ -185,6 +187,8 @@ class Backend {
   virtual ~Backend() = default;
   [[nodiscard]] const Mode& mode() const { return mode_; }
   [[nodiscard]] std::size_t real_size() const { return mode_.wide() ? 8 : 4; }
+  /// Bytes of one exact K or V in the pools: 2 where the mode rounds them to 16 bits.
+  [[nodiscard]] std::size_t cache_size() const { return std::size_t(field_bytes(mode_.cache)); }
   [[nodiscard]] virtual BackendInfo describe() const = 0;
   /// The stream on which this backend queues its work, for a communicator that moves bytes on the
   /// device; makes the device this thread's. Null: the memory is the host's, and nothing is queued.
@@ -221,7 +225,7 @@ class Backend {
   virtual void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
                     const Rotation& rotation) = 0;
   /// Stores k and v (rows, kv_heads * d) at slots (page * page_size + offset); k or v without data
-  /// is not written.
+  /// is not written. REQUIRES: they are exact in the mode's format of the cache.
   virtual void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
                         std::int32_t page_size, void* k_pool, void* v_pool) = 0;
   /// Reads slots back into rows like those of write_kv(); k or v without data is not read.

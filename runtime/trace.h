@@ -110,6 +110,9 @@ struct Observed {
   std::int64_t prefix_hits = 0;   // positions served from a shared prefix
   std::int64_t recomputed = 0;    // positions whose K/V were computed again
   std::int64_t cached_reads = 0;  // positions read that an earlier step wrote
+  std::int64_t drafted = 0;       // tokens drafted
+  std::int64_t draft_hits = 0;    // of them, those that were fed
+  std::int64_t rolled_back = 0;   // of them, those whose rows were forgotten
   std::int64_t max_position = 0;
   std::string kv = "exact";         // the cache policy that ran, canonical
   std::int64_t kv_bytes = 0;        // most bytes of K and V kept between two steps, heads once
@@ -148,6 +151,9 @@ void visit_fields(O& observed, F&& field) {
   field("prefix_hits", observed.prefix_hits);
   field("recomputed", observed.recomputed);
   field("cached_reads", observed.cached_reads);
+  field("drafted", observed.drafted);
+  field("draft_hits", observed.draft_hits);
+  field("rolled_back", observed.rolled_back);
   field("max_position", observed.max_position);
   field("kv", observed.kv);
   field("kv_bytes", observed.kv_bytes);

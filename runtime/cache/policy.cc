@@ -17,11 +17,23 @@ Error refusal(const KvPolicySpec& spec, const std::string& why) {
   return {"kv " + spec.text + ": " + why, ""};
 }
 
+/// Whether anything but the write of a row changes what later rows see.
+bool acts_after_rows(const CachePolicy& policy) {
+  const std::int64_t late = std::int64_t(1) << 30;
+  const KvPattern seen = policy.pattern(late);
+  return policy.waits_for_prompt() || policy.selects(1, 0) || seen.first > 0 ||
+         policy.coded(1, 0) != policy.coded(1, late);
+}
+
 const PolicyRow* row_named(const std::string& name) {
   for (const PolicyRow& row : policy_rows()) {
     if (name == row.name) return &row;
   }
   return nullptr;
+}
+
+bool has_option(const PolicyRow& row, const std::string& name) {
+  return std::find(row.options.begin(), row.options.end(), name) != row.options.end();
 }
 
 std::string joined(const std::vector<std::string>& words) {
@@ -39,7 +51,7 @@ Result<PolicyArgs> args_of(const PolicyRow& row, const std::string& text) {
     if (key == row.name && !own) {
       own = true;
       args.main = value;
-    } else if (std::find(row.options.begin(), row.options.end(), key) == row.options.end()) {
+    } else if (!has_option(row, key)) {
       const std::string known =
           row.options.empty() ? "; it has none" : among_known(key, row.options);
       return Error{"no option " + in_quotes(key) + " of " + row.name + known, ""};
@@ -58,6 +70,8 @@ const std::vector<PolicyRow>& policy_rows() {
   const std::vector<std::string> noise = {"seed", "keep_sign", "of", "at", "layers"};
   const std::vector<std::string> rtn = {"per", "group", "rotate", "when"};
   const std::vector<std::string> kvarn = {"form", "group", "sink", "iterations"};
+  const std::vector<std::string> stream = {"sinks", "positions"};
+  const std::vector<std::string> snap = {"window", "kernel", "pool"};
   static const std::vector<PolicyRow> rows = {
       {"bits", "{bits: n, round: nearest|down}", codes, bits, parse_bits},
       {"uniform", "{uniform: [from, to], seed: n}", codes, noise, parse_noise},
@@ -72,23 +86,38 @@ const std::vector<PolicyRow>& policy_rows() {
       {"rtn", "{rtn: bits, per: token|channel, group: 32}", codes, rtn, parse_rtn},
       {"kivi", "{kivi: 2|4}", codes, {"when"}, parse_kivi},
       {"kvarn", "{kvarn: k4v2|k4v4|k2v2}", codes, kvarn, parse_kvarn},
+      {"window", "{window: n}", evicts, {}, parse_window},
+      {"streaming", "{streaming: n, sinks: 4, positions: original|in_cache}", evicts, stream,
+       parse_streaming},
+      {"h2o", "{h2o: n}", evicts, {}, parse_h2o},
+      {"snapkv", "{snapkv: n, window: 32, kernel: 7, pool: max|avg}", evicts, snap, parse_snapkv},
       {"tova", "{tova: n}", evicts, {}, parse_tova},
+      {"knorm", "{knorm: n}", evicts, {}, parse_knorm},
+      {"expected_attention", "{expected_attention: n}", evicts, {}, parse_expected_attention},
       {"chain", "{chain: [one that evicts, one that codes]}", joins, {}, parse_chain},
   };
   return rows;
 }
 
 PolicyResult make_policy(const std::string& text, PolicyRole* role) {
-  const auto pairs = policy_pairs(text);
-  const PolicyRow* row = nullptr;
-  for (const auto& pair : pairs) {
+  std::vector<const PolicyRow*> named;
+  for (const auto& pair : policy_pairs(text)) {
     const PolicyRow* found = row_named(pair.first);
-    if (found != nullptr && row != nullptr && found != row) {
-      return Error{std::string(row->name) + " and " + found->name +
-                       " are two policies; {chain: […]} joins them",
-                   ""};
-    }
-    if (found != nullptr) row = found;
+    if (found != nullptr) named.push_back(found);
+  }
+  const PolicyRow* row = nullptr;
+  for (const PolicyRow* one : named) {  // the others may be options of it: snapkv has a window
+    const auto other = std::find_if(named.begin(), named.end(), [one](const PolicyRow* each) {
+      return each != one && !has_option(*one, each->name);
+    });
+    if (other == named.end()) row = one;
+  }
+  if (row == nullptr && !named.empty()) {
+    const auto other = std::find_if(named.begin(), named.end(),
+                                    [&](const PolicyRow* each) { return each != named[0]; });
+    return Error{std::string(named[0]->name) + " and " + (*other)->name +
+                     " are two policies; {chain: […]} joins them",
+                 ""};
   }
   if (row == nullptr || text.size() > kLongestText) {
     return Error{"known: " + joined(kv_policy_forms()), ""};
@@ -140,9 +169,17 @@ Result<void> check_kv_policy(const KvPolicySpec& spec, const KvModel& model) {
 }
 
 Result<void> check_kv_policy(const KvPolicySpec& spec, const CacheMode& mode) {
-  if (spec.policy == nullptr || !mode.shares_prefix || !spec.policy->waits_for_prompt()) return {};
-  return refusal(spec,
-                 "it acts when the prompt has ended, so cache: prefix cannot share its store");
+  if (spec.policy == nullptr) return {};
+  if (mode.shares_prefix && spec.policy->waits_for_prompt()) {
+    return refusal(spec,
+                   "it acts when the prompt has ended, so cache: prefix cannot share its store");
+  }
+  if (mode.drafts > 0 && acts_after_rows(*spec.policy)) {
+    return refusal(spec,
+                   "it acts after rows, and what it coded or evicted after a drafted row cannot be "
+                   "taken back, so cache: speculative cannot verify drafts with it");
+  }
+  return {};
 }
 
 }  // namespace isobit

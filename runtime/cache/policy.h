@@ -7,6 +7,7 @@
 // its arithmetic one header in numerics/kv/, and a row in policies/table.h.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -24,7 +25,9 @@ namespace isobit {
 /// What a policy may know of the model that it will serve.
 struct KvModel {
   std::int64_t layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
-  Format stored = Format::f32;  // R of K and V
+  Format stored = Format::f32;   // R of K and V
+  bool turns = true;             // some layer's keys turn with their position (RoPE)
+  bool turns_by_length = false;  // and with the length of the sequence
 };
 
 /// What a query sees coded: keys below k, values below v, but for the policy's sinks; the others it
@@ -47,6 +50,10 @@ struct KvRotation {
 struct KvPattern {
   std::int64_t sinks = 0, first = 0;
   [[nodiscard]] bool sees(std::int64_t j) const { return j < sinks || j >= first; }
+  /// How many positions below `end` it sees.
+  [[nodiscard]] std::int64_t count(std::int64_t end) const {
+    return end <= first ? std::min(end, sinks) : end - std::max<std::int64_t>(0, first - sinks);
+  }
 };
 
 /// One query head of one layer and sequence, when its keys are to be scored after row q.
@@ -56,6 +63,9 @@ struct KvHead {
   /// K and V that the head reads, (positions up to q, head_dim), if the policy reads them.
   std::span<const double> keys, values;
   std::span<const double> state;  // what observe_query() left
+  /// RoPE of positions q + 1 and on, before rounding, (future_positions(), pairs of channels that
+  /// turn): empty where nothing turns.
+  std::span<const double> cosine, sine;
 };
 
 /// What the heads of a layer made of positions [0, positions), for select().
@@ -97,7 +107,8 @@ class CachePolicy {
 
   [[nodiscard]] virtual KvCodec key_codec(const KvModel&) const { return {}; }
   [[nodiscard]] virtual KvCodec value_codec(const KvModel&) const { return {}; }
-  /// From the first query on that sees anything coded, exact rows are turned too, R applied.
+  /// From the first query on that sees anything coded, exact rows are turned too, R applied; at
+  /// their write if the policy does not wait for the prompt.
   [[nodiscard]] virtual KvRotation rotation(const KvModel&) const { return {}; }
   /// Positions below are never coded: a multiple of the tiles' tokens.
   [[nodiscard]] virtual std::int64_t coded_from() const { return 0; }
@@ -115,6 +126,10 @@ class CachePolicy {
     static_cast<void>(q);
     return {};
   }
+
+  /// Positions are counted in the cache: keys are kept before RoPE, and for each query its key and
+  /// those that it sees turn by how many of them are before. Nothing is coded, changed or chosen.
+  [[nodiscard]] virtual bool positions_in_cache() const { return false; }
 
   // What is evicted by choice. Everything is fp64 on the host, in one order.
 
@@ -150,6 +165,8 @@ class CachePolicy {
   }
   /// Whether score() reads keys and values.
   [[nodiscard]] virtual bool reads_cache() const { return false; }
+  /// Of how many positions after q score() reads the RoPE.
+  [[nodiscard]] virtual std::int64_t future_positions() const { return 0; }
   /// Before select(): the scores of one query head, after what observe() left in them.
   virtual void score(const KvHead& head, std::span<double> scores) const {
     static_cast<void>(head), static_cast<void>(scores);

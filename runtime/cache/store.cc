@@ -64,7 +64,7 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
              backend.mode().cache} {
   const std::int32_t page = mode.page_size;
   const std::int64_t width = shape.kv_heads * shape.head_dim;
-  const std::size_t real = backend.real_size();
+  const std::size_t real = backend.real_size(), stored = backend.cache_size();
   std::int32_t code_page = page;
   if (policy_ != nullptr) {
     k_layout_.codec = policy_->key_codec(model_);
@@ -84,8 +84,8 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
         pages_for(demand, [&](const auto& length) { return exact_pages(policy_, mode, length); });
     exact_ = PagePool(page, pages, mode.shuffled_pages);
     exact_memory_.take(backend, shape.layers,
-                       std::size_t(pages * rounded_up(page, kKeyBlock) * width) * real,
-                       std::size_t(pages * page * width) * real);
+                       std::size_t(pages * rounded_up(page, kKeyBlock) * width) * stored,
+                       std::size_t(pages * page * width) * stored);
   }
   if (k_layout_.codec.codes() || v_layout_.codec.codes()) {
     const std::int64_t pages = pages_for(demand, [code_page](const auto& length) {
@@ -130,12 +130,26 @@ void KvCache::clear(int sequence) {
   if (policy_ != nullptr) {
     const CodedView first = policy_->coded(s.prompt, 0);
     layer.coded = {first.k == kAll ? kAll : 0, first.v == kAll ? kAll : 0};
-    layer.turned = rotation_.turns() && first != CodedView{};
+    layer.turned = rotation_.turns() && !policy_->waits_for_prompt();
     layer.scores.resize(std::size_t(shape_.heads));
     const auto state = std::size_t(policy_->query_state(model_));
     layer.queries.assign(std::size_t(shape_.heads), std::vector<double>(state, 0.0));
   }
   s.layers.assign(std::size_t(shape_.layers), layer);
+}
+
+void KvCache::truncate(int sequence, std::int64_t n) {
+  Sequence& s = at(sequence);
+  ISOBIT_CHECK(n <= s.positions);
+  s.positions = n;
+  s.exact.shrink(exact_, n);
+  s.codes.shrink(codes_, n);
+  s.residuals.shrink(residuals_, n);
+  for (Layer& layer : s.layers) {
+    ISOBIT_CHECK(layer.coded.k == kAll || layer.coded.k <= n);
+    ISOBIT_CHECK(layer.coded.v == kAll || layer.coded.v <= n);
+    ISOBIT_CHECK(layer.keep.empty());
+  }
 }
 
 void KvCache::close(int sequence) {
@@ -146,10 +160,13 @@ void KvCache::close(int sequence) {
 std::int64_t KvCache::share_prefix(int sequence, int donor, std::int64_t positions) {
   Sequence& to = at(sequence);
   const Sequence& from = at(donor);
-  const std::int64_t whole = positions / mode_.page_size;
-  to.exact.share(exact_, from.exact, whole);
-  to.codes.share(codes_, from.codes, whole);
-  to.shared = std::max(to.exact.size(), to.codes.size()) * mode_.page_size;
+  const std::int64_t unit = std::lcm(exact_.page_size(), codes_.page_size());  // 1: no such pool
+  to.shared = std::min(positions, from.positions) / unit * unit;
+  to.exact.share(exact_, from.exact, to.shared / exact_.page_size());
+  to.codes.share(codes_, from.codes, to.shared / codes_.page_size());
+  for (Layer& layer : to.layers) {  // whole pages of codes are coded, and no other of them
+    if (policy_ != nullptr) layer.coded = policy_->coded(to.prompt, to.shared);
+  }
   return to.shared;
 }
 

@@ -65,6 +65,9 @@ class KvCache {
   void reserve(int sequence, std::int64_t n);
   /// Forgets every position of a sequence, keeping it open.
   void clear(int sequence);
+  /// Forgets the positions from n on: rows that were drafted and not fed. REQUIRES: a policy has
+  /// done nothing after them.
+  void truncate(int sequence, std::int64_t n);
   /// After a step: counts, and gives pages back that no later query can read.
   void end_step();
 

@@ -66,7 +66,7 @@ void KvCache::count() {
   const std::int64_t each = 2 * shape_.all_kv_heads * shape_.head_dim;
   for (Sequence& s : sequences_) {
     if (!s.open) continue;
-    exact += (s.positions - s.shared) * shape_.layers * each * std::int64_t(backend_.real_size());
+    exact += (s.positions - s.shared) * shape_.layers * each * std::int64_t(backend_.cache_size());
     if (policy_ == nullptr || s.positions == 0) continue;
     count_hidden(s);
     for (const Layer& layer : s.layers) bytes += kept_bytes(s, layer);
@@ -102,7 +102,7 @@ std::int64_t KvCache::kept_bytes(const Sequence& s, const Layer& layer) const {
       const std::int64_t tiles = kept(from, end, layout->codec.tokens);
       const std::int64_t rows = kept(0, from, 1) + kept(end, s.positions, 1);
       bytes += (tiles * layout->tiles_across() * layout->codec.bytes +
-                rows * shape_.head_dim * std::int64_t(backend_.real_size())) *
+                rows * shape_.head_dim * std::int64_t(backend_.cache_size())) *
                (shape_.all_kv_heads / heads);
     }
   }

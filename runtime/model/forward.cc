@@ -236,15 +236,9 @@ void Forward::project(int index, Rows x, std::span<const StepRow> rows,
   const auto products = column_products(x, linears, backend_.mode().gemm_input);
   const Product& key = products[linears.size() - 2];
   const Product& value = products[linears.size() - 1];
-  Rotation rotation;
-  if (w.plan.rope >= 0) {
-    const RopeTable& table = model_.ropes[std::size_t(w.plan.rope)];
-    rotation = {table.cosine.get(), table.sine.get(), table.dims};
-  }
   const Product* query = q != nullptr ? products.data() : nullptr;
-  const Rotation later = rotation;
   const bool stops = stops_before_rope(rows);
-  if (stops) rotation = {};
+  const Rotation rotation = stops ? Rotation{} : rotation_of(index);
   if (w.plan.qk_norm == QkNorm::row) {
     finish_with_row_norms(index, query, key, value, positions, rotation);
   } else {
@@ -255,7 +249,14 @@ void Forward::project(int index, Rows x, std::span<const StepRow> rows,
   if (q != nullptr) *q = products[0].out;
   k = key.out;
   v = value.out;
-  if (stops) finish_rotation(index, q, k, rows, positions, later);
+  if (stops) finish_rotation(index, q, k, rows, positions);
+}
+
+Rotation Forward::rotation_of(int index) const {
+  const int rope = model_.layers[std::size_t(index)].plan.rope;
+  if (rope < 0) return {};
+  const RopeTable& table = model_.ropes[std::size_t(rope)];
+  return {table.cosine.get(), table.sine.get(), table.dims};
 }
 
 void Forward::finish_with_row_norms(int index, const Product* q, const Product& k, const Product& v,
@@ -313,6 +314,7 @@ void Forward::recompute(int index, std::span<const StepRow> past) {
 void Forward::store_kv(int index, Rows k, Rows v, std::span<const StepRow> rows,
                        std::span<const std::int64_t> slots, bool again) {
   const CachePolicy* policy = cache_.policy();
+  if (policy != nullptr && policy->positions_in_cache()) k = scratch(kPlainK, k.rows, k.cols);
   if (policy != nullptr && !policy->changes_before_rope() && policy->changes(index, true)) {
     cache_.change(index, true, k, positions_of(rows));
   }
@@ -374,7 +376,11 @@ Rows Forward::attend(int index, Rows q, std::span<const StepRow> rows) {
   if (cache_.policy() == nullptr) {
     backend_.attention(q, attention_, cache_.k_pool(index), cache_.v_pool(index), local);
   }
-  for (const Phase& phase : phases_) attend_phase(index, phase, q, rows, local);
+  if (cache_.policy() != nullptr && cache_.policy()->positions_in_cache()) {
+    attend_in_cache(index, q, rows, local);
+  } else {
+    for (const Phase& phase : phases_) attend_phase(index, phase, q, rows, local);
+  }
   return gather_columns(local, head_widths_, kAttnFull);
 }
 

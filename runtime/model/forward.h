@@ -34,6 +34,7 @@ struct StepRow {
   std::int64_t position = 0;
   std::int32_t token = 0;
   bool wants_logits = false;
+  bool draft = false;  // of a token that may turn out not to be fed
 };
 
 /// Receives the digests of recorded rows, one call a (site, layer); rows as given to run().
@@ -133,9 +134,17 @@ class Forward {
   void select_kept(int index, const StepRow& row);
   [[nodiscard]] bool stops_before_rope(std::span<const StepRow> rows) const;
   void finish_rotation(int index, const Rows* q, Rows k, std::span<const StepRow> rows,
-                       std::span<const std::int64_t> positions, const Rotation& rotation);
+                       std::span<const std::int64_t> positions);
+  [[nodiscard]] Rotation rotation_of(int index) const;
   void observe_queries(int index, Rows q, std::span<const StepRow> rows);
   static std::vector<std::int64_t> positions_of(std::span<const StepRow> rows);
+
+  // Positions counted in the cache (forward_in_cache.cc).
+  [[nodiscard]] std::int64_t position_in_cache(const StepRow& row) const;
+  void turn_in_cache(const Rows* q, Rows k, std::span<const StepRow> rows,
+                     const Rotation& rotation);
+  void attend_in_cache(int index, Rows q, std::span<const StepRow> rows, Rows out);
+  KvPools gather_seen(int index, const StepRow& row);
 
   /// Names of scratch arrays.
   enum Buffer : int {
@@ -173,6 +182,11 @@ class Forward {
     kWeights,
     kScores,
     kAllScores,
+    kPlainK,
+    kSeenK,
+    kSeenV,
+    kSeenKPages,
+    kSeenVPages,
     kBuffers
   };
   /// A named scratch array, grown when needed; contents do not survive another use of the name.

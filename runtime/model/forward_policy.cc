@@ -159,6 +159,12 @@ std::vector<double> Forward::head_scores(int index, const StepRow& row) {
   const std::int64_t width = attention_.kv_heads * d;
   std::vector<double> all, keys, values;
   if (policy.reads_cache()) cache_.read(index, row.sequence, n, keys, values);
+  const int rope = model_.layers[std::size_t(index)].plan.rope;
+  RopeTables future;
+  if (policy.future_positions() > 0 && rope >= 0) {
+    future =
+        make_rope_tables(config_, config_.ropes[std::size_t(rope)], n, policy.future_positions());
+  }
   const auto head_of = [&](const std::vector<double>& rows, std::int64_t kv) {
     std::vector<double> out;
     for (std::int64_t p = 0; p < n && !rows.empty(); ++p) {
@@ -174,7 +180,7 @@ std::vector<double> Forward::head_scores(int index, const StepRow& row) {
     const std::int64_t kv = attention_.kv_of_head[std::size_t(h)];
     const std::vector<double> k = head_of(keys, kv), v = head_of(values, kv);
     policy.score({cache_.prompt_length(row.sequence), row.position, index, d, k, v,
-                  cache_.query_state(index, row.sequence, h)},
+                  cache_.query_state(index, row.sequence, h), future.cosine, future.sine},
                  mine);
     all.insert(all.end(), mine.begin(), mine.end());
   }
@@ -206,12 +212,14 @@ void Forward::select_kept(int index, const StepRow& row) {
 /// Keys that the policy changes before they turn with their position, and queries that it wants to
 /// see then: what finish_qkv() left unrotated. `q` may be null.
 void Forward::finish_rotation(int index, const Rows* q, Rows k, std::span<const StepRow> rows,
-                              std::span<const std::int64_t> positions, const Rotation& rotation) {
+                              std::span<const std::int64_t> positions) {
   const CachePolicy& policy = *cache_.policy();
+  const Rotation rotation = rotation_of(index);
   if (q != nullptr) observe_queries(index, *q, rows);
   if (policy.changes_before_rope() && policy.changes(index, true)) {
     cache_.change(index, true, k, positions_of(rows));
   }
+  if (policy.positions_in_cache()) return turn_in_cache(q, k, rows, rotation);
   if (rotation.dims == 0) return;
   if (q != nullptr) backend_.rope(*q, attention_.heads, positions, rotation);
   backend_.rope(k, attention_.kv_heads, positions, rotation);
@@ -221,7 +229,7 @@ void Forward::finish_rotation(int index, const Rows* q, Rows k, std::span<const 
 bool Forward::stops_before_rope(std::span<const StepRow> rows) const {
   const CachePolicy* policy = cache_.policy();
   if (policy == nullptr) return false;
-  return policy->changes_before_rope() ||
+  return policy->changes_before_rope() || policy->positions_in_cache() ||
          std::any_of(rows.begin(), rows.end(), [&](const StepRow& row) {
            return policy->observes_query(cache_.prompt_length(row.sequence), row.position);
          });

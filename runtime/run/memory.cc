@@ -7,6 +7,7 @@
 #include "runtime/base/memory.h"
 #include "runtime/kv_layout.h"
 #include "runtime/model/arch/architecture.h"
+#include "runtime/numerics/kv/fields.h"
 
 namespace isobit {
 namespace {
@@ -23,24 +24,26 @@ Lengths live_of(const KvDemand& demand) {
 }
 
 std::int64_t cache_bytes(const ModelConfig& config, const CacheMode& mode, const Lengths& all,
-                         std::int64_t real) {
+                         const Mode& precision) {
   const std::int64_t page = mode.page_size;
   const std::int64_t key_page = (page + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
   std::int64_t pages = 1;
   for (const auto& each : all) pages += (each.total + page - 1) / page;
   const std::int64_t width = config.kv_heads * config.head_dim;
-  const std::int64_t residual = mode.recomputes ? page * config.hidden_size : 0;
-  return saturating_product(pages, ((page + key_page) * width + residual) * real * config.layers);
+  const std::int64_t kv = (page + key_page) * width * field_bytes(precision.cache);
+  const std::int64_t residual =
+      mode.recomputes ? page * config.hidden_size * (precision.wide() ? 8 : 4) : 0;
+  return saturating_product(pages, (kv + residual) * config.layers);
 }
 
 /// Rows of a step in which every live sequence brings its prompt, or all of itself where nothing is
-/// kept.
+/// kept, or its drafts where those are more.
 std::int64_t rows_of_step(const CacheMode& mode, const Lengths& all) {
   std::int64_t rows = 0;
   for (const auto& each : all) {
     const bool whole = !mode.keeps || mode.recomputes;
     const std::int64_t chunk = mode.chunk > 0 ? std::min(mode.chunk, each.prompt) : each.prompt;
-    rows += whole ? each.total : chunk;
+    rows += std::max(whole ? each.total : chunk, mode.drafts + 1);
   }
   return rows;
 }
@@ -70,10 +73,11 @@ MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& 
   packed.precision = request.precision;
   packed.backend = request.backend;
   out.weights = std::int64_t(packed_bytes(model, packed));
-  out.cache = cache_bytes(config, request.cache, all, real);
+  out.cache = cache_bytes(config, request.cache, all, mode_of(request.precision));
   const std::int64_t rows = rows_of_step(request.cache, all);
+  const std::int64_t wanted = std::int64_t(all.size()) * (request.cache.drafts + 1);
   const std::int64_t logits =
-      saturating_product(std::int64_t(all.size()), config.vocab_size * real * (ranks > 1 ? 2 : 1));
+      saturating_product(wanted, config.vocab_size * real * (ranks > 1 ? 2 : 1));
   out.activations =
       saturating_sum(logits, saturating_product(rows, (whole * ranks + sliced) * real));
   return out;

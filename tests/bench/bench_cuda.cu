@@ -241,12 +241,13 @@ struct GemmBench {
   }
 };
 
-void bench_attention(const Limits& limits, std::int64_t batch, std::int64_t context) {
+void bench_attention(const Limits& limits, std::int64_t batch, std::int64_t context, Format cache) {
   const std::int64_t heads = 32, kv = 8, d = 128, page = 256, pages = context / page;
   const PageShape shape = page_shape(kv, d, page);
-  const std::size_t pool = std::size_t(batch * pages * shape.k_page);  // floats
-  const int copies = int(kRotate / (pool * 8) + 2);
-  const std::size_t all = pool * std::size_t(copies);
+  const std::size_t pool =  // bytes
+      std::size_t(batch * pages * shape.k_page) * std::size_t(field_bytes(cache));
+  const int copies = int(kRotate / (pool * 2) + 2);
+  const std::size_t all = pool * std::size_t(copies) / 4;
   auto* k = static_cast<float*>(device(all * 4));
   auto* v = static_cast<float*>(device(all * 4));
   random_f32<<<unsigned((all + 255) / 256), 256>>>(k, all);
@@ -279,22 +280,23 @@ void bench_attention(const Limits& limits, std::int64_t batch, std::int64_t cont
   call.scale = 0.088388347648318447;
   call.page_size = page;
   call.shape = shape;
+  call.cache = cache;
   call.stored = Format::bf16;
   call.max_splits = std::int32_t((context + 255) / 256);
   call.workspace = device(attention_bytes(false, batch, heads, int(d), call.max_splits));
   const double seconds = seconds_of(copies, [&](int i, cudaStream_t stream) {
     call.stream = stream;
-    call.k_pool = k + std::size_t(i) * pool;
-    call.v_pool = v + std::size_t(i) * pool;
+    call.k_pool = k + std::size_t(i) * pool / 4;
+    call.v_pool = v + std::size_t(i) * pool / 4;
     attention(call);
   });
-  const double rate = 8.0 * double(pool) / seconds;
+  const double rate = 2.0 * double(pool) / seconds;
   std::printf(
-      "attention decode batch %ld context %ld: %7.1f us %5.0f GB/s of K and V, %.0f %% of the "
+      "attention decode batch %ld context %ld, %s: %7.1f us %5.0f GB/s of K and V, %.0f %% of the "
       "copy, "
       "%.0f %% of the read\n",
-      long(batch), long(context), seconds * 1e6, rate * 1e-9, rate / limits.copied * 100,
-      rate / limits.read * 100);
+      long(batch), long(context), cache == Format::f32 ? "fp32" : "bf16", seconds * 1e6,
+      rate * 1e-9, rate / limits.copied * 100, rate / limits.read * 100);
   for (const void* p :
        {static_cast<const void*>(k), static_cast<const void*>(v), static_cast<const void*>(q),
         static_cast<const void*>(out), static_cast<const void*>(call.rows),
@@ -362,9 +364,11 @@ int run(int argc, char** argv) {
     }
   }
   if (asked("attention")) {
-    bench_attention(limits, 1, 8192);
-    bench_attention(limits, 8, 8192);
-    bench_attention(limits, 64, 1024);
+    for (const Format cache : {Format::f32, Format::bf16}) {
+      bench_attention(limits, 1, 8192, cache);
+      bench_attention(limits, 8, 8192, cache);
+      bench_attention(limits, 64, 1024, cache);
+    }
   }
   for (const int rows : {1, 8, 64}) {
     if (asked("digest")) bench_digest(rows, 128256);

@@ -56,7 +56,7 @@ struct Array {
 struct Model {
   struct Layer {
     std::shared_ptr<WeightMatrix> q, k, v, o, gate, up, down;
-    std::vector<float> k_pool, v_pool;
+    std::vector<std::byte> k_pool, v_pool;
   };
   std::vector<Layer> layers;
   std::shared_ptr<WeightMatrix> head;
@@ -80,19 +80,36 @@ std::shared_ptr<WeightMatrix> matrix(Backend& backend, std::int64_t n, std::int6
   return backend.load_matrix(source);
 }
 
+/// Small values that every format holds exactly.
+void fill_pools(Backend& backend, Model::Layer& layer) {
+  constexpr std::int64_t kWidth = kKvHeads * kHeadDim;
+  layer.k_pool.resize(std::size_t(kLongest * kWidth) * backend.cache_size());
+  layer.v_pool.resize(layer.k_pool.size());
+  std::vector<float> k(std::size_t(kLongest * kWidth)), v(k.size());
+  for (std::size_t i = 0; i < k.size(); ++i) {
+    k[i] = float(int(i * 29 % 63) - 31) / 64.0f;
+    v[i] = float(int(i * 37 % 63) - 31) / 64.0f;
+  }
+  std::vector<std::int64_t> slots(std::size_t(kLongest), 0);
+  std::iota(slots.begin(), slots.end(), std::int64_t(0));
+  backend.write_kv({k.data(), kLongest, kWidth, kWidth}, {v.data(), kLongest, kWidth, kWidth},
+                   slots, kKvHeads, kPage, layer.k_pool.data(), layer.v_pool.data());
+}
+
 Model make_model(Backend& backend) {
   const Format format = backend.mode().matrix;
   Model m;
   for (std::int64_t i = 0; i < kLayers; ++i) {
-    const std::size_t pool = std::size_t(kLongest * kKvHeads * kHeadDim);
     m.layers.push_back({matrix(backend, kHeads * kHeadDim, kHidden, format),
                         matrix(backend, kKvHeads * kHeadDim, kHidden, format),
                         matrix(backend, kKvHeads * kHeadDim, kHidden, format),
                         matrix(backend, kHidden, kHeads * kHeadDim, format),
                         matrix(backend, kInner, kHidden, format),
                         matrix(backend, kInner, kHidden, format),
-                        matrix(backend, kHidden, kInner, format), std::vector<float>(pool, 0.01f),
-                        std::vector<float>(pool, 0.02f)});
+                        matrix(backend, kHidden, kInner, format),
+                        {},
+                        {}});
+    fill_pools(backend, m.layers.back());
   }
   m.head = matrix(backend, kVocabulary, kHidden, backend.mode().head);
   m.cosine.assign(std::size_t(kLongest * kHeadDim / 2), 0.8f);

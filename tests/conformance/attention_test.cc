@@ -4,8 +4,10 @@
 #include "runtime/backends/cpu/attention.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
+#include "runtime/numerics/kv/fields.h"
 #include "runtime/numerics/order.h"
 #include "tests/conformance/kernel_data.h"
 
@@ -24,8 +26,18 @@ struct Case {
   std::int32_t page_size = 16;
   int evict = 0;  // one position in `evict` stays visible; 0: all
   Format stored = Format::f32;
-  double cap = 0;  // of the scores; 0: none
+  double cap = 0;                // of the scores; 0: none
+  Format element = Format::f32;  // of the pages of fp32 tables
 };
+
+constexpr Format kElements[] = {Format::f32, Format::bf16, Format::fp16};
+
+/// A value that is exact in a format, as the pages hold it.
+template <class T>
+void put(T value, Format element, std::vector<std::byte>& pages, std::int64_t at) {
+  std::byte* const to = pages.data() + at * field_bytes(element);
+  store_real(element, value, reinterpret_cast<std::uint8_t*>(to));
+}
 
 /// One sequence's K and V in shuffled pages, and the same values in plain rows.
 template <class T>
@@ -40,9 +52,13 @@ class Sequence {
     if (c.evict > 0 && c.length > 600) {  // a whole split without a visible position
       std::fill(keep_.begin() + 256, keep_.begin() + 512, std::uint8_t(0));
     }
+    if (sizeof(T) == 8) c_.element = Format::f64;
     q_ = make_data<T>(data, c.heads * c.head_dim, seed + 1);
     k_ = make_data<T>(data, c.length * c.head_dim, seed + 2);
     v_ = make_data<T>(data, c.length * c.head_dim, seed + 3);
+    for (std::vector<T>* x : {&k_, &v_}) {
+      for (T& value : *x) value = T(round_to(c_.element, value));
+    }
     lay_out_pages();
   }
 
@@ -95,7 +111,8 @@ class Sequence {
             first_,
             c_.length - 1,
             c_.evict > 0 ? keep_.data() : nullptr,
-            {k_pages_.data(), v_pages_.data(), table_.data(), k_stride_, v_stride_, c_.page_size},
+            {k_pages_.data(), v_pages_.data(), table_.data(), k_stride_, v_stride_, c_.page_size,
+             c_.element},
             T(c_.cap),
             cap_scores<T>};
   }
@@ -104,8 +121,8 @@ class Sequence {
     const std::int64_t d = c_.head_dim, pages = (c_.length + c_.page_size - 1) / c_.page_size;
     k_stride_ = (c_.page_size + kKeyBlock - 1) / kKeyBlock * kKeyBlock * d + 3;
     v_stride_ = c_.page_size * d + 5;
-    k_pages_.assign(std::size_t(pages * k_stride_), signalling_nan<T>());
-    v_pages_.assign(std::size_t(pages * v_stride_), signalling_nan<T>());
+    fill_nan(k_pages_, pages * k_stride_);
+    fill_nan(v_pages_, pages * v_stride_);
     std::vector<std::int32_t> order(static_cast<std::size_t>(pages));
     std::iota(order.begin(), order.end(), 0);
     for (std::size_t i = order.size(); i > 1; --i) {
@@ -118,10 +135,22 @@ class Sequence {
       table_[page] = order[page];
       const std::int64_t o = p % c_.page_size;
       for (std::int64_t i = 0; i < d; ++i) {
-        k_pages_[std::size_t(order[page] * k_stride_ + o / kKeyBlock * kKeyBlock * d +
-                             i * kKeyBlock + o % kKeyBlock)] = k_[std::size_t(p * d + i)];
-        v_pages_[std::size_t(order[page] * v_stride_ + o * d + i)] = v_[std::size_t(p * d + i)];
+        put(k_[std::size_t(p * d + i)], c_.element, k_pages_,
+            order[page] * k_stride_ + o / kKeyBlock * kKeyBlock * d + i * kKeyBlock +
+                o % kKeyBlock);
+        put(v_[std::size_t(p * d + i)], c_.element, v_pages_, order[page] * v_stride_ + o * d + i);
       }
+    }
+  }
+  /// Signalling NaNs: 0x7fa0 as bf16, 0x7da0 as fp16.
+  void fill_nan(std::vector<std::byte>& pages, std::int64_t elements) const {
+    pages.resize(std::size_t(elements * field_bytes(c_.element)));
+    for (std::int64_t i = 0; i < elements; ++i) {
+      std::byte* const at = pages.data() + i * field_bytes(c_.element);
+      const std::uint16_t half = c_.element == Format::bf16 ? 0x7fa0 : 0x7da0;
+      const T real = signalling_nan<T>();
+      if (field_bytes(c_.element) == 2) std::memcpy(at, &half, sizeof half);
+      if (field_bytes(c_.element) != 2) std::memcpy(at, &real, sizeof real);
     }
   }
 
@@ -129,7 +158,8 @@ class Sequence {
   Random random_;
   std::int64_t first_ = 0, k_stride_ = 0, v_stride_ = 0;
   std::vector<std::uint8_t> keep_;
-  std::vector<T> q_, k_, v_, k_pages_, v_pages_;
+  std::vector<T> q_, k_, v_;
+  std::vector<std::byte> k_pages_, v_pages_;
   std::vector<std::int32_t> table_;
 };
 
@@ -139,7 +169,8 @@ void compare(const KernelsOf<T>& want, const KernelsOf<T>& got, const Case& c, D
   SCOPED_TRACE(::testing::Message()
                << sizeof(T) * 8 << " bits, heads " << c.heads << " head_dim " << c.head_dim
                << " length " << c.length << " window " << c.window << " page " << c.page_size
-               << " evict " << c.evict << " format " << int(c.stored) << " seed " << seed);
+               << " evict " << c.evict << " format " << int(c.stored) << " pages of "
+               << int(c.element) << " seed " << seed);
   const Sequence<T> sequence(c, data, seed);
   const std::vector<T> a = sequence.run(want), b = sequence.run(got);
   ASSERT_TRUE(same(sequence.run_plain(), a)) << "pages of the scalar table";
@@ -160,8 +191,11 @@ TEST_P(AttentionTable, HeadsAndLengths) {
       c.head_dim = head_dim;
       c.length = length;
       c.heads = 1 + int(seed % 7);
-      compare<float>(scalar<float>(), simd<float>(), c, Data::plain, ++seed);
       compare<double>(scalar<double>(), simd<double>(), c, Data::plain, ++seed);
+      for (const Format element : kElements) {
+        c.element = element;
+        compare<float>(scalar<float>(), simd<float>(), c, Data::plain, ++seed);
+      }
     }
   }
 }
@@ -176,6 +210,7 @@ TEST_P(AttentionTable, PagesWindowsAndEviction) {
         c.window = window;
         c.evict = evict;
         c.length = 700 + std::int64_t(seed % 40);
+        c.element = kElements[seed / 2 % 3];
         compare<float>(scalar<float>(), simd<float>(), c, Data::plain, ++seed);
         c.head_dim = 16;
         compare<double>(scalar<double>(), simd<double>(), c, Data::plain, ++seed);
@@ -215,6 +250,7 @@ TEST_P(AttentionTable, SpecialValuesAndFormats) {
           c.head_dim = head_dim;
           c.length = length;
           c.stored = format;
+          if (format == Format::bf16 || format == Format::fp16) c.element = format;
           compare<float>(scalar<float>(), simd<float>(), c, data, ++seed);
           c.stored = Format::f64;
           compare<double>(scalar<double>(), simd<double>(), c, data, ++seed);

@@ -64,8 +64,8 @@ class KvScene {
   Result run(Backend& b) {
     const std::int64_t width = c_.kv_heads * c_.d;
     const std::int64_t k_slots = pages_ * ((c_.page_size + 15) / 16) * 16;
-    const DeviceMemory k(b, std::size_t(k_slots * width) * sizeof(T));
-    const DeviceMemory v(b, std::size_t(pages_ * c_.page_size * width) * sizeof(T));
+    const DeviceMemory k(b, std::size_t(k_slots * width) * b.cache_size());
+    const DeviceMemory v(b, std::size_t(pages_ * c_.page_size * width) * b.cache_size());
     const DeviceMemory k_codes(b, std::size_t(code_pages_ * layout_[0].page_bytes()));
     const DeviceMemory v_codes(b, std::size_t(code_pages_ * layout_[1].page_bytes()));
     for (const Sequence& s : sequences_) {
@@ -259,7 +259,7 @@ class KvScene {
                       p % c_.page_size);
       for (int side : {0, 1}) {
         for (std::int64_t i = 0; i < width; ++i) {
-          rows[side].push_back(p < s.coded[side] ? cpu::testing::signalling_nan<T>()
+          rows[side].push_back(p < s.coded[side] ? canonical_nan(T(0))
                                                  : s.values[side][at(0, p, i)]);
         }
       }

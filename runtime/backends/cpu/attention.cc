@@ -16,7 +16,7 @@ void CpuBackend::attention(Rows q, const AttentionRows& args, const void* k_pool
   std::int64_t most = 0;  // positions that one row sees
   for (const auto& place : args.rows) most = std::max(most, place.position - place.first + 1);
   dispatch([&]<class T>(T) {
-    const AttentionCall<T> call{q, args, {k_pool, v_pool, nullptr, nullptr}, out, mode_.stored};
+    const AttentionCall<T> call{q, args, {k_pool, v_pool, nullptr, nullptr}, out, mode_};
     // Rows go by fastest: what neighbours of a prompt read of one head stays in the cache.
     const auto task = [&](std::int64_t t) { return call.task(t / rows, t % rows); };
     if (pool_.size() > 1 && tasks < 4 * pool_.size() && most >= kSharedPositions &&

@@ -3,15 +3,15 @@
 // The scalar table reads codes one value at a time. For the others a split is decoded into memory
 // that stays in the cache, once for all rows of a sequence that are at hand, and read like a page.
 
-#include <cstring>
-
 #include "runtime/backends/cpu/attention.h"
+#include "runtime/backends/cpu/decode_groups.h"
 #include "runtime/numerics/kv/codecs.h"
 
 namespace isobit::cpu {
 namespace {
 
-constexpr std::int64_t kGroupRows = 64;  // rows that share one decoding
+constexpr std::int64_t kGroupRows = 64;   // rows that share one decoding
+constexpr std::int64_t kRowsOfCodes = 2;  // up to so many read codes as they are
 constexpr std::int64_t kPartElements = std::int64_t(1)
                                        << 21;  // of queries that wait for their merge
 
@@ -25,11 +25,13 @@ template <class T>
 class DecodedSplit {
  public:
   static std::int64_t elements(std::int64_t d) { return 2 * kSplitPositions * d; }
-  DecodedSplit(T* memory, std::int64_t d) : d_(d), k_(memory), v_(memory + kSplitPositions * d) {}
+  DecodedSplit(const KernelsOf<T>& kernels, T* memory, std::int64_t d)
+      : kernels_(kernels), d_(d), k_(memory), v_(memory + kSplitPositions * d) {}
 
   /// Positions [lo, hi] of one split, without those that the row's mask hides.
   void read(const AttentionCall<T>& call, const AttentionTask<T>& task, const KvCodes& codes,
             std::int64_t lo, std::int64_t hi, bool values) {
+    coded_ = false;
     const auto seen = [&](std::int64_t p) { return task.keep == nullptr || task.keep[p] != 0; };
     const auto key = [&](std::int64_t p, std::int64_t i) -> T& {
       return k_[key_offset(p % kSplitPositions, d_) + i * kKeyBlock];
@@ -41,23 +43,63 @@ class DecodedSplit {
     const std::int64_t page_size = call.args.page_size;
     for (std::int64_t p = lo; p <= hi; ++p) {
       if (!seen(p) || codes.holds_key(p)) continue;
-      const T* from = task.kv.k + task.kv.table[p / page_size] * task.kv.k_page_stride +
-                      key_offset(p % page_size, d_);
-      for (std::int64_t i = 0; i < d_; ++i) key(p, i) = from[i * kKeyBlock];
+      read_pool(
+          task.kv.k, task.kv.element,
+          task.kv.table[p / page_size] * task.kv.k_page_stride + key_offset(p % page_size, d_),
+          kKeyBlock, &key(p, 0), kKeyBlock, d_);
     }
     if (!values) return;
     decode(codes, codes.v_layout, codes.v, codes.v_coded, lo, hi, seen, value);
     for (std::int64_t p = lo; p <= hi; ++p) {
       if (!seen(p) || codes.holds_value(p)) continue;
-      std::memcpy(
-          &value(p, 0),
-          task.kv.v + task.kv.table[p / page_size] * task.kv.v_page_stride + p % page_size * d_,
-          std::size_t(d_) * sizeof(T));
+      read_pool(task.kv.v, task.kv.element,
+                task.kv.table[p / page_size] * task.kv.v_page_stride + p % page_size * d_, 1,
+                &value(p, 0), 1, d_);
     }
+  }
+  /// The same as codes, for a row that reads them once. False, and nothing done, where the row sees
+  /// exact positions too, or the codecs' tiles are no groups.
+  bool read_codes(const AttentionTask<T>& task, const KvCodes& codes, std::int64_t lo,
+                  std::int64_t hi, bool values) {
+    if (sizeof(T) == 8 || codes.from > 0 || codes.k_coded <= hi || (values && codes.v_coded <= hi))
+      return false;
+    const std::int64_t size = kSplitPositions * d_, fields = size / kGroupCodes;
+    auto* const bytes = reinterpret_cast<std::int8_t*>(k_);
+    T* const scales = v_;
+    const auto seen = [&](std::int64_t p) { return task.keep == nullptr || task.keep[p] != 0; };
+    bool done = false;
+    if (values) {
+      with_groups(codes.v_layout, [&]<class Codec>(const Codec& codec) {
+        if constexpr (Codec::tokens() == 1) {
+          GroupDecoder<T, Codec>(codec, kernels_, codes, codes.v_layout, codes.v)
+              .value_codes(lo, hi + 1, seen, bytes + size, scales + 2 * fields,
+                           scales + 3 * fields);
+          done = true;
+        }
+      });
+      if (!done) return false;
+    }
+    done = false;
+    with_groups(codes.k_layout, [&]<class Codec>(const Codec& codec) {
+      GroupDecoder<T, Codec>(codec, kernels_, codes, codes.k_layout, codes.k)
+          .key_codes(lo, hi + 1, seen, bytes, scales, scales + fields);
+      split_.by_channel = Codec::tokens() > 1;
+      done = true;
+    });
+    split_.key_scale = scales, split_.key_low = scales + fields;
+    split_.value_scale = scales + 2 * fields, split_.value_low = scales + 3 * fields;
+    coded_ = done;
+    return done;
   }
   /// `zeros`: a page table for every split, each its page 0.
   [[nodiscard]] KvView<T> view(const std::int32_t* zeros) const {
-    return {k_, v_, zeros, 0, 0, std::int32_t(kSplitPositions)};
+    KvView<T> out{k_, v_, zeros, 0, 0, std::int32_t(kSplitPositions)};
+    if (!coded_) return out;
+    const auto* bytes = reinterpret_cast<const std::int8_t*>(k_);
+    out.k = bytes;
+    out.v = bytes + kSplitPositions * d_;
+    out.split = &split_;
+    return out;
   }
 
  private:
@@ -67,8 +109,14 @@ class DecodedSplit {
               std::int64_t coded, std::int64_t lo, std::int64_t hi, const Seen& seen,
               const Place& place) {
     const std::int64_t begin = std::max(lo, codes.from), end = std::min(hi + 1, coded);
-    with_codec(layout.codec, [&](const auto& codec) {
+    if (begin >= end) return;
+    with_codec(layout.codec, [&]<class Codec>(const Codec& codec) {
       const int tokens = codec.tokens(), channels = codec.channels();
+      if constexpr (GroupCodec<Codec, T>) {
+        GroupDecoder<T, Codec> groups(codec, kernels_, codes, layout, pool);
+        if (&layout == &codes.k_layout) return groups.keys(begin, end, seen, k_);
+        if (tokens == 1) return groups.values(begin, end, seen, v_);
+      }
       for (std::int64_t p = begin / tokens * tokens; p < end; p += tokens) {
         if (tokens == 1 && !seen(p)) continue;
         const std::int64_t page = codes.table[p / layout.page_size];
@@ -84,8 +132,18 @@ class DecodedSplit {
     });
   }
 
+  template <class F>
+  static void with_groups(const CodeLayout& layout, const F& f) {
+    with_codec(layout.codec, [&]<class Codec>(const Codec& codec) {
+      if constexpr (GroupCodec<Codec, T>) f(codec);
+    });
+  }
+
+  const KernelsOf<T>& kernels_;
   std::int64_t d_;
   T *k_, *v_;
+  bool coded_ = false;  // the memory holds codes, of which split_ says the scales
+  SplitCodes<T> split_;
 };
 
 bool same_view(const AttentionRows::Row& a, const AttentionRows::Row& b) {
@@ -126,8 +184,11 @@ void decode_item(const AttentionCall<T>& call, const Item& item, bool values,
     lo = std::min(lo, from);
     hi = std::max(hi, to);
   }
-  split.read(call, call.task(item.head, item.begin), call.codes(item.head, item.begin), lo, hi,
-             values);
+  const AttentionTask<T> task = call.task(item.head, item.begin);
+  const KvCodes codes = call.codes(item.head, item.begin);
+  if (item.end - item.begin <= kRowsOfCodes && split.read_codes(task, codes, lo, hi, values))
+    return;
+  split.read(call, task, codes, lo, hi, values);
 }
 
 }  // namespace
@@ -136,7 +197,7 @@ void CpuBackend::attention_coded(Rows q, const AttentionRows& args, const KvPool
                                  Rows out) {
   if (args.heads == 0 || args.rows.empty()) return;
   dispatch([&]<class T>(T) {
-    const AttentionCall<T> call{q, args, pools, out, mode_.stored};
+    const AttentionCall<T> call{q, args, pools, out, mode_};
     if (table<T>().attention_part == nullptr) {
       const std::int64_t tasks = call.rows() * args.kv_heads;
       return pool_.run(tasks, [&](int index, int shares) {
@@ -177,7 +238,7 @@ void CpuBackend::attend_coded(const AttentionCall<T>& call, std::int64_t first, 
   T* const parts = room<T>(parts_, place.back());
   T* const decoded = room<T>(decoded_, DecodedSplit<T>::elements(d) * pool_.size());
   pool_.run(std::int64_t(items.size()), [&](int index, int shares) {
-    DecodedSplit<T> split(decoded + index * DecodedSplit<T>::elements(d), d);
+    DecodedSplit<T> split(table<T>(), decoded + index * DecodedSplit<T>::elements(d), d);
     const Range mine = share_of(std::int64_t(items.size()), index, shares);
     for (std::int64_t i = mine.begin; i < mine.end; ++i) {
       const Item& item = items[std::size_t(i)];
@@ -205,7 +266,7 @@ void CpuBackend::attention_weights(Rows q, const AttentionRows& args, const KvPo
   if (args.heads == 0 || args.rows.empty()) return;
   ISOBIT_CHECK(out.stride == out.cols);
   dispatch([&]<class T>(T) {
-    const AttentionCall<T> call{q, args, pools, {}, mode_.stored};
+    const AttentionCall<T> call{q, args, pools, {}, mode_};
     const bool literal = table<T>().attention_part == nullptr;
     std::vector<Item> items;             // one a task and split
     std::vector<std::int64_t> place{0};  // of an item's sums
@@ -227,7 +288,7 @@ void CpuBackend::attention_weights(Rows q, const AttentionRows& args, const KvPo
     };
     const auto count = std::int64_t(items.size());
     pool_.run(count, [&](int index, int shares) {
-      DecodedSplit<T> split(decoded + index * room_of_one, args.head_dim);
+      DecodedSplit<T> split(table<T>(), decoded + index * room_of_one, args.head_dim);
       for (std::int64_t i = index; i < count; i += shares) {
         const Item& item = items[std::size_t(i)];
         AttentionTask<T> task = call.task(item.head, item.begin);

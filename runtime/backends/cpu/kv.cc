@@ -1,10 +1,6 @@
 // Keys and values in and out of the pools of pages, exact and coded.
 
-#include <algorithm>
-#include <cstring>
-
-#include "runtime/backends/cpu/cpu_backend.h"
-#include "runtime/kv_layout.h"
+#include "runtime/backends/cpu/attention.h"
 #include "runtime/numerics/kv/codecs.h"
 
 namespace isobit::cpu {
@@ -20,14 +16,12 @@ void CpuBackend::write_kv(Rows k, Rows v, std::span<const std::int64_t> slots,
       const std::int64_t page = slots[r] / page_size, o = slots[r] % page_size;
       for (std::int64_t h = 0; h < kv_heads; ++h) {
         if (k.data != nullptr) {
-          const T* key = row<T>(k, std::int64_t(r)) + h * d;
-          T* to =
-              static_cast<T*>(k_pool) + page * shape.k_page + h * shape.k_head + key_offset(o, d);
-          for (std::int64_t i = 0; i < d; ++i) to[i * kKeyBlock] = key[i];
+          write_pool(row<T>(k, std::int64_t(r)) + h * d, k_pool, mode_.cache,
+                     page * shape.k_page + h * shape.k_head + key_offset(o, d), kKeyBlock, d);
         }
         if (v.data != nullptr) {
-          std::memcpy(static_cast<T*>(v_pool) + page * shape.v_page + h * shape.v_head + o * d,
-                      row<T>(v, std::int64_t(r)) + h * d, std::size_t(d) * sizeof(T));
+          write_pool(row<T>(v, std::int64_t(r)) + h * d, v_pool, mode_.cache,
+                     page * shape.v_page + h * shape.v_head + o * d, 1, d);
         }
       }
     }
@@ -45,16 +39,12 @@ void CpuBackend::read_kv(std::span<const std::int64_t> slots, std::int64_t kv_he
       const std::int64_t page = slots[r] / page_size, o = slots[r] % page_size;
       for (std::int64_t h = 0; h < kv_heads; ++h) {
         if (k.data != nullptr) {
-          const T* from = static_cast<const T*>(k_pool) + page * shape.k_page + h * shape.k_head +
-                          key_offset(o, d);
-          T* to = row<T>(k, std::int64_t(r)) + h * d;
-          for (std::int64_t i = 0; i < d; ++i) to[i] = from[i * kKeyBlock];
+          read_pool(k_pool, mode_.cache, page * shape.k_page + h * shape.k_head + key_offset(o, d),
+                    kKeyBlock, row<T>(k, std::int64_t(r)) + h * d, 1, d);
         }
         if (v.data != nullptr) {
-          std::memcpy(
-              row<T>(v, std::int64_t(r)) + h * d,
-              static_cast<const T*>(v_pool) + page * shape.v_page + h * shape.v_head + o * d,
-              std::size_t(d) * sizeof(T));
+          read_pool(v_pool, mode_.cache, page * shape.v_page + h * shape.v_head + o * d, 1,
+                    row<T>(v, std::int64_t(r)) + h * d, 1, d);
         }
       }
     }

@@ -112,6 +112,7 @@ void CudaBackend::attend(Rows q, const AttentionRows& args, const KvPools& pools
   call.v_codes = static_cast<const std::uint8_t*>(pools.v_codes);
   call.k_layout = args.k_codes;
   call.v_layout = args.v_codes;
+  call.cache = mode_.cache;
   call.stored = mode_.stored;
   call.max_splits = places.max_splits;
   const std::size_t each = attention_bytes(call.wide, 1, args.heads, call.d, call.max_splits);

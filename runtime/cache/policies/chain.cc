@@ -68,6 +68,9 @@ class ChainPolicy final : public CachePolicy {
     evicts_->observe_query(n, q, query, state);
   }
   [[nodiscard]] bool reads_cache() const override { return evicts_->reads_cache(); }
+  [[nodiscard]] std::int64_t future_positions() const override {
+    return evicts_->future_positions();
+  }
   void score(const KvHead& head, std::span<double> scores) const override {
     evicts_->score(head, scores);
   }
@@ -100,6 +103,9 @@ PolicyResult parse_chain(const PolicyArgs& args) {
   }
   if (evicts.policy == nullptr || codes.policy == nullptr) {
     return Error{"a chain has one that evicts and one that codes, e.g. [{tova: 128}, q8_0]", ""};
+  }
+  if (evicts.policy->positions_in_cache()) {
+    return Error{"positions: in_cache keeps keys before RoPE, and nothing codes them there", ""};
   }
   const auto member = [](const MadePolicy& made) {
     const std::string text = text_of(made);

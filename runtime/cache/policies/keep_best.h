@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/cache/policy.h"
 #include "runtime/numerics/bits.h"
 
 namespace isobit {
@@ -33,6 +34,27 @@ inline void keep_best(std::span<const double> scores, std::int64_t budget,
   const auto evicted = kept.begin() + budget;
   std::nth_element(kept.begin(), evicted, kept.end(), better);
   for (auto j = evicted; j != kept.end(); ++j) keep[*j] = 0;
+}
+
+/// The same for each KV head among positions [begin, end), by the sum of its query heads' scores,
+/// ascending from +0. `keep`: (KV heads, positions).
+inline void keep_best_by_head(const KvScores& scores, std::int64_t begin, std::int64_t end,
+                              std::int64_t budget, std::span<std::uint8_t> keep) {
+  const std::int64_t group = scores.heads / scores.kv_heads;
+  const auto from = std::size_t(begin), count = std::size_t(end - begin);
+  for (std::int64_t kv = 0; kv < scores.kv_heads; ++kv) {
+    std::vector<double> sum(count, 0.0);
+    for (std::int64_t h = kv * group; h < (kv + 1) * group; ++h) {
+      const std::span<const double> head = scores.of(h).subspan(from, count);
+      for (std::size_t j = 0; j < count; ++j) sum[j] = sum[j] + head[j];
+    }
+    keep_best(sum, budget, keep.subspan(std::size_t(kv * scores.positions) + from, count));
+  }
+}
+
+/// Adds a row's weights to those of the rows before.
+inline void add_weights(std::span<const double> weights, std::span<double> sums) {
+  for (std::size_t j = 0; j < sums.size(); ++j) sums[j] = sums[j] + weights[j];
 }
 
 }  // namespace isobit

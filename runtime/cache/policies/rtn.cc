@@ -37,7 +37,7 @@ class RtnPolicy final : public CachePolicy {
   }
   [[nodiscard]] bool waits_for_prompt() const override { return o_.per_channel && !o_.blocks; }
   [[nodiscard]] bool acts(const KvModel&, std::int64_t n, std::int64_t q) const override {
-    return coded(n, q) != CodedView{};
+    return coded(n, q) != CodedView{} || (o_.turns && o_.blocks);
   }
   [[nodiscard]] KvCodec key_codec(const KvModel& model) const override {
     if (o_.per_channel) return Rtn<true>::make(model.stored, o_.group, o_.bits);

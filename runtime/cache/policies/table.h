@@ -27,7 +27,13 @@ PolicyResult parse_ggml(const PolicyArgs& args);
 PolicyResult parse_kivi(const PolicyArgs& args);
 PolicyResult parse_kvarn(const PolicyArgs& args);
 PolicyResult parse_rtn(const PolicyArgs& args);
+PolicyResult parse_window(const PolicyArgs& args);
+PolicyResult parse_streaming(const PolicyArgs& args);
+PolicyResult parse_h2o(const PolicyArgs& args);
+PolicyResult parse_snapkv(const PolicyArgs& args);
 PolicyResult parse_tova(const PolicyArgs& args);
+PolicyResult parse_knorm(const PolicyArgs& args);
+PolicyResult parse_expected_attention(const PolicyArgs& args);
 PolicyResult parse_chain(const PolicyArgs& args);
 
 /// What a policy does: a chain has at most one that codes and one that evicts.

@@ -5,6 +5,7 @@
 
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/kv/fields.h"
+#include "runtime/numerics/kv/groups.h"
 
 namespace isobit {
 
@@ -95,6 +96,22 @@ struct GgmlBlock {
   [[nodiscard]] ISOBIT_HD Tile<T> open(const std::uint8_t* tile) const {
     const float low = kMinimum ? float_from_fp16(load_field<std::uint16_t>(tile + 2)) : 0.0f;
     return {tile, float_from_fp16(load_field<std::uint16_t>(tile)), low};
+  }
+
+  /// The same, all at once. A sum is fp32's, so that T is; a product is exact in both.
+  template <class T>
+  requires(!kMinimum || sizeof(T) == sizeof(float))
+      [[nodiscard]] GroupView<T> group(const std::uint8_t* tile, std::int8_t* memory) const {
+    for (int i = 0; i < kBlockHalf; ++i) {
+      memory[i] = std::int8_t(tile[kNibbles + i] & 15);
+      memory[i + kBlockHalf] = std::int8_t(tile[kNibbles + i] >> 4);
+    }
+    for (int i = 0; kBits == 5 && i < kBlockChannels; ++i) {
+      memory[i] = std::int8_t(memory[i] | (tile[kFifths + i / 8] >> (i % 8) & 1) << 4);
+    }
+    for (int i = 0; i < kBlockChannels; ++i) memory[i] = std::int8_t(memory[i] - kZero);
+    const T low = kMinimum ? T(scale_from_fp16(load_field<std::uint16_t>(tile + 2))) : T(-0.0);
+    return {memory, T(scale_from_fp16(load_field<std::uint16_t>(tile))), low};
   }
 
  private:

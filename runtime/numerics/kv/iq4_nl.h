@@ -71,6 +71,16 @@ struct Iq4Nl {
     return {tile + 2, float_from_fp16(load_field<std::uint16_t>(tile))};
   }
 
+  /// The same, all at once; the product is exact, so that T's is fp32's.
+  template <class T>
+  [[nodiscard]] GroupView<T> group(const std::uint8_t* tile, std::int8_t* memory) const {
+    for (int i = 0; i < kBlockHalf; ++i) {
+      memory[i] = kIq4Values[tile[2 + i] & 15];
+      memory[i + kBlockHalf] = kIq4Values[tile[2 + i] >> 4];
+    }
+    return {memory, T(scale_from_fp16(load_field<std::uint16_t>(tile))), T(-0.0)};
+  }
+
  private:
   /// The code whose entry is nearest, the greater one when two are; 15 for a NaN.
   [[nodiscard]] ISOBIT_HD static int nearest(float y) {

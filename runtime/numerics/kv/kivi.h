@@ -5,6 +5,7 @@
 
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/kv/fields.h"
+#include "runtime/numerics/kv/groups.h"
 
 namespace isobit {
 
@@ -69,6 +70,24 @@ struct Kivi {
   [[nodiscard]] ISOBIT_HD Tile<T> open(const std::uint8_t* tile) const {
     const int field = field_bytes(stored);
     return {tile + 2 * field, load_real<T>(stored, tile), load_real<T>(stored, tile + field)};
+  }
+  /// The same, all at once; `memory`: 32 bytes for the codes.
+  template <class T>
+  [[nodiscard]] GroupView<T> group(const std::uint8_t* tile, std::int8_t* memory) const {
+    using Packed = std::conditional_t<kBits == 4, std::uint32_t, std::uint16_t>;  // eight codes
+    const int field = field_bytes(stored);
+    const std::uint8_t* const codes = tile + 2 * field;
+    for (int i = 0; i < kGroup / 8; ++i) {
+      Packed packed;
+      std::memcpy(&packed, codes + i * int(sizeof packed), sizeof packed);
+      const std::uint64_t spread = spread_codes(std::integral_constant<int, kBits>{}, packed);
+      std::memcpy(memory + 8 * i, &spread, sizeof spread);
+    }
+    if (stored != Format::fp16) {
+      return {memory, load_real<T>(stored, tile), load_real<T>(stored, tile + field)};
+    }
+    return {memory, T(scale_from_fp16(load_field<std::uint16_t>(tile))),
+            T(scale_from_fp16(load_field<std::uint16_t>(tile + field)))};
   }
 
  private:

@@ -4,6 +4,7 @@
 
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/kv/fields.h"
+#include "runtime/numerics/kv/groups.h"
 
 namespace isobit {
 
@@ -56,6 +57,12 @@ struct Q8_0 {
   template <class T>
   [[nodiscard]] ISOBIT_HD Tile<T> open(const std::uint8_t* tile) const {
     return {tile + 2, float_from_fp16(load_field<std::uint16_t>(tile))};
+  }
+  /// The same, all at once; the product is exact, so that T's is fp32's.
+  template <class T>
+  [[nodiscard]] GroupView<T> group(const std::uint8_t* tile, std::int8_t*) const {
+    return {reinterpret_cast<const std::int8_t*>(tile + 2),
+            T(scale_from_fp16(load_field<std::uint16_t>(tile))), T(-0.0)};
   }
 };
 

@@ -88,18 +88,33 @@ struct KvCodes {
   [[nodiscard]] bool holds_value(std::int64_t p) const { return p >= from && p < v_coded; }
 };
 
-/// Keys and values of one sequence, one layer and one KV head, in pages.
+/// Scales and minima of one split's codes, which stand where its keys and values would, as signed
+/// bytes: values as those of CodeGroups.
+template <class T>
+struct SplitCodes {
+  bool by_channel = false;
+  const T *key_scale, *key_low;      // (16 blocks, head_dim / 32, 16 positions); by_channel:
+                                     // (8 blocks of 32 positions, head_dim)
+  const T *value_scale, *value_low;  // (256 positions, head_dim / 32)
+};
+
+/// Keys and values of one sequence, one layer and one KV head, in pages of `element`: T, or a
+/// 16-bit format that the mode's K and V are exact in. Strides and places are in elements.
 /// Position p is in page table[p / page_size] at offset o = p % page_size:
 ///   K: k[page * k_page_stride + (o / 16) * 16 * head_dim + i * 16 + o % 16], i < head_dim
 ///   V: v[page * v_page_stride + o * head_dim + i]
 template <class T>
 struct KvView {
-  const T* k;
-  const T* v;
+  const void* k;
+  const void* v;
   const std::int32_t* table;
   std::int64_t k_page_stride, v_page_stride;
   std::int32_t page_size;
-  const KvCodes* codes = nullptr;  // scalar table only; the others get what a split holds, decoded
+  Format element = sizeof(T) == 8 ? Format::f64 : Format::f32;
+  // Where positions are coded. The scalar table reads the codes themselves; the others get one
+  // split at a time, decoded, or as signed bytes.
+  const KvCodes* codes = nullptr;
+  const SplitCodes<T>* split = nullptr;
 };
 
 /// One query position and the query heads that share one KV head.
@@ -117,6 +132,16 @@ struct AttentionTask {
   T cap = 0;  // soft cap of the scores; 0: none
   /// Caps n scores; in a file that has no instruction set of its own. Null without a cap.
   void (*cap_scores)(T* scores, int n, T cap) = nullptr;
+};
+
+constexpr int kGroupCodes = 32, kMostGroups = 64;
+
+/// Groups of codes: value = fma(code, scale, low), low -0 where the codec has none.
+template <class T>
+struct CodeGroups {
+  int count = 0;
+  const std::int8_t* codes[kMostGroups];  // (count): 32 codes each
+  T scale[kMostGroups], low[kMostGroups];
 };
 
 template <class T>
@@ -155,6 +180,15 @@ struct KernelsOf {
                        T* weights, T* sums);
   void (*weights_merge)(const AttentionTask<T>& task, std::int64_t width, const T* sums,
                         T* weights);
+  /// The values of groups; null in the scalar table. Group g's codes 0 to 15 go to out + g *
+  /// stride, codes 16 to 31 to `half` further on.
+  void (*decode_rows)(const CodeGroups<T>& groups, T* out, std::int64_t stride, std::int64_t half);
+  /// Of 16 groups, code i of group g to out[16 i + g]: so lie keys.
+  void (*decode_turned)(const CodeGroups<T>& groups, T* out);
+  /// Of 16 groups, code i of group g to out[16 i + g].
+  void (*turn_codes)(const std::int8_t* const* codes, std::int8_t* out);
+  /// out = x, n elements of a 16-bit format, widened.
+  void (*widen)(const std::uint16_t* x, std::int64_t n, Format format, T* out);
   /// y = exp(x), n elements: attention's exponential by itself, for the exhaustive proof.
   void (*exp)(const T* x, std::int64_t n, T* y);
 };

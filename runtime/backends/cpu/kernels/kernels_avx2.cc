@@ -46,6 +46,10 @@ struct Float256 : simd::Vector<float, 32> {
     });
   }
   static Reg load_f32(const float* p) { return (Reg)_mm256_loadu_ps(p); }
+  static Reg load_codes(const std::int8_t* p) {
+    const __m128i codes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return (Reg)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
+  }
   static Reg load_bf16(const std::uint16_t* p) {
     const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return (Reg)_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16);

@@ -31,6 +31,10 @@ struct Float512 : simd::Vector<float, 64> {
     _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1u), x);
   }
   static Reg load_f32(const float* p) { return (Reg)_mm512_loadu_ps(p); }
+  static Reg load_codes(const std::int8_t* p) {
+    const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return (Reg)_mm512_maskz_cvtepi32_ps(kAll, _mm512_maskz_cvtepi8_epi32(kAll, codes));
+  }
   static Reg load_bf16(const std::uint16_t* p) {
     const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return (Reg)_mm512_maskz_slli_epi32(kAll, _mm512_maskz_cvtepu16_epi32(kAll, half), 16);

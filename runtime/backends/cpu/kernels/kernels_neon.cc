@@ -34,6 +34,12 @@ struct Float128 : simd::Vector<float, 16> {
     if (n == 3) vst1q_lane_f32(p + 2, (float32x4_t)x, 2);
   }
   static Reg load_f32(const float* p) { return (Reg)vld1q_f32(p); }
+  static Reg load_codes(const std::int8_t* p) {
+    std::uint32_t four;
+    std::memcpy(&four, p, sizeof four);
+    const int16x8_t wide = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four)));
+    return (Reg)vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
+  }
   static Reg load_bf16(const std::uint16_t* p) { return (Reg)vshll_n_u16(vld1_u16(p), 16); }
   static Reg load_fp16(const std::uint16_t* p) {
     return (Reg)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));

@@ -120,6 +120,16 @@ T decoded(const CodeLayout& layout, const std::uint8_t* pool, const KvCodes& cod
   return value;
 }
 
+/// Element `at` of a pool.
+template <class T>
+T stored(const void* pool, Format element, std::int64_t at) {
+  if (element == Format::bf16)
+    return T(float_from_bf16(static_cast<const std::uint16_t*>(pool)[at]));
+  if (element == Format::fp16)
+    return T(float_from_fp16(static_cast<const std::uint16_t*>(pool)[at]));
+  return static_cast<const T*>(pool)[at];
+}
+
 /// How one task reads its keys and values: exact ones from pages, coded ones from codes.
 template <class T>
 struct Reader {
@@ -133,16 +143,18 @@ struct Reader {
       return decoded<T>(kv.codes->k_layout, kv.codes->k, *kv.codes, p, i);
     }
     const std::int64_t o = p % kv.page_size;
-    return kv.k[kv.table[p / kv.page_size] * kv.k_page_stride +
-                (o / kKeyBlock) * kKeyBlock * task.head_dim + i * kKeyBlock + o % kKeyBlock];
+    return stored<T>(kv.k, kv.element,
+                     kv.table[p / kv.page_size] * kv.k_page_stride + key_offset(o, task.head_dim) +
+                         i * kKeyBlock);
   }
   [[nodiscard]] T value(std::int64_t p, int i) const {
     const KvView<T>& kv = task.kv;
     if (kv.codes != nullptr && kv.codes->holds_value(p)) {
       return decoded<T>(kv.codes->v_layout, kv.codes->v, *kv.codes, p, i);
     }
-    return kv
-        .v[kv.table[p / kv.page_size] * kv.v_page_stride + p % kv.page_size * task.head_dim + i];
+    return stored<T>(
+        kv.v, kv.element,
+        kv.table[p / kv.page_size] * kv.v_page_stride + p % kv.page_size * task.head_dim + i);
   }
 };
 
@@ -209,7 +221,8 @@ template <class T>
 constexpr KernelsOf<T> table() {
   return {gemm<T>, finish<T>,    rms_norm<T>,     rope<T>,          gated_silu<T>,
           add<T>,  round_all<T>, quantize<T>,     amax<T>,          attention<T>,
-          nullptr, nullptr,      weights_part<T>, weights_merge<T>, exp_all<T>};
+          nullptr, nullptr,      weights_part<T>, weights_merge<T>, nullptr,
+          nullptr, nullptr,      nullptr,         exp_all<T>};
 }
 
 }  // namespace

@@ -7,123 +7,21 @@
 // A long context is read once from memory, and what counts is how much of it is on its way at a
 // time: scores read V's lines beside K's, two blocks far apart at once, so that memory has four
 // streams to follow while the sums are made. Prefetch instructions did not do: when their queue is
-// full the processor drops them. Callers: kernels_*.cc.
+// full the processor drops them. E says what is read (simd_elements.h, simd_coded.h).
+// Callers: simd_scores.h, simd_table.h.
 #pragma once
 
-#include "runtime/backends/cpu/kernels/simd_gemm.h"
+#include "runtime/backends/cpu/kernels/simd_coded.h"
 
 namespace isobit::cpu::simd {
 
-constexpr int kSplitKeys = 256;
-constexpr int kBlocks = kSplitKeys / kKeyBlock;
 constexpr int kMostHeadDim = 256;
 
-/// What one query sees of one split.
-template <class V>
-struct SplitView {
-  using T = typename V::T;
-  int count = 0;                          // visible positions
-  int offset[kSplitKeys];                 // (count): of the split's start
-  const T* value[kSplitKeys];             // (count): rows of V
-  int blocks = 0;                         // key blocks with a visible position
-  int block[kBlocks];                     // (blocks)
-  const T* key[kBlocks];                  // (blocks): (head_dim, 16)
-  const T* touched[kBlocks];              // (blocks): the block's V when all of it is visible,
-                                          // else its keys once more
-  typename V::Signed hidden[kSplitKeys];  // -1 hides
-};
-
-template <class V>
-const typename V::T* key_at(const KvView<typename V::T>& kv, std::int64_t page, std::int64_t o,
-                            int head_dim) {
-  return kv.k + kv.table[page] * kv.k_page_stride + (o / kKeyBlock) * kKeyBlock * head_dim +
-         o % kKeyBlock;
-}
-
-/// look() where nothing is evicted and pages hold whole key blocks: a block at a time.
-template <class V>
-void look_at_all(const AttentionTask<typename V::T>& task, std::int64_t begin, std::int64_t lo,
-                 std::int64_t hi, SplitView<V>& view) {
-  const KvView<typename V::T>& kv = task.kv;
-  const int first = int(lo - begin), last = int(hi - begin);
-  for (int block = first / kKeyBlock; block <= last / kKeyBlock; ++block) {
-    const std::int64_t p = begin + block * kKeyBlock;
-    const std::int64_t page = p / kv.page_size, o = p % kv.page_size;
-    view.block[view.blocks] = block;
-    view.key[view.blocks] = key_at<V>(kv, page, o, task.head_dim);
-    const typename V::T* value = kv.v + kv.table[page] * kv.v_page_stride + o * task.head_dim;
-    const int base = block * kKeyBlock;
-    const int from = base < first ? first - base : 0;
-    const int to = base + kKeyBlock - 1 > last ? last - base : kKeyBlock - 1;
-    const auto see = [&](int lane, int at) ISOBIT_ALWAYS_INLINE {
-      view.offset[at] = base + lane;
-      view.value[at] = value + lane * task.head_dim;
-    };
-    const bool whole = to - from == kKeyBlock - 1;
-    view.touched[view.blocks] = whole ? value : view.key[view.blocks];
-    ++view.blocks;
-    if (whole) {
-      for (int lane = 0; lane < kKeyBlock; ++lane) see(lane, view.count + lane);
-      for (int lane = 0; lane < kKeyBlock; ++lane) view.hidden[base + lane] = 0;
-    } else {
-      for (int lane = from; lane <= to; ++lane) see(lane, view.count + lane - from);
-      for (int lane = 0; lane < kKeyBlock; ++lane) {
-        view.hidden[base + lane] = lane < from || lane > to ? -1 : 0;
-      }
-    }
-    view.count += to - from + 1;
-  }
-  // The sum's lanes go by 32 positions, the registers of a maximum by less.
-  for (int i = first / 32 * 32; i < first / kKeyBlock * kKeyBlock; ++i) view.hidden[i] = -1;
-  for (int i = (last / kKeyBlock + 1) * kKeyBlock; i < (last / 32 + 1) * 32; ++i) {
-    view.hidden[i] = -1;
-  }
-}
-
-/// Finds the visible positions of [lo, hi] and their keys and values. When pages do not hold whole
-/// key blocks, visible keys are gathered into `gathered` (16 blocks of (head_dim, 16)).
-template <class V>
-void look(const AttentionTask<typename V::T>& task, std::int64_t begin, std::int64_t lo,
-          std::int64_t hi, typename V::T* gathered, SplitView<V>& view) {
-  const KvView<typename V::T>& kv = task.kv;
-  view.count = 0;
-  view.blocks = 0;
-  if (gathered == nullptr && task.keep == nullptr) return look_at_all<V>(task, begin, lo, hi, view);
-  for (int i = 0; i < kSplitKeys; ++i) view.hidden[i] = -1;
-  std::int64_t page = lo / kv.page_size, o = lo % kv.page_size;
-  for (std::int64_t p = lo; p <= hi; ++p, ++o) {
-    if (o == kv.page_size) {
-      o = 0;
-      ++page;
-    }
-    if (task.keep != nullptr && task.keep[p] == 0) continue;
-    const int at = int(p - begin), block = at / kKeyBlock, lane = at % kKeyBlock;
-    view.hidden[at] = 0;
-    view.offset[view.count] = at;
-    view.value[view.count++] = kv.v + kv.table[page] * kv.v_page_stride + o * task.head_dim;
-    if (view.blocks == 0 || view.block[view.blocks - 1] != block) {
-      view.block[view.blocks] = block;
-      view.key[view.blocks] = gathered != nullptr ? gathered + block * kKeyBlock * task.head_dim
-                                                  : key_at<V>(kv, page, o - lane, task.head_dim);
-      view.touched[view.blocks] = view.key[view.blocks];
-      ++view.blocks;
-    }
-    if (gathered == nullptr && lane == kKeyBlock - 1 && view.count >= kKeyBlock &&
-        view.offset[view.count - kKeyBlock] == at - lane) {
-      view.touched[view.blocks - 1] = view.value[view.count - kKeyBlock];
-    }
-    if (gathered != nullptr) {
-      const typename V::T* from = key_at<V>(kv, page, o, task.head_dim);
-      typename V::T* to = gathered + block * kKeyBlock * task.head_dim + lane;
-      for (int i = 0; i < task.head_dim; ++i) to[i * kKeyBlock] = from[i * kKeyBlock];
-    }
-  }
-}
-
 /// Reads a byte of each line of 16 elements.
-template <class V>
-ISOBIT_ALWAYS_INLINE inline void touch(const typename V::T* from) {
-  constexpr int kLines = kKeyBlock * int(sizeof(typename V::T)) / 64;
+template <class E>
+ISOBIT_ALWAYS_INLINE inline void touch(const typename E::Stored* from) {
+  constexpr int kBytes = kKeyBlock * int(sizeof(typename E::Stored));
+  constexpr int kLines = kBytes < 64 ? 1 : kBytes / 64;
   unroll<kLines>([&](auto line) ISOBIT_ALWAYS_INLINE {
     (void)*(reinterpret_cast<const volatile char*>(from) + line * 64);
   });
@@ -131,14 +29,15 @@ ISOBIT_ALWAYS_INLINE inline void touch(const typename V::T* from) {
 
 /// Scores of H heads with key blocks b, b + apart, … (B of them): scores[h][block * 16 + lane].
 /// Meanwhile reads a line of V for each line of K.
-template <class V, int H, int B>
-[[gnu::noinline]] void score_blocks(const AttentionTask<typename V::T>& task,
-                                    const typename V::T* q, const SplitView<V>& view, int b,
-                                    int apart, typename V::T (*scores)[kSplitKeys]) {
+template <class E, int H, int B>
+[[gnu::noinline]] void score_blocks(const TaskOf<E>& task, const typename E::V::T* q,
+                                    const SplitView<E>& view, int b, int apart,
+                                    typename E::V::T (*scores)[kSplitKeys]) {
+  using V = typename E::V;
   using Reg = typename V::Reg;
   constexpr int C = kKeyBlock / V::kWidth;
-  const typename V::T* keys[B];
-  const typename V::T* touched[B];
+  const typename E::Stored* keys[B];
+  const typename E::Stored* touched[B];
   unroll<B>([&](auto c) ISOBIT_ALWAYS_INLINE {
     keys[c] = view.key[b + c * apart];
     touched[c] = view.touched[b + c * apart];
@@ -148,9 +47,9 @@ template <class V, int H, int B>
   for (int i = 0; i < task.head_dim; ++i) {
     Reg query[H];
     unroll<H>([&](auto h) ISOBIT_ALWAYS_INLINE { query[h] = V::set1(q[h * task.head_dim + i]); });
-    unroll<B>([&](auto c) ISOBIT_ALWAYS_INLINE { touch<V>(touched[c] + i * kKeyBlock); });
+    unroll<B>([&](auto c) ISOBIT_ALWAYS_INLINE { touch<E>(touched[c] + i * kKeyBlock); });
     unroll<B * C>([&](auto c) ISOBIT_ALWAYS_INLINE {
-      const Reg key = load<V>(keys[c / C] + i * kKeyBlock + c % C * V::kWidth);
+      const Reg key = E::load(keys[c / C] + i * kKeyBlock + c % C * V::kWidth);
       unroll<H>([&](auto h)
                     ISOBIT_ALWAYS_INLINE { accumulate<V>(acc[h * B * C + c], query[h], key); });
     });
@@ -165,8 +64,10 @@ template <class V, int H, int B>
 }
 
 /// Turns a split's scores into p = exp(score - m), 0 where hidden; gives m and the lane sum.
-template <class V>
-void weigh(const SplitView<V>& view, typename V::T* scores, typename V::T& m, typename V::T& l) {
+template <class E>
+void weigh(const SplitView<E>& view, typename E::V::T* scores, typename E::V::T& m,
+           typename E::V::T& l) {
+  using V = typename E::V;
   using T = typename V::T;
   using Reg = typename V::Reg;
   using Ints = typename V::Ints;
@@ -236,10 +137,11 @@ void merge_sums(Merge<V>& state, typename V::T m, typename V::T l) {
 
 /// D registers of the chains of H heads from column i on, over visible positions [begin, end),
 /// at least one. Its own function, as score_blocks is: inlined, g++ keeps sums in memory.
-template <class V, int H, int D>
-[[gnu::noinline]] void add_values(const SplitView<V>& view, const typename V::T (*p)[kSplitKeys],
+template <class E, int H, int D>
+[[gnu::noinline]] void add_values(const SplitView<E>& view, const typename E::V::T (*p)[kSplitKeys],
                                   int begin, int end, int i, std::int64_t lanes, int head_dim,
-                                  typename V::T* chain) {
+                                  typename E::V::T* chain) {
+  using V = typename E::V;
   using Reg = typename V::Reg;
   const auto at = [&](int a) ISOBIT_ALWAYS_INLINE {
     return chain + a / D * head_dim + i + a % D * V::kWidth;
@@ -251,8 +153,8 @@ template <class V, int H, int D>
     Reg weight[H];
     unroll<H>([&](auto h) ISOBIT_ALWAYS_INLINE { weight[h] = V::set1(p[h][view.offset[j]]); });
     unroll<D>([&](auto d) ISOBIT_ALWAYS_INLINE {
-      const typename V::T* from = view.value[j] + i + d * V::kWidth;
-      const Reg value = D > 1 ? load<V>(from) : load<V>(from, lanes);
+      const typename E::Stored* from = view.value[j] + i + d * V::kWidth;
+      const Reg value = D > 1 ? E::load(from) : E::load(from, lanes);
       unroll<H>([&](auto h)
                     ISOBIT_ALWAYS_INLINE { accumulate<V>(acc[h * D + d], weight[h], value); });
     });
@@ -262,9 +164,10 @@ template <class V, int H, int D>
 
 /// The chains of H heads over a split's visible positions, in pieces that stay in the first cache
 /// while all their columns are taken.
-template <class V, int H>
-void add_split(const SplitView<V>& view, const typename V::T (*p)[kSplitKeys], int head_dim,
-               typename V::T* chain) {
+template <class E, int H>
+void add_split(const SplitView<E>& view, const typename E::V::T (*p)[kSplitKeys], int head_dim,
+               typename E::V::T* chain) {
+  using V = typename E::V;
   constexpr int kPositions = 32;
   constexpr int kFit = V::kAccumulators / H;  // registers of outputs a head
   constexpr int D = kFit >= 8 ? 8 : kFit >= 4 ? 4 : 2;
@@ -274,13 +177,13 @@ void add_split(const SplitView<V>& view, const typename V::T (*p)[kSplitKeys], i
     const int end = begin + kPositions < view.count ? begin + kPositions : view.count;
     int i = 0;
     for (; i + D * W <= head_dim; i += D * W) {
-      add_values<V, H, D>(view, p, begin, end, i, W, head_dim, chain);
+      add_values<E, H, D>(view, p, begin, end, i, W, head_dim, chain);
     }
     for (; i + 2 * W <= head_dim; i += 2 * W) {
-      add_values<V, H, 2>(view, p, begin, end, i, W, head_dim, chain);
+      add_values<E, H, 2>(view, p, begin, end, i, W, head_dim, chain);
     }
     for (; i < head_dim; i += W) {
-      add_values<V, H, 1>(view, p, begin, end, i, head_dim - i, head_dim, chain);
+      add_values<E, H, 1>(view, p, begin, end, i, head_dim - i, head_dim, chain);
     }
   }
 }
@@ -298,43 +201,49 @@ void merge_outputs(const Merge<V>& state, const typename V::T* chain, int head_d
   });
 }
 
-template <class V, int H>
-void score_split(const AttentionTask<typename V::T>& task, const typename V::T* q,
-                 const SplitView<V>& view, typename V::T (*scores)[kSplitKeys]) {
-  constexpr int C = kKeyBlock / V::kWidth;
-  constexpr int kFit = V::kAccumulators / (H * C);
-  constexpr int B = kFit >= 8 ? 8 : kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
-  const int apart = view.blocks / B;
-  for (int b = 0; b < apart; ++b) score_blocks<V, H, B>(task, q, view, b, apart, scores);
-  for (int b = apart * B; b < view.blocks; ++b) {
-    score_blocks<V, H, 1>(task, q, view, b, 0, scores);
+template <class E, int H>
+void score_split(const TaskOf<E>& task, const typename E::V::T* q, const SplitView<E>& view,
+                 typename E::V::T (*scores)[kSplitKeys]) {
+  if constexpr (kIsCodes<E>) {
+    score_split_codes<E, H>(task, q, view, scores);
+  } else {
+    constexpr int C = kKeyBlock / E::V::kWidth;
+    constexpr int kFit = E::V::kAccumulators / (H * C);
+    constexpr int B = kFit >= 8 ? 8 : kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
+    const int apart = view.blocks / B;
+    for (int b = 0; b < apart; ++b) score_blocks<E, H, B>(task, q, view, b, apart, scores);
+    for (int b = apart * B; b < view.blocks; ++b) {
+      score_blocks<E, H, 1>(task, q, view, b, 0, scores);
+    }
   }
 }
 
 /// Scores, weights and sums of one split for H heads: out (H, head_dim) takes the chains, merged
 /// with what it holds for a started state. False when nothing is visible.
-template <class V, int H>
-bool attend_split(const AttentionTask<typename V::T>& task, const typename V::T* q,
-                  std::int64_t begin, Merge<V>* state, typename V::T* out) {
+template <class E, int H>
+bool attend_split(const TaskOf<E>& task, const typename E::V::T* q, std::int64_t begin,
+                  Merge<typename E::V>* state, typename E::V::T* out) {
+  using V = typename E::V;
   using T = typename V::T;
   const int d = task.head_dim;
   const std::int64_t end = begin + kSplitKeys - 1;
-  T* gathered = task.kv.page_size % kKeyBlock == 0
-                    ? nullptr
-                    : Scratch<V, 3>::of(std::int64_t(kSplitKeys) * d);
-  SplitView<V> view;
+  SplitView<E> view;
   T scores[H][kSplitKeys] = {};
   T chain[H * kMostHeadDim];  // (H, head_dim)
-  look<V>(task, begin, begin < task.first ? task.first : begin, end < task.last ? end : task.last,
-          gathered, view);
+  look<E>(task, begin, begin < task.first ? task.first : begin, end < task.last ? end : task.last,
+          room_to_gather<E>(task), view);
   if (view.count == 0) return false;
-  score_split<V, H>(task, q, view, scores);
+  score_split<E, H>(task, q, view, scores);
   for (int h = 0; h < H; ++h) {
     T m, l;
-    weigh<V>(view, scores[h], m, l);
+    weigh<E>(view, scores[h], m, l);
     merge_sums<V>(state[h], m, l);
   }
-  add_split<V, H>(view, scores, d, chain);
+  if constexpr (kIsCodes<E>) {
+    add_split_codes<E, H>(task, view, scores, chain);
+  } else {
+    add_split<E, H>(view, scores, d, chain);
+  }
   for (int h = 0; h < H; ++h) {
     merge_outputs<V>(state[h], chain + h * d, d, out + h * d);
     state[h].started = true;
@@ -354,13 +263,14 @@ void finish_head(const AttentionTask<typename V::T>& task, const Merge<V>& state
   });
 }
 
-template <class V, int H>
-void attend(const AttentionTask<typename V::T>& task, int head) {
+template <class E, int H>
+void attend(const TaskOf<E>& task, int head) {
+  using V = typename E::V;
   const std::int64_t d = task.head_dim;
   typename V::T* out = task.out + head * d;
   Merge<V> state[H] = {};
   for (std::int64_t split = task.first / kSplitKeys; split <= task.last / kSplitKeys; ++split) {
-    attend_split<V, H>(task, task.q + head * d, split * kSplitKeys, state, out);
+    attend_split<E, H>(task, task.q + head * d, split * kSplitKeys, state, out);
   }
   for (int h = 0; h < H; ++h) finish_head<V>(task, state[h], out + h * d);
 }
@@ -377,7 +287,9 @@ void each_head_group(int heads, F&& f) {
 
 template <class V>
 void attention(const AttentionTask<typename V::T>& task) {
-  each_head_group(task.heads, [&](auto count, int head) { attend<V, count>(task, head); });
+  with_elements<V>(task.kv, [&]<class E>(E) {
+    each_head_group(task.heads, [&](auto count, int head) { attend<E, count>(task, head); });
+  });
 }
 
 /// One split by itself: part is (heads, head_dim + 2), each head's o, then m and l; l = -1 says
@@ -388,14 +300,16 @@ void attention_part(const AttentionTask<typename V::T>& task, std::int64_t split
   using T = typename V::T;
   const std::int64_t d = task.head_dim;
   T* sums = part + task.heads * d;  // (heads, 2)
-  each_head_group(task.heads, [&](auto count, int head) {
-    Merge<V> state[count] = {};
-    const bool seen =
-        attend_split<V, count>(task, task.q + head * d, split * kSplitKeys, state, part + head * d);
-    for (int h = 0; h < count; ++h) {
-      sums[2 * (head + h)] = state[h].m;
-      sums[2 * (head + h) + 1] = seen ? state[h].l : T(-1);
-    }
+  with_elements<V>(task.kv, [&]<class E>(E) {
+    each_head_group(task.heads, [&](auto count, int head) {
+      Merge<V> state[count] = {};
+      const bool seen = attend_split<E, count>(task, task.q + head * d, split * kSplitKeys, state,
+                                               part + head * d);
+      for (int h = 0; h < count; ++h) {
+        sums[2 * (head + h)] = state[h].m;
+        sums[2 * (head + h) + 1] = seen ? state[h].l : T(-1);
+      }
+    });
   });
 }
 

@@ -6,28 +6,33 @@
 
 namespace isobit::cpu::simd {
 
-/// The split's scores by their positions, and each head's maximum and sum.
-template <class V>
-void weights_part(const AttentionTask<typename V::T>& task, std::int64_t split, std::int64_t width,
-                  typename V::T* weights, typename V::T* sums) {
-  using T = typename V::T;
+template <class E>
+void scores_of(const TaskOf<E>& task, std::int64_t split, std::int64_t width,
+               typename E::V::T* weights, typename E::V::T* sums) {
+  using T = typename E::V::T;
   const std::int64_t d = task.head_dim, begin = split * kSplitKeys;
   const std::int64_t lo = begin < task.first ? task.first : begin;
   const std::int64_t hi = begin + kSplitKeys - 1 < task.last ? begin + kSplitKeys - 1 : task.last;
-  T* gathered = task.kv.page_size % kKeyBlock == 0 ? nullptr : Scratch<V, 3>::of(kSplitKeys * d);
-  SplitView<V> view;
-  look<V>(task, begin, lo, hi, gathered, view);
+  SplitView<E> view;
+  look<E>(task, begin, lo, hi, room_to_gather<E>(task), view);
   for (int h = 0; h < task.heads; ++h) sums[2 * h + 1] = T(-1);
   if (view.count == 0) return;
   each_head_group(task.heads, [&](auto count, int head) {
     T scores[count][kSplitKeys] = {};
-    score_split<V, count>(task, task.q + head * d, view, scores);
+    score_split<E, count>(task, task.q + head * d, view, scores);
     for (int h = 0; h < count; ++h) {
       std::memcpy(weights + (head + h) * width + lo, scores[h] + (lo - begin),
                   std::size_t(hi - lo + 1) * sizeof(T));
-      weigh<V>(view, scores[h], sums[2 * (head + h)], sums[2 * (head + h) + 1]);
+      weigh<E>(view, scores[h], sums[2 * (head + h)], sums[2 * (head + h) + 1]);
     }
   });
+}
+
+/// The split's scores by their positions, and each head's maximum and sum.
+template <class V>
+void weights_part(const AttentionTask<typename V::T>& task, std::int64_t split, std::int64_t width,
+                  typename V::T* weights, typename V::T* sums) {
+  with_elements<V>(task.kv, [&]<class E>(E) { scores_of<E>(task, split, width, weights, sums); });
 }
 
 /// Scores become weights, seen from the maximum and sum of all splits.

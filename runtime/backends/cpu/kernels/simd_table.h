@@ -1,6 +1,7 @@
 // The leaves of one instruction set as a table. Callers: kernels_*.cc.
 #pragma once
 
+#include "runtime/backends/cpu/kernels/simd_decode.h"
 #include "runtime/backends/cpu/kernels/simd_scores.h"
 
 namespace isobit::cpu::simd {
@@ -10,7 +11,8 @@ constexpr KernelsOf<typename V::T> table() {
   return {gemm<V>,         finish<V>,        rms_norm<V>,       rope<V>,
           gated_silu<V>,   add<V>,           round_all<V>,      quantize<V>,
           amax<V>,         attention<V>,     attention_part<V>, attention_merge<V>,
-          weights_part<V>, weights_merge<V>, exp_all<V>};
+          weights_part<V>, weights_merge<V>, decode_rows<V>,    decode_turned<V>,
+          turn_codes<V>,   widen<V>,         exp_all<V>};
 }
 
 }  // namespace isobit::cpu::simd

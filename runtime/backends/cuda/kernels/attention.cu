@@ -27,8 +27,8 @@ __device__ inline KeyPlace key_place(const AttentionCall& a, const QueryRow& row
 }
 
 /// Scores of N keys for kHeads heads, times the scale, capped where cap is not 0.
-template <class T, int N>
-__device__ void scores(const Shared<T>& shared, const T* const (&key)[N], int d, T scale, T cap,
+template <class T, class E, int N>
+__device__ void scores(const Shared<T>& shared, const E* const (&key)[N], int d, T scale, T cap,
                        T (*score)[kHeads]) {
   T acc[N][kHeads];
 #pragma unroll
@@ -37,12 +37,12 @@ __device__ void scores(const Shared<T>& shared, const T* const (&key)[N], int d,
     for (int g = 0; g < kHeads; ++g) acc[j][g] = T(0);
   }
   constexpr int kAhead = sizeof(T) == 4 ? 16 : 8;  // reads under way before the first is used
-  const T* at[N];
+  const E* at[N];
 #pragma unroll
   for (int j = 0; j < N; ++j) at[j] = key[j];
   const auto chain = [&](int i, auto count) {
     constexpr int kCount = decltype(count)::value;
-    T k[N][kCount];
+    E k[N][kCount];
 #pragma unroll
     for (int e = 0; e < kCount; ++e) {
 #pragma unroll
@@ -55,7 +55,7 @@ __device__ void scores(const Shared<T>& shared, const T* const (&key)[N], int d,
 #pragma unroll
       for (int j = 0; j < N; ++j) {
 #pragma unroll
-        for (int g = 0; g < kHeads; ++g) acc[j][g] = fma_(q[g], k[j][e], acc[j][g]);
+        for (int g = 0; g < kHeads; ++g) acc[j][g] = fma_(q[g], widened(k[j][e]), acc[j][g]);
       }
     }
 #pragma unroll
@@ -73,8 +73,8 @@ __device__ void scores(const Shared<T>& shared, const T* const (&key)[N], int d,
 }
 
 /// Element i of H heads from `head` on over the split's visible keys.
-template <class T, int H>
-__device__ void output_chains(const Shared<T>& shared, const T* values, int head, int i, bool whole,
+template <class T, class E, int H>
+__device__ void output_chains(const Shared<T>& shared, const E* values, int head, int i, bool whole,
                               T (&o)[H]) {
 #pragma unroll
   for (int g = 0; g < H; ++g) o[g] = T(0);
@@ -87,23 +87,23 @@ __device__ void output_chains(const Shared<T>& shared, const T* values, int head
     for (int w = 0; w < kMasks; ++w) {
       for (std::uint32_t left = shared.visible[w]; left != 0; left &= left - 1) {
         const int j = w * 32 + __ffs(int(left)) - 1;
-        step(j, values[shared.v[j] + i]);
+        step(j, widened(values[shared.v[j] + i]));
       }
     }
     return;
   }
   constexpr int kAhead = sizeof(T) == 4 ? 32 : 16;  // reads under way before the first is used
   for (int j = 0; j < kSplit; j += kAhead) {
-    T v[kAhead];
+    E v[kAhead];
 #pragma unroll
     for (int e = 0; e < kAhead; ++e) v[e] = values[shared.v[j + e] + i];
 #pragma unroll
-    for (int e = 0; e < kAhead; ++e) step(j + e, v[e]);
+    for (int e = 0; e < kAhead; ++e) step(j + e, widened(v[e]));
   }
 }
 
 /// Every element of every head: a thread has one element of H heads.
-template <class T, int H>
+template <class T, class E, int H>
 __device__ void outputs(const Call<T>& call, const Shared<T>& shared, std::int64_t part, int heads,
                         bool whole) {
   const int d = call.a.d;
@@ -111,7 +111,7 @@ __device__ void outputs(const Call<T>& call, const Shared<T>& shared, std::int64
     const int first = item / d * H, i = item % d;
     if (first >= heads) break;
     T o[H];
-    output_chains<T, H>(shared, call.v, first, i, whole, o);
+    output_chains<T, E, H>(shared, static_cast<const E*>(call.a.v_pool), first, i, whole, o);
 #pragma unroll
     for (int g = 0; g < H; ++g) {
       if (first + g < heads) {
@@ -122,7 +122,7 @@ __device__ void outputs(const Call<T>& call, const Shared<T>& shared, std::int64
 }
 
 /// grid: (splits, kv heads, rows).
-template <class T>
+template <class T, class E>
 __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 6 : 3) split_kernel(Call<T> call) {
   __shared__ __align__(16) Shared<T> shared;
   const AttentionCall& a = call.a;
@@ -131,13 +131,13 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 6 : 3) split_kernel
   const int split = row.first / kSplit + int(blockIdx.x);
   if (split * kSplit > row.last) return;
   bool visible[kKeys];
-  const T* key[kKeys];
+  const E* key[kKeys];
   int count = 0;
 #pragma unroll
   for (int j = 0; j < kKeys; ++j) {
     const KeyPlace place = key_place(a, row, split * kSplit + j * kThreads + t, kv);
     visible[j] = place.visible;
-    key[j] = call.k + place.k;
+    key[j] = static_cast<const E*>(a.k_pool) + place.k;
     shared.v[j * kThreads + t] = place.v;
     const std::uint32_t mask = __ballot_sync(0xffffffffu, place.visible);
     if (t % 32 == 0) shared.visible[j * kWarps + t / 32] = mask;
@@ -157,12 +157,12 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 6 : 3) split_kernel
     __syncthreads();
     T score[kKeys][kHeads], m[kHeads];
     if (count == kSplit) {
-      scores<T, kKeys>(shared, key, a.d, T(a.scale), T(a.softcap), score);
+      scores<T, E, kKeys>(shared, key, a.d, T(a.scale), T(a.softcap), score);
     } else {
 #pragma unroll
       for (int j = 0; j < kKeys; ++j) {
-        const T* const one[1] = {key[j]};
-        if (visible[j]) scores<T, 1>(shared, one, a.d, T(a.scale), T(a.softcap), score + j);
+        const E* const one[1] = {key[j]};
+        if (visible[j]) scores<T, E, 1>(shared, one, a.d, T(a.scale), T(a.softcap), score + j);
       }
     }
     softmax_terms(shared, visible, heads, score, m);
@@ -176,11 +176,11 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 ? 6 : 3) split_kernel
     }
     const bool whole = count == kSplit;
     if (a.d * 2 > kThreads) {
-      outputs<T, 4>(call, shared, part, heads, whole);
+      outputs<T, E, 4>(call, shared, part, heads, whole);
     } else if (a.d * 4 > kThreads) {
-      outputs<T, 2>(call, shared, part, heads, whole);
+      outputs<T, E, 2>(call, shared, part, heads, whole);
     } else {
-      outputs<T, 1>(call, shared, part, heads, whole);
+      outputs<T, E, 1>(call, shared, part, heads, whole);
     }
     __syncthreads();
   }
@@ -270,15 +270,8 @@ Call<T> make_call(const AttentionCall& a) {
     memory += aligned(bytes);
     return at;
   };
-  Call<T> call{a,
-               static_cast<const T*>(a.q),
-               static_cast<const T*>(a.k_pool),
-               static_cast<const T*>(a.v_pool),
-               static_cast<T*>(a.out),
-               nullptr,
-               nullptr,
-               nullptr,
-               nullptr};
+  Call<T> call{
+      a, static_cast<const T*>(a.q), static_cast<T*>(a.out), nullptr, nullptr, nullptr, nullptr};
   call.part_m = reinterpret_cast<T*>(take(parts * sizeof(T)));
   call.part_l = reinterpret_cast<T*>(take(parts * sizeof(T)));
   call.part_o = reinterpret_cast<T*>(take(parts * std::size_t(a.d) * sizeof(T)));
@@ -300,11 +293,11 @@ template void merge_parts(const Call<double>& call);
 
 namespace {
 
-template <class T>
+template <class T, class E>
 void launch(const AttentionCall& a) {
   const Call<T> call = make_call<T>(a);
   const dim3 grid(unsigned(a.max_splits), unsigned(a.kv_heads), unsigned(a.row_count));
-  split_kernel<T><<<grid, kThreads, 0, a.stream>>>(call);
+  split_kernel<T, E><<<grid, kThreads, 0, a.stream>>>(call);
   check_launch("attention_split");
   merge_parts(call);
 }
@@ -320,7 +313,7 @@ std::size_t attention_bytes(bool wide, std::int64_t rows, std::int64_t heads, in
 
 void attention(const AttentionCall& call) {
   if (call.row_count * call.heads == 0) return;
-  call.wide ? launch<double>(call) : launch<float>(call);
+  with_pool_types(call.wide, call.cache, [&]<class T, class E>(T, E) { launch<T, E>(call); });
 }
 
 }  // namespace isobit::cuda

@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #include "runtime/backends/cuda/device/device.h"
-#include "runtime/backends/cuda/kernels/words.cuh"
+#include "runtime/backends/cuda/kernels/elements.cuh"
 #include "runtime/numerics/order.h"
 
 namespace isobit::cuda {
@@ -19,7 +19,7 @@ constexpr int kMasks = kSplit / 32;
 template <class T>
 struct Call {
   AttentionCall a;
-  const T *q, *k, *v;
+  const T* q;
   T* out;
   T *part_m, *part_l, *part_o;  // by (row, head, split): maximum, sum, output
   std::int32_t* part_any;       // 0: no visible key

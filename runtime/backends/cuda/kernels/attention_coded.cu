@@ -43,8 +43,8 @@ __device__ void score(const Call<T>& call, const Shared<T>& shared, const QueryR
       }
     });
   } else {
-    const T* key = call.k + key_offset(a, row, p, kv);
-    for (int i = 0; i < a.d; ++i) step(i, key[i * kKeyBlock]);
+    const std::int64_t key = key_offset(a, row, p, kv);
+    for (int i = 0; i < a.d; ++i) step(i, pool_value<T>(a.k_pool, a.cache, key + i * kKeyBlock));
   }
 #pragma unroll
   for (int g = 0; g < kHeads; ++g) out[g] = acc[g] * T(a.scale);
@@ -83,7 +83,7 @@ __device__ void output(const Call<T>& call, const Shared<T>& shared, const Query
   };
   const int cut = within(row.v_coded);
   const int from = within(row.coded_from) < cut ? within(row.coded_from) : cut;
-  const auto exact = [&](int j) { return call.v[shared.v[j] + i]; };
+  const auto exact = [&](int j) { return pool_value<T>(a.v_pool, a.cache, shared.v[j] + i); };
   each_visible(shared, 0, from, exact, step);
   if (cut > from) {
     with_codec(a.v_layout.codec, [&](auto codec) {

@@ -126,6 +126,7 @@ struct KvCall {
   std::int64_t kv_heads, d;
   std::int32_t page_size;
   PageShape shape;
+  Format cache;  // of the pools' elements; Real's own in the other precisions
 };
 /// k or v may be null: not written.
 void write_kv(const KvCall& call, const void* k, std::int64_t k_stride, const void* v,
@@ -175,6 +176,7 @@ struct AttentionCall {
   PageShape shape;
   const void* k_pool;
   const void* v_pool;
+  Format cache;  // of the pools' elements, as in KvCall
   Format stored;
   std::int32_t max_splits;  // most splits of one row
   void* workspace;          // attention_bytes()

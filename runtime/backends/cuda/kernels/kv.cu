@@ -5,16 +5,16 @@
 #include <cuda_runtime.h>
 
 #include "runtime/backends/cuda/device/device.h"
-#include "runtime/backends/cuda/kernels/kernels.h"
+#include "runtime/backends/cuda/kernels/elements.cuh"
 #include "runtime/numerics/kv/codecs.h"
 
 namespace isobit::cuda {
 namespace {
 
-template <class T>
+template <class T, class E>
 __global__ void write_kernel(KvCall call, const T* k, std::int64_t k_stride, const T* v,
                              std::int64_t v_stride, const std::int64_t* slots, std::int64_t count,
-                             T* k_pool, T* v_pool) {
+                             E* k_pool, E* v_pool) {
   const std::int64_t index = std::int64_t(blockIdx.x) * 256 + std::int64_t(threadIdx.x);
   if (index >= count) return;
   const std::int64_t width = call.kv_heads * call.d;
@@ -22,17 +22,17 @@ __global__ void write_kernel(KvCall call, const T* k, std::int64_t k_stride, con
   const std::int64_t page = slots[r] / call.page_size, o = slots[r] % call.page_size;
   if (k != nullptr) {
     k_pool[page * call.shape.k_page + h * call.shape.k_head + o / kKeyBlock * kKeyBlock * call.d +
-           o % kKeyBlock + i * kKeyBlock] = k[r * k_stride + h * call.d + i];
+           o % kKeyBlock + i * kKeyBlock] = narrowed<E>(k[r * k_stride + h * call.d + i]);
   }
   if (v != nullptr) {
     v_pool[page * call.shape.v_page + h * call.shape.v_head + o * call.d + i] =
-        v[r * v_stride + h * call.d + i];
+        narrowed<E>(v[r * v_stride + h * call.d + i]);
   }
 }
 
-template <class T>
+template <class T, class E>
 __global__ void read_kernel(KvCall call, const std::int64_t* slots, std::int64_t count,
-                            const T* k_pool, const T* v_pool, T* k, std::int64_t k_stride, T* v,
+                            const E* k_pool, const E* v_pool, T* k, std::int64_t k_stride, T* v,
                             std::int64_t v_stride) {
   const std::int64_t index = std::int64_t(blockIdx.x) * 256 + std::int64_t(threadIdx.x);
   if (index >= count) return;
@@ -40,13 +40,13 @@ __global__ void read_kernel(KvCall call, const std::int64_t* slots, std::int64_t
   const std::int64_t r = index / width, h = index % width / call.d, i = index % call.d;
   const std::int64_t page = slots[r] / call.page_size, o = slots[r] % call.page_size;
   if (k != nullptr) {
-    k[r * k_stride + h * call.d + i] =
-        k_pool[page * call.shape.k_page + h * call.shape.k_head +
-               o / kKeyBlock * kKeyBlock * call.d + o % kKeyBlock + i * kKeyBlock];
+    k[r * k_stride + h * call.d + i] = canonical(
+        widened(k_pool[page * call.shape.k_page + h * call.shape.k_head +
+                       o / kKeyBlock * kKeyBlock * call.d + o % kKeyBlock + i * kKeyBlock]));
   }
   if (v != nullptr) {
-    v[r * v_stride + h * call.d + i] =
-        v_pool[page * call.shape.v_page + h * call.shape.v_head + o * call.d + i];
+    v[r * v_stride + h * call.d + i] = canonical(
+        widened(v_pool[page * call.shape.v_page + h * call.shape.v_head + o * call.d + i]));
   }
 }
 
@@ -71,12 +71,11 @@ void write_kv(const KvCall& call, const void* k, std::int64_t k_stride, const vo
               void* v_pool) {
   const std::int64_t count = rows * call.kv_heads * call.d;
   if (count == 0) return;
-  const auto run = [&]<class T>(T) {
-    write_kernel<T><<<unsigned((count + 255) / 256), 256, 0, call.stream>>>(
+  with_pool_types(call.wide, call.cache, [&]<class T, class E>(T, E) {
+    write_kernel<T, E><<<unsigned((count + 255) / 256), 256, 0, call.stream>>>(
         call, static_cast<const T*>(k), k_stride, static_cast<const T*>(v), v_stride, slots, count,
-        static_cast<T*>(k_pool), static_cast<T*>(v_pool));
-  };
-  call.wide ? run(double{}) : run(float{});
+        static_cast<E*>(k_pool), static_cast<E*>(v_pool));
+  });
   check_launch("write_kv");
 }
 
@@ -84,12 +83,11 @@ void read_kv(const KvCall& call, const std::int64_t* slots, std::int64_t rows, c
              const void* v_pool, void* k, std::int64_t k_stride, void* v, std::int64_t v_stride) {
   const std::int64_t count = rows * call.kv_heads * call.d;
   if (count == 0) return;
-  const auto run = [&]<class T>(T) {
-    read_kernel<T><<<unsigned((count + 255) / 256), 256, 0, call.stream>>>(
-        call, slots, count, static_cast<const T*>(k_pool), static_cast<const T*>(v_pool),
+  with_pool_types(call.wide, call.cache, [&]<class T, class E>(T, E) {
+    read_kernel<T, E><<<unsigned((count + 255) / 256), 256, 0, call.stream>>>(
+        call, slots, count, static_cast<const E*>(k_pool), static_cast<const E*>(v_pool),
         static_cast<T*>(k), k_stride, static_cast<T*>(v), v_stride);
-  };
-  call.wide ? run(double{}) : run(float{});
+  });
   check_launch("read_kv");
 }
 
@@ -99,9 +97,11 @@ void encode_kv(cudaStream_t stream, bool wide, const CodeLayout& layout, const v
   if (count == 0) return;
   const auto run = [&]<class T>(T) {
     with_codec(layout.codec, [&](auto codec) {
-      encode_kernel<T><<<unsigned((count + 255) / 256), 256, 0, stream>>>(
-          codec, layout, static_cast<const T*>(x), stride, slots, count,
-          static_cast<std::uint8_t*>(codes));
+      if constexpr (!encodes_on_host<decltype(codec)>()) {
+        encode_kernel<T><<<unsigned((count + 255) / 256), 256, 0, stream>>>(
+            codec, layout, static_cast<const T*>(x), stride, slots, count,
+            static_cast<std::uint8_t*>(codes));
+      }
     });
   };
   wide ? run(double{}) : run(float{});

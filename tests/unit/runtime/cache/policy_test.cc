@@ -169,6 +169,10 @@ TEST(KvPolicyCheck, HeadsAndCacheModes) {
             "kv kvarn:k4v2: kvarn turns a whole head, a power of two from 8 to 256 channels, and "
             "head_dim 96 is none");
   EXPECT_EQ(why("kvarn:k4v2", 128, "off"), "");
+  EXPECT_EQ(why("q8_0", 32, "paged:8+speculative:4"), "");
+  for (const char* kv : {"kivi:4", "tova:8"}) {
+    EXPECT_NE(why(kv, 32, "speculative:4").find("cannot be taken back"), std::string::npos) << kv;
+  }
 }
 
 TEST(KvPolicyView, OfQ8IsCodedForEveryone) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "runtime/backends/registry.h"
+#include "tests/fakes/counting.h"
 
 namespace isobit {
 namespace {
@@ -26,8 +27,9 @@ class LastFour final : public CachePolicy {
 
 class KvStore : public ::testing::Test {
  protected:
-  KvStore() {
-    auto made = make_backend({}, mode_of(Precision::fp32));
+  KvStore() { use(Precision::fp32); }
+  void use(Precision precision) {
+    auto made = make_backend({}, mode_of(precision));
     backend_ = std::move(*made);
   }
 
@@ -92,6 +94,33 @@ TEST_F(KvStore, WithoutAPolicyBytesAreExact) {
   EXPECT_FALSE(cache.counters().could_act);
 }
 
+/// A number of R takes what R takes: in the pools, and in what is counted.
+TEST_F(KvStore, ExactValuesTakeTheBytesOfTheirFormat) {
+  const std::pair<Precision, std::int64_t> sizes[] = {
+      {Precision::bf16, 2}, {Precision::fp16, 2}, {Precision::fp8_e4m3, 2},
+      {Precision::fp32, 4}, {Precision::tf32, 4}, {Precision::layercast_bf16, 4},
+      {Precision::fp64, 8}};
+  for (const auto& [precision, size] : sizes) {
+    SCOPED_TRACE(mode_of(precision).name);
+    use(precision);
+    ASSERT_EQ(backend_->cache_size(), std::size_t(size));
+    std::int64_t most = 0;
+    backend_ = std::make_unique<fakes::CountingBackend>(std::move(backend_), most);
+    KvCache cache = make("exact", "paged:16", 20, 30);
+    // Two sequences of two pages and one to spare; K and V of each layer.
+    EXPECT_EQ(most, 5 * 16 * kExactRow / 4 * size);
+    const int s = cache.open(20);
+    std::vector<double> zeros(std::size_t(kWidth), 0.0);  // as fp32: zeros too
+    const Rows row{zeros.data(), 1, kWidth, kWidth};
+    cache.reserve(s, 1);
+    const std::int64_t slot = cache.slot(s, 0);
+    backend_->write_kv(row, row, {&slot, 1}, kKvHeads, 16, cache.k_pool(0), cache.v_pool(0));
+    cache.end_step();
+    EXPECT_EQ(cache.counters().bytes, kExactRow / 4 * size);
+    EXPECT_EQ(cache.counters().exact_bytes, kExactRow / 4 * size);
+  }
+}
+
 TEST_F(KvStore, APointwisePolicyHasNoExactPool) {
   KvCache cache = make("q8_0", "paged:16", 20, 30);
   EXPECT_FALSE(cache.keeps_exact());
@@ -132,6 +161,18 @@ TEST_F(KvStore, KiviGivesBackWhatIsCodedOnBothSides) {
   cache.close(s);
   EXPECT_EQ(cache.open(70), s);
   EXPECT_EQ(cache.view(0, s, {}).k_coded, 0);
+}
+
+TEST_F(KvStore, KiviCountsExactValuesAndFieldsInTheFormatOfR) {
+  use(Precision::bf16);
+  KvCache cache = make("kivi:4", "paged:16", 70, 140);
+  const int s = cache.open(70);
+  step(cache, s, 0, 70);
+  const std::int64_t tile = 2 + 2 + 16;
+  EXPECT_EQ(cache.counters().bytes,
+            kLayers * kKvHeads *
+                (2 * kHeadDim * tile + 6 * kHeadDim * 2 + 38 * tile + 32 * kHeadDim * 2));
+  EXPECT_EQ(cache.counters().exact_bytes, 70 * kExactRow / 2);
 }
 
 TEST_F(KvStore, ModesThatComputeAgainKeepTheirPages) {
@@ -175,6 +216,37 @@ TEST_F(KvStore, NothingEvictedIsNoMask) {
   EXPECT_EQ(cache.counters().evicted, 0);
   EXPECT_FALSE(cache.counters().could_act);
   EXPECT_EQ(cache.counters().bytes, cache.counters().exact_bytes);
+}
+
+TEST_F(KvStore, TruncatedPositionsAreForgotten) {
+  for (const char* kv : {"exact", "q8_0"}) {
+    KvCache cache = make(kv, "paged:16+speculative:7", 20, 60);
+    const int s = cache.open(20);
+    step(cache, s, 0, 20);
+    step(cache, s, 20, 40);
+    EXPECT_EQ(cache.pages(s), 3) << kv;
+    cache.truncate(s, 33);
+    EXPECT_EQ(cache.pages(s), 3) << kv;
+    cache.truncate(s, 32);
+    EXPECT_EQ(cache.pages(s), 2) << kv;
+    step(cache, s, 32, 33);
+    EXPECT_EQ(cache.pages(s), 3) << kv;
+    EXPECT_EQ(cache.counters().exact_bytes, 40 * kExactRow) << "the most, drafted rows included";
+  }
+}
+
+TEST_F(KvStore, APrefixOfOtherPagesThanSixteen) {
+  spec_ = *parse_kv_policy("exact");
+  KvDemand demand;
+  demand.staying = {{35, 35}};
+  demand.passing = {{40, 50}};
+  KvCache cache(*backend_, {kLayers, kKvHeads, kHeadDim, 16, kKvHeads},
+                *parse_cache_mode("paged:7+prefix:true"), spec_, demand);
+  const int donor = cache.open(40), s = cache.open(40);
+  step(cache, donor, 0, 35);
+  EXPECT_EQ(cache.share_prefix(s, donor, 35), 35);
+  EXPECT_EQ(cache.pages(s), 5);
+  EXPECT_EQ(cache.table(s)[4], cache.table(donor)[4]);
 }
 
 TEST_F(KvStore, APrefixSharesPagesOfCodesAndCountsThemOnce) {

@@ -7,12 +7,11 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <map>
 
-#include "harness/selftest/wrap.h"
 #include "runtime/base/memory.h"
 #include "runtime/model/arch/architecture.h"
 #include "runtime/run/generate.h"
+#include "tests/fakes/counting.h"
 #include "tests/fakes/model.h"
 
 namespace isobit {
@@ -55,45 +54,31 @@ TEST(Memory, FollowsTheCacheMode) {
   const std::int64_t narrow = estimate_memory(model, wide).cache;
   wide.precision = Precision::fp64;
   EXPECT_EQ(estimate_memory(model, wide).cache, 2 * narrow);
+  wide.precision = Precision::fp8_e5m2;
+  EXPECT_EQ(estimate_memory(model, wide).cache * 2, narrow);
+  GenerateRequest again = request_of(64, 24, "recomputed");  // residuals are Reals
+  const std::int64_t residuals = estimate_memory(model, again).cache - narrow;
+  again.precision = Precision::bf16;
+  EXPECT_EQ(estimate_memory(model, again).cache, narrow / 2 + residuals);
 }
-
-/// Counts what a backend has taken and not given back.
-class Counting final : public selftest::ForwardingBackend {
- public:
-  Counting(std::unique_ptr<Backend> inner, std::int64_t& most)
-      : ForwardingBackend(std::move(inner), {}), most_(most) {}
-  void* allocate(std::size_t bytes) override {
-    void* memory = ForwardingBackend::allocate(bytes);
-    sizes_[memory] = std::int64_t(bytes);
-    live_ += std::int64_t(bytes);
-    most_ = std::max(most_, live_);
-    return memory;
-  }
-  void release(void* memory) override {
-    live_ -= sizes_[memory];
-    ForwardingBackend::release(memory);
-  }
-
- private:
-  std::map<void*, std::int64_t> sizes_;
-  std::int64_t live_ = 0;
-  std::int64_t& most_;
-};
 
 /// What is taken besides weights, by every family: no more than the estimate, and at least half.
 TEST(Memory, IsWhatEveryFamilyTakes) {
   for (const Architecture* family : architectures()) {
-    Runtime runtime(fakes::toy_model(fakes::odd_config(family->name)));
-    const LoadedModel model = fakes::toy_model(fakes::odd_config(family->name));
-    GenerateRequest request = request_of(2, 200, "on");
-    const MemoryEstimate estimate = estimate_memory(model, request);
-    std::int64_t most = 0;
-    request.wrap_backend = [&](std::unique_ptr<Backend> inner) -> std::unique_ptr<Backend> {
-      return std::make_unique<Counting>(std::move(inner), most);
-    };
-    ASSERT_TRUE(runtime.generate(request).has_value());
-    EXPECT_LE(most, estimate.activations + estimate.cache) << family->name;
-    EXPECT_GE(2 * most, estimate.activations + estimate.cache) << family->name;
+    for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+      Runtime runtime(fakes::toy_model(fakes::odd_config(family->name)));
+      const LoadedModel model = fakes::toy_model(fakes::odd_config(family->name));
+      GenerateRequest request = request_of(2, 200, "on");
+      request.precision = precision;
+      const MemoryEstimate estimate = estimate_memory(model, request);
+      std::int64_t most = 0;
+      request.wrap_backend = [&](std::unique_ptr<Backend> inner) -> std::unique_ptr<Backend> {
+        return std::make_unique<fakes::CountingBackend>(std::move(inner), most);
+      };
+      ASSERT_TRUE(runtime.generate(request).has_value());
+      EXPECT_LE(most, estimate.activations + estimate.cache) << family->name;
+      EXPECT_GE(2 * most, estimate.activations + estimate.cache) << family->name;
+    }
   }
 }
 

@@ -38,6 +38,14 @@ Coded coded(KvCodecKind kind, const std::array<T, 32>& x, std::int64_t stride = 
     codec.encode(spread.data(), 0, stride, tile);
     const auto read = codec.template open<T>(tile);
     for (int i = 0; i < 32; ++i) out.values[std::size_t(i)] = float(read.at(0, i));
+    if constexpr (requires(std::int8_t * memory) { codec.template group<T>(tile, memory); }) {
+      std::int8_t memory[32];
+      const auto all = codec.template group<T>(tile, memory);
+      for (int i = 0; i < 32; ++i) {
+        const T value = fma_(T(all.codes[i]), all.scale, all.low);
+        EXPECT_TRUE(same_bits(canonical(value), canonical(read.at(0, i)))) << i;
+      }
+    }
   });
   out.bytes.assign(tile, tile + made.bytes);
   for (const std::uint8_t* byte = tile + made.bytes; byte < std::end(tile); ++byte) {
