@@ -203,7 +203,7 @@ class Poisoning final : public selftest::ForwardingBackend {
   static bool reads_exact(const AttentionRows::Row& row, std::int64_t head, std::int64_t p) {
     if (p < row.first || p > row.position) return false;
     if (row.keep != nullptr && row.keep[head * row.keep_stride + p] == 0) return false;
-    return p >= std::min(row.k_coded, row.v_coded);
+    return p < row.coded_from || p >= std::min(row.k_coded, row.v_coded);
   }
   void poison_slot(std::int64_t slot, const std::vector<bool>& read, const AttentionRows& args,
                    void* k_pool, void* v_pool) {
