@@ -119,7 +119,7 @@ struct Observed {
   std::int64_t kv_exact_bytes = 0;  // what exact values of the same positions would take then
   std::int64_t kv_evicted = 0;      // positions evicted, summed over layers
   std::int64_t kv_coded = 0;        // positions whose K or V were coded
-  std::int64_t kv_rebuilt = 0;      // positions coded again from rebuilt values
+  std::int64_t kv_rebuilt = 0;      // positions rebuilt from checkpoints, or coded again
   bool kv_identity = false;  // no query could see anything but exact values of every position
 };
 

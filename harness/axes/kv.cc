@@ -1,5 +1,5 @@
 // Axis kv: what happens to keys and values between the write and the read (runtime/cache/policy.h).
-// Only `exact` gives the default's bits.
+// Only `exact` and `residual`, which rebuilds what it does not keep, give the default's bits.
 #include <algorithm>
 
 #include "harness/axes/parse.h"
@@ -32,7 +32,8 @@ Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
 }
 
 bool lossless(const AxisValue& value) {
-  return value.text == KvPolicySpec{}.text;
+  const auto* spec = std::get_if<KvPolicySpec>(&value.setting);
+  return spec != nullptr && (spec->exact() || spec->residual);
 }
 
 void apply(const AxisValue& value, GenerateRequest& request) {

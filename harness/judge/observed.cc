@@ -131,8 +131,11 @@ Judgement check_cache(const CacheMode& mode, const CellTrace& trace, bool asks_a
 /// Did the cache policy run, and act where it could?
 Judgement check_kv(const KvPolicySpec& policy, const Observed& o) {
   if (policy.text != o.kv) return fail("kv", policy.text, o.kv);
+  if (policy.residual && !o.kv_identity && o.kv_rebuilt == 0) {
+    return mistrusted("kv " + policy.text + " rebuilt nothing");
+  }
   const bool acted = o.kv_coded > 0 || o.kv_evicted > 0;
-  if (policy.policy != nullptr && !o.kv_identity && !acted) {
+  if (!policy.exact() && !policy.residual && !o.kv_identity && !acted) {
     return mistrusted("kv " + policy.text + " coded and evicted nothing");
   }
   return {};

@@ -4,11 +4,10 @@
 //
 // Checkpoints are the input rows of some layers, or the token ids alone. Layers between two
 // checkpoints are computed again for the rebuilt positions, attention and MLP included. Callers:
-// policy.cc reads the text, batcher, store and forward pass obey.
+// policies/residual.cc reads the text; batcher, store and forward pass obey.
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "runtime/base/result.h"
 #include "runtime/cache/mode.h"
@@ -16,8 +15,6 @@
 namespace isobit {
 
 struct ResidualSpec {
-  static constexpr std::int64_t kLargestStride = 4096;  // layers from a checkpoint to the next
-
   std::int64_t every = 1;   // layers 0, every, 2 * every, … have a checkpoint; 0: token ids alone
   std::int64_t budget = 0;  // latest positions of a sequence whose K and V are kept
 
@@ -28,13 +25,9 @@ struct ResidualSpec {
   [[nodiscard]] std::int64_t checkpoints(std::int64_t layers) const {
     return every == 0 ? 0 : (layers + every - 1) / every;
   }
-  /// "residual:every_layer", "residual:embedding+budget:64", "residual:(every:2)".
-  [[nodiscard]] std::string text() const;
 };
+constexpr std::int64_t kTokenBytes = 4;  // what a position takes whose only checkpoint is its token
 
-/// The residual policy of its parts as a person wrote them: "every_layer", "embedding" or
-/// "(every:k)", and the budget, "" when it is left out. An error says what is wrong with a part.
-Result<ResidualSpec> parse_residual(const std::string& checkpoints, const std::string& budget);
 /// Why it cannot serve a model of so many layers, or a cache mode, or nothing.
 Result<void> check_residual(const ResidualSpec& spec, std::int64_t layers);
 Result<void> check_residual(const ResidualSpec& spec, const CacheMode& mode);

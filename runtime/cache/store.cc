@@ -60,11 +60,13 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
       shape_(shape),
       mode_(mode),
       policy_(kv.policy.get()),
+      residual_spec_(mode.keeps ? kv.residual : std::nullopt),
       model_{shape.layers, shape.all_heads, shape.all_kv_heads, shape.head_dim,
              backend.mode().cache} {
   const std::int32_t page = mode.page_size;
   const std::int64_t width = shape.kv_heads * shape.head_dim;
   const std::size_t real = backend.real_size(), stored = backend.cache_size();
+  if (kv.shipped != nullptr) shipped_ = kv.shipped->open(model_);
   std::int32_t code_page = page;
   if (policy_ != nullptr) {
     k_layout_.codec = policy_->key_codec(model_);
@@ -79,11 +81,11 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
     layout->head_dim = shape.head_dim;
     layout->page_size = code_page;
   }
-  if (keeps_exact_) {
+  if (keeps_exact_ && !by_layer()) {
     const std::int64_t pages =
         pages_for(demand, [&](const auto& length) { return exact_pages(policy_, mode, length); });
     exact_ = PagePool(page, pages, mode.shuffled_pages);
-    exact_memory_.take(backend, shape.layers,
+    exact_memory_.take(backend, shipped_ == nullptr ? shape.layers : 1,
                        std::size_t(pages * rounded_up(page, kKeyBlock) * width) * stored,
                        std::size_t(pages * page * width) * stored);
   }
@@ -95,17 +97,38 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
     code_memory_.take(backend, shape.layers, std::size_t(pages * k_layout_.page_bytes()),
                       std::size_t(pages * v_layout_.page_bytes()));
   }
-  if (policy_ != nullptr && keeps_exact_) {
+  if ((policy_ != nullptr || shipped_ != nullptr) && keeps_exact_) {
     staged_ = DeviceMemory(backend, std::size_t(kStagedRows * width) * real);
   }
-  if (mode.recomputes) {
-    const std::int64_t pages =
-        pages_for(demand, [page](const auto& length) { return (length.total + page - 1) / page; });
-    residuals_ = PagePool(page, pages, mode.shuffled_pages);
-    for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
-      residual_.emplace_back(backend, std::size_t(pages * page * shape.hidden) * real);
-    }
+  if (rebuilds()) take_residual_memory(demand);
+}
+
+/// Checkpoints, and pages by layer for K and V.
+void KvCache::take_residual_memory(const KvDemand& demand) {
+  const std::int32_t page = mode_.page_size;
+  const std::size_t stored = backend_.cache_size();
+  const std::int64_t pages =
+      pages_for(demand, [page](const auto& length) { return (length.total + page - 1) / page; });
+  residuals_ = PagePool(page, pages, mode_.shuffled_pages);
+  residual_.resize(std::size_t(shape_.layers));
+  for (std::int64_t layer = 0; layer < shape_.layers; ++layer) {
+    if (!checkpoint(layer)) continue;
+    residual_[std::size_t(layer)] =
+        DeviceMemory(backend_, std::size_t(pages * page * shape_.hidden) * stored);
   }
+  if (!by_layer()) return;
+  const std::int64_t budget = residual_spec_->budget;
+  const std::int64_t kept = pages_for(demand, [&](const auto& length) {
+    return LayeredPages::most_kept(length.total, page, budget);
+  });
+  const std::int64_t shared = pages_for(demand, [&](const auto& length) {
+    return length.total > budget ? (length.total + page - 1) / page : 0;
+  });
+  layered_ = LayeredPages(shape_.layers, page, budget, kept, shared, mode_.shuffled_pages);
+  const std::int64_t slab = layered_.slab_pages(), width = shape_.kv_heads * shape_.head_dim;
+  slab_k_ =
+      DeviceMemory(backend_, std::size_t(slab * rounded_up(page, kKeyBlock) * width) * stored);
+  slab_v_ = DeviceMemory(backend_, std::size_t(slab * page * width) * stored);
 }
 
 int KvCache::open(std::int64_t n) {
@@ -125,7 +148,9 @@ void KvCache::clear(int sequence) {
   s.exact.clear(exact_);
   s.codes.clear(codes_);
   s.residuals.clear(residuals_);
+  layered_.clear(s.layered);
   s.positions = s.shared = s.hidden = 0;
+  if (shipped_ != nullptr) shipped_->clear(sequence);
   Layer layer;
   if (policy_ != nullptr) {
     const CodedView first = policy_->coded(s.prompt, 0);
@@ -145,6 +170,7 @@ void KvCache::truncate(int sequence, std::int64_t n) {
   s.exact.shrink(exact_, n);
   s.codes.shrink(codes_, n);
   s.residuals.shrink(residuals_, n);
+  if (by_layer()) layered_.truncate(s.layered, n);
   for (Layer& layer : s.layers) {
     ISOBIT_CHECK(layer.coded.k == kAll || layer.coded.k <= n);
     ISOBIT_CHECK(layer.coded.v == kAll || layer.coded.v <= n);
@@ -172,30 +198,44 @@ std::int64_t KvCache::share_prefix(int sequence, int donor, std::int64_t positio
 
 void KvCache::reserve(int sequence, std::int64_t n) {
   Sequence& s = at(sequence);
+  if (by_layer()) {
+    counters_.could_act |= s.positions >= s.prompt && s.positions > residual_spec_->budget;
+    layered_.reserve(s.layered, n);
+  } else if (keeps_exact_) {
+    s.exact.grow(exact_, n);
+  }
   s.positions = n;
-  if (keeps_exact_) s.exact.grow(exact_, n);
-  if (mode_.recomputes) s.residuals.grow(residuals_, n);
+  if (!residual_.empty()) s.residuals.grow(residuals_, n);
   if (policy_ == nullptr) return;
   const CodedView next = policy_->coded(s.prompt, n);
   s.codes.grow(codes_, std::min(n, std::max(next.k, next.v)));
 }
 
-std::int64_t KvCache::slot(int sequence, std::int64_t position) const {
+std::int64_t KvCache::slot(int sequence, std::int64_t position, std::int64_t layer) const {
+  if (by_layer()) return layered_.slot(at(sequence).layered, layer, position);
   return keeps_exact_ ? at(sequence).exact.slot(exact_, position) : -1;
 }
 
+const std::int32_t* KvCache::table(int sequence, std::int64_t layer) const {
+  const Sequence& s = at(sequence);
+  return by_layer() ? s.layered.layers[std::size_t(layer)].data() : s.exact.data();
+}
+
+void* KvCache::k_pool(std::int64_t layer) const {
+  return by_layer() ? slab_k_.get() : exact_memory_.k(pool_of(layer));
+}
+
+void* KvCache::v_pool(std::int64_t layer) const {
+  return by_layer() ? slab_v_.get() : exact_memory_.v(pool_of(layer));
+}
+
 std::int64_t KvCache::pages(int sequence) const {
+  if (by_layer()) return std::int64_t(at(sequence).layered.kept.size());
   return keeps_exact_ ? at(sequence).exact.size() : at(sequence).codes.size();
 }
 
-void* KvCache::residual(std::int64_t layer, int sequence, std::int64_t position) const {
-  const std::int64_t row = at(sequence).residuals.slot(residuals_, position);
-  return static_cast<char*>(residual_[std::size_t(layer)].get()) +
-         std::size_t(row * shape_.hidden) * backend_.real_size();
-}
-
 KvPools KvCache::pools(std::int64_t layer) const {
-  return {exact_memory_.k(layer), exact_memory_.v(layer), code_memory_.k(layer),
+  return {exact_memory_.k(pool_of(layer)), exact_memory_.v(pool_of(layer)), code_memory_.k(layer),
           code_memory_.v(layer)};
 }
 

@@ -3,18 +3,24 @@
 //
 // A lossless layout is a CacheMode, a lossy one a CachePolicy; this class brings about what the
 // policy says and knows no policy by name. What it stores is what attention reads: there is no
-// exact copy of what is coded. One KvCache serves one rank. Not thread-safe.
+// exact copy of what is coded. With a ResidualSpec old positions have no keys and values between
+// two steps, and each layer's lie in pages of its own (layered_pages.h). One KvCache serves one
+// rank. Not thread-safe.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "runtime/backend.h"
+#include "runtime/cache/layered_pages.h"
 #include "runtime/cache/mode.h"
 #include "runtime/cache/pages.h"
 #include "runtime/cache/policy.h"
+#include "runtime/cache/shipped.h"
 #include "runtime/device_memory.h"
 
 namespace isobit {
@@ -46,7 +52,8 @@ struct KvCounters {
   std::int64_t exact_bytes = 0;  // what exact values of the same positions would take then
   std::int64_t evicted = 0;      // positions of a KV head, summed over layers and heads
   std::int64_t coded = 0;        // positions whose keys or values were coded, or changed
-  std::int64_t rebuilt = 0;      // of them, those coded again from rebuilt values
+  std::int64_t rebuilt = 0;      // positions rebuilt under a residual policy; else of those coded,
+                                 // the ones that were coded again from rebuilt values
   bool could_act = false;        // some query saw anything but exact values of every position
 };
 
@@ -73,13 +80,33 @@ class KvCache {
 
   // Exact values.
   [[nodiscard]] bool keeps_exact() const { return keeps_exact_; }
-  /// Slot of a position in the exact pools; -1 when there are none.
-  [[nodiscard]] std::int64_t slot(int sequence, std::int64_t position) const;
-  [[nodiscard]] const std::int32_t* table(int sequence) const { return at(sequence).exact.data(); }
-  [[nodiscard]] void* k_pool(std::int64_t layer) const { return exact_memory_.k(layer); }
-  [[nodiscard]] void* v_pool(std::int64_t layer) const { return exact_memory_.v(layer); }
-  /// Residual row of a position at a layer's input: (hidden), backend memory. Modes that recompute.
-  [[nodiscard]] void* residual(std::int64_t layer, int sequence, std::int64_t position) const;
+  /// Slot of a position in a layer's exact pools; -1 when there are none.
+  [[nodiscard]] std::int64_t slot(int sequence, std::int64_t position,
+                                  std::int64_t layer = 0) const;
+  /// The pages of a sequence in them.
+  [[nodiscard]] const std::int32_t* table(int sequence, std::int64_t layer = 0) const;
+  [[nodiscard]] void* k_pool(std::int64_t layer) const;
+  [[nodiscard]] void* v_pool(std::int64_t layer) const;
+  /// Whether slots and pages differ from layer to layer.
+  [[nodiscard]] bool by_layer() const { return residual_spec_.has_value(); }
+
+  // Keys and values that are rebuilt: by modes that recompute, and under a residual policy.
+  [[nodiscard]] bool rebuilds() const { return mode_.recomputes || by_layer(); }
+  /// Whether the input rows of a layer are kept, else those of the layer before give them again.
+  [[nodiscard]] bool checkpoint(std::int64_t layer) const {
+    return by_layer() ? residual_spec_->checkpoint(layer) : mode_.recomputes;
+  }
+  /// The pages of these rows, which lie like values of one head of `hidden` channels.
+  [[nodiscard]] void* checkpoint_pool(std::int64_t layer) const {
+    return residual_[std::size_t(layer)].get();
+  }
+  [[nodiscard]] std::int64_t checkpoint_slot(int sequence, std::int64_t position) const {
+    return at(sequence).residuals.slot(residuals_, position);
+  }
+  /// Positions from 0 on that hold no K and V before the coming step.
+  [[nodiscard]] std::int64_t evicted(int sequence) const { return at(sequence).layered.evicted; }
+  /// Positions whose K and V a step has rebuilt in every layer.
+  void count_rebuilt(std::int64_t positions) { counters_.rebuilt += positions; }
   /// Pages that hold a sequence's positions, given back ones included.
   [[nodiscard]] std::int64_t pages(int sequence) const;
 
@@ -115,6 +142,18 @@ class KvCache {
   [[nodiscard]] KvPools pools(std::int64_t layer) const;
   [[nodiscard]] const CodeLayout& key_layout() const { return k_layout_; }
   [[nodiscard]] const CodeLayout& value_layout() const { return v_layout_; }
+
+  // A cache as a package ships it: one pool, which every layer of a step fills anew.
+
+  [[nodiscard]] ShippedCache* shipped() const { return shipped_.get(); }
+  /// Dense rows of Real in backend memory as doubles, and back.
+  [[nodiscard]] std::vector<double> reals(Rows x) const;
+  void set_reals(std::span<const double> from, void* to);
+  /// Hands a layer's computed rows to it and writes what attention sees of earlier positions. Row r
+  /// is positions[r] of sequences[r]; a sequence's rows are neighbours. Throws BackendError where
+  /// the original raises one.
+  void update_shipped(std::int64_t layer, Rows k, Rows v, std::span<const int> sequences,
+                      std::span<const std::int64_t> positions);
 
   [[nodiscard]] const CacheMode& mode() const { return mode_; }
   [[nodiscard]] const KvCounters& counters() const { return counters_; }
@@ -156,8 +195,13 @@ class KvCache {
     bool open = false;
     std::int64_t prompt = 0, positions = 0, shared = 0, hidden = 0;
     PageTable exact, codes, residuals;
+    LayeredPages::Table layered;
     std::vector<Layer> layers;
   };
+  [[nodiscard]] std::int64_t pool_of(std::int64_t layer) const {
+    return shipped_ == nullptr ? layer : 0;
+  }
+  void write_seen(int sequence, bool keys, std::span<const double> x);
   Sequence& at(int sequence) { return sequences_[std::size_t(sequence)]; }
   [[nodiscard]] const Sequence& at(int sequence) const { return sequences_[std::size_t(sequence)]; }
   void code_side(bool keys, std::int64_t layer, const Sequence& s, std::int64_t begin,
@@ -170,23 +214,29 @@ class KvCache {
   static bool keeps(const KvPattern& pattern, const Layer& layer, std::int64_t position);
   static std::int64_t kept_groups(const KvPattern& pattern, const Layer& layer, std::int64_t head,
                                   std::int64_t begin, std::int64_t end, std::int64_t unit);
+  void take_residual_memory(const KvDemand& demand);
   void release(Sequence& s);
   void count();
   void count_hidden(Sequence& s);
   [[nodiscard]] std::int64_t kept_bytes(const Sequence& s, const Layer& layer) const;
+  [[nodiscard]] std::int64_t residual_bytes(const Sequence& s) const;
 
   Backend& backend_;
   KvShape shape_;
   CacheMode mode_;
   const CachePolicy* policy_;
+  std::unique_ptr<ShippedCache> shipped_;
+  std::optional<ResidualSpec> residual_spec_;  // where something is kept between steps
   KvModel model_;
   KvRotation rotation_;
   bool keeps_exact_ = true;
   CodeLayout k_layout_, v_layout_;
   PagePool exact_, codes_, residuals_;
   Memory exact_memory_, code_memory_;
-  std::vector<DeviceMemory> residual_;  // by layer
-  DeviceMemory staged_;                 // exact rows on their way to codes
+  std::vector<DeviceMemory> residual_;  // by layer, of those with a checkpoint
+  LayeredPages layered_;
+  DeviceMemory slab_k_, slab_v_;
+  DeviceMemory staged_;  // exact rows on their way to codes
   std::vector<Sequence> sequences_;
   std::map<std::int64_t, std::vector<std::uint8_t>> patterns_;  // by query, of the current step
   KvCounters counters_;

@@ -33,6 +33,10 @@ std::int64_t KvCache::kept_groups(const KvPattern& pattern, const Layer& layer, 
 }
 
 void KvCache::end_step() {
+  for (Sequence& s : sequences_) {
+    if (!by_layer() || !s.open) continue;
+    counters_.evicted += layered_.end_step(s.layered) * shape_.layers * shape_.all_kv_heads;
+  }
   count();
   patterns_.clear();
   if (policy_ == nullptr || !keeps_exact_ || !mode_.keeps || mode_.recomputes) return;
@@ -67,12 +71,18 @@ void KvCache::count() {
   for (Sequence& s : sequences_) {
     if (!s.open) continue;
     exact += (s.positions - s.shared) * shape_.layers * each * std::int64_t(backend_.cache_size());
+    if (by_layer()) bytes += residual_bytes(s);
     if (policy_ == nullptr || s.positions == 0) continue;
     count_hidden(s);
     for (const Layer& layer : s.layers) bytes += kept_bytes(s, layer);
     counters_.could_act |= policy_->acts(model_, s.prompt, s.positions - 1);
   }
-  if (policy_ == nullptr) bytes = exact;
+  if (policy_ == nullptr && !by_layer()) bytes = exact;
+  if (shipped_ != nullptr) {
+    bytes = shipped_->bytes();
+    counters_.coded = shipped_->coded();
+    counters_.could_act = shipped_->seen_coded();
+  }
   if (bytes <= counters_.bytes) return;
   counters_.bytes = bytes;
   counters_.exact_bytes = exact;
@@ -84,6 +94,15 @@ void KvCache::count_hidden(Sequence& s) {
   const std::int64_t hidden = std::max<std::int64_t>(0, pattern.first - pattern.sinks);
   counters_.evicted += (hidden - s.hidden) * shape_.layers * shape_.all_kv_heads;
   s.hidden = hidden;
+}
+
+/// K and V of the latest positions, and checkpoints of all.
+std::int64_t KvCache::residual_bytes(const Sequence& s) const {
+  const std::int64_t each = 2 * shape_.layers * shape_.all_kv_heads * shape_.head_dim;
+  const std::int64_t rows = residual_spec_->checkpoints(shape_.layers) * shape_.hidden;
+  const std::int64_t stored = std::int64_t(backend_.cache_size());
+  const std::int64_t checkpoint = residual_spec_->every == 0 ? kTokenBytes : rows * stored;
+  return (s.positions - s.layered.evicted) * each * stored + s.positions * checkpoint;
 }
 
 /// Of every KV head of the model.

@@ -117,7 +117,7 @@ Batcher::Step Batcher::next(KvCache& cache) {
   if (!step.rows.empty()) {
     ++stats_.steps;
     stats_.live_rows = std::max(stats_.live_rows, std::int64_t(live_.size()));
-    stats_.recomputed += std::int64_t(step.past.size());
+    if (mode_.recomputes) stats_.recomputed += std::int64_t(step.past.size());
   }
   return step;
 }
@@ -145,11 +145,10 @@ void Batcher::add_rows(int index, KvCache& cache, Step& step) {
   stats_.pages = std::max(stats_.pages, cache.pages(s.slot));
   stats_.max_position = std::max(stats_.max_position, end - 1);
   stats_.cached_reads += s.done;
-  if (mode_.recomputes) {
-    for (std::int64_t p = 0; p < s.done; ++p) {
-      step.past.push_back({s.slot, p, s.tokens[std::size_t(p)]});
-      step.past_owners.push_back(index);
-    }
+  const std::int64_t rebuilt = mode_.recomputes ? s.done : cache.evicted(s.slot);
+  for (std::int64_t p = 0; p < rebuilt; ++p) {
+    step.past.push_back({s.slot, p, s.tokens[std::size_t(p)]});
+    step.past_owners.push_back(index);
   }
   for (std::int64_t p = s.done; p < end + drafted; ++p) {
     const bool draft = p >= have;

@@ -50,7 +50,7 @@ class Batcher {
   struct Step {
     std::vector<StepRow> rows;
     std::vector<int> owners;    // of each row: index into sequences
-    std::vector<StepRow> past;  // positions to rebuild first (modes that recompute)
+    std::vector<StepRow> past;  // positions whose K and V are rebuilt first
     std::vector<int> past_owners;
   };
   /// Rows of the next step; empty when everything is done. Opens and closes cache sequences.

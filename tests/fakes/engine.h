@@ -46,6 +46,7 @@ inline Observed observed_as_asked(const GenerateRequest& asked) {
   o.drafted = asked.cache.drafts;
   o.kv = asked.kv.text;
   o.kv_coded = asked.kv.policy == nullptr ? 0 : 1;
+  o.kv_rebuilt = asked.kv.residual ? 1 : 0;
   return o;
 }
 

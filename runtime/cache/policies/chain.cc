@@ -91,7 +91,9 @@ PolicyResult parse_chain(const PolicyArgs& args) {
     PolicyRole role{};
     auto made = make_policy(without_parentheses(member), &role);
     ISOBIT_TRY(made);
-    if (role == PolicyRole::joins) return Error{"a chain is no member of a chain", ""};
+    if (role != PolicyRole::evicts && role != PolicyRole::codes) {
+      return Error{made->name + " is no member of a chain", ""};
+    }
     MadePolicy& place = role == PolicyRole::evicts ? evicts : codes;
     if (place.policy != nullptr) {
       return Error{"a chain has at most one that " +

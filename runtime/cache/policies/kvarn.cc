@@ -62,8 +62,6 @@ Result<KvarnOptions> read_options(const PolicyArgs& args) {
   out.bits = args.main;
   out.k_bits = args.main[1] - '0';
   out.v_bits = args.main[3] - '0';
-  auto form = args.word("form", {"paper"}, "paper");
-  ISOBIT_TRY(form);
   auto group = args.whole("group", kLeastGroup, kMostGroup, kUsualGroup);
   ISOBIT_TRY(group);
   auto sink = args.whole("sink", 0, kMostSink, kUsualSink);
@@ -88,6 +86,9 @@ Result<KvarnOptions> read_options(const PolicyArgs& args) {
 }  // namespace
 
 PolicyResult parse_kvarn(const PolicyArgs& args) {
+  auto form = args.word("form", {"paper", "shipped"}, "paper");
+  ISOBIT_TRY(form);
+  if (*form == "shipped") return parse_kvarn_shipped(args);
   auto options = read_options(args);
   ISOBIT_TRY(options);
   MadePolicy made;

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,10 @@ namespace isobit {
 /// A policy and its canonical arguments: equal meanings have equal texts.
 struct MadePolicy {
   std::shared_ptr<const CachePolicy> policy;
-  std::string name, main;                      // of its own pair; no main: a word
-  std::map<std::string, std::string> options;  // but for those at their defaults
+  std::string name, main;                                  // of its own pair; no main: a word
+  std::map<std::string, std::string> options;              // but for those at their defaults
+  std::optional<ResidualSpec> residual{};                  // instead of a policy
+  std::shared_ptr<const ShippedScheme> shipped = nullptr;  // the same
 };
 using PolicyResult = Result<MadePolicy>;
 
@@ -34,10 +37,14 @@ PolicyResult parse_snapkv(const PolicyArgs& args);
 PolicyResult parse_tova(const PolicyArgs& args);
 PolicyResult parse_knorm(const PolicyArgs& args);
 PolicyResult parse_expected_attention(const PolicyArgs& args);
+PolicyResult parse_residual(const PolicyArgs& args);
 PolicyResult parse_chain(const PolicyArgs& args);
+PolicyResult parse_quanto(const PolicyArgs& args);
+PolicyResult parse_hqq(const PolicyArgs& args);
+PolicyResult parse_kvarn_shipped(const PolicyArgs& args);
 
 /// What a policy does: a chain has at most one that codes and one that evicts.
-enum class PolicyRole { codes, evicts, joins };
+enum class PolicyRole { codes, evicts, rebuilds, joins, ships };
 
 struct PolicyRow {
   const char* name;

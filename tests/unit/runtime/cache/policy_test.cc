@@ -73,6 +73,16 @@ TEST(KvPolicyText, ErrorsNameTheValueAndWhatIsKnown) {
                            "chain:q8_0>kivi:2",
                            "chain:tova:4>tova:5",
                            "chain:(chain:tova:4>q8_0)>q8_0",
+                           "quanto:3",
+                           "quanto:4+axis:1",
+                           "hqq:8",
+                           "hqq:4+axis:-1",
+                           "hqq:4+group:0",
+                           "kvarn:k4v2+form:other",
+                           "kvarn:k4v2+form:shipped+sink:128",
+                           "kvarn:k4v2+form:shipped+group:32",
+                           "kvarn:k2v4+form:shipped",
+                           "chain:quanto:4>tova:4",
                            "chain:",
                            "chain:tova:4>nothing",
                            "rtn",
@@ -92,8 +102,7 @@ TEST(KvPolicyText, ErrorsNameTheValueAndWhatIsKnown) {
                            "kvarn:k4v2+group:16",
                            "kvarn:k4v2+group:256",
                            "kvarn:k4v2+sink:100",
-                           "kvarn:k4v2+iterations:-1",
-                           "kvarn:k4v2+form:shipped"}) {
+                           "kvarn:k4v2+iterations:-1"}) {
     EXPECT_NE(refusal(text), "accepted") << text;
   }
   EXPECT_EQ(parse_kv_policy("q8_0:")->text, "q8_0");
@@ -110,6 +119,10 @@ TEST(KvPolicyText, EqualMeaningsHaveEqualTexts) {
       {"uniform:-1.0/1e0+seed:0", "uniform:-1/1"},
       {"normal:0/0.50+at:after_rope", "normal:0/0.5"},
       {"normal:-0/0.25+of:v+at:before_rope", "normal:0/0.25+of:v"},
+      {"quanto:4+axis:0+group:64+residual:128", "quanto:4"},
+      {"residual:32+axis:-1+quanto:2", "quanto:2+axis:-1+residual:32"},
+      {"hqq:2+axis:1", "hqq:2+axis:1"},
+      {"form:shipped+kvarn:k4v2+iterations:8", "kvarn:k4v2+form:shipped"},
       {"ggml:(k:q8_0+v:q4_0)", "ggml:(k:q8_0+v:q4_0)"},
       {"ggml:iq4_nl", "iq4_nl"},
       {"rtn:4+per:token+group:32+rotate:none", "rtn:4"},
@@ -173,6 +186,28 @@ TEST(KvPolicyCheck, HeadsAndCacheModes) {
   for (const char* kv : {"kivi:4", "tova:8"}) {
     EXPECT_NE(why(kv, 32, "speculative:4").find("cannot be taken back"), std::string::npos) << kv;
   }
+}
+
+TEST(KvPolicyCheck, ShippedCachesStandAlone) {
+  const auto why = [](const std::string& kv, const char* cache, int ranks, KvModel model) {
+    const auto spec = *parse_kv_policy(kv);
+    const auto fits = check_kv_policy(spec, model);
+    const auto mode = check_kv_policy(spec, *parse_cache_mode(cache), ranks);
+    return !fits ? fits.error().text() : !mode ? mode.error().text() : std::string();
+  };
+  const KvModel model = {2, 4, 2, 64, Format::f32, false};
+  KvModel slides = model, odd = model;
+  slides.slides = true, odd.head_dim = 80;
+  for (const char* kv : {"quanto:4", "hqq:2+axis:1", "kvarn:k4v2+form:shipped"}) {
+    for (const char* cache : {"on", "off", "chunked:3", "paged:5"}) {
+      EXPECT_EQ(why(kv, cache, 1, model), "") << kv << " " << cache;
+    }
+    EXPECT_NE(why(kv, "prefix", 1, model).find("cache: prefix"), std::string::npos);
+    EXPECT_NE(why(kv, "recomputed", 1, model).find("cache: recomputed"), std::string::npos);
+    EXPECT_NE(why(kv, "on", 2, model).find("gpus: 1 only"), std::string::npos);
+    EXPECT_NE(why(kv, "on", 1, slides).find("sliding window"), std::string::npos);
+  }
+  EXPECT_NE(why("kvarn:k4v4+form:shipped", "on", 1, odd).find("head_dim 80"), std::string::npos);
 }
 
 TEST(KvPolicyView, OfQ8IsCodedForEveryone) {

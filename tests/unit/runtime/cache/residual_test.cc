@@ -3,41 +3,66 @@
 
 #include <gtest/gtest.h>
 
+#include "runtime/cache/policy.h"
+
 namespace isobit {
 namespace {
 
-std::string text_of(const std::string& checkpoints, const std::string& budget) {
-  const auto spec = parse_residual(checkpoints, budget);
-  return spec ? spec->text() : spec.error().text();
+std::string text_of(const std::string& text) {
+  const auto spec = parse_kv_policy(text);
+  if (!spec) return spec.error().text();
+  EXPECT_EQ(spec->policy, nullptr);
+  EXPECT_TRUE(spec->residual && !spec->exact());
+  return spec->text;
 }
 
 TEST(Residual, EqualMeaningsHaveEqualText) {
-  EXPECT_EQ(text_of("every_layer", ""), "residual:every_layer");
-  EXPECT_EQ(text_of("every_layer", "0"), "residual:every_layer");
-  EXPECT_EQ(text_of("(every:1)", ""), "residual:every_layer");
-  EXPECT_EQ(text_of("(every:2)", "16"), "residual:(every:2)+budget:16");
-  EXPECT_EQ(text_of("embedding", "64"), "residual:embedding+budget:64");
+  EXPECT_EQ(text_of("residual:every_layer"), "residual:every_layer");
+  EXPECT_EQ(text_of("budget:0+residual:every_layer"), "residual:every_layer");
+  EXPECT_EQ(text_of("residual:(every:1)"), "residual:every_layer");
+  EXPECT_EQ(text_of("budget:16+residual:(every:2)"), "residual:(every:2)+budget:16");
+  EXPECT_EQ(text_of("residual:embedding+budget:64"), "residual:embedding+budget:64");
 }
 
 TEST(Residual, ErrorsSayWhatIsWrong) {
-  EXPECT_EQ(text_of("every", ""), "residual is every_layer, embedding or {every: k}");
-  EXPECT_EQ(text_of("", ""), "residual is every_layer, embedding or {every: k}");
-  EXPECT_EQ(text_of("(every:0)", ""), "every is a number of layers from 1 to 4096");
-  EXPECT_EQ(text_of("embedding", "-1"), "budget is a number of positions from 0 to 1073741824");
-  EXPECT_EQ(check_residual(*parse_residual("(every:31)", ""), 30).error().text(),
-            "every 31 layers is more than the model's 30");
-  EXPECT_TRUE(check_residual(*parse_residual("embedding", ""), 2));
-  EXPECT_FALSE(check_residual(*parse_residual("embedding", ""), *parse_cache_mode("prefix")));
-  EXPECT_TRUE(check_residual(*parse_residual("embedding", ""), *parse_cache_mode("paged:16")));
+  const std::string known = "residual is every_layer, embedding or {every: k}";
+  for (const char* text : {"residual", "residual:every", "residual:(every)", "residual:2",
+                           "residual:(every:2+budget:3)"}) {
+    EXPECT_NE(text_of(text).find(known), std::string::npos) << text;
+  }
+  EXPECT_NE(text_of("residual:(every:0)").find("every is a number of layers from 1 to 4096"),
+            std::string::npos);
+  EXPECT_NE(text_of("residual:embedding+budget:-1").find("option budget of residual"),
+            std::string::npos);
+  EXPECT_NE(text_of("residual:embedding+group:2").find("group"), std::string::npos);
+  EXPECT_NE(text_of("chain:q8_0>(residual:embedding)").find("residual is no member of a chain"),
+            std::string::npos);
+}
+
+TEST(Residual, WhatItCannotServe) {
+  const auto why = [](const std::string& text, const std::string& cache) {
+    const auto spec = *parse_kv_policy(text);
+    const auto model = check_kv_policy(spec, KvModel{30, 9, 3, 64});
+    const auto mode = check_kv_policy(spec, *parse_cache_mode(cache));
+    return !model ? model.error().text() : !mode ? mode.error().text() : std::string();
+  };
+  EXPECT_EQ(why("residual:(every:31)", "on"),
+            "kv residual:(every:31): every 31 layers is more than the model's 30");
+  EXPECT_NE(why("residual:embedding", "paged:8+prefix:true").find("cache: prefix"),
+            std::string::npos);
+  for (const char* cache : {"on", "off", "paged:16", "chunked:3", "recomputed", "speculative:4"}) {
+    EXPECT_EQ(why("residual:(every:30)+budget:7", cache), "") << cache;
+  }
 }
 
 TEST(Residual, LayersWithACheckpoint) {
-  EXPECT_EQ(parse_residual("every_layer", "")->checkpoints(30), 30);
-  EXPECT_EQ(parse_residual("(every:4)", "")->checkpoints(30), 8);
-  EXPECT_EQ(parse_residual("embedding", "")->checkpoints(30), 0);
-  EXPECT_TRUE(parse_residual("(every:4)", "")->checkpoint(0));
-  EXPECT_FALSE(parse_residual("(every:4)", "")->checkpoint(3));
-  EXPECT_FALSE(parse_residual("embedding", "")->checkpoint(0));
+  const ResidualSpec some{4, 0}, none{0, 0};
+  EXPECT_EQ(ResidualSpec{}.checkpoints(30), 30);
+  EXPECT_EQ(some.checkpoints(30), 8);
+  EXPECT_EQ(none.checkpoints(30), 0);
+  EXPECT_TRUE(some.checkpoint(0) && some.checkpoint(28));
+  EXPECT_FALSE(some.checkpoint(3));
+  EXPECT_FALSE(none.checkpoint(0));
 }
 
 }  // namespace
