@@ -230,7 +230,7 @@ TEST(KvPolicyPoison, WhatIsEvictedOrCodedIsNeverReadAgain) {
   for (const char* kv : {"kivi:2", "kivi:4", "tova:64", "tova:7", "window:20", "streaming:20",
                          "h2o:64", "snapkv:40", "knorm:20", "expected_attention:20",
                          "rtn:3+per:channel+when:block", "kvarn:k4v4+group:32+sink:32"}) {
-    for (const char* cache : {"on", "chunked:17", "paged:16", "off", "recomputed"}) {
+    for (const char* cache : {"on", "chunked:17", "paged:48", "off", "recomputed"}) {
       Cell cell;
       cell.cache = cache, cell.batch = 3;
       const bool narrow = std::string(kv) == "kivi:4" || std::string(kv) == "tova:7";
