@@ -64,8 +64,14 @@ class Report:
         self.lines[codec, against, r] = (seen + tiles, bad + int(wrong), note or notes)
 
     def show(self):
-        for (codec, against, r), (seen, bad, note) in self.lines.items():
-            print(f"{codec:18} {r:5} {seen:7} tiles, {bad} differ   ({against}){note}")
+        """Precisions with the same counts on one line."""
+        alike = {}
+        for (codec, against, r), counts in self.lines.items():
+            alike.setdefault((codec, against, counts), []).append(r)
+        for (codec, against, (seen, bad, note)), precisions in alike.items():
+            each = " each" if len(precisions) > 1 else ""
+            print(f"{codec}  {' '.join(precisions)}: {seen} tiles{each}, {bad} differ "
+                  f"({against}){note}")
         return any(bad for _, bad, _ in self.lines.values())
 
 
