@@ -203,7 +203,7 @@ class Poisoning final : public selftest::ForwardingBackend {
   static bool reads_exact(const AttentionRows::Row& row, std::int64_t head, std::int64_t p) {
     if (p < row.first || p > row.position) return false;
     if (row.keep != nullptr && row.keep[head * row.keep_stride + p] == 0) return false;
-    return p >= std::min(row.k_coded, row.v_coded);
+    return p < row.coded_from || p >= std::min(row.k_coded, row.v_coded);
   }
   void poison_slot(std::int64_t slot, const std::vector<bool>& read, const AttentionRows& args,
                    void* k_pool, void* v_pool) {
@@ -241,9 +241,11 @@ TEST(KvPolicyPoison, WhatIsEvictedOrCodedIsNeverReadAgain) {
         return std::make_unique<Poisoning>(std::move(inner), poisoned);
       };
       EXPECT_EQ(want, run(runtime, r)) << kv << " " << cell;
-      // All rows of a sequence at once: a window hides no position from every one of them.
-      const bool all_seen = !r.cache.keeps && !r.kv.policy->waits_for_prompt();
-      EXPECT_EQ(poisoned > 1000, !all_seen) << kv << " " << cell;
+      // All rows of a sequence at once: a window hides no position from every one of them. Both
+      // sides of kvarn's groups are coded at once: their pages go back before they are poisoned.
+      const bool all_seen = !r.cache.keeps && evicts(kv) && !r.kv.policy->waits_for_prompt();
+      const bool all_gone = r.kv.text.starts_with("kvarn") && r.cache.page_size == 16;
+      EXPECT_EQ(poisoned > 1000, !all_seen && !all_gone) << kv << " " << cell;
     }
   }
 }
