@@ -2,12 +2,13 @@
 // heads of 64, hidden 576, inner 1536; a vocabulary of 4,096, which no kept byte depends on): bytes
 // between two steps, and milliseconds of a decode step, beside the exact cache.
 //
-// Weights are synthetic. A step's time is the difference of two runs that draw few and more tokens,
-// over the difference, the best of three. Usage: profile_residual [--context N] [--threads N]
+// Weights are synthetic. A step's time is the processor time of one thread: the difference of two
+// runs that draw few and more tokens, over the difference, the best of three.
+// Usage: profile_residual [CONTEXT]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <ctime>
 #include <string>
 
 #include "runtime/run/generate.h"
@@ -46,9 +47,10 @@ Measured measure(Runtime& runtime, GenerateRequest request) {
     double seconds[2] = {};
     for (const bool more : {false, true}) {
       request.max_new_tokens = more ? kMore : kFew;
+      const std::clock_t begin = std::clock();
       const auto result = runtime.generate(request);
+      seconds[more] = double(std::clock() - begin) / CLOCKS_PER_SEC;
       ISOBIT_CHECK(result.has_value());
-      seconds[more] = result->trace.seconds;
       out.observed = result->trace.observed;
       out.root = cell_root(result->trace);
     }
@@ -58,17 +60,16 @@ Measured measure(Runtime& runtime, GenerateRequest request) {
   return out;
 }
 
-void table(std::int64_t context, int threads) {
+void table(std::int64_t context) {
   Runtime runtime(synthetic());
   GenerateRequest request;
   request.precision = Precision::bf16;
-  request.backend.threads = threads;
   PromptTokens prompt;
   for (std::int64_t i = 0; i < context; ++i) {
     prompt.tokens.push_back(std::int32_t((i * i * 31 + i * 17) % 4096));
   }
   request.prompts = {prompt};
-  std::printf("context %lld, bf16, %d threads\n", static_cast<long long>(context), threads);
+  std::printf("context %lld, bf16\n", static_cast<long long>(context));
   std::printf("%-34s %14s %9s %12s %9s %s\n", "kv", "bytes kept", "of exact", "rebuilt/step",
               "ms/step", "bits");
   const Measured exact = measure(runtime, request);
@@ -90,11 +91,5 @@ void table(std::int64_t context, int threads) {
 }  // namespace isobit
 
 int main(int argc, char** argv) {
-  std::int64_t context = 1024;
-  int threads = 1;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--context") == 0) context = std::atoll(argv[i + 1]);
-    if (std::strcmp(argv[i], "--threads") == 0) threads = std::atoi(argv[i + 1]);
-  }
-  isobit::table(context, threads);
+  isobit::table(argc > 1 ? std::atoll(argv[1]) : 1024);
 }
