@@ -135,7 +135,7 @@ Judgement check_kv(const KvPolicySpec& policy, const Observed& o) {
     return mistrusted("kv " + policy.text + " rebuilt nothing");
   }
   const bool acted = o.kv_coded > 0 || o.kv_evicted > 0;
-  if (policy.policy != nullptr && !o.kv_identity && !acted) {
+  if (!policy.exact() && !policy.residual && !o.kv_identity && !acted) {
     return mistrusted("kv " + policy.text + " coded and evicted nothing");
   }
   return {};

@@ -6,6 +6,7 @@
 
 #include "runtime/base/words.h"
 #include "runtime/cache/policies/table.h"
+#include "runtime/cache/shipped.h"
 
 namespace isobit {
 
@@ -68,20 +69,34 @@ const std::vector<PolicyRow>& policy_rows() {
   using enum PolicyRole;
   const std::vector<std::string> bits = {"round", "of", "at", "layers"};
   const std::vector<std::string> noise = {"seed", "keep_sign", "of", "at", "layers"};
+  const std::vector<std::string> rtn = {"per", "group", "rotate", "when"};
+  const std::vector<std::string> kvarn = {"form", "group", "sink", "iterations"};
   const std::vector<std::string> stream = {"sinks", "positions"};
   const std::vector<std::string> snap = {"window", "kernel", "pool"};
+  const std::vector<std::string> quantized = {"axis", "group", "residual"};
   static const std::vector<PolicyRow> rows = {
       {"bits", "{bits: n, round: nearest|down}", codes, bits, parse_bits},
       {"uniform", "{uniform: [from, to], seed: n}", codes, noise, parse_noise},
       {"normal", "{normal: [mean, deviation], seed: n}", codes, noise, parse_noise},
       {"q8_0", "q8_0", codes, {"rotate"}, parse_ggml},
+      {"q4_0", "q4_0", codes, {"rotate"}, parse_ggml},
+      {"q4_1", "q4_1", codes, {"rotate"}, parse_ggml},
+      {"q5_0", "q5_0", codes, {"rotate"}, parse_ggml},
+      {"q5_1", "q5_1", codes, {"rotate"}, parse_ggml},
+      {"iq4_nl", "iq4_nl", codes, {"rotate"}, parse_ggml},
       {"ggml", "{ggml: type|{k: type, v: type}, rotate: false}", codes, {"rotate"}, parse_ggml},
-      {"kivi", "{kivi: 2|4}", codes, {}, parse_kivi},
+      {"rtn", "{rtn: bits, per: token|channel, group: 32}", codes, rtn, parse_rtn},
+      {"kivi", "{kivi: 2|4}", codes, {"when"}, parse_kivi},
+      {"kvarn", "{kvarn: k4v2|k4v4|k2v2, form: paper|shipped, group: 128, sink: 128}", codes, kvarn,
+       parse_kvarn},
       {"window", "{window: n}", evicts, {}, parse_window},
       {"streaming", "{streaming: n, sinks: 4, positions: original|in_cache}", evicts, stream,
        parse_streaming},
       {"h2o", "{h2o: n}", evicts, {}, parse_h2o},
       {"snapkv", "{snapkv: n, window: 32, kernel: 7, pool: max|avg}", evicts, snap, parse_snapkv},
+      {"quanto", "{quanto: 2|4, axis: 0|-1, group: 64, residual: 128}", ships, quantized,
+       parse_quanto},
+      {"hqq", "{hqq: 2|4, axis: 0|1, group: 64, residual: 128}", ships, quantized, parse_hqq},
       {"tova", "{tova: n}", evicts, {}, parse_tova},
       {"knorm", "{knorm: n}", evicts, {}, parse_knorm},
       {"expected_attention", "{expected_attention: n}", evicts, {}, parse_expected_attention},
@@ -120,8 +135,11 @@ PolicyResult make_policy(const std::string& text, PolicyRole* role) {
   }
   auto args = args_of(*row, text);
   ISOBIT_TRY(args);
-  if (role != nullptr) *role = row->role;
-  return row->parse(*args);
+  auto made = row->parse(*args);
+  if (made && role != nullptr) {
+    *role = made->shipped != nullptr ? PolicyRole::ships : row->role;
+  }
+  return made;
 }
 
 std::string text_of(const MadePolicy& made) {
@@ -156,6 +174,7 @@ Result<KvPolicySpec> parse_kv_policy(const std::string& text) {
   spec.text = text_of(*made);
   spec.policy = std::move(made->policy);
   spec.residual = made->residual;
+  spec.shipped = std::move(made->shipped);
   return spec;
 }
 
@@ -165,16 +184,25 @@ Result<void> check_kv_policy(const KvPolicySpec& spec, const KvModel& model) {
       return refusal(spec, ok.error().message);
     }
   }
-  if (spec.policy == nullptr) return {};
-  if (auto ok = spec.policy->check(model); !ok) return refusal(spec, ok.error().message);
+  Result<void> ok;
+  if (spec.policy != nullptr) ok = spec.policy->check(model);
+  if (spec.shipped != nullptr) ok = spec.shipped->check(model);
+  if (!ok) return refusal(spec, ok.error().message);
   return {};
 }
 
-Result<void> check_kv_policy(const KvPolicySpec& spec, const CacheMode& mode) {
+Result<void> check_kv_policy(const KvPolicySpec& spec, const CacheMode& mode, int ranks) {
   if (spec.residual) {
     if (auto ok = check_residual(*spec.residual, mode); !ok) {
       return refusal(spec, ok.error().message);
     }
+  }
+  if (spec.shipped != nullptr) {
+    const std::string alone = "a cache as shipped depends on the steps before; ";
+    if (mode.shares_prefix) return refusal(spec, alone + "cache: prefix is not for it");
+    if (mode.recomputes) return refusal(spec, alone + "cache: recomputed is not for it");
+    if (mode.drafts > 0) return refusal(spec, alone + "cache: speculative is not for it");
+    if (ranks > 1) return refusal(spec, alone + "it has gpus: 1 only");
   }
   if (spec.policy == nullptr) return {};
   if (mode.shares_prefix && spec.policy->waits_for_prompt()) {

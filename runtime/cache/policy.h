@@ -30,6 +30,7 @@ struct KvModel {
   Format stored = Format::f32;   // R of K and V
   bool turns = true;             // some layer's keys turn with their position (RoPE)
   bool turns_by_length = false;  // and with the length of the sequence
+  bool slides = false;           // some layer sees a window of positions only
 };
 
 /// What a query sees coded: keys below k, values below v, but for the policy's sinks; the others it
@@ -109,7 +110,8 @@ class CachePolicy {
 
   [[nodiscard]] virtual KvCodec key_codec(const KvModel&) const { return {}; }
   [[nodiscard]] virtual KvCodec value_codec(const KvModel&) const { return {}; }
-  /// From the first query on that sees anything coded, exact rows are turned too, R applied.
+  /// From the first query on that sees anything coded, exact rows are turned too, R applied; at
+  /// their write if the policy does not wait for the prompt.
   [[nodiscard]] virtual KvRotation rotation(const KvModel&) const { return {}; }
   /// Positions below are never coded: a multiple of the tiles' tokens.
   [[nodiscard]] virtual std::int64_t coded_from() const { return 0; }
@@ -179,13 +181,17 @@ class CachePolicy {
   }
 };
 
-/// A policy as a cell asks for it. No policy: everything is kept, exactly.
+class ShippedScheme;  // shipped.h
+
+/// A policy as a cell asks for it, or a cache as a package ships it. Neither: everything is kept,
+/// exactly.
 struct KvPolicySpec {
   std::string text = "exact";  // canonical: "q8_0", "kivi:2", "rtn:4+group:64+per:channel"
   std::shared_ptr<const CachePolicy> policy;
-  std::optional<ResidualSpec> residual;  // instead of a policy; lossless
+  std::shared_ptr<const ShippedScheme> shipped = nullptr;  // instead of a policy
+  std::optional<ResidualSpec> residual;                    // instead of a policy; lossless
 
-  [[nodiscard]] bool exact() const { return policy == nullptr && !residual; }
+  [[nodiscard]] bool exact() const { return policy == nullptr && shipped == nullptr && !residual; }
 };
 
 /// The policy of a text like "rtn:4+per:channel": its own pair and its options, in any order; an
@@ -193,9 +199,9 @@ struct KvPolicySpec {
 /// parentheses, a chain's members are joined by '>': "uniform:-1/1", "ggml:(k:q8_0+v:q4_0)",
 /// "chain:snapkv:128>q8_0".
 Result<KvPolicySpec> parse_kv_policy(const std::string& text);
-/// Why a policy cannot serve a model, or a cache mode, or nothing.
+/// Why a policy cannot serve a model, or a cache mode and ranks, or nothing.
 Result<void> check_kv_policy(const KvPolicySpec& spec, const KvModel& model);
-Result<void> check_kv_policy(const KvPolicySpec& spec, const CacheMode& mode);
+Result<void> check_kv_policy(const KvPolicySpec& spec, const CacheMode& mode, int ranks = 1);
 /// Names of every policy, and how a person writes them: "exact", "{kivi: 2|4}", …
 std::vector<std::string> kv_policy_names();
 std::vector<std::string> kv_policy_forms();

@@ -66,6 +66,7 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
   const std::int32_t page = mode.page_size;
   const std::int64_t width = shape.kv_heads * shape.head_dim;
   const std::size_t real = backend.real_size(), stored = backend.cache_size();
+  if (kv.shipped != nullptr) shipped_ = kv.shipped->open(model_);
   std::int32_t code_page = page;
   if (policy_ != nullptr) {
     k_layout_.codec = policy_->key_codec(model_);
@@ -84,7 +85,7 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
     const std::int64_t pages =
         pages_for(demand, [&](const auto& length) { return exact_pages(policy_, mode, length); });
     exact_ = PagePool(page, pages, mode.shuffled_pages);
-    exact_memory_.take(backend, shape.layers,
+    exact_memory_.take(backend, shipped_ == nullptr ? shape.layers : 1,
                        std::size_t(pages * rounded_up(page, kKeyBlock) * width) * stored,
                        std::size_t(pages * page * width) * stored);
   }
@@ -96,7 +97,7 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
     code_memory_.take(backend, shape.layers, std::size_t(pages * k_layout_.page_bytes()),
                       std::size_t(pages * v_layout_.page_bytes()));
   }
-  if (policy_ != nullptr && keeps_exact_) {
+  if ((policy_ != nullptr || shipped_ != nullptr) && keeps_exact_) {
     staged_ = DeviceMemory(backend, std::size_t(kStagedRows * width) * real);
   }
   if (rebuilds()) take_residual_memory(demand);
@@ -149,11 +150,12 @@ void KvCache::clear(int sequence) {
   s.residuals.clear(residuals_);
   layered_.clear(s.layered);
   s.positions = s.shared = s.hidden = 0;
+  if (shipped_ != nullptr) shipped_->clear(sequence);
   Layer layer;
   if (policy_ != nullptr) {
     const CodedView first = policy_->coded(s.prompt, 0);
     layer.coded = {first.k == kAll ? kAll : 0, first.v == kAll ? kAll : 0};
-    layer.turned = rotation_.turns() && first != CodedView{};
+    layer.turned = rotation_.turns() && !policy_->waits_for_prompt();
     layer.scores.resize(std::size_t(shape_.heads));
     const auto state = std::size_t(policy_->query_state(model_));
     layer.queries.assign(std::size_t(shape_.heads), std::vector<double>(state, 0.0));
@@ -188,6 +190,9 @@ std::int64_t KvCache::share_prefix(int sequence, int donor, std::int64_t positio
   to.shared = std::min(positions, from.positions) / unit * unit;
   to.exact.share(exact_, from.exact, to.shared / exact_.page_size());
   to.codes.share(codes_, from.codes, to.shared / codes_.page_size());
+  for (Layer& layer : to.layers) {  // whole pages of codes are coded, and no other of them
+    if (policy_ != nullptr) layer.coded = policy_->coded(to.prompt, to.shared);
+  }
   return to.shared;
 }
 
@@ -217,11 +222,11 @@ const std::int32_t* KvCache::table(int sequence, std::int64_t layer) const {
 }
 
 void* KvCache::k_pool(std::int64_t layer) const {
-  return by_layer() ? slab_k_.get() : exact_memory_.k(layer);
+  return by_layer() ? slab_k_.get() : exact_memory_.k(pool_of(layer));
 }
 
 void* KvCache::v_pool(std::int64_t layer) const {
-  return by_layer() ? slab_v_.get() : exact_memory_.v(layer);
+  return by_layer() ? slab_v_.get() : exact_memory_.v(pool_of(layer));
 }
 
 std::int64_t KvCache::pages(int sequence) const {
@@ -230,7 +235,7 @@ std::int64_t KvCache::pages(int sequence) const {
 }
 
 KvPools KvCache::pools(std::int64_t layer) const {
-  return {exact_memory_.k(layer), exact_memory_.v(layer), code_memory_.k(layer),
+  return {exact_memory_.k(pool_of(layer)), exact_memory_.v(pool_of(layer)), code_memory_.k(layer),
           code_memory_.v(layer)};
 }
 

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "runtime/cache/mode.h"
 #include "runtime/cache/pages.h"
 #include "runtime/cache/policy.h"
+#include "runtime/cache/shipped.h"
 #include "runtime/device_memory.h"
 
 namespace isobit {
@@ -141,6 +143,18 @@ class KvCache {
   [[nodiscard]] const CodeLayout& key_layout() const { return k_layout_; }
   [[nodiscard]] const CodeLayout& value_layout() const { return v_layout_; }
 
+  // A cache as a package ships it: one pool, which every layer of a step fills anew.
+
+  [[nodiscard]] ShippedCache* shipped() const { return shipped_.get(); }
+  /// Dense rows of Real in backend memory as doubles, and back.
+  [[nodiscard]] std::vector<double> reals(Rows x) const;
+  void set_reals(std::span<const double> from, void* to);
+  /// Hands a layer's computed rows to it and writes what attention sees of earlier positions. Row r
+  /// is positions[r] of sequences[r]; a sequence's rows are neighbours. Throws BackendError where
+  /// the original raises one.
+  void update_shipped(std::int64_t layer, Rows k, Rows v, std::span<const int> sequences,
+                      std::span<const std::int64_t> positions);
+
   [[nodiscard]] const CacheMode& mode() const { return mode_; }
   [[nodiscard]] const KvCounters& counters() const { return counters_; }
 
@@ -184,6 +198,10 @@ class KvCache {
     LayeredPages::Table layered;
     std::vector<Layer> layers;
   };
+  [[nodiscard]] std::int64_t pool_of(std::int64_t layer) const {
+    return shipped_ == nullptr ? layer : 0;
+  }
+  void write_seen(int sequence, bool keys, std::span<const double> x);
   Sequence& at(int sequence) { return sequences_[std::size_t(sequence)]; }
   [[nodiscard]] const Sequence& at(int sequence) const { return sequences_[std::size_t(sequence)]; }
   void code_side(bool keys, std::int64_t layer, const Sequence& s, std::int64_t begin,
@@ -207,6 +225,7 @@ class KvCache {
   KvShape shape_;
   CacheMode mode_;
   const CachePolicy* policy_;
+  std::unique_ptr<ShippedCache> shipped_;
   std::optional<ResidualSpec> residual_spec_;  // where something is kept between steps
   KvModel model_;
   KvRotation rotation_;

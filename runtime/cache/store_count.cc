@@ -78,6 +78,11 @@ void KvCache::count() {
     counters_.could_act |= policy_->acts(model_, s.prompt, s.positions - 1);
   }
   if (policy_ == nullptr && !by_layer()) bytes = exact;
+  if (shipped_ != nullptr) {
+    bytes = shipped_->bytes();
+    counters_.coded = shipped_->coded();
+    counters_.could_act = shipped_->seen_coded();
+  }
   if (bytes <= counters_.bytes) return;
   counters_.bytes = bytes;
   counters_.exact_bytes = exact;

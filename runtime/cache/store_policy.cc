@@ -12,20 +12,19 @@ namespace {
 
 constexpr std::int64_t kAll = CodedView::kAll;
 
-/// Dense rows of Real in backend memory as doubles.
-std::vector<double> reals(Backend& backend, Rows x) {
+}  // namespace
+
+std::vector<double> KvCache::reals(Rows x) const {
   std::vector<double> out(std::size_t(x.rows * x.cols));
-  if (backend.mode().wide()) {
-    backend.download(out.data(), x.data, out.size() * sizeof(double));
+  if (backend_.mode().wide()) {
+    backend_.download(out.data(), x.data, out.size() * sizeof(double));
     return out;
   }
   std::vector<float> narrow(out.size());
-  backend.download(narrow.data(), x.data, narrow.size() * sizeof(float));
+  backend_.download(narrow.data(), x.data, narrow.size() * sizeof(float));
   std::copy(narrow.begin(), narrow.end(), out.begin());
   return out;
 }
-
-}  // namespace
 
 void KvCache::change(std::int64_t layer, bool keys, Rows x,
                      std::span<const std::int64_t> positions) {
@@ -51,7 +50,8 @@ void KvCache::code_rows(std::int64_t layer, Rows k, Rows v, std::span<const int>
 }
 
 bool KvCache::turns(int sequence, std::int64_t q) const {
-  return rotation_.turns() && policy_->coded(at(sequence).prompt, q) != CodedView{};
+  if (!rotation_.turns()) return false;
+  return !policy_->waits_for_prompt() || policy_->coded(at(sequence).prompt, q) != CodedView{};
 }
 
 /// Turns the rows just written of sequences whose layer is turned already.
@@ -239,7 +239,7 @@ void KvCache::read(std::int64_t layer, int sequence, std::int64_t n, std::vector
       const Rows rows{staged_.get(), std::int64_t(slots.size()), width, width};
       backend_.read_kv(slots, shape_.kv_heads, mode_.page_size, exact_memory_.k(layer),
                        exact_memory_.v(layer), k ? rows : Rows{}, k ? Rows{} : rows);
-      const std::vector<double> some = reals(backend_, rows);
+      const std::vector<double> some = reals(rows);
       std::copy(some.begin(), some.end(), out->begin() + begin * width);
     }
   }

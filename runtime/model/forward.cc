@@ -60,7 +60,8 @@ Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) 
   // Positions as ids and experts' rows are no inputs of a step.
   const bool fixed = model_.position_embedding.get() == nullptr && config_.experts == 0;
   inputs.repeatable = fixed && comm_.size() == 1 && recorder_ == nullptr && !residual_ &&
-                      cache_.policy() == nullptr && !cache_.rebuilds() && past.empty();
+                      cache_.policy() == nullptr && cache_.shipped() == nullptr &&
+                      !cache_.rebuilds() && past.empty();
   if (backend_.begin_step(inputs)) {  // computed, or queued, like an earlier step of this shape
     return scratch(kLocalLogits, std::int64_t(wanted_.size()), model_.head.matrix->outputs);
   }
@@ -298,6 +299,9 @@ void Forward::store_kv(int index, Rows k, Rows v, std::span<const StepRow> rows,
   if (policy != nullptr && policy->changes(index, false)) {
     cache_.change(index, false, v, positions_of(rows));
   }
+  if (cache_.shipped() != nullptr) {
+    cache_.update_shipped(index, k, v, sequences_of(rows), positions_of(rows));
+  }
   if (cache_.keeps_exact()) {
     backend_.write_kv(k, v, slots, model_.partition.kv_heads.size(), cache_.mode().page_size,
                       cache_.k_pool(index), cache_.v_pool(index));
@@ -351,7 +355,9 @@ void Forward::exchange_embeddings(Rows table, std::span<const std::int32_t> ids,
 
 Rows Forward::attend(int index, Rows q, std::span<const StepRow> rows) {
   const Rows local = scratch(kAttn, q.rows, q.cols);
-  if (cache_.policy() == nullptr) {
+  if (cache_.shipped() != nullptr) {
+    attend_shipped(index, q, rows, local);
+  } else if (cache_.policy() == nullptr) {
     backend_.attention(q, attention_, cache_.k_pool(index), cache_.v_pool(index), local);
   }
   if (cache_.policy() != nullptr && cache_.policy()->positions_in_cache()) {

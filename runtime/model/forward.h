@@ -150,6 +150,9 @@ class Forward {
   [[nodiscard]] Rotation rotation_of(int index) const;
   void observe_queries(int index, Rows q, std::span<const StepRow> rows);
   static std::vector<std::int64_t> positions_of(std::span<const StepRow> rows);
+  // A step with a cache as a package ships it (forward_shipped.cc).
+  void attend_shipped(int index, Rows q, std::span<const StepRow> rows, Rows out);
+  static std::vector<int> sequences_of(std::span<const StepRow> rows);
 
   // Positions counted in the cache (forward_in_cache.cc).
   [[nodiscard]] std::int64_t position_in_cache(const StepRow& row) const;

@@ -48,8 +48,7 @@ void Forward::plan_phases(std::span<const StepRow> rows) {
 }
 
 void Forward::code_stored(int index, Rows k, Rows v, std::span<const StepRow> rows, bool again) {
-  std::vector<int> sequences;
-  for (const StepRow& row : rows) sequences.push_back(row.sequence);
+  const std::vector<int> sequences = sequences_of(rows);
   cache_.code_rows(index, k, v, sequences, positions_of(rows), again);
   if (!again) return;
   for (const int sequence : std::set<int>(sequences.begin(), sequences.end())) {

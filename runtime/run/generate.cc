@@ -339,7 +339,7 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
     return Error{why, ""};
   }
   if (auto ok = check_kv_policy(request.kv, kv_model(config)); !ok) return ok;
-  if (auto ok = check_kv_policy(request.kv, request.cache); !ok) return ok;
+  if (auto ok = check_kv_policy(request.kv, request.cache, request.ranks); !ok) return ok;
   for (std::size_t i = 0; i < request.prompts.size(); ++i) {
     const auto& tokens = request.prompts[i].tokens;
     if (tokens.empty()) return Error{name_of_prompt(request, i) + " has no tokens", ""};
@@ -364,6 +364,7 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
 
 KvModel kv_model(const ModelConfig& config) {
   KvModel model{config.layers, config.heads, config.kv_heads, config.head_dim};
+  model.slides = config.sliding_window > 0;
   model.turns = model.turns_by_length = false;
   const Architecture* family = find_architecture(config.architecture);
   for (std::int64_t layer = 0; family != nullptr && layer < config.layers; ++layer) {

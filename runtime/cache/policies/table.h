@@ -16,9 +16,10 @@ namespace isobit {
 /// A policy and its canonical arguments: equal meanings have equal texts.
 struct MadePolicy {
   std::shared_ptr<const CachePolicy> policy;
-  std::string name, main;                      // of its own pair; no main: a word
-  std::map<std::string, std::string> options;  // but for those at their defaults
-  std::optional<ResidualSpec> residual{};      // instead of a policy
+  std::string name, main;                                  // of its own pair; no main: a word
+  std::map<std::string, std::string> options;              // but for those at their defaults
+  std::optional<ResidualSpec> residual{};                  // instead of a policy
+  std::shared_ptr<const ShippedScheme> shipped = nullptr;  // the same
 };
 using PolicyResult = Result<MadePolicy>;
 
@@ -27,6 +28,8 @@ PolicyResult parse_bits(const PolicyArgs& args);
 PolicyResult parse_noise(const PolicyArgs& args);
 PolicyResult parse_ggml(const PolicyArgs& args);
 PolicyResult parse_kivi(const PolicyArgs& args);
+PolicyResult parse_kvarn(const PolicyArgs& args);
+PolicyResult parse_rtn(const PolicyArgs& args);
 PolicyResult parse_window(const PolicyArgs& args);
 PolicyResult parse_streaming(const PolicyArgs& args);
 PolicyResult parse_h2o(const PolicyArgs& args);
@@ -36,9 +39,12 @@ PolicyResult parse_knorm(const PolicyArgs& args);
 PolicyResult parse_expected_attention(const PolicyArgs& args);
 PolicyResult parse_residual(const PolicyArgs& args);
 PolicyResult parse_chain(const PolicyArgs& args);
+PolicyResult parse_quanto(const PolicyArgs& args);
+PolicyResult parse_hqq(const PolicyArgs& args);
+PolicyResult parse_kvarn_shipped(const PolicyArgs& args);
 
 /// What a policy does: a chain has at most one that codes and one that evicts.
-enum class PolicyRole { codes, evicts, rebuilds, joins };
+enum class PolicyRole { codes, evicts, rebuilds, joins, ships };
 
 struct PolicyRow {
   const char* name;
