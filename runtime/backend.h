@@ -19,6 +19,7 @@
 #include "runtime/base/result.h"
 #include "runtime/numerics/activation.h"
 #include "runtime/numerics/digest.h"
+#include "runtime/numerics/kv/change.h"
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/kv/fields.h"
 #include "runtime/numerics/precision.h"
@@ -93,7 +94,9 @@ struct AttentionRows {
     const std::int32_t* table = nullptr;  // pages of the row's sequence, host memory
     const std::uint8_t* keep = nullptr;   // (position + 1), 0 hides; null: all visible
     std::int64_t keep_stride = 0;         // between the masks of KV heads; 0: they share one
-    // attention_coded(), attention_weights(): positions below are read from codes.
+    // attention_coded(), attention_weights(): positions [coded_from, k_coded) and [coded_from,
+    // v_coded) are read from codes.
+    std::int64_t coded_from = 0;
     std::int64_t k_coded = 0, v_coded = 0;
     const std::int32_t* code_table = nullptr;  // pages of the sequence's codes, host memory
   };
@@ -221,8 +224,8 @@ class Backend {
   /// Rotates x (rows, heads * d) in place; positions[r]: the row of the tables for row r.
   virtual void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
                     const Rotation& rotation) = 0;
-  /// Stores k and v (rows, kv_heads * d) at slots (page * page_size + offset). REQUIRES: they are
-  /// exact in the mode's format of the cache.
+  /// Stores k and v (rows, kv_heads * d) at slots (page * page_size + offset); k or v without data
+  /// is not written. REQUIRES: they are exact in the mode's format of the cache.
   virtual void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
                         std::int32_t page_size, void* k_pool, void* v_pool) = 0;
   /// Reads slots back into rows like those of write_kv(); k or v without data is not read.
@@ -246,6 +249,14 @@ class Backend {
   /// where a position is not visible (NUMERICS.md, "tova"). REQUIRES: width > every position.
   virtual void attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
                                  Rows out) = 0;
+
+  /// Rotates each `block` neighbouring channels of x (rows, heads * d) in place (NUMERICS.md,
+  /// "Rotation"). REQUIRES: block is a power of two that divides d.
+  virtual void hadamard(Rows x, std::int64_t block) = 0;
+  /// Changes K or V (rows, kv_heads * d) in place; positions[r]: of row r. `first`: the layer, the
+  /// side, and the model's KV head of the first d columns.
+  virtual void change_kv(Rows x, std::int64_t kv_heads, const KvChange& change,
+                         const KvPlace& first, std::span<const std::int64_t> positions) = 0;
 
   /// out = R(f(gate) * up).
   virtual void gated(Activation f, Rows gate, Rows up, Rows out) = 0;

@@ -110,13 +110,16 @@ struct Observed {
   std::int64_t prefix_hits = 0;   // positions served from a shared prefix
   std::int64_t recomputed = 0;    // positions whose K/V were computed again
   std::int64_t cached_reads = 0;  // positions read that an earlier step wrote
+  std::int64_t drafted = 0;       // tokens drafted
+  std::int64_t draft_hits = 0;    // of them, those that were fed
+  std::int64_t rolled_back = 0;   // of them, those whose rows were forgotten
   std::int64_t max_position = 0;
   std::string kv = "exact";         // the cache policy that ran, canonical
   std::int64_t kv_bytes = 0;        // most bytes of K and V kept between two steps, heads once
   std::int64_t kv_exact_bytes = 0;  // what exact values of the same positions would take then
   std::int64_t kv_evicted = 0;      // positions evicted, summed over layers
   std::int64_t kv_coded = 0;        // positions whose K or V were coded
-  std::int64_t kv_rebuilt = 0;      // positions coded again from rebuilt values
+  std::int64_t kv_rebuilt = 0;      // positions rebuilt from checkpoints, or coded again
   bool kv_identity = false;  // no query could see anything but exact values of every position
 };
 
@@ -148,6 +151,9 @@ void visit_fields(O& observed, F&& field) {
   field("prefix_hits", observed.prefix_hits);
   field("recomputed", observed.recomputed);
   field("cached_reads", observed.cached_reads);
+  field("drafted", observed.drafted);
+  field("draft_hits", observed.draft_hits);
+  field("rolled_back", observed.rolled_back);
   field("max_position", observed.max_position);
   field("kv", observed.kv);
   field("kv_bytes", observed.kv_bytes);

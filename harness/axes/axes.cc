@@ -60,8 +60,9 @@ Result<AxisValue> axis_value(const std::string& axis, const std::string& text) {
 
 bool value_matches(const AxisValue& value, const std::string& pattern) {
   if (value.text == pattern || value.head == pattern) return true;
-  return std::any_of(value.args.begin(), value.args.end(),
-                     [&](const auto& pair) { return pair.first + ":" + pair.second == pattern; });
+  return std::any_of(value.args.begin(), value.args.end(), [&](const auto& pair) {
+    return pair.first == pattern || pair.first + ":" + pair.second == pattern;
+  });
 }
 
 bool numeric_value(const AxisValue& value, std::int64_t& out) {

@@ -8,41 +8,63 @@
 namespace isobit {
 namespace {
 
-const axes::Words kPlain = {"on", "off", "prefix", "recomputed"};
-const axes::Words kSized = {"chunked", "paged"};
-const axes::Words kKnown = {"on", "off", "prefix", "recomputed", "chunked", "paged"};
+const axes::Words kAlone = {"on", "off"};
 
 bool is_one_of(const std::string& word, const axes::Words& words) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
+/// The words of values: on, off, and every option.
+axes::Words known_words() {
+  axes::Words words = kAlone;
+  words.insert(words.end(), cache_options().begin(), cache_options().end());
+  return words;
+}
+
+/// What a mode is as a value of the axis: a word, or a map.
+AxisValue value_of(const CacheMode& mode) {
+  const RawValue raw{mode.name, {}};
+  if (!axes::is_map(raw)) return axes::scalar_value(mode.name, mode);
+  std::map<std::string, std::string> args;
+  for (const auto& [key, text] : axes::pairs_of(raw)) args[key] = text;
+  return axes::map_value(args, args.begin()->first, mode);
+}
+
 Result<AxisValue> plain(const std::string& word, ValueUse use) {
   bool flag = false;
   const std::string name = parse_boolean(word, flag) ? (flag ? "on" : "off") : word;
-  if (is_one_of(name, kSized)) {
-    if (use == ValueUse::pattern) return axes::scalar_value(name, {});
-    return axes::bad_value("cache", name, "; it needs a size, e.g. {" + name + ": 16}");
+  if (!is_one_of(name, known_words())) {
+    return axes::bad_value("cache", name, did_you_mean(name, known_words()));
   }
-  if (!is_one_of(name, kPlain)) return axes::bad_value("cache", name, did_you_mean(name, kKnown));
   auto mode = parse_cache_mode(name);
-  ISOBIT_TRY(mode);
-  return axes::scalar_value(name, *mode);
+  if (mode) return value_of(*mode);
+  if (use == ValueUse::pattern) return axes::scalar_value(name, {});
+  return axes::bad_value("cache", name, "; it needs a size, e.g. {" + name + ": 16}");
 }
 
 Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   if (!axes::is_map(raw)) return plain(raw.scalar, use);
-  const axes::Pairs pairs = axes::pairs_of(raw);
-  if (pairs.size() != 1) return Error{"a cache map has one key, e.g. {paged: 16}", ""};
-  const auto& [key, text] = pairs[0];
-  if (!is_one_of(key, kSized)) {
-    return axes::bad_value(
-        "cache", key, is_one_of(key, kPlain) ? "; it takes no size" : did_you_mean(key, kSized));
-  }
-  auto size = axes::count_value("cache, option " + key, {text, {}}, kLargestPiece);
-  ISOBIT_TRY(size);
-  auto mode = parse_cache_mode(key + ":" + std::to_string(*size));
+  std::string text;
+  const auto options = axes::options_of(
+      "cache", raw, "", [&](const std::string& key, const std::string& value) -> Result<void> {
+        if (is_one_of(key, kAlone)) return axes::bad_value("cache", key, "; it stands alone");
+        if (!is_one_of(key, cache_options())) {
+          return axes::bad_value("cache", key, did_you_mean(key, cache_options()));
+        }
+        auto one = parse_cache_mode(key + ":" + value);
+        if (!one && !is_one_of(key, {"prefix", "recomputed"})) {
+          const std::int64_t most = key == "speculative" ? kMostDrafts : kLargestPiece;
+          auto size = axes::count_value("cache, option " + key, {value, {}}, most);
+          ISOBIT_TRY(size);
+        }
+        ISOBIT_TRY(one);
+        text += (text.empty() ? "" : "+") + key + ":" + value;
+        return {};
+      });
+  ISOBIT_TRY(options);
+  auto mode = parse_cache_mode(text);
   ISOBIT_TRY(mode);
-  return axes::map_value({{key, std::to_string(*size)}}, key, *mode);
+  return value_of(*mode);
 }
 
 void apply(const AxisValue& value, GenerateRequest& request) {
@@ -53,9 +75,16 @@ void apply(const AxisValue& value, GenerateRequest& request) {
 
 Axis cache_axis() {
   return {
-      "cache",         "on",         "on | off | {chunked: n} | {paged: n} | prefix | recomputed",
-      AxisKind::place, false,        {"chunked", "paged", "prefix", "recomputed"},
-      parse,           axes::always, apply};
+      "cache",
+      "on",
+      "on | off | {chunked: n} | {paged: n} | prefix | recomputed | {speculative: k}, or several "
+      "in one map: {chunked: n, paged: n, prefix: true}",
+      AxisKind::place,
+      false,
+      cache_options(),
+      parse,
+      axes::always,
+      apply};
 }
 
 }  // namespace isobit

@@ -1,31 +1,39 @@
 // Axis kv: what happens to keys and values between the write and the read (runtime/cache/policy.h).
-// Only `exact` gives the default's bits.
+// Only `exact` and `residual`, which rebuilds what it does not keep, give the default's bits.
 #include <algorithm>
 
 #include "harness/axes/parse.h"
 #include "runtime/base/words.h"
+#include "runtime/cache/policy_text.h"
 
 namespace isobit {
 namespace {
 
 Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
-  const bool is_map = axes::is_map(raw);
-  const axes::Pairs pairs = axes::pairs_of(raw);
-  if (is_map && pairs.size() != 1) return Error{"a kv map has one key, e.g. {kivi: 2}", ""};
-  const std::string name = is_map ? pairs[0].first : raw.scalar;
+  std::string text = raw.scalar;
+  for (const auto& [key, value] : raw.pairs) text += (text.empty() ? "" : "+") + key + ":" + value;
   const std::vector<std::string> known = kv_policy_names();
-  if (std::find(known.begin(), known.end(), name) == known.end()) {
-    return axes::bad_value("kv", name, did_you_mean(name, known));
+  const auto is_known = [&](const std::string& name) {
+    return std::find(known.begin(), known.end(), name) != known.end();
+  };
+  const auto pairs = policy_pairs(text);
+  if (std::none_of(pairs.begin(), pairs.end(), [&](const auto& p) { return is_known(p.first); })) {
+    return axes::bad_value("kv", pairs[0].first, did_you_mean(pairs[0].first, known));
   }
-  auto spec = parse_kv_policy(is_map ? name + ":" + pairs[0].second : name);
-  if (!spec && !is_map && use == ValueUse::pattern) return axes::scalar_value(name, {});
+  auto spec = parse_kv_policy(text);
+  if (!spec && is_known(text) && use == ValueUse::pattern) return axes::scalar_value(text, {});
   ISOBIT_TRY(spec);
-  if (!is_map) return axes::scalar_value(spec->text, *spec);
-  return axes::map_value({{name, pairs[0].second}}, name, *spec);
+  AxisValue value = axes::scalar_value(spec->text, *spec);
+  value.head = policy_pairs(spec->text)[0].first;
+  for (const auto& [key, arg] : policy_pairs(spec->text)) {
+    if (!arg.empty()) value.args[key] = arg;
+  }
+  return value;
 }
 
 bool lossless(const AxisValue& value) {
-  return value.text == KvPolicySpec{}.text;
+  const auto* spec = std::get_if<KvPolicySpec>(&value.setting);
+  return spec != nullptr && (spec->exact() || spec->residual);
 }
 
 void apply(const AxisValue& value, GenerateRequest& request) {

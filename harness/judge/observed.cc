@@ -74,14 +74,19 @@ Judgement check_batch(const BatchShape& shape, const CellTrace& trace) {
   return check_order(shape, std::max(std::int64_t(trace.prompts.size()), shape.size), o);
 }
 
-/// Prefill chunks of the longest prompt: as many as its length and the mode make, no others.
+/// Prefill chunks of the longest prompt: as many as its length and the mode make, no others. A
+/// prefix that is shared was computed by itself, in chunks of its own.
 Judgement check_chunks(const CacheMode& mode, const CellTrace& trace) {
-  std::int64_t longest = 0;
-  for (const PromptTrace& prompt : trace.prompts) longest = std::max(longest, prompt.prompt_tokens);
+  std::int64_t longest = 0;  // positions that one sequence computes before its first token
+  for (const PromptTrace& prompt : trace.prompts) {
+    const std::int64_t n = prompt.prompt_tokens;
+    const std::int64_t shared = mode.shared_positions(n);
+    longest = std::max({longest, shared, n - shared});
+  }
   const std::int64_t asked =
       mode.chunk > 0 ? std::max<std::int64_t>((longest + mode.chunk - 1) / mode.chunk, 1) : 1;
   if (mode.chunk > 0 && asked < 2) {
-    return mistrusted("no prompt was longer than one chunk of " + std::to_string(mode.chunk));
+    return mistrusted("nothing was longer than one chunk of " + std::to_string(mode.chunk));
   }
   const std::int64_t ran = trace.observed.chunks;
   if (ran != asked && !trace.prompts.empty()) {
@@ -118,14 +123,19 @@ Judgement check_cache(const CacheMode& mode, const CellTrace& trace, bool asks_a
   if (!mode.recomputes && o.recomputed != 0) {
     return fail("cache", mode.name, "one that recomputes");
   }
+  if (mode.drafts > 0 && o.drafted == 0) return mistrusted("no token was drafted");
+  if (mode.drafts == 0 && o.drafted != 0) return fail("cache", mode.name, "one that drafts");
   return {};
 }
 
 /// Did the cache policy run, and act where it could?
 Judgement check_kv(const KvPolicySpec& policy, const Observed& o) {
   if (policy.text != o.kv) return fail("kv", policy.text, o.kv);
+  if (policy.residual && !o.kv_identity && o.kv_rebuilt == 0) {
+    return mistrusted("kv " + policy.text + " rebuilt nothing");
+  }
   const bool acted = o.kv_coded > 0 || o.kv_evicted > 0;
-  if (policy.policy != nullptr && !o.kv_identity && !acted) {
+  if (!policy.exact() && !policy.residual && !o.kv_identity && !acted) {
     return mistrusted("kv " + policy.text + " coded and evicted nothing");
   }
   return {};

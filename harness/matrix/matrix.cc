@@ -277,7 +277,7 @@ Result<void> check(const Scenario& scenario, const Matrix& matrix) {
                                           " and " + cell.name() +
                                           "; drop one include or zip entry");
     const GenerateRequest asked = cell.requested();
-    if (auto fits = check_kv_policy(asked.kv, asked.cache); !fits)
+    if (auto fits = check_kv_policy(asked.kv, asked.cache, asked.ranks); !fits)
       return scenario_error(scenario, cell.name() + ": " + fits.error().message);
   }
   const auto selects = [&](const Filter& where) {
@@ -374,12 +374,17 @@ std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& c
   return out;
 }
 
+bool depends_on_steps(const Cell& cell) {
+  return std::get<KvPolicySpec>(cell.at("kv").setting).shipped != nullptr;
+}
+
 std::string class_axes(const Cell& cell) {
-  const bool deterministic = cell.deterministic();
+  const bool deterministic = cell.deterministic(), by_steps = depends_on_steps(cell);
   std::string out;
   for (const auto& [axis, value] : cell.axes) {
     const bool always = axis == "engine" || axis == "precision";
-    if (deterministic && find_axis(axis)->lossless(value)) continue;
+    const bool decides = by_steps && (axis == "batch" || axis == "cache");
+    if (deterministic && !decides && find_axis(axis)->lossless(value)) continue;
     if (always || !is_usual(axis, value)) out += axis + "=" + value.text + "\n";
   }
   return out;

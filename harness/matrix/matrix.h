@@ -82,8 +82,12 @@ std::vector<std::vector<int>> united(const std::vector<Group>& groups, const Mat
 /// {openblas: Haswell} too) or an axis on which it is not at the default.
 std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& cell);
 
+/// Whether what a cell gives depends on its steps: on batch and cache, and on the prompts of a
+/// batch (a cache as shipped).
+bool depends_on_steps(const Cell& cell);
 /// The axes part of the class recipe of a cell: sorted "axis=value" lines. Lossless values are
-/// dropped for a deterministic engine; other engines keep all. engine and precision always stand
+/// dropped for a deterministic engine, but for batch and cache where steps matter; other engines
+/// keep all. engine and precision always stand
 /// there, another axis when it is not at its default, so that a later axis makes no golden stale.
 std::string class_axes(const Cell& cell);
 

@@ -66,6 +66,9 @@ std::string class_recipe(const Scenario& scenario, const Cell& cell, const Recip
   lines += recipe_line("numerics", inputs.numerics_version);
   lines += recipe_line("segments", std::to_string(inputs.segments));
   lines += recipe_line("tokenizer", inputs.tokenizer_digest);
+  if (depends_on_steps(cell) && cell.value("batch") != "1") {
+    lines += recipe_line("batch.prompts", inputs.prompts_digest);
+  }
   for (const std::string& line : machine) {
     const std::size_t equals = line.find('=');
     lines += recipe_line(line.substr(0, equals), line.substr(equals + 1));

@@ -25,7 +25,7 @@ std::string exact(double value) {
 std::string rope_text(const ModelConfig& config, const Rope& rope) {
   RopeRows rows;
   rows.extend(config, 2, {});
-  const RopeTables tables = make_rope_tables(config, rope, rows);
+  const RopeTables tables = make_rope_tables(config, rope, rows.all());
   const auto half = config.rotary_dims(rope) / 2;
   std::vector<double> row(tables.cosine.begin() + half, tables.cosine.begin() + 2 * half);
   row.insert(row.end(), tables.sine.begin() + half, tables.sine.begin() + 2 * half);

@@ -107,6 +107,9 @@ class StaleRow final : public ForwardingBackend {
   using ForwardingBackend::ForwardingBackend;
   void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
                 std::int32_t page_size, void* k_pool, void* v_pool) override {
+    if (k.data == nullptr) {  // rows of the residual stream
+      return ForwardingBackend::write_kv(k, v, slots, kv_heads, page_size, k_pool, v_pool);
+    }
     if (slots.size() == 1 && slots[0] % page_size == 0 && !last_k_.empty()) {
       const std::vector<float> new_k = fetch(k), new_v = fetch(v);
       store(last_k_, k), store(last_v_, v);
@@ -164,7 +167,10 @@ class DropsKeyThree final : public CachePolicy {
  public:
   [[nodiscard]] bool waits_for_prompt() const override { return false; }
   [[nodiscard]] bool selects(std::int64_t, std::int64_t q) const override { return q >= 4; }
-  void select(std::span<const double>, std::span<std::uint8_t> keep) const override { keep[3] = 0; }
+  [[nodiscard]] bool acts(const KvModel&, std::int64_t, std::int64_t q) const override {
+    return q > 4;
+  }
+  void select(const KvScores&, std::span<std::uint8_t> keep) const override { keep[3] = 0; }
 };
 
 void evict_in_prefix(const Cell& cell, GenerateRequest& request) {

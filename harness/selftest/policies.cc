@@ -85,11 +85,11 @@ class CodedTwice final : public OtherCodes {
     std::vector<float> values = fetch(x);
     const KvCodec& codec = layout.codec;
     each_tile(slots, layout, codes, [&](std::int64_t t, std::int64_t column, const Tile& tile) {
-      with_codec(codec.kind, [&]<class Codec>(Codec) {
-        const auto read = Codec::template open<float>(tile.data(), codec.stored);
-        for (int token = 0; token < Codec::kTokens; ++token) {
-          for (int i = 0; i < Codec::kChannels; ++i) {
-            values[std::size_t((t * Codec::kTokens + token) * x.cols + column + i)] =
+      with_codec(codec, [&](const auto& made) {
+        const auto read = made.template open<float>(tile.data());
+        for (int token = 0; token < codec.tokens; ++token) {
+          for (int i = 0; i < codec.channels; ++i) {
+            values[std::size_t((t * codec.tokens + token) * x.cols + column + i)] =
                 read.at(token, i);
           }
         }

@@ -90,6 +90,13 @@ void ForwardingBackend::attention_weights(Rows q, const AttentionRows& args, con
                                           Rows out) {
   inner_->attention_weights(q, args, pools, out);
 }
+void ForwardingBackend::hadamard(Rows x, std::int64_t block) {
+  inner_->hadamard(x, block);
+}
+void ForwardingBackend::change_kv(Rows x, std::int64_t kv_heads, const KvChange& change,
+                                  const KvPlace& first, std::span<const std::int64_t> positions) {
+  inner_->change_kv(x, kv_heads, change, first, positions);
+}
 void ForwardingBackend::gated(Activation f, Rows gate, Rows up, Rows out) {
   inner_->gated(f, gate, up, out);
 }

@@ -49,11 +49,18 @@ void PageTable::grow(PagePool& pool, std::int64_t n) {
   while (size() * pool.page_size() < n) pages_.push_back(pool.take());
 }
 
+void PageTable::shrink(PagePool& pool, std::int64_t n) {
+  while (!pages_.empty() && (size() - 1) * pool.page_size() >= n) {
+    if (holds(size() - 1)) pool.drop(pages_.back());
+    pages_.pop_back();
+  }
+}
+
 void PageTable::share(PagePool& pool, const PageTable& from, std::int64_t count) {
   ISOBIT_CHECK(pages_.empty());
   for (std::int64_t i = 0; i < std::min(count, from.size()); ++i) {
     pages_.push_back(from.pages_[std::size_t(i)]);
-    pool.share(pages_.back());
+    if (holds(i)) pool.share(pages_.back());
   }
 }
 

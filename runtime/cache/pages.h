@@ -41,6 +41,8 @@ class PageTable {
   [[nodiscard]] std::int64_t slot(const PagePool& pool, std::int64_t position) const;
   /// Takes pages until positions [0, n) have one.
   void grow(PagePool& pool, std::int64_t n);
+  /// Gives pages back until none is left that holds only positions from n on.
+  void shrink(PagePool& pool, std::int64_t n);
   /// Takes over the first `count` pages of another table. REQUIRES: this one is empty.
   void share(PagePool& pool, const PageTable& from, std::int64_t count);
   /// Gives one page back before the others.

@@ -6,12 +6,10 @@
 #include <numeric>
 
 #include "runtime/kv_layout.h"
-#include "runtime/numerics/kv/codecs.h"
 
 namespace isobit {
 namespace {
 
-constexpr std::int64_t kStagedRows = 256;  // exact rows that are coded at a time
 constexpr std::int64_t kAll = CodedView::kAll;
 
 std::int64_t rounded_up(std::int64_t n, std::int64_t unit) {
@@ -39,28 +37,11 @@ std::int64_t exact_pages(const CachePolicy* policy, const CacheMode& mode,
   std::int64_t most = pages(length.prompt);
   for (std::int64_t q = length.prompt; q < length.total; ++q) {
     const CodedView seen = policy->coded(length.prompt, q);
-    most = std::max(most, pages(q + 1) - std::min({seen.k, seen.v, q}) / page);
+    const std::int64_t coded = std::min({seen.k, seen.v, q});
+    most =
+        std::max(most, pages(q + 1) - coded / page + pages(std::min(policy->coded_from(), coded)));
   }
   return most;
-}
-
-/// Whether a mask keeps a position; those past its end were never chosen from.
-bool keeps(const std::vector<std::uint8_t>& mask, std::int64_t position) {
-  return position >= std::int64_t(mask.size()) || mask[std::size_t(position)] != 0;
-}
-
-/// Groups of `unit` positions of [begin, end) of which a mask keeps any.
-std::int64_t kept_groups(const std::vector<std::uint8_t>& mask, std::int64_t begin,
-                         std::int64_t end, std::int64_t unit) {
-  if (begin >= end) return 0;
-  if (mask.empty()) return (end - begin + unit - 1) / unit;
-  std::int64_t count = 0;
-  for (std::int64_t at = begin; at < end; at += unit) {
-    std::int64_t p = at;
-    while (p < std::min(at + unit, end) && !keeps(mask, p)) ++p;
-    count += p < std::min(at + unit, end) ? 1 : 0;
-  }
-  return count;
 }
 
 }  // namespace
@@ -75,15 +56,22 @@ void KvCache::Memory::take(Backend& backend, std::int64_t layers, std::size_t k_
 
 KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
                  const KvPolicySpec& kv, const KvDemand& demand)
-    : backend_(backend), shape_(shape), mode_(mode), policy_(kv.policy.get()) {
+    : backend_(backend),
+      shape_(shape),
+      mode_(mode),
+      policy_(kv.policy.get()),
+      residual_spec_(mode.keeps ? kv.residual : std::nullopt),
+      model_{shape.layers, shape.all_heads, shape.all_kv_heads, shape.head_dim,
+             backend.mode().cache} {
   const std::int32_t page = mode.page_size;
   const std::int64_t width = shape.kv_heads * shape.head_dim;
   const std::size_t real = backend.real_size(), stored = backend.cache_size();
+  if (kv.shipped != nullptr) shipped_ = kv.shipped->open(model_);
   std::int32_t code_page = page;
   if (policy_ != nullptr) {
-    const Format format = backend.mode().cache;
-    k_layout_.codec = make_codec(policy_->key_codec(), format);
-    v_layout_.codec = make_codec(policy_->value_codec(), format);
+    k_layout_.codec = policy_->key_codec(model_);
+    v_layout_.codec = policy_->value_codec(model_);
+    rotation_ = policy_->rotation(model_);
     code_page =
         std::int32_t(rounded_up(page, std::max(k_layout_.codec.tokens, v_layout_.codec.tokens)));
     keeps_exact_ = policy_->coded(1, 0) != CodedView{kAll, kAll};
@@ -93,11 +81,11 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
     layout->head_dim = shape.head_dim;
     layout->page_size = code_page;
   }
-  if (keeps_exact_) {
+  if (keeps_exact_ && !by_layer()) {
     const std::int64_t pages =
         pages_for(demand, [&](const auto& length) { return exact_pages(policy_, mode, length); });
     exact_ = PagePool(page, pages, mode.shuffled_pages);
-    exact_memory_.take(backend, shape.layers,
+    exact_memory_.take(backend, shipped_ == nullptr ? shape.layers : 1,
                        std::size_t(pages * rounded_up(page, kKeyBlock) * width) * stored,
                        std::size_t(pages * page * width) * stored);
   }
@@ -108,16 +96,39 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
     codes_ = PagePool(code_page, pages, mode.shuffled_pages);
     code_memory_.take(backend, shape.layers, std::size_t(pages * k_layout_.page_bytes()),
                       std::size_t(pages * v_layout_.page_bytes()));
-    if (keeps_exact_) staged_ = DeviceMemory(backend, std::size_t(kStagedRows * width) * real);
   }
-  if (mode.recomputes) {
-    const std::int64_t pages =
-        pages_for(demand, [page](const auto& length) { return (length.total + page - 1) / page; });
-    residuals_ = PagePool(page, pages, mode.shuffled_pages);
-    for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
-      residual_.emplace_back(backend, std::size_t(pages * page * shape.hidden) * real);
-    }
+  if ((policy_ != nullptr || shipped_ != nullptr) && keeps_exact_) {
+    staged_ = DeviceMemory(backend, std::size_t(kStagedRows * width) * real);
   }
+  if (rebuilds()) take_residual_memory(demand);
+}
+
+/// Checkpoints, and pages by layer for K and V.
+void KvCache::take_residual_memory(const KvDemand& demand) {
+  const std::int32_t page = mode_.page_size;
+  const std::size_t stored = backend_.cache_size();
+  const std::int64_t pages =
+      pages_for(demand, [page](const auto& length) { return (length.total + page - 1) / page; });
+  residuals_ = PagePool(page, pages, mode_.shuffled_pages);
+  residual_.resize(std::size_t(shape_.layers));
+  for (std::int64_t layer = 0; layer < shape_.layers; ++layer) {
+    if (!checkpoint(layer)) continue;
+    residual_[std::size_t(layer)] =
+        DeviceMemory(backend_, std::size_t(pages * page * shape_.hidden) * stored);
+  }
+  if (!by_layer()) return;
+  const std::int64_t budget = residual_spec_->budget;
+  const std::int64_t kept = pages_for(demand, [&](const auto& length) {
+    return LayeredPages::most_kept(length.total, page, budget);
+  });
+  const std::int64_t shared = pages_for(demand, [&](const auto& length) {
+    return length.total > budget ? (length.total + page - 1) / page : 0;
+  });
+  layered_ = LayeredPages(shape_.layers, page, budget, kept, shared, mode_.shuffled_pages);
+  const std::int64_t slab = layered_.slab_pages(), width = shape_.kv_heads * shape_.head_dim;
+  slab_k_ =
+      DeviceMemory(backend_, std::size_t(slab * rounded_up(page, kKeyBlock) * width) * stored);
+  slab_v_ = DeviceMemory(backend_, std::size_t(slab * page * width) * stored);
 }
 
 int KvCache::open(std::int64_t n) {
@@ -137,13 +148,34 @@ void KvCache::clear(int sequence) {
   s.exact.clear(exact_);
   s.codes.clear(codes_);
   s.residuals.clear(residuals_);
-  s.positions = s.shared = 0;
+  layered_.clear(s.layered);
+  s.positions = s.shared = s.hidden = 0;
+  if (shipped_ != nullptr) shipped_->clear(sequence);
   Layer layer;
   if (policy_ != nullptr) {
     const CodedView first = policy_->coded(s.prompt, 0);
     layer.coded = {first.k == kAll ? kAll : 0, first.v == kAll ? kAll : 0};
+    layer.turned = rotation_.turns() && !policy_->waits_for_prompt();
+    layer.scores.resize(std::size_t(shape_.heads));
+    const auto state = std::size_t(policy_->query_state(model_));
+    layer.queries.assign(std::size_t(shape_.heads), std::vector<double>(state, 0.0));
   }
   s.layers.assign(std::size_t(shape_.layers), layer);
+}
+
+void KvCache::truncate(int sequence, std::int64_t n) {
+  Sequence& s = at(sequence);
+  ISOBIT_CHECK(n <= s.positions);
+  s.positions = n;
+  s.exact.shrink(exact_, n);
+  s.codes.shrink(codes_, n);
+  s.residuals.shrink(residuals_, n);
+  if (by_layer()) layered_.truncate(s.layered, n);
+  for (Layer& layer : s.layers) {
+    ISOBIT_CHECK(layer.coded.k == kAll || layer.coded.k <= n);
+    ISOBIT_CHECK(layer.coded.v == kAll || layer.coded.v <= n);
+    ISOBIT_CHECK(layer.keep.empty());
+  }
 }
 
 void KvCache::close(int sequence) {
@@ -154,169 +186,57 @@ void KvCache::close(int sequence) {
 std::int64_t KvCache::share_prefix(int sequence, int donor, std::int64_t positions) {
   Sequence& to = at(sequence);
   const Sequence& from = at(donor);
-  const std::int64_t whole = positions / mode_.page_size;
-  to.exact.share(exact_, from.exact, whole);
-  to.codes.share(codes_, from.codes, whole);
-  to.shared = std::max(to.exact.size(), to.codes.size()) * mode_.page_size;
+  const std::int64_t unit = std::lcm(exact_.page_size(), codes_.page_size());  // 1: no such pool
+  to.shared = std::min(positions, from.positions) / unit * unit;
+  to.exact.share(exact_, from.exact, to.shared / exact_.page_size());
+  to.codes.share(codes_, from.codes, to.shared / codes_.page_size());
+  for (Layer& layer : to.layers) {  // whole pages of codes are coded, and no other of them
+    if (policy_ != nullptr) layer.coded = policy_->coded(to.prompt, to.shared);
+  }
   return to.shared;
 }
 
 void KvCache::reserve(int sequence, std::int64_t n) {
   Sequence& s = at(sequence);
+  if (by_layer()) {
+    counters_.could_act |= s.positions >= s.prompt && s.positions > residual_spec_->budget;
+    layered_.reserve(s.layered, n);
+  } else if (keeps_exact_) {
+    s.exact.grow(exact_, n);
+  }
   s.positions = n;
-  if (keeps_exact_) s.exact.grow(exact_, n);
-  if (mode_.recomputes) s.residuals.grow(residuals_, n);
+  if (!residual_.empty()) s.residuals.grow(residuals_, n);
   if (policy_ == nullptr) return;
   const CodedView next = policy_->coded(s.prompt, n);
   s.codes.grow(codes_, std::min(n, std::max(next.k, next.v)));
 }
 
-std::int64_t KvCache::slot(int sequence, std::int64_t position) const {
+std::int64_t KvCache::slot(int sequence, std::int64_t position, std::int64_t layer) const {
+  if (by_layer()) return layered_.slot(at(sequence).layered, layer, position);
   return keeps_exact_ ? at(sequence).exact.slot(exact_, position) : -1;
 }
 
+const std::int32_t* KvCache::table(int sequence, std::int64_t layer) const {
+  const Sequence& s = at(sequence);
+  return by_layer() ? s.layered.layers[std::size_t(layer)].data() : s.exact.data();
+}
+
+void* KvCache::k_pool(std::int64_t layer) const {
+  return by_layer() ? slab_k_.get() : exact_memory_.k(pool_of(layer));
+}
+
+void* KvCache::v_pool(std::int64_t layer) const {
+  return by_layer() ? slab_v_.get() : exact_memory_.v(pool_of(layer));
+}
+
 std::int64_t KvCache::pages(int sequence) const {
+  if (by_layer()) return std::int64_t(at(sequence).layered.kept.size());
   return keeps_exact_ ? at(sequence).exact.size() : at(sequence).codes.size();
 }
 
-void* KvCache::residual(std::int64_t layer, int sequence, std::int64_t position) const {
-  const std::int64_t row = at(sequence).residuals.slot(residuals_, position);
-  return static_cast<char*>(residual_[std::size_t(layer)].get()) +
-         std::size_t(row * shape_.hidden) * backend_.real_size();
-}
-
 KvPools KvCache::pools(std::int64_t layer) const {
-  return {exact_memory_.k(layer), exact_memory_.v(layer), code_memory_.k(layer),
+  return {exact_memory_.k(pool_of(layer)), exact_memory_.v(pool_of(layer)), code_memory_.k(layer),
           code_memory_.v(layer)};
-}
-
-void KvCache::code_rows(std::int64_t layer, Rows k, Rows v, std::span<const int> sequences,
-                        std::span<const std::int64_t> positions, bool again) {
-  const CodedView first = policy_ == nullptr ? CodedView{} : policy_->coded(1, 0);
-  if (first.k != kAll && first.v != kAll) return;
-  std::vector<std::int64_t> slots;
-  for (std::size_t r = 0; r < positions.size(); ++r) {
-    slots.push_back(at(sequences[r]).codes.slot(codes_, positions[r]));
-  }
-  if (first.k == kAll) backend_.encode_kv(k, slots, k_layout_, code_memory_.k(layer));
-  if (first.v == kAll) backend_.encode_kv(v, slots, v_layout_, code_memory_.v(layer));
-  if (layer == 0) (again ? counters_.rebuilt : counters_.coded) += std::int64_t(slots.size());
-}
-
-void KvCache::code(std::int64_t layer, int sequence, const CodedView& view) {
-  Sequence& s = at(sequence);
-  CodedView& done = s.layers[std::size_t(layer)].coded;
-  if (done == view) return;
-  const std::int64_t before = std::max(done.k, done.v);
-  if (done.k != kAll) code_side(true, layer, s, done.k, view.k);
-  if (done.v != kAll) code_side(false, layer, s, done.v, view.v);
-  done = view;
-  if (layer == 0) counters_.coded += std::max(done.k, done.v) - before;
-}
-
-void KvCache::code_again(std::int64_t layer, int sequence) {
-  const Sequence& s = at(sequence);
-  const CodedView& done = s.layers[std::size_t(layer)].coded;
-  if (done.k != kAll) code_side(true, layer, s, 0, done.k);
-  if (done.v != kAll) code_side(false, layer, s, 0, done.v);
-  if (layer == 0 && done.k != kAll && done.v != kAll) {
-    counters_.rebuilt += std::max(done.k, done.v);
-  }
-}
-
-/// Codes K or V of positions [begin, end), a share at a time, from their exact values.
-void KvCache::code_side(bool keys, std::int64_t layer, const Sequence& s, std::int64_t begin,
-                        std::int64_t end) {
-  const CodeLayout& layout = keys ? k_layout_ : v_layout_;
-  void* const codes = keys ? code_memory_.k(layer) : code_memory_.v(layer);
-  const std::int64_t width = shape_.kv_heads * shape_.head_dim;
-  for (; begin < end; begin = std::min(begin + kStagedRows, end)) {
-    const std::int64_t count = std::min(kStagedRows, end - begin);
-    const Rows rows{staged_.get(), count, width, width};
-    std::vector<std::int64_t> from, to;
-    for (std::int64_t p = begin; p < begin + count; ++p) {
-      from.push_back(s.exact.slot(exact_, p));
-      if (p % layout.codec.tokens == 0) to.push_back(s.codes.slot(codes_, p));
-    }
-    backend_.read_kv(from, shape_.kv_heads, mode_.page_size, exact_memory_.k(layer),
-                     exact_memory_.v(layer), keys ? rows : Rows{}, keys ? Rows{} : rows);
-    backend_.encode_kv(rows, to, layout, codes);
-  }
-}
-
-void KvCache::select(std::int64_t layer, int sequence, std::span<const double> weights) {
-  std::vector<std::uint8_t>& keep = at(sequence).layers[std::size_t(layer)].keep;
-  keep.resize(std::max(keep.size(), weights.size()), 1);
-  const std::span<std::uint8_t> seen = std::span(keep).first(weights.size());
-  const auto kept = [&] { return std::count(seen.begin(), seen.end(), std::uint8_t(1)); };
-  const std::int64_t before = kept();
-  policy_->select(weights, seen);
-  counters_.evicted += before - kept();
-  if (kept() == std::int64_t(seen.size())) keep.clear();
-}
-
-AttentionRows::Row KvCache::view(std::int64_t layer, int sequence, AttentionRows::Row row) {
-  Sequence& s = at(sequence);
-  Layer& shown = s.layers[std::size_t(layer)];
-  // To the step's last position at once: a mask must not move while rows point to it.
-  if (!shown.keep.empty()) shown.keep.resize(std::size_t(s.positions), 1);
-  row.keep = shown.keep.empty() ? nullptr : shown.keep.data();
-  row.code_table = s.codes.data();
-  row.k_coded = shown.coded.k;
-  row.v_coded = shown.coded.v;
-  return row;
-}
-
-void KvCache::end_step() {
-  count();
-  if (policy_ == nullptr || !keeps_exact_ || !mode_.keeps || mode_.recomputes) return;
-  for (Sequence& s : sequences_) {
-    if (s.open) release(s);
-  }
-}
-
-/// A page goes back when no query to come can read anything of it in any layer.
-void KvCache::release(Sequence& s) {
-  const std::int64_t page = mode_.page_size;
-  const auto dead = [&](std::int64_t position) {
-    return std::all_of(s.layers.begin(), s.layers.end(), [&](const Layer& layer) {
-      return position < std::min(layer.coded.k, layer.coded.v) || !keeps(layer.keep, position);
-    });
-  };
-  for (std::int64_t i = 0; (i + 1) * page <= s.positions; ++i) {
-    std::int64_t p = i * page;
-    while (s.exact.holds(i) && p < (i + 1) * page && dead(p)) ++p;
-    if (p == (i + 1) * page) s.exact.release(exact_, i);
-  }
-}
-
-void KvCache::count() {
-  std::int64_t bytes = 0, exact = 0;
-  const std::int64_t each = 2 * shape_.all_kv_heads * shape_.head_dim;
-  for (const Sequence& s : sequences_) {
-    if (!s.open) continue;
-    exact += (s.positions - s.shared) * shape_.layers * each * std::int64_t(backend_.cache_size());
-    if (policy_ == nullptr || s.positions == 0) continue;
-    for (const Layer& layer : s.layers) bytes += kept_bytes(s, layer);
-    counters_.could_act |= policy_->acts(s.prompt, s.positions - 1);
-  }
-  if (policy_ == nullptr) bytes = exact;
-  if (bytes <= counters_.bytes) return;
-  counters_.bytes = bytes;
-  counters_.exact_bytes = exact;
-}
-
-std::int64_t KvCache::kept_bytes(const Sequence& s, const Layer& layer) const {
-  std::int64_t bytes = 0;
-  for (const CodeLayout* layout : {&k_layout_, &v_layout_}) {
-    const std::int64_t coded = layout == &k_layout_ ? layer.coded.k : layer.coded.v;
-    const std::int64_t end = std::min(coded, s.positions);
-    const std::int64_t tiles = kept_groups(layer.keep, s.shared, end, layout->codec.tokens);
-    const std::int64_t rows = kept_groups(layer.keep, std::max(end, s.shared), s.positions, 1);
-    bytes += tiles * layout->tiles_across() * layout->codec.bytes +
-             rows * shape_.head_dim * std::int64_t(backend_.cache_size());
-  }
-  return bytes * shape_.all_kv_heads;
 }
 
 }  // namespace isobit

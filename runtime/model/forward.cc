@@ -60,11 +60,12 @@ Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) 
   // Positions as ids and experts' rows are no inputs of a step.
   const bool fixed = model_.position_embedding.get() == nullptr && config_.experts == 0;
   inputs.repeatable = fixed && comm_.size() == 1 && recorder_ == nullptr && !residual_ &&
-                      cache_.policy() == nullptr && !cache_.mode().recomputes && past.empty();
+                      cache_.policy() == nullptr && cache_.shipped() == nullptr &&
+                      !cache_.rebuilds() && past.empty();
   if (backend_.begin_step(inputs)) {  // computed, or queued, like an earlier step of this shape
     return scratch(kLocalLogits, std::int64_t(wanted_.size()), model_.head.matrix->outputs);
   }
-  const Rows h = embed(rows);
+  const Rows h = embed(rows, ids_, position_ids_, kH);
   for (int i = 0; i < int(config_.layers); ++i) layer(i, h, rows, past);
   const Rows out = logits(h, rows);
   backend_.end_step();
@@ -102,16 +103,10 @@ void Forward::note_inputs(std::span<const StepRow> rows) {
 void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
                     std::span<const StepRow> past) {
   const LayerWeights& w = model_.layers[std::size_t(index)];
-  attention_.rows = places_[window_of_layer_[std::size_t(index)]];
+  if (cache_.checkpoint(index)) copy_checkpoints(index, rows, h, true);
   apply_residual_hook(index, h, rows);
-  if (cache_.mode().recomputes) {
-    for (std::size_t r = 0; r < rows.size(); ++r) {
-      backend_.copy(
-          some_rows(h, std::int64_t(r), 1, backend_.real_size()),
-          {cache_.residual(index, rows[r].sequence, rows[r].position), 1, h.cols, h.cols});
-    }
-    recompute(index, past);
-  }
+  rebuild(index, past);
+  see_layer(index, rows);
 
   const LayerPlan& plan = w.plan;
   const Rows normed = scratch(kNormed, h.rows, h.cols);
@@ -121,25 +116,29 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
     record(Site::norm1, index, x, rows);
   }
   Rows q, k, v;
-  project(index, x, positions_, &q, k, v);
+  project(index, x, rows, positions_, &q, k, v);
   record_qkv(index, q, k, v, rows);
-  store_kv(index, k, v, rows, slots_, false);
+  store_kv(index, k, v, rows, cache_.by_layer() ? layer_slots_ : slots_, false);
+  finish_layer(index, attend(index, q, rows), x, h, rows);
+}
 
-  const Rows attn = attend(index, q, rows);
+/// What follows a layer's attention: the output projection, the MLP, and both residual adds.
+void Forward::finish_layer(int index, Rows attn, Rows x, Rows h, std::span<const StepRow> rows) {
+  const LayerWeights& w = model_.layers[std::size_t(index)];
   record(Site::attn, index, attn, rows);
   const Partition& p = model_.partition;
   const Rows mine =
       columns(attn, p.attention_columns.begin, p.attention_columns.size(), backend_.real_size());
   const Product o = row_product(mine, w.o, attn.cols);
-  if (plain(plan)) {
+  if (plain(w.plan)) {
     backend_.finish_add_norm(o, h, w.norm2.weight.get(), config_.rms_norm_eps, x);
   } else {
-    add_output(plan, w.output_norm1, o, h);
-    if (plan.normalises_input()) normalise(h, w.norm2, x);
+    add_output(w.plan, w.output_norm1, o, h);
+    if (w.plan.normalises_input()) normalise(h, w.norm2, x);
   }
   record(Site::o, index, o.out, rows);
   record(Site::h1, index, h, rows);
-  if (plan.normalises_input()) record(Site::norm2, index, x, rows);
+  if (w.plan.normalises_input()) record(Site::norm2, index, x, rows);
   feed_forward(index, x, h, rows);
   record(Site::h2, index, h, rows);
 }
@@ -211,7 +210,7 @@ bool Forward::joins_next(int index) const {
   if (index < 0 || index + 1 >= int(config_.layers)) return false;
   const LayerPlan& plan = model_.layers[std::size_t(index)].plan;
   const bool next = plain(model_.layers[std::size_t(index) + 1].plan);
-  return plain(plan) && !plan.routed && next && !cache_.mode().recomputes && !residual_;
+  return plain(plan) && !plan.routed && next && !cache_.rebuilds() && !residual_;
 }
 
 void Forward::record_qkv(int index, Rows q, Rows k, Rows v, std::span<const StepRow> rows) {
@@ -225,8 +224,8 @@ void Forward::record_qkv(int index, Rows q, Rows k, Rows v, std::span<const Step
 }
 
 /// Q and K, normalised by head where the plan says so and rotated, and V; Q only when asked for.
-void Forward::project(int index, Rows x, std::span<const std::int64_t> positions, Rows* q, Rows& k,
-                      Rows& v) {
+void Forward::project(int index, Rows x, std::span<const StepRow> rows,
+                      std::span<const std::int64_t> positions, Rows* q, Rows& k, Rows& v) {
   const LayerWeights& w = model_.layers[std::size_t(index)];
   const Partition& p = model_.partition;
   std::vector<Linear> linears;
@@ -236,12 +235,9 @@ void Forward::project(int index, Rows x, std::span<const std::int64_t> positions
   const auto products = column_products(x, linears, backend_.mode().gemm_input);
   const Product& key = products[linears.size() - 2];
   const Product& value = products[linears.size() - 1];
-  Rotation rotation;
-  if (w.plan.rope >= 0) {
-    const RopeTable& table = model_.ropes[std::size_t(w.plan.rope)];
-    rotation = {table.cosine.get(), table.sine.get(), table.dims};
-  }
   const Product* query = q != nullptr ? products.data() : nullptr;
+  const bool stops = stops_before_rope(rows);
+  const Rotation rotation = stops ? Rotation{} : rotation_of(index);
   if (w.plan.qk_norm == QkNorm::row) {
     finish_with_row_norms(index, query, key, value, positions, rotation);
   } else {
@@ -252,6 +248,14 @@ void Forward::project(int index, Rows x, std::span<const std::int64_t> positions
   if (q != nullptr) *q = products[0].out;
   k = key.out;
   v = value.out;
+  if (stops) finish_rotation(index, q, k, rows, positions);
+}
+
+Rotation Forward::rotation_of(int index) const {
+  const int rope = model_.layers[std::size_t(index)].plan.rope;
+  if (rope < 0) return {};
+  const RopeTable& table = model_.ropes[std::size_t(rope)];
+  return {table.cosine.get(), table.sine.get(), table.dims};
 }
 
 void Forward::finish_with_row_norms(int index, const Product* q, const Product& k, const Product& v,
@@ -284,52 +288,43 @@ void Forward::normalise_row(Rows x, Span has, Span owned, const std::vector<std:
   backend_.copy(columns(all, has.begin * d, x.cols, real), x);
 }
 
-/// Rebuilds K and V of earlier positions from the residual rows stored at this layer's input.
-void Forward::recompute(int index, std::span<const StepRow> past) {
-  if (past.empty()) return;
-  const Rows h = scratch(kPastH, std::int64_t(past.size()), config_.hidden_size);
-  std::vector<std::int64_t> slots, positions;
-  for (std::size_t r = 0; r < past.size(); ++r) {
-    positions.push_back(table_row(past[r]));
-    slots.push_back(cache_.slot(past[r].sequence, past[r].position));
-    backend_.copy({cache_.residual(index, past[r].sequence, past[r].position), 1, h.cols, h.cols},
-                  some_rows(h, std::int64_t(r), 1, backend_.real_size()));
-  }
-  const LayerWeights& w = model_.layers[std::size_t(index)];
-  if (w.plan.normalises_input()) {
-    normalise(h, w.norm1, h);
-    record(Site::norm1, index, h, past);
-  }
-  Rows k, v;
-  project(index, h, positions, nullptr, k, v);
-  store_kv(index, k, v, past, slots, true);
-}
-
 /// Stores the rows' exact values, or codes what every query sees coded.
 void Forward::store_kv(int index, Rows k, Rows v, std::span<const StepRow> rows,
                        std::span<const std::int64_t> slots, bool again) {
+  const CachePolicy* policy = cache_.policy();
+  if (policy != nullptr && policy->positions_in_cache()) k = scratch(kPlainK, k.rows, k.cols);
+  if (policy != nullptr && !policy->changes_before_rope() && policy->changes(index, true)) {
+    cache_.change(index, true, k, positions_of(rows));
+  }
+  if (policy != nullptr && policy->changes(index, false)) {
+    cache_.change(index, false, v, positions_of(rows));
+  }
+  if (cache_.shipped() != nullptr) {
+    cache_.update_shipped(index, k, v, sequences_of(rows), positions_of(rows));
+  }
   if (cache_.keeps_exact()) {
     backend_.write_kv(k, v, slots, model_.partition.kv_heads.size(), cache_.mode().page_size,
                       cache_.k_pool(index), cache_.v_pool(index));
   }
-  if (cache_.policy() != nullptr) code_stored(index, k, v, rows, again);
+  if (policy != nullptr) code_stored(index, k, v, rows, again);
 }
 
-Rows Forward::embed(std::span<const StepRow> rows) {
+Rows Forward::embed(std::span<const StepRow> rows, std::span<const std::int32_t> ids,
+                    std::span<const std::int32_t> position_ids, int buffer) {
   const std::int64_t hidden = config_.hidden_size;
-  const Rows h = scratch(kH, std::int64_t(rows.size()), hidden);
+  const Rows h = scratch(buffer, std::int64_t(rows.size()), hidden);
   const Rows table{model_.embedding.get(), model_.partition.vocabulary.size(), hidden, hidden};
   if (comm_.size() == 1) {
-    backend_.gather(table, ids_, h);
+    backend_.gather(table, ids, h);
   } else {
-    exchange_embeddings(table, h);
+    exchange_embeddings(table, ids, h);
   }
   if (model_.embedding_scale != 0) backend_.scale(h, model_.embedding_scale);
   if (model_.position_embedding.get() != nullptr) {
-    model_.position_embedding.require(position_ids_);
+    model_.position_embedding.require(position_ids);
     const Rows at = scratch(kOutput, h.rows, hidden);
     backend_.gather({model_.position_embedding.get(), config_.context, hidden, hidden},
-                    position_ids_, at);
+                    position_ids, at);
     backend_.add(h, at);
   }
   record(Site::embed, -1, h, rows);
@@ -337,14 +332,14 @@ Rows Forward::embed(std::span<const StepRow> rows) {
 }
 
 /// A rank looks up the ids of its own vocabulary; the others' rows arrive as bytes, rank by rank.
-void Forward::exchange_embeddings(Rows table, Rows h) {
-  std::vector<std::int32_t> mine, order(ids_.size());
+void Forward::exchange_embeddings(Rows table, std::span<const std::int32_t> ids, Rows h) {
+  std::vector<std::int32_t> mine, order(ids.size());
   std::vector<std::size_t> sizes;
   std::int32_t at = 0;
   for (const Partition& each : partitions_) {
     const std::int32_t first = at;
-    for (std::size_t r = 0; r < ids_.size(); ++r) {
-      const std::int32_t id = ids_[r];
+    for (std::size_t r = 0; r < ids.size(); ++r) {
+      const std::int32_t id = ids[r];
       if (id < each.vocabulary.begin || id >= each.vocabulary.end) continue;
       order[r] = at++;
       if (each.rank == comm_.rank()) mine.push_back(std::int32_t(id - each.vocabulary.begin));
@@ -360,10 +355,16 @@ void Forward::exchange_embeddings(Rows table, Rows h) {
 
 Rows Forward::attend(int index, Rows q, std::span<const StepRow> rows) {
   const Rows local = scratch(kAttn, q.rows, q.cols);
-  if (cache_.policy() == nullptr) {
+  if (cache_.shipped() != nullptr) {
+    attend_shipped(index, q, rows, local);
+  } else if (cache_.policy() == nullptr) {
     backend_.attention(q, attention_, cache_.k_pool(index), cache_.v_pool(index), local);
   }
-  for (const Phase& phase : phases_) attend_phase(index, phase, q, rows, local);
+  if (cache_.policy() != nullptr && cache_.policy()->positions_in_cache()) {
+    attend_in_cache(index, q, rows, local);
+  } else {
+    for (const Phase& phase : phases_) attend_phase(index, phase, q, rows, local);
+  }
   return gather_columns(local, head_widths_, kAttnFull);
 }
 

@@ -34,6 +34,7 @@ struct StepRow {
   std::int64_t position = 0;
   std::int32_t token = 0;
   bool wants_logits = false;
+  bool draft = false;  // of a token that may turn out not to be fed
 };
 
 /// Receives the digests of recorded rows, one call a (site, layer); rows as given to run().
@@ -58,23 +59,24 @@ class Forward {
 
   /// Computes the rows, in this order, and stores their K and V. Gives the logits of the rows that
   /// want them, (wanting rows, vocabulary), in backend memory, valid until the next call.
-  /// `past` lists, for modes that recompute, earlier positions whose K/V are rebuilt first.
+  /// `past` lists earlier positions whose K and V are rebuilt first, in each layer.
   /// REQUIRES: the cache has room for every position; a row's earlier positions are computed.
   Rows run(std::span<const StepRow> rows, std::span<const StepRow> past);
 
  private:
   void note_inputs(std::span<const StepRow> rows);
   [[nodiscard]] std::int64_t table_row(const StepRow& row) const;
-  Rows embed(std::span<const StepRow> rows);
-  void exchange_embeddings(Rows table, Rows h);
+  Rows embed(std::span<const StepRow> rows, std::span<const std::int32_t> ids,
+             std::span<const std::int32_t> position_ids, int buffer);
+  void exchange_embeddings(Rows table, std::span<const std::int32_t> ids, Rows h);
   void layer(int index, Rows h, std::span<const StepRow> rows, std::span<const StepRow> past);
+  void finish_layer(int index, Rows attn, Rows x, Rows h, std::span<const StepRow> rows);
   void feed_forward(int index, Rows x, Rows h, std::span<const StepRow> rows);
   /// True when nothing stands between a layer's product and the residual, nor behind it.
   [[nodiscard]] bool plain(const LayerPlan& plan) const;
   [[nodiscard]] bool joins_next(int index) const;
-  void project(int index, Rows x, std::span<const std::int64_t> positions, Rows* q, Rows& k,
-               Rows& v);
-  void recompute(int index, std::span<const StepRow> past);
+  void project(int index, Rows x, std::span<const StepRow> rows,
+               std::span<const std::int64_t> positions, Rows* q, Rows& k, Rows& v);
   /// The norm of the model's kind.
   void normalise(Rows x, const NormWeights& norm, Rows out);
   /// finish_qkv() where q and k are normalised as whole rows.
@@ -116,18 +118,48 @@ class Forward {
 
   void apply_residual_hook(int index, Rows h, std::span<const StepRow> rows);
 
+  // Rebuilding K and V of earlier positions (forward_rebuild.cc).
+
+  void rebuild(int index, std::span<const StepRow> past);
+  /// The input of a layer for earlier positions, (rows, hidden).
+  Rows past_input(int index, std::span<const StepRow> past);
+  /// Copies the rows' input of a layer to the cache, or back; what a hook changes comes later.
+  void copy_checkpoints(int index, std::span<const StepRow> rows, Rows h, bool store);
+  /// What attention() gets of a layer, where layers' pages differ also the places of the rows.
+  void see_layer(int index, std::span<const StepRow> rows);
+  void see_pages(int index, std::span<const StepRow> rows);
+
   // A step under a policy (forward_policy.cc).
 
   /// Rows whose attention runs together: of each sequence a stretch in which its view stays.
   struct Phase {
     std::vector<std::int32_t> rows;  // of the step, ascending
     std::vector<std::int32_t> ends;  // places in `rows` after which the sequence's view changes
+    bool turned = false;             // rows see K and V turned (CachePolicy::rotation)
   };
   void plan_phases(std::span<const StepRow> rows);
   void code_stored(int index, Rows k, Rows v, std::span<const StepRow> rows, bool again);
   void attend_phase(int index, const Phase& phase, Rows q, std::span<const StepRow> rows, Rows out);
-  void select_kept(int index, const Phase& phase, Rows q, const AttentionRows& args,
-                   std::span<const StepRow> rows);
+  void observe(int index, const Phase& phase, Rows q, const AttentionRows& args,
+               std::span<const StepRow> rows);
+  std::vector<double> head_scores(int index, const StepRow& row);
+  void select_kept(int index, const StepRow& row);
+  [[nodiscard]] bool stops_before_rope(std::span<const StepRow> rows) const;
+  void finish_rotation(int index, const Rows* q, Rows k, std::span<const StepRow> rows,
+                       std::span<const std::int64_t> positions);
+  [[nodiscard]] Rotation rotation_of(int index) const;
+  void observe_queries(int index, Rows q, std::span<const StepRow> rows);
+  static std::vector<std::int64_t> positions_of(std::span<const StepRow> rows);
+  // A step with a cache as a package ships it (forward_shipped.cc).
+  void attend_shipped(int index, Rows q, std::span<const StepRow> rows, Rows out);
+  static std::vector<int> sequences_of(std::span<const StepRow> rows);
+
+  // Positions counted in the cache (forward_in_cache.cc).
+  [[nodiscard]] std::int64_t position_in_cache(const StepRow& row) const;
+  void turn_in_cache(const Rows* q, Rows k, std::span<const StepRow> rows,
+                     const Rotation& rotation);
+  void attend_in_cache(int index, Rows q, std::span<const StepRow> rows, Rows out);
+  KvPools gather_seen(int index, const StepRow& row);
 
   /// Names of scratch arrays.
   enum Buffer : int {
@@ -163,6 +195,13 @@ class Forward {
     kPhaseAttn,
     kWeightQ,
     kWeights,
+    kScores,
+    kAllScores,
+    kPlainK,
+    kSeenK,
+    kSeenV,
+    kSeenKPages,
+    kSeenVPages,
     kBuffers
   };
   /// A named scratch array, grown when needed; contents do not survive another use of the name.
@@ -192,6 +231,9 @@ class Forward {
   std::vector<std::vector<AttentionRows::Row>> places_;  // of the current rows, by windows_
   AttentionRows attention_;                              // with the places of the current layer
   std::vector<Phase> phases_;                            // of the step; empty without a policy
+  // Of the layer and rows at hand, where pages differ from layer to layer.
+  std::vector<std::int64_t> layer_slots_;
+  std::vector<AttentionRows::Row> layer_places_;
 };
 
 }  // namespace isobit

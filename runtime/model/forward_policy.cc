@@ -12,23 +12,16 @@
 namespace isobit {
 namespace {
 
-/// What a row gave to positions [0, n), summed over all heads in global order. `all`: of each rank
-/// in turn (rows, its heads, width).
-template <class T>
-std::vector<double> summed_weights(std::span<const std::byte> all, std::span<const Partition> ranks,
-                                   std::int64_t rows, std::int64_t row, std::int64_t width,
-                                   std::int64_t n) {
-  const T* block = reinterpret_cast<const T*>(all.data());
-  std::vector<T> sum(std::size_t(n), T(0));
-  for (const Partition& rank : ranks) {
-    const std::int64_t heads = rank.heads.size();
-    for (std::int64_t h = 0; h < heads; ++h) {
-      const T* weight = block + (row * heads + h) * width;
-      for (std::size_t j = 0; j < sum.size(); ++j) sum[j] = sum[j] + weight[j];
-    }
-    block += rows * heads * width;
+constexpr std::int64_t kWeightsAtOnce = std::int64_t(1) << 22;  // elements on their way to the host
+
+/// n Reals as doubles.
+std::vector<double> widened(const std::byte* from, std::size_t n, bool wide) {
+  if (wide) {
+    const auto* reals = reinterpret_cast<const double*>(from);
+    return {reals, reals + n};
   }
-  return {sum.begin(), sum.end()};
+  const auto* reals = reinterpret_cast<const float*>(from);
+  return {reals, reals + n};
 }
 
 }  // namespace
@@ -41,24 +34,22 @@ void Forward::plan_phases(std::span<const StepRow> rows) {
   std::size_t at = 0;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     if (r > 0 && rows[r].sequence != rows[r - 1].sequence) at = 0;
-    if (phases_.size() <= at) phases_.emplace_back();
-    Phase& phase = phases_[at];
-    phase.rows.push_back(std::int32_t(r));
     const std::int64_t n = cache_.prompt_length(rows[r].sequence), q = rows[r].position;
+    const bool turned = cache_.turns(rows[r].sequence, q);
+    if (phases_.size() < 2 * at + 2) phases_.resize(2 * at + 2);
+    Phase& phase = phases_[2 * at + (turned ? 1 : 0)];
+    phase.turned = turned;
+    phase.rows.push_back(std::int32_t(r));
     if (!policy->selects(n, q) && policy->coded(n, q) == policy->coded(n, q + 1)) continue;
     phase.ends.push_back(std::int32_t(phase.rows.size()) - 1);
     ++at;
   }
+  std::erase_if(phases_, [](const Phase& phase) { return phase.rows.empty(); });
 }
 
 void Forward::code_stored(int index, Rows k, Rows v, std::span<const StepRow> rows, bool again) {
-  std::vector<int> sequences;
-  std::vector<std::int64_t> positions;
-  for (const StepRow& row : rows) {
-    sequences.push_back(row.sequence);
-    positions.push_back(row.position);
-  }
-  cache_.code_rows(index, k, v, sequences, positions, again);
+  const std::vector<int> sequences = sequences_of(rows);
+  cache_.code_rows(index, k, v, sequences, positions_of(rows), again);
   if (!again) return;
   for (const int sequence : std::set<int>(sequences.begin(), sequences.end())) {
     cache_.code_again(index, sequence);
@@ -84,10 +75,16 @@ void Forward::attend_phase(int index, const Phase& phase, Rows q, std::span<cons
     given = scratch(kPhaseAttn, count, out.cols);
     backend_.gather(q, phase.rows, queries);
   }
+  const KvRotation turn = phase.turned ? cache_.rotation() : KvRotation{};
+  if (turn.k > 0) backend_.hadamard(queries, turn.k);
   if (coded) {
     backend_.attention_coded(queries, args, cache_.pools(index), given);
   } else {
     backend_.attention(queries, args, cache_.k_pool(index), cache_.v_pool(index), given);
+  }
+  if (turn.v > 0) {
+    backend_.hadamard(given, turn.v);
+    backend_.quantize(given, nullptr, backend_.mode().stored, given);
   }
   const std::size_t real = backend_.real_size();
   for (std::int64_t begin = 0, end; !whole && begin < count; begin = end) {
@@ -98,60 +95,166 @@ void Forward::attend_phase(int index, const Phase& phase, Rows q, std::span<cons
     backend_.copy(some_rows(given, begin, end - begin, real),
                   some_rows(out, first, end - begin, real));
   }
-  select_kept(index, phase, queries, args, rows);
+  observe(index, phase, queries, args, rows);
   const CachePolicy& policy = *cache_.policy();
   for (const std::int32_t end : phase.ends) {
     const StepRow& row = rows[std::size_t(phase.rows[std::size_t(end)])];
     const std::int64_t n = cache_.prompt_length(row.sequence);
+    if (policy.selects(n, row.position)) select_kept(index, row);
     cache_.code(index, row.sequence, policy.coded(n, row.position + 1));
   }
 }
 
-/// Weights of the rows after which the policy selects; every rank gets all heads' and selects the
-/// same. `q` and `args` are the phase's.
-void Forward::select_kept(int index, const Phase& phase, Rows q, const AttentionRows& args,
-                          std::span<const StepRow> rows) {
+/// Shows the policy the weights of the rows that it asks for, a share at a time. `q` and `args` are
+/// the phase's.
+void Forward::observe(int index, const Phase& phase, Rows q, const AttentionRows& args,
+                      std::span<const StepRow> rows) {
+  const CachePolicy& policy = *cache_.policy();
   std::vector<std::int32_t> asked;  // places in the phase
-  AttentionRows some = args;
-  std::vector<AttentionRows::Row> places;
   std::int64_t width = 0;
-  for (const std::int32_t end : phase.ends) {
-    const StepRow& row = rows[std::size_t(phase.rows[std::size_t(end)])];
-    if (!cache_.policy()->selects(cache_.prompt_length(row.sequence), row.position)) continue;
-    asked.push_back(end);
-    places.push_back(args.rows[std::size_t(end)]);
+  for (std::size_t i = 0; i < phase.rows.size(); ++i) {
+    const StepRow& row = rows[std::size_t(phase.rows[i])];
+    if (!policy.observes(cache_.prompt_length(row.sequence), row.position)) continue;
+    asked.push_back(std::int32_t(i));
     width = std::max(width, row.position + 1);
   }
-  if (asked.empty()) return;
-  some.rows = places;
-  const auto count = std::int64_t(asked.size());
-  Rows queries = q;
-  if (count < q.rows) {
-    queries = scratch(kWeightQ, count, q.cols);
-    backend_.gather(q, asked, queries);
+  if (asked.empty() || args.heads == 0) return;
+  const std::int64_t share = std::max<std::int64_t>(kWeightsAtOnce / (args.heads * width), 1);
+  for (std::size_t begin = 0; begin < asked.size(); begin += std::size_t(share)) {
+    const auto some =
+        std::span(asked).subspan(begin, std::min(std::size_t(share), asked.size() - begin));
+    AttentionRows part = args;
+    std::vector<AttentionRows::Row> places;
+    for (const std::int32_t i : some) places.push_back(args.rows[std::size_t(i)]);
+    part.rows = places;
+    const auto count = std::int64_t(some.size());
+    Rows queries = q;
+    if (count < q.rows) {
+      queries = scratch(kWeightQ, count, q.cols);
+      backend_.gather(q, some, queries);
+    }
+    const Rows weights = scratch(kWeights, count * args.heads, width);
+    backend_.attention_weights(queries, part, cache_.pools(index), weights);
+    std::vector<std::byte> bytes(std::size_t(weights.rows * width) * backend_.real_size());
+    backend_.download(bytes.data(), weights.data, bytes.size());
+    for (std::int64_t i = 0; i < count * args.heads; ++i) {
+      const std::size_t place = std::size_t(some[std::size_t(i / args.heads)]);
+      const StepRow& row = rows[std::size_t(phase.rows[place])];
+      const auto seen = std::size_t(row.position) + 1;
+      std::vector<double>& scores = cache_.scores(index, row.sequence, i % args.heads);
+      if (scores.size() < seen) scores.resize(seen, 0.0);
+      policy.observe(cache_.prompt_length(row.sequence), row.position,
+                     widened(bytes.data() + std::size_t(i * width) * backend_.real_size(), seen,
+                             backend_.mode().wide()),
+                     std::span(scores).first(seen));
+    }
   }
-  const Rows mine = scratch(kWeights, count * args.heads, width);
-  backend_.attention_weights(queries, some, cache_.pools(index), mine);
-  Rows all = mine;
+}
+
+/// What each head of this rank makes of positions [0, n) after a row: (heads, n).
+std::vector<double> Forward::head_scores(int index, const StepRow& row) {
+  const CachePolicy& policy = *cache_.policy();
+  const std::int64_t n = row.position + 1, d = config_.head_dim;
+  const std::int64_t width = attention_.kv_heads * d;
+  std::vector<double> all, keys, values;
+  if (policy.reads_cache()) cache_.read(index, row.sequence, n, keys, values);
+  const int rope = model_.layers[std::size_t(index)].plan.rope;
+  RopeTables future;
+  if (policy.future_positions() > 0 && rope >= 0) {
+    future =
+        make_rope_tables(config_, config_.ropes[std::size_t(rope)], n, policy.future_positions());
+  }
+  const auto head_of = [&](const std::vector<double>& rows, std::int64_t kv) {
+    std::vector<double> out;
+    for (std::int64_t p = 0; p < n && !rows.empty(); ++p) {
+      const auto from = rows.begin() + p * width + kv * d;
+      out.insert(out.end(), from, from + d);
+    }
+    return out;
+  };
+  for (std::int64_t h = 0; h < attention_.heads; ++h) {
+    std::vector<double>& scores = cache_.scores(index, row.sequence, h);
+    if (std::int64_t(scores.size()) < n) scores.resize(std::size_t(n), 0.0);
+    std::vector<double> mine(scores.begin(), scores.begin() + n);
+    const std::int64_t kv = attention_.kv_of_head[std::size_t(h)];
+    const std::vector<double> k = head_of(keys, kv), v = head_of(values, kv);
+    policy.score({cache_.prompt_length(row.sequence), row.position, index, d, k, v,
+                  cache_.query_state(index, row.sequence, h), future.cosine, future.sine},
+                 mine);
+    all.insert(all.end(), mine.begin(), mine.end());
+  }
+  return all;
+}
+
+/// Every rank gets the scores of all heads, in their order, and selects the same.
+void Forward::select_kept(int index, const StepRow& row) {
+  const std::int64_t n = row.position + 1;
+  std::vector<double> scores = head_scores(index, row);
   if (comm_.size() > 1) {
     std::vector<std::size_t> sizes;
     for (const Partition& each : partitions_) {
-      sizes.push_back(std::size_t(count * each.heads.size() * width) * backend_.real_size());
+      sizes.push_back(std::size_t(each.heads.size() * n) * sizeof(double));
     }
-    all = scratch(kParts, count * config_.heads, width);
+    const std::int64_t reals = std::int64_t(sizeof(double) / backend_.real_size());
+    const Rows mine = scratch(kScores, attention_.heads, n * reals);
+    const Rows all = scratch(kAllScores, config_.heads, n * reals);
+    backend_.upload(mine.data, scores.data(), scores.size() * sizeof(double));
     comm_.all_gather(mine.data, all.data, sizes);
+    scores.resize(std::size_t(config_.heads * n));
+    backend_.download(scores.data(), all.data, scores.size() * sizeof(double));
   }
-  std::vector<std::byte> bytes(std::size_t(all.rows * all.cols) * backend_.real_size());
-  backend_.download(bytes.data(), all.data, bytes.size());
-  const auto sum = [&](std::int64_t i, std::int64_t n) {
-    return backend_.mode().wide() ? summed_weights<double>(bytes, partitions_, count, i, width, n)
-                                  : summed_weights<float>(bytes, partitions_, count, i, width, n);
-  };
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int32_t end = asked[std::size_t(i)];
-    const StepRow& row = rows[std::size_t(phase.rows[std::size_t(end)])];
-    cache_.select(index, row.sequence, sum(i, row.position + 1));
+  cache_.select(index, row.sequence,
+                {cache_.prompt_length(row.sequence), row.position, config_.heads, config_.kv_heads,
+                 n, backend_.mode().wide(), scores});
+}
+
+/// Keys that the policy changes before they turn with their position, and queries that it wants to
+/// see then: what finish_qkv() left unrotated. `q` may be null.
+void Forward::finish_rotation(int index, const Rows* q, Rows k, std::span<const StepRow> rows,
+                              std::span<const std::int64_t> positions) {
+  const CachePolicy& policy = *cache_.policy();
+  const Rotation rotation = rotation_of(index);
+  if (q != nullptr) observe_queries(index, *q, rows);
+  if (policy.changes_before_rope() && policy.changes(index, true)) {
+    cache_.change(index, true, k, positions_of(rows));
   }
+  if (policy.positions_in_cache()) return turn_in_cache(q, k, rows, rotation);
+  if (rotation.dims == 0) return;
+  if (q != nullptr) backend_.rope(*q, attention_.heads, positions, rotation);
+  backend_.rope(k, attention_.kv_heads, positions, rotation);
+}
+
+/// Whether anything of a step has to be seen or changed before RoPE.
+bool Forward::stops_before_rope(std::span<const StepRow> rows) const {
+  const CachePolicy* policy = cache_.policy();
+  if (policy == nullptr) return false;
+  return policy->changes_before_rope() || policy->positions_in_cache() ||
+         std::any_of(rows.begin(), rows.end(), [&](const StepRow& row) {
+           return policy->observes_query(cache_.prompt_length(row.sequence), row.position);
+         });
+}
+
+void Forward::observe_queries(int index, Rows q, std::span<const StepRow> rows) {
+  const CachePolicy& policy = *cache_.policy();
+  const std::size_t real = backend_.real_size(), width = std::size_t(q.cols);
+  const auto d = std::size_t(config_.head_dim);
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const std::int64_t n = cache_.prompt_length(rows[r].sequence), at = rows[r].position;
+    if (!policy.observes_query(n, at)) continue;
+    std::vector<std::byte> bytes(width * real);
+    backend_.download(bytes.data(), some_rows(q, std::int64_t(r), 1, real).data, bytes.size());
+    const std::vector<double> row = widened(bytes.data(), width, backend_.mode().wide());
+    for (std::int64_t h = 0; h < attention_.heads; ++h) {
+      policy.observe_query(n, at, std::span(row).subspan(std::size_t(h) * d, d),
+                           cache_.query_state(index, rows[r].sequence, h));
+    }
+  }
+}
+
+std::vector<std::int64_t> Forward::positions_of(std::span<const StepRow> rows) {
+  std::vector<std::int64_t> positions;
+  for (const StepRow& row : rows) positions.push_back(row.position);
+  return positions;
 }
 
 }  // namespace isobit

@@ -14,10 +14,6 @@ using Kind = RopeScaling::Kind;
 
 constexpr double kTwoPi = 0x1.921fb54442d18p+2;
 
-bool looks_at_length(const Rope& rope) {
-  return rope.scaling.kind == Kind::dynamic || rope.scaling.kind == Kind::longrope;
-}
-
 double llama3_frequency(const RopeScaling& scaling, double inv) {
   const double wavelength = kTwoPi / inv;
   const double context = double(scaling.original_context);
@@ -61,7 +57,7 @@ double dynamic_base(const Rope& rope, std::int64_t dims, std::int64_t length) {
 /// Inverse frequencies of a sequence of that length, (dims / 2).
 std::vector<double> frequencies(const Rope& rope, std::int64_t dims, std::int64_t length) {
   const RopeScaling& scaling = rope.scaling;
-  const bool is_long = looks_at_length(rope) && length > scaling.original_context;
+  const bool is_long = turns_by_length(rope) && length > scaling.original_context;
   const bool stretched = scaling.kind == Kind::dynamic && is_long;
   const double base = stretched ? dynamic_base(rope, dims, length) : rope.base;
   const std::vector<float>& factors =
@@ -80,6 +76,10 @@ std::vector<double> frequencies(const Rope& rope, std::int64_t dims, std::int64_
 
 }  // namespace
 
+bool turns_by_length(const Rope& rope) {
+  return rope.scaling.kind == Kind::dynamic || rope.scaling.kind == Kind::longrope;
+}
+
 const char* name_of(RopeScaling::Kind kind) {
   static constexpr const char* kNames[] = {"default", "linear", "dynamic",
                                            "llama3",  "yarn",   "longrope"};
@@ -90,7 +90,7 @@ bool RopeRows::extend(const ModelConfig& config, std::int64_t n,
                       std::span<const std::int64_t> prompts) {
   alike_ = true;
   for (const Rope& rope : config.ropes) {
-    if (!looks_at_length(rope)) continue;
+    if (!turns_by_length(rope)) continue;
     const bool first = edge_ == std::numeric_limits<std::int64_t>::max();
     alike_ = alike_ && rope.scaling.kind == Kind::longrope &&
              (first || edge_ == rope.scaling.original_context);
@@ -146,9 +146,9 @@ std::vector<RopeRows::Row> RopeRows::all() const {
   return rows;
 }
 
-RopeTables make_rope_tables(const ModelConfig& config, const Rope& rope, const RopeRows& rows) {
+RopeTables make_rope_tables(const ModelConfig& config, const Rope& rope,
+                            std::span<const RopeRows::Row> all) {
   const std::int64_t dims = config.rotary_dims(rope);
-  const std::vector<RopeRows::Row> all = rows.all();
   RopeTables tables;
   tables.cosine.reserve(all.size() * std::size_t(dims / 2));
   tables.sine.reserve(all.size() * std::size_t(dims / 2));
@@ -156,7 +156,7 @@ RopeTables make_rope_tables(const ModelConfig& config, const Rope& rope, const R
   std::vector<double> inv = frequencies(rope, dims, length);
   for (const RopeRows::Row& row : all) {
     std::int64_t wanted = 0;
-    if (looks_at_length(rope) && row.length > rope.scaling.original_context) {
+    if (turns_by_length(rope) && row.length > rope.scaling.original_context) {
       const bool alike = rope.scaling.kind == Kind::longrope;
       wanted = alike ? rope.scaling.original_context + 1 : row.length;
     }
@@ -169,6 +169,13 @@ RopeTables make_rope_tables(const ModelConfig& config, const Rope& rope, const R
     }
   }
   return tables;
+}
+
+RopeTables make_rope_tables(const ModelConfig& config, const Rope& rope, std::int64_t first,
+                            std::int64_t count) {
+  std::vector<RopeRows::Row> rows;
+  for (std::int64_t p = first; p < first + count; ++p) rows.push_back({p, p + 1});
+  return make_rope_tables(config, rope, rows);
 }
 
 }  // namespace isobit

@@ -14,6 +14,9 @@
 
 namespace isobit {
 
+/// Whether its angles depend on the length of a sequence as well as on the position.
+bool turns_by_length(const Rope& rope);
+
 /// Where the row of a position lies. The first rows are those of L = position + 1, which serve
 /// every position where the length makes no difference. Prompts past that length have blocks.
 class RopeRows {
@@ -49,6 +52,10 @@ const char* name_of(RopeScaling::Kind kind);
 struct RopeTables {
   std::vector<double> cosine, sine;
 };
-RopeTables make_rope_tables(const ModelConfig& config, const Rope& rope, const RopeRows& rows);
+RopeTables make_rope_tables(const ModelConfig& config, const Rope& rope,
+                            std::span<const RopeRows::Row> rows);
+/// The same of positions [first, first + count) that are generated: L = position + 1.
+RopeTables make_rope_tables(const ModelConfig& config, const Rope& rope, std::int64_t first,
+                            std::int64_t count);
 
 }  // namespace isobit

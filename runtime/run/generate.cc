@@ -6,6 +6,7 @@
 #include <chrono>
 #include <mutex>
 
+#include "runtime/model/arch/architecture.h"
 #include "runtime/model/forward.h"
 #include "runtime/numerics/bits.h"
 #include "runtime/numerics/probes.h"
@@ -39,16 +40,22 @@ class TraceRecorder final : public Recorder {
     const Clock::time_point start = Clock::now();
     for (std::size_t r = 0; r < rows.size(); ++r) {
       const int prompt = prompt_of_slot[std::size_t(rows[r].sequence)];
-      const Key key{rows[r].position, layer, site};
-      const auto [at, fresh] = seen_[std::size_t(prompt)].emplace(key, digests[r]);
-      if (!fresh && at->second != digests[r] && conflict.empty()) {
-        conflict = name_of_prompt(request_, std::size_t(prompt)) + ", position " +
-                   std::to_string(rows[r].position) + ", layer " + std::to_string(layer) + ", " +
-                   name_of(site) + " computed again differs";
+      const Record record{prompt, {rows[r].position, layer, site}, digests[r]};
+      if (rows[r].draft) {
+        drafted_[{rows[r].sequence, rows[r].position}].push_back(record);
+      } else {
+        keep(record);
       }
     }
     seconds += seconds_since(start);
   }
+
+  /// A drafted row was fed: what was recorded of it counts.
+  void keep_draft(int sequence, std::int64_t position) {
+    for (const Record& record : drafted_[{sequence, position}]) keep(record);
+  }
+  /// Forgets the step's other drafts.
+  void drop_drafts() { drafted_.clear(); }
 
   std::vector<Observation> observations(int prompt) const {
     std::vector<Observation> out;
@@ -64,9 +71,24 @@ class TraceRecorder final : public Recorder {
 
  private:
   using Key = std::tuple<std::int64_t, int, Site>;
+  struct Record {
+    int prompt;
+    Key key;
+    Digest digest;
+  };
+  void keep(const Record& record) {
+    const auto [at, fresh] = seen_[std::size_t(record.prompt)].emplace(record.key, record.digest);
+    if (fresh || at->second == record.digest || !conflict.empty()) return;
+    const auto& [position, layer, site] = record.key;
+    conflict = name_of_prompt(request_, std::size_t(record.prompt)) + ", position " +
+               std::to_string(position) + ", layer " + std::to_string(layer) + ", " +
+               name_of(site) + " computed again differs";
+  }
+
   const GenerateRequest& request_;
   TraceLevel level_;
-  std::vector<std::map<Key, Digest>> seen_;  // by prompt
+  std::vector<std::map<Key, Digest>> seen_;                              // by prompt
+  std::map<std::pair<int, std::int64_t>, std::vector<Record>> drafted_;  // by sequence, position
 };
 
 /// Everything one rank does for one cell.
@@ -89,8 +111,8 @@ class RankRun {
   void run() {
     const Partition& p = model_.partition;
     const ModelConfig& config = model_.config;
-    const KvShape shape{config.layers, p.kv_heads.size(), config.head_dim, config.hidden_size,
-                        config.kv_heads};
+    const KvShape shape{config.layers,   p.kv_heads.size(), config.head_dim, config.hidden_size,
+                        config.kv_heads, p.kv_heads.begin,  p.heads.size(),  config.heads};
     KvCache cache(backend_, shape, request_.cache, request_.kv, batcher_.demand());
     // Without a recorder the digests of inner rows are not even computed.
     const bool records_rows = request_.level != TraceLevel::logits;
@@ -103,11 +125,7 @@ class RankRun {
       const Rows logits = forward.run(step.rows, step.past);
       cache.end_step();
       read(logits);
-      std::size_t row = 0;
-      for (std::size_t i = 0; i < step.rows.size(); ++i) {
-        if (!step.rows[i].wants_logits) continue;
-        draw(step.owners[i], step.rows[i].position, logits, row++, cache);
-      }
+      draw_all(step, logits, cache);
     }
     kv_ = cache.counters();
     if (result_ != nullptr) finish_trace();
@@ -132,6 +150,20 @@ class RankRun {
     best_.resize(std::size_t(logits.rows));
     digests_.resize(result_ != nullptr ? best_.size() : 0);
     if (!best_.empty()) record_seconds_ += backend_.read_logits(logits, kTopK, best_, digests_);
+  }
+
+  /// Draws from every row that counts, in order: a drafted one counts when it was fed.
+  void draw_all(const Batcher::Step& step, Rows logits, KvCache& cache) {
+    std::size_t wanted = 0;
+    for (std::size_t i = 0; i < step.rows.size(); ++i) {
+      const StepRow& row = step.rows[i];
+      if (!row.wants_logits) continue;
+      const std::size_t at = wanted++;
+      if (!batcher_.counts(step.owners[i], row.position)) continue;
+      if (row.draft) recorder_.keep_draft(row.sequence, row.position);
+      draw(step.owners[i], row.position, logits, at, cache);
+    }
+    recorder_.drop_drafts();
   }
 
   /// Draws from one row, records it, and feeds the sequence.
@@ -286,6 +318,9 @@ void observe(const GenerateRequest& request, const ScheduleStats& stats, const B
   out.prefix_hits = stats.prefix_hits;
   out.recomputed = stats.recomputed;
   out.cached_reads = stats.cached_reads;
+  out.drafted = stats.drafted;
+  out.draft_hits = stats.draft_hits;
+  out.rolled_back = stats.rolled_back;
   out.max_position = stats.max_position;
 }
 
@@ -296,7 +331,7 @@ void observe_kv(const KvPolicySpec& spec, const KvCounters& kv, Observed& out) {
   out.kv_evicted = kv.evicted;
   out.kv_coded = kv.coded;
   out.kv_rebuilt = kv.rebuilt;
-  out.kv_identity = spec.policy != nullptr && !kv.could_act;
+  out.kv_identity = !spec.exact() && !kv.could_act;
 }
 
 Result<void> check_request(const GenerateRequest& request, const ModelConfig& config) {
@@ -304,7 +339,7 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
     return Error{why, ""};
   }
   if (auto ok = check_kv_policy(request.kv, kv_model(config)); !ok) return ok;
-  if (auto ok = check_kv_policy(request.kv, request.cache); !ok) return ok;
+  if (auto ok = check_kv_policy(request.kv, request.cache, request.ranks); !ok) return ok;
   for (std::size_t i = 0; i < request.prompts.size(); ++i) {
     const auto& tokens = request.prompts[i].tokens;
     if (tokens.empty()) return Error{name_of_prompt(request, i) + " has no tokens", ""};
@@ -328,7 +363,17 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
 }  // namespace
 
 KvModel kv_model(const ModelConfig& config) {
-  return {config.layers, config.heads, config.kv_heads, config.head_dim};
+  KvModel model{config.layers, config.heads, config.kv_heads, config.head_dim};
+  model.slides = config.sliding_window > 0;
+  model.turns = model.turns_by_length = false;
+  const Architecture* family = find_architecture(config.architecture);
+  for (std::int64_t layer = 0; family != nullptr && layer < config.layers; ++layer) {
+    const int rope = family->plan(config, layer).rope;
+    if (rope < 0) continue;
+    model.turns = true;
+    model.turns_by_length |= turns_by_length(config.ropes[std::size_t(rope)]);
+  }
+  return model;
 }
 
 Runtime::Runtime(LoadedModel model)

@@ -23,27 +23,38 @@ Lengths live_of(const KvDemand& demand) {
   return live;
 }
 
-std::int64_t cache_bytes(const ModelConfig& config, const CacheMode& mode, const Lengths& all,
-                         const Mode& precision) {
+std::int64_t cache_bytes(const ModelConfig& config, const GenerateRequest& request,
+                         const Lengths& all) {
+  const CacheMode& mode = request.cache;
   const std::int64_t page = mode.page_size;
   const std::int64_t key_page = (page + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
-  std::int64_t pages = 1;
-  for (const auto& each : all) pages += (each.total + page - 1) / page;
-  const std::int64_t width = config.kv_heads * config.head_dim;
-  const std::int64_t kv = (page + key_page) * width * field_bytes(precision.cache);
-  const std::int64_t residual =
-      mode.recomputes ? page * config.hidden_size * (precision.wide() ? 8 : 4) : 0;
-  return saturating_product(pages, (kv + residual) * config.layers);
+  const ResidualSpec residual = request.kv.residual.value_or(ResidualSpec{});
+  std::int64_t pages = 1, kept = 1;  // of a layer, and those that a residual policy keeps of it
+  for (const auto& each : all) {
+    pages += (each.total + page - 1) / page;
+    kept += LayeredPages::most_kept(each.total, mode.page_size, residual.budget);
+  }
+  const std::int64_t bytes = field_bytes(mode_of(request.precision).cache);
+  const std::int64_t values = (page + key_page) * config.kv_heads * config.head_dim * bytes;
+  const std::int64_t rows = page * config.hidden_size * bytes;
+  if (request.kv.residual && mode.keeps) {  // all layers share pages for what is rebuilt
+    const std::int64_t layers = residual.checkpoints(config.layers);
+    return saturating_sum(saturating_product(kept * config.layers + pages, values),
+                          saturating_product(pages, rows * layers));
+  }
+  const std::int64_t each = values + (mode.recomputes ? rows : 0);
+  return saturating_product(pages, each * config.layers);
 }
 
 /// Rows of a step in which every live sequence brings its prompt, or all of itself where nothing is
-/// kept.
-std::int64_t rows_of_step(const CacheMode& mode, const Lengths& all) {
+/// kept or much is rebuilt, or its drafts where those are more.
+std::int64_t rows_of_step(const GenerateRequest& request, const Lengths& all) {
+  const CacheMode& mode = request.cache;
+  const bool whole = !mode.keeps || mode.recomputes || request.kv.residual;
   std::int64_t rows = 0;
   for (const auto& each : all) {
-    const bool whole = !mode.keeps || mode.recomputes;
     const std::int64_t chunk = mode.chunk > 0 ? std::min(mode.chunk, each.prompt) : each.prompt;
-    rows += whole ? each.total : chunk;
+    rows += std::max(whole ? each.total : chunk, mode.drafts + 1);
   }
   return rows;
 }
@@ -73,10 +84,11 @@ MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& 
   packed.precision = request.precision;
   packed.backend = request.backend;
   out.weights = std::int64_t(packed_bytes(model, packed));
-  out.cache = cache_bytes(config, request.cache, all, mode_of(request.precision));
-  const std::int64_t rows = rows_of_step(request.cache, all);
+  out.cache = cache_bytes(config, request, all);
+  const std::int64_t rows = rows_of_step(request, all);
+  const std::int64_t wanted = std::int64_t(all.size()) * (request.cache.drafts + 1);
   const std::int64_t logits =
-      saturating_product(std::int64_t(all.size()), config.vocab_size * real * (ranks > 1 ? 2 : 1));
+      saturating_product(wanted, config.vocab_size * real * (ranks > 1 ? 2 : 1));
   out.activations =
       saturating_sum(logits, saturating_product(rows, (whole * ranks + sliced) * real));
   return out;

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "runtime/base/words.h"
+#include "runtime/schedule/draft.h"
 
 namespace isobit {
 namespace {
@@ -23,11 +24,6 @@ std::vector<int> joining_order(std::size_t n, BatchShape::Order order) {
     }
   }
   return out;
-}
-
-/// Whole pages of a prompt that may come from another sequence; one token is always computed.
-std::int64_t shared_positions(std::int64_t prompt_length, const CacheMode& mode) {
-  return mode.shares_prefix ? (prompt_length - 1) / mode.page_size * mode.page_size : 0;
 }
 
 }  // namespace
@@ -50,7 +46,7 @@ Batcher::Batcher(const std::vector<PromptTokens>& prompts, std::int64_t max_new,
   donor_of_prompt_.assign(prompts.size(), -1);
   if (!mode.shares_prefix) return;
   for (std::size_t p = 0; p < prompts.size(); ++p) {
-    const std::int64_t n = shared_positions(std::int64_t(prompts[p].tokens.size()), mode);
+    const std::int64_t n = mode.shared_positions(std::int64_t(prompts[p].tokens.size()));
     if (n == 0) continue;
     Sequence donor;
     donor.prompt = int(p);
@@ -82,16 +78,16 @@ KvDemand Batcher::demand() const {
 }
 
 void Batcher::join(KvCache& cache) {
-  const bool first = stats_.steps == 0;
-  if (first) {  // prefix donors run ahead of everybody
+  if (stats_.steps == 0) {  // prefix donors run ahead of everybody
     for (std::size_t p = 0; p < donor_of_prompt_.size(); ++p) {
       if (donor_of_prompt_[p] < 0) continue;
       Sequence& s = sequences_[std::size_t(donor_of_prompt_[p])];
       s.slot = cache.open(sequences_[p].prompt_length);  // its rows are those of the whole prompt
       live_.push_back(donor_of_prompt_[p]);
     }
-    if (!live_.empty()) return;
   }
+  const auto is_donor = [&](int index) { return sequences_[std::size_t(index)].donor; };
+  if (std::any_of(live_.begin(), live_.end(), is_donor)) return;  // of several chunks, perhaps
   std::int64_t room = shape_.size - std::int64_t(live_.size());
   if (shape_.staggered) room = std::min<std::int64_t>(room, 1);
   for (; room > 0 && joined_ < queue_.size(); --room, ++joined_) {
@@ -99,7 +95,7 @@ void Batcher::join(KvCache& cache) {
     s.slot = cache.open(s.prompt_length);
     const int donor = donor_of_prompt_[std::size_t(s.prompt)];
     if (donor >= 0) {
-      const std::int64_t wanted = shared_positions(s.prompt_length, mode_);
+      const std::int64_t wanted = mode_.shared_positions(s.prompt_length);
       s.done = cache.share_prefix(s.slot, sequences_[std::size_t(donor)].slot, wanted);
       stats_.prefix_hits += s.done;
     }
@@ -110,7 +106,7 @@ void Batcher::join(KvCache& cache) {
 }
 
 Batcher::Step Batcher::next(KvCache& cache) {
-  // Donors leave the steps after their one prefill, but keep their pages to the end.
+  // Donors leave the steps after their prefill, but keep their pages to the end.
   std::erase_if(live_, [&](int i) {
     const Sequence& s = sequences_[std::size_t(i)];
     return s.donor && s.done == s.prompt_length;
@@ -121,7 +117,7 @@ Batcher::Step Batcher::next(KvCache& cache) {
   if (!step.rows.empty()) {
     ++stats_.steps;
     stats_.live_rows = std::max(stats_.live_rows, std::int64_t(live_.size()));
-    stats_.recomputed += std::int64_t(step.past.size());
+    if (mode_.recomputes) stats_.recomputed += std::int64_t(step.past.size());
   }
   return step;
 }
@@ -139,22 +135,33 @@ void Batcher::add_rows(int index, KvCache& cache, Step& step) {
     end = std::min(s.done + mode_.chunk, s.prompt_length);
   }
   if (prefill && mode_.keeps) stats_.chunks = std::max(stats_.chunks, ++s.chunks);
-  cache.reserve(s.slot, end);
+  s.drafts.clear();
+  if (!prefill && mode_.drafts > 0) {  // no draft of what nobody will draw
+    s.drafts = drafted_tokens(s.tokens, std::min(mode_.drafts, draws(s) - s.drawn - 1));
+  }
+  const std::int64_t drafted = std::int64_t(s.drafts.size());
+  stats_.drafted += drafted;
+  cache.reserve(s.slot, end + drafted);
   stats_.pages = std::max(stats_.pages, cache.pages(s.slot));
   stats_.max_position = std::max(stats_.max_position, end - 1);
   stats_.cached_reads += s.done;
-  if (mode_.recomputes) {
-    for (std::int64_t p = 0; p < s.done; ++p) {
-      step.past.push_back({s.slot, p, s.tokens[std::size_t(p)], false});
-      step.past_owners.push_back(index);
-    }
+  const std::int64_t rebuilt = mode_.recomputes ? s.done : cache.evicted(s.slot);
+  for (std::int64_t p = 0; p < rebuilt; ++p) {
+    step.past.push_back({s.slot, p, s.tokens[std::size_t(p)]});
+    step.past_owners.push_back(index);
   }
-  for (std::int64_t p = s.done; p < end; ++p) {
-    const bool wants = p == have - 1 && !s.donor;
-    step.rows.push_back({s.slot, p, s.tokens[std::size_t(p)], wants});
+  for (std::int64_t p = s.done; p < end + drafted; ++p) {
+    const bool draft = p >= have;
+    const std::int32_t token = draft ? s.drafts[std::size_t(p - have)] : s.tokens[std::size_t(p)];
+    step.rows.push_back({s.slot, p, token, p >= have - 1 && !s.donor, draft});
     step.owners.push_back(index);
   }
-  s.done = end;
+  s.done = end + drafted;
+}
+
+std::int64_t Batcher::draws(const Sequence& s) const {
+  const std::int64_t taught = std::int64_t(teachers_[std::size_t(s.prompt)].size());
+  return taught == 0 ? max_new_ : std::min(max_new_, taught);
 }
 
 std::int32_t Batcher::fed(int index, std::int32_t drawn) const {
@@ -163,18 +170,34 @@ std::int32_t Batcher::fed(int index, std::int32_t drawn) const {
   return std::size_t(s.drawn) < teacher.size() ? teacher[std::size_t(s.drawn)] : drawn;
 }
 
+bool Batcher::counts(int index, std::int64_t position) const {
+  const Sequence& s = sequences_[std::size_t(index)];
+  return !s.finished && position < s.done && position + 1 == std::int64_t(s.tokens.size());
+}
+
 void Batcher::accept(int index, std::int32_t drawn, bool stop, KvCache& cache) {
   Sequence& s = sequences_[std::size_t(index)];
+  stats_.max_position = std::max(stats_.max_position, std::int64_t(s.tokens.size()) - 1);
   const std::int32_t token = fed(index, drawn);
   ++s.drawn;
-  const auto& teacher = teachers_[std::size_t(s.prompt)];
-  const std::int64_t limit =
-      teacher.empty() ? max_new_ : std::min(max_new_, std::int64_t(teacher.size()));
-  if (stop || s.drawn >= limit) {
-    finish(index, cache);
-  } else {
-    s.tokens.push_back(token);
+  if (stop || s.drawn >= draws(s)) return finish(index, cache);
+  s.tokens.push_back(token);
+  verify(s, cache);
+}
+
+/// Of the rows behind the token that was fed last: the first one was drafted right, or all of them
+/// go.
+void Batcher::verify(Sequence& s, KvCache& cache) {
+  const std::int64_t position = std::int64_t(s.tokens.size()) - 1;
+  const std::int64_t left = s.done - position;  // drafts not verified yet
+  if (left <= 0) return;
+  if (s.drafts[s.drafts.size() - std::size_t(left)] == s.tokens.back()) {
+    ++stats_.draft_hits;
+    return;
   }
+  stats_.rolled_back += left;
+  s.done = position;
+  cache.truncate(s.slot, position);
 }
 
 void Batcher::finish(int index, KvCache& cache) {

@@ -34,7 +34,7 @@ struct PromptTokens {
 struct ScheduleStats {
   std::int64_t live_rows = 0, joined_late = 0, left_early = 0, steps = 0, chunks = 0, pages = 0,
                prefix_hits = 0, recomputed = 0, cached_reads = 0, max_position = 0,
-               out_of_order = 0;
+               out_of_order = 0, drafted = 0, draft_hits = 0, rolled_back = 0;
 };
 
 class Batcher {
@@ -50,12 +50,16 @@ class Batcher {
   struct Step {
     std::vector<StepRow> rows;
     std::vector<int> owners;    // of each row: index into sequences
-    std::vector<StepRow> past;  // positions to rebuild first (modes that recompute)
+    std::vector<StepRow> past;  // positions whose K and V are rebuilt first
     std::vector<int> past_owners;
   };
   /// Rows of the next step; empty when everything is done. Opens and closes cache sequences.
   Step next(KvCache& cache);
-  /// The token drawn from a wanted row of sequence `index`; `stop`: it ended (EOS).
+  /// Whether a wanted row of the step counts: the tokens that were fed up to its position are those
+  /// that it was computed from. False for what follows a wrong draft or the end.
+  [[nodiscard]] bool counts(int index, std::int64_t position) const;
+  /// The token drawn from a wanted row of sequence `index` that counts; `stop`: it ended (EOS).
+  /// Rows drafted otherwise than is fed now are forgotten.
   void accept(int index, std::int32_t drawn, bool stop, KvCache& cache);
 
   /// Prompt of a sequence; several sequences may repeat one prompt. -1: unknown index.
@@ -70,14 +74,17 @@ class Batcher {
     int prompt = 0;
     bool donor = false;
     std::vector<std::int32_t> tokens;  // prompt and what was fed
+    std::vector<std::int32_t> drafts;  // of the latest step, behind the tokens of then
     std::int64_t prompt_length = 0;
-    std::int64_t done = 0;  // positions in the cache
+    std::int64_t done = 0;  // positions in the cache, drafted ones included
     std::int64_t drawn = 0;
     std::int64_t chunks = 0;
     int slot = -1;  // cache sequence, -1: waiting or finished
     bool finished = false;
   };
   void join(KvCache& cache);
+  [[nodiscard]] std::int64_t draws(const Sequence& s) const;  // in all, unless it ends early
+  void verify(Sequence& s, KvCache& cache);
   void add_rows(int index, KvCache& cache, Step& step);
   void finish(int index, KvCache& cache);
 

@@ -2,6 +2,8 @@
 // mode, batch, ranks, threads, instruction set, device. And what is evicted or coded is never read
 // again.
 #include <algorithm>
+#include <cctype>
+#include <map>
 
 #include "harness/selftest/wrap.h"
 #include "tests/conformance/cuda_pair.h"
@@ -18,10 +20,48 @@ struct Param {
 constexpr Param kFew[] = {{"q8_0", Precision::bf16},
                           {"kivi:2", Precision::fp32},
                           {"kivi:4", Precision::fp16},
-                          {"tova:64", Precision::fp8_e4m3}};
+                          {"q4_0", Precision::fp16},
+                          {"rtn:3+per:channel+when:block", Precision::bf16},
+                          {"kvarn:k4v2+group:32+sink:32", Precision::fp32},
+                          {"tova:64", Precision::fp8_e4m3},
+                          {"window:64", Precision::bf16},
+                          {"streaming:48", Precision::fp32},
+                          {"streaming:48+positions:in_cache", Precision::fp16},
+                          {"h2o:64", Precision::bf16},
+                          {"snapkv:64", Precision::fp16},
+                          {"knorm:64", Precision::fp8_e4m3},
+                          {"expected_attention:64", Precision::fp32},
+                          {"chain:snapkv:64>q8_0", Precision::bf16},
+                          {"chain:h2o:40>kivi:2", Precision::fp32}};
+
+bool names_any(const std::string& kv, std::initializer_list<const char*> names) {
+  return std::any_of(names.begin(), names.end(),
+                     [&](const char* name) { return kv.find(name) != std::string::npos; });
+}
+bool evicts(const std::string& kv) {
+  return names_any(kv, {"tova", "window", "streaming", "h2o", "snapkv", "knorm", "expected"});
+}
+bool codes(const std::string& kv) {
+  return names_any(kv, {"q8_0", "q4_", "q5_", "iq4_nl", "kivi", "rtn", "kvarn"});
+}
+
+/// Policies of which one precision is enough where nothing instruments them.
+constexpr Param kRare[] = {
+    {"q4_1", Precision::bf16},
+    {"q5_0", Precision::fp32},
+    {"q5_1", Precision::fp64},
+    {"iq4_nl", Precision::fp16},
+    {"ggml:(k:q8_0+v:q4_0)", Precision::fp32},
+    {"rtn:4+rotate:hadamard", Precision::fp32},
+    {"rtn:5+group:16", Precision::bf16},
+    {"rtn:8+group:64+per:channel+rotate:hadamard", Precision::fp16},
+    {"rtn:2+per:channel+rotate:hadamard+when:block", Precision::fp32},
+    {"kivi:2+when:block", Precision::fp16},
+    {"kvarn:k2v2+group:64+iterations:16+sink:0", Precision::fp16},
+};
 
 std::vector<Param> the_others() {
-  std::vector<Param> out;
+  std::vector<Param> out(std::begin(kRare), std::end(kRare));
   for (const Param& few : kFew) {
     for (const Precision precision : {Precision::fp64, Precision::fp32, Precision::bf16,
                                       Precision::fp16, Precision::fp8_e4m3}) {
@@ -37,7 +77,7 @@ std::ostream& operator<<(std::ostream& out, const Param& p) {
 
 std::string name_of_param(const ::testing::TestParamInfo<Param>& info) {
   std::string name = std::string(info.param.kv) + "_" + mode_of(info.param.precision).name;
-  for (char& c : name) c = c == ':' || c == '-' ? '_' : c;
+  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
   return name;
 }
 
@@ -51,10 +91,9 @@ std::string run(Runtime& runtime, const GenerateRequest& r) {
   EXPECT_EQ(o.ranks, r.ranks);
   EXPECT_EQ(o.kv, r.kv.text);
   EXPECT_FALSE(o.kv_identity);
-  const bool evicts = r.kv.text.starts_with("tova");
-  EXPECT_EQ(o.kv_evicted > 0, evicts);
-  EXPECT_EQ(o.kv_coded > 0, !evicts);
-  EXPECT_EQ(o.kv_rebuilt > 0, !evicts && r.cache.recomputes);
+  EXPECT_EQ(o.kv_evicted > 0, evicts(r.kv.text));
+  EXPECT_EQ(o.kv_coded > 0, codes(r.kv.text));
+  EXPECT_EQ(o.kv_rebuilt > 0, codes(r.kv.text) && r.cache.recomputes);
   EXPECT_GT(o.kv_bytes, 0);
   EXPECT_LE(o.kv_bytes, o.kv_exact_bytes);
   if (r.kv.text == "q8_0") {  // 34 bytes for 32 values of R
@@ -75,7 +114,7 @@ TEST_P(KvPolicy, OneDigestInEveryCell) {
   const Precision precision = GetParam().precision;
   std::string want;
   int compared = 0;
-  for (const Cell& cell : cells(std::string(kv) == "q8_0")) {
+  for (const Cell& cell : cells(!parse_kv_policy(kv)->policy->waits_for_prompt())) {
     const GenerateRequest r = request(precision, kv, cell);
     if (!unsupported_reason(r.backend, mode_of(precision)).empty()) continue;
     const std::string got = run(runtime_, r);
@@ -138,31 +177,59 @@ class Poisoning final : public selftest::ForwardingBackend {
   }
 
  private:
+  /// Of the exact values of a sequence's positions, those of a KV head that no row reads become
+  /// NaN.
   void poison(const AttentionRows& args, const void* k_pool, const void* v_pool) {
-    const std::int64_t width = args.kv_heads * args.head_dim;
-    if (width == 0 || k_pool == nullptr) return;
-    const std::vector<float> nan(std::size_t(width), canonical_nan(0.0f));
-    const DeviceMemory row(*inner_, nan.size() * sizeof(float));
-    inner_->upload(row.get(), nan.data(), nan.size() * sizeof(float));
-    const Rows x{row.get(), 1, width, width};
-    for (const AttentionRows::Row& place : args.rows) {
-      for (std::int64_t p = 0; p <= place.position; ++p) {
-        const bool evicted = place.keep != nullptr && place.keep[p] == 0;
-        const std::int32_t page = place.table[p / args.page_size];
-        if (page < 0 || (!evicted && p >= std::min(place.k_coded, place.v_coded))) continue;
-        const std::int64_t slot = std::int64_t(page) * args.page_size + p % args.page_size;
-        inner_->write_kv(x, x, {&slot, 1}, args.kv_heads, args.page_size, const_cast<void*>(k_pool),
-                         const_cast<void*>(v_pool));
+    if (args.kv_heads == 0 || k_pool == nullptr) return;
+    std::map<const std::int32_t*, std::vector<AttentionRows::Row>> sequences;
+    for (const AttentionRows::Row& row : args.rows) sequences[row.table].push_back(row);
+    for (const auto& [table, rows] : sequences) {
+      std::int64_t last = 0;
+      for (const AttentionRows::Row& row : rows) last = std::max(last, row.position);
+      for (std::int64_t p = 0; p <= last; ++p) {
+        const std::int32_t page = table[p / args.page_size];
+        std::vector<bool> read(std::size_t(args.kv_heads), false);
+        for (std::int64_t h = 0; h < args.kv_heads; ++h) {
+          read[std::size_t(h)] = std::any_of(
+              rows.begin(), rows.end(), [&](const auto& row) { return reads_exact(row, h, p); });
+        }
+        if (page < 0 || std::find(read.begin(), read.end(), false) == read.end()) continue;
+        poison_slot(std::int64_t(page) * args.page_size + p % args.page_size, read, args,
+                    const_cast<void*>(k_pool), const_cast<void*>(v_pool));
         ++poisoned_;
       }
     }
+  }
+  static bool reads_exact(const AttentionRows::Row& row, std::int64_t head, std::int64_t p) {
+    if (p < row.first || p > row.position) return false;
+    if (row.keep != nullptr && row.keep[head * row.keep_stride + p] == 0) return false;
+    return p >= std::min(row.k_coded, row.v_coded);
+  }
+  void poison_slot(std::int64_t slot, const std::vector<bool>& read, const AttentionRows& args,
+                   void* k_pool, void* v_pool) {
+    const auto d = std::size_t(args.head_dim);
+    const std::size_t width = read.size() * d;
+    const DeviceMemory memory(*inner_, 2 * width * sizeof(float));
+    auto* const at = static_cast<float*>(memory.get());
+    const Rows k{at, 1, std::int64_t(width), std::int64_t(width)};
+    const Rows v{at + width, 1, k.cols, k.cols};
+    inner_->read_kv({&slot, 1}, args.kv_heads, args.page_size, k_pool, v_pool, k, v);
+    std::vector<float> both(2 * width);
+    inner_->download(both.data(), at, both.size() * sizeof(float));
+    for (std::size_t i = 0; i < both.size(); ++i) {
+      if (!read[i % width / d]) both[i] = float_of(0x7fc00000u);
+    }
+    inner_->upload(at, both.data(), both.size() * sizeof(float));
+    inner_->write_kv(k, v, {&slot, 1}, args.kv_heads, args.page_size, k_pool, v_pool);
   }
   std::int64_t& poisoned_;
 };
 
 TEST(KvPolicyPoison, WhatIsEvictedOrCodedIsNeverReadAgain) {
   Runtime runtime(model());
-  for (const char* kv : {"kivi:2", "kivi:4", "tova:64", "tova:7"}) {
+  for (const char* kv : {"kivi:2", "kivi:4", "tova:64", "tova:7", "window:20", "streaming:20",
+                         "h2o:64", "snapkv:40", "knorm:20", "expected_attention:20",
+                         "rtn:3+per:channel+when:block", "kvarn:k4v4+group:32+sink:32"}) {
     for (const char* cache : {"on", "chunked:17", "paged:16", "off", "recomputed"}) {
       Cell cell;
       cell.cache = cache, cell.batch = 3;
@@ -174,7 +241,9 @@ TEST(KvPolicyPoison, WhatIsEvictedOrCodedIsNeverReadAgain) {
         return std::make_unique<Poisoning>(std::move(inner), poisoned);
       };
       EXPECT_EQ(want, run(runtime, r)) << kv << " " << cell;
-      EXPECT_GT(poisoned, 1000) << kv << " " << cell;
+      // All rows of a sequence at once: a window hides no position from every one of them.
+      const bool all_seen = !r.cache.keeps && !r.kv.policy->waits_for_prompt();
+      EXPECT_EQ(poisoned > 1000, !all_seen) << kv << " " << cell;
     }
   }
 }
@@ -197,8 +266,12 @@ TEST(KvPolicyIdentity, WhatCoversEverythingIsExact) {
   Cell off;
   off.cache = "off", off.batch = 3;
   for (const Cell& cell : {Cell{}, off}) {
-    EXPECT_EQ(bits("exact", cell, false), bits("tova:288", cell, true));
-    EXPECT_EQ(bits("exact", cell, false), bits("tova:1000", cell, true));
+    const std::string plain = bits("exact", cell, false);
+    for (const char* kv : {"tova:288", "tova:1000", "window:288", "streaming:288",
+                           "streaming:288+positions:in_cache", "h2o:288", "snapkv:250", "knorm:250",
+                           "expected_attention:250"}) {
+      EXPECT_EQ(plain, bits(kv, cell, true)) << kv;
+    }
     GenerateRequest r = request(Precision::bf16, "exact", cell);
     r.prompts = {prompt(9), prompt(3)}, r.max_new_tokens = 20;
     const auto exact = runtime.generate(r);
@@ -210,7 +283,9 @@ TEST(KvPolicyIdentity, WhatCoversEverythingIsExact) {
 /// Sliding windows are the model's; the policy acts within them.
 TEST(KvPolicyWindow, OneDigestWithASlidingWindow) {
   Runtime runtime(model(90));
-  for (const char* kv : {"q8_0", "kivi:2", "tova:40"}) {
+  for (const char* kv :
+       {"q8_0", "kivi:2", "tova:40", "window:40", "streaming:40", "streaming:40+positions:in_cache",
+        "h2o:40", "snapkv:40", "knorm:40", "expected_attention:40"}) {
     std::string want;
     for (const char* isa : {"scalar", "auto"}) {
       for (const char* cache : {"on", "chunked:17", "paged:16", "off", "recomputed"}) {
@@ -235,7 +310,9 @@ TEST(KvPolicyRefused, WhatCannotServeAModelOrACacheMode) {
   };
   EXPECT_NE(refusal("kivi:2", "prefix").find("kv kivi:2: it acts when the prompt has ended"),
             std::string::npos);
-  EXPECT_NE(refusal("tova:64", "prefix").find("cache: prefix"), std::string::npos);
+  for (const char* kv : {"tova:64", "h2o:64", "snapkv:64", "knorm:64", "expected_attention:64"}) {
+    EXPECT_NE(refusal(kv, "prefix").find("cache: prefix"), std::string::npos) << kv;
+  }
   EXPECT_EQ(refusal("q8_0", "prefix"), "");
 }
 
@@ -261,7 +338,7 @@ TEST_P(KvPolicyGpu, OneDigestInEveryCell) {
   const std::string want = run(runtime_, request(precision, kv, {}));
   ASSERT_GT(want.size(), 5000u) << want;
   int compared = 0;
-  for (Cell cell : cells(std::string(kv) == "q8_0")) {
+  for (Cell cell : cells(!parse_kv_policy(kv)->policy->waits_for_prompt())) {
     if (cell.isa != "auto" || cell.threads > 1) continue;
     cell.device = "cuda";
     const GenerateRequest r = request(precision, kv, cell);

@@ -43,8 +43,10 @@ inline Observed observed_as_asked(const GenerateRequest& asked) {
   o.cached_reads = asked.cache.keeps ? 1 : 0;
   o.prefix_hits = asked.cache.shares_prefix ? 1 : 0;
   o.recomputed = asked.cache.recomputes ? 1 : 0;
+  o.drafted = asked.cache.drafts;
   o.kv = asked.kv.text;
   o.kv_coded = asked.kv.policy == nullptr ? 0 : 1;
+  o.kv_rebuilt = asked.kv.residual ? 1 : 0;
   return o;
 }
 

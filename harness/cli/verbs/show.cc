@@ -108,6 +108,10 @@ std::string observed_text(const Observed& o) {
   if (o.chunks > 1) out += ", " + std::to_string(o.chunks) + " chunks";
   if (o.prefix_hits > 0) out += ", " + std::to_string(o.prefix_hits) + " prefix hits";
   if (o.recomputed > 0) out += ", " + std::to_string(o.recomputed) + " recomputed";
+  if (o.drafted > 0) {
+    out += ", " + std::to_string(o.drafted) + " drafted, " + std::to_string(o.draft_hits) +
+           " hits, " + std::to_string(o.rolled_back) + " rolled back";
+  }
   return out;
 }
 

@@ -92,6 +92,7 @@ struct AttentionCall {
             args.k_codes,
             args.v_codes,
             h,
+            at.coded_from,
             at.k_coded,
             at.v_coded};
   }

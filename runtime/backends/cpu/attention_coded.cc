@@ -39,19 +39,19 @@ class DecodedSplit {
     const auto value = [&](std::int64_t p, std::int64_t i) -> T& {
       return v_[p % kSplitPositions * d_ + i];
     };
-    decode(codes, codes.k_layout, codes.k, lo, std::min(hi + 1, codes.k_coded), seen, key);
+    decode(codes, codes.k_layout, codes.k, codes.k_coded, lo, hi, seen, key);
     const std::int64_t page_size = call.args.page_size;
-    for (std::int64_t p = std::max(lo, codes.k_coded); p <= hi; ++p) {
-      if (!seen(p)) continue;
+    for (std::int64_t p = lo; p <= hi; ++p) {
+      if (!seen(p) || codes.holds_key(p)) continue;
       read_pool(
           task.kv.k, task.kv.element,
           task.kv.table[p / page_size] * task.kv.k_page_stride + key_offset(p % page_size, d_),
           kKeyBlock, &key(p, 0), kKeyBlock, d_);
     }
     if (!values) return;
-    decode(codes, codes.v_layout, codes.v, lo, std::min(hi + 1, codes.v_coded), seen, value);
-    for (std::int64_t p = std::max(lo, codes.v_coded); p <= hi; ++p) {
-      if (!seen(p)) continue;
+    decode(codes, codes.v_layout, codes.v, codes.v_coded, lo, hi, seen, value);
+    for (std::int64_t p = lo; p <= hi; ++p) {
+      if (!seen(p) || codes.holds_value(p)) continue;
       read_pool(task.kv.v, task.kv.element,
                 task.kv.table[p / page_size] * task.kv.v_page_stride + p % page_size * d_, 1,
                 &value(p, 0), 1, d_);
@@ -62,7 +62,8 @@ class DecodedSplit {
   bool read_codes(const AttentionTask<T>& task, const KvCodes& codes, std::int64_t lo,
                   std::int64_t hi, bool values) {
     coded_ = false;
-    if (sizeof(T) == 8 || codes.k_coded <= hi || (values && codes.v_coded <= hi)) return false;
+    if (sizeof(T) == 8 || codes.from > lo) return false;
+    if (codes.k_coded <= hi || (values && codes.v_coded <= hi)) return false;
     const auto seen = [&](std::int64_t p) { return task.keep == nullptr || task.keep[p] != 0; };
     const std::int64_t size = kSplitPositions * d_, fields = size / kGroupCodes;
     room_.key = reinterpret_cast<std::int8_t*>(k_);
@@ -72,15 +73,16 @@ class DecodedSplit {
     room_.value_scale = v_ + 2 * fields;
     room_.value_low = v_ + 3 * fields;
     // Keys first: what their codec writes of the room, values may write again.
-    with_groups(codes.k_layout, [&]<class Codec>(Codec) {
-      GroupDecoder<T, Codec>(kernels_, codes, codes.k_layout, codes.k)
+    with_groups(codes.k_layout, [&]<class Codec>(const Codec& codec) {
+      GroupDecoder<T, Codec>(codec, kernels_, codes, codes.k_layout, codes.k)
           .key_codes(lo, hi + 1, seen, room_);
-      coded_ = !values;
+      coded_ = true;
     });
-    with_groups(codes.v_layout, [&]<class Codec>(Codec) {
-      if constexpr (Codec::kTokens == 1) {
-        if (!values) return;
-        GroupDecoder<T, Codec>(kernels_, codes, codes.v_layout, codes.v)
+    if (!coded_ || !values) return coded_;
+    coded_ = false;
+    with_groups(codes.v_layout, [&]<class Codec>(const Codec& codec) {
+      if constexpr (Codec::tokens() == 1) {
+        GroupDecoder<T, Codec>(codec, kernels_, codes, codes.v_layout, codes.v)
             .value_codes(lo, hi + 1, seen, room_);
         coded_ = true;
       }
@@ -98,26 +100,29 @@ class DecodedSplit {
   }
 
  private:
-  /// Tiles of positions [lo, end); a tile lies within one split.
+  /// Positions of [lo, hi] that are coded; a tile lies within one split.
   template <class Seen, class Place>
   void decode(const KvCodes& codes, const CodeLayout& layout, const std::uint8_t* pool,
-              std::int64_t lo, std::int64_t end, const Seen& seen, const Place& place) {
-    with_codec(layout.codec.kind, [&]<class Codec>(Codec) {
-      constexpr int kTokens = Codec::kTokens, kChannels = Codec::kChannels;
+              std::int64_t coded, std::int64_t lo, std::int64_t hi, const Seen& seen,
+              const Place& place) {
+    const std::int64_t begin = std::max(lo, codes.from), end = std::min(hi + 1, coded);
+    if (begin >= end) return;
+    with_codec(layout.codec, [&]<class Codec>(const Codec& codec) {
+      const int tokens = codec.tokens(), channels = codec.channels();
       if constexpr (GroupCodec<Codec, T>) {
-        GroupDecoder<T, Codec> groups(kernels_, codes, layout, pool);
-        if (&layout == &codes.k_layout) return groups.keys(lo, end, seen, k_);
-        if (kTokens == 1) return groups.values(lo, end, seen, v_);
+        GroupDecoder<T, Codec> groups(codec, kernels_, codes, layout, pool);
+        if (&layout == &codes.k_layout) return groups.keys(begin, end, seen, k_);
+        if (tokens == 1) return groups.values(begin, end, seen, v_);
       }
-      for (std::int64_t p = lo / kTokens * kTokens; p < end; p += kTokens) {
-        if (kTokens == 1 && !seen(p)) continue;
+      for (std::int64_t p = begin / tokens * tokens; p < end; p += tokens) {
+        if (tokens == 1 && !seen(p)) continue;
         const std::int64_t page = codes.table[p / layout.page_size];
-        for (std::int64_t c = 0; c < d_; c += kChannels) {
-          const auto tile = Codec::template open<T>(
-              pool + layout.tile(page, codes.head, p % layout.page_size, c), layout.codec.stored);
-          for (int t = 0; t < kTokens; ++t) {
-            if (kTokens > 1 && !seen(p + t)) continue;
-            for (int i = 0; i < kChannels; ++i) place(p + t, c + i) = tile.at(t, i);
+        for (std::int64_t c = 0; c < d_; c += channels) {
+          const auto tile =
+              codec.template open<T>(pool + layout.tile(page, codes.head, p % layout.page_size, c));
+          for (int t = 0; t < tokens; ++t) {
+            if (tokens > 1 && !seen(p + t)) continue;
+            for (int i = 0; i < channels; ++i) place(p + t, c + i) = tile.at(t, i);
           }
         }
       }
@@ -126,7 +131,7 @@ class DecodedSplit {
 
   template <class F>
   static void with_groups(const CodeLayout& layout, const F& f) {
-    with_codec(layout.codec.kind, [&]<class Codec>(Codec codec) {
+    with_codec(layout.codec, [&]<class Codec>(const Codec& codec) {
       if constexpr (GroupCodec<Codec, T>) f(codec);
     });
   }
@@ -140,7 +145,7 @@ class DecodedSplit {
 
 bool same_view(const AttentionRows::Row& a, const AttentionRows::Row& b) {
   return a.table == b.table && a.code_table == b.code_table && a.keep == b.keep &&
-         a.k_coded == b.k_coded && a.v_coded == b.v_coded;
+         a.coded_from == b.coded_from && a.k_coded == b.k_coded && a.v_coded == b.v_coded;
 }
 
 /// Rows [first, last) in groups that see the same, each cut into its KV heads and splits.

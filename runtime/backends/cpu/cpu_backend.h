@@ -61,6 +61,9 @@ class CpuBackend : public Backend {
   void attention_coded(Rows q, const AttentionRows& args, const KvPools& pools, Rows out) override;
   void attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
                          Rows out) override;
+  void hadamard(Rows x, std::int64_t block) override;
+  void change_kv(Rows x, std::int64_t kv_heads, const KvChange& change, const KvPlace& first,
+                 std::span<const std::int64_t> positions) override;
   void gated(Activation f, Rows gate, Rows up, Rows out) override;
   void add(Rows h, Rows y) override;
   void layer_norm(Rows x, const void* weight, const void* bias, double eps, Rows out) override;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstring>
+#include <vector>
 
 #include "runtime/backends/cpu/kernels/kernels.h"
 #include "runtime/numerics/kv/groups.h"
@@ -11,8 +12,8 @@
 namespace isobit::cpu {
 
 template <class Codec, class T>
-concept GroupCodec = requires(const std::uint8_t* tile, std::int8_t* memory) {
-  Codec::template group<T>(tile, Format::f32, memory);
+concept GroupCodec = requires(const Codec& codec, const std::uint8_t* tile, std::int8_t* memory) {
+  codec.template group<T>(tile, memory);
 };
 
 /// A tile is an fp16 scale and, at kCodesAt, signed bytes: they need not be copied.
@@ -46,6 +47,7 @@ inline void find_pages(const KvCodes& codes, std::int64_t begin, std::int64_t en
   for (const int side : {0, 1}) {
     const CodeLayout& layout = side == 0 ? codes.k_layout : codes.v_layout;
     const std::int64_t page = codes.table[begin / layout.page_size];
+    if (page < 0) continue;  // given back
     const std::uint8_t* const from = (side == 0 ? codes.k : codes.v) +
                                      layout.tile(page, codes.head, begin % layout.page_size, 0);
     const std::int64_t bytes =
@@ -55,15 +57,15 @@ inline void find_pages(const KvCodes& codes, std::int64_t begin, std::int64_t en
 }
 
 /// Where the tiles of one side lie, and the kernels that read them. Codes of 32 neighbours a tile:
-/// channels of a position (kTokens 1), or positions of a channel.
+/// channels of a position (tokens() 1), or positions of a channel.
 template <class T, class Codec>
 class GroupDecoder {
  public:
-  GroupDecoder(const KernelsOf<T>& kernels, const KvCodes& codes, const CodeLayout& layout,
-               const std::uint8_t* pool)
-      : kernels_(kernels),
+  GroupDecoder(const Codec& codec, const KernelsOf<T>& kernels, const KvCodes& codes,
+               const CodeLayout& layout, const std::uint8_t* pool)
+      : codec_(codec),
+        kernels_(kernels),
         table_(codes.table),
-        stored_(layout.codec.stored),
         d_(layout.head_dim),
         page_size_(layout.page_size),
         page_bytes_(layout.page_bytes()),
@@ -75,7 +77,7 @@ class GroupDecoder {
   /// `seen` hides are not read; their places hold anything.
   template <class Seen>
   void keys(std::int64_t begin, std::int64_t end, const Seen& seen, T* split) {
-    if constexpr (Codec::kTokens > 1) return keys_by_channel(begin, end, split);
+    if constexpr (Codec::tokens() > 1) return keys_by_channel(begin, end, split);
     for (std::int64_t block = begin / kKeyBlock; block * kKeyBlock < end; ++block) {
       T* const to = split + block * kKeyBlock % kSplitKeys * d_;
       find_rows(block, begin, end, seen);
@@ -106,8 +108,8 @@ class GroupDecoder {
   void key_codes(std::int64_t begin, std::int64_t end, const Seen& seen, CodesRoom<T>& room) {
     room.split.key_scale = room.key_scale;
     room.split.key_low = room.key_low;
-    room.split.by_channel = Codec::kTokens > 1;
-    if constexpr (Codec::kTokens > 1) return channel_codes(begin, end, room);
+    room.split.by_channel = Codec::tokens() > 1;
+    if constexpr (Codec::tokens() > 1) return channel_codes(begin, end, room);
     if constexpr (InPlace<Codec>) return key_codes_in_place(begin, end, seen, room);
     for (std::int64_t block = begin / kKeyBlock; block * kKeyBlock < end; ++block) {
       const std::int64_t at = block * kKeyBlock % kSplitKeys;
@@ -141,7 +143,7 @@ class GroupDecoder {
       }
       room.rows[o] = room.value + o * d_;
       for (std::int64_t at = o * across; at < (o + 1) * across; ++at, tile += tile_bytes_) {
-        const GroupView<T> group = Codec::template group<T>(tile, stored_, memory_[0]);
+        const GroupView<T> group = codec_.template group<T>(tile, memory_[0]);
         std::memcpy(room.value + at * kGroupCodes, group.codes, kGroupCodes);
         room.value_scale[at] = group.scale;
         room.value_low[at] = group.low;
@@ -176,8 +178,7 @@ class GroupDecoder {
       std::int8_t* const to = room.key + p % kSplitKeys * d_;
       const std::int64_t fields = p % kSplitKeys / kGroupCodes * d_;
       for (std::int64_t c = 0; c < d_; ++c) {
-        const GroupView<T> group =
-            Codec::template group<T>(row + c * tile_bytes_, stored_, memory_[0]);
+        const GroupView<T> group = codec_.template group<T>(row + c * tile_bytes_, memory_[0]);
         std::memcpy(to + c * kKeyBlock, group.codes, kKeyBlock);
         std::memcpy(to + (c + d_) * kKeyBlock, group.codes + kKeyBlock, kKeyBlock);
         room.key_scale[fields + c] = group.scale;
@@ -229,11 +230,11 @@ class GroupDecoder {
       page_begin_ = p / page_size_ * page_size_;
       page_ = head_ + table_[p / page_size_] * page_bytes_;
     }
-    return page_ + (p - page_begin_) / Codec::kTokens * row_bytes_;
+    return page_ + (p - page_begin_) / Codec::tokens() * row_bytes_;
   }
   void add(const std::uint8_t* tile) {
     const int at = groups_.count++;
-    const GroupView<T> group = Codec::template group<T>(tile, stored_, memory_[at]);
+    const GroupView<T> group = codec_.template group<T>(tile, memory_[at]);
     groups_.codes[at] = group.codes;
     groups_.scale[at] = group.scale;
     groups_.low[at] = group.low;
@@ -245,9 +246,9 @@ class GroupDecoder {
     groups_.scale[at] = groups_.low[at] = T(0);
   }
 
+  Codec codec_;
   const KernelsOf<T>& kernels_;
   const std::int32_t* table_;
-  Format stored_;
   std::int64_t d_, page_size_, page_bytes_, tile_bytes_, row_bytes_;
   const std::uint8_t* head_;  // of page 0
   const std::uint8_t* page_ = nullptr;

@@ -60,6 +60,7 @@ Places places_of(const AttentionRows& args) {
     query.keep = row.keep == nullptr ? -1 : place(row.keep, out.keeps);
     query.keep_stride = row.keep_stride;
     query.codes = place(row.code_table, out.tables);
+    query.coded_from = std::int32_t(row.coded_from);
     query.k_coded = coded_to(row, row.k_coded);
     query.v_coded = coded_to(row, row.v_coded);
     out.rows.push_back(query);

@@ -82,6 +82,9 @@ class CudaBackend : public Backend {
   void attention_coded(Rows q, const AttentionRows& args, const KvPools& pools, Rows out) override;
   void attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
                          Rows out) override;
+  void hadamard(Rows x, std::int64_t block) override;
+  void change_kv(Rows x, std::int64_t kv_heads, const KvChange& change, const KvPlace& first,
+                 std::span<const std::int64_t> positions) override;
   void gated(Activation f, Rows gate, Rows up, Rows out) override;
   void add(Rows h, Rows y) override;
   void layer_norm(Rows x, const void* weight, const void* bias, double eps, Rows out) override;
@@ -125,11 +128,14 @@ class CudaBackend : public Backend {
               const F& launch);
   double read_share(Rows logits, int count, std::span<TopEntries> best, std::span<Digest> digests);
   TopEntries top_on_host(Rows x, int count);
+  bool encode_on_host(Rows x, std::span<const std::int64_t> slots, const CodeLayout& layout,
+                      void* codes);
 
   bool branches_;
   Branches side_;
   Step step_;
-  Mirror ids_, factors_, positions_, slots_, read_slots_, code_slots_, places_mirror_;
+  Mirror ids_, factors_, positions_, slots_, read_slots_, code_slots_, places_mirror_,
+      changed_positions_;
   Buffer results_;  // of read_logits(), and on the host
   PinnedBuffer results_here_;
   Event reading_, read_;

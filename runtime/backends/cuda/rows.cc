@@ -53,4 +53,22 @@ void CudaBackend::add_scaled(Rows y, std::span<const std::int32_t> ids,
   ran("add_scaled");
 }
 
+void CudaBackend::hadamard(Rows x, std::int64_t block) {
+  ISOBIT_CHECK(block > 0 && block <= 256 && (block & (block - 1)) == 0 && x.cols % block == 0);
+  enter();
+  cuda::hadamard(stream_, mode_.wide(), x.data, x.stride, x.rows, x.cols, int(block));
+  ran("hadamard");
+}
+
+void CudaBackend::change_kv(Rows x, std::int64_t kv_heads, const KvChange& change,
+                            const KvPlace& first, std::span<const std::int64_t> positions) {
+  ISOBIT_CHECK(x.rows == std::int64_t(positions.size()));
+  if (kv_heads == 0) return;
+  enter();
+  const void* on_gpu = send(changed_positions_, positions.data(), positions.size_bytes());
+  cuda::change_kv(stream_, mode_.wide(), x.data, x.stride, x.cols, x.cols / kv_heads, change, first,
+                  static_cast<const std::int64_t*>(on_gpu), x.rows);
+  ran("change_kv");
+}
+
 }  // namespace isobit::cuda

@@ -1,31 +1,63 @@
-// Every cache policy, one row each: its name, how it is written, and who reads its argument.
-// Callers: runtime/cache/policy.cc.
+// Every cache policy, one row each: its name, how it is written, its options, what it does to the
+// cache, and who reads its arguments. Callers: runtime/cache/policy.cc, policies/chain.cc.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "runtime/cache/policy.h"
+#include "runtime/cache/policy_text.h"
 
 namespace isobit {
 
-using PolicyResult = Result<std::shared_ptr<const CachePolicy>>;
+/// A policy and its canonical arguments: equal meanings have equal texts.
+struct MadePolicy {
+  std::shared_ptr<const CachePolicy> policy;
+  std::string name, main;                                  // of its own pair; no main: a word
+  std::map<std::string, std::string> options;              // but for those at their defaults
+  std::optional<ResidualSpec> residual{};                  // instead of a policy
+  std::shared_ptr<const ShippedScheme> shipped = nullptr;  // the same
+};
+using PolicyResult = Result<MadePolicy>;
 
-// `argument`: what follows the colon of the canonical text, "" without one. Errors say what is
-// wrong with it; the caller adds the value.
-PolicyResult parse_q8_0(const std::string& argument);
-PolicyResult parse_kivi(const std::string& argument);
-PolicyResult parse_tova(const std::string& argument);
+// Errors say what is wrong with the arguments; the caller adds the value.
+PolicyResult parse_bits(const PolicyArgs& args);
+PolicyResult parse_noise(const PolicyArgs& args);
+PolicyResult parse_ggml(const PolicyArgs& args);
+PolicyResult parse_kivi(const PolicyArgs& args);
+PolicyResult parse_kvarn(const PolicyArgs& args);
+PolicyResult parse_rtn(const PolicyArgs& args);
+PolicyResult parse_window(const PolicyArgs& args);
+PolicyResult parse_streaming(const PolicyArgs& args);
+PolicyResult parse_h2o(const PolicyArgs& args);
+PolicyResult parse_snapkv(const PolicyArgs& args);
+PolicyResult parse_tova(const PolicyArgs& args);
+PolicyResult parse_knorm(const PolicyArgs& args);
+PolicyResult parse_expected_attention(const PolicyArgs& args);
+PolicyResult parse_residual(const PolicyArgs& args);
+PolicyResult parse_chain(const PolicyArgs& args);
+PolicyResult parse_quanto(const PolicyArgs& args);
+PolicyResult parse_hqq(const PolicyArgs& args);
+PolicyResult parse_kvarn_shipped(const PolicyArgs& args);
+
+/// What a policy does: a chain has at most one that codes and one that evicts.
+enum class PolicyRole { codes, evicts, rebuilds, joins, ships };
 
 struct PolicyRow {
   const char* name;
   const char* form;
-  PolicyResult (*parse)(const std::string& argument);
+  PolicyRole role;
+  std::vector<std::string> options;
+  PolicyResult (*parse)(const PolicyArgs& args);
 };
-inline constexpr PolicyRow kPolicies[] = {
-    {"q8_0", "q8_0", parse_q8_0},
-    {"kivi", "{kivi: 2|4}", parse_kivi},
-    {"tova", "{tova: n}", parse_tova},
-};
+const std::vector<PolicyRow>& policy_rows();
+
+/// A policy of a text, not yet in a spec; errors name no value. `role`: what it turned out to be.
+PolicyResult make_policy(const std::string& text, PolicyRole* role);
+/// "name:main+option:value+…".
+std::string text_of(const MadePolicy& made);
 
 }  // namespace isobit

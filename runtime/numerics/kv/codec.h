@@ -10,22 +10,33 @@
 
 namespace isobit {
 
-/// A codec by name. "Tokens" and "channels" say along which a KIVI group lies.
+/// A codec by name. "Tokens" and "channels" say along which the values of a group lie.
 enum class KvCodecKind : std::uint8_t {
   none,
   q8_0,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  iq4_nl,
   kivi2_tokens,
   kivi2_channels,
   kivi4_tokens,
-  kivi4_channels
+  kivi4_channels,
+  rtn_tokens,
+  rtn_channels,
+  kvarn_keys,
+  kvarn_values
 };
 
 /// A codec in one precision: what a backend needs to know of a coded side of the cache.
 struct KvCodec {
   KvCodecKind kind = KvCodecKind::none;
   Format stored = Format::f32;             // R of the values, and the type of a tile's scales
-  std::int32_t tokens = 1, channels = 32;  // of a tile
-  std::int32_t bytes = 0;                  // of a tile
+  std::int32_t tokens = 1, channels = 32;  // of a tile; tokens divide 256
+  std::int32_t bytes = 0;                  // of a tile, a multiple of the scales' size
+  std::int32_t bits = 0;                   // of a code, where the kind leaves it open
+  std::int32_t iterations = 0;             // of kvarn's normalisation
 
   [[nodiscard]] ISOBIT_HD bool codes() const { return kind != KvCodecKind::none; }
 };

@@ -19,18 +19,18 @@ ISOBIT_HD inline int round_half_even(T y) {
 
 template <int kBits, bool kAlongTokens>
 struct Kivi {
-  static constexpr KvCodecKind kKind =
-      kBits == 2 ? (kAlongTokens ? KvCodecKind::kivi2_tokens : KvCodecKind::kivi2_channels)
-                 : (kAlongTokens ? KvCodecKind::kivi4_tokens : KvCodecKind::kivi4_channels);
   static constexpr int kGroup = 32, kLevels = (1 << kBits) - 1;
-  static constexpr int kTokens = kAlongTokens ? kGroup : 1, kChannels = kAlongTokens ? 1 : kGroup;
-  ISOBIT_HD static constexpr int bytes(Format stored) {
-    return 2 * field_bytes(stored) + kGroup * kBits / 8;
+  ISOBIT_HD explicit Kivi(const KvCodec& codec) : stored(codec.stored) {}
+  [[nodiscard]] ISOBIT_HD static constexpr int tokens() { return kAlongTokens ? kGroup : 1; }
+  [[nodiscard]] ISOBIT_HD static constexpr int channels() { return kAlongTokens ? 1 : kGroup; }
+  static KvCodec make(KvCodecKind kind, Format stored) {
+    const int bytes = 2 * field_bytes(stored) + kGroup * kBits / 8;
+    return {kind, stored, tokens(), channels(), bytes};
   }
 
   template <class T>
-  ISOBIT_HD static void encode(const T* x, std::int64_t token_stride, std::int64_t channel_stride,
-                               Format stored, std::uint8_t* tile) {
+  ISOBIT_HD void encode(const T* x, std::int64_t token_stride, std::int64_t channel_stride,
+                        std::uint8_t* tile) const {
     const std::int64_t stride = kAlongTokens ? token_stride : channel_stride;
     T low = x[0], high = x[0];
     for (int i = 1; i < kGroup; ++i) {
@@ -50,7 +50,7 @@ struct Kivi {
       int bits = 0;
       for (int j = 0; j < kPerByte; ++j) {
         const T value = x[(byte * kPerByte + j) * stride];
-        bits |= (codes ? code_of(value, low, scale, stored) : 0) << (j * kBits);
+        bits |= (codes ? code_of(value, low, scale) : 0) << (j * kBits);
       }
       packed[byte] = std::uint8_t(bits);
     }
@@ -67,13 +67,13 @@ struct Kivi {
     }
   };
   template <class T>
-  ISOBIT_HD static Tile<T> open(const std::uint8_t* tile, Format stored) {
+  [[nodiscard]] ISOBIT_HD Tile<T> open(const std::uint8_t* tile) const {
     const int field = field_bytes(stored);
     return {tile + 2 * field, load_real<T>(stored, tile), load_real<T>(stored, tile + field)};
   }
   /// The same, all at once; `memory`: 32 bytes for the codes.
   template <class T>
-  static GroupView<T> group(const std::uint8_t* tile, Format stored, std::int8_t* memory) {
+  [[nodiscard]] GroupView<T> group(const std::uint8_t* tile, std::int8_t* memory) const {
     using Packed = std::conditional_t<kBits == 4, std::uint32_t, std::uint16_t>;  // eight codes
     const int field = field_bytes(stored);
     const std::uint8_t* const codes = tile + 2 * field;
@@ -92,10 +92,12 @@ struct Kivi {
 
  private:
   template <class T>
-  ISOBIT_HD static int code_of(T value, T low, T scale, Format stored) {
+  [[nodiscard]] ISOBIT_HD int code_of(T value, T low, T scale) const {
     const T y = T(round_to(stored, T(round_to(stored, value - low)) / scale));
     return round_half_even(y < T(kLevels) ? y : T(kLevels));
   }
+
+  Format stored;
 };
 
 }  // namespace isobit

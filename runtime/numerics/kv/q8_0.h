@@ -17,13 +17,17 @@ ISOBIT_HD inline int round_half_away(float y) {
 }
 
 struct Q8_0 {
-  static constexpr KvCodecKind kKind = KvCodecKind::q8_0;
   static constexpr int kTokens = 1, kChannels = 32;
-  ISOBIT_HD static constexpr int bytes(Format) { return 2 + kChannels; }
+  ISOBIT_HD explicit Q8_0(const KvCodec&) {}
+  [[nodiscard]] ISOBIT_HD static constexpr int tokens() { return kTokens; }
+  [[nodiscard]] ISOBIT_HD static constexpr int channels() { return kChannels; }
+  static KvCodec make(Format stored) {
+    return {KvCodecKind::q8_0, stored, kTokens, kChannels, 2 + kChannels};
+  }
 
   template <class T>
-  ISOBIT_HD static void encode(const T* x, std::int64_t, std::int64_t channel_stride, Format,
-                               std::uint8_t* tile) {
+  ISOBIT_HD void encode(const T* x, std::int64_t, std::int64_t channel_stride,
+                        std::uint8_t* tile) const {
     float amax = 0.0f;
     for (int i = 0; i < kChannels; ++i) {
       const float value = float(x[i * channel_stride]);
@@ -51,13 +55,13 @@ struct Q8_0 {
     }
   };
   template <class T>
-  ISOBIT_HD static Tile<T> open(const std::uint8_t* tile, Format) {
+  [[nodiscard]] ISOBIT_HD Tile<T> open(const std::uint8_t* tile) const {
     return {tile + 2, float_from_fp16(load_field<std::uint16_t>(tile))};
   }
   /// The same, all at once; the product is exact, so that T's is fp32's. The codes are at kCodesAt.
   static constexpr int kCodesAt = 2;
   template <class T>
-  static GroupView<T> group(const std::uint8_t* tile, Format, std::int8_t*) {
+  [[nodiscard]] GroupView<T> group(const std::uint8_t* tile, std::int8_t*) const {
     return {reinterpret_cast<const std::int8_t*>(tile + 2),
             T(scale_from_fp16(load_field<std::uint16_t>(tile))), T(-0.0)};
   }

@@ -82,8 +82,10 @@ struct KvCodes {
   const std::uint8_t* v;
   const std::int32_t* table;
   CodeLayout k_layout, v_layout;
-  std::int64_t head;              // of the layouts
-  std::int64_t k_coded, v_coded;  // positions below are read from here
+  std::int64_t head;                    // of the layouts
+  std::int64_t from, k_coded, v_coded;  // positions [from, …_coded) are read from here
+  [[nodiscard]] bool holds_key(std::int64_t p) const { return p >= from && p < k_coded; }
+  [[nodiscard]] bool holds_value(std::int64_t p) const { return p >= from && p < v_coded; }
 };
 
 /// One split's codes as signed bytes, keys where exact ones would be: values as of CodeGroups.

@@ -114,9 +114,8 @@ T decoded(const CodeLayout& layout, const std::uint8_t* pool, const KvCodes& cod
   const std::int64_t o = p % layout.page_size;
   const std::int64_t at = layout.tile(codes.table[p / layout.page_size], codes.head, o, i);
   T value = T(0);
-  with_codec(layout.codec.kind, [&]<class Codec>(Codec) {
-    value = Codec::template open<T>(pool + at, layout.codec.stored)
-                .at(int(o % Codec::kTokens), i % Codec::kChannels);
+  with_codec(layout.codec, [&](const auto& codec) {
+    value = codec.template open<T>(pool + at).at(int(o % codec.tokens()), i % codec.channels());
   });
   return value;
 }
@@ -140,7 +139,7 @@ struct Reader {
   }
   [[nodiscard]] T key(std::int64_t p, int i) const {
     const KvView<T>& kv = task.kv;
-    if (kv.codes != nullptr && p < kv.codes->k_coded) {
+    if (kv.codes != nullptr && kv.codes->holds_key(p)) {
       return decoded<T>(kv.codes->k_layout, kv.codes->k, *kv.codes, p, i);
     }
     const std::int64_t o = p % kv.page_size;
@@ -150,7 +149,7 @@ struct Reader {
   }
   [[nodiscard]] T value(std::int64_t p, int i) const {
     const KvView<T>& kv = task.kv;
-    if (kv.codes != nullptr && p < kv.codes->v_coded) {
+    if (kv.codes != nullptr && kv.codes->holds_value(p)) {
       return decoded<T>(kv.codes->v_layout, kv.codes->v, *kv.codes, p, i);
     }
     return stored<T>(

@@ -33,13 +33,12 @@ __device__ void score(const Call<T>& call, const Shared<T>& shared, const QueryR
 #pragma unroll
     for (int g = 0; g < kHeads; ++g) acc[g] = fma_(q[g], key, acc[g]);
   };
-  if (p < row.k_coded) {
+  if (p >= row.coded_from && p < row.k_coded) {
     const std::uint8_t* at = a.k_codes + code_offset(a, a.k_layout, row, p, kv);
-    with_codec(a.k_layout.codec.kind, [&](auto codec) {
-      using Codec = decltype(codec);
-      for (int c = 0; c < a.d; c += Codec::kChannels) {
-        const auto tile = Codec::template open<T>(at, a.k_layout.codec.stored);
-        for (int i = 0; i < Codec::kChannels; ++i) step(c + i, tile.at(p % Codec::kTokens, i));
+    with_codec(a.k_layout.codec, [&](auto codec) {
+      for (int c = 0; c < a.d; c += codec.channels()) {
+        const auto tile = codec.template open<T>(at);
+        for (int i = 0; i < codec.channels(); ++i) step(c + i, tile.at(p % codec.tokens(), i));
         at += a.k_layout.codec.bytes;
       }
     });
@@ -64,7 +63,7 @@ __device__ void each_visible(const Shared<T>& shared, int begin, int end, const 
   }
 }
 
-/// Element i of kHeads heads: a chain over the split's visible keys, coded ones first.
+/// Element i of kHeads heads: a chain over the split's visible keys.
 template <class T>
 __device__ void output(const Call<T>& call, const Shared<T>& shared, const QueryRow& row,
                        int split_begin, int i, T (&o)[kHeads]) {
@@ -77,22 +76,26 @@ __device__ void output(const Call<T>& call, const Shared<T>& shared, const Query
 #pragma unroll
     for (int g = 0; g < kHeads; ++g) o[g] = fma_(p[g], value, o[g]);
   };
-  const int left = row.v_coded - split_begin;
-  const int cut = left < 0 ? 0 : left < kSplit ? left : kSplit;
-  if (cut > 0) {
-    with_codec(a.v_layout.codec.kind, [&](auto codec) {
-      using Codec = decltype(codec);
-      const std::int64_t tile = std::int64_t(i / Codec::kChannels) * a.v_layout.codec.bytes;
+  // Within the split: exact sinks, then what is coded, then exact values again.
+  const auto within = [&](std::int32_t p) {
+    const int left = p - split_begin;
+    return left < 0 ? 0 : left < kSplit ? left : kSplit;
+  };
+  const int cut = within(row.v_coded);
+  const int from = within(row.coded_from) < cut ? within(row.coded_from) : cut;
+  const auto exact = [&](int j) { return pool_value<T>(a.v_pool, a.cache, shared.v[j] + i); };
+  each_visible(shared, 0, from, exact, step);
+  if (cut > from) {
+    with_codec(a.v_layout.codec, [&](auto codec) {
+      const std::int64_t tile = std::int64_t(i / codec.channels()) * a.v_layout.codec.bytes;
       const auto value = [&](int j) {
-        return Codec::template open<T>(a.v_codes + shared.v[j] + tile, a.v_layout.codec.stored)
-            .at((split_begin + j) % Codec::kTokens, i % Codec::kChannels);
+        return codec.template open<T>(a.v_codes + shared.v[j] + tile)
+            .at((split_begin + j) % codec.tokens(), i % codec.channels());
       };
-      each_visible(shared, 0, cut, value, step);
+      each_visible(shared, from, cut, value, step);
     });
   }
-  each_visible(
-      shared, cut, kSplit, [&](int j) { return pool_value<T>(a.v_pool, a.cache, shared.v[j] + i); },
-      step);
+  each_visible(shared, cut, kSplit, exact, step);
 }
 
 /// Finds the visible keys of a split and where their values lie; gives how many there are.
@@ -107,8 +110,9 @@ __device__ int look(const Call<T>& call, Shared<T>& shared, const QueryRow& row,
     const int p = split_begin + j * kThreads + t;
     visible[j] = is_visible(a, row, p, kv);
     if (visible[j]) {
-      shared.v[j * kThreads + t] =
-          p < row.v_coded ? code_offset(a, a.v_layout, row, p, kv) : value_offset(a, row, p, kv);
+      shared.v[j * kThreads + t] = p >= row.coded_from && p < row.v_coded
+                                       ? code_offset(a, a.v_layout, row, p, kv)
+                                       : value_offset(a, row, p, kv);
     }
     const std::uint32_t mask = __ballot_sync(0xffffffffu, visible[j]);
     if (t % 32 == 0) shared.visible[j * kWarps + t / 32] = mask;

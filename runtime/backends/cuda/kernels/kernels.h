@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "runtime/kv_layout.h"
+#include "runtime/numerics/kv/change.h"
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/precision.h"
 
@@ -127,12 +128,19 @@ struct KvCall {
   PageShape shape;
   Format cache;  // of the pools' elements; Real's own in the other precisions
 };
+/// k or v may be null: not written.
 void write_kv(const KvCall& call, const void* k, std::int64_t k_stride, const void* v,
               std::int64_t v_stride, const std::int64_t* slots, std::int64_t rows, void* k_pool,
               void* v_pool);
 /// k or v may be null: not read.
 void read_kv(const KvCall& call, const std::int64_t* slots, std::int64_t rows, const void* k_pool,
              const void* v_pool, void* k, std::int64_t k_stride, void* v, std::int64_t v_stride);
+/// Blocks of x (rows, cols) rotated in place.
+void hadamard(cudaStream_t stream, bool wide, void* x, std::int64_t stride, std::int64_t rows,
+              std::int64_t cols, int block);
+void change_kv(cudaStream_t stream, bool wide, void* x, std::int64_t stride, std::int64_t cols,
+               std::int64_t d, const KvChange& change, const KvPlace& first,
+               const std::int64_t* positions, std::int64_t rows);
 /// Tiles of x (tiles * tokens, kv_heads * d), tile row t to slots[t] of the codes.
 void encode_kv(cudaStream_t stream, bool wide, const CodeLayout& layout, const void* x,
                std::int64_t stride, const std::int64_t* slots, std::int64_t tiles, void* codes);
@@ -143,9 +151,9 @@ struct QueryRow {
   std::int32_t first, last;
   std::int64_t table;
   std::int64_t keep;
-  std::int64_t keep_stride;       // between the masks of KV heads
-  std::int64_t codes;             // the table of code pages
-  std::int32_t k_coded, v_coded;  // positions below are read from codes
+  std::int64_t keep_stride;                   // between the masks of KV heads
+  std::int64_t codes;                         // the table of code pages
+  std::int32_t coded_from, k_coded, v_coded;  // positions [coded_from, …) are read from codes
 };
 struct AttentionCall {
   cudaStream_t stream;

@@ -20,10 +20,14 @@ __global__ void write_kernel(KvCall call, const T* k, std::int64_t k_stride, con
   const std::int64_t width = call.kv_heads * call.d;
   const std::int64_t r = index / width, h = index % width / call.d, i = index % call.d;
   const std::int64_t page = slots[r] / call.page_size, o = slots[r] % call.page_size;
-  k_pool[page * call.shape.k_page + h * call.shape.k_head + o / kKeyBlock * kKeyBlock * call.d +
-         o % kKeyBlock + i * kKeyBlock] = narrowed<E>(k[r * k_stride + h * call.d + i]);
-  v_pool[page * call.shape.v_page + h * call.shape.v_head + o * call.d + i] =
-      narrowed<E>(v[r * v_stride + h * call.d + i]);
+  if (k != nullptr) {
+    k_pool[page * call.shape.k_page + h * call.shape.k_head + o / kKeyBlock * kKeyBlock * call.d +
+           o % kKeyBlock + i * kKeyBlock] = narrowed<E>(k[r * k_stride + h * call.d + i]);
+  }
+  if (v != nullptr) {
+    v_pool[page * call.shape.v_page + h * call.shape.v_head + o * call.d + i] =
+        narrowed<E>(v[r * v_stride + h * call.d + i]);
+  }
 }
 
 template <class T, class E>
@@ -48,16 +52,16 @@ __global__ void read_kernel(KvCall call, const std::int64_t* slots, std::int64_t
 
 /// A thread a tile.
 template <class T, class Codec>
-__global__ void encode_kernel(CodeLayout layout, const T* x, std::int64_t stride,
+__global__ void encode_kernel(Codec codec, CodeLayout layout, const T* x, std::int64_t stride,
                               const std::int64_t* slots, std::int64_t count, std::uint8_t* codes) {
   const std::int64_t index = std::int64_t(blockIdx.x) * 256 + std::int64_t(threadIdx.x);
   if (index >= count) return;
   const std::int64_t across = layout.tiles_across();
-  const std::int64_t c = index % across * Codec::kChannels, h = index / across % layout.kv_heads;
+  const std::int64_t c = index % across * codec.channels(), h = index / across % layout.kv_heads;
   const std::int64_t t = index / across / layout.kv_heads;
   const std::int64_t page = slots[t] / layout.page_size, o = slots[t] % layout.page_size;
-  Codec::encode(x + t * Codec::kTokens * stride + h * layout.head_dim + c, stride, std::int64_t(1),
-                layout.codec.stored, codes + layout.tile(page, h, o, c));
+  codec.encode(x + t * codec.tokens() * stride + h * layout.head_dim + c, stride, std::int64_t(1),
+               codes + layout.tile(page, h, o, c));
 }
 
 }  // namespace
@@ -92,10 +96,12 @@ void encode_kv(cudaStream_t stream, bool wide, const CodeLayout& layout, const v
   const std::int64_t count = tiles * layout.kv_heads * layout.tiles_across();
   if (count == 0) return;
   const auto run = [&]<class T>(T) {
-    with_codec(layout.codec.kind, [&]<class Codec>(Codec) {
-      encode_kernel<T, Codec><<<unsigned((count + 255) / 256), 256, 0, stream>>>(
-          layout, static_cast<const T*>(x), stride, slots, count,
-          static_cast<std::uint8_t*>(codes));
+    with_codec(layout.codec, [&](auto codec) {
+      if constexpr (!encodes_on_host<decltype(codec)>()) {
+        encode_kernel<T><<<unsigned((count + 255) / 256), 256, 0, stream>>>(
+            codec, layout, static_cast<const T*>(x), stride, slots, count,
+            static_cast<std::uint8_t*>(codes));
+      }
     });
   };
   wide ? run(double{}) : run(float{});

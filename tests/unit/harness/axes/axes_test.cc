@@ -18,7 +18,10 @@ const std::map<std::string, std::vector<std::string>>& samples() {
       {"precision", {"fp32", "layercast-bf16"}},
       {"batch", {"1", "order:reversed+size:3", "join:staggered+size:8"}},
       {"gpus", {"1", "8", "arrival:7+ranks:4+topology:tree"}},
-      {"cache", {"on", "off", "chunked:17", "paged:16", "prefix", "recomputed"}},
+      {"cache",
+       {"on", "off", "chunked:17", "paged:16", "prefix", "recomputed",
+        "chunked:17+paged:16+prefix:true", "paged:16+recomputed:true", "speculative:4",
+        "chunked:17+speculative:64"}},
       {"kv", {"exact", "q8_0", "kivi:2", "tova:64"}},
       {"threads", {"1", "1024"}},
       {"teacher_forced", {"false", "true"}}};
@@ -113,6 +116,12 @@ TEST(Axes, PatternsAndNumbers) {
   EXPECT_TRUE(value_matches(batch, "3"));
   EXPECT_TRUE(value_matches(batch, "order:reversed"));
   EXPECT_FALSE(value_matches(batch, "reversed"));
+  const AxisValue cache = *axis_value("cache", "paged:16+chunked:17+prefix:true");
+  for (const char* part : {"chunked", "paged", "prefix", "chunked:17", "paged:16"}) {
+    EXPECT_TRUE(value_matches(cache, part)) << part;
+  }
+  EXPECT_FALSE(value_matches(cache, "paged:1"));
+  EXPECT_FALSE(value_matches(cache, "on"));
   std::int64_t number = 0;
   EXPECT_TRUE(numeric_value(batch, number));
   EXPECT_EQ(number, 3);

@@ -62,6 +62,20 @@ TEST(Recipe, OneClassOverLosslessAxesPromptsAndTraceLevels) {
             class_of("axes: {engine: [openblas], batch: [3]}\n"));
 }
 
+TEST(Recipe, CachesAsShippedHaveAClassForEachSchedule) {
+  const std::string kv = "kv: [{hqq: 4}]";
+  const std::string one = class_of("axes: {" + kv + "}\n");
+  EXPECT_EQ(class_of("axes: {" + kv + ", threads: [2], isa: [scalar], device: [cuda]}\n"), one);
+  EXPECT_NE(class_of("axes: {" + kv + ", batch: [3]}\n"), one);
+  EXPECT_NE(class_of("axes: {" + kv + ", cache: [{chunked: 17}]}\n"), one);
+  RecipeInputs prompts = kInputs;
+  prompts.prompts_digest = "dd";
+  EXPECT_EQ(class_of("axes: {" + kv + "}\n", prompts), one);
+  EXPECT_NE(class_of("axes: {" + kv + ", batch: [3]}\n", prompts),
+            class_of("axes: {" + kv + ", batch: [3]}\n"))
+      << "the prompts of a batch decide together";
+}
+
 TEST(Recipe, EveryPartOfTheCellRecipeMatters) {
   std::set<std::string> recipes = {recipe_of("")};
   for (const char* change :

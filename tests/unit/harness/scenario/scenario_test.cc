@@ -115,6 +115,10 @@ TEST(Scenario, ReadsEveryKey) {
 TEST(Scenario, MakesAxisValuesCanonical) {
   EXPECT_EQ(axis_texts("cache", "[on, off, {chunked: 17}, paged:16, prefix, recomputed]"),
             (Texts{"on", "off", "chunked:17", "paged:16", "prefix", "recomputed"}));
+  EXPECT_EQ(axis_texts("cache", "[{prefix: true, paged: 16, chunked: 17}, {prefix: true}]"),
+            (Texts{"chunked:17+paged:16+prefix:true", "prefix"}));
+  EXPECT_EQ(axis_texts("cache", "[{recomputed: false}, {recomputed: yes, chunked: 17}]"),
+            (Texts{"on", "chunked:17+recomputed:true"}));
   EXPECT_EQ(axis_texts("cache", "[true, False]"), (Texts{"on", "off"}));
   EXPECT_EQ(axis_texts("cache", "[yes, \"off\"]"), (Texts{"on", "off"}));
   EXPECT_EQ(axis_texts("teacher_forced", "[on, no]"), (Texts{"true", "false"}));
@@ -236,7 +240,13 @@ INSTANTIATE_TEST_SUITE_P(
                     "t.yaml:5:16: unknown value \"chunk\" for axis cache; did you mean "
                     "\"chunked\"?"},
         BadScenario{"axes: {cache: [{on: 3}]}\n",
-                    "t.yaml:5:16: unknown value \"on\" for axis cache; it takes no size"},
+                    "t.yaml:5:16: unknown value \"on\" for axis cache; it stands alone"},
+        BadScenario{"axes: {cache: [{prefix: 3}]}\n",
+                    "t.yaml:5:16: bad cache mode 'prefix:3': prefix is true or false"},
+        BadScenario{
+            "axes: {cache: [{prefix: true, recomputed: true}]}\n",
+            "t.yaml:5:16: bad cache mode 'prefix:true+recomputed:true': recomputed rebuilds "
+            "every position, so no prefix could be shared"},
         BadScenario{"axes: {cache: [{paged: [16]}]}\n",
                     "t.yaml:5:24: paged must be a value, not a list"},
         BadScenario{"axes: {engine: [openblass]}\n",

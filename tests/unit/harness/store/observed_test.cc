@@ -14,6 +14,9 @@ void expect_same(const Observed& a, const Observed& b) {
   EXPECT_EQ(a.kv_evicted, b.kv_evicted);
   EXPECT_EQ(a.kv_coded, b.kv_coded);
   EXPECT_EQ(a.kv_rebuilt, b.kv_rebuilt);
+  EXPECT_EQ(a.drafted, b.drafted);
+  EXPECT_EQ(a.draft_hits, b.draft_hits);
+  EXPECT_EQ(a.rolled_back, b.rolled_back);
   EXPECT_EQ(a.kv_identity, b.kv_identity);
 }
 
@@ -23,6 +26,7 @@ Observed sample() {
   o.kv_bytes = 3'000'000'000;
   o.kv_exact_bytes = 16'000'000'000;
   o.kv_evicted = 5, o.kv_coded = 6, o.kv_rebuilt = 7;
+  o.drafted = 9, o.draft_hits = 4, o.rolled_back = 3;
   o.kv_identity = true;
   return o;
 }

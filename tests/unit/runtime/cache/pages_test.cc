@@ -49,6 +49,24 @@ TEST(Pages, SharedPagesGoBackWithTheirLastReader) {
   EXPECT_EQ(pool.free_pages(), 6);
 }
 
+TEST(Pages, ATableShrinksByWholePages) {
+  PagePool pool(8, 4, false);
+  PageTable table;
+  table.grow(pool, 32);
+  table.release(pool, 2);
+  table.shrink(pool, 25);
+  EXPECT_EQ(table.size(), 4) << "position 24 is in the last page";
+  table.shrink(pool, 24);
+  EXPECT_EQ(table.size(), 3);
+  EXPECT_EQ(pool.free_pages(), 2);
+  table.shrink(pool, 9);
+  EXPECT_EQ(table.size(), 2) << "a page that went before is not given back twice";
+  EXPECT_EQ(pool.free_pages(), 2);
+  table.shrink(pool, 0);
+  EXPECT_EQ(table.size(), 0);
+  EXPECT_EQ(pool.free_pages(), 4);
+}
+
 TEST(Pages, OnePageMayGoBeforeTheOthers) {
   PagePool pool(8, 4, false);
   PageTable table;

@@ -9,17 +9,20 @@
 namespace isobit {
 namespace {
 
-constexpr std::int64_t kLayers = 2, kKvHeads = 2, kHeadDim = 32, kWidth = kKvHeads * kHeadDim;
+constexpr std::int64_t kLayers = 2, kHeads = 4, kKvHeads = 2, kHeadDim = 32;
+constexpr std::int64_t kWidth = kKvHeads * kHeadDim;
 constexpr std::int64_t kExactRow = 2 * kLayers * kWidth * 4;  // bytes of a position, K and V
 
 /// Keeps the latest four positions after every row of the prompt's end and later.
 class LastFour final : public CachePolicy {
  public:
   [[nodiscard]] bool selects(std::int64_t n, std::int64_t q) const override { return q + 1 >= n; }
-  void select(std::span<const double>, std::span<std::uint8_t> keep) const override {
+  void select(const KvScores&, std::span<std::uint8_t> keep) const override {
     for (std::size_t j = 0; j + 4 < keep.size(); ++j) keep[j] = 0;
   }
-  [[nodiscard]] bool acts(std::int64_t n, std::int64_t q) const override { return q >= n && q > 4; }
+  [[nodiscard]] bool acts(const KvModel&, std::int64_t n, std::int64_t q) const override {
+    return q >= n && q > 4;
+  }
 };
 
 class KvStore : public ::testing::Test {
@@ -35,7 +38,7 @@ class KvStore : public ::testing::Test {
     KvDemand demand;
     demand.passing = {{prompt, total}, {prompt, total}};
     demand.at_once = 2;
-    const KvShape shape{kLayers, kKvHeads, kHeadDim, 16, kKvHeads};
+    const KvShape shape{kLayers, kKvHeads, kHeadDim, 16, kKvHeads, 0, kHeads, kHeads};
     return {*backend_, shape, *parse_cache_mode(mode), kv, demand};
   }
   KvCache make(const std::string& kv, const std::string& mode, std::int64_t prompt,
@@ -61,7 +64,8 @@ class KvStore : public ::testing::Test {
       if (cache.policy() == nullptr) continue;
       const std::int64_t prompt = cache.prompt_length(sequence);
       if (cache.policy()->selects(prompt, n - 1)) {
-        cache.select(layer, sequence, std::vector<double>(std::size_t(n), 0.5));
+        const std::vector<double> even(std::size_t(kHeads * n), 0.5);
+        cache.select(layer, sequence, {prompt, n - 1, kHeads, kKvHeads, n, false, even});
       }
       cache.code(layer, sequence, cache.policy()->coded(prompt, n));
     }
@@ -192,7 +196,7 @@ TEST_F(KvStore, EvictedPagesGoBackWhenEveryLayerHasLetGo) {
   const int s = cache.open(40);
   step(cache, s, 0, 40);
   EXPECT_EQ(held(cache, s), (std::vector<bool>{false, false, true}));
-  EXPECT_EQ(cache.counters().evicted, 36 * kLayers);
+  EXPECT_EQ(cache.counters().evicted, 36 * kLayers * kKvHeads);
   EXPECT_EQ(cache.counters().bytes, 4 * kExactRow);
   EXPECT_EQ(cache.counters().exact_bytes, 40 * kExactRow);
   const AttentionRows::Row row = cache.view(0, s, {});
@@ -200,7 +204,7 @@ TEST_F(KvStore, EvictedPagesGoBackWhenEveryLayerHasLetGo) {
   EXPECT_EQ(row.keep[35], 0);
   EXPECT_EQ(row.keep[36], 1);
   step(cache, s, 40, 41);
-  EXPECT_EQ(cache.counters().evicted, 37 * kLayers);
+  EXPECT_EQ(cache.counters().evicted, 37 * kLayers * kKvHeads);
   EXPECT_TRUE(cache.counters().could_act);
 }
 
@@ -214,13 +218,44 @@ TEST_F(KvStore, NothingEvictedIsNoMask) {
   EXPECT_EQ(cache.counters().bytes, cache.counters().exact_bytes);
 }
 
+TEST_F(KvStore, TruncatedPositionsAreForgotten) {
+  for (const char* kv : {"exact", "q8_0"}) {
+    KvCache cache = make(kv, "paged:16+speculative:7", 20, 60);
+    const int s = cache.open(20);
+    step(cache, s, 0, 20);
+    step(cache, s, 20, 40);
+    EXPECT_EQ(cache.pages(s), 3) << kv;
+    cache.truncate(s, 33);
+    EXPECT_EQ(cache.pages(s), 3) << kv;
+    cache.truncate(s, 32);
+    EXPECT_EQ(cache.pages(s), 2) << kv;
+    step(cache, s, 32, 33);
+    EXPECT_EQ(cache.pages(s), 3) << kv;
+    EXPECT_EQ(cache.counters().exact_bytes, 40 * kExactRow) << "the most, drafted rows included";
+  }
+}
+
+TEST_F(KvStore, APrefixOfOtherPagesThanSixteen) {
+  spec_ = *parse_kv_policy("exact");
+  KvDemand demand;
+  demand.staying = {{35, 35}};
+  demand.passing = {{40, 50}};
+  KvCache cache(*backend_, {kLayers, kKvHeads, kHeadDim, 16, kKvHeads},
+                *parse_cache_mode("paged:7+prefix:true"), spec_, demand);
+  const int donor = cache.open(40), s = cache.open(40);
+  step(cache, donor, 0, 35);
+  EXPECT_EQ(cache.share_prefix(s, donor, 35), 35);
+  EXPECT_EQ(cache.pages(s), 5);
+  EXPECT_EQ(cache.table(s)[4], cache.table(donor)[4]);
+}
+
 TEST_F(KvStore, APrefixSharesPagesOfCodesAndCountsThemOnce) {
   spec_ = *parse_kv_policy("q8_0");
   KvDemand demand;
   demand.staying = {{32, 32}};
   demand.passing = {{40, 50}};
-  KvCache cache(*backend_, {kLayers, kKvHeads, kHeadDim, 16, kKvHeads}, *parse_cache_mode("prefix"),
-                spec_, demand);
+  KvCache cache(*backend_, {kLayers, kKvHeads, kHeadDim, 16, kKvHeads, 0, kHeads, kHeads},
+                *parse_cache_mode("prefix"), spec_, demand);
   const int donor = cache.open(32), s = cache.open(40);
   step(cache, donor, 0, 32);
   EXPECT_EQ(cache.share_prefix(s, donor, 32), 32);

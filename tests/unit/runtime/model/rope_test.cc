@@ -36,7 +36,7 @@ Bits bits_of_all(const std::vector<double>& values) {
 /// The row of the table for a position of a sequence, cosines.
 std::vector<double> values_of(const ModelConfig& config, const RopeRows& rows, std::int64_t prompt,
                               std::int64_t position) {
-  const RopeTables tables = make_rope_tables(config, config.ropes.front(), rows);
+  const RopeTables tables = make_rope_tables(config, config.ropes.front(), rows.all());
   const auto half = std::size_t(config.rotary_dims(config.ropes.front()) / 2);
   const auto at = std::size_t(rows.row(prompt, position)) * half;
   EXPECT_LE(at + half, tables.cosine.size());
@@ -126,7 +126,7 @@ TEST(RopeTables, AreScaledByTheAttentionFactorAndAsWideAsWhatTurns) {
   config.ropes.front().dims = 12;
   RopeRows rows;
   rows.extend(config, 10, {});
-  const RopeTables tables = make_rope_tables(config, config.ropes.front(), rows);
+  const RopeTables tables = make_rope_tables(config, config.ropes.front(), rows.all());
   ASSERT_EQ(tables.sine.size(), 60U);
   for (int i = 0; i < 6; ++i) {
     const double angle = 9.0 * rope_inv_freq(i, 12, 1e4);

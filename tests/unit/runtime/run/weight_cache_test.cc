@@ -59,7 +59,7 @@ TEST(PackedCache, LongerSequencesExtendTheTablesOnly) {
   for (const auto& rank : set.ranks) {
     ASSERT_EQ(rank->rope_rows.positions(), 4096);
     const RopeTables tables =
-        make_rope_tables(model.config, model.config.ropes.front(), rank->rope_rows);
+        make_rope_tables(model.config, model.config.ropes.front(), rank->rope_rows.all());
     ASSERT_EQ(tables.sine.size(), std::size_t(4096 * model.config.head_dim / 2));
     const auto* sine = static_cast<const float*>(rank->ropes.front().sine.get());
     for (std::size_t i = 0; i < tables.sine.size(); ++i) {

@@ -23,18 +23,20 @@ struct Coded {
 template <int kBits, bool kAlongTokens, class T>
 Coded coded(const std::vector<T>& x, Format stored, std::int64_t stride = 1) {
   using Codec = Kivi<kBits, kAlongTokens>;
+  const KvCodec made = Codec::make(KvCodecKind::kivi2_tokens, stored);
+  const Codec codec(made);
   alignas(8) std::uint8_t tile[32];
-  EXPECT_LE(Codec::bytes(stored), int(sizeof tile));
+  EXPECT_LE(made.bytes, int(sizeof tile));
   std::fill(std::begin(tile), std::end(tile), std::uint8_t(0xee));
-  Codec::encode(x.data(), kAlongTokens ? stride : 0, kAlongTokens ? 0 : stride, stored, tile);
-  for (std::size_t i = std::size_t(Codec::bytes(stored)); i < sizeof tile; ++i) {
+  codec.encode(x.data(), kAlongTokens ? stride : 0, kAlongTokens ? 0 : stride, tile);
+  for (std::size_t i = std::size_t(made.bytes); i < sizeof tile; ++i) {
     EXPECT_EQ(tile[i], 0xee) << "wrote past the tile";
   }
   Coded out{double(load_real<T>(stored, tile)),
             double(load_real<T>(stored, tile + field_bytes(stored))),
             {},
             {}};
-  const auto read = Codec::template open<T>(tile, stored);
+  const auto read = codec.template open<T>(tile);
   for (int i = 0; i < 32; ++i) {
     const int byte = tile[2 * field_bytes(stored) + i * kBits / 8];
     out.codes.push_back(byte >> (i * kBits % 8) & Codec::kLevels);

@@ -21,9 +21,10 @@ struct Coded {
 template <class T = float>
 Coded coded(const std::array<T, 32>& x) {
   alignas(2) std::uint8_t tile[34];
-  Q8_0::encode(x.data(), 0, 1, Format::f32, tile);
+  const Q8_0 codec(Q8_0::make(Format::f32));
+  codec.encode(x.data(), 0, 1, tile);
   Coded out{std::uint16_t(tile[0] | tile[1] << 8), {}, {}};
-  const auto read = Q8_0::open<T>(tile, Format::f32);
+  const auto read = codec.open<T>(tile);
   for (int i = 0; i < 32; ++i) {
     out.codes[std::size_t(i)] = std::int8_t(tile[2 + i]);
     out.values[std::size_t(i)] = float(read.at(0, i));
