@@ -69,6 +69,8 @@ const std::vector<PolicyRow>& policy_rows() {
   using enum PolicyRole;
   const std::vector<std::string> bits = {"round", "of", "at", "layers"};
   const std::vector<std::string> noise = {"seed", "keep_sign", "of", "at", "layers"};
+  const std::vector<std::string> rtn = {"per", "group", "rotate", "when"};
+  const std::vector<std::string> kvarn = {"form", "group", "sink", "iterations"};
   const std::vector<std::string> stream = {"sinks", "positions"};
   const std::vector<std::string> snap = {"window", "kernel", "pool"};
   const std::vector<std::string> quantized = {"axis", "group", "residual"};
@@ -77,8 +79,16 @@ const std::vector<PolicyRow>& policy_rows() {
       {"uniform", "{uniform: [from, to], seed: n}", codes, noise, parse_noise},
       {"normal", "{normal: [mean, deviation], seed: n}", codes, noise, parse_noise},
       {"q8_0", "q8_0", codes, {"rotate"}, parse_ggml},
+      {"q4_0", "q4_0", codes, {"rotate"}, parse_ggml},
+      {"q4_1", "q4_1", codes, {"rotate"}, parse_ggml},
+      {"q5_0", "q5_0", codes, {"rotate"}, parse_ggml},
+      {"q5_1", "q5_1", codes, {"rotate"}, parse_ggml},
+      {"iq4_nl", "iq4_nl", codes, {"rotate"}, parse_ggml},
       {"ggml", "{ggml: type|{k: type, v: type}, rotate: false}", codes, {"rotate"}, parse_ggml},
-      {"kivi", "{kivi: 2|4}", codes, {}, parse_kivi},
+      {"rtn", "{rtn: bits, per: token|channel, group: 32}", codes, rtn, parse_rtn},
+      {"kivi", "{kivi: 2|4}", codes, {"when"}, parse_kivi},
+      {"kvarn", "{kvarn: k4v2|k4v4|k2v2, form: paper|shipped, group: 128, sink: 128}", codes, kvarn,
+       parse_kvarn},
       {"window", "{window: n}", evicts, {}, parse_window},
       {"streaming", "{streaming: n, sinks: 4, positions: original|in_cache}", evicts, stream,
        parse_streaming},
@@ -87,11 +97,6 @@ const std::vector<PolicyRow>& policy_rows() {
       {"quanto", "{quanto: 2|4, axis: 0|-1, group: 64, residual: 128}", ships, quantized,
        parse_quanto},
       {"hqq", "{hqq: 2|4, axis: 0|1, group: 64, residual: 128}", ships, quantized, parse_hqq},
-      {"kvarn",
-       "{kvarn: k4v2|k4v4|k2v2, form: shipped, group: 64|128, iterations: 8}",
-       ships,
-       {"form", "group", "iterations"},
-       parse_kvarn_shipped},
       {"tova", "{tova: n}", evicts, {}, parse_tova},
       {"knorm", "{knorm: n}", evicts, {}, parse_knorm},
       {"expected_attention", "{expected_attention: n}", evicts, {}, parse_expected_attention},
@@ -130,8 +135,11 @@ PolicyResult make_policy(const std::string& text, PolicyRole* role) {
   }
   auto args = args_of(*row, text);
   ISOBIT_TRY(args);
-  if (role != nullptr) *role = row->role;
-  return row->parse(*args);
+  auto made = row->parse(*args);
+  if (made && role != nullptr) {
+    *role = made->shipped != nullptr ? PolicyRole::ships : row->role;
+  }
+  return made;
 }
 
 std::string text_of(const MadePolicy& made) {

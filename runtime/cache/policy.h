@@ -110,7 +110,8 @@ class CachePolicy {
 
   [[nodiscard]] virtual KvCodec key_codec(const KvModel&) const { return {}; }
   [[nodiscard]] virtual KvCodec value_codec(const KvModel&) const { return {}; }
-  /// From the first query on that sees anything coded, exact rows are turned too, R applied.
+  /// From the first query on that sees anything coded, exact rows are turned too, R applied; at
+  /// their write if the policy does not wait for the prompt.
   [[nodiscard]] virtual KvRotation rotation(const KvModel&) const { return {}; }
   /// Positions below are never coded: a multiple of the tiles' tokens.
   [[nodiscard]] virtual std::int64_t coded_from() const { return 0; }

@@ -155,7 +155,7 @@ void KvCache::clear(int sequence) {
   if (policy_ != nullptr) {
     const CodedView first = policy_->coded(s.prompt, 0);
     layer.coded = {first.k == kAll ? kAll : 0, first.v == kAll ? kAll : 0};
-    layer.turned = rotation_.turns() && first != CodedView{};
+    layer.turned = rotation_.turns() && !policy_->waits_for_prompt();
     layer.scores.resize(std::size_t(shape_.heads));
     const auto state = std::size_t(policy_->query_state(model_));
     layer.queries.assign(std::size_t(shape_.heads), std::vector<double>(state, 0.0));
@@ -190,6 +190,9 @@ std::int64_t KvCache::share_prefix(int sequence, int donor, std::int64_t positio
   to.shared = std::min(positions, from.positions) / unit * unit;
   to.exact.share(exact_, from.exact, to.shared / exact_.page_size());
   to.codes.share(codes_, from.codes, to.shared / codes_.page_size());
+  for (Layer& layer : to.layers) {  // whole pages of codes are coded, and no other of them
+    if (policy_ != nullptr) layer.coded = policy_->coded(to.prompt, to.shared);
+  }
   return to.shared;
 }
 

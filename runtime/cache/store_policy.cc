@@ -50,7 +50,8 @@ void KvCache::code_rows(std::int64_t layer, Rows k, Rows v, std::span<const int>
 }
 
 bool KvCache::turns(int sequence, std::int64_t q) const {
-  return rotation_.turns() && policy_->coded(at(sequence).prompt, q) != CodedView{};
+  if (!rotation_.turns()) return false;
+  return !policy_->waits_for_prompt() || policy_->coded(at(sequence).prompt, q) != CodedView{};
 }
 
 /// Turns the rows just written of sequences whose layer is turned already.

@@ -42,9 +42,43 @@ void expect_literal(Precision precision, const KvCase& c, std::uint64_t seed,
               : expect_literal<float>(mode, c, seed, backends);
 }
 
+/// Codecs that are not in every pair above.
+template <class F>
+void each_other_codec(const F& f) {
+  std::uint64_t seed = 50001;
+  KvCase c;
+  c.exact = 20;
+  for (const KvCodecKind kind : {KvCodecKind::q4_0, KvCodecKind::q4_1, KvCodecKind::q5_0,
+                                 KvCodecKind::q5_1, KvCodecKind::iq4_nl}) {
+    c.k_codec = c.v_codec = kind;
+    f(c, seed += 100);
+  }
+  c.v_codec = KvCodecKind::q8_0;
+  for (const std::int32_t bits : {1, 3, 4, 8}) {
+    for (const std::int32_t group : {8, 32, 64}) {
+      c.bits = bits, c.group = group;
+      c.k_codec = KvCodecKind::rtn_tokens, c.v_codec = KvCodecKind::rtn_channels;
+      if (bits == 8) std::swap(c.k_codec, c.v_codec);
+      f(c, seed += 100);
+    }
+  }
+  for (const std::int32_t group : {32, 128}) {
+    for (const std::int32_t page_size : {1, 17, 128}) {
+      for (const Data data : {Data::plain, Data::special}) {
+        c.k_codec = KvCodecKind::kvarn_keys, c.v_codec = KvCodecKind::kvarn_values;
+        c.bits = page_size == 17 ? 2 : 4;
+        c.group = group, c.page_size = page_size, c.data = data;
+        c.d = data == Data::special ? 128 : 64;
+        f(c, seed += 100);
+      }
+    }
+  }
+}
+
 /// The cases of both suites: f(case, seed).
 template <class F>
 void each_case(const F& f) {
+  each_other_codec(f);
   std::uint64_t seed = 1;
   for (const KvCodecKind k : kKeyCodecs) {
     for (const KvCodecKind v : kValueCodecs) {  // every pair, the mix of coded and exact included

@@ -2,6 +2,7 @@
 // mode, batch, ranks, threads, instruction set, device. And what is evicted or coded is never read
 // again.
 #include <algorithm>
+#include <cctype>
 #include <map>
 
 #include "harness/selftest/wrap.h"
@@ -19,6 +20,9 @@ struct Param {
 constexpr Param kFew[] = {{"q8_0", Precision::bf16},
                           {"kivi:2", Precision::fp32},
                           {"kivi:4", Precision::fp16},
+                          {"q4_0", Precision::fp16},
+                          {"rtn:3+per:channel+when:block", Precision::bf16},
+                          {"kvarn:k4v2+group:32+sink:32", Precision::fp32},
                           {"tova:64", Precision::fp8_e4m3},
                           {"window:64", Precision::bf16},
                           {"streaming:48", Precision::fp32},
@@ -38,11 +42,26 @@ bool evicts(const std::string& kv) {
   return names_any(kv, {"tova", "window", "streaming", "h2o", "snapkv", "knorm", "expected"});
 }
 bool codes(const std::string& kv) {
-  return names_any(kv, {"q8_0", "kivi"});
+  return names_any(kv, {"q8_0", "q4_", "q5_", "iq4_nl", "kivi", "rtn", "kvarn"});
 }
 
+/// Policies of which one precision is enough where nothing instruments them.
+constexpr Param kRare[] = {
+    {"q4_1", Precision::bf16},
+    {"q5_0", Precision::fp32},
+    {"q5_1", Precision::fp64},
+    {"iq4_nl", Precision::fp16},
+    {"ggml:(k:q8_0+v:q4_0)", Precision::fp32},
+    {"rtn:4+rotate:hadamard", Precision::fp32},
+    {"rtn:5+group:16", Precision::bf16},
+    {"rtn:8+group:64+per:channel+rotate:hadamard", Precision::fp16},
+    {"rtn:2+per:channel+rotate:hadamard+when:block", Precision::fp32},
+    {"kivi:2+when:block", Precision::fp16},
+    {"kvarn:k2v2+group:64+iterations:16+sink:0", Precision::fp16},
+};
+
 std::vector<Param> the_others() {
-  std::vector<Param> out;
+  std::vector<Param> out(std::begin(kRare), std::end(kRare));
   for (const Param& few : kFew) {
     for (const Precision precision : {Precision::fp64, Precision::fp32, Precision::bf16,
                                       Precision::fp16, Precision::fp8_e4m3}) {
@@ -58,7 +77,7 @@ std::ostream& operator<<(std::ostream& out, const Param& p) {
 
 std::string name_of_param(const ::testing::TestParamInfo<Param>& info) {
   std::string name = std::string(info.param.kv) + "_" + mode_of(info.param.precision).name;
-  for (char& c : name) c = std::string(":-+>").find(c) != std::string::npos ? '_' : c;
+  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
   return name;
 }
 
@@ -184,7 +203,7 @@ class Poisoning final : public selftest::ForwardingBackend {
   static bool reads_exact(const AttentionRows::Row& row, std::int64_t head, std::int64_t p) {
     if (p < row.first || p > row.position) return false;
     if (row.keep != nullptr && row.keep[head * row.keep_stride + p] == 0) return false;
-    return p >= std::min(row.k_coded, row.v_coded);
+    return p < row.coded_from || p >= std::min(row.k_coded, row.v_coded);
   }
   void poison_slot(std::int64_t slot, const std::vector<bool>& read, const AttentionRows& args,
                    void* k_pool, void* v_pool) {
@@ -209,8 +228,9 @@ class Poisoning final : public selftest::ForwardingBackend {
 TEST(KvPolicyPoison, WhatIsEvictedOrCodedIsNeverReadAgain) {
   Runtime runtime(model());
   for (const char* kv : {"kivi:2", "kivi:4", "tova:64", "tova:7", "window:20", "streaming:20",
-                         "h2o:64", "snapkv:40", "knorm:20", "expected_attention:20"}) {
-    for (const char* cache : {"on", "chunked:17", "paged:16", "off", "recomputed"}) {
+                         "h2o:64", "snapkv:40", "knorm:20", "expected_attention:20",
+                         "rtn:3+per:channel+when:block", "kvarn:k4v4+group:32+sink:32"}) {
+    for (const char* cache : {"on", "chunked:17", "paged:48", "off", "recomputed"}) {
       Cell cell;
       cell.cache = cache, cell.batch = 3;
       const bool narrow = std::string(kv) == "kivi:4" || std::string(kv) == "tova:7";
@@ -222,7 +242,7 @@ TEST(KvPolicyPoison, WhatIsEvictedOrCodedIsNeverReadAgain) {
       };
       EXPECT_EQ(want, run(runtime, r)) << kv << " " << cell;
       // All rows of a sequence at once: a window hides no position from every one of them.
-      const bool all_seen = !r.cache.keeps && !r.kv.policy->waits_for_prompt();
+      const bool all_seen = !r.cache.keeps && r.kv.policy->pattern(1000).first > 0;
       EXPECT_EQ(poisoned > 1000, !all_seen) << kv << " " << cell;
     }
   }

@@ -28,13 +28,15 @@ struct KvCase {
   int evict = 0;              // one position in `evict` stays; 0: no mask
   bool mask_by_head = false;  // each KV head has its own
   cpu::testing::Data data = cpu::testing::Data::plain;
+  std::int32_t bits = 4, group = 32;  // of the codecs that leave them open
 };
 
 inline std::ostream& operator<<(std::ostream& out, const KvCase& c) {
   out << "heads " << c.heads << "/" << c.kv_heads << " d " << c.d << " codecs " << int(c.k_codec)
       << " " << int(c.v_codec) << " queries " << c.queries << " exact " << c.exact << " window "
       << c.window << " page " << c.page_size << " evict " << c.evict << " by head "
-      << c.mask_by_head << " data " << int(c.data) << " lengths";
+      << c.mask_by_head << " data " << int(c.data) << " bits " << c.bits << " group " << c.group
+      << " lengths";
   for (const std::int64_t n : c.lengths) out << " " << n;
   return out;
 }
@@ -147,8 +149,21 @@ class KvScene {
   [[nodiscard]] std::int64_t row_width() const {
     return *std::max_element(c_.lengths.begin(), c_.lengths.end()) + 3;
   }
-  CodeLayout make_layout(KvCodecKind kind) const {
-    return {make_codec(kind, mode_.cache), c_.kv_heads, c_.d, 1};
+  CodeLayout make_layout(KvCodecKind kind) const { return {codec_of(kind), c_.kv_heads, c_.d, 1}; }
+  [[nodiscard]] KvCodec codec_of(KvCodecKind kind) const {
+    constexpr int kIterations = 3;
+    switch (kind) {
+      case KvCodecKind::rtn_tokens:
+        return Rtn<true>::make(mode_.cache, c_.group, c_.bits);
+      case KvCodecKind::rtn_channels:
+        return Rtn<false>::make(mode_.cache, c_.group, c_.bits);
+      case KvCodecKind::kvarn_keys:
+        return Kvarn<true>::make(mode_.cache, c_.group, int(c_.d), c_.bits, kIterations);
+      case KvCodecKind::kvarn_values:
+        return Kvarn<false>::make(mode_.cache, c_.group, int(c_.d), c_.bits, kIterations);
+      default:
+        return make_codec(kind, mode_.cache);
+    }
   }
   std::vector<T> rounded(std::int64_t rows, std::uint64_t seed, Format format) const {
     std::vector<T> x = cpu::testing::make_data<T>(c_.data, rows * c_.d, seed);

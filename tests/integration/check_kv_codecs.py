@@ -1,16 +1,27 @@
 #!/usr/bin/env python3
 """Holds the cache's codecs against other people's, and against restatements.
 
-By hand; needs gguf and numpy, and a C++ compiler for tests/conformance/oracle/kv_tiles.cc.
+By hand; needs gguf, numpy and torch, a C++ compiler for tests/conformance/oracle/kv_tiles.cc, and
+the originals that have no package, by options:
 
-  check_kv_codecs.py [--tiles N]       N tiles of each kind of data (default 30000)
+  check_kv_codecs.py [--tiles N] [--ggml FOLDER] [--kivi FILE] [--kvarn FOLDER] [only ...]
+    --tiles   of each of the six kinds of data (default 20000; of kvarn a third for each precision)
+    --ggml    sources of ggml: its reference quantisers are built from src/ggml-quants.c
+    --kivi    KIVI's quant/new_pack.py
+    --kvarn   a source tree of vLLM with KVarN's sinkhorn.py and kvarn_store.py
+    only      codecs to check: ggml, kivi, rtn, kvarn (default: all)
 
-q8_0: bytes and values equal gguf-py's, the original's own package. kivi: codes, scales, minima and
-values equal a NumPy fp16 text of KIVI's published quantiser (restated: it has no package), and a
-restatement of the page's formula in the other types of R. Prints a line for each comparison, kept
-in tests/bench/kv-conformance.txt. Exit: 0 all equal, 1 some differ.
+ggml's types: bytes equal those of gguf-py and of ggml's C, values those of gguf-py. kivi: codes,
+scales and minima equal those of KIVI's functions, values those of the page's formula; without the
+file, all is a NumPy text of them ("restated"). rtn: codes, scales and minima equal a restatement,
+and KVarN's own rounding of rows. kvarn: given the original's scales, codes and numbers equal those
+of its functions (check_kvarn.py has the rest). Prints a line for each codec, opponent and
+precision, kept in tests/bench/kv-conformance.txt. Exit: 0 all as said, 1 some differ.
 """
 import argparse
+import ctypes
+import importlib.metadata
+import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -19,14 +30,12 @@ import tempfile
 import gguf
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-R_TYPES = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
+import check_kvarn
+from kv_tiles import (PRECISIONS, Tiles, bytes_of, in_r, real_of, same_bits, stored_bytes,
+                      stored_of, unpack)
 
-
-def to_bf16(x):
-    """Rounded to bf16, to nearest even; finite input."""
-    u = x.astype(np.float32).view(np.uint32)
-    return ((u + 0x7FFF + ((u >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
+GGML = {"q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1", "q5_0": "Q5_0", "q5_1": "Q5_1",
+        "iq4_nl": "IQ4_NL"}
 
 
 def make_data(count, rng):
@@ -34,7 +43,8 @@ def make_data(count, rng):
     normal = rng.standard_normal((count, 32))
     outliers = normal * np.where(rng.random((count, 32)) < 0.02, 300.0, 1.0)
     grid = rng.integers(-127, 128, (count, 32)) / 2.0
-    ties = np.where(np.arange(32) == 0, 127.0, grid)  # q8_0: a scale of 1; kivi: halves of its step
+    ties = np.where(np.arange(32) == 0, 127.0, grid)  # q8_0: a scale of 1; others: halves of steps
+    ties[::2] = np.where(np.arange(32) == 1, 7.5, rng.integers(-15, 16, (count, 32)) / 2.0)[::2]
     constants = np.repeat(rng.standard_normal((count, 1)), 32, 1)
     constants[::4], constants[1::4] = 0.0, -0.0
     subnormal = normal * np.exp2(rng.integers(-24, -12, (count, 1)))
@@ -43,40 +53,78 @@ def make_data(count, rng):
             "subnormals": subnormal, "signed zeros": zeros}
 
 
-def tiles(program, kind, r, x):
-    """(bytes of each tile, its values) that the codec gives."""
-    real = np.float64 if r == "fp64" else np.float32
-    out = subprocess.run([program, kind, r], input=x.astype(real).tobytes(), check=True,
-                         capture_output=True).stdout
-    size = len(out) // len(x)
-    rows = np.frombuffer(out, np.uint8).reshape(len(x), size)
-    split = size - 32 * np.dtype(real).itemsize
-    return rows[:, :split], np.ascontiguousarray(rows[:, split:]).view(real)
+class Report:
+    """Counts by codec, opponent and precision."""
+
+    def __init__(self):
+        self.lines = {}
+
+    def __call__(self, codec, against, r, tiles, wrong, note=""):
+        seen, bad, notes = self.lines.get((codec, against, r), (0, 0, ""))
+        self.lines[codec, against, r] = (seen + tiles, bad + int(wrong), note or notes)
+
+    def show(self):
+        """Precisions with the same counts on one line."""
+        alike = {}
+        for (codec, against, r), counts in self.lines.items():
+            alike.setdefault((codec, against, counts), []).append(r)
+        for (codec, against, (seen, bad, note)), precisions in alike.items():
+            each = " each" if len(precisions) > 1 else ""
+            print(f"{codec}  {' '.join(precisions)}: {seen} tiles{each}, {bad} differ "
+                  f"({against}){note}")
+        return any(bad for _, bad, _ in self.lines.values())
 
 
-def same_bits(a, b):
-    kind = {2: np.uint16, 4: np.uint32, 8: np.uint64}[a.dtype.itemsize]
-    return np.ascontiguousarray(a).view(kind) == np.ascontiguousarray(b).view(kind)
+def build_ggml(folder, into):
+    """ggml's reference quantisers as a library: fp32 in the order of the text, no contraction."""
+    source = pathlib.Path(folder)
+    library = f"{into}/libggml_quants.so"
+    subprocess.run(["cc", "-O2", "-ffp-contract=off", "-fPIC", "-shared", f"-I{source}/include",
+                    f"-I{source}/src", "-o", library, f"{source}/src/ggml-quants.c", "-lm"],
+                   check=True)
+    return ctypes.CDLL(library, mode=1)  # RTLD_LAZY: what the quantisers do not call stays unbound
 
 
-def unpack(packed, bits):
-    """Codes, the low bits of a byte first."""
-    shifts = np.arange(0, 8, bits)
-    return ((packed[:, :, None] >> shifts) & (2**bits - 1)).reshape(len(packed), -1)
+def quantised_by_c(library, name, x, size):
+    out = np.zeros((len(x), size), np.uint8)
+    x = np.ascontiguousarray(x, np.float32)
+    getattr(library, f"quantize_row_{name}_ref")(
+        x.ctypes.data_as(ctypes.c_void_p), out.ctypes.data_as(ctypes.c_void_p),
+        ctypes.c_int64(x.size))
+    return out
 
 
-def kivi_fp16(x, bits):
-    """KIVI's quantiser (quant/new_pack.py) as NumPy does fp16: every operation rounds to half."""
-    x = x.astype(np.float16)
-    mn, mx = x.min(1, keepdims=True), x.max(1, keepdims=True)
-    scale = (mx - mn) / np.float16(2**bits - 1)
-    y = (x - mn) / np.where(scale == 0, np.float16(1), scale)  # the original divides by zero
-    return np.rint(np.clip(y, 0, 2**bits - 1)).astype(int), scale, mn
+def check_ggml(tiles, data, report, library):
+    version = importlib.metadata.version("gguf")
+    for name, upper in GGML.items():
+        kind = gguf.GGMLQuantizationType[upper]
+        for r in ("fp32", "bf16", "fp16"):  # of x: bf16 and fp16 values are fp32 numbers
+            for x in data.values():
+                x = in_r(x, r).astype(np.float32)
+                got, values = tiles.coded([name, r], x, 32)
+                back = gguf.quants.dequantize(got, kind)
+                same_values = same_bits(values, back).all(1)
+                if name != "iq4_nl":
+                    want = gguf.quants.quantize(x, kind)
+                    # NumPy's minimum and largest of -0 and +0 may be either; C takes the first.
+                    at = slice(2, 4) if name in ("q4_1", "q5_1") else slice(0, 2)
+                    equal = got == want
+                    field = np.ascontiguousarray(want[:, at]).view(np.uint16)
+                    equal[:, at] |= (field & 0x7fff) == 0
+                    report(name, f"gguf {version}", r, len(x), (~equal.all(1) | ~same_values).sum())
+                if library is None:
+                    continue
+                want = quantised_by_c(library, name, x, got.shape[1])
+                # A zero block of iq4_nl has the codes of the block before it; ours are 8.
+                stale = (np.abs(x).max(1) < 1e-15) if name == "iq4_nl" else np.zeros(len(x), bool)
+                want[stale, 2:] = 0x88
+                report(name, "ggml C", r, len(x), ((got != want).any(1) | ~same_values).sum())
 
 
-def kivi_formula(x, bits, rounded):
-    """The formula of NUMERICS.md with another R."""
-    x = rounded(x)
+def kivi_restated(x, bits, r):
+    """The page's formula; in fp16 and bf16 every operation rounds."""
+    def rounded(y):
+        return in_r(y, r)
     mn, mx = x.min(1, keepdims=True), x.max(1, keepdims=True)
     levels = x.dtype.type(2**bits - 1)
     scale = rounded(rounded(mx - mn) / levels)
@@ -84,81 +132,99 @@ def kivi_formula(x, bits, rounded):
     return np.rint(np.clip(y, 0, levels)).astype(int), scale, mn
 
 
-def check_q8_0(program, name, x, report):
-    x = x.astype(np.float32)
-    for r in ("fp32", "bf16", "fp16"):  # of x: bf16 and fp16 values are fp32 numbers
-        values = {"fp32": x, "bf16": to_bf16(x), "fp16": x.astype(np.float16).astype(np.float32)}[r]
-        got, decoded = tiles(program, "q8_0", r, values)
-        want = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0)
-        back = gguf.quants.dequantize(want, gguf.GGMLQuantizationType.Q8_0)
-        wrong = ((got != want).any(1) | ~same_bits(decoded, back).all(1)).sum()
-        report("q8_0", f"gguf {gguf_version()}", r, name, len(x), wrong)
+def kivi_by_torch(module, x, bits, side, r):
+    """KIVI's functions on groups of 32 tokens of a channel each, or of 32 channels of a token."""
+    import torch
+    kind = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32,
+            "fp64": torch.float64}[r]
+    groups = torch.from_numpy(np.ascontiguousarray(x)).to(kind)
+    if side == "tokens":
+        code, scale, mn = module.quant_and_pack_kcache(groups.T.contiguous()[None, None], 32, bits)
+        code = code[0, 0].T
+    else:
+        code, scale, mn = module.quant_and_pack_vcache(groups[None, None], 32, bits)
+        code = code[0, 0]
+    packed = np.ascontiguousarray(code.numpy()).view(np.uint8)
+    # 0 / 0 where a group has no range: the original's codes are undefined, ours 0.
+    no_range = (scale.reshape(-1) == 0).numpy()
+    codes = np.where(no_range[:, None], 0, unpack(packed.reshape(len(x), -1), bits))
+    return codes, *(v.reshape(-1, 1).double().numpy() for v in (scale, mn))
 
 
-def check_kivi(program, name, x, report):
+def check_kivi(tiles, data, report, module):
     for bits in (2, 4):
         for side in ("tokens", "channels"):
-            for r in ("fp16", "bf16", "fp32", "fp64"):
-                if r == "fp16":
-                    values = x.astype(np.float16)
-                    codes, scale, mn = kivi_fp16(values, bits)
-                elif r == "bf16":
-                    values = to_bf16(x)
-                    codes, scale, mn = kivi_formula(values, bits, to_bf16)
-                else:
-                    values = x.astype(R_TYPES[r])
-                    codes, scale, mn = kivi_formula(values, bits, lambda v: v)
-                got, decoded = tiles(program, f"kivi{bits}_{side}", r, values)
-                wrong = differing(got, decoded, codes, scale, mn + mn.dtype.type(0), bits, r)
-                report(f"kivi:{bits} {side}", "restated", r, name, len(x), wrong)
+            for r in PRECISIONS:
+                for x in data.values():
+                    x = in_r(x, r)
+                    got = tiles.coded([f"kivi{bits}_{side}", r], x, 32)
+                    want = (kivi_restated(x, bits, r) if module is None
+                            else kivi_by_torch(module, x, bits, side, r))
+                    report(f"kivi:{bits} {side}", "restated" if module is None else "KIVI's torch",
+                           r, len(x), differing(*got, *want, bits, r))
 
 
-def differing(got, decoded, codes, scale, mn, bits, r):
+def differing(got, values, codes, scale, mn, bits, r):
     """Tiles whose scale, minimum, codes or values are not the expected ones."""
-    field = np.dtype(np.uint16 if r in ("fp16", "bf16") else R_TYPES[r]).itemsize
-    kind = {2: np.uint16, 4: np.uint32, 8: np.uint64}[field]
-    stored = np.ascontiguousarray(got[:, :2 * field]).view(kind)
-    expected = np.concatenate([scale, mn], 1)
-    if r == "bf16":
-        expected = expected.astype(np.float32).view(np.uint32) >> 16
-    else:
-        expected = np.ascontiguousarray(expected.astype(R_TYPES[r])).view(kind)
-    bad = (stored != expected).any(1) | (unpack(got[:, 2 * field:], bits) != codes).any(1)
-    # One rounding of code * scale + minimum: exact in fp64 for the 16-bit types.
-    if field == 2:
-        exact = codes * scale.astype(np.float64) + mn.astype(np.float64)
-        bad |= ~same_bits(decoded, exact.astype(np.float32)).all(1)
+    expected = np.concatenate([scale, mn], 1) + 0.0  # -0 is stored as +0
+    bad = (stored_of(got, 0, 2, r) != stored_bytes(expected, r)).any(1)
+    bad |= (unpack(got[:, 2 * bytes_of(r):], bits)[:, :codes.shape[1]] != codes).any(1)
+    if r in ("fp16", "bf16"):  # one rounding of code * scale + minimum, exact in fp64
+        bad |= ~same_bits(values, (codes * scale + expected[:, 1:]).astype(np.float32)).all(1)
     return int(bad.sum())
 
 
-def gguf_version():
-    from importlib.metadata import version
-    return version("gguf")
+def rtn_restated(x, bits):
+    lo, hi = x.min(1, keepdims=True), x.max(1, keepdims=True)
+    step = np.maximum((hi - lo) / x.dtype.type(2**bits - 1), x.dtype.type(1e-10))
+    return np.rint(np.clip((x - lo) / step, 0, 2**bits - 1)).astype(int), step, lo
+
+
+def check_rtn(tiles, data, report, original):
+    for bits in (1, 2, 3, 4, 5, 8):
+        for side in ("tokens", "channels"):
+            for r in PRECISIONS:
+                for x in data.values():
+                    x = in_r(x, r).astype(real_of(r))
+                    got = tiles.coded([f"rtn_{side}", r, str(bits), "32"], x, 32)
+                    texts = {"restated": rtn_restated(x, bits)}
+                    if original is not None:
+                        texts["KVarN's torch"] = original.rtn(x, bits)
+                    for against, (codes, step, lo) in texts.items():
+                        scale, mn = (in_r(v, r).astype(np.float64) for v in (step, lo))
+                        report(f"rtn:{bits} {side}", against, r, len(x),
+                               differing(*got, codes, scale, mn, bits, r))
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--tiles", type=int, default=30000)
+    parser.add_argument("--tiles", type=int, default=20000)
+    parser.add_argument("--ggml")
+    parser.add_argument("--kivi")
+    parser.add_argument("--kvarn")
+    parser.add_argument("only", nargs="*", default=[])
     options = parser.parse_args()
+    wanted = options.only or ["ggml", "kivi", "rtn", "kvarn"]
     data = make_data(options.tiles, np.random.default_rng(14))
-    total = {}
-
-    def report(codec, against, r, name, count, wrong):
-        print(f"{codec:16} {r:5} {name:13} {count:7} tiles, {wrong} differ   ({against})")
-        seen, bad = total.get((codec, against), (0, 0))
-        total[codec, against] = seen + count, bad + int(wrong)
-
+    original = check_kvarn.Original(options.kvarn) if options.kvarn else None
+    kivi = None
+    if options.kivi:
+        spec = importlib.util.spec_from_file_location("new_pack", options.kivi)
+        kivi = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(kivi)
+    report = Report()
     with tempfile.TemporaryDirectory() as folder:
-        program = f"{folder}/kv_tiles"
-        subprocess.run(["c++", "-std=c++20", "-O2", "-march=native", "-ffp-contract=off",
-                        f"-I{ROOT}", "-o", program,
-                        f"{ROOT}/tests/conformance/oracle/kv_tiles.cc"], check=True)
-        for name, x in data.items():
-            check_q8_0(program, name, x, report)
-            check_kivi(program, name, x, report)
-    for (codec, against), (seen, bad) in total.items():
-        print(f"{codec:16} {seen} tiles against {against}: {bad} differ")
-    return 1 if any(bad for _, bad in total.values()) else 0
+        tiles = Tiles(folder)
+        if "ggml" in wanted:
+            library = build_ggml(options.ggml, folder) if options.ggml else None
+            check_ggml(tiles, data, report, library)
+        if "kivi" in wanted:
+            check_kivi(tiles, data, report, kivi)
+        if "rtn" in wanted:
+            check_rtn(tiles, data, report, original)
+        if "kvarn" in wanted and original is not None:
+            check_kvarn.check(tiles, original, options.tiles // 3 + 1, report)
+    return 1 if report.show() else 0
 
 
 if __name__ == "__main__":

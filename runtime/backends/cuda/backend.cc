@@ -269,7 +269,7 @@ void CudaBackend::read_kv(std::span<const std::int64_t> slots, std::int64_t kv_h
 void CudaBackend::encode_kv(Rows x, std::span<const std::int64_t> slots, const CodeLayout& layout,
                             void* codes) {
   ISOBIT_CHECK(x.rows == std::int64_t(slots.size()) * layout.codec.tokens);
-  if (layout.kv_heads == 0 || slots.empty()) return;
+  if (layout.kv_heads == 0 || slots.empty() || encode_on_host(x, slots, layout, codes)) return;
   enter();
   const void* on_gpu = send(code_slots_, slots.data(), slots.size_bytes());
   cuda::encode_kv(stream_, mode_.wide(), layout, x.data, x.stride,

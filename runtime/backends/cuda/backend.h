@@ -128,6 +128,8 @@ class CudaBackend : public Backend {
               const F& launch);
   double read_share(Rows logits, int count, std::span<TopEntries> best, std::span<Digest> digests);
   TopEntries top_on_host(Rows x, int count);
+  bool encode_on_host(Rows x, std::span<const std::int64_t> slots, const CodeLayout& layout,
+                      void* codes);
 
   bool branches_;
   Branches side_;

@@ -12,7 +12,9 @@ struct BlockType {
   const char* name;
   KvCodecKind kind;
 };
-constexpr BlockType kTypes[] = {{"q8_0", KvCodecKind::q8_0}};
+constexpr BlockType kTypes[] = {{"q8_0", KvCodecKind::q8_0}, {"q4_0", KvCodecKind::q4_0},
+                                {"q4_1", KvCodecKind::q4_1}, {"q5_0", KvCodecKind::q5_0},
+                                {"q5_1", KvCodecKind::q5_1}, {"iq4_nl", KvCodecKind::iq4_nl}};
 
 const BlockType* type_named(const std::string& name) {
   for (const BlockType& type : kTypes) {

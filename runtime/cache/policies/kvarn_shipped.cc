@@ -258,11 +258,8 @@ PolicyResult parse_kvarn_shipped(const PolicyArgs& args) {
   if (args.main != "k4v2" && args.main != "k4v4" && args.main != "k2v2") {
     return Error{"kvarn is k4v2, k4v4 or k2v2", ""};
   }
-  auto form = args.word("form", {"shipped"}, "");
-  ISOBIT_TRY(form);
-  if (form->empty()) return Error{"kvarn as shipped has form: shipped", ""};
   if (args.options.count("sink") != 0) {
-    return Error{"kvarn as shipped has no sink but its first group", ""};
+    return Error{"the sink of kvarn as shipped is its first group", ""};
   }
   auto group = args.word("group", {"64", "128"}, "128");
   ISOBIT_TRY(group);

@@ -28,6 +28,8 @@ PolicyResult parse_bits(const PolicyArgs& args);
 PolicyResult parse_noise(const PolicyArgs& args);
 PolicyResult parse_ggml(const PolicyArgs& args);
 PolicyResult parse_kivi(const PolicyArgs& args);
+PolicyResult parse_kvarn(const PolicyArgs& args);
+PolicyResult parse_rtn(const PolicyArgs& args);
 PolicyResult parse_window(const PolicyArgs& args);
 PolicyResult parse_streaming(const PolicyArgs& args);
 PolicyResult parse_h2o(const PolicyArgs& args);

@@ -97,9 +97,11 @@ void encode_kv(cudaStream_t stream, bool wide, const CodeLayout& layout, const v
   if (count == 0) return;
   const auto run = [&]<class T>(T) {
     with_codec(layout.codec, [&](auto codec) {
-      encode_kernel<T><<<unsigned((count + 255) / 256), 256, 0, stream>>>(
-          codec, layout, static_cast<const T*>(x), stride, slots, count,
-          static_cast<std::uint8_t*>(codes));
+      if constexpr (!encodes_on_host<decltype(codec)>()) {
+        encode_kernel<T><<<unsigned((count + 255) / 256), 256, 0, stream>>>(
+            codec, layout, static_cast<const T*>(x), stride, slots, count,
+            static_cast<std::uint8_t*>(codes));
+      }
     });
   };
   wide ? run(double{}) : run(float{});

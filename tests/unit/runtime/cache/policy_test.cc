@@ -78,7 +78,8 @@ TEST(KvPolicyText, ErrorsNameTheValueAndWhatIsKnown) {
                            "hqq:8",
                            "hqq:4+axis:-1",
                            "hqq:4+group:0",
-                           "kvarn:k4v2",
+                           "kvarn:k4v2+form:other",
+                           "kvarn:k4v2+form:shipped+sink:128",
                            "kvarn:k4v2+form:shipped+group:32",
                            "kvarn:k2v4+form:shipped",
                            "kvarn:k4v2+form:shipped+sink:64",
@@ -88,6 +89,17 @@ TEST(KvPolicyText, ErrorsNameTheValueAndWhatIsKnown) {
     EXPECT_NE(refusal(text), "accepted") << text;
   }
   EXPECT_EQ(parse_kv_policy("q8_0:")->text, "q8_0");
+}
+
+TEST(KvPolicyText, GroupsAndTheirBitsHaveLimits) {
+  for (const char* text :
+       {"rtn", "rtn:0", "rtn:9", "rtn:4+group:1", "rtn:4+group:48+per:channel",
+        "rtn:4+group:512+per:channel", "rtn:4+when:block", "rtn:4+per:channel+when:(block:16)",
+        "rtn:4+rotate:random", "kivi:2+when:block:64", "kivi:2+when:never", "kvarn", "kvarn:k4v3",
+        "kvarn:k4v2+group:96", "kvarn:k4v2+group:16", "kvarn:k4v2+group:256", "kvarn:k4v2+sink:100",
+        "kvarn:k4v2+iterations:-1"}) {
+    EXPECT_NE(refusal(text), "accepted") << text;
+  }
 }
 
 TEST(KvPolicyText, EqualMeaningsHaveEqualTexts) {
@@ -105,6 +117,17 @@ TEST(KvPolicyText, EqualMeaningsHaveEqualTexts) {
       {"residual:32+axis:-1+quanto:2", "quanto:2+axis:-1+residual:32"},
       {"hqq:2+axis:1", "hqq:2+axis:1"},
       {"form:shipped+kvarn:k4v2+iterations:8", "kvarn:k4v2+form:shipped"},
+      {"ggml:(k:q8_0+v:q4_0)", "ggml:(k:q8_0+v:q4_0)"},
+      {"ggml:iq4_nl", "iq4_nl"},
+      {"rtn:4+per:token+group:32+rotate:none", "rtn:4"},
+      {"group:64+rtn:2+per:channel", "rtn:2+group:64+per:channel"},
+      {"rtn:2+per:channel+when:prompt", "rtn:2+per:channel"},
+      {"rtn:2+per:channel+group:16+when:(block:16)", "rtn:2+group:16+per:channel+when:block"},
+      {"rtn:8+rotate:hadamard", "rtn:8+rotate:hadamard"},
+      {"kivi:2+when:prompt", "kivi:2"},
+      {"kivi:4+when:block", "kivi:4+when:block"},
+      {"kvarn:k4v2+form:paper+group:128+sink:128+iterations:8", "kvarn:k4v2"},
+      {"kvarn:k2v2+sink:64+group:32", "kvarn:k2v2+group:32+sink:64"},
       {"chain:q8_0>tova:4", "chain:tova:4>q8_0"},
       {"chain:(tova:4)/q8_0", "chain:tova:4>q8_0"},
       {"chain:tova:4>(bits:3+round:down)", "chain:tova:4>(bits:3+round:down)"},
@@ -138,6 +161,21 @@ TEST(KvPolicyCheck, HeadsAndCacheModes) {
   EXPECT_NE(why("kivi:4", 16, "on").find("head_dim 16"), std::string::npos);
   EXPECT_NE(why("kivi:4", 32, "prefix").find("prefix"), std::string::npos);
   EXPECT_NE(why("tova:8", 32, "prefix").find("prefix"), std::string::npos);
+  EXPECT_EQ(why("rtn:3+group:20", 80, "prefix"), "");
+  EXPECT_EQ(why("rtn:3", 80, "on"),
+            "kv rtn:3: a group of 32 channels stays inside one head, and head_dim 80 is no "
+            "multiple of it");
+  EXPECT_EQ(why("rtn:3+per:channel", 80, "on"), "");
+  EXPECT_NE(why("rtn:3+per:channel", 80, "prefix").find("prefix"), std::string::npos);
+  EXPECT_EQ(why("rtn:3+per:channel+when:block", 80, "prefix"), "");
+  EXPECT_EQ(why("kivi:2+when:block", 64, "prefix"), "");
+  EXPECT_EQ(why("rtn:3+group:16+rotate:hadamard", 80, "on"),
+            "kv rtn:3+group:16+rotate:hadamard: rotate: hadamard turns a whole head, a power of "
+            "two of up to 256 channels, and head_dim 80 is none");
+  EXPECT_EQ(why("kvarn:k4v2", 96, "on"),
+            "kv kvarn:k4v2: kvarn turns a whole head, a power of two from 8 to 256 channels, and "
+            "head_dim 96 is none");
+  EXPECT_EQ(why("kvarn:k4v2", 128, "off"), "");
   EXPECT_EQ(why("q8_0", 32, "paged:8+speculative:4"), "");
   for (const char* kv : {"kivi:4", "tova:8"}) {
     EXPECT_NE(why(kv, 32, "speculative:4").find("cannot be taken back"), std::string::npos) << kv;
@@ -196,9 +234,64 @@ TEST(KvPolicyView, OfKivi) {
   }
 }
 
+TEST(KvPolicyView, OfGroupsAlongTokens) {
+  struct Line {
+    const char* text;
+    std::int64_t n, q;
+    CodedView want;
+  };
+  const std::int64_t all = CodedView::kAll;
+  const Line lines[] = {
+      {"rtn:4", 100, 0, {all, all}},
+      {"rtn:4+per:channel", 100, 99, {0, 0}},
+      {"rtn:4+per:channel", 100, 127, {96, 96}},
+      {"rtn:4+per:channel", 100, 128, {128, 128}},
+      {"rtn:4+per:channel+when:block", 100, 31, {0, 0}},
+      {"rtn:4+per:channel+when:block", 100, 32, {32, 32}},
+      {"rtn:4+group:8+per:channel+when:block", 100, 31, {24, 24}},
+      {"kivi:2+when:block", 100, 33, {32, 32}},
+      {"kvarn:k4v2", 300, 299, {0, 0}},
+      {"kvarn:k4v2", 300, 300, {256, 256}},
+      {"kvarn:k4v2", 100, 255, {0, 0}},  // the sink alone: nothing turns
+      {"kvarn:k4v2", 100, 256, {256, 256}},
+      {"kvarn:k4v2+group:32+sink:0", 10, 31, {0, 0}},
+      {"kvarn:k4v2+group:32+sink:0", 10, 32, {32, 32}},
+  };
+  for (const Line& line : lines) {
+    const auto policy = policy_of(line.text);
+    EXPECT_EQ(policy->coded(line.n, line.q), line.want) << line.text << " " << line.q;
+    EXPECT_EQ(policy->acts({}, line.n, line.q), line.want != CodedView{}) << line.text;
+  }
+  EXPECT_EQ(policy_of("kvarn:k4v2")->coded_from(), 128);
+  EXPECT_EQ(policy_of("rtn:4")->coded_from(), 0);
+  EXPECT_FALSE(policy_of("rtn:4+per:channel")->rotation({2, 4, 2, 64}).turns());
+  EXPECT_EQ(policy_of("rtn:4+rotate:hadamard")->rotation({2, 4, 2, 64}).v, 64);
+  EXPECT_EQ(policy_of("kvarn:k4v4")->rotation({2, 4, 2, 128}).k, 128);
+}
+
+TEST(KvPolicyCodec, OfTheGroup) {
+  const KvModel model{2, 4, 2, 128, Format::bf16};
+  const KvCodec keys = policy_of("kvarn:k4v2")->key_codec(model);
+  const KvCodec values = policy_of("kvarn:k4v2")->value_codec(model);
+  EXPECT_EQ(keys.bytes, 128 * 128 / 2 + 2 * (2 * 128 + 128));
+  EXPECT_EQ(values.bytes, 128 * 128 / 4 + 2 * (128 + 2 * 128));
+  EXPECT_EQ(keys.tokens, 128);
+  EXPECT_EQ(keys.channels, 128);
+  EXPECT_EQ(keys.iterations, 8);
+  const KvCodec tokens = policy_of("rtn:3+per:channel+group:8")->value_codec(model);
+  EXPECT_EQ(tokens.tokens, 8);
+  EXPECT_EQ(tokens.channels, 1);
+  EXPECT_EQ(tokens.bytes, 4 + 4) << "3 bytes of codes in whole fields";
+  const KvCodec channels = policy_of("rtn:3")->key_codec(model);
+  EXPECT_EQ(channels.tokens, 1);
+  EXPECT_EQ(channels.channels, 32);
+  EXPECT_EQ(channels.bytes, 4 + 12);
+}
+
 /// What the store relies on: whole tiles, never less than before, nothing past the query.
 TEST(KvPolicyView, GrowsAndStaysBelowTheQuery) {
-  for (const char* text : {"kivi:2", "kivi:4", "tova:5"}) {
+  for (const char* text :
+       {"kivi:2", "kivi:4", "tova:5", "rtn:4+per:channel", "kvarn:k4v2+group:32+sink:64"}) {
     const auto policy = policy_of(text);
     for (std::int64_t n = 1; n < 150; ++n) {
       CodedView before;
