@@ -191,7 +191,9 @@ TEST_F(KvStore, ModesThatComputeAgainKeepTheirPages) {
 }
 
 TEST_F(KvStore, EvictedPagesGoBackWhenEveryLayerHasLetGo) {
-  const KvPolicySpec kv{"last four", std::make_shared<LastFour>(), {}, {}};
+  KvPolicySpec kv;
+  kv.text = "last four";
+  kv.policy = std::make_shared<LastFour>();
   KvCache cache = make(kv, "paged:16", 40, 60);
   const int s = cache.open(40);
   step(cache, s, 0, 40);
