@@ -120,7 +120,8 @@ def check_updates(program, backend, nbits, axis, name, groups_wanted):
                 updates += len(schedule)
                 differing += result[1]
                 zero_signs += result[2]
-    line = f"{backend}:{nbits} axis {axis:2} {name}: {groups} groups in {updates} updates, "
+    line = f"{backend}:{nbits} axis {axis:2} {name}: {groups} groups in {updates} updates; of "
+    line += f"{4 * updates} returned tensors "
     print(f"{line}{differing} differ, {zero_signs} only in the sign of a zero", flush=True)
     return differing
 
