@@ -4,7 +4,7 @@
 By hand; needs kvpress, transformers, torch and numpy, and a C++ compiler for
 tests/conformance/oracle/kv_selections.cc.
 
-  check_kv_evictions.py [--cases N]     N sequences of each kind of data and type (default 6000)
+  check_kv_evictions.py [--cases N]     N sequences of each kind of data and type (default 5000)
 
 chosen: given the original's own scores, its positions and ours; where they differ, the positions
 that only one keeps must have the score of the threshold (torch.topk promises no order among equals:
@@ -323,7 +323,7 @@ def check_streaming(program, report):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--cases", type=int, default=6000)
+    parser.add_argument("--cases", type=int, default=5000)
     parser.add_argument("--program", help="kv_selections, built already")
     parser.add_argument("--modes", nargs="*", default=list(MODES))
     options = parser.parse_args()
