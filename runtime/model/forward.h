@@ -231,6 +231,8 @@ class Forward {
   std::vector<std::vector<AttentionRows::Row>> places_;  // of the current rows, by windows_
   AttentionRows attention_;                              // with the places of the current layer
   std::vector<Phase> phases_;                            // of the step; empty without a policy
+  std::vector<std::byte> seen_weights_;                  // host copies of weights, for the policy
+  std::vector<double> wide_row_;                         // one row of them
   // Of the layer and rows at hand, where pages differ from layer to layer.
   std::vector<std::int64_t> layer_slots_;
   std::vector<AttentionRows::Row> layer_places_;

@@ -14,14 +14,13 @@ namespace {
 
 constexpr std::int64_t kWeightsAtOnce = std::int64_t(1) << 22;  // elements on their way to the host
 
-/// n Reals as doubles.
-std::vector<double> widened(const std::byte* from, std::size_t n, bool wide) {
-  if (wide) {
-    const auto* reals = reinterpret_cast<const double*>(from);
-    return {reals, reals + n};
-  }
+/// n Reals as doubles, in `out`.
+std::span<const double> widened(const std::byte* from, std::size_t n, bool wide,
+                                std::vector<double>& out) {
+  if (wide) return {reinterpret_cast<const double*>(from), n};
   const auto* reals = reinterpret_cast<const float*>(from);
-  return {reals, reals + n};
+  out.assign(reals, reals + n);
+  return out;
 }
 
 }  // namespace
@@ -135,8 +134,9 @@ void Forward::observe(int index, const Phase& phase, Rows q, const AttentionRows
     }
     const Rows weights = scratch(kWeights, count * args.heads, width);
     backend_.attention_weights(queries, part, cache_.pools(index), weights);
-    std::vector<std::byte> bytes(std::size_t(weights.rows * width) * backend_.real_size());
-    backend_.download(bytes.data(), weights.data, bytes.size());
+    const std::size_t size = std::size_t(weights.rows * width) * backend_.real_size();
+    if (seen_weights_.size() < size) seen_weights_.resize(size);
+    backend_.download(seen_weights_.data(), weights.data, size);
     for (std::int64_t i = 0; i < count * args.heads; ++i) {
       const std::size_t place = std::size_t(some[std::size_t(i / args.heads)]);
       const StepRow& row = rows[std::size_t(phase.rows[place])];
@@ -144,8 +144,8 @@ void Forward::observe(int index, const Phase& phase, Rows q, const AttentionRows
       std::vector<double>& scores = cache_.scores(index, row.sequence, i % args.heads);
       if (scores.size() < seen) scores.resize(seen, 0.0);
       policy.observe(cache_.prompt_length(row.sequence), row.position,
-                     widened(bytes.data() + std::size_t(i * width) * backend_.real_size(), seen,
-                             backend_.mode().wide()),
+                     widened(seen_weights_.data() + std::size_t(i * width) * backend_.real_size(),
+                             seen, backend_.mode().wide(), wide_row_),
                      std::span(scores).first(seen));
     }
   }
@@ -156,7 +156,7 @@ std::vector<double> Forward::head_scores(int index, const StepRow& row) {
   const CachePolicy& policy = *cache_.policy();
   const std::int64_t n = row.position + 1, d = config_.head_dim;
   const std::int64_t width = attention_.kv_heads * d;
-  std::vector<double> all, keys, values;
+  std::vector<double> all(std::size_t(attention_.heads * n), 0.0), keys, values;
   if (policy.reads_cache()) cache_.read(index, row.sequence, n, keys, values);
   const int rope = model_.layers[std::size_t(index)].plan.rope;
   RopeTables future;
@@ -173,15 +173,14 @@ std::vector<double> Forward::head_scores(int index, const StepRow& row) {
     return out;
   };
   for (std::int64_t h = 0; h < attention_.heads; ++h) {
-    std::vector<double>& scores = cache_.scores(index, row.sequence, h);
-    if (std::int64_t(scores.size()) < n) scores.resize(std::size_t(n), 0.0);
-    std::vector<double> mine(scores.begin(), scores.begin() + n);
+    const std::vector<double>& kept = cache_.scores(index, row.sequence, h);
+    const auto mine = std::span(all).subspan(std::size_t(h * n), std::size_t(n));
+    std::copy_n(kept.begin(), std::min(kept.size(), mine.size()), mine.begin());
     const std::int64_t kv = attention_.kv_of_head[std::size_t(h)];
     const std::vector<double> k = head_of(keys, kv), v = head_of(values, kv);
     policy.score({cache_.prompt_length(row.sequence), row.position, index, d, k, v,
                   cache_.query_state(index, row.sequence, h), future.cosine, future.sine},
                  mine);
-    all.insert(all.end(), mine.begin(), mine.end());
   }
   return all;
 }
@@ -243,9 +242,9 @@ void Forward::observe_queries(int index, Rows q, std::span<const StepRow> rows) 
     if (!policy.observes_query(n, at)) continue;
     std::vector<std::byte> bytes(width * real);
     backend_.download(bytes.data(), some_rows(q, std::int64_t(r), 1, real).data, bytes.size());
-    const std::vector<double> row = widened(bytes.data(), width, backend_.mode().wide());
+    const auto row = widened(bytes.data(), width, backend_.mode().wide(), wide_row_);
     for (std::int64_t h = 0; h < attention_.heads; ++h) {
-      policy.observe_query(n, at, std::span(row).subspan(std::size_t(h) * d, d),
+      policy.observe_query(n, at, row.subspan(std::size_t(h) * d, d),
                            cache_.query_state(index, rows[r].sequence, h));
     }
   }

@@ -31,6 +31,10 @@ inline void keep_best(std::span<const double> scores, std::int64_t budget,
     if (a_is != b_is) return a_is;
     return value(a) > value(b) || (value(a) == value(b) && a < b);
   };
+  if (std::int64_t(kept.size()) == budget + 1) {  // after each generated row: one pass
+    keep[*std::max_element(kept.begin(), kept.end(), better)] = 0;
+    return;
+  }
   const auto evicted = kept.begin() + budget;
   std::nth_element(kept.begin(), evicted, kept.end(), better);
   for (auto j = evicted; j != kept.end(); ++j) keep[*j] = 0;
