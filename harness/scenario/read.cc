@@ -50,7 +50,6 @@ class Reader : private NodeReader {
   void zip(const TreeNode& node);
   void pairwise(const TreeNode& node);
   std::vector<AxisLists> patterns(const TreeNode& node, const std::string& what, ValueUse use);
-  std::string flat(const TreeNode& node, const std::string& what, int depth);
   AxisValue value(const std::string& axis, const TreeNode& node, ValueUse use);
   Values values(const std::string& axis, const TreeNode& node, ValueUse use);
   bool known_axis(const TreeNode& key);
@@ -280,37 +279,12 @@ Values Reader::values(const std::string& axis, const TreeNode& node, ValueUse us
   return out;
 }
 
-/// A value within an axis value as text: lists joined by '/', maps in parentheses, their pairs
-/// joined by '+', as canonical texts are.
-std::string Reader::flat(const TreeNode& node, const std::string& what, int depth) {
-  constexpr int kDeepest = 4;
-  if (depth > kDeepest) fail(node, what + " is nested too deeply");
-  if (error_) return {};
-  std::string text;
-  if (node.kind == Kind::list) {
-    for (const TreeNode& item : list(node, what)) {
-      text += (text.empty() ? "" : "/") + flat(item, what, depth + 1);
-    }
-  } else if (node.kind == Kind::map) {
-    if (!map(node, what, {})) return {};
-    for (std::size_t i = 0; i < node.keys.size(); ++i) {
-      const std::string& key = node.keys[i].text;
-      text += (text.empty() ? "(" : "+") + key + ":" + flat(node.items[i], key, depth + 1);
-    }
-    text += ")";
-  } else {
-    text = word(node, what);
-    no_quoted_number(node);
-  }
-  return text;
-}
-
 AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse use) {
   RawValue raw;
   if (node.kind == Kind::map) {
     if (!map(node, "a value of axis " + axis, {})) return {};
     for (std::size_t i = 0; i < node.keys.size(); ++i) {
-      raw.pairs.emplace_back(node.keys[i].text, flat(node.items[i], node.keys[i].text, 0));
+      raw.pairs.emplace_back(node.keys[i].text, flat(node.items[i], node.keys[i].text));
     }
   } else {
     raw.scalar = word(node, "a value of axis " + axis);

@@ -174,6 +174,29 @@ bool NodeReader::boolean(const TreeNode& node, const std::string& what) {
   return false;
 }
 
+std::string NodeReader::flat(const TreeNode& node, const std::string& what, int depth) {
+  constexpr int kDeepest = 4;
+  if (depth > kDeepest) fail(node, what + " is nested too deeply");
+  if (error_) return {};
+  std::string text;
+  if (node.kind == Kind::list) {
+    for (const TreeNode& item : list(node, what)) {
+      text += (text.empty() ? "" : "/") + flat(item, what, depth + 1);
+    }
+  } else if (node.kind == Kind::map) {
+    if (!map(node, what, {})) return {};
+    for (std::size_t i = 0; i < node.keys.size(); ++i) {
+      const std::string& key = node.keys[i].text;
+      text += (text.empty() ? "(" : "+") + key + ":" + flat(node.items[i], key, depth + 1);
+    }
+    text += ")";
+  } else {
+    text = word(node, what);
+    no_quoted_number(node);
+  }
+  return text;
+}
+
 const std::vector<TreeNode>& NodeReader::list(const TreeNode& node, const std::string& what) {
   static const std::vector<TreeNode> nothing;
   if (!is(node, Kind::list, what)) return nothing;

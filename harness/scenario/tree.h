@@ -60,6 +60,9 @@ class NodeReader {
   /// Refuses a number in quotes where a text is fine too: YAML says that it is a text.
   void no_quoted_number(const TreeNode& node);
   bool boolean(const TreeNode& node, const std::string& what);
+  /// A value within a value as one text: lists joined by '/', maps in parentheses, their pairs
+  /// joined by '+', as canonical texts of axis values are.
+  std::string flat(const TreeNode& node, const std::string& what, int depth = 0);
   /// The items of a list that is not empty; no items after an error.
   const std::vector<TreeNode>& list(const TreeNode& node, const std::string& what);
   /// Whether it is a map that is not empty; its keys must be known (`known` empty: any).

@@ -119,6 +119,19 @@ std::string prompts_file() {
   return out;
 }
 
+/// Every token once, in three orders: whatever is drawn was there before, so a draft is found.
+std::string every_token_file() {
+  std::string out;
+  for (const int apart : {37, 91, 149}) {  // odd: a permutation of the 256 tokens
+    out += "{\"id\": \"every-" + std::to_string(apart) + "\", \"tokens\": [";
+    for (std::int64_t i = 0; i < kVocabulary; ++i) {
+      out += (i == 0 ? "" : ", ") + std::to_string(i * apart % kVocabulary);
+    }
+    out += "]}\n";
+  }
+  return out;
+}
+
 Result<void> write_file(const std::string& path, const std::string& content) {
   std::ofstream file(path, std::ios::binary);
   file << content;
@@ -139,6 +152,7 @@ Result<void> write_selftest_inputs(const std::string& folder) {
     if (auto ok = write_file(model + "/config.json", config_file(wider)); !ok) return ok;
     if (auto ok = write_file(model + "/model.safetensors", model_file()); !ok) return ok;
   }
+  if (auto ok = write_file(folder + "/every_token.jsonl", every_token_file()); !ok) return ok;
   return write_file(folder + "/prompts.jsonl", prompts_file());
 }
 

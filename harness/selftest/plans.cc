@@ -33,6 +33,33 @@ expect: [{same_bits: {across: [batch, gpus, cache, threads]}}]
 )";
 }
 
+/// One policy each.
+const std::map<std::string, Plan>& policy_plans() {
+  static const std::map<std::string, Plan> all = {
+      {"kivi", {kGreedy, policy_star("{kivi: 2}"), "prompts.jsonl", "wide"}},
+      {"tova", {kGreedy, policy_star("{tova: 24}"), "prompts.jsonl", "wide"}},
+      {"noise", {kGreedy, policy_star("{normal: [0, 0.25]}")}},
+      {"bits", {kGreedy, policy_star("{bits: 3}")}},
+      {"turned", {kGreedy, policy_star("{rtn: 4, group: 8, rotate: hadamard}")}},
+      {"coded", {kGreedy, policy_star("{rtn: 4, group: 8}")}},
+      {"h2o", {kGreedy, policy_star("{h2o: 24}")}},
+      {"snapkv", {kGreedy, policy_star("{snapkv: 48}")}},
+      {"streaming", {kGreedy, policy_star("{streaming: 24}")}},
+      {"window", {kGreedy, policy_star("{window: 24}")}},
+      {"drafted",
+       {kGreedy, R"(axes: {batch: [1, 3], cache: [on, {speculative: 4}]}
+expect: [{same_bits: {across: [batch, cache]}}]
+)",
+        "every_token.jsonl"}},
+      {"q8_0",
+       {kGreedy, R"(axes: {kv: [q8_0], batch: [1, 3], cache: [on, prefix, {paged: 16}]}
+expect: [{same_bits: {across: [batch, cache]}}]
+)",
+        "prompts.jsonl", "wide"}},
+  };
+  return all;
+}
+
 const std::map<std::string, Plan>& plans() {
   static const std::map<std::string, Plan> all = {
       {"star",  // one cell a value: the base, then every axis by itself
@@ -93,13 +120,6 @@ expect: [{same_bits: {across: [batch, threads]}}]
       {"within", {kGreedy, R"(axes: {cache: [on, off], threads: [1, 2]}
 expect: [{within: {across: [cache, threads], max_abs: 1e-9, token_match: 1.0}}]
 )"}},
-      {"kivi", {kGreedy, policy_star("{kivi: 2}"), "prompts.jsonl", "wide"}},
-      {"tova", {kGreedy, policy_star("{tova: 24}"), "prompts.jsonl", "wide"}},
-      {"q8_0",
-       {kGreedy, R"(axes: {kv: [q8_0], batch: [1, 3], cache: [on, prefix, {paged: 16}]}
-expect: [{same_bits: {across: [batch, cache]}}]
-)",
-        "prompts.jsonl", "wide"}},
   };
   return all;
 }
@@ -107,7 +127,8 @@ expect: [{same_bits: {across: [batch, cache]}}]
 }  // namespace
 
 std::string plan_text(const std::string& name) {
-  const Plan& plan = plans().at(name);
+  const auto& all = policy_plans().count(name) != 0 ? policy_plans() : plans();
+  const Plan& plan = all.at(name);
   return "version: 1\nname: selftest-" + name +
          "\nquestion: Is a seeded defect found where it is, and only there?\nmodel: " + plan.model +
          "\nprompts: " + plan.prompts + "\ndecode: " + plan.decode + "\n" + plan.body;

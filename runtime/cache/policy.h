@@ -113,6 +113,9 @@ class CachePolicy {
   /// From the first query on that sees anything coded, exact rows are turned too, R applied; at
   /// their write if the policy does not wait for the prompt.
   [[nodiscard]] virtual KvRotation rotation(const KvModel&) const { return {}; }
+  /// Rows are turned as they are written, not from the first coded view on: what codes does not
+  /// wait for the prompt.
+  [[nodiscard]] virtual bool turns_at_write() const { return !waits_for_prompt(); }
   /// Positions below are never coded: a multiple of the tiles' tokens.
   [[nodiscard]] virtual std::int64_t coded_from() const { return 0; }
   /// What query q of a prompt of n tokens sees coded: whole tiles of positions below q (or kAll),

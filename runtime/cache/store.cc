@@ -155,7 +155,7 @@ void KvCache::clear(int sequence) {
   if (policy_ != nullptr) {
     const CodedView first = policy_->coded(s.prompt, 0);
     layer.coded = {first.k == kAll ? kAll : 0, first.v == kAll ? kAll : 0};
-    layer.turned = rotation_.turns() && !policy_->waits_for_prompt();
+    layer.turned = rotation_.turns() && policy_->turns_at_write();
     layer.scores.resize(std::size_t(shape_.heads));
     const auto state = std::size_t(policy_->query_state(model_));
     layer.queries.assign(std::size_t(shape_.heads), std::vector<double>(state, 0.0));

@@ -30,7 +30,11 @@ void KvCache::change(std::int64_t layer, bool keys, Rows x,
                      std::span<const std::int64_t> positions) {
   const KvPlace first{std::int32_t(layer), std::int32_t(shape_.first_kv_head), keys};
   backend_.change_kv(x, shape_.kv_heads, policy_->change(model_), first, positions);
-  if (layer == 0 && keys) counters_.coded += std::int64_t(positions.size());
+  bool counted = !keys && policy_->changes(layer, true);
+  for (std::int64_t l = 0; l < layer; ++l) {
+    counted = counted || policy_->changes(l, true) || policy_->changes(l, false);
+  }
+  if (!counted) counters_.coded += std::int64_t(positions.size());
 }
 
 void KvCache::code_rows(std::int64_t layer, Rows k, Rows v, std::span<const int> sequences,
@@ -51,7 +55,7 @@ void KvCache::code_rows(std::int64_t layer, Rows k, Rows v, std::span<const int>
 
 bool KvCache::turns(int sequence, std::int64_t q) const {
   if (!rotation_.turns()) return false;
-  return !policy_->waits_for_prompt() || policy_->coded(at(sequence).prompt, q) != CodedView{};
+  return policy_->turns_at_write() || policy_->coded(at(sequence).prompt, q) != CodedView{};
 }
 
 /// Turns the rows just written of sequences whose layer is turned already.

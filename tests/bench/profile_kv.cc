@@ -2,7 +2,8 @@
 // turn, round by round, so that what else the machine does hits all of them.
 //
 // The model has SmolLM2-135M's shape (30 layers, 9 heads, 3 KV heads of 64, hidden 576, inner 1536,
-// vocabulary 49,152) and synthetic weights; the context is written into the caches, not computed.
+// vocabulary 49,152) and synthetic weights; the context is written into the caches, not computed,
+// and nothing of it is evicted before the first step.
 // Prints the median step of each policy in processor time, which a busy machine lengthens less than
 // time on the wall, its ratio to the first one's of the same round (median of both times), and the
 // bytes of keys and values that the cache holds. Needs no library but the runtime.
@@ -95,8 +96,9 @@ class Sequence {
       : name(policy),
         spec_(*parse_kv_policy(policy)),
         backend_(backend),
-        shape_{model.config.layers, model.config.kv_heads, model.config.head_dim,
-               model.config.hidden_size, model.config.kv_heads},
+        shape_{model.config.layers,      model.config.kv_heads, model.config.head_dim,
+               model.config.hidden_size, model.config.kv_heads, 0,
+               model.config.heads,       model.config.heads},
         cache_(backend, shape_, *parse_cache_mode("on"), spec_,
                demand_of(arguments.context, arguments.context + arguments.steps + 2)),
         forward_(model, backend, communicator, cache_, nullptr, none_),
@@ -153,9 +155,6 @@ class Sequence {
     if (cache_.policy() == nullptr) return;
     const std::vector<int> sequences(positions.size(), sequence_);
     cache_.code_rows(layer, k_rows, v_rows, sequences, positions, false);
-    if (cache_.policy()->selects(position_, position_ - 1)) {
-      cache_.select(layer, sequence_, std::vector<double>(std::size_t(position_), 0.5));
-    }
     cache_.code(layer, sequence_, cache_.policy()->coded(position_, position_));
   }
 

@@ -103,8 +103,35 @@ TEST(WorkedExample, PoliciesHaveTheDigestsOfThePage) {
   Runtime runtime(fakes::toy_model(fakes::worked_example_of_policies()));
   const std::string page = numerics_page();
   for (const char* kv :
-       {"q8_0", "kivi:2", "kivi:4", "window:64", "streaming:64", "streaming:64+positions:in_cache",
-        "h2o:64", "snapkv:64", "tova:64", "knorm:64", "expected_attention:64"}) {
+       {"bits:3",
+        "bits:3+round:down",
+        "uniform:-0.5/0.5",
+        "normal:0/0.25",
+        "normal:0/0.25+at:before_rope+of:k",
+        "q8_0",
+        "q4_0",
+        "q4_1",
+        "q5_0",
+        "q5_1",
+        "iq4_nl",
+        "ggml:(k:q8_0+v:q4_0)",
+        "rtn:4",
+        "rtn:4+rotate:hadamard",
+        "rtn:4+per:channel",
+        "rtn:2+group:64+per:channel+when:block",
+        "kivi:2",
+        "kivi:4",
+        "kvarn:k4v2+group:32+sink:32",
+        "window:64",
+        "streaming:64",
+        "streaming:64+positions:in_cache",
+        "h2o:64",
+        "snapkv:64",
+        "tova:64",
+        "knorm:64",
+        "expected_attention:64",
+        "chain:snapkv:64>q8_0",
+        "chain:tova:64>kivi:2"}) {
     for (const Precision precision : {Precision::fp32, Precision::bf16}) {
       const std::string scalar = table_line(runtime, precision, "scalar", 1, kv);
       EXPECT_NE(page.find(scalar), std::string::npos) << scalar;

@@ -12,8 +12,8 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
-SCENARIOS = ["smoke", "batch", "gpus", "cache", "precision", "threads", "drift", "equality",
-             "migration", "vendor"]
+SCENARIOS = ["smoke", "batch", "gpus", "cache", "kv", "kv-identity", "precision", "threads",
+             "drift", "equality", "migration", "vendor"]
 
 
 QUICK = ["smoke", "batch", "cache"]  # under sanitizers, ten times slower

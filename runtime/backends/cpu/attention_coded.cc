@@ -188,19 +188,6 @@ void decode_item(const AttentionCall<T>& call, const Item& item, bool values,
   split.read(call, task, codes, lo, hi, values);
 }
 
-/// What is read next, while this item's split is used.
-template <class T>
-void find_pages(const AttentionCall<T>& call, const Item& next) {
-  const KvCodes codes = call.codes(next.head, next.begin);
-  const std::int64_t begin = std::max(next.split * kSplitPositions, call.place(next.begin).first);
-  const std::int64_t end =
-      std::min((next.split + 1) * kSplitPositions,
-               std::min({codes.k_coded, codes.v_coded, call.place(next.begin).position + 1}));
-  if (begin < end && codes.k_layout.page_size % kSplitPositions == 0) {
-    find_pages(codes, begin, end);
-  }
-}
-
 }  // namespace
 
 void CpuBackend::attention_coded(Rows q, const AttentionRows& args, const KvPools& pools,
@@ -253,7 +240,6 @@ void CpuBackend::attend_coded(const AttentionCall<T>& call, std::int64_t first, 
     for (std::int64_t i = mine.begin; i < mine.end; ++i) {
       const Item& item = items[std::size_t(i)];
       decode_item(call, item, true, split);
-      if (i + 1 < mine.end) find_pages(call, items[std::size_t(i + 1)]);
       for (std::int64_t r = item.begin; r < item.end; ++r) {
         const auto t = std::size_t((r - first) * kv_heads + item.head);
         AttentionTask<T> task = tasks[t];

@@ -39,20 +39,15 @@ const T* no_low() {
   return zeros.data();
 }
 
-/// Asks for a line of each page of memory in which the codes of positions [begin, end) lie: where
-/// pages are small, finding them takes as long as reading them. The positions lie in one page of
-/// codes.
-inline void find_pages(const KvCodes& codes, std::int64_t begin, std::int64_t end) {
-  constexpr std::int64_t kMemoryPage = 4096;
-  for (const int side : {0, 1}) {
-    const CodeLayout& layout = side == 0 ? codes.k_layout : codes.v_layout;
-    const std::int64_t page = codes.table[begin / layout.page_size];
-    if (page < 0) continue;  // given back
-    const std::uint8_t* const from = (side == 0 ? codes.k : codes.v) +
-                                     layout.tile(page, codes.head, begin % layout.page_size, 0);
-    const std::int64_t bytes =
-        (end - begin) / layout.codec.tokens * layout.tiles_across() * layout.codec.bytes;
-    for (std::int64_t at = 0; at < bytes; at += kMemoryPage) __builtin_prefetch(from + at);
+/// Calls f for the positions of [begin, end), all of one split, in eight stretches side by side: so
+/// memory has eight streams to follow, and its pages are found at the same time.
+template <class F>
+void each_of_split(std::int64_t begin, std::int64_t end, const F& f) {
+  constexpr std::int64_t kSplitKeys = 256, kStreams = 8, kStretch = kSplitKeys / kStreams;
+  const std::int64_t split = begin / kSplitKeys * kSplitKeys;
+  for (std::int64_t i = 0; i < kSplitKeys; ++i) {
+    const std::int64_t p = split + i % kStreams * kStretch + i / kStreams;
+    if (p >= begin && p < end) f(p);
   }
 }
 
@@ -130,8 +125,8 @@ class GroupDecoder {
     room.split.value_low = room.value_low;
     room.split.value = room.rows;
     room.split.value_stride = InPlace<Codec> ? tile_bytes_ : kGroupCodes;
-    for (std::int64_t p = begin; p < end; ++p) {
-      if (!seen(p)) continue;
+    each_of_split(begin, end, [&](std::int64_t p) {
+      if (!seen(p)) return;
       const std::uint8_t* tile = row_of(p);
       const std::int64_t o = p % kSplitKeys;
       if constexpr (InPlace<Codec>) {
@@ -139,7 +134,7 @@ class GroupDecoder {
         for (std::int64_t t = 0; t < across; ++t, tile += tile_bytes_) {
           std::memcpy(room.halves + o * across + t, tile, 2);
         }
-        continue;
+        return;
       }
       room.rows[o] = room.value + o * d_;
       for (std::int64_t at = o * across; at < (o + 1) * across; ++at, tile += tile_bytes_) {
@@ -148,7 +143,7 @@ class GroupDecoder {
         room.value_scale[at] = group.scale;
         room.value_low[at] = group.low;
       }
-    }
+    });
     if constexpr (InPlace<Codec>) {
       const std::int64_t first = begin % kSplitKeys * across, n = (end - begin) * across;
       kernels_.widen(room.halves + first, n, Format::fp16, room.value_scale + first);
@@ -194,7 +189,7 @@ class GroupDecoder {
     alignas(16) static constexpr std::uint8_t kNothing[512] = {};
     const std::int64_t across = d_ / kGroupCodes, first = begin / kKeyBlock * kKeyBlock;
     const std::int64_t last = (end + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
-    for (std::int64_t p = first; p < last; ++p) {
+    each_of_split(first, last, [&](std::int64_t p) {
       const std::int64_t o = p % kSplitKeys;
       const std::uint8_t* tile = p >= begin && p < end && seen(p) ? row_of(p) : kNothing;
       room.rows[o] = reinterpret_cast<const std::int8_t*>(tile + Codec::kCodesAt);
@@ -202,7 +197,7 @@ class GroupDecoder {
       for (std::int64_t t = 0; t < across; ++t, tile += tile_bytes_) {
         std::memcpy(half + t * kKeyBlock, tile, 2);
       }
-    }
+    });
     const std::int64_t from = first % kSplitKeys, n = last - first;
     kernels_.widen(room.halves + from * across, n * across, Format::fp16,
                    room.key_scale + from * across);

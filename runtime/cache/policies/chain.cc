@@ -40,6 +40,7 @@ class ChainPolicy final : public CachePolicy {
   [[nodiscard]] KvRotation rotation(const KvModel& model) const override {
     return codes_->rotation(model);
   }
+  [[nodiscard]] bool turns_at_write() const override { return codes_->turns_at_write(); }
   [[nodiscard]] std::int64_t coded_from() const override { return codes_->coded_from(); }
   [[nodiscard]] CodedView coded(std::int64_t n, std::int64_t q) const override {
     return codes_->coded(n, q);
@@ -108,6 +109,15 @@ PolicyResult parse_chain(const PolicyArgs& args) {
   }
   if (evicts.policy->positions_in_cache()) {
     return Error{"positions: in_cache keeps keys before RoPE, and nothing codes them there", ""};
+  }
+  const CodedView written = codes.policy->coded(1, 0);
+  const bool by_groups = !codes.policy->waits_for_prompt() && written == CodedView{} &&
+                         codes.policy->key_codec({}).codes();
+  if (by_groups && evicts.policy->reads_cache()) {
+    return Error{evicts.name +
+                     " reads K and V when the prompt ends, when groups are coded in part: " +
+                     codes.name + " needs when: prompt beside it",
+                 ""};
   }
   const auto member = [](const MadePolicy& made) {
     const std::string text = text_of(made);

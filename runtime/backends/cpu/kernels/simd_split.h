@@ -80,6 +80,16 @@ void look_at_all(const TaskOf<E>& task, std::int64_t begin, std::int64_t lo, std
   }
 }
 
+/// Whether none of a block's bytes hides its position.
+template <class E>
+bool keeps_all(const std::uint8_t* keep) {
+  constexpr std::uint64_t kOnes = 0x0101010101010101ull, kTops = 0x8080808080808080ull;
+  std::uint64_t half[2];
+  std::memcpy(half, keep, sizeof half);
+  return (((half[0] - kOnes) & ~half[0]) & kTops) == 0 &&
+         (((half[1] - kOnes) & ~half[1]) & kTops) == 0;
+}
+
 /// Finds the visible positions of [lo, hi] and their keys and values. When pages do not hold whole
 /// key blocks, visible keys are gathered into `gathered` (16 blocks of (head_dim, 16)).
 template <class E>
@@ -96,8 +106,23 @@ void look(const TaskOf<E>& task, std::int64_t begin, std::int64_t lo, std::int64
       o = 0;
       ++page;
     }
-    if (task.keep != nullptr && task.keep[p] == 0) continue;
     const int at = int(p - begin), block = at / kKeyBlock, lane = at % kKeyBlock;
+    if (gathered == nullptr && lane == 0 && p + kKeyBlock - 1 <= hi &&
+        keeps_all<E>(task.keep + p)) {
+      view.block[view.blocks] = block;
+      view.key[view.blocks] = key_at<E>(task, page, o);
+      const typename E::Stored* value = value_at<E>(task, page, o);
+      view.touched[view.blocks++] = value;
+      for (int i = 0; i < kKeyBlock; ++i) {
+        view.hidden[at + i] = 0;
+        view.offset[view.count] = at + i;
+        view.value[view.count++] = value + i * task.head_dim;
+      }
+      p += kKeyBlock - 1;
+      o += kKeyBlock - 1;
+      continue;
+    }
+    if (task.keep != nullptr && task.keep[p] == 0) continue;
     view.hidden[at] = 0;
     view.offset[view.count] = at;
     view.value[view.count++] = value_at<E>(task, page, o);
@@ -107,10 +132,6 @@ void look(const TaskOf<E>& task, std::int64_t begin, std::int64_t lo, std::int64
                                                   : key_at<E>(task, page, o - lane);
       view.touched[view.blocks] = view.key[view.blocks];
       ++view.blocks;
-    }
-    if (gathered == nullptr && lane == kKeyBlock - 1 && view.count >= kKeyBlock &&
-        view.offset[view.count - kKeyBlock] == at - lane) {
-      view.touched[view.blocks - 1] = view.value[view.count - kKeyBlock];
     }
     if (gathered != nullptr) {
       const typename E::Stored* from = key_at<E>(task, page, o);
