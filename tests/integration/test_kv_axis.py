@@ -99,6 +99,7 @@ MALFORMED = [
     ("{chain: [{h2o: 9}]}", 7, "a chain has one that evicts and one that codes"),
     ("{chain: [{h2o: 9}, {quanto: 4}]}", 7, "quanto is no member of a chain"),
     ("{chain: [{streaming: 9, positions: in_cache}, q8_0]}", 7, "keeps keys before RoPE"),
+    ("{chain: [{knorm: 9}, {kivi: 2, when: block}]}", 7, "kivi needs when: prompt beside it"),
     ("{chain: [{snapkv: 64, kernal: 5}, q8_0]}", 7, 'no option "kernal" of snapkv; did you mean '
      '"kernel"?'),
     ("{kvarn: k4v2, grup: 64}", 7, 'did you mean "group"?'),
