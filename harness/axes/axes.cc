@@ -49,7 +49,8 @@ Result<AxisValue> axis_value(const std::string& axis, const RawValue& raw, Value
     if (value) return value;
     std::string hint = number_hint(raw.scalar.substr(raw.scalar.rfind(':') + 1));
     for (const auto& pair : raw.pairs) hint += number_hint(pair.second);
-    return Error{value.error().message + hint, value.error().place};
+    const std::string& message = value.error().message;
+    return Error{message.ends_with(hint) ? message : message + hint, value.error().place};
   }
   return Error{"unknown axis " + in_quotes(axis) + did_you_mean(axis, axis_names()), ""};
 }

@@ -44,6 +44,7 @@ struct AxisValue {
   std::map<std::string, std::string> args;  // the map's pairs; empty for a scalar
   std::string head;  // what a plain pattern or a number is compared with: "chunked", "3"
   AxisSetting setting;
+  std::string place{};  // file:line:column where a scenario has it; empty: a default
   bool operator==(const AxisValue& other) const { return text == other.text; }
 };
 

@@ -24,10 +24,8 @@ Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   if (!spec && is_known(text) && use == ValueUse::pattern) return axes::scalar_value(text, {});
   ISOBIT_TRY(spec);
   AxisValue value = axes::scalar_value(spec->text, *spec);
+  // No pairs: a text selects its own cells alone, and an option may be called as a policy is.
   value.head = policy_pairs(spec->text)[0].first;
-  for (const auto& [key, arg] : policy_pairs(spec->text)) {
-    if (!arg.empty()) value.args[key] = arg;
-  }
   return value;
 }
 

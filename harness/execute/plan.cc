@@ -165,7 +165,7 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
   const KvModel model = kv_model(loaded.session.model.config);
   for (const Cell& cell : plan.matrix.cells) {
     if (auto fits = check_kv_policy(cell.requested().kv, model); !fits) {
-      return Error{cell.name() + ": " + fits.error().message, loaded.scenario.path};
+      return Error{cell.name() + ": " + fits.error().message, cell.axes.at("kv").place};
     }
     PlannedCell planned;
     planned.skip_reason = skip_reason(loaded.scenario, loaded.session, cell);

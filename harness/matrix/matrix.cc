@@ -278,7 +278,7 @@ Result<void> check(const Scenario& scenario, const Matrix& matrix) {
                                           "; drop one include or zip entry");
     const GenerateRequest asked = cell.requested();
     if (auto fits = check_kv_policy(asked.kv, asked.cache, asked.ranks); !fits)
-      return scenario_error(scenario, cell.name() + ": " + fits.error().message);
+      return Error{cell.name() + ": " + fits.error().message, cell.axes.at("kv").place};
   }
   const auto selects = [&](const Filter& where) {
     const auto selected = [&](const Cell& cell) { return where.matches(cell.subject()); };

@@ -292,7 +292,10 @@ AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse 
   }
   if (error_) return {};
   auto canonical = axis_value(axis, raw, use);
-  if (canonical) return canonical.value();
+  if (canonical) {
+    canonical->place = tree_.place(node);
+    return *canonical;
+  }
   fail(node, canonical.error().message);
   return {};
 }

@@ -193,6 +193,9 @@ std::string NodeReader::flat(const TreeNode& node, const std::string& what, int 
   } else {
     text = word(node, what);
     no_quoted_number(node);
+    if (text.find('+') != std::string::npos && text.find(':') == std::string::npos) {
+      fail(node, what + ": a plus sign joins pairs; write a number without it, 1e5");
+    }
   }
   return text;
 }

@@ -130,8 +130,9 @@ PolicyResult make_policy(const std::string& text, PolicyRole* role) {
                      " are two policies; {chain: […]} joins them",
                  ""};
   }
-  if (row == nullptr || text.size() > kLongestText) {
-    return Error{"known: " + joined(kv_policy_forms()), ""};
+  if (row == nullptr) return Error{"known: " + joined(kv_policy_forms()), ""};
+  if (text.size() > kLongestText) {
+    return Error{"it has more than " + std::to_string(kLongestText) + " characters", ""};
   }
   auto args = args_of(*row, text);
   ISOBIT_TRY(args);

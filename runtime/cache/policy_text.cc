@@ -92,7 +92,9 @@ std::string without_parentheses(const std::string& text) {
 std::string shortest_decimals(double x) {
   char buffer[32];
   const auto end = std::to_chars(buffer, buffer + sizeof buffer, x + 0.0);
-  return {buffer, end.ptr};
+  std::string text(buffer, end.ptr);
+  std::erase(text, '+');  // "1e+05": a plus joins the pairs of a text
+  return text;
 }
 
 bool parse_real(const std::string& text, double& out) {

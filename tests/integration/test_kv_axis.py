@@ -24,6 +24,7 @@ FORMS = [
     ("normal:0/0.001+keep_sign:true+layers:0/1+seed:7",
      "{normal: [0, 0.001], seed: 7, keep_sign: true, layers: [0, 1]}",
      "{layers: [1, 0], keep_sign: yes, seed: 7, normal: [0, 1e-3]}"),
+    ("uniform:-1e300/1e05", "{uniform: [-1e300, 100000]}", "{uniform: [-1.0e300, 1e5]}"),
     ("q8_0", "q8_0", "{ggml: q8_0}"),
     ("q4_0", "q4_0", "{rotate: false, ggml: q4_0}"),
     ("q4_1", "q4_1", "{ggml: {v: q4_1, k: q4_1}}"),
@@ -84,6 +85,7 @@ FORMS = [
 # A value, the column of line 9 where the error points (the value begins at 7), what it says.
 MALFORMED = [
     ("{window: 0}", 7, "window is a whole number from 1 to"),
+    ("{window: 08}", 7, "from 1 to 1073741824; write 8\n"),
     ("{h2o: 0}", 7, "h2o is a whole number from 1 to"),
     ("{tova: 0}", 7, "tova is a whole number from 1 to"),
     ("{knorm: -1}", 7, "knorm is a whole number from 1 to"),
@@ -204,9 +206,8 @@ class KvAxis(tiny_project.Case):
     def test_a_quoted_text_selects_its_cell(self):
         texts = [form[0] for form in FORMS]
         self.scenario([form[1] for form in FORMS])
-        for text in texts:  # a text without options is one pair, which longer texts have too
-            self.assertEqual(self.texts("-k", f'kv="{text}"'),
-                             [other for other in texts if (other + "+").startswith(text + "+")])
+        for text in texts:
+            self.assertEqual(self.texts("-k", f'kv="{text}"'), [text])
         some = ["chain:snapkv:128>q8_0", "ggml:(k:q8_0+v:q4_0)+rotate:true",
                 "residual:(every:2)+budget:5"]
         among = "kv in ('" + "', \"".join(some[:2]) + "\", '" + some[2] + "')"
@@ -214,7 +215,8 @@ class KvAxis(tiny_project.Case):
         self.assertEqual(self.texts("-k", f"not ({among})"), [t for t in texts if t not in some])
         other_order = "kv='rotate:true+ggml:(v:q4_0+k:q8_0)'"
         self.assertEqual(self.texts("-k", other_order), some[1:2])
-        for head in ("snapkv", "rtn", "chain", "ggml", "streaming", "kvarn", "exact"):
+        for head in ("snapkv", "rtn", "chain", "ggml", "streaming", "kvarn", "exact",
+                     "window", "residual"):
             self.assertEqual(self.texts("-k", f"kv={head}"),
                              [text for text in texts if re.split("[:+]", text)[0] == head])
         for wrong, column in (("kv=chain:snapkv:128>q8_0", 4), ('kv="snapkv:64+kernal:5"', 4),
@@ -278,7 +280,7 @@ class KvAxis(tiny_project.Case):
             with self.subTest(value + " " + axis):
                 self.scenario([value], axis, model)
                 error = self.isobit("list", "kv.yaml", code=2).stderr
-                self.assertRegex(error, r"kv\.yaml: kv%.*kv=.* /[0-9a-f]{8}: kv ")
+                self.assertRegex(error, r"kv\.yaml:9:7: kv%.*kv=.* /[0-9a-f]{8}: kv ")
                 self.assertIn(message, error)
 
 

@@ -1,6 +1,9 @@
 // chain: one policy that evicts and one that codes, at once. What is chosen is chosen by the coded
 // view's weights; what is evicted counts in its groups like the rest.
 
+#include <algorithm>
+
+#include "runtime/base/words.h"
 #include "runtime/cache/policies/table.h"
 
 namespace isobit {
@@ -90,7 +93,15 @@ PolicyResult parse_chain(const PolicyArgs& args) {
   MadePolicy evicts, codes;
   for (const std::string& member : cut_outside(args.main, canonical ? '>' : '/')) {
     PolicyRole role{};
-    auto made = make_policy(without_parentheses(member), &role);
+    const std::string text = without_parentheses(member);
+    const std::string name = policy_pairs(text)[0].first;
+    const std::vector<std::string> known = kv_policy_names();
+    if (name == "exact" || std::find(known.begin(), known.end(), name) == known.end()) {
+      return Error{in_quotes(name) + " is no member of a chain" +
+                       (name == "exact" ? "" : did_you_mean(name, known)),
+                   ""};
+    }
+    auto made = make_policy(text, &role);
     ISOBIT_TRY(made);
     if (role != PolicyRole::evicts && role != PolicyRole::codes) {
       return Error{made->name + " is no member of a chain", ""};
