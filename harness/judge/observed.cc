@@ -109,6 +109,7 @@ Judgement check_cache(const CacheMode& mode, const CellTrace& trace, bool asks_a
   if (o.cached_reads == 0 && (asks_about_cache || has_later_steps(trace))) {
     return mistrusted("the cache was never hit");
   }
+  if (mode.shares_prefix && o.prefix_hits == 0) return mistrusted("no prefix was shared");
   if (const Judgement chunks = check_chunks(mode, trace); chunks.verdict != Verdict::pass) {
     return chunks;
   }
@@ -118,7 +119,6 @@ Judgement check_cache(const CacheMode& mode, const CellTrace& trace, bool asks_a
   if (mode.shuffled_pages && o.pages < 2) {
     return mistrusted("no sequence was longer than one page of " + std::to_string(o.page_size));
   }
-  if (mode.shares_prefix && o.prefix_hits == 0) return mistrusted("no prefix was shared");
   if (mode.recomputes && o.recomputed == 0) return mistrusted("no position was recomputed");
   if (!mode.recomputes && o.recomputed != 0) {
     return fail("cache", mode.name, "one that recomputes");

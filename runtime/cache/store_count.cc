@@ -83,7 +83,8 @@ void KvCache::count() {
     counters_.coded = shipped_->coded();
     counters_.could_act = shipped_->seen_coded();
   }
-  if (bytes <= counters_.bytes) return;
+  if (bytes < counters_.bytes) return;
+  if (bytes == counters_.bytes && exact <= counters_.exact_bytes) return;
   counters_.bytes = bytes;
   counters_.exact_bytes = exact;
 }

@@ -40,6 +40,9 @@ void KvCache::change(std::int64_t layer, bool keys, Rows x,
 void KvCache::code_rows(std::int64_t layer, Rows k, Rows v, std::span<const int> sequences,
                         std::span<const std::int64_t> positions, bool again) {
   turn_written(layer, sequences, positions);
+  // Turned rows are R applied to a rotation, coded later or not.
+  const bool turns_all = keeps_exact_ && rotation_.turns() && policy_->turns_at_write();
+  if (layer == 0 && turns_all && !again) counters_.coded += std::int64_t(positions.size());
   const CodedView first = policy_ == nullptr ? CodedView{} : policy_->coded(1, 0);
   if (first.k != kAll && first.v != kAll) return;
   std::vector<std::int64_t> slots;
@@ -112,7 +115,8 @@ void KvCache::code(std::int64_t layer, int sequence, const CodedView& view) {
   if (done.k != kAll) code_side(true, layer, s, done.k, view.k);
   if (done.v != kAll) code_side(false, layer, s, done.v, view.v);
   done = view;
-  if (layer == 0) counters_.coded += std::max(done.k, done.v) - before;
+  const bool counted = rotation_.turns() && policy_->turns_at_write();
+  if (layer == 0 && !counted) counters_.coded += std::max(done.k, done.v) - before;
 }
 
 void KvCache::code_again(std::int64_t layer, int sequence) {

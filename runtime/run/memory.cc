@@ -23,6 +23,23 @@ Lengths live_of(const KvDemand& demand) {
   return live;
 }
 
+/// Bytes of one position's codes in all layers, rounded up; none for a policy that codes at the
+/// write, whose codes are fewer bytes than the exact pools that it does not have.
+std::int64_t code_bytes(const ModelConfig& config, const GenerateRequest& request) {
+  if (request.kv.policy == nullptr) return 0;
+  KvModel model = kv_model(config);
+  model.stored = mode_of(request.precision).cache;
+  const CodedView written = request.kv.policy->coded(1, 0);
+  if (written == CodedView{CodedView::kAll, CodedView::kAll}) return 0;
+  std::int64_t bytes = 0;
+  for (const KvCodec& codec :
+       {request.kv.policy->key_codec(model), request.kv.policy->value_codec(model)}) {
+    const std::int64_t tile = std::int64_t(codec.tokens) * codec.channels;
+    bytes += (config.kv_heads * config.head_dim * codec.bytes + tile - 1) / tile;
+  }
+  return bytes * config.layers;
+}
+
 std::int64_t cache_bytes(const ModelConfig& config, const GenerateRequest& request,
                          const Lengths& all) {
   const CacheMode& mode = request.cache;
@@ -43,7 +60,8 @@ std::int64_t cache_bytes(const ModelConfig& config, const GenerateRequest& reque
                           saturating_product(pages, rows * layers));
   }
   const std::int64_t each = values + (mode.recomputes ? rows : 0);
-  return saturating_product(pages, each * config.layers);
+  return saturating_sum(saturating_product(pages, each * config.layers),
+                        saturating_product(pages * page, code_bytes(config, request)));
 }
 
 /// Rows of a step in which every live sequence brings its prompt, or all of itself where nothing is

@@ -49,8 +49,10 @@ class Attention {
   void check() {
     SCOPED_TRACE(::testing::Message() << c_);
     const bool special = c_.data != Data::plain || c_.evict > 0;  // at times nothing is visible
-    EXPECT_TRUE(pair_.same(k_pool_, special));
-    EXPECT_TRUE(pair_.same(v_pool_, special));
+    // Two 16-bit values are no number of 32; what they are is compared by reading them back below.
+    const bool halves = field_bytes(pair_.mode().cache) == 2;
+    EXPECT_TRUE(pair_.same(k_pool_, special || halves));
+    EXPECT_TRUE(pair_.same(v_pool_, special || halves));
     const AttentionRows args = arguments();
     const auto n = std::int64_t(args.rows.size());
     const std::int64_t width = c_.heads * c_.d;

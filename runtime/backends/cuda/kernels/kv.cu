@@ -30,6 +30,16 @@ __global__ void write_kernel(KvCall call, const T* k, std::int64_t k_stride, con
   }
 }
 
+/// A pool's element as a Real; Reals are copied as they are.
+template <class E>
+__device__ inline auto as_stored(E x) {
+  if constexpr (sizeof(E) == 2) {
+    return canonical(widened(x));
+  } else {
+    return x;
+  }
+}
+
 template <class T, class E>
 __global__ void read_kernel(KvCall call, const std::int64_t* slots, std::int64_t count,
                             const E* k_pool, const E* v_pool, T* k, std::int64_t k_stride, T* v,
@@ -40,13 +50,13 @@ __global__ void read_kernel(KvCall call, const std::int64_t* slots, std::int64_t
   const std::int64_t r = index / width, h = index % width / call.d, i = index % call.d;
   const std::int64_t page = slots[r] / call.page_size, o = slots[r] % call.page_size;
   if (k != nullptr) {
-    k[r * k_stride + h * call.d + i] = canonical(
-        widened(k_pool[page * call.shape.k_page + h * call.shape.k_head +
-                       o / kKeyBlock * kKeyBlock * call.d + o % kKeyBlock + i * kKeyBlock]));
+    k[r * k_stride + h * call.d + i] =
+        as_stored(k_pool[page * call.shape.k_page + h * call.shape.k_head +
+                         o / kKeyBlock * kKeyBlock * call.d + o % kKeyBlock + i * kKeyBlock]);
   }
   if (v != nullptr) {
-    v[r * v_stride + h * call.d + i] = canonical(
-        widened(v_pool[page * call.shape.v_page + h * call.shape.v_head + o * call.d + i]));
+    v[r * v_stride + h * call.d + i] =
+        as_stored(v_pool[page * call.shape.v_page + h * call.shape.v_head + o * call.d + i]);
   }
 }
 
