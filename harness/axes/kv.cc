@@ -24,8 +24,10 @@ Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   if (!spec && is_known(text) && use == ValueUse::pattern) return axes::scalar_value(text, {});
   ISOBIT_TRY(spec);
   AxisValue value = axes::scalar_value(spec->text, *spec);
-  // No pairs: a text selects its own cells alone, and an option may be called as a policy is.
-  value.head = policy_pairs(spec->text)[0].first;
+  // No pairs: a text selects its own cells alone, and an option may be called as a policy is. A
+  // word is a text, not the name of its other forms.
+  const auto own = policy_pairs(spec->text)[0];
+  value.head = own.second.empty() ? spec->text : own.first;
   return value;
 }
 

@@ -284,7 +284,10 @@ AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse 
   if (node.kind == Kind::map) {
     if (!map(node, "a value of axis " + axis, {})) return {};
     for (std::size_t i = 0; i < node.keys.size(); ++i) {
-      raw.pairs.emplace_back(node.keys[i].text, flat(node.items[i], node.keys[i].text));
+      const std::string& key = node.keys[i].text;
+      const bool nests = axis == "kv";  // the values of its options may be lists and maps
+      raw.pairs.emplace_back(key, nests ? flat(node.items[i], key) : word(node.items[i], key));
+      if (!nests) no_quoted_number(node.items[i]);
     }
   } else {
     raw.scalar = word(node, "a value of axis " + axis);

@@ -179,7 +179,9 @@ std::string NodeReader::flat(const TreeNode& node, const std::string& what, int 
   if (depth > kDeepest) fail(node, what + " is nested too deeply");
   if (error_) return {};
   std::string text;
-  if (node.kind == Kind::list) {
+  const bool one =
+      node.kind == Kind::list && node.items.size() == 1 && what != "layers" && what != "chain";
+  if (node.kind == Kind::list && !one) {
     for (const TreeNode& item : list(node, what)) {
       text += (text.empty() ? "" : "/") + flat(item, what, depth + 1);
     }

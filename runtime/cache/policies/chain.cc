@@ -94,11 +94,14 @@ PolicyResult parse_chain(const PolicyArgs& args) {
   for (const std::string& member : cut_outside(args.main, canonical ? '>' : '/')) {
     PolicyRole role{};
     const std::string text = without_parentheses(member);
-    const std::string name = policy_pairs(text)[0].first;
     const std::vector<std::string> known = kv_policy_names();
-    if (name == "exact" || std::find(known.begin(), known.end(), name) == known.end()) {
-      return Error{in_quotes(name) + " is no member of a chain" +
-                       (name == "exact" ? "" : did_you_mean(name, known)),
+    const auto pairs = policy_pairs(text);
+    const bool any = std::any_of(pairs.begin(), pairs.end(), [&](const auto& pair) {
+      return std::find(known.begin(), known.end(), pair.first) != known.end();
+    });
+    if (!any || text == "exact") {
+      return Error{in_quotes(pairs[0].first) + " is no member of a chain" +
+                       (any ? "" : did_you_mean(pairs[0].first, known)),
                    ""};
     }
     auto made = make_policy(text, &role);
