@@ -16,23 +16,24 @@ struct Param {
   const char* kv;
   Precision precision;
 };
-/// One precision of each policy everywhere, the others where nothing instruments them.
-constexpr Param kFew[] = {{"q8_0", Precision::bf16},
-                          {"kivi:2", Precision::fp32},
-                          {"kivi:4", Precision::fp16},
+/// One policy of each kind, in one precision, also where tests are instrumented.
+constexpr Param kFew[] = {{"kivi:2", Precision::fp32},
                           {"q4_0", Precision::fp16},
-                          {"rtn:3+per:channel+when:block", Precision::bf16},
                           {"kvarn:k4v2+group:32+sink:32", Precision::fp32},
-                          {"tova:64", Precision::fp8_e4m3},
-                          {"window:64", Precision::bf16},
-                          {"streaming:48", Precision::fp32},
                           {"streaming:48+positions:in_cache", Precision::fp16},
                           {"h2o:64", Precision::bf16},
-                          {"snapkv:64", Precision::fp16},
-                          {"knorm:64", Precision::fp8_e4m3},
-                          {"expected_attention:64", Precision::fp32},
-                          {"chain:snapkv:64>q8_0", Precision::bf16},
-                          {"chain:h2o:40>kivi:2", Precision::fp32}};
+                          {"chain:snapkv:64>q8_0", Precision::bf16}};
+/// The others, in one precision each where nothing instruments them.
+constexpr Param kMore[] = {{"q8_0", Precision::bf16},
+                           {"kivi:4", Precision::fp16},
+                           {"rtn:3+per:channel+when:block", Precision::bf16},
+                           {"tova:64", Precision::fp8_e4m3},
+                           {"window:64", Precision::bf16},
+                           {"streaming:48", Precision::fp32},
+                           {"snapkv:64", Precision::fp16},
+                           {"knorm:64", Precision::fp8_e4m3},
+                           {"expected_attention:64", Precision::fp32},
+                           {"chain:h2o:40>kivi:2", Precision::fp32}};
 
 bool names_any(const std::string& kv, std::initializer_list<const char*> names) {
   return std::any_of(names.begin(), names.end(),
@@ -45,7 +46,7 @@ bool codes(const std::string& kv) {
   return names_any(kv, {"q8_0", "q4_", "q5_", "iq4_nl", "kivi", "rtn", "kvarn"});
 }
 
-/// Policies of which one precision is enough where nothing instruments them.
+/// Policies of which one precision is enough.
 constexpr Param kRare[] = {
     {"q4_1", Precision::bf16},
     {"q5_0", Precision::fp32},
@@ -61,11 +62,19 @@ constexpr Param kRare[] = {
 };
 
 std::vector<Param> the_others() {
-  std::vector<Param> out(std::begin(kRare), std::end(kRare));
-  for (const Param& few : kFew) {
+  std::vector<Param> out(std::begin(kMore), std::end(kMore));
+  out.insert(out.end(), std::begin(kRare), std::end(kRare));
+  return out;
+}
+
+/// Every other precision: by hand.
+std::vector<Param> other_precisions() {
+  std::vector<Param> all(std::begin(kFew), std::end(kFew)), out;
+  all.insert(all.end(), std::begin(kMore), std::end(kMore));
+  for (const Param& one : all) {
     for (const Precision precision : {Precision::fp64, Precision::fp32, Precision::bf16,
                                       Precision::fp16, Precision::fp8_e4m3}) {
-      if (precision != few.precision) out.push_back({few.kv, precision});
+      if (precision != one.precision) out.push_back({one.kv, precision});
     }
   }
   return out;
@@ -108,6 +117,8 @@ class KvPolicy : public ::testing::TestWithParam<Param> {
 };
 INSTANTIATE_TEST_SUITE_P(Class, KvPolicy, ::testing::ValuesIn(kFew), name_of_param);
 INSTANTIATE_TEST_SUITE_P(Wide, KvPolicy, ::testing::ValuesIn(the_others()), name_of_param);
+INSTANTIATE_TEST_SUITE_P(WideSlow, KvPolicy, ::testing::ValuesIn(other_precisions()),
+                         name_of_param);
 
 TEST_P(KvPolicy, OneDigestInEveryCell) {
   const char* const kv = GetParam().kv;
@@ -331,6 +342,8 @@ class KvPolicyGpu : public ::testing::TestWithParam<Param> {
 };
 INSTANTIATE_TEST_SUITE_P(Class, KvPolicyGpu, ::testing::ValuesIn(kFew), name_of_param);
 INSTANTIATE_TEST_SUITE_P(Wide, KvPolicyGpu, ::testing::ValuesIn(the_others()), name_of_param);
+INSTANTIATE_TEST_SUITE_P(WideSlow, KvPolicyGpu, ::testing::ValuesIn(other_precisions()),
+                         name_of_param);
 
 TEST_P(KvPolicyGpu, OneDigestInEveryCell) {
   const char* const kv = GetParam().kv;
