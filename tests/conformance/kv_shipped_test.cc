@@ -7,12 +7,10 @@
 namespace isobit::kv_test {
 namespace {
 
-constexpr const char* kShipped[] = {"quanto:2+residual:16",
-                                    "quanto:4+residual:16",
-                                    "hqq:2+axis:1+group:8+residual:16",
-                                    "hqq:4+residual:16",
-                                    "kvarn:k4v2+form:shipped+group:64",
-                                    "kvarn:k2v2+form:shipped+group:64"};
+constexpr const char* kShipped[] = {"quanto:2+residual:16", "kvarn:k2v2+form:shipped+group:64"};
+/// Where nothing instruments them.
+constexpr const char* kMoreShipped[] = {"quanto:4+residual:16", "hqq:2+axis:1+group:8+residual:16",
+                                        "hqq:4+residual:16", "kvarn:k4v2+form:shipped+group:64"};
 
 struct Outcome {
   std::string bits;
@@ -51,6 +49,7 @@ std::string name_of_param(const ::testing::TestParamInfo<const char*>& info) {
   return name;
 }
 INSTANTIATE_TEST_SUITE_P(Each, KvShipped, ::testing::ValuesIn(kShipped), name_of_param);
+INSTANTIATE_TEST_SUITE_P(Wide, KvShipped, ::testing::ValuesIn(kMoreShipped), name_of_param);
 
 TEST_P(KvShipped, OneDigestOverPlaces) {
   for (const Precision precision : {Precision::bf16, Precision::fp64}) {
