@@ -16,9 +16,9 @@ struct Codes {
   static constexpr bool kByChannel = kByChannel_;
 };
 template <class E>
-constexpr bool kIsCodes = false;
+inline constexpr bool kIsCodes = false;
 template <class V, bool kByChannel>
-constexpr bool kIsCodes<Codes<V, kByChannel>> = true;
+inline constexpr bool kIsCodes<Codes<V, kByChannel>> = true;
 
 /// Calls f with a value of the type that reads a view. Codes are read as such in fp32 alone.
 template <class V, class F>
