@@ -31,8 +31,8 @@ import gguf
 import numpy as np
 
 import check_kvarn
-from kv_tiles import (PRECISIONS, Tiles, bytes_of, in_r, real_of, same_bits, stored_of, stored_bytes,
-                      unpack)
+from kv_tiles import (PRECISIONS, Tiles, bytes_of, in_r, real_of, same_bits, stored_bytes,
+                      stored_of, unpack)
 
 GGML = {"q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1", "q5_0": "Q5_0", "q5_1": "Q5_1",
         "iq4_nl": "IQ4_NL"}
@@ -64,8 +64,14 @@ class Report:
         self.lines[codec, against, r] = (seen + tiles, bad + int(wrong), note or notes)
 
     def show(self):
-        for (codec, against, r), (seen, bad, note) in self.lines.items():
-            print(f"{codec:18} {r:5} {seen:7} tiles, {bad} differ   ({against}){note}")
+        """Precisions with the same counts on one line."""
+        alike = {}
+        for (codec, against, r), counts in self.lines.items():
+            alike.setdefault((codec, against, counts), []).append(r)
+        for (codec, against, (seen, bad, note)), precisions in alike.items():
+            each = " each" if len(precisions) > 1 else ""
+            print(f"{codec}  {' '.join(precisions)}: {seen} tiles{each}, {bad} differ "
+                  f"({against}){note}")
         return any(bad for _, bad, _ in self.lines.values())
 
 
@@ -103,7 +109,8 @@ def check_ggml(tiles, data, report, library):
                     # NumPy's minimum and largest of -0 and +0 may be either; C takes the first.
                     at = slice(2, 4) if name in ("q4_1", "q5_1") else slice(0, 2)
                     equal = got == want
-                    equal[:, at] |= (np.ascontiguousarray(want[:, at]).view(np.uint16) & 0x7fff) == 0
+                    field = np.ascontiguousarray(want[:, at]).view(np.uint16)
+                    equal[:, at] |= (field & 0x7fff) == 0
                     report(name, f"gguf {version}", r, len(x), (~equal.all(1) | ~same_values).sum())
                 if library is None:
                     continue
@@ -209,7 +216,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         tiles = Tiles(folder)
         if "ggml" in wanted:
-            check_ggml(tiles, data, report, build_ggml(options.ggml, folder) if options.ggml else None)
+            library = build_ggml(options.ggml, folder) if options.ggml else None
+            check_ggml(tiles, data, report, library)
         if "kivi" in wanted:
             check_kivi(tiles, data, report, kivi)
         if "rtn" in wanted:

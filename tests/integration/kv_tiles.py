@@ -50,6 +50,9 @@ def stored_bytes(x, r):
 
 def unpack(packed, bits):
     """Codes, the low bits of a byte first, across the ends of bytes."""
+    if 8 % bits == 0:
+        each = (packed[:, :, None] >> np.arange(0, 8, bits, dtype=np.uint8)) & (2**bits - 1)
+        return each.reshape(len(packed), -1).astype(int)
     stream = np.unpackbits(np.ascontiguousarray(packed), axis=1, bitorder="little")
     count = stream.shape[1] // bits
     each = stream[:, :count * bits].reshape(len(packed), count, bits)

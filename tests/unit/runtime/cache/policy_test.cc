@@ -82,30 +82,24 @@ TEST(KvPolicyText, ErrorsNameTheValueAndWhatIsKnown) {
                            "kvarn:k4v2+form:shipped+sink:128",
                            "kvarn:k4v2+form:shipped+group:32",
                            "kvarn:k2v4+form:shipped",
+                           "kvarn:k4v2+form:shipped+sink:64",
                            "chain:quanto:4>tova:4",
                            "chain:",
-                           "chain:tova:4>nothing",
-                           "rtn",
-                           "rtn:0",
-                           "rtn:9",
-                           "rtn:4+group:1",
-                           "rtn:4+group:48+per:channel",
-                           "rtn:4+group:512+per:channel",
-                           "rtn:4+when:block",
-                           "rtn:4+per:channel+when:(block:16)",
-                           "rtn:4+rotate:random",
-                           "kivi:2+when:block:64",
-                           "kivi:2+when:never",
-                           "kvarn",
-                           "kvarn:k4v3",
-                           "kvarn:k4v2+group:96",
-                           "kvarn:k4v2+group:16",
-                           "kvarn:k4v2+group:256",
-                           "kvarn:k4v2+sink:100",
-                           "kvarn:k4v2+iterations:-1"}) {
+                           "chain:tova:4>nothing"}) {
     EXPECT_NE(refusal(text), "accepted") << text;
   }
   EXPECT_EQ(parse_kv_policy("q8_0:")->text, "q8_0");
+}
+
+TEST(KvPolicyText, GroupsAndTheirBitsHaveLimits) {
+  for (const char* text :
+       {"rtn", "rtn:0", "rtn:9", "rtn:4+group:1", "rtn:4+group:48+per:channel",
+        "rtn:4+group:512+per:channel", "rtn:4+when:block", "rtn:4+per:channel+when:(block:16)",
+        "rtn:4+rotate:random", "kivi:2+when:block:64", "kivi:2+when:never", "kvarn", "kvarn:k4v3",
+        "kvarn:k4v2+group:96", "kvarn:k4v2+group:16", "kvarn:k4v2+group:256", "kvarn:k4v2+sink:100",
+        "kvarn:k4v2+iterations:-1"}) {
+    EXPECT_NE(refusal(text), "accepted") << text;
+  }
 }
 
 TEST(KvPolicyText, EqualMeaningsHaveEqualTexts) {
