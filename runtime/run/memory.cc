@@ -72,9 +72,12 @@ MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& 
   // Of forward.h's Buffer: whole rows of each rank (h, its norm, y, a gathered one), and slices
   // which add up over the ranks (q and what attention makes of it, k, v, gate, up, act and the
   // rounded input of a product).
-  // Normalised outputs, an expert's input and the sum of experts are whole rows too.
+  // Normalised outputs, an expert's input, the sum of experts and what is rebuilt are whole rows
+  // too.
   const LayerPlan first = architecture_of(config).plan(config, 0);
-  const std::int64_t more = (first.normalises_output() ? 1 : 0) + (config.experts > 0 ? 2 : 0);
+  const bool rebuilds = request.cache.recomputes || request.kv.residual;
+  const std::int64_t more =
+      (first.normalises_output() ? 1 : 0) + (config.experts > 0 ? 2 : 0) + (rebuilds ? 1 : 0);
   const std::int64_t whole = (3 + more + (ranks > 1 ? 1 : 0)) * config.hidden_size;
   const std::int64_t inner = std::max(config.intermediate_size, config.expert_size);
   const std::int64_t sliced =

@@ -2,13 +2,16 @@
 // heads of 64, hidden 576, inner 1536; a vocabulary of 4,096, which no kept byte depends on): bytes
 // between two steps, and milliseconds of a decode step, beside the exact cache.
 //
-// Weights are synthetic. A step's time is the difference of two runs that draw few and more tokens,
-// over the difference, the best of three. Usage: profile_residual [--context N] [--threads N]
+// Weights are synthetic. A step's time is the processor time of one thread from one logits row to
+// the next, the best of the steps.
+// Usage: profile_residual [CONTEXT]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <ctime>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "runtime/run/generate.h"
 #include "tests/fakes/model.h"
@@ -16,8 +19,7 @@
 namespace isobit {
 namespace {
 
-constexpr std::int64_t kFew = 2, kMore = 6;  // tokens drawn
-constexpr int kRounds = 3;
+constexpr std::int64_t kDrawn = 6;  // tokens, the first by the prompt's step
 
 LoadedModel synthetic() {
   ModelConfig c;
@@ -42,33 +44,32 @@ struct Measured {
 
 Measured measure(Runtime& runtime, GenerateRequest request) {
   Measured out;
-  for (int round = 0; round < kRounds; ++round) {
-    double seconds[2] = {};
-    for (const bool more : {false, true}) {
-      request.max_new_tokens = more ? kMore : kFew;
-      const auto result = runtime.generate(request);
-      ISOBIT_CHECK(result.has_value());
-      seconds[more] = result->trace.seconds;
-      out.observed = result->trace.observed;
-      out.root = cell_root(result->trace);
-    }
-    const double ms = (seconds[1] - seconds[0]) * 1000 / double(kMore - kFew);
-    out.step_ms = round == 0 ? ms : std::min(out.step_ms, ms);
+  std::vector<std::clock_t> rows;
+  request.max_new_tokens = kDrawn;
+  request.spill = [&](int, std::int64_t, std::span<const std::byte>) {
+    rows.push_back(std::clock());
+  };
+  const auto result = runtime.generate(request);
+  ISOBIT_CHECK(result.has_value() && rows.size() == std::size_t(kDrawn));
+  for (std::size_t i = 1; i < rows.size(); ++i) {
+    const double ms = double(rows[i] - rows[i - 1]) * 1000 / CLOCKS_PER_SEC;
+    out.step_ms = i == 1 ? ms : std::min(out.step_ms, ms);
   }
+  out.observed = result->trace.observed;
+  out.root = cell_root(result->trace);
   return out;
 }
 
-void table(std::int64_t context, int threads) {
+void table(std::int64_t context) {
   Runtime runtime(synthetic());
   GenerateRequest request;
   request.precision = Precision::bf16;
-  request.backend.threads = threads;
   PromptTokens prompt;
   for (std::int64_t i = 0; i < context; ++i) {
     prompt.tokens.push_back(std::int32_t((i * i * 31 + i * 17) % 4096));
   }
   request.prompts = {prompt};
-  std::printf("context %lld, bf16, %d threads\n", static_cast<long long>(context), threads);
+  std::printf("context %lld, bf16\n", static_cast<long long>(context));
   std::printf("%-34s %14s %9s %12s %9s %s\n", "kv", "bytes kept", "of exact", "rebuilt/step",
               "ms/step", "bits");
   const Measured exact = measure(runtime, request);
@@ -80,7 +81,7 @@ void table(std::int64_t context, int threads) {
     const Observed& o = m.observed;
     std::printf("%-34s %14lld %9.3f %12lld %9.2f %s\n", text, static_cast<long long>(o.kv_bytes),
                 double(o.kv_bytes) / double(o.kv_exact_bytes),
-                static_cast<long long>(o.kv_rebuilt / (kMore - 1)), m.step_ms,
+                static_cast<long long>(o.kv_rebuilt / (kDrawn - 1)), m.step_ms,
                 m.root == exact.root ? "equal" : "DIFFERENT");
     std::fflush(stdout);
   }
@@ -90,11 +91,5 @@ void table(std::int64_t context, int threads) {
 }  // namespace isobit
 
 int main(int argc, char** argv) {
-  std::int64_t context = 1024;
-  int threads = 1;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--context") == 0) context = std::atoll(argv[i + 1]);
-    if (std::strcmp(argv[i], "--threads") == 0) threads = std::atoi(argv[i + 1]);
-  }
-  isobit::table(context, threads);
+  isobit::table(argc > 1 ? std::atoll(argv[1]) : 512);
 }

@@ -130,6 +130,23 @@ TEST_P(CacheModes, SampledTaughtEndedAndSpilled) {
   }
 }
 
+/// Policies that act without waiting for the prompt's end share prefixes of any page and chunk;
+/// what a window has hidden is gone from the shared pages too.
+TEST(CacheModesPointwise, JoinWithPoliciesThatDoNotWait) {
+  Runtime runtime(model());
+  for (const char* kv : {"window:40", "streaming:40", "bits:4", "normal:0/0.1"}) {
+    const std::string want = run(runtime, repeating(Precision::bf16, kv, {}));
+    ASSERT_GT(want.size(), 5000u) << kv << " " << want;
+    for (const char* mode :
+         {"chunked:17+paged:16", "chunked:17+prefix:true", "chunked:9+paged:7+prefix:true",
+          "chunked:17+paged:5+recomputed:true"}) {
+      Cell cell;
+      cell.cache = mode, cell.batch = 3;
+      EXPECT_TRUE(want == run(runtime, repeating(Precision::bf16, kv, cell))) << kv << " " << cell;
+    }
+  }
+}
+
 TEST(CacheModesRefused, APolicyThatActsAfterRows) {
   Runtime runtime(model());
   for (const char* kv : {"kivi:2", "tova:64"}) {

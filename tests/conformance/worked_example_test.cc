@@ -102,7 +102,9 @@ TEST_P(WorkedExampleIn, DigestsAreThoseOfThePage) {
 TEST(WorkedExample, PoliciesHaveTheDigestsOfThePage) {
   Runtime runtime(fakes::toy_model(fakes::worked_example_of_policies()));
   const std::string page = numerics_page();
-  for (const char* kv : {"q8_0", "kivi:2", "kivi:4", "tova:64"}) {
+  for (const char* kv :
+       {"q8_0", "kivi:2", "kivi:4", "window:64", "streaming:64", "streaming:64+positions:in_cache",
+        "h2o:64", "snapkv:64", "tova:64", "knorm:64", "expected_attention:64"}) {
     for (const Precision precision : {Precision::fp32, Precision::bf16}) {
       const std::string scalar = table_line(runtime, precision, "scalar", 1, kv);
       EXPECT_NE(page.find(scalar), std::string::npos) << scalar;

@@ -61,44 +61,41 @@ class DecodedSplit {
   /// exact positions too, or the codecs' tiles are no groups.
   bool read_codes(const AttentionTask<T>& task, const KvCodes& codes, std::int64_t lo,
                   std::int64_t hi, bool values) {
-    if (sizeof(T) == 8 || codes.from > 0 || codes.k_coded <= hi || (values && codes.v_coded <= hi))
-      return false;
-    const std::int64_t size = kSplitPositions * d_, fields = size / kGroupCodes;
-    auto* const bytes = reinterpret_cast<std::int8_t*>(k_);
-    T* const scales = v_;
+    coded_ = false;
+    if (sizeof(T) == 8 || codes.from > lo) return false;
+    if (codes.k_coded <= hi || (values && codes.v_coded <= hi)) return false;
     const auto seen = [&](std::int64_t p) { return task.keep == nullptr || task.keep[p] != 0; };
-    bool done = false;
-    if (values) {
-      with_groups(codes.v_layout, [&]<class Codec>(const Codec& codec) {
-        if constexpr (Codec::tokens() == 1) {
-          GroupDecoder<T, Codec>(codec, kernels_, codes, codes.v_layout, codes.v)
-              .value_codes(lo, hi + 1, seen, bytes + size, scales + 2 * fields,
-                           scales + 3 * fields);
-          done = true;
-        }
-      });
-      if (!done) return false;
-    }
-    done = false;
+    const std::int64_t size = kSplitPositions * d_, fields = size / kGroupCodes;
+    room_.key = reinterpret_cast<std::int8_t*>(k_);
+    room_.value = room_.key + size;
+    room_.key_scale = v_;
+    room_.key_low = v_ + fields;
+    room_.value_scale = v_ + 2 * fields;
+    room_.value_low = v_ + 3 * fields;
+    // Keys first: what their codec writes of the room, values may write again.
     with_groups(codes.k_layout, [&]<class Codec>(const Codec& codec) {
       GroupDecoder<T, Codec>(codec, kernels_, codes, codes.k_layout, codes.k)
-          .key_codes(lo, hi + 1, seen, bytes, scales, scales + fields);
-      split_.by_channel = Codec::tokens() > 1;
-      done = true;
+          .key_codes(lo, hi + 1, seen, room_);
+      coded_ = true;
     });
-    split_.key_scale = scales, split_.key_low = scales + fields;
-    split_.value_scale = scales + 2 * fields, split_.value_low = scales + 3 * fields;
-    coded_ = done;
-    return done;
+    if (!coded_ || !values) return coded_;
+    coded_ = false;
+    with_groups(codes.v_layout, [&]<class Codec>(const Codec& codec) {
+      if constexpr (Codec::tokens() == 1) {
+        GroupDecoder<T, Codec>(codec, kernels_, codes, codes.v_layout, codes.v)
+            .value_codes(lo, hi + 1, seen, room_);
+        coded_ = true;
+      }
+    });
+    return coded_;
   }
   /// `zeros`: a page table for every split, each its page 0.
   [[nodiscard]] KvView<T> view(const std::int32_t* zeros) const {
     KvView<T> out{k_, v_, zeros, 0, 0, std::int32_t(kSplitPositions)};
     if (!coded_) return out;
-    const auto* bytes = reinterpret_cast<const std::int8_t*>(k_);
-    out.k = bytes;
-    out.v = bytes + kSplitPositions * d_;
-    out.split = &split_;
+    out.k = room_.key;
+    out.v = room_.value;
+    out.split = &room_.split;
     return out;
   }
 
@@ -142,8 +139,8 @@ class DecodedSplit {
   const KernelsOf<T>& kernels_;
   std::int64_t d_;
   T *k_, *v_;
-  bool coded_ = false;  // the memory holds codes, of which split_ says the scales
-  SplitCodes<T> split_;
+  bool coded_ = false;  // the memory holds codes
+  CodesRoom<T> room_;
 };
 
 bool same_view(const AttentionRows::Row& a, const AttentionRows::Row& b) {
@@ -189,6 +186,19 @@ void decode_item(const AttentionCall<T>& call, const Item& item, bool values,
   if (item.end - item.begin <= kRowsOfCodes && split.read_codes(task, codes, lo, hi, values))
     return;
   split.read(call, task, codes, lo, hi, values);
+}
+
+/// What is read next, while this item's split is used.
+template <class T>
+void find_pages(const AttentionCall<T>& call, const Item& next) {
+  const KvCodes codes = call.codes(next.head, next.begin);
+  const std::int64_t begin = std::max(next.split * kSplitPositions, call.place(next.begin).first);
+  const std::int64_t end =
+      std::min((next.split + 1) * kSplitPositions,
+               std::min({codes.k_coded, codes.v_coded, call.place(next.begin).position + 1}));
+  if (begin < end && codes.k_layout.page_size % kSplitPositions == 0) {
+    find_pages(codes, begin, end);
+  }
 }
 
 }  // namespace
@@ -243,6 +253,7 @@ void CpuBackend::attend_coded(const AttentionCall<T>& call, std::int64_t first, 
     for (std::int64_t i = mine.begin; i < mine.end; ++i) {
       const Item& item = items[std::size_t(i)];
       decode_item(call, item, true, split);
+      if (i + 1 < mine.end) find_pages(call, items[std::size_t(i + 1)]);
       for (std::int64_t r = item.begin; r < item.end; ++r) {
         const auto t = std::size_t((r - first) * kv_heads + item.head);
         AttentionTask<T> task = tasks[t];

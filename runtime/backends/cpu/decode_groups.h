@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstring>
+#include <vector>
 
 #include "runtime/backends/cpu/kernels/kernels.h"
 #include "runtime/numerics/kv/groups.h"
@@ -14,6 +15,46 @@ template <class Codec, class T>
 concept GroupCodec = requires(const Codec& codec, const std::uint8_t* tile, std::int8_t* memory) {
   codec.template group<T>(tile, memory);
 };
+
+/// A tile is an fp16 scale and, at kCodesAt, signed bytes: they need not be copied.
+template <class Codec>
+concept InPlace = requires {
+  Codec::kCodesAt;
+};
+
+/// Memory for one split's codes, head_dim at most 256, and what they are read by.
+template <class T>
+struct CodesRoom {
+  std::int8_t *key, *value;                          // (256, head_dim) each
+  T *key_scale, *key_low, *value_scale, *value_low;  // (256, head_dim / 32) each
+  const std::int8_t* rows[256];
+  std::uint16_t halves[256 * 8];
+  SplitCodes<T> split;
+};
+
+/// The minima of codecs without one.
+template <class T>
+const T* no_low() {
+  static const std::vector<T> zeros(256 * 8, T(-0.0));
+  return zeros.data();
+}
+
+/// Asks for a line of each page of memory in which the codes of positions [begin, end) lie: where
+/// pages are small, finding them takes as long as reading them. The positions lie in one page of
+/// codes.
+inline void find_pages(const KvCodes& codes, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kMemoryPage = 4096;
+  for (const int side : {0, 1}) {
+    const CodeLayout& layout = side == 0 ? codes.k_layout : codes.v_layout;
+    const std::int64_t page = codes.table[begin / layout.page_size];
+    if (page < 0) continue;  // given back
+    const std::uint8_t* const from = (side == 0 ? codes.k : codes.v) +
+                                     layout.tile(page, codes.head, begin % layout.page_size, 0);
+    const std::int64_t bytes =
+        (end - begin) / layout.codec.tokens * layout.tiles_across() * layout.codec.bytes;
+    for (std::int64_t at = 0; at < bytes; at += kMemoryPage) __builtin_prefetch(from + at);
+  }
+}
 
 /// Where the tiles of one side lie, and the kernels that read them. Codes of 32 neighbours a tile:
 /// channels of a position (tokens() 1), or positions of a channel.
@@ -62,41 +103,61 @@ class GroupDecoder {
     }
   }
 
-  /// The same as signed bytes with their scales and minima, laid out as SplitCodes says.
+  /// The same as signed bytes.
   template <class Seen>
-  void key_codes(std::int64_t begin, std::int64_t end, const Seen& seen, std::int8_t* codes,
-                 T* scale, T* low) {
-    if constexpr (Codec::tokens() > 1) return channel_codes(begin, end, codes, scale, low);
+  void key_codes(std::int64_t begin, std::int64_t end, const Seen& seen, CodesRoom<T>& room) {
+    room.split.key_scale = room.key_scale;
+    room.split.key_low = room.key_low;
+    room.split.by_channel = Codec::tokens() > 1;
+    if constexpr (Codec::tokens() > 1) return channel_codes(begin, end, room);
+    if constexpr (InPlace<Codec>) return key_codes_in_place(begin, end, seen, room);
     for (std::int64_t block = begin / kKeyBlock; block * kKeyBlock < end; ++block) {
       const std::int64_t at = block * kKeyBlock % kSplitKeys;
       find_rows(block, begin, end, seen);
       for (std::int64_t c = 0, tile = 0; c < d_; c += kGroupCodes, tile += tile_bytes_) {
         add_rows(tile);
-        kernels_.turn_codes(groups_.codes, codes + at * d_ + c * kKeyBlock);
+        kernels_.turn_codes(groups_.codes, 0, 1, room.key + at * d_ + c * kKeyBlock);
         const std::int64_t fields = at * (d_ / kGroupCodes) + c / kGroupCodes * kKeyBlock;
-        std::memcpy(scale + fields, groups_.scale, kKeyBlock * sizeof(T));
-        std::memcpy(low + fields, groups_.low, kKeyBlock * sizeof(T));
+        std::memcpy(room.key_scale + fields, groups_.scale, kKeyBlock * sizeof(T));
+        std::memcpy(room.key_low + fields, groups_.low, kKeyBlock * sizeof(T));
       }
     }
   }
   template <class Seen>
-  void value_codes(std::int64_t begin, std::int64_t end, const Seen& seen, std::int8_t* codes,
-                   T* scale, T* low) {
+  void value_codes(std::int64_t begin, std::int64_t end, const Seen& seen, CodesRoom<T>& room) {
+    const std::int64_t across = d_ / kGroupCodes;
+    room.split.value_scale = room.value_scale;
+    room.split.value_low = room.value_low;
+    room.split.value = room.rows;
+    room.split.value_stride = InPlace<Codec> ? tile_bytes_ : kGroupCodes;
     for (std::int64_t p = begin; p < end; ++p) {
       if (!seen(p)) continue;
       const std::uint8_t* tile = row_of(p);
-      const std::int64_t first = p % kSplitKeys * (d_ / kGroupCodes);
-      for (std::int64_t at = first; at < first + d_ / kGroupCodes; ++at, tile += tile_bytes_) {
-        const GroupView<T> group = codec_.template group<T>(tile, memory_[0]);
-        std::memcpy(codes + at * kGroupCodes, group.codes, kGroupCodes);
-        scale[at] = group.scale;
-        low[at] = group.low;
+      const std::int64_t o = p % kSplitKeys;
+      if constexpr (InPlace<Codec>) {
+        room.rows[o] = reinterpret_cast<const std::int8_t*>(tile + Codec::kCodesAt);
+        for (std::int64_t t = 0; t < across; ++t, tile += tile_bytes_) {
+          std::memcpy(room.halves + o * across + t, tile, 2);
+        }
+        continue;
       }
+      room.rows[o] = room.value + o * d_;
+      for (std::int64_t at = o * across; at < (o + 1) * across; ++at, tile += tile_bytes_) {
+        const GroupView<T> group = codec_.template group<T>(tile, memory_[0]);
+        std::memcpy(room.value + at * kGroupCodes, group.codes, kGroupCodes);
+        room.value_scale[at] = group.scale;
+        room.value_low[at] = group.low;
+      }
+    }
+    if constexpr (InPlace<Codec>) {
+      const std::int64_t first = begin % kSplitKeys * across, n = (end - begin) * across;
+      kernels_.widen(room.halves + first, n, Format::fp16, room.value_scale + first);
+      room.split.value_low = no_low<T>();
     }
   }
 
  private:
-  static constexpr std::int64_t kSplitKeys = 256, kPrefetchAhead = 4096;
+  static constexpr std::int64_t kSplitKeys = 256;
 
   /// A tile is a channel of 32 positions, which lie in two blocks.
   void keys_by_channel(std::int64_t begin, std::int64_t end, T* split) {
@@ -111,19 +172,44 @@ class GroupDecoder {
     }
   }
 
-  void channel_codes(std::int64_t begin, std::int64_t end, std::int8_t* codes, T* scale, T* low) {
+  void channel_codes(std::int64_t begin, std::int64_t end, CodesRoom<T>& room) {
     for (std::int64_t p = begin / kGroupCodes * kGroupCodes; p < end; p += kGroupCodes) {
       const std::uint8_t* const row = row_of(p);
-      std::int8_t* const to = codes + p % kSplitKeys * d_;
+      std::int8_t* const to = room.key + p % kSplitKeys * d_;
       const std::int64_t fields = p % kSplitKeys / kGroupCodes * d_;
       for (std::int64_t c = 0; c < d_; ++c) {
         const GroupView<T> group = codec_.template group<T>(row + c * tile_bytes_, memory_[0]);
         std::memcpy(to + c * kKeyBlock, group.codes, kKeyBlock);
         std::memcpy(to + (c + d_) * kKeyBlock, group.codes + kKeyBlock, kKeyBlock);
-        scale[fields + c] = group.scale;
-        low[fields + c] = group.low;
+        room.key_scale[fields + c] = group.scale;
+        room.key_low[fields + c] = group.low;
       }
     }
+  }
+
+  /// All scales first: many reads of memory are under way before the codes are turned.
+  template <class Seen>
+  void key_codes_in_place(std::int64_t begin, std::int64_t end, const Seen& seen,
+                          CodesRoom<T>& room) {
+    alignas(16) static constexpr std::uint8_t kNothing[512] = {};
+    const std::int64_t across = d_ / kGroupCodes, first = begin / kKeyBlock * kKeyBlock;
+    const std::int64_t last = (end + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
+    for (std::int64_t p = first; p < last; ++p) {
+      const std::int64_t o = p % kSplitKeys;
+      const std::uint8_t* tile = p >= begin && p < end && seen(p) ? row_of(p) : kNothing;
+      room.rows[o] = reinterpret_cast<const std::int8_t*>(tile + Codec::kCodesAt);
+      std::uint16_t* half = room.halves + o / kKeyBlock * kKeyBlock * across + o % kKeyBlock;
+      for (std::int64_t t = 0; t < across; ++t, tile += tile_bytes_) {
+        std::memcpy(half + t * kKeyBlock, tile, 2);
+      }
+    }
+    const std::int64_t from = first % kSplitKeys, n = last - first;
+    kernels_.widen(room.halves + from * across, n * across, Format::fp16,
+                   room.key_scale + from * across);
+    for (std::int64_t o = from; o < from + n; o += kKeyBlock) {
+      kernels_.turn_codes(room.rows + o, tile_bytes_, across, room.key + o * d_);
+    }
+    room.split.key_low = no_low<T>();
   }
 
   /// Of a block of positions, the tiles of those that may be read; null for the others.
@@ -144,12 +230,7 @@ class GroupDecoder {
       page_begin_ = p / page_size_ * page_size_;
       page_ = head_ + table_[p / page_size_] * page_bytes_;
     }
-    const std::uint8_t* const row = page_ + (p - page_begin_) / Codec::tokens() * row_bytes_;
-    // What follows in memory is wanted soon, and the next page's beginning is no great loss.
-    for (std::int64_t line = 0; line < row_bytes_; line += 64) {
-      __builtin_prefetch(row + kPrefetchAhead + line);
-    }
-    return row;
+    return page_ + (p - page_begin_) / Codec::tokens() * row_bytes_;
   }
   void add(const std::uint8_t* tile) {
     const int at = groups_.count++;

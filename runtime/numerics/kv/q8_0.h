@@ -58,7 +58,8 @@ struct Q8_0 {
   [[nodiscard]] ISOBIT_HD Tile<T> open(const std::uint8_t* tile) const {
     return {tile + 2, float_from_fp16(load_field<std::uint16_t>(tile))};
   }
-  /// The same, all at once; the product is exact, so that T's is fp32's.
+  /// The same, all at once; the product is exact, so that T's is fp32's. The codes are at kCodesAt.
+  static constexpr int kCodesAt = 2;
   template <class T>
   [[nodiscard]] GroupView<T> group(const std::uint8_t* tile, std::int8_t*) const {
     return {reinterpret_cast<const std::int8_t*>(tile + 2),

@@ -3,15 +3,16 @@
 
 Reproduces the page's worked example (digests and tokens of every precision and cache policy), the
 Philox vector and the draw; the expected values are parsed from the page. Shares nothing with the
-C++ code: exact_fma.py holds fma, frozen_functions.py exp, log, sin and cos, lossy_caches.py the
-policies.
+C++ code: exact_fma.py holds fma, frozen_functions.py exp, log, sin and cos, formats_and_draws.py
+and attention.py the sections of those names, lossy_caches.py the policies.
 
-    second_implementation.py [--page PATH] [ROW ...]      (default: every row of the tables)
+    second_implementation.py [--page PATH] [--new] [ROW ...]   (default: every row of the tables)
 
-A row is named as the page names it: fp32, or "q8_0, fp32".
+A row is named as the page names it: fp32, or "q8_0, fp32". With --new the lines of rows that the
+page does not have are printed too, to be put there.
 
 Exit code: 0 all match, 1 something differs, 2 bad arguments. Needs numpy >= 2 and xxhash;
-the whole table takes under a minute on one core.
+the whole table takes some five minutes on one core.
 """
 import argparse
 import pathlib
@@ -22,11 +23,13 @@ import time
 import numpy as np
 import xxhash
 
+from attention import attention, lane_tree, rope
 from exact_fma import F32, F64, check_fma, fma
-from frozen_functions import X, canonical, exp, log, silu, sin_cos
+from formats_and_draws import FORMATS, U64, draw, narrow, philox4x32
+from frozen_functions import X, canonical, silu
 from lossy_caches import policy_named
-
-U64 = np.uint64
+from lossy_codecs import turned
+from lossy_evictions import Rows
 
 
 # ---- Notation: segments and trees ---------------------------------------------------------------
@@ -40,36 +43,6 @@ def neighbour_tree(values):
     while values.shape[-1] > 1:
         values = values[..., 0::2] + values[..., 1::2]
     return values[..., 0]
-
-
-def lane_tree(lanes):
-    """Over the last axis."""
-    while lanes.shape[-1] > 1:
-        h = lanes.shape[-1] // 2
-        lanes = lanes[..., :h] + lanes[..., h:]
-    return lanes[..., 0]
-
-
-# ---- Formats: name -> fraction bits, lowest exponent, largest finite, saturates -----------------
-
-FORMATS = {"bf16": (7, -126, X("0x1.fep127"), False), "fp16": (10, -14, 65504.0, False),
-           "e4m3": (3, -6, 448.0, True), "e5m2": (2, -14, 57344.0, True)}
-
-
-def narrow(x, name):
-    """Rounded to the format and widened again; "-" keeps the Real."""
-    x = canonical(x)
-    if name == "-":
-        return x
-    if name == "tf32":
-        u = x.view(np.uint32)
-        return ((u + np.uint32(0xFFF) + ((u >> 13) & 1)) & np.uint32(0xFFFFE000)).view(F32)
-    fraction_bits, lowest, largest, saturates = FORMATS[name]
-    wide = x.astype(F64)
-    step = np.ldexp(1.0, np.maximum(np.frexp(wide)[1] - 1, lowest) - fraction_bits)
-    q = np.rint(wide / step) * step
-    q = np.where(np.abs(q) > largest, np.copysign(largest if saturates else np.inf, q), q)
-    return canonical(q.astype(F32))
 
 
 # ---- Reductions --------------------------------------------------------------------------------
@@ -101,76 +74,6 @@ def rms_norm(x, w, eps, stored):
     return narrow((x * r[:, None]) * w, stored)
 
 
-# ---- Attention ---------------------------------------------------------------------------------
-
-def rope_angles(positions, head_dim, base):
-    """Plain RoPE: no frequency factor, no scaling (the worked example has neither)."""
-    i = np.arange(head_dim // 2, dtype=F64)
-    inv = exp(-(2 * i / head_dim) * log(np.array([base])))
-    return sin_cos(positions.astype(F64)[:, None] * inv)
-
-
-def rope(x, positions, base, stored):
-    """x [rows, heads, head_dim]."""
-    half = x.shape[2] // 2
-    s, c = (v.astype(x.dtype)[:, None, :] for v in rope_angles(positions, x.shape[2], base))
-    low, high = x[..., :half], x[..., half:]
-    return narrow(np.concatenate([fma(low, c, -(high * s)), fma(high, c, low * s)], 2), stored)
-
-
-def attention_scale(q):
-    return q.dtype.type(1.0 / np.sqrt(F64(q.shape[-1])))
-
-
-def attention(q, keys, values, positions, stored, kept=None):
-    """q [rows, heads, dim]; keys, values [positions so far, kv_heads, dim]; no window. kept: which
-    of the positions are not evicted. Gives the result and each row's and head's M and L."""
-    real = q.dtype.type
-    kept = np.ones(keys.shape[0], bool) if kept is None else kept
-    shared = np.arange(q.shape[1]) * keys.shape[1] // q.shape[1]
-    scale = attention_scale(q)
-    state = None
-    for start in range(0, keys.shape[0], 256):
-        j = np.arange(start, min(start + 256, keys.shape[0]))
-        visible = ((j <= positions[:, None]) & kept[j])[:, None, :]
-        if not visible.any():
-            continue
-        new = split(q, keys[j][:, shared], values[j][:, shared], visible, scale)
-        state = new if state is None else merge(state, new, visible.any(2))
-    top, total, out = state
-    return narrow(out * (real(1) / total)[..., None] + real(0), stored), top, total
-
-
-def split(q, k, v, visible, scale):
-    """The state (m, l, o) of one split of at most 256 keys; visible [rows, 1, keys]."""
-    real = q.dtype.type
-    score = np.zeros((q.shape[0], q.shape[1], k.shape[0]), real)
-    for i in range(q.shape[2]):
-        score = fma(q[:, :, i, None], k[:, :, i].T[None], score)
-    score = score * scale
-    m = np.where(visible, score, real(-np.inf)).max(2)
-    p = np.where(visible, exp(np.where(visible, score - m[..., None], real(0))), real(0))
-    lanes = np.zeros(q.shape[:2] + (32,), real)
-    for j in range(0, k.shape[0], 32):
-        part, seen = p[..., j:j + 32], visible[..., j:j + 32]
-        width = part.shape[2]
-        lanes[..., :width] = np.where(seen, lanes[..., :width] + part, lanes[..., :width])
-    o = np.zeros_like(q)
-    for j in range(k.shape[0]):
-        o = np.where(visible[:, :, j, None], fma(p[..., j, None], v[None, j], o), o)
-    return [m, lane_tree(lanes), o]
-
-
-def merge(old, new, exists):
-    """The next split's state joins the rows for which that split exists."""
-    (m1, l1, o1), (m2, l2, o2) = old, new
-    m = np.maximum(m1, m2)
-    a, b = exp(m1 - m), exp(m2 - m)
-    o = fma(o1, a[..., None], o2 * b[..., None])
-    return [np.where(exists, m, m1), np.where(exists, fma(l1, a, l2 * b), l1),
-            np.where(exists[..., None], o, o1)]
-
-
 # ---- Precisions: weights, matrix, lm_head matrix, input, lm_head input, R ------------------------
 
 PRECISIONS = {"fp64": "- - - - - -", "fp32": "- - - - - -", "tf32": "- tf32 tf32 tf32 tf32 -",
@@ -199,25 +102,7 @@ def linear(x, matrix, input_format, stored):
     return narrow(y, stored)
 
 
-# ---- Sampling, digest ----------------------------------------------------------------------------
-
-def philox4x32(counter, key, rounds=10):
-    """counter: four uint64 arrays of 32-bit words; key: two integers."""
-    c, (k0, k1), mask = list(counter), key, U64(0xFFFFFFFF)
-    for _ in range(rounds):
-        p0, p1 = c[0] * U64(0xD2511F53), c[2] * U64(0xCD9E8D57)
-        c = [(p1 >> U64(32)) ^ c[1] ^ U64(k0), p1 & mask,
-             (p0 >> U64(32)) ^ c[3] ^ U64(k1), p0 & mask]
-        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
-    return c
-
-
-def draw(seed, prompt_hash, positions, stream):
-    words = [prompt_hash & 0xFFFFFFFF, prompt_hash >> 32, positions, stream]
-    counter = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, U64)) for v in words))
-    first = philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))[0]
-    return U64(2) * (first >> U64(9)) + U64(1)
-
+# ---- Digest -------------------------------------------------------------------------------------
 
 def hash_of_prompt(tokens):
     return xxhash.xxh3_64_intdigest(np.array(tokens, "<i4").tobytes())
@@ -232,7 +117,7 @@ def digest(row):
 # ---- Worked example ------------------------------------------------------------------------------
 
 VOCABULARY, HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_DIM, INNER = 100, 64, 2, 4, 2, 16, 100
-EPS, BASE = X("0x1.4f8b588e368f1p-17"), 10000.0
+EPS = X("0x1.4f8b588e368f1p-17")
 LAYER_SHAPES = [(HIDDEN,), (HEADS * HEAD_DIM, HIDDEN), (KV_HEADS * HEAD_DIM, HIDDEN),
                 (KV_HEADS * HEAD_DIM, HIDDEN), (HIDDEN, HEADS * HEAD_DIM), (HIDDEN,),
                 (INNER, HIDDEN), (INNER, HIDDEN), (HIDDEN, INNER)]
@@ -248,8 +133,8 @@ def tensor(number, shape):
 
 
 class Model:
-    def __init__(self, precision, policy=None, head_dim=HEAD_DIM):
-        self.policy, self.head_dim, self.prompt = policy, head_dim, None
+    def __init__(self, precision, policy="exact", head_dim=HEAD_DIM):
+        self.policy, self.head_dim, self.prompt = policy_named(policy), head_dim, None
         self.real = F64 if precision == "fp64" else F32
         formats = PRECISIONS[precision].split()
         self.weights, self.matrix, lm_matrix, self.input, self.lm_input, self.stored = formats
@@ -260,7 +145,7 @@ class Model:
                         for i, shape in enumerate(LAYER_SHAPES)] for l in range(LAYERS)]
         self.final_norm = self.prepared(tensor(1 + 9 * LAYERS, (HIDDEN,)), "")
         empty = np.zeros((0, KV_HEADS * HEAD_DIM // head_dim, head_dim), self.real)
-        self.cache = [(empty, empty)] * LAYERS
+        self.cache = [(empty, empty, empty)] * LAYERS  # K before RoPE, K, V of all positions
 
     def prepared(self, values, matrix_format):
         if values.ndim == 1:
@@ -279,9 +164,6 @@ class Model:
             x = rms_norm(h, norm1, EPS, self.stored)
             q, k, v = (self.linear(x, w).reshape(len(tokens), -1, self.head_dim)
                        for w in (wq, wk, wv))
-            q, k = (rope(y, positions, BASE, self.stored) for y in (q, k))
-            k, v = (np.concatenate(pair) for pair in zip(self.cache[index], (k, v)))
-            self.cache[index] = k, v
             mixed = self.attend(index, q, k, v, positions).reshape(len(tokens), -1)
             h = narrow(h + self.linear(mixed, wo), self.stored)
             x = rms_norm(h, norm2, EPS, self.stored)
@@ -291,16 +173,44 @@ class Model:
         return linear(last, self.lm_head, self.lm_input, "-")[0]
 
     def attend(self, index, q, k, v, positions):
-        """Rows of one call have one view: the whole prompt, or one row after it."""
-        if self.policy is None:
-            return attention(q, k, v, positions, self.stored)[0]
-        seen = self.policy.view(index, k, v, self.prompt, int(positions[-1]),
-                                lambda x: narrow(x, self.stored))
-        mixed, top, total = attention(q, *seen[:2], positions, self.stored, seen[2])
-        if positions[-1] + 1 >= self.prompt:
-            row = q[-1], top[-1], total[-1]
-            self.policy.after(index, row, seen, attention_scale(q))
-        return mixed
+        """q, k, v [rows, heads, head_dim] of new rows, before RoPE -> their attention."""
+        codec, stored = self.policy.codec, self.stored
+        k = codec.before_rope(index, k, positions, stored)
+        written = (k, codec.written(index, "k", rope(k, positions, stored), positions, stored),
+                   codec.written(index, "v", v, positions, stored))
+        self.cache[index] = tuple(np.concatenate(pair) for pair in zip(self.cache[index], written))
+        states = [codec.state(int(p), self.prompt) for p in positions]
+        changes = [i for i in range(len(states)) if i == 0 or states[i] != states[i - 1]]
+        parts = [slice(a, b) for a, b in zip(changes, changes[1:] + [len(states)])]
+        if self.policy.eviction.in_cache:
+            return np.concatenate([self.attend_in_cache(index, q[r:r + 1], positions[r])
+                                   for r in range(len(q))])
+        return np.concatenate([self.attend_alike(index, q[part], positions[part],
+                                                 states[part.start]) for part in parts])
+
+    def attend_alike(self, index, q, positions, state):
+        """Rows whose view of coded and exact is the same."""
+        codec, eviction, stored = self.policy.codec, self.policy.eviction, self.stored
+        turns = k_turn, v_turn = codec.turns(state, self.head_dim)
+        keys, values = codec.seen(*self.cache[index][1:], state, stored)
+        count, kv_heads = keys.shape[:2]
+        visible = eviction.visible(index, positions, count, kv_heads)
+        visible = visible & (np.arange(count) <= positions[:, None])[:, None]
+        turned_q = turned(rope(q, positions, stored), k_turn)
+        mixed, top, total = attention(turned_q, keys, values, visible, stored)
+        eviction.after(Rows(index, self.prompt, positions, turned_q, q, keys, values, visible,
+                            top, total, turns))
+        return narrow(turned(mixed, v_turn), stored) if v_turn else mixed
+
+    def attend_in_cache(self, index, q, position):
+        """One row whose keys turn by their numbers among those that it sees."""
+        (keys, _, values), stored = self.cache[index], self.stored
+        seen = self.policy.eviction.visible(index, np.array([position]), len(keys), 1)[0, 0]
+        seen = np.nonzero(seen[:position + 1])[0]
+        numbers = np.arange(len(seen))
+        keys, values = rope(keys[seen], numbers, stored), values[seen]
+        visible = np.ones((1, keys.shape[1], len(seen)), bool)
+        return attention(rope(q, numbers[-1:], stored), keys, values, visible, stored)[0]
 
     def linear(self, x, matrix):
         return linear(x, matrix, self.input, self.stored)
@@ -309,7 +219,7 @@ class Model:
 def worked_example(row):
     """row: a precision, or a cache policy and a precision, which has heads of 32 channels."""
     name, _, precision = row.rpartition(", ")
-    model = Model(precision, policy_named(name), 32) if name else Model(precision)
+    model = Model(precision, name, 32) if name else Model(precision)
     rows = []
     tokens = [(37 * i + 11) % 100 for i in range(300)]
     for _ in range(3):
@@ -330,20 +240,26 @@ def check_draws(page):
     yield line in page, f"draw: {line}"
 
 
-def main():
-    parser = argparse.ArgumentParser(description="second implementation of NUMERICS.md")
-    root = pathlib.Path(__file__).resolve().parents[3]
-    parser.add_argument("--page", type=pathlib.Path, default=root / "runtime/numerics/NUMERICS.md")
-    parser.add_argument("rows", nargs="*", metavar="ROW")
-    options = parser.parse_args()
-    page = options.page.read_text(encoding="utf-8")
+def table_of(page):
     table = {}
     for line in page.splitlines():
         cells = re.findall(r"`([0-9a-f]{32})` (\d+)", line)
         if len(cells) == 3:
             table[line.split("|")[1].strip()] = [(d, int(t)) for d, t in cells]
+    return table
+
+
+def main():
+    parser = argparse.ArgumentParser(description="second implementation of NUMERICS.md")
+    root = pathlib.Path(__file__).resolve().parents[3]
+    parser.add_argument("--page", type=pathlib.Path, default=root / "runtime/numerics/NUMERICS.md")
+    parser.add_argument("--new", action="store_true", help="also rows that the page does not have")
+    parser.add_argument("rows", nargs="*", metavar="ROW")
+    options = parser.parse_args()
+    page = options.page.read_text(encoding="utf-8")
+    table = table_of(page)
     unknown = [r for r in options.rows or PRECISIONS if r not in table]
-    if unknown:
+    if unknown and not options.new:
         parser.error(f"not in the page's table: {', '.join(unknown)}; it has {', '.join(table)}")
     results = [check_fma(), *check_draws(page)]
     for good, text in results:
@@ -352,9 +268,12 @@ def main():
     for row in options.rows or table:
         begin = time.time()
         rows = worked_example(row)
-        passed.append(rows == table[row])
-        print(f"| {row} | " + " | ".join(f"`{d}` {t}" for d, t in rows) + " |",
-              "PASS" if passed[-1] else "FAIL", f"({time.time() - begin:.1f} s)", flush=True)
+        verdict = "NEW"
+        if row in table:
+            passed.append(rows == table[row])
+            verdict = "PASS" if passed[-1] else "FAIL"
+        print(f"| {row} | " + " | ".join(f"`{d}` {t}" for d, t in rows) + " |", verdict,
+              f"({time.time() - begin:.1f} s)", flush=True)
     print(f"{sum(passed)} of {len(passed)} pass")
     return 0 if all(passed) else 1
 

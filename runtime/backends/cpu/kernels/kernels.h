@@ -88,14 +88,15 @@ struct KvCodes {
   [[nodiscard]] bool holds_value(std::int64_t p) const { return p >= from && p < v_coded; }
 };
 
-/// Scales and minima of one split's codes, which stand where its keys and values would, as signed
-/// bytes: values as those of CodeGroups.
+/// One split's codes as signed bytes, keys where exact ones would be: values as of CodeGroups.
 template <class T>
 struct SplitCodes {
   bool by_channel = false;
   const T *key_scale, *key_low;      // (16 blocks, head_dim / 32, 16 positions); by_channel:
                                      // (8 blocks of 32 positions, head_dim)
   const T *value_scale, *value_low;  // (256 positions, head_dim / 32)
+  const std::int8_t* const* value;   // (256 positions): the codes of 32 channels,
+  std::int64_t value_stride;         // and so many bytes on those of the next 32
 };
 
 /// Keys and values of one sequence, one layer and one KV head, in pages of `element`: T, or a
@@ -185,8 +186,10 @@ struct KernelsOf {
   void (*decode_rows)(const CodeGroups<T>& groups, T* out, std::int64_t stride, std::int64_t half);
   /// Of 16 groups, code i of group g to out[16 i + g]: so lie keys.
   void (*decode_turned)(const CodeGroups<T>& groups, T* out);
-  /// Of 16 groups, code i of group g to out[16 i + g].
-  void (*turn_codes)(const std::int8_t* const* codes, std::int8_t* out);
+  /// 16 rows of 32 codes each to out (32, 16); the next 32, `stride` bytes on, to the next (32,
+  /// 16); so n times.
+  void (*turn_codes)(const std::int8_t* const* rows, std::int64_t stride, std::int64_t n,
+                     std::int8_t* out);
   /// out = x, n elements of a 16-bit format, widened.
   void (*widen)(const std::uint16_t* x, std::int64_t n, Format format, T* out);
   /// y = exp(x), n elements: attention's exponential by itself, for the exhaustive proof.

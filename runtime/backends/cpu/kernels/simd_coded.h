@@ -108,13 +108,15 @@ template <class E, int H, int D>
   using Reg = typename V::Reg;
   constexpr int G = (D * V::kWidth + kGroupCodes - 1) / kGroupCodes;
   const std::int64_t across = task.head_dim / kGroupCodes, group = i / kGroupCodes;
-  const auto* scales = task.kv.split->value_scale + group;
-  const auto* lows = task.kv.split->value_low + group;
+  const auto& codes = *task.kv.split;
+  const auto* scales = codes.value_scale + group;
+  const auto* lows = codes.value_low + group;
   Reg acc[H * D];
   unroll<H * D>([&](auto a) ISOBIT_ALWAYS_INLINE { acc[a] = Reg{}; });
   int j = 0;
   do {
     const int at = view.offset[j];
+    const std::int8_t* const row = codes.value[at] + group * codes.value_stride + i % kGroupCodes;
     Reg scale[G], low[G], weight[H];
     unroll<G>([&](auto g) ISOBIT_ALWAYS_INLINE {
       scale[g] = V::set1(scales[at * across + g]);
@@ -122,8 +124,8 @@ template <class E, int H, int D>
     });
     unroll<H>([&](auto h) ISOBIT_ALWAYS_INLINE { weight[h] = V::set1(p[h][at]); });
     unroll<D>([&](auto d) ISOBIT_ALWAYS_INLINE {
-      constexpr int g = d * V::kWidth / kGroupCodes;
-      const Reg code = code_register<V>(view.value[j] + i + d * V::kWidth);
+      constexpr int g = d * V::kWidth / kGroupCodes, in_group = d * V::kWidth % kGroupCodes;
+      const Reg code = code_register<V>(row + g * codes.value_stride + in_group);
       const Reg value = V::fma(code, scale[g], low[g]);
       unroll<H>([&](auto h)
                     ISOBIT_ALWAYS_INLINE { accumulate<V>(acc[h * D + d], weight[h], value); });

@@ -44,6 +44,17 @@ struct ByteRegister {
     std::memcpy(&x, p, sizeof x);
     return x;
   }
+  /// Each 16 bytes to a place 16 rows of 16 further on.
+  static void store_parts(Reg x, std::int8_t* p) {
+    typedef std::int8_t Part __attribute__((vector_size(16)));
+    unroll<kBytes / 16>([&](auto part) ISOBIT_ALWAYS_INLINE {
+      const Part y = [&]<int... I>(std::integer_sequence<int, I...>) ISOBIT_ALWAYS_INLINE {
+        return __builtin_shufflevector(x, x, (part * 16 + I)...);
+      }
+      (std::make_integer_sequence<int, 16>{});
+      std::memcpy(p + part * 256, &y, sizeof y);
+    });
+  }
   /// a0 b0 a1 b1 … of the lower (kFirst 0) or upper (8) half of each 16.
   template <int kFirst>
   static Reg interleave(Reg a, Reg b) {
@@ -54,31 +65,38 @@ struct ByteRegister {
   }
 };
 
-/// 16 groups' codes, turned: (32, 16). Four times, rows i and i + 8 interleave to rows 2i and
-/// 2i + 1: each time the place of a byte, its row before its column, turns by a bit.
+/// 16 rows of 32 codes from `at` on, turned: (32, 16). Four times, rows i and i + 8 interleave to
+/// rows 2i and 2i + 1: each time the place of a byte, its row before its column, turns by a bit.
 template <class V>
-void turn_codes(const std::int8_t* const* codes, std::int8_t* turned) {
+ISOBIT_ALWAYS_INLINE inline void turn_group(const std::int8_t* const* rows, std::int64_t at,
+                                            std::int8_t* turned) {
   using Bytes = ByteRegister<V>;
   using Reg = typename Bytes::Reg;
   for (int begin = 0; begin < kGroupCodes; begin += Bytes::kBytes) {
     Reg row[kKeyBlock], next[kKeyBlock];
-    for (int g = 0; g < kKeyBlock; ++g) row[g] = Bytes::load(codes[g] + begin);
-    unroll<2>([&](auto) ISOBIT_ALWAYS_INLINE {
-      for (int i = 0; i < kKeyBlock / 2; ++i) {
-        next[2 * i] = Bytes::template interleave<0>(row[i], row[i + 8]);
-        next[2 * i + 1] = Bytes::template interleave<8>(row[i], row[i + 8]);
-      }
-      for (int i = 0; i < kKeyBlock / 2; ++i) {
-        row[2 * i] = Bytes::template interleave<0>(next[i], next[i + 8]);
-        row[2 * i + 1] = Bytes::template interleave<8>(next[i], next[i + 8]);
-      }
+    unroll<kKeyBlock>([&](auto g)
+                          ISOBIT_ALWAYS_INLINE { row[g] = Bytes::load(rows[g] + at + begin); });
+    const auto interleave = [](const Reg* from, Reg* to) ISOBIT_ALWAYS_INLINE {
+      unroll<kKeyBlock / 2>([&](auto i) ISOBIT_ALWAYS_INLINE {
+        to[2 * i] = Bytes::template interleave<0>(from[i], from[i + 8]);
+        to[2 * i + 1] = Bytes::template interleave<8>(from[i], from[i + 8]);
+      });
+    };
+    interleave(row, next);
+    interleave(next, row);
+    interleave(row, next);
+    interleave(next, row);
+    unroll<kKeyBlock>([&](auto i) ISOBIT_ALWAYS_INLINE {
+      Bytes::store_parts(row[i], turned + (begin + i) * kKeyBlock);
     });
-    for (int part = 0; part < Bytes::kBytes; part += kKeyBlock) {
-      for (int i = 0; i < kKeyBlock; ++i) {
-        std::memcpy(turned + (begin + part + i) * kKeyBlock,
-                    reinterpret_cast<const char*>(&row[i]) + part, kKeyBlock);
-      }
-    }
+  }
+}
+
+template <class V>
+void turn_codes(const std::int8_t* const* rows, std::int64_t stride, std::int64_t n,
+                std::int8_t* out) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    turn_group<V>(rows, i * stride, out + i * kGroupCodes * kKeyBlock);
   }
 }
 
@@ -86,7 +104,7 @@ void turn_codes(const std::int8_t* const* codes, std::int8_t* turned) {
 template <class V>
 void decode_turned(const CodeGroups<typename V::T>& groups, typename V::T* out) {
   alignas(32) std::int8_t turned[kGroupCodes * kKeyBlock];
-  turn_codes<V>(groups.codes, turned);
+  turn_group<V>(groups.codes, 0, turned);
   unroll<kKeyBlock / V::kWidth>([&](auto r) ISOBIT_ALWAYS_INLINE {
     constexpr int lane = r * V::kWidth;
     const typename V::Reg scale = load<V>(groups.scale + lane), low = load<V>(groups.low + lane);

@@ -82,6 +82,7 @@ TEST(KvPolicyText, ErrorsNameTheValueAndWhatIsKnown) {
                            "kvarn:k4v2+form:shipped+sink:128",
                            "kvarn:k4v2+form:shipped+group:32",
                            "kvarn:k2v4+form:shipped",
+                           "kvarn:k4v2+form:shipped+sink:64",
                            "chain:quanto:4>tova:4",
                            "chain:",
                            "chain:tova:4>nothing"}) {

@@ -191,7 +191,9 @@ TEST_F(KvStore, ModesThatComputeAgainKeepTheirPages) {
 }
 
 TEST_F(KvStore, EvictedPagesGoBackWhenEveryLayerHasLetGo) {
-  const KvPolicySpec kv{"last four", std::make_shared<LastFour>()};
+  KvPolicySpec kv;
+  kv.text = "last four";
+  kv.policy = std::make_shared<LastFour>();
   KvCache cache = make(kv, "paged:16", 40, 60);
   const int s = cache.open(40);
   step(cache, s, 0, 40);
@@ -263,6 +265,70 @@ TEST_F(KvStore, APrefixSharesPagesOfCodesAndCountsThemOnce) {
   EXPECT_EQ(cache.view(0, s, {}).code_table[1], cache.view(0, donor, {}).code_table[1]);
   EXPECT_EQ(cache.counters().bytes, 40 * kLayers * 2 * kKvHeads * 34);
   EXPECT_EQ(cache.counters().exact_bytes, 40 * kExactRow);
+}
+
+TEST_F(KvStore, AWindowHidesAndGivesBackByPosition) {
+  KvCache cache = make("window:20", "paged:16", 40, 60);
+  const int s = cache.open(40);
+  step(cache, s, 0, 40);
+  EXPECT_EQ(cache.view(0, s, {.position = 39}).first, 20);
+  EXPECT_EQ(cache.view(0, s, {.position = 39, .first = 33}).first, 33) << "the model's own window";
+  EXPECT_EQ(cache.view(0, s, {.position = 10}).first, 0);
+  EXPECT_EQ(cache.view(0, s, {.position = 39}).keep, nullptr);
+  EXPECT_EQ(held(cache, s), (std::vector<bool>{false, true, true})) << "query 40 sees 21 and on";
+  EXPECT_EQ(cache.counters().evicted, 20 * kLayers * kKvHeads);
+  EXPECT_EQ(cache.counters().bytes, 19 * kExactRow) << "what query 40 still sees";
+  EXPECT_TRUE(cache.counters().could_act);
+}
+
+TEST_F(KvStore, StreamingKeepsTheSinks) {
+  KvCache cache = make("streaming:20", "paged:2", 40, 60);
+  const int s = cache.open(40);
+  step(cache, s, 0, 40);
+  const AttentionRows::Row row = cache.view(1, s, {.position = 39});
+  ASSERT_NE(row.keep, nullptr);
+  EXPECT_EQ(row.first, 0);
+  EXPECT_EQ(row.keep_stride, 0);
+  for (std::int64_t j = 0; j < 40; ++j) EXPECT_EQ(row.keep[j], j < 4 || j >= 24 ? 1 : 0) << j;
+  const std::vector<bool> pages = held(cache, s);
+  for (std::size_t i = 0; i < pages.size(); ++i) EXPECT_EQ(pages[i], i < 2 || i >= 12) << i;
+  EXPECT_EQ(cache.counters().evicted, 20 * kLayers * kKvHeads);
+}
+
+TEST_F(KvStore, APrefixMayHaveLostItsFirstPages) {
+  spec_ = *parse_kv_policy("window:10");
+  KvDemand demand;
+  demand.staying = {{40, 32}};
+  demand.passing = {{40, 50}};
+  KvCache cache(*backend_, {kLayers, kKvHeads, kHeadDim, 16, kKvHeads, 0, kHeads, kHeads},
+                *parse_cache_mode("prefix"), spec_, demand);
+  const int donor = cache.open(40), s = cache.open(40);
+  step(cache, donor, 0, 32);
+  EXPECT_EQ(held(cache, donor), (std::vector<bool>{false, true}));
+  EXPECT_EQ(cache.share_prefix(s, donor, 32), 32);
+  step(cache, s, 32, 40);
+  EXPECT_EQ(held(cache, s), (std::vector<bool>{false, true, true}));
+  EXPECT_EQ(cache.table(s)[1], cache.table(donor)[1]);
+}
+
+TEST_F(KvStore, EachKvHeadHasItsOwnMask) {
+  KvCache cache = make("h2o:4", "paged:16", 6, 10);
+  const int s = cache.open(6);
+  cache.reserve(s, 6);
+  // Of positions 0 to 3 two stay: the first head's queries look at 0 and 2, the second's at 1, 3.
+  const std::vector<double> weights = {9, 0, 9, 0, 0, 0, 9, 0, 9, 0, 0, 0,
+                                       0, 9, 0, 9, 0, 0, 0, 9, 0, 9, 0, 0};
+  cache.select(0, s, {6, 5, kHeads, kKvHeads, 6, false, weights});
+  const AttentionRows::Row row = cache.view(0, s, {.position = 6});
+  ASSERT_NE(row.keep, nullptr);
+  ASSERT_GT(row.keep_stride, 6);
+  for (std::int64_t j = 0; j < 6; ++j) {
+    EXPECT_EQ(row.keep[j], j % 2 == 0 || j > 3 ? 1 : 0) << j;
+    EXPECT_EQ(row.keep[row.keep_stride + j], j % 2 == 1 || j > 3 ? 1 : 0) << j;
+  }
+  EXPECT_EQ(row.keep[6], 1) << "its own key is not chosen from yet";
+  EXPECT_EQ(cache.view(1, s, {.position = 6}).keep, nullptr) << "layers choose apart";
+  EXPECT_EQ(cache.counters().evicted, 4);
 }
 
 }  // namespace

@@ -56,10 +56,34 @@ TEST(Memory, FollowsTheCacheMode) {
   EXPECT_EQ(estimate_memory(model, wide).cache, 2 * narrow);
   wide.precision = Precision::fp8_e5m2;
   EXPECT_EQ(estimate_memory(model, wide).cache * 2, narrow);
-  GenerateRequest again = request_of(64, 24, "recomputed");  // residuals are Reals
-  const std::int64_t residuals = estimate_memory(model, again).cache - narrow;
+  GenerateRequest again = request_of(64, 24, "recomputed");  // residual rows as keys and values
+  const std::int64_t residuals = estimate_memory(model, again).cache;
   again.precision = Precision::bf16;
-  EXPECT_EQ(estimate_memory(model, again).cache, narrow / 2 + residuals);
+  EXPECT_EQ(estimate_memory(model, again).cache * 2, residuals);
+  GenerateRequest tokens = request_of(64, 24, "on");
+  tokens.kv = *parse_kv_policy("residual:embedding");
+  EXPECT_LT(estimate_memory(model, tokens).cache, narrow * 2 / 3)
+      << "one layer of two, a spare page";
+}
+
+TEST(Memory, IsWhatRebuildingTakes) {
+  const LoadedModel model = fakes::toy_model(fakes::odd_config("llama"));
+  for (const char* kv :
+       {"exact", "residual:every_layer", "residual:(every:2)+budget:40", "residual:embedding"}) {
+    for (const char* cache : {"on", "paged:16", "recomputed", "chunked:50+speculative:4"}) {
+      Runtime runtime(fakes::toy_model(fakes::odd_config("llama")));
+      GenerateRequest request = request_of(2, 200, cache);
+      request.kv = *parse_kv_policy(kv);
+      const MemoryEstimate estimate = estimate_memory(model, request);
+      std::int64_t most = 0;
+      request.wrap_backend = [&](std::unique_ptr<Backend> inner) -> std::unique_ptr<Backend> {
+        return std::make_unique<fakes::CountingBackend>(std::move(inner), most);
+      };
+      ASSERT_TRUE(runtime.generate(request).has_value());
+      EXPECT_LE(most, estimate.activations + estimate.cache) << kv << " " << cache;
+      EXPECT_GE(3 * most, estimate.activations + estimate.cache) << kv << " " << cache;
+    }
+  }
 }
 
 /// What is taken besides weights, by every family: no more than the estimate, and at least half.
