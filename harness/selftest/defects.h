@@ -1,6 +1,7 @@
 // What a seeded defect is, and the lists of them. Callers: selftest*.cc.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -51,6 +52,36 @@ std::vector<Defect> trace_defects();   // in the record, the process, or the com
 
 /// YAML of a named scenario; `model` and `prompts` are relative to it. REQUIRES: a known name.
 std::string plan_text(const std::string& name);
+
+/// Changes what rows see before attention begins, exact or over codes.
+class OtherRows : public ForwardingBackend {
+ public:
+  using ForwardingBackend::ForwardingBackend;
+  void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
+                 Rows out) override {
+    ForwardingBackend::attention(q, changed(args), k_pool, v_pool, out);
+  }
+  void attention_coded(Rows q, const AttentionRows& args, const KvPools& pools, Rows out) override {
+    ForwardingBackend::attention_coded(q, changed(args), pools, out);
+  }
+
+ protected:
+  virtual void look(AttentionRows::Row& row, const AttentionRows& args) = 0;
+  /// A mask that lasts as long as the call.
+  std::vector<std::uint8_t>& new_mask() { return masks_.emplace_back(); }
+
+ private:
+  AttentionRows changed(const AttentionRows& args) {
+    masks_.clear();
+    rows_.assign(args.rows.begin(), args.rows.end());
+    for (AttentionRows::Row& row : rows_) look(row, args);
+    AttentionRows other = args;
+    other.rows = rows_;
+    return other;
+  }
+  std::vector<AttentionRows::Row> rows_;
+  std::deque<std::vector<std::uint8_t>> masks_;
+};
 
 /// A defect's `backend` made of a class derived from ForwardingBackend.
 template <class M>

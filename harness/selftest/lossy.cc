@@ -2,60 +2,75 @@
 // one policy (plans.cc).
 
 #include <algorithm>
-#include <deque>
+#include <numeric>
 
 #include "harness/selftest/defects.h"
 
 namespace isobit::selftest {
 namespace {
 
-/// Noise is drawn by where a row lies in its call, not by where it lies in the sequence.
-class NoiseByCall final : public ForwardingBackend {
+/// Changes what change_kv() is asked for.
+class OtherChange : public ForwardingBackend {
  public:
   using ForwardingBackend::ForwardingBackend;
   void change_kv(Rows x, std::int64_t kv_heads, const KvChange& change, const KvPlace& first,
                  std::span<const std::int64_t> positions) override {
-    std::vector<std::int64_t> drawn(positions.begin(), positions.end());
-    for (std::size_t r = 0; setup_.cache.chunk > 0 && r < drawn.size(); ++r) {
-      drawn[r] = std::int64_t(r);
-    }
-    ForwardingBackend::change_kv(x, kv_heads, change, first, drawn);
+    Asked asked{change, first, {positions.begin(), positions.end()}};
+    alter(asked);
+    ForwardingBackend::change_kv(x, kv_heads, asked.change, asked.first, asked.positions);
+  }
+
+ protected:
+  struct Asked {
+    KvChange change;
+    KvPlace first;
+    std::vector<std::int64_t> positions;
+  };
+  virtual void alter(Asked& asked) const = 0;
+};
+
+/// Noise is drawn by where a row lies in its call, not by where it lies in the sequence.
+class NoiseByCall final : public OtherChange {
+ public:
+  using OtherChange::OtherChange;
+
+ protected:
+  void alter(Asked& asked) const override {
+    if (setup_.cache.chunk == 0) return;
+    std::iota(asked.positions.begin(), asked.positions.end(), std::int64_t(0));
   }
 };
 
 /// A rank counts KV heads from its own first one.
-class NoiseByRank final : public ForwardingBackend {
+class NoiseByRank final : public OtherChange {
  public:
-  using ForwardingBackend::ForwardingBackend;
-  void change_kv(Rows x, std::int64_t kv_heads, const KvChange& change, const KvPlace& first,
-                 std::span<const std::int64_t> positions) override {
-    KvPlace place = first;
-    if (setup_.ranks > 1) place.head = 0;
-    ForwardingBackend::change_kv(x, kv_heads, change, place, positions);
+  using OtherChange::OtherChange;
+
+ protected:
+  void alter(Asked& asked) const override {
+    if (setup_.ranks > 1) asked.first.head = 0;
   }
 };
 
 /// What is rebuilt gets the noise of the other side.
-class NoiseOfOtherSide final : public ForwardingBackend {
+class NoiseOfOtherSide final : public OtherChange {
  public:
-  using ForwardingBackend::ForwardingBackend;
-  void change_kv(Rows x, std::int64_t kv_heads, const KvChange& change, const KvPlace& first,
-                 std::span<const std::int64_t> positions) override {
-    KvPlace place = first;
-    if (setup_.cache.recomputes) place.keys = !place.keys;
-    ForwardingBackend::change_kv(x, kv_heads, change, place, positions);
+  using OtherChange::OtherChange;
+
+ protected:
+  void alter(Asked& asked) const override {
+    if (setup_.cache.recomputes) asked.first.keys = !asked.first.keys;
   }
 };
 
 /// Threads cut bits off where they should round.
-class BitsCutOff final : public ForwardingBackend {
+class BitsCutOff final : public OtherChange {
  public:
-  using ForwardingBackend::ForwardingBackend;
-  void change_kv(Rows x, std::int64_t kv_heads, const KvChange& change, const KvPlace& first,
-                 std::span<const std::int64_t> positions) override {
-    KvChange other = change;
-    if (setup_.threads > 1) other.nearest = false;
-    ForwardingBackend::change_kv(x, kv_heads, other, first, positions);
+  using OtherChange::OtherChange;
+
+ protected:
+  void alter(Asked& asked) const override {
+    if (setup_.threads > 1) asked.change.nearest = false;
   }
 };
 
@@ -98,32 +113,13 @@ class OtherHead final : public ForwardingBackend {
   }
 };
 
-/// Changes what rows see where nothing is coded, and whose weights are asked for.
-class OtherRows : public ForwardingBackend {
- public:
-  using ForwardingBackend::ForwardingBackend;
-  void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
-                 Rows out) override {
-    AttentionRows other = args;
-    std::vector<AttentionRows::Row> rows(args.rows.begin(), args.rows.end());
-    for (AttentionRows::Row& row : rows) look(row);
-    other.rows = rows;
-    ForwardingBackend::attention(q, other, k_pool, v_pool, out);
-    masks_.clear();
-  }
-
- protected:
-  virtual void look(AttentionRows::Row& row) = 0;
-  std::deque<std::vector<std::uint8_t>> masks_;  // of one call
-};
-
 /// In a batch every KV head goes by the first one's mask.
 class OneMaskForAll final : public OtherRows {
  public:
   using OtherRows::OtherRows;
 
  protected:
-  void look(AttentionRows::Row& row) override {
+  void look(AttentionRows::Row& row, const AttentionRows&) override {
     if (setup_.batch > 1) row.keep_stride = 0;
   }
 };
@@ -134,10 +130,12 @@ class SinkLost final : public OtherRows {
   using OtherRows::OtherRows;
 
  protected:
-  void look(AttentionRows::Row& row) override {
+  void look(AttentionRows::Row& row, const AttentionRows&) override {
     if (setup_.batch == 1 || row.keep == nullptr) return;
-    masks_.emplace_back(row.keep, row.keep + row.position + 1)[0] = 0;
-    row.keep = masks_.back().data();
+    std::vector<std::uint8_t>& mask = new_mask();
+    mask.assign(row.keep, row.keep + row.position + 1);
+    mask[0] = 0;
+    row.keep = mask.data();
   }
 };
 

@@ -10,40 +10,24 @@
 namespace isobit::selftest {
 namespace {
 
-/// Changes what rows see before attention over codes begins.
-class OtherView : public ForwardingBackend {
- public:
-  using ForwardingBackend::ForwardingBackend;
-  void attention_coded(Rows q, const AttentionRows& args, const KvPools& pools, Rows out) override {
-    AttentionRows other = args;
-    std::vector<AttentionRows::Row> rows(args.rows.begin(), args.rows.end());
-    for (AttentionRows::Row& row : rows) look(row);
-    other.rows = rows;
-    ForwardingBackend::attention_coded(q, other, pools, out);
-  }
-
- protected:
-  virtual void look(AttentionRows::Row& row) const = 0;
-};
-
 /// Keys are coded up to a chunk's end, not up to a group's.
-class ChunkView final : public OtherView {
+class ChunkView final : public OtherRows {
  public:
-  using OtherView::OtherView;
+  using OtherRows::OtherRows;
 
  protected:
-  void look(AttentionRows::Row& row) const override {
+  void look(AttentionRows::Row& row, const AttentionRows&) override {
     if (setup_.cache.chunk > 0) row.k_coded = row.k_coded / setup_.cache.chunk * setup_.cache.chunk;
   }
 };
 
 /// One value more than the residual stays exact.
-class LateValue final : public OtherView {
+class LateValue final : public OtherRows {
  public:
-  using OtherView::OtherView;
+  using OtherRows::OtherRows;
 
  protected:
-  void look(AttentionRows::Row& row) const override {
+  void look(AttentionRows::Row& row, const AttentionRows&) override {
     if (setup_.threads > 1) row.v_coded = std::max<std::int64_t>(row.v_coded - 1, 0);
   }
 };
@@ -138,44 +122,33 @@ class RoundedScale final : public OtherCodes {
 };
 
 /// The mask of what is kept goes by slot, where slots are not in the order of positions.
-class SlotMask final : public ForwardingBackend {
+class SlotMask final : public OtherRows {
  public:
-  using ForwardingBackend::ForwardingBackend;
-  void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
-                 Rows out) override {
-    AttentionRows other = args;
-    std::vector<AttentionRows::Row> rows(args.rows.begin(), args.rows.end());
-    std::vector<std::vector<std::uint8_t>> masks;
-    for (AttentionRows::Row& row : rows) {
-      if (row.keep == nullptr || !setup_.cache.shuffled_pages) continue;
-      std::vector<std::int64_t> order(std::size_t(row.position) + 1);
-      std::iota(order.begin(), order.end(), std::int64_t(0));
-      const auto slot = [&](std::int64_t p) {
-        return row.table[p / args.page_size] * std::int64_t(args.page_size) + p % args.page_size;
-      };
-      std::sort(order.begin(), order.end(), [&](auto a, auto b) { return slot(a) < slot(b); });
-      masks.emplace_back();
-      for (const std::int64_t p : order) masks.back().push_back(row.keep[p]);
-      row.keep = masks.back().data();
-    }
-    other.rows = rows;
-    ForwardingBackend::attention(q, other, k_pool, v_pool, out);
+  using OtherRows::OtherRows;
+
+ protected:
+  void look(AttentionRows::Row& row, const AttentionRows& args) override {
+    if (row.keep == nullptr || !setup_.cache.shuffled_pages) return;
+    std::vector<std::int64_t> order(std::size_t(row.position) + 1);
+    std::iota(order.begin(), order.end(), std::int64_t(0));
+    const auto slot = [&](std::int64_t p) {
+      return row.table[p / args.page_size] * std::int64_t(args.page_size) + p % args.page_size;
+    };
+    std::sort(order.begin(), order.end(), [&](auto a, auto b) { return slot(a) < slot(b); });
+    std::vector<std::uint8_t>& mask = new_mask();
+    for (const std::int64_t p : order) mask.push_back(row.keep[p]);
+    row.keep = mask.data();
   }
 };
 
 /// A step that begins with nothing forgets what was evicted.
-class SeenAgain final : public ForwardingBackend {
+class SeenAgain final : public OtherRows {
  public:
-  using ForwardingBackend::ForwardingBackend;
-  void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
-                 Rows out) override {
-    AttentionRows other = args;
-    std::vector<AttentionRows::Row> rows(args.rows.begin(), args.rows.end());
-    for (AttentionRows::Row& row : rows) {
-      if (!setup_.cache.keeps) row.keep = nullptr;
-    }
-    other.rows = rows;
-    ForwardingBackend::attention(q, other, k_pool, v_pool, out);
+  using OtherRows::OtherRows;
+
+ protected:
+  void look(AttentionRows::Row& row, const AttentionRows&) override {
+    if (!setup_.cache.keeps) row.keep = nullptr;
   }
 };
 

@@ -31,14 +31,6 @@ Result<std::int64_t> PolicyArgs::whole(const std::string& option, std::int64_t l
                ""};
 }
 
-Result<double> PolicyArgs::real(const std::string& option, double usual) const {
-  const std::string* text = find(option);
-  if (text == nullptr) return usual;
-  double x = 0;
-  if (parse_real(*text, x)) return x;
-  return Error{called(option) + " is a finite number, not " + in_quotes(*text), ""};
-}
-
 Result<bool> PolicyArgs::flag(const std::string& option, bool usual) const {
   const std::string* text = find(option);
   if (text == nullptr) return usual;

@@ -21,7 +21,6 @@ struct PolicyArgs {
   // given. Errors say what it may be.
   [[nodiscard]] Result<std::int64_t> whole(const std::string& option, std::int64_t low,
                                            std::int64_t high, std::int64_t usual) const;
-  [[nodiscard]] Result<double> real(const std::string& option, double usual) const;
   [[nodiscard]] Result<bool> flag(const std::string& option, bool usual) const;
   /// One of the words.
   [[nodiscard]] Result<std::string> word(const std::string& option,

@@ -43,7 +43,7 @@ void KvCache::code_rows(std::int64_t layer, Rows k, Rows v, std::span<const int>
   // Turned rows are R applied to a rotation, coded later or not.
   const bool turns_all = keeps_exact_ && rotation_.turns() && policy_->turns_at_write();
   if (layer == 0 && turns_all && !again) counters_.coded += std::int64_t(positions.size());
-  const CodedView first = policy_ == nullptr ? CodedView{} : policy_->coded(1, 0);
+  const CodedView first = policy_->coded(1, 0);
   if (first.k != kAll && first.v != kAll) return;
   std::vector<std::int64_t> slots;
   for (std::size_t r = 0; r < positions.size(); ++r) {

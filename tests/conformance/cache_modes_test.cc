@@ -160,14 +160,7 @@ TEST(CacheModesRefused, APolicyThatActsAfterRows) {
 
 class CacheModesGpu : public CacheModes {
  protected:
-  void SetUp() override {
-    BackendOptions options;
-    options.device = "cuda";
-    const std::string why = unsupported_reason(options, mode_of(Precision::fp32));
-    if (why.empty()) return;
-    if (cuda_test::gpu_is_there()) FAIL() << "a GPU is there and cannot be used: " << why;
-    GTEST_SKIP() << why;
-  }
+  void SetUp() override { cuda_test::need_gpu(); }
 };
 INSTANTIATE_TEST_SUITE_P(Kv, CacheModesGpu, ::testing::Values("exact", "q8_0"));
 

@@ -8,12 +8,7 @@ namespace {
 
 class FamiliesGpu : public Families {
  protected:
-  void SetUp() override {
-    const std::string why = cuda_test::why_no_gpu();
-    if (why.empty()) return;
-    if (cuda_test::gpu_is_there()) FAIL() << "a GPU is there and cannot be used: " << why;
-    GTEST_SKIP() << why;
-  }
+  void SetUp() override { cuda_test::need_gpu(); }
   GenerateRequest on_gpu(int batch, const std::string& cache = "on") {
     GenerateRequest r = request(batch, cache);
     r.backend.device = "cuda";

@@ -35,6 +35,14 @@ inline std::string why_no_gpu() {
   return unsupported_reason(options, mode_of(Precision::fp32));
 }
 
+/// For SetUp(): skips without a GPU, fails with one that cannot be used.
+inline void need_gpu() {
+  const std::string why = why_no_gpu();
+  if (why.empty()) return;
+  if (gpu_is_there()) FAIL() << "a GPU is there and cannot be used: " << why;
+  GTEST_SKIP() << why;
+}
+
 /// An array that both sides have.
 struct Array {
   void* cpu = nullptr;
@@ -140,12 +148,7 @@ inline Rows rows_of(const Array& array, bool gpu, std::int64_t rows, std::int64_
 /// The suite's parameter is the precision, as its number.
 class CudaOps : public ::testing::TestWithParam<int> {
  protected:
-  void SetUp() override {
-    const std::string why = why_no_gpu();
-    if (why.empty()) return;
-    if (gpu_is_there()) FAIL() << "a GPU is there and cannot be used: " << why;
-    GTEST_SKIP() << why;
-  }
+  void SetUp() override { need_gpu(); }
   [[nodiscard]] static Precision precision() { return Precision(GetParam()); }
 };
 

@@ -329,14 +329,7 @@ TEST(KvPolicyRefused, WhatCannotServeAModelOrACacheMode) {
 /// One cell of every kind on the GPU, equal to the CPU's.
 class KvPolicyGpu : public ::testing::TestWithParam<Param> {
  protected:
-  void SetUp() override {
-    BackendOptions options;
-    options.device = "cuda";
-    const std::string why = unsupported_reason(options, mode_of(Precision::fp32));
-    if (why.empty()) return;
-    if (cuda_test::gpu_is_there()) FAIL() << "a GPU is there and cannot be used: " << why;
-    GTEST_SKIP() << why;
-  }
+  void SetUp() override { cuda_test::need_gpu(); }
   Runtime runtime_{model()};
 };
 INSTANTIATE_TEST_SUITE_P(Class, KvPolicyGpu, ::testing::ValuesIn(kFew), name_of_param);

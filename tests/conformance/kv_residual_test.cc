@@ -229,14 +229,7 @@ TEST(KvResidualRefused, WhatItCannotServe) {
 
 class KvResidualGpu : public KvResidual {
  protected:
-  void SetUp() override {
-    BackendOptions options;
-    options.device = "cuda";
-    const std::string why = unsupported_reason(options, mode_of(Precision::fp32));
-    if (why.empty()) return;
-    if (cuda_test::gpu_is_there()) FAIL() << "a GPU is there and cannot be used: " << why;
-    GTEST_SKIP() << why;
-  }
+  void SetUp() override { cuda_test::need_gpu(); }
 };
 INSTANTIATE_TEST_SUITE_P(Form, KvResidualGpu, ::testing::ValuesIn(kForms), name_of_form);
 INSTANTIATE_TEST_SUITE_P(Wide, KvResidualGpu, ::testing::ValuesIn(kOthers), name_of_form);

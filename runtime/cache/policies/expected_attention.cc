@@ -12,17 +12,10 @@ namespace {
 
 constexpr std::int64_t kSinks = 4, kFuture = 512;
 
-class ExpectedAttentionPolicy final : public CachePolicy {
+class ExpectedAttentionPolicy final : public ChoosesOnce {
  public:
-  explicit ExpectedAttentionPolicy(std::int64_t budget) : budget_(budget) {}
+  using ChoosesOnce::ChoosesOnce;
 
-  [[nodiscard]] bool acts(const KvModel&, std::int64_t n, std::int64_t q) const override {
-    return q >= n && n > budget_;
-  }
-  [[nodiscard]] bool selects(std::int64_t n, std::int64_t q) const override {
-    return q + 1 == n && n > budget_;
-  }
-  [[nodiscard]] bool selects_by_head() const override { return true; }
   [[nodiscard]] bool reads_cache() const override { return true; }
   [[nodiscard]] std::int64_t future_positions() const override { return kFuture; }
   [[nodiscard]] bool observes_query(std::int64_t n, std::int64_t q) const override {
@@ -56,9 +49,6 @@ class ExpectedAttentionPolicy final : public CachePolicy {
   void select(const KvScores& scores, std::span<std::uint8_t> keep) const override {
     keep_best_by_head(scores, kSinks, scores.positions, budget_ - kSinks, keep);
   }
-
- private:
-  std::int64_t budget_;
 };
 
 }  // namespace

@@ -10,14 +10,10 @@
 namespace isobit {
 namespace {
 
-class H2oPolicy final : public CachePolicy {
+class H2oPolicy final : public ChoosesEachRow {
  public:
-  explicit H2oPolicy(std::int64_t budget) : budget_(budget) {}
+  using ChoosesEachRow::ChoosesEachRow;
 
-  [[nodiscard]] bool acts(const KvModel&, std::int64_t n, std::int64_t q) const override {
-    return q >= n && q > budget_;
-  }
-  [[nodiscard]] bool selects(std::int64_t n, std::int64_t q) const override { return q + 1 >= n; }
   [[nodiscard]] bool selects_by_head() const override { return true; }
   [[nodiscard]] bool observes(std::int64_t, std::int64_t) const override { return true; }
   void observe(std::int64_t, std::int64_t, std::span<const double> weights,
@@ -30,9 +26,6 @@ class H2oPolicy final : public CachePolicy {
     const std::int64_t older = std::max<std::int64_t>(0, scores.positions - recent);
     keep_best_by_head(scores, 0, older, budget_ - recent, keep);
   }
-
- private:
-  std::int64_t budget_;
 };
 
 }  // namespace

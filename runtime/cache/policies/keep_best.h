@@ -56,6 +56,35 @@ inline void keep_best_by_head(const KvScores& scores, std::int64_t begin, std::i
   }
 }
 
+/// What chooses for each KV head once, when a prompt of more than `budget` tokens has ended.
+class ChoosesOnce : public CachePolicy {
+ public:
+  explicit ChoosesOnce(std::int64_t budget) : budget_(budget) {}
+  [[nodiscard]] bool acts(const KvModel&, std::int64_t n, std::int64_t q) const final {
+    return q >= n && n > budget_;
+  }
+  [[nodiscard]] bool selects(std::int64_t n, std::int64_t q) const final {
+    return q + 1 == n && n > budget_;
+  }
+  [[nodiscard]] bool selects_by_head() const final { return true; }
+
+ protected:
+  std::int64_t budget_;
+};
+
+/// What chooses after the prompt and after each generated row, as soon as there are too many.
+class ChoosesEachRow : public CachePolicy {
+ public:
+  explicit ChoosesEachRow(std::int64_t budget) : budget_(budget) {}
+  [[nodiscard]] bool acts(const KvModel&, std::int64_t n, std::int64_t q) const final {
+    return q >= n && q > budget_;
+  }
+  [[nodiscard]] bool selects(std::int64_t n, std::int64_t q) const final { return q + 1 >= n; }
+
+ protected:
+  std::int64_t budget_;
+};
+
 /// Adds a row's weights to those of the rows before.
 inline void add_weights(std::span<const double> weights, std::span<double> sums) {
   for (std::size_t j = 0; j < sums.size(); ++j) sums[j] = sums[j] + weights[j];

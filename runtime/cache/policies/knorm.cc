@@ -8,17 +8,10 @@
 namespace isobit {
 namespace {
 
-class KnormPolicy final : public CachePolicy {
+class KnormPolicy final : public ChoosesOnce {
  public:
-  explicit KnormPolicy(std::int64_t budget) : budget_(budget) {}
+  using ChoosesOnce::ChoosesOnce;
 
-  [[nodiscard]] bool acts(const KvModel&, std::int64_t n, std::int64_t q) const override {
-    return q >= n && n > budget_;
-  }
-  [[nodiscard]] bool selects(std::int64_t n, std::int64_t q) const override {
-    return q + 1 == n && n > budget_;
-  }
-  [[nodiscard]] bool selects_by_head() const override { return true; }
   [[nodiscard]] bool reads_cache() const override { return true; }
 
   void score(const KvHead& head, std::span<double> scores) const override {
@@ -35,9 +28,6 @@ class KnormPolicy final : public CachePolicy {
       keep_best(first, budget_, keep.subspan(std::size_t(kv) * n, n));
     }
   }
-
- private:
-  std::int64_t budget_;
 };
 
 }  // namespace

@@ -56,9 +56,6 @@ class KvarnPolicy final : public CachePolicy {
 
 Result<KvarnOptions> read_options(const PolicyArgs& args) {
   KvarnOptions out;
-  if (args.main != "k4v2" && args.main != "k4v4" && args.main != "k2v2") {
-    return Error{"kvarn is k4v2, k4v4 or k2v2, not " + in_quotes(args.main), ""};
-  }
   out.bits = args.main;
   out.k_bits = args.main[1] - '0';
   out.v_bits = args.main[3] - '0';
@@ -86,6 +83,9 @@ Result<KvarnOptions> read_options(const PolicyArgs& args) {
 }  // namespace
 
 PolicyResult parse_kvarn(const PolicyArgs& args) {
+  if (args.main != "k4v2" && args.main != "k4v4" && args.main != "k2v2") {
+    return Error{"kvarn is k4v2, k4v4 or k2v2, not " + in_quotes(args.main), ""};
+  }
   auto form = args.word("form", {"paper", "shipped"}, "paper");
   ISOBIT_TRY(form);
   if (*form == "shipped") return parse_kvarn_shipped(args);

@@ -255,9 +255,6 @@ class KvarnShipped final : public ShippedScheme {
 }  // namespace
 
 PolicyResult parse_kvarn_shipped(const PolicyArgs& args) {
-  if (args.main != "k4v2" && args.main != "k4v4" && args.main != "k2v2") {
-    return Error{"kvarn is k4v2, k4v4 or k2v2", ""};
-  }
   if (args.options.count("sink") != 0) {
     return Error{"the sink of kvarn as shipped is its first group", ""};
   }

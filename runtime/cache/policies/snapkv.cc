@@ -11,18 +11,11 @@ namespace {
 
 constexpr std::int64_t kWindow = 32, kKernel = 7;
 
-class SnapKvPolicy final : public CachePolicy {
+class SnapKvPolicy final : public ChoosesOnce {
  public:
   SnapKvPolicy(std::int64_t budget, std::int64_t window, std::int64_t kernel, bool average)
-      : budget_(budget), window_(window), kernel_(kernel), average_(average) {}
+      : ChoosesOnce(budget), window_(window), kernel_(kernel), average_(average) {}
 
-  [[nodiscard]] bool acts(const KvModel&, std::int64_t n, std::int64_t q) const override {
-    return q >= n && n > budget_;
-  }
-  [[nodiscard]] bool selects(std::int64_t n, std::int64_t q) const override {
-    return q + 1 == n && n > budget_;
-  }
-  [[nodiscard]] bool selects_by_head() const override { return true; }
   [[nodiscard]] bool observes(std::int64_t n, std::int64_t q) const override {
     return n > budget_ && q < n && q >= n - window_;
   }
@@ -40,7 +33,7 @@ class SnapKvPolicy final : public CachePolicy {
   }
 
  private:
-  std::int64_t budget_, window_, kernel_;
+  std::int64_t window_, kernel_;
   bool average_;
 };
 

@@ -41,7 +41,7 @@ PolicyResult parse_residual(const PolicyArgs& args);
 PolicyResult parse_chain(const PolicyArgs& args);
 PolicyResult parse_quanto(const PolicyArgs& args);
 PolicyResult parse_hqq(const PolicyArgs& args);
-PolicyResult parse_kvarn_shipped(const PolicyArgs& args);
+PolicyResult parse_kvarn_shipped(const PolicyArgs& args);  // called by parse_kvarn() alone
 
 /// What a policy does: a chain has at most one that codes and one that evicts.
 enum class PolicyRole { codes, evicts, rebuilds, joins, ships };

@@ -9,14 +9,10 @@
 namespace isobit {
 namespace {
 
-class TovaPolicy final : public CachePolicy {
+class TovaPolicy final : public ChoosesEachRow {
  public:
-  explicit TovaPolicy(std::int64_t budget) : budget_(budget) {}
+  using ChoosesEachRow::ChoosesEachRow;
 
-  [[nodiscard]] bool acts(const KvModel&, std::int64_t n, std::int64_t q) const override {
-    return q >= n && q > budget_;
-  }
-  [[nodiscard]] bool selects(std::int64_t n, std::int64_t q) const override { return q + 1 >= n; }
   [[nodiscard]] bool observes(std::int64_t n, std::int64_t q) const override { return q + 1 >= n; }
   void observe(std::int64_t, std::int64_t, std::span<const double> weights,
                std::span<double> scores) const override {
@@ -42,8 +38,6 @@ class TovaPolicy final : public CachePolicy {
     }
     return {sum.begin(), sum.end()};
   }
-
-  std::int64_t budget_;
 };
 
 }  // namespace
