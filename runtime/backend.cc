@@ -7,6 +7,14 @@
 namespace isobit {
 namespace {
 
+/// Dense rows as one.
+Rows in_one(Rows x) {
+  return x.dense() && x.cols > 0 ? Rows{x.data, 1, x.rows * x.cols, x.rows * x.cols} : x;
+}
+
+}  // namespace
+namespace {
+
 /// rms_norm of each head: the rows lie one behind the other, so that a head is a row as well.
 void norm_heads(Backend& backend, Rows x, std::int64_t heads, const void* weight, double eps) {
   ISOBIT_CHECK(x.stride == x.cols);
@@ -81,6 +89,40 @@ double Backend::read_logits(Rows logits, int count, std::span<TopEntries> best,
     if (!digests_out.empty()) digests(row, digests_out.subspan(r, 1));
   }
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::vector<double> Backend::reals(Rows x) {
+  std::vector<double> out;
+  const Rows rows = in_one(x);
+  std::vector<float> narrow(mode_.wide() ? 0 : std::size_t(rows.cols));
+  for (std::int64_t r = 0; r < rows.rows; ++r) {
+    const char* from = static_cast<const char*>(x.data) + std::size_t(r * x.stride) * real_size();
+    const std::size_t bytes = std::size_t(rows.cols) * real_size();
+    if (mode_.wide()) {
+      const std::size_t at = out.size();
+      out.resize(at + std::size_t(rows.cols));
+      download(out.data() + at, from, bytes);
+    } else {
+      download(narrow.data(), from, bytes);
+      out.insert(out.end(), narrow.begin(), narrow.end());
+    }
+  }
+  return out;
+}
+
+void Backend::set_reals(std::span<const double> values, Rows x) {
+  ISOBIT_CHECK(std::int64_t(values.size()) == x.rows * x.cols);
+  const Rows rows = in_one(x);
+  for (std::int64_t r = 0; r < rows.rows; ++r) {
+    char* to = static_cast<char*>(x.data) + std::size_t(r * x.stride) * real_size();
+    const auto row = values.subspan(std::size_t(r * rows.cols), std::size_t(rows.cols));
+    if (mode_.wide()) {
+      upload(to, row.data(), row.size_bytes());
+    } else {
+      const std::vector<float> narrow(row.begin(), row.end());
+      upload(to, narrow.data(), narrow.size() * sizeof(float));
+    }
+  }
 }
 
 bool Backend::begin_step(const StepInputs&) {

@@ -282,6 +282,10 @@ class Backend {
   /// The `count` best entries of one logits row.
   virtual TopEntries top(Rows row, int count) = 0;
 
+  /// Rows as doubles on the host, dense, and back: exact both ways where the values are Reals.
+  [[nodiscard]] std::vector<double> reals(Rows x);
+  void set_reals(std::span<const double> values, Rows x);
+
   /// finish() of a product to the mode's stored format, where it lies.
   void end_linear(const Product& y) {
     finish(y.parts, *y.matrix, y.row_scale, y.bias, mode_.stored, y.out);

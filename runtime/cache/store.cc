@@ -72,6 +72,10 @@ KvCache::KvCache(Backend& backend, const KvShape& shape, const CacheMode& mode,
     k_layout_.codec = policy_->key_codec(model_);
     v_layout_.codec = policy_->value_codec(model_);
     rotation_ = policy_->rotation(model_);
+    for (std::int32_t layer = 0; layer < shape.layers && first_changed_.layer < 0; ++layer) {
+      const bool keys = policy_->changes(layer, true);
+      if (keys || policy_->changes(layer, false)) first_changed_ = {layer, 0, keys};
+    }
     code_page =
         std::int32_t(rounded_up(page, std::max(k_layout_.codec.tokens, v_layout_.codec.tokens)));
     keeps_exact_ = policy_->coded(1, 0) != CodedView{kAll, kAll};

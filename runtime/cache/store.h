@@ -146,9 +146,6 @@ class KvCache {
   // A cache as a package ships it: one pool, which every layer of a step fills anew.
 
   [[nodiscard]] ShippedCache* shipped() const { return shipped_.get(); }
-  /// Dense rows of Real in backend memory as doubles, and back.
-  [[nodiscard]] std::vector<double> reals(Rows x) const;
-  void set_reals(std::span<const double> from, void* to);
   /// Hands a layer's computed rows to it and writes what attention sees of earlier positions. Row r
   /// is positions[r] of sequences[r]; a sequence's rows are neighbours. Throws BackendError where
   /// the original raises one.
@@ -229,6 +226,7 @@ class KvCache {
   std::optional<ResidualSpec> residual_spec_;  // where something is kept between steps
   KvModel model_;
   KvRotation rotation_;
+  KvPlace first_changed_{-1, 0, true};  // the first side of a step that the policy changes
   bool keeps_exact_ = true;
   CodeLayout k_layout_, v_layout_;
   PagePool exact_, codes_, residuals_;

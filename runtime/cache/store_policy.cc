@@ -14,27 +14,13 @@ constexpr std::int64_t kAll = CodedView::kAll;
 
 }  // namespace
 
-std::vector<double> KvCache::reals(Rows x) const {
-  std::vector<double> out(std::size_t(x.rows * x.cols));
-  if (backend_.mode().wide()) {
-    backend_.download(out.data(), x.data, out.size() * sizeof(double));
-    return out;
-  }
-  std::vector<float> narrow(out.size());
-  backend_.download(narrow.data(), x.data, narrow.size() * sizeof(float));
-  std::copy(narrow.begin(), narrow.end(), out.begin());
-  return out;
-}
-
 void KvCache::change(std::int64_t layer, bool keys, Rows x,
                      std::span<const std::int64_t> positions) {
   const KvPlace first{std::int32_t(layer), std::int32_t(shape_.first_kv_head), keys};
   backend_.change_kv(x, shape_.kv_heads, policy_->change(model_), first, positions);
-  bool counted = !keys && policy_->changes(layer, true);
-  for (std::int64_t l = 0; l < layer; ++l) {
-    counted = counted || policy_->changes(l, true) || policy_->changes(l, false);
+  if (layer == first_changed_.layer && keys == first_changed_.keys) {
+    counters_.coded += std::int64_t(positions.size());
   }
-  if (!counted) counters_.coded += std::int64_t(positions.size());
 }
 
 void KvCache::code_rows(std::int64_t layer, Rows k, Rows v, std::span<const int> sequences,
@@ -247,7 +233,7 @@ void KvCache::read(std::int64_t layer, int sequence, std::int64_t n, std::vector
       const Rows rows{staged_.get(), std::int64_t(slots.size()), width, width};
       backend_.read_kv(slots, shape_.kv_heads, mode_.page_size, exact_memory_.k(layer),
                        exact_memory_.v(layer), k ? rows : Rows{}, k ? Rows{} : rows);
-      const std::vector<double> some = reals(rows);
+      const std::vector<double> some = backend_.reals(rows);
       std::copy(some.begin(), some.end(), out->begin() + begin * width);
     }
   }

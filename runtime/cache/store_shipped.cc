@@ -8,7 +8,7 @@ namespace isobit {
 
 void KvCache::update_shipped(std::int64_t layer, Rows k, Rows v, std::span<const int> sequences,
                              std::span<const std::int64_t> positions) {
-  const std::vector<double> keys = reals(k), values = reals(v);
+  const std::vector<double> keys = backend_.reals(k), values = backend_.reals(v);
   const auto width = std::size_t(k.cols);
   std::vector<ShippedRows> rows;
   for (std::size_t begin = 0, end; begin < sequences.size(); begin = end) {
@@ -26,12 +26,6 @@ void KvCache::update_shipped(std::int64_t layer, Rows k, Rows v, std::span<const
   }
 }
 
-void KvCache::set_reals(std::span<const double> from, void* to) {
-  if (backend_.mode().wide()) return backend_.upload(to, from.data(), from.size() * sizeof(double));
-  const std::vector<float> narrow(from.begin(), from.end());
-  backend_.upload(to, narrow.data(), narrow.size() * sizeof(float));
-}
-
 /// Writes K or V of positions from 0 on, (positions, KV heads * head_dim), a share at a time.
 void KvCache::write_seen(int sequence, bool keys, std::span<const double> x) {
   const std::int64_t width = shape_.kv_heads * shape_.head_dim;
@@ -40,7 +34,7 @@ void KvCache::write_seen(int sequence, bool keys, std::span<const double> x) {
     const std::int64_t count = std::min(kStagedRows, n - begin);
     const auto some = x.subspan(std::size_t(begin * width), std::size_t(count * width));
     const Rows rows{staged_.get(), count, width, width};
-    set_reals(some, staged_.get());
+    backend_.set_reals(some, rows);
     std::vector<std::int64_t> slots;
     for (std::int64_t p = begin; p < begin + count; ++p) slots.push_back(slot(sequence, p));
     backend_.write_kv(keys ? rows : Rows{}, keys ? Rows{} : rows, slots, shape_.kv_heads,

@@ -235,16 +235,14 @@ bool Forward::stops_before_rope(std::span<const StepRow> rows) const {
 
 void Forward::observe_queries(int index, Rows q, std::span<const StepRow> rows) {
   const CachePolicy& policy = *cache_.policy();
-  const std::size_t real = backend_.real_size(), width = std::size_t(q.cols);
   const auto d = std::size_t(config_.head_dim);
   for (std::size_t r = 0; r < rows.size(); ++r) {
     const std::int64_t n = cache_.prompt_length(rows[r].sequence), at = rows[r].position;
     if (!policy.observes_query(n, at)) continue;
-    std::vector<std::byte> bytes(width * real);
-    backend_.download(bytes.data(), some_rows(q, std::int64_t(r), 1, real).data, bytes.size());
-    const auto row = widened(bytes.data(), width, backend_.mode().wide(), wide_row_);
+    const std::vector<double> row =
+        backend_.reals(some_rows(q, std::int64_t(r), 1, backend_.real_size()));
     for (std::int64_t h = 0; h < attention_.heads; ++h) {
-      policy.observe_query(n, at, row.subspan(std::size_t(h) * d, d),
+      policy.observe_query(n, at, std::span(row).subspan(std::size_t(h) * d, d),
                            cache_.query_state(index, rows[r].sequence, h));
     }
   }

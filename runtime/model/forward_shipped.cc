@@ -21,10 +21,10 @@ void Forward::attend_shipped(int index, Rows q, std::span<const StepRow> rows, R
       backend_.attention(queries, args, cache_.k_pool(index), cache_.v_pool(index), given);
       continue;
     }
-    const std::vector<double> asked = cache_.reals(queries);
+    const std::vector<double> asked = backend_.reals(queries);
     std::vector<double> answers(asked.size());
     cache_.shipped()->attend(index, how, {rows[begin].sequence, asked, answers});
-    cache_.set_reals(answers, given.data);
+    backend_.set_reals(answers, given);
   }
 }
 
