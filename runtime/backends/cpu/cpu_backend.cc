@@ -80,10 +80,10 @@ void CpuBackend::release(void* memory) {
   std::free(memory);
 }
 void CpuBackend::upload(void* to, const void* from, std::size_t bytes) {
-  std::memcpy(to, from, bytes);
+  if (bytes > 0) std::memcpy(to, from, bytes);  // an empty array has no address
 }
 void CpuBackend::download(void* to, const void* from, std::size_t bytes) {
-  std::memcpy(to, from, bytes);
+  if (bytes > 0) std::memcpy(to, from, bytes);
 }
 
 void CpuBackend::copy(Rows from, Rows to) {
