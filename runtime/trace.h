@@ -67,6 +67,7 @@ struct TokenRecord {
   std::array<std::int32_t, kTopK> top_ids{};  // logit descending, id ascending
   std::array<float, kTopK> top_logits{};
   bool non_finite = false;  // some logit is NaN or infinite
+  double log_sum = 0;       // log-sum-exp of the row; 0 when it was not asked for
 };
 
 /// Names a prompt by its tokens: SHA-256 over their ids as int32, little-endian.
@@ -114,6 +115,15 @@ struct Observed {
   std::int64_t draft_hits = 0;    // of them, those that were fed
   std::int64_t rolled_back = 0;   // of them, those whose rows were forgotten
   std::int64_t max_position = 0;
+  // What ran of the axes that change the computation, canonical; of schedules those alone that
+  // some product or row had.
+  std::string gemm = "reference";
+  std::string attention = "reference";
+  std::string weights = "stored";
+  std::int64_t weight_bytes = 0;    // of all ranks' packed weights
+  std::int64_t peak_bytes = 0;      // most memory of the process that computed; 0: not measured
+  std::int64_t energy_mj = 0;       // millijoules while the cell ran; 0: not measured
+  std::string energy_source;        // "nvml", "rapl", empty: not measured
   std::string kv = "exact";         // the cache policy that ran, canonical
   std::int64_t kv_bytes = 0;        // most bytes of K and V kept between two steps, heads once
   std::int64_t kv_exact_bytes = 0;  // what exact values of the same positions would take then
@@ -155,6 +165,13 @@ void visit_fields(O& observed, F&& field) {
   field("draft_hits", observed.draft_hits);
   field("rolled_back", observed.rolled_back);
   field("max_position", observed.max_position);
+  field("gemm", observed.gemm);
+  field("attention", observed.attention);
+  field("weights", observed.weights);
+  field("weight_bytes", observed.weight_bytes);
+  field("peak_bytes", observed.peak_bytes);
+  field("energy_mj", observed.energy_mj);
+  field("energy_source", observed.energy_source);
   field("kv", observed.kv);
   field("kv_bytes", observed.kv_bytes);
   field("kv_exact_bytes", observed.kv_exact_bytes);

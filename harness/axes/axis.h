@@ -16,10 +16,12 @@
 
 namespace isobit {
 
-/// A value as a person wrote it: a scalar, or the pairs of a map.
+/// A value as a person wrote it: a scalar, or the pairs of a map. Where the axis nests, lists and
+/// maps inside a pair are text: "a/b", "(a:1+b:2)".
 struct RawValue {
   std::string scalar;
   std::vector<std::pair<std::string, std::string>> pairs;
+  std::string folder{};  // of the file that has it: where the files that it names are
 };
 
 /// pattern: a value of exclude or of a filter may leave a map's value open ("chunked", "openblas").
@@ -34,7 +36,8 @@ struct RankShape {
 
 /// What a value says in the runtime's terms; monostate: a pattern that leaves something open.
 using AxisSetting = std::variant<std::monostate, bool, std::int64_t, std::string, Precision,
-                                 BatchShape, CacheMode, KvPolicySpec, RankShape, EngineChoice>;
+                                 BatchShape, CacheMode, KvPolicySpec, RankShape, EngineChoice,
+                                 std::shared_ptr<const ScheduleBook>, FlashSchedule, WeightChange>;
 
 /// A value of an axis: a scalar as written ("bf16", "8"), a map as key:value pairs sorted by key
 /// and joined by "+": {chunked: 17} is "chunked:17", {size: 3, order: reversed} is
@@ -64,6 +67,7 @@ struct Axis {
   bool (*lossless)(const AxisValue& value) = nullptr;
   /// Puts the value into a request. REQUIRES: an exact value of this axis.
   void (*apply)(const AxisValue& value, GenerateRequest& request) = nullptr;
+  bool nests = false;  // the pairs of a map may hold lists and maps
 };
 
 // One a file of this folder.
@@ -71,6 +75,7 @@ Axis batch_axis();
 Axis cache_axis();
 Axis device_axis();
 Axis engine_axis();
+Axis gemm_axis();
 Axis gpus_axis();
 Axis isa_axis();
 Axis kv_axis();

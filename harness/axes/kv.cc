@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "harness/axes/parse.h"
+#include "runtime/base/option_text.h"
 #include "runtime/base/words.h"
-#include "runtime/cache/policy_text.h"
 
 namespace isobit {
 namespace {
@@ -16,7 +16,7 @@ Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   const auto is_known = [&](const std::string& name) {
     return std::find(known.begin(), known.end(), name) != known.end();
   };
-  const auto pairs = policy_pairs(text);
+  const auto pairs = option_pairs(text);
   if (std::none_of(pairs.begin(), pairs.end(), [&](const auto& p) { return is_known(p.first); })) {
     return axes::bad_value("kv", pairs[0].first, did_you_mean(pairs[0].first, known));
   }
@@ -26,7 +26,7 @@ Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   AxisValue value = axes::scalar_value(spec->text, *spec);
   // No pairs: a text selects its own cells alone, and an option may be called as a policy is. A
   // word is a text, not the name of its other forms.
-  const auto own = policy_pairs(spec->text)[0];
+  const auto own = option_pairs(spec->text)[0];
   value.head = own.second.empty() ? spec->text : own.first;
   return value;
 }
@@ -49,8 +49,8 @@ std::string help() {
 }  // namespace
 
 Axis kv_axis() {
-  return {"kv",  "exact",  help(), AxisKind::computation, false, kv_policy_names(),
-          parse, lossless, apply};
+  return {"kv",     "exact", help(), AxisKind::computation, false, kv_policy_names(), parse,
+          lossless, apply,   true};
 }
 
 }  // namespace isobit

@@ -375,15 +375,24 @@ std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& c
 }
 
 bool depends_on_steps(const Cell& cell) {
-  return std::get<KvPolicySpec>(cell.at("kv").setting).shipped != nullptr;
+  const GenerateRequest asked = cell.requested();
+  const BackendOptions& backend = asked.backend;
+  return asked.kv.shipped != nullptr || backend.attention.by_length ||
+         (backend.gemm != nullptr && backend.gemm->by_rows());
+}
+
+bool depends_on_ranks(const Cell& cell) {
+  return cell.requested().backend.gemm != nullptr;
 }
 
 std::string class_axes(const Cell& cell) {
-  const bool deterministic = cell.deterministic(), by_steps = depends_on_steps(cell);
+  const bool deterministic = cell.deterministic(), by_steps = depends_on_steps(cell),
+             by_ranks = depends_on_ranks(cell);
   std::string out;
   for (const auto& [axis, value] : cell.axes) {
     const bool always = axis == "engine" || axis == "precision";
-    const bool decides = by_steps && (axis == "batch" || axis == "cache");
+    const bool decides =
+        (by_steps && (axis == "batch" || axis == "cache")) || (by_ranks && axis == "gpus");
     if (deterministic && !decides && find_axis(axis)->lossless(value)) continue;
     if (always || !is_usual(axis, value)) out += axis + "=" + value.text + "\n";
   }

@@ -83,12 +83,14 @@ std::vector<std::vector<int>> united(const std::vector<Group>& groups, const Mat
 std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& cell);
 
 /// Whether what a cell gives depends on its steps: on batch and cache, and on the prompts of a
-/// batch (a cache as shipped).
+/// batch (a cache as shipped, a schedule by rows or by length).
 bool depends_on_steps(const Cell& cell);
+/// Whether it depends on the number of ranks: a schedule is of the product that one rank makes.
+bool depends_on_ranks(const Cell& cell);
 /// The axes part of the class recipe of a cell: sorted "axis=value" lines. Lossless values are
-/// dropped for a deterministic engine, but for batch and cache where steps matter; other engines
-/// keep all. engine and precision always stand
-/// there, another axis when it is not at its default, so that a later axis makes no golden stale.
+/// dropped for a deterministic engine, but for batch and cache where steps matter, and for gpus
+/// where ranks do; other engines keep all. engine and precision always stand there, another axis
+/// when it is not at its default, so that a later axis makes no golden stale.
 std::string class_axes(const Cell& cell);
 
 }  // namespace isobit

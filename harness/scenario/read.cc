@@ -4,6 +4,7 @@
 // below reads as the schema does.
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <string>
@@ -281,11 +282,12 @@ Values Reader::values(const std::string& axis, const TreeNode& node, ValueUse us
 
 AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse use) {
   RawValue raw;
+  const Axis* known = find_axis(axis);
+  const bool nests = known != nullptr && known->nests;
   if (node.kind == Kind::map) {
     if (!map(node, "a value of axis " + axis, {})) return {};
     for (std::size_t i = 0; i < node.keys.size(); ++i) {
       const std::string& key = node.keys[i].text;
-      const bool nests = axis == "kv";  // the values of its options may be lists and maps
       raw.pairs.emplace_back(key, nests ? flat(node.items[i], key) : word(node.items[i], key));
       if (!nests) no_quoted_number(node.items[i]);
     }
@@ -294,6 +296,7 @@ AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse 
     no_quoted_number(node);
   }
   if (error_) return {};
+  raw.folder = std::filesystem::path(tree_.path).parent_path().string();
   auto canonical = axis_value(axis, raw, use);
   if (canonical) {
     canonical->place = tree_.place(node);

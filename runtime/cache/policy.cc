@@ -44,11 +44,11 @@ std::string joined(const std::vector<std::string>& words) {
 }
 
 /// The pairs of a text as a row's own one and its options.
-Result<PolicyArgs> args_of(const PolicyRow& row, const std::string& text) {
-  PolicyArgs args;
+Result<OptionArgs> args_of(const PolicyRow& row, const std::string& text) {
+  OptionArgs args;
   args.name = row.name;
   bool own = false;
-  for (const auto& [key, value] : policy_pairs(text)) {
+  for (const auto& [key, value] : option_pairs(text)) {
     if (key == row.name && !own) {
       own = true;
       args.main = value;
@@ -112,7 +112,7 @@ const std::vector<PolicyRow>& policy_rows() {
 
 PolicyResult make_policy(const std::string& text, PolicyRole* role) {
   std::vector<const PolicyRow*> named;
-  for (const auto& pair : policy_pairs(text)) {
+  for (const auto& pair : option_pairs(text)) {
     const PolicyRow* found = row_named(pair.first);
     if (found != nullptr) named.push_back(found);
   }

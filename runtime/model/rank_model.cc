@@ -53,9 +53,8 @@ void put_reals(std::span<const float> values, Format format, bool wide, void* to
   }
 }
 
-/// Rows x columns of a tensor, rounded to the mode's weight format, plus `added`, as Real in
-/// backend memory.
-DeviceMemory upload_rows(const Tensor& t, Span rows, Span columns, Backend& backend,
+/// Rows x columns of a tensor, rounded to the format, plus `added`, as Real in backend memory.
+DeviceMemory upload_rows(const Tensor& t, Span rows, Span columns, Format format, Backend& backend,
                          float added = 0.0F) {
   const std::size_t size = backend.real_size();
   const auto row_bytes = std::size_t(columns.size()) * size;
@@ -68,8 +67,8 @@ DeviceMemory upload_rows(const Tensor& t, Span rows, Span columns, Backend& back
     const std::int64_t count = std::min(share, rows.end - first);
     for (std::int64_t r = 0; r < count; ++r) {
       t.read_row(first + r, columns.begin, columns.end, row);
-      put_reals(row, backend.mode().weight, backend.mode().wide(),
-                staged.data() + std::size_t(r) * row_bytes, added);
+      put_reals(row, format, backend.mode().wide(), staged.data() + std::size_t(r) * row_bytes,
+                added);
     }
     backend.upload(static_cast<char*>(memory.get()) + std::size_t(first - rows.begin) * row_bytes,
                    staged.data(), std::size_t(count) * row_bytes);
@@ -163,11 +162,11 @@ class Builder {
   void make(const TensorRow& row, const std::string& name, NormWeights& to) {
     ISOBIT_CHECK(row.outputs == Dimension::one);
     const Span whole{0, extent(row.inputs, config_)};
-    to.weight = upload_rows(tensor(name + ".weight"), {0, 1}, whole, backend_,
-                            architecture_.norms_add_one ? 1.0F : 0.0F);
+    to.weight = upload_rows(tensor(name + ".weight"), {0, 1}, whole, backend_.mode().weight,
+                            backend_, architecture_.norms_add_one ? 1.0F : 0.0F);
     if (architecture_.norm != NormKind::layer) return;
     if (const Tensor* bias = model_.weights.find(name + ".bias")) {
-      to.bias = upload_rows(*bias, {0, 1}, whole, backend_);
+      to.bias = upload_rows(*bias, {0, 1}, whole, backend_.mode().weight, backend_);
     } else {  // a GGUF need not hold it
       to.bias = upload_doubles(std::vector<double>(std::size_t(whole.size())), backend_);
     }
@@ -188,7 +187,7 @@ class Builder {
     to.matrix = matrix(weight, span_of(row.outputs), span_of(row.inputs), bounds_of(row.inputs),
                        as_head ? backend_.mode().head : backend_.mode().matrix);
     if (const Tensor* bias = model_.weights.find(name + ".bias")) {
-      to.bias = upload_rows(*bias, {0, 1}, span_of(row.outputs), backend_);
+      to.bias = upload_rows(*bias, {0, 1}, span_of(row.outputs), backend_.mode().bias, backend_);
     }
   }
 
@@ -309,7 +308,7 @@ Partition::Partition(const ModelConfig& config, int rank_, int ranks_)
 
 EmbeddingTable EmbeddingTable::uploaded(const Tensor& source, Span vocabulary, Backend& backend) {
   EmbeddingTable table;
-  table.device_ = upload_rows(source, vocabulary, {0, source.cols}, backend);
+  table.device_ = upload_rows(source, vocabulary, {0, source.cols}, backend.mode().weight, backend);
   return table;
 }
 

@@ -19,6 +19,7 @@
 #include "runtime/cache/store.h"
 #include "runtime/checkpoint/weights.h"
 #include "runtime/model/sampler.h"
+#include "runtime/numerics/weight_change.h"
 #include "runtime/parallel/communicator.h"
 #include "runtime/parallel/world.h"
 #include "runtime/run/engine.h"
@@ -37,12 +38,14 @@ struct GenerateRequest {
   int ranks = 1;
   CacheMode cache;
   KvPolicySpec kv;  // exact by default
+  WeightChange weights;
   BatchShape batch;
   std::vector<PromptTokens> prompts;
   std::int64_t max_new_tokens = 16;
   SamplerOptions sampler;
   std::vector<std::int32_t> eos;  // empty: never stop early
   TraceLevel level = TraceLevel::logits;
+  bool log_sums = false;  // of every recorded row of logits
 
   ResidualHook residual;  // sees and changes the residual stream
   /// Called for each rank's parts before use; selftest wraps them in defects.

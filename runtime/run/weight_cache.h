@@ -13,6 +13,7 @@
 #include "runtime/backends/registry.h"
 #include "runtime/checkpoint/weights.h"
 #include "runtime/model/rank_model.h"
+#include "runtime/numerics/weight_change.h"
 
 namespace isobit {
 
@@ -37,6 +38,7 @@ struct PackedRequest {
   int ranks = 1;
   std::vector<Place> here;
   SequenceLengths lengths;
+  WeightChange weights;
 };
 
 /// Bytes that a set takes in memory, all ranks together; an estimate.

@@ -43,7 +43,7 @@ BATCH = 500
 def build(folder):
     program = folder / "kv_selections"
     sources = ["tests/conformance/oracle/kv_selections.cc", "runtime/cache/policy.cc",
-               "runtime/cache/policy_text.cc", "runtime/model/rope.cc", "runtime/base/words.cc",
+               "runtime/base/option_text.cc", "runtime/model/rope.cc", "runtime/base/words.cc",
                "runtime/base/text.cc",
                *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("runtime/cache/policies/*.cc"))]
     subprocess.run(["g++", "-std=c++20", "-O2", "-march=haswell", "-ffp-contract=off", "-I.", "-o",

@@ -88,14 +88,14 @@ class ChainPolicy final : public CachePolicy {
 
 }  // namespace
 
-PolicyResult parse_chain(const PolicyArgs& args) {
+PolicyResult parse_chain(const OptionArgs& args) {
   const bool canonical = args.main.find('>') != std::string::npos;
   MadePolicy evicts, codes;
   for (const std::string& member : cut_outside(args.main, canonical ? '>' : '/')) {
     PolicyRole role{};
     const std::string text = without_parentheses(member);
     const std::vector<std::string> known = kv_policy_names();
-    const auto pairs = policy_pairs(text);
+    const auto pairs = option_pairs(text);
     const bool any = std::any_of(pairs.begin(), pairs.end(), [&](const auto& pair) {
       return std::find(known.begin(), known.end(), pair.first) != known.end();
     });

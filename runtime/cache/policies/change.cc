@@ -49,7 +49,7 @@ class ChangePolicy final : public CachePolicy {
 };
 
 /// "0/3/7" as numbers.
-Result<std::set<std::int64_t>> read_layers(const PolicyArgs& args) {
+Result<std::set<std::int64_t>> read_layers(const OptionArgs& args) {
   std::set<std::int64_t> layers;
   const auto text = args.options.find("layers");
   if (text == args.options.end()) return layers;
@@ -64,7 +64,7 @@ Result<std::set<std::int64_t>> read_layers(const PolicyArgs& args) {
 }
 
 /// The options that all three share, canonical ones into `made`.
-Result<Options> read_options(const PolicyArgs& args, MadePolicy& made) {
+Result<Options> read_options(const OptionArgs& args, MadePolicy& made) {
   Options out;
   auto of = args.word("of", {"k", "v", "both"}, "both");
   ISOBIT_TRY(of);
@@ -87,7 +87,7 @@ Result<Options> read_options(const PolicyArgs& args, MadePolicy& made) {
 }
 
 /// Two numbers "a/b".
-Result<void> read_two(const PolicyArgs& args, const std::string& what, KvChange& change) {
+Result<void> read_two(const OptionArgs& args, const std::string& what, KvChange& change) {
   const std::vector<std::string> words = cut_outside(args.main, '/');
   if (words.size() != 2 || !parse_real(words[0], change.a) || !parse_real(words[1], change.b)) {
     return Error{args.name + " has two finite numbers, " + what, ""};
@@ -97,7 +97,7 @@ Result<void> read_two(const PolicyArgs& args, const std::string& what, KvChange&
 
 }  // namespace
 
-PolicyResult parse_bits(const PolicyArgs& args) {
+PolicyResult parse_bits(const OptionArgs& args) {
   MadePolicy made;
   KvChange change;
   change.kind = KvChange::Kind::bits;
@@ -116,7 +116,7 @@ PolicyResult parse_bits(const PolicyArgs& args) {
   return made;
 }
 
-PolicyResult parse_noise(const PolicyArgs& args) {
+PolicyResult parse_noise(const OptionArgs& args) {
   MadePolicy made;
   KvChange change;
   const bool uniform = args.name == "uniform";

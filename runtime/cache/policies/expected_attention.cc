@@ -53,7 +53,7 @@ class ExpectedAttentionPolicy final : public ChoosesOnce {
 
 }  // namespace
 
-PolicyResult parse_expected_attention(const PolicyArgs& args) {
+PolicyResult parse_expected_attention(const OptionArgs& args) {
   auto budget = args.whole("", kSinks + 1, kLargestBudget, 0);
   ISOBIT_TRY(budget);
   return MadePolicy{std::make_shared<ExpectedAttentionPolicy>(*budget),

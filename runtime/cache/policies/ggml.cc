@@ -83,7 +83,7 @@ Result<std::pair<const BlockType*, const BlockType*>> read_types(const std::stri
     ISOBIT_TRY(both);
     return std::pair{*both, *both};
   }
-  for (const auto& [side, text] : policy_pairs(without_parentheses(main))) {
+  for (const auto& [side, text] : option_pairs(without_parentheses(main))) {
     if (side != "k" && side != "v")
       return Error{"ggml has sides k and v, not " + in_quotes(side), ""};
     const BlockType*& at = side == "k" ? k : v;
@@ -98,7 +98,7 @@ Result<std::pair<const BlockType*, const BlockType*>> read_types(const std::stri
 
 }  // namespace
 
-PolicyResult parse_ggml(const PolicyArgs& args) {
+PolicyResult parse_ggml(const OptionArgs& args) {
   const bool word = args.name != "ggml";
   if (word && !args.main.empty()) return Error{args.name + " has no parameter", ""};
   auto types = read_types(word ? args.name : args.main);

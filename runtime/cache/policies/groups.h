@@ -15,7 +15,7 @@ constexpr bool is_power_of_two(std::int64_t n) {
 
 /// `when: prompt`, the default: after the prompt, and then group by group. `when: block`, which may
 /// name the group, {block: 32}: each group as it fills, the prompt's included; true is told.
-inline Result<bool> read_blocks(const PolicyArgs& args, std::int64_t group) {
+inline Result<bool> read_blocks(const OptionArgs& args, std::int64_t group) {
   const auto option = args.options.find("when");
   if (option == args.options.end() || option->second == "prompt") return false;
   const std::string text = without_parentheses(option->second);

@@ -30,7 +30,7 @@ class H2oPolicy final : public ChoosesEachRow {
 
 }  // namespace
 
-PolicyResult parse_h2o(const PolicyArgs& args) {
+PolicyResult parse_h2o(const OptionArgs& args) {
   auto budget = args.whole("", 1, kLargestBudget, 0);
   ISOBIT_TRY(budget);
   return MadePolicy{std::make_shared<H2oPolicy>(*budget), "h2o", std::to_string(*budget), {}};

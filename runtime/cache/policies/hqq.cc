@@ -77,7 +77,7 @@ class Hqq final : public ShippedQuantizer {
 
 }  // namespace
 
-PolicyResult parse_hqq(const PolicyArgs& args) {
+PolicyResult parse_hqq(const OptionArgs& args) {
   auto axis = args.word("axis", {"0", "1"}, "0");
   ISOBIT_TRY(axis);
   return parse_quantized(args, *axis, [&](int bits, std::int64_t group) {

@@ -48,7 +48,7 @@ class KiviPolicy final : public CachePolicy {
 
 }  // namespace
 
-PolicyResult parse_kivi(const PolicyArgs& args) {
+PolicyResult parse_kivi(const OptionArgs& args) {
   if (args.main != "2" && args.main != "4") return Error{"kivi has 2 or 4 bits", ""};
   auto blocks = read_blocks(args, kGroup);
   ISOBIT_TRY(blocks);

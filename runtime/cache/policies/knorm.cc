@@ -32,7 +32,7 @@ class KnormPolicy final : public ChoosesOnce {
 
 }  // namespace
 
-PolicyResult parse_knorm(const PolicyArgs& args) {
+PolicyResult parse_knorm(const OptionArgs& args) {
   auto budget = args.whole("", 1, kLargestBudget, 0);
   ISOBIT_TRY(budget);
   return MadePolicy{std::make_shared<KnormPolicy>(*budget), "knorm", std::to_string(*budget), {}};

@@ -54,7 +54,7 @@ class KvarnPolicy final : public CachePolicy {
   KvarnOptions o_;
 };
 
-Result<KvarnOptions> read_options(const PolicyArgs& args) {
+Result<KvarnOptions> read_options(const OptionArgs& args) {
   KvarnOptions out;
   out.bits = args.main;
   out.k_bits = args.main[1] - '0';
@@ -82,7 +82,7 @@ Result<KvarnOptions> read_options(const PolicyArgs& args) {
 
 }  // namespace
 
-PolicyResult parse_kvarn(const PolicyArgs& args) {
+PolicyResult parse_kvarn(const OptionArgs& args) {
   if (args.main != "k4v2" && args.main != "k4v4" && args.main != "k2v2") {
     return Error{"kvarn is k4v2, k4v4 or k2v2, not " + in_quotes(args.main), ""};
   }

@@ -254,7 +254,7 @@ class KvarnShipped final : public ShippedScheme {
 
 }  // namespace
 
-PolicyResult parse_kvarn_shipped(const PolicyArgs& args) {
+PolicyResult parse_kvarn_shipped(const OptionArgs& args) {
   if (args.options.count("sink") != 0) {
     return Error{"the sink of kvarn as shipped is its first group", ""};
   }

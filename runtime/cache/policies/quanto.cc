@@ -86,7 +86,7 @@ class Quanto final : public ShippedQuantizer {
 
 }  // namespace
 
-PolicyResult parse_quanto(const PolicyArgs& args) {
+PolicyResult parse_quanto(const OptionArgs& args) {
   auto axis = args.word("axis", {"0", "-1"}, "0");
   ISOBIT_TRY(axis);
   return parse_quantized(args, *axis, [&](int bits, std::int64_t group) {

@@ -13,11 +13,11 @@ constexpr std::int64_t kMostPositions = std::int64_t(1) << 30;
 
 }  // namespace
 
-PolicyResult parse_residual(const PolicyArgs& args) {
+PolicyResult parse_residual(const OptionArgs& args) {
   ResidualSpec spec;
   MadePolicy made;
   made.name = args.name;
-  const auto pairs = policy_pairs(without_parentheses(args.main));
+  const auto pairs = option_pairs(without_parentheses(args.main));
   if (args.main == "embedding" || args.main == "every_layer") {
     spec.every = args.main == "embedding" ? 0 : 1;
   } else if (pairs.size() != 1 || pairs[0].first != "every" || pairs[0].second.empty()) {

@@ -60,7 +60,7 @@ class RtnPolicy final : public CachePolicy {
   RtnOptions o_;
 };
 
-Result<RtnOptions> read_options(const PolicyArgs& args) {
+Result<RtnOptions> read_options(const OptionArgs& args) {
   RtnOptions out;
   if (args.main.empty()) return Error{"rtn needs its bits, {rtn: 4}", ""};
   auto bits = args.whole("", 1, 8, out.bits);
@@ -92,7 +92,7 @@ Result<RtnOptions> read_options(const PolicyArgs& args) {
 
 }  // namespace
 
-PolicyResult parse_rtn(const PolicyArgs& args) {
+PolicyResult parse_rtn(const OptionArgs& args) {
   auto options = read_options(args);
   ISOBIT_TRY(options);
   MadePolicy made;

@@ -194,7 +194,7 @@ void ShippedCodes::pack(std::span<const std::uint8_t> codes) {
   }
 }
 
-PolicyResult parse_quantized(const PolicyArgs& args, const std::string& axis,
+PolicyResult parse_quantized(const OptionArgs& args, const std::string& axis,
                              const MakeQuantizer& make) {
   if (args.main != "2" && args.main != "4") return Error{args.name + " has 2 or 4 bits", ""};
   auto group = args.whole("group", 8, kLongestGroup, 64);

@@ -52,7 +52,7 @@ class ShippedQuantizer {
 using MakeQuantizer =
     std::function<std::shared_ptr<const ShippedQuantizer>(int bits, std::int64_t group)>;
 /// Reads what both packages have; `axis` is read already and 0 by default.
-PolicyResult parse_quantized(const PolicyArgs& args, const std::string& axis,
+PolicyResult parse_quantized(const OptionArgs& args, const std::string& axis,
                              const MakeQuantizer& make);
 
 }  // namespace isobit

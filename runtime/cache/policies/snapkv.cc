@@ -39,7 +39,7 @@ class SnapKvPolicy final : public ChoosesOnce {
 
 }  // namespace
 
-PolicyResult parse_snapkv(const PolicyArgs& args) {
+PolicyResult parse_snapkv(const OptionArgs& args) {
   auto budget = args.whole("", 1, kLargestBudget, 0);
   ISOBIT_TRY(budget);
   auto window = args.whole("window", 1, kLargestBudget, kWindow);

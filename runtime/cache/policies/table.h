@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "runtime/cache/policy.h"
-#include "runtime/cache/policy_text.h"
+#include "runtime/base/option_text.h"
 
 namespace isobit {
 
@@ -24,24 +24,24 @@ struct MadePolicy {
 using PolicyResult = Result<MadePolicy>;
 
 // Errors say what is wrong with the arguments; the caller adds the value.
-PolicyResult parse_bits(const PolicyArgs& args);
-PolicyResult parse_noise(const PolicyArgs& args);
-PolicyResult parse_ggml(const PolicyArgs& args);
-PolicyResult parse_kivi(const PolicyArgs& args);
-PolicyResult parse_kvarn(const PolicyArgs& args);
-PolicyResult parse_rtn(const PolicyArgs& args);
-PolicyResult parse_window(const PolicyArgs& args);
-PolicyResult parse_streaming(const PolicyArgs& args);
-PolicyResult parse_h2o(const PolicyArgs& args);
-PolicyResult parse_snapkv(const PolicyArgs& args);
-PolicyResult parse_tova(const PolicyArgs& args);
-PolicyResult parse_knorm(const PolicyArgs& args);
-PolicyResult parse_expected_attention(const PolicyArgs& args);
-PolicyResult parse_residual(const PolicyArgs& args);
-PolicyResult parse_chain(const PolicyArgs& args);
-PolicyResult parse_quanto(const PolicyArgs& args);
-PolicyResult parse_hqq(const PolicyArgs& args);
-PolicyResult parse_kvarn_shipped(const PolicyArgs& args);  // called by parse_kvarn() alone
+PolicyResult parse_bits(const OptionArgs& args);
+PolicyResult parse_noise(const OptionArgs& args);
+PolicyResult parse_ggml(const OptionArgs& args);
+PolicyResult parse_kivi(const OptionArgs& args);
+PolicyResult parse_kvarn(const OptionArgs& args);
+PolicyResult parse_rtn(const OptionArgs& args);
+PolicyResult parse_window(const OptionArgs& args);
+PolicyResult parse_streaming(const OptionArgs& args);
+PolicyResult parse_h2o(const OptionArgs& args);
+PolicyResult parse_snapkv(const OptionArgs& args);
+PolicyResult parse_tova(const OptionArgs& args);
+PolicyResult parse_knorm(const OptionArgs& args);
+PolicyResult parse_expected_attention(const OptionArgs& args);
+PolicyResult parse_residual(const OptionArgs& args);
+PolicyResult parse_chain(const OptionArgs& args);
+PolicyResult parse_quanto(const OptionArgs& args);
+PolicyResult parse_hqq(const OptionArgs& args);
+PolicyResult parse_kvarn_shipped(const OptionArgs& args);  // called by parse_kvarn() alone
 
 /// What a policy does: a chain has at most one that codes and one that evicts.
 enum class PolicyRole { codes, evicts, rebuilds, joins, ships };
@@ -51,7 +51,7 @@ struct PolicyRow {
   const char* form;
   PolicyRole role;
   std::vector<std::string> options;
-  PolicyResult (*parse)(const PolicyArgs& args);
+  PolicyResult (*parse)(const OptionArgs& args);
 };
 const std::vector<PolicyRow>& policy_rows();
 

@@ -42,7 +42,7 @@ class TovaPolicy final : public ChoosesEachRow {
 
 }  // namespace
 
-PolicyResult parse_tova(const PolicyArgs& args) {
+PolicyResult parse_tova(const OptionArgs& args) {
   auto budget = args.whole("", 1, kLargestBudget, 0);
   ISOBIT_TRY(budget);
   return MadePolicy{std::make_shared<TovaPolicy>(*budget), "tova", std::to_string(*budget), {}};

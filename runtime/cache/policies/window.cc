@@ -41,14 +41,14 @@ class WindowPolicy final : public CachePolicy {
 
 }  // namespace
 
-PolicyResult parse_window(const PolicyArgs& args) {
+PolicyResult parse_window(const OptionArgs& args) {
   auto budget = args.whole("", 1, kLargestBudget, 0);
   ISOBIT_TRY(budget);
   return MadePolicy{
       std::make_shared<WindowPolicy>(*budget, 0, false), "window", std::to_string(*budget), {}};
 }
 
-PolicyResult parse_streaming(const PolicyArgs& args) {
+PolicyResult parse_streaming(const OptionArgs& args) {
   auto budget = args.whole("", 1, kLargestBudget, 0);
   ISOBIT_TRY(budget);
   auto sinks = args.whole("sinks", 0, kLargestBudget, kSinks);

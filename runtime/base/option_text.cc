@@ -1,6 +1,6 @@
-// The text of a cache policy in pieces.
+// Texts of nested options in pieces.
 
-#include "runtime/cache/policy_text.h"
+#include "runtime/base/option_text.h"
 
 #include <algorithm>
 #include <charconv>
@@ -10,17 +10,17 @@
 
 namespace isobit {
 
-const std::string* PolicyArgs::find(const std::string& option) const {
+const std::string* OptionArgs::find(const std::string& option) const {
   if (option.empty()) return &main;
   const auto at = options.find(option);
   return at == options.end() ? nullptr : &at->second;
 }
 
-std::string PolicyArgs::called(const std::string& option) const {
+std::string OptionArgs::called(const std::string& option) const {
   return option.empty() ? name : "option " + option + " of " + name;
 }
 
-Result<std::int64_t> PolicyArgs::whole(const std::string& option, std::int64_t low,
+Result<std::int64_t> OptionArgs::whole(const std::string& option, std::int64_t low,
                                        std::int64_t high, std::int64_t usual) const {
   const std::string* text = find(option);
   if (text == nullptr) return usual;
@@ -31,7 +31,7 @@ Result<std::int64_t> PolicyArgs::whole(const std::string& option, std::int64_t l
                ""};
 }
 
-Result<bool> PolicyArgs::flag(const std::string& option, bool usual) const {
+Result<bool> OptionArgs::flag(const std::string& option, bool usual) const {
   const std::string* text = find(option);
   if (text == nullptr) return usual;
   bool set = false;
@@ -39,7 +39,7 @@ Result<bool> PolicyArgs::flag(const std::string& option, bool usual) const {
   return Error{called(option) + " is true or false, not " + in_quotes(*text), ""};
 }
 
-Result<std::string> PolicyArgs::word(const std::string& option,
+Result<std::string> OptionArgs::word(const std::string& option,
                                      const std::vector<std::string>& words,
                                      const std::string& usual) const {
   const std::string* text = find(option);
@@ -62,7 +62,7 @@ std::vector<std::string> cut_outside(const std::string& text, char separator) {
   return parts;
 }
 
-std::vector<std::pair<std::string, std::string>> policy_pairs(const std::string& text) {
+std::vector<std::pair<std::string, std::string>> option_pairs(const std::string& text) {
   std::vector<std::pair<std::string, std::string>> pairs;
   for (const std::string& part : cut_outside(text, '+')) {
     const std::size_t colon = std::min(part.find(':'), part.size());

@@ -1,5 +1,5 @@
-// The text of a cache policy in pieces, and the numbers of its options. Pure.
-// Callers: runtime/cache/policy.cc, policies/, and the axis.
+// Texts of nested options ("a:b+c:(d:e)") in pieces, and the numbers of options. Pure.
+// Callers: cache policies, schedules, and the axes that hold them.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 namespace isobit {
 
 /// What a policy is made from: its own pair, and options by their names.
-struct PolicyArgs {
+struct OptionArgs {
   std::string name, main;  // "rtn", "4"; main is empty for a word
   std::map<std::string, std::string> options;
 
@@ -35,7 +35,7 @@ struct PolicyArgs {
 /// A text cut at a separator outside parentheses.
 std::vector<std::string> cut_outside(const std::string& text, char separator);
 /// "a:b+c:d" as pairs; a part without ':' has an empty second.
-std::vector<std::pair<std::string, std::string>> policy_pairs(const std::string& text);
+std::vector<std::pair<std::string, std::string>> option_pairs(const std::string& text);
 /// A text without the parentheses that enclose all of it.
 std::string without_parentheses(const std::string& text);
 /// The shortest decimals that read back as x; -0 as 0.
