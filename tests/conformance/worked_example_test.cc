@@ -114,7 +114,7 @@ TEST_P(WorkedExampleIn, DigestsAreThoseOfThePage) {
   EXPECT_EQ(table_line(runtime, GetParam(), "auto", 4), scalar);
 }
 
-TEST(WorkedExample, PoliciesHaveTheDigestsOfThePage) {
+TEST(WorkedExampleWide, PoliciesHaveTheDigestsOfThePage) {
   Runtime runtime(fakes::toy_model(fakes::worked_example_of_policies()));
   const std::string page = numerics_page();
   for (const char* kv : {"bits:3",
