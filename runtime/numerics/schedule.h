@@ -61,7 +61,7 @@ ISOBIT_HD inline T end_slices(const GemmSchedule& schedule, T* s, std::int64_t n
 template <class T, class A, class B>
 ISOBIT_HD inline T scheduled_dot(const GemmSchedule& schedule, const A& a, const B& b,
                                  std::int64_t k) {
-  T sum[kMostSlices];
+  T sum[kMostSlices] = {T(0)};
   const std::int64_t length = schedule.slice_length(k), n = schedule.slices(k);
   for (std::int64_t s = 0; s < n; ++s) {
     const std::int64_t end = (s + 1) * length < k ? (s + 1) * length : k;

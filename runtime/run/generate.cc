@@ -396,7 +396,7 @@ std::unique_ptr<Engine> make_whole_engine(std::shared_ptr<const LoadedModel> mod
 
 Result<const PackedSet*> Runtime::packed(const GenerateRequest& request) {
   const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
-  PackedRequest wanted{request.precision, request.backend, request.ranks, {}, {}};
+  PackedRequest wanted{request.precision, request.backend, request.ranks, {}, {}, request.weights};
   wanted.lengths.positions = plan.longest();
   for (const PromptTokens& prompt : request.prompts) {
     wanted.lengths.prompts.push_back(std::int64_t(prompt.tokens.size()));

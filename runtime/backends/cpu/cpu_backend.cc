@@ -218,7 +218,7 @@ void CpuBackend::scheduled_product(const GemmSchedule& schedule, const Rows& x,
     const Range rows = share_of(x.rows, index, shares);
     for (std::int64_t r = rows.begin; r < rows.end; ++r) {
       for (std::int64_t j = 0; j < w.n; ++j) {
-        T sum[kMostSlices];
+        T sum[kMostSlices] = {T(0)};
         for (std::int64_t s = 0; s < slices; ++s) sum[s] = sums[(s * x.rows + r) * w.n + j];
         row<T>(out, r)[j] = end_slices(schedule, sum, slices);
       }
