@@ -10,6 +10,7 @@
 #include "runtime/base/interrupt.h"
 #include "runtime/base/words.h"
 #include "runtime/run/ranks.h"
+#include "runtime/run/replicas.h"
 
 namespace isobit {
 namespace {
@@ -269,6 +270,7 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
     return why;
   }
   if (std::string why = refuse_ranks(session.model.config, asked.ranks); !why.empty()) return why;
+  if (std::string why = refuse_replicas(asked); !why.empty()) return why;
   for (const Requirement& requirement : requirements_of(scenario, cell)) {
     if (std::string why = missing_for(requirement, asked); !why.empty()) return why;
   }
