@@ -85,7 +85,7 @@ GenerateResult join_replicas(std::vector<GenerateResult> parts) {
       all.trace.status = part.status;
       all.trace.reason = part.reason;
     }
-    all.trace.record_seconds += part.record_seconds;
+    all.trace.record_seconds = std::max(all.trace.record_seconds, part.record_seconds);
     std::move(part.prompts.begin(), part.prompts.end(), std::back_inserter(all.trace.prompts));
     for (auto& [key, row] : parts[r].captured) {
       all.captured[{key.first + begin, key.second}] = std::move(row);
