@@ -61,7 +61,9 @@ std::vector<double> each(const ReportCost& cost, const F& value) {
 }
 
 std::string bytes(std::int64_t count, const char* none) {
-  return count > 0 ? text::mebibytes(std::size_t(count)) + " MiB" : none;
+  constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
+  if (count >= kMebibyte) return rounded(double(count) / double(kMebibyte)) + " MiB";
+  return count > 0 ? rounded(double(count) / 1024) + " KiB" : none;
 }
 
 std::vector<std::string> row_of(const ReportCell& cell, const std::vector<std::string>& axes) {

@@ -39,10 +39,11 @@ TEST(Cost, RowsHaveMedianAndSpread) {
   ASSERT_EQ(rows.size(), 4u);
   EXPECT_EQ(rows[0], (Row{"batch", "cache", "correct", "tokens/s", "with prompts", "runs",
                           "peak memory", "weights", "cache", "moved", "energy, J"}));
-  EXPECT_EQ(rows[1], (Row{"1", "off", "13 of 20", "50.0 (25.0 to 100)", "200 (100 to 400)", "3",
-                          "65.0 MiB", "26.0 MiB", "1.5 MiB", "none", "5.75 (4.00 to 7.50), rapl"}));
-  EXPECT_EQ(rows[2], (Row{"1", "on", "12 of 20", "12,500", "50,000", "1", "512.0 MiB, GPU",
-                          "13.0 MiB", "0.8 MiB", "5.0 MiB", "1.25, nvml"}));
+  EXPECT_EQ(rows[1],
+            (Row{"1", "off", "13 of 20", "50.0 (25.0 to 100)", "200 (100 to 400)", "3", "65.0 MiB",
+                 "26.0 MiB", "1.50 MiB", "none", "5.75 (4.00 to 7.50), rapl"}));
+  EXPECT_EQ(rows[2], (Row{"1", "on", "12 of 20", "12,500", "50,000", "1", "512 MiB, GPU",
+                          "13.0 MiB", "768 KiB", "5.00 MiB", "1.25, nvml"}));
   EXPECT_EQ(rows[3], (Row{"3", "off", "no answers", "not measured", "not measured", "1",
                           "not measured", "not measured", "none", "none", "not measured"}));
 }
