@@ -81,6 +81,7 @@ Result<Records> open_records(const Loaded& loaded, const Plan& plan, const RunOp
   run.scenario_path = loaded.scenario.path;
   run.scenario_text = loaded.scenario.text;
   run.question = loaded.scenario.question;
+  run.cost = loaded.scenario.cost;
   run.overrides = options.overrides;
   Environment environment = with_git(here, git);
   environment.entries["model." + loaded.scenario.model] = loaded.session.inputs.model_digest;

@@ -72,6 +72,31 @@ ReportCell report_cell(const RunInfo& run, const CellInfo& stored) {
   return out;
 }
 
+void add_execution(const CellCost& stored, ReportCost& cost) {
+  const Observed& ran = stored.observed;
+  if (cost.executions.empty()) {
+    cost.weight_bytes = ran.weight_bytes;
+    cost.cache_bytes = ran.kv_bytes;
+    cost.moved_bytes = ran.bytes_moved;
+    cost.on_gpu = ran.device != "cpu";
+  }
+  if (cost.energy_source.empty()) cost.energy_source = ran.energy_source;
+  cost.executions.push_back(
+      {stored.seconds, stored.prompt_tokens, stored.tokens, ran.peak_bytes, ran.energy_mj});
+}
+
+/// By hash: all attempts of a cell.
+Result<std::map<std::string, ReportCost>> costs_of(Store& store, std::int64_t run,
+                                                   const std::vector<CellInfo>& cells) {
+  auto stored = store.costs(run);
+  ISOBIT_TRY(stored);
+  std::map<std::int64_t, const CellInfo*> by_id;
+  for (const CellInfo& cell : cells) by_id[cell.id] = &cell;
+  std::map<std::string, ReportCost> out;
+  for (const CellCost& cost : *stored) add_execution(cost, out[by_id.at(cost.cell)->hash]);
+  return out;
+}
+
 /// Exit code of a run that was killed before it had one.
 int exit_code_of(const RunInfo& run) {
   return run.exit_code < 0 ? int(kExitNotRun) : run.exit_code;
@@ -100,6 +125,11 @@ Result<Report> build_report(Store& store, std::int64_t id) {
   report.tokens_compared = info.tokens_compared;
   report.seconds = info.seconds;
   report.groups = std::move(*groups);
+  report.cost = info.cost;
+  auto costs = report.cost
+                   ? costs_of(store, id, *cells)
+                   : Result<std::map<std::string, ReportCost>>(std::map<std::string, ReportCost>{});
+  ISOBIT_TRY(costs);
   ClassLabels labels;
   std::map<std::string, std::int64_t> executions;  // by hash
   for (const CellInfo& stored : *cells) executions[stored.hash] += gave_bits(stored) ? 1 : 0;
@@ -109,6 +139,7 @@ Result<Report> build_report(Store& store, std::int64_t id) {
     ReportCell cell = report_cell(info, stored);
     cell.class_label = labels.of(stored);
     cell.executions = executions[stored.hash];
+    cell.cost = (*costs)[stored.hash];
     report.cells_cached += cell.cached ? 1 : 0;
     ++report.counts[std::size_t(cell.verdict)];
     report.tokens += cell.tokens;

@@ -44,6 +44,14 @@ std::vector<std::string> pair_lines(const GroupResult& group, const Report& repo
 ///   answers  A  98 of 100 correct  (4 cells, the first is kv%precision=bf16 /3fa91c0d)
 std::vector<std::string> answer_lines(const Report& report);
 
+/// The table of costs, its header first; a column an axis that varies, and of every cell with a
+/// trace the correct answers, tokens a second (median of the executions, least and most), memory,
+/// bytes of weights, cache and messages, and energy. "not measured" is said so. Empty: not asked
+/// for. (cost.cc)
+std::vector<std::vector<std::string>> cost_rows(const Report& report);
+/// What its numbers are, in lines for people.
+std::vector<std::string> cost_notes(const Report& report);
+
 /// Red cells that would be told in the same words: same verdict and reason and, where they differ
 /// from something, same bits. Told by the first of them.
 struct AlikeCells {

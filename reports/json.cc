@@ -71,6 +71,25 @@ Json divergence_json(const Difference& divergence) {
   return out;
 }
 
+Json cost_json(const ReportCost& cost) {
+  if (cost.executions.empty()) return nullptr;
+  const auto measured = [](std::int64_t value) { return value > 0 ? Json(value) : Json(nullptr); };
+  Json executions = Json::array();
+  for (const ReportCost::Execution& one : cost.executions) {
+    executions.push_back({{"seconds", one.seconds},
+                          {"prompt_tokens", one.prompt_tokens},
+                          {"tokens", one.tokens},
+                          {"peak_bytes", measured(one.peak_bytes)},
+                          {"energy_mj", measured(one.energy_mj)}});
+  }
+  return {{"executions", executions},
+          {"weight_bytes", measured(cost.weight_bytes)},
+          {"cache_bytes", cost.cache_bytes},
+          {"moved_bytes", cost.moved_bytes},
+          {"memory_of", cost.on_gpu ? "gpu" : "process"},
+          {"energy_source", clean(cost.energy_source)}};
+}
+
 Json cell_json(const ReportCell& cell) {
   return {{"name", clean(cell.name)},
           {"hash", clean(cell.hash)},
@@ -88,6 +107,7 @@ Json cell_json(const ReportCell& cell) {
           {"tokens", cell.tokens},
           {"executions", cell.executions},
           {"seconds", cell.seconds},
+          {"cost", cost_json(cell.cost)},
           {"divergence", divergence_json(cell.divergence)},
           {"repro", clean(cell.repro)}};
 }

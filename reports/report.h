@@ -15,6 +15,19 @@
 
 namespace isobit {
 
+/// What a cell took, as its executions say; of a reused cell, the execution that it reuses.
+struct ReportCost {
+  struct Execution {
+    double seconds = 0;                          // wall clock, load excluded
+    std::int64_t prompt_tokens = 0, tokens = 0;  // a prompt that fills several places counts once
+    std::int64_t peak_bytes = 0, energy_mj = 0;  // 0: not measured
+  };
+  std::vector<Execution> executions;  // none: costs are not asked for, or the cell gave no trace
+  std::int64_t weight_bytes = 0, cache_bytes = 0, moved_bytes = 0;  // moved: by the least rank
+  bool on_gpu = false;        // the memory is GPUs', and so is the energy
+  std::string energy_source;  // "rapl", "nvml"; empty: not measured
+};
+
 struct ReportCell {
   std::string name, hash;
   std::map<std::string, std::string> axes;
@@ -31,6 +44,7 @@ struct ReportCell {
   double seconds = 0;
   Difference divergence;
   Score score;
+  ReportCost cost;
   std::string repro;  // the one line that repeats this cell
 };
 
@@ -45,6 +59,7 @@ struct Report {
   double seconds = 0;                           // wall clock
   double cell_seconds = 0, record_seconds = 0;  // sums over executed cells, not wall clock
   std::map<std::string, std::string> environment;
+  bool cost = false;  // tell it
   int exit_code = 0;
 };
 

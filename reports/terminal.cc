@@ -28,6 +28,7 @@ class Terminal {
       skips();
       groups();
       notes();
+      costs();
       open_cells();
       red_groups();
       red_cells();
@@ -159,6 +160,28 @@ class Terminal {
       line("  recording took " + text::number(100 * report_.record_seconds / report_.cell_seconds) +
            " % of the cells' " + text::duration(report_.cell_seconds) + " (summed over cells)");
     }
+  }
+
+  void costs() {
+    const std::vector<std::vector<std::string>> rows = cost_rows(report_);
+    if (rows.empty()) return;
+    std::vector<std::size_t> widths(rows[0].size());
+    for (const auto& row : rows) {
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        widths[i] = std::max(widths[i], text::printable(row[i]).size());
+      }
+    }
+    line("  cost");
+    for (const auto& row : rows) {
+      std::string cells;
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        std::string cell = text::printable(row[i]);
+        cell.resize(i + 1 < row.size() ? widths[i] + 2 : cell.size(), ' ');
+        cells += cell;
+      }
+      line("    " + cells);
+    }
+    for (const std::string& note : cost_notes(report_)) line(paint("2", "    " + note));
   }
 
   // Cells that prove nothing, by verdict and reason, with the first of them to begin with.

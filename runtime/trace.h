@@ -96,6 +96,7 @@ struct Observed {
   std::string library_sha256;
   std::int64_t threads = 0;  // most threads that took work in one operation
   std::int64_t ranks = 0;
+  std::int64_t replicas = 1;      // shares of the prompts that ran, each on weights of its own
   bool virtual_ranks = false;     // in-process ranks instead of devices
   std::string transport;          // between ranks: "threads, direct", "nccl 2.28.9, NVLS off, …"
   std::int64_t collectives = 0;   // a rank's collectives, summed over steps, least rank
@@ -120,9 +121,9 @@ struct Observed {
   std::string gemm = "reference";
   std::string attention = "reference";
   std::string weights = "stored";
-  std::int64_t weight_bytes = 0;    // of all ranks' packed weights
-  std::int64_t peak_bytes = 0;      // most memory of the process that computed; 0: not measured
-  std::int64_t energy_mj = 0;       // millijoules while the cell ran; 0: not measured
+  std::int64_t weight_bytes = 0;    // of the packed weights of all ranks and replicas
+  std::int64_t peak_bytes = 0;      // most memory while the cell ran (run/cost.h); 0: not measured
+  std::int64_t energy_mj = 0;       // millijoules of whole packages or GPUs (run/energy.h)
   std::string energy_source;        // "nvml", "rapl", empty: not measured
   std::string kv = "exact";         // the cache policy that ran, canonical
   std::int64_t kv_bytes = 0;        // most bytes of K and V kept between two steps, heads once
@@ -146,6 +147,7 @@ void visit_fields(O& observed, F&& field) {
   field("library_sha256", observed.library_sha256);
   field("threads", observed.threads);
   field("ranks", observed.ranks);
+  field("replicas", observed.replicas);
   field("virtual_ranks", observed.virtual_ranks);
   field("transport", observed.transport);
   field("collectives", observed.collectives);

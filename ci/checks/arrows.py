@@ -101,7 +101,7 @@ PACKAGES = [
     ("mpi.h", ["runtime/parallel/mpi_world.cc"]),
     ("cuda*", ["runtime/backends/cuda/*", "runtime/parallel/nccl.cc"]),
     ("dlfcn.h", ["runtime/backends/openblas.cc", "runtime/backends/cuda/*",
-                 "runtime/parallel/nccl.cc"]),
+                 "runtime/parallel/nccl.cc", "runtime/run/energy.cc"]),
 ]
 TESTS_MAY = {"sqlite3.h", "nlohmann/*", "xxhash.h", "openssl/*", "dlfcn.h", "cuda*",
              "cublas*"}

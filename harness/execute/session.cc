@@ -10,6 +10,7 @@
 #include "runtime/base/interrupt.h"
 #include "runtime/base/words.h"
 #include "runtime/run/ranks.h"
+#include "runtime/run/replicas.h"
 
 namespace isobit {
 namespace {
@@ -237,6 +238,13 @@ std::string missing_for(const Requirement& requirement, const GenerateRequest& a
     if (world() != nullptr && world()->size() == asked.ranks) return "";
     return requires_it + ": mpirun -n " + std::to_string(asked.ranks) + " isobit-mpi";
   }
+  const auto replicas = std::size_t(asked.replicas);
+  if (what == "real" && replicas > 1) {
+    const std::size_t gpus = gpus_of(asked.backend, asked.replicas).size();
+    if (gpus >= replicas) return "";
+    return requires_it + ": " + std::to_string(replicas) + " replicas have " +
+           std::to_string(gpus) + " GPUs";
+  }
   if (what == "real" || what == "nccl") {
     const std::string why = why_virtual(asked.backend, asked.ranks);
     return why.empty() ? "" : requires_it + ": " + why;
@@ -269,6 +277,7 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
     return why;
   }
   if (std::string why = refuse_ranks(session.model.config, asked.ranks); !why.empty()) return why;
+  if (std::string why = refuse_replicas(asked); !why.empty()) return why;
   for (const Requirement& requirement : requirements_of(scenario, cell)) {
     if (std::string why = missing_for(requirement, asked); !why.empty()) return why;
   }

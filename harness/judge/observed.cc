@@ -50,16 +50,28 @@ Judgement check_ranks(const GenerateRequest& asked, const Observed& o) {
   return {};
 }
 
-/// Did the sequences join in the order asked for? All of them join once.
+/// Every replica must have had prompts of its own.
+Judgement check_replicas(const GenerateRequest& asked, const CellTrace& trace) {
+  const std::int64_t ran = trace.observed.replicas, prompts = std::int64_t(trace.prompts.size());
+  if (asked.replicas == ran) return {};
+  if (ran != prompts || ran > asked.replicas) {
+    return fail("replicas", std::to_string(asked.replicas), std::to_string(ran));
+  }
+  return mistrusted(std::to_string(asked.replicas) + " replicas were asked, " +
+                    std::to_string(ran) + " had a prompt");
+}
+
+/// Did the sequences join in the order asked for? All of a replica's join once, its first after
+/// none.
 Judgement check_order(const BatchShape& shape, std::int64_t sequences, const Observed& o) {
   using Order = BatchShape::Order;
   if (shape.order == Order::given) {
     return o.out_of_order == 0 ? Judgement{} : fail("batch order", "given", "another");
   }
-  if (sequences < 2) return mistrusted("one sequence has no order");
+  if (sequences <= o.replicas) return mistrusted("one sequence has no order");
   if (shape.order == Order::reversed) {
-    return o.out_of_order == sequences - 1 ? Judgement{}
-                                           : fail("batch order", "reversed", "another");
+    return o.out_of_order == sequences - o.replicas ? Judgement{}
+                                                    : fail("batch order", "reversed", "another");
   }
   return o.out_of_order > 0 ? Judgement{} : mistrusted("the shuffled order is the given one");
 }
@@ -73,7 +85,13 @@ Judgement check_batch(const BatchShape& shape, const CellTrace& trace) {
   if (shape.staggered && shape.size > 1 && (o.joined_late == 0 || o.left_early == 0)) {
     return mistrusted("no row joined or left a running batch");
   }
-  return check_order(shape, std::max(std::int64_t(trace.prompts.size()), shape.size), o);
+  std::int64_t sequences = 0;  // a replica repeats its prompts until they fill its batch
+  const auto prompts = std::int64_t(trace.prompts.size());
+  for (std::int64_t r = 0; r < o.replicas; ++r) {
+    const std::int64_t share = prompts * (r + 1) / o.replicas - prompts * r / o.replicas;
+    sequences += std::max(share, shape.size);
+  }
+  return check_order(shape, sequences, o);
 }
 
 /// Prefill chunks of the longest prompt: as many as its length and the mode make, no others. A
@@ -171,8 +189,9 @@ Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
                          bool asks_about_cache) {
   Judgement worst = check_place(asked, trace.observed);
   for (const Judgement& next :
-       {check_ranks(asked, trace.observed), check_batch(asked.batch, trace),
-        check_cache(asked.cache, trace, asks_about_cache), check_kv(asked.kv, trace.observed),
+       {check_ranks(asked, trace.observed), check_replicas(asked, trace),
+        check_batch(asked.batch, trace), check_cache(asked.cache, trace, asks_about_cache),
+        check_kv(asked.kv, trace.observed),
         check_gemm(asked.backend.gemm.get(), trace.observed)}) {
     const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
     if (graver || worst.verdict == Verdict::pass) worst = next;

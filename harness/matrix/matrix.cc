@@ -393,8 +393,8 @@ std::string class_axes(const Cell& cell) {
   std::string out;
   for (const auto& [axis, value] : cell.axes) {
     const bool always = axis == "engine" || axis == "precision";
-    const bool decides =
-        (by_steps && (axis == "batch" || axis == "cache")) || (by_ranks && axis == "gpus");
+    const bool decides = (by_steps && (axis == "batch" || axis == "cache" || axis == "replicas")) ||
+                         (by_ranks && axis == "gpus");
     if (deterministic && !decides && find_axis(axis)->lossless(value)) continue;
     if (always || !is_usual(axis, value)) out += axis + "=" + value.text + "\n";
   }

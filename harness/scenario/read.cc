@@ -24,7 +24,7 @@ using Kind = TreeNode::Kind;
 const std::vector<std::string> kTopKeys = {
     "version", "name",      "question",   "model",    "prompts",    "decode", "axes",
     "zip",     "exclude",   "include",    "requires", "observe",    "expect", "xfail",
-    "tags",    "max_cells", "time_limit", "pairwise", "min_tokens", "golden"};
+    "tags",    "max_cells", "time_limit", "pairwise", "min_tokens", "golden", "cost"};
 /// What a cell can require: hardware, an instruction set, or that an engine can run here.
 std::vector<std::string> requirements_known() {
   std::vector<std::string> out = {"gpu", "nccl", "mpi", "real", "avx2", "avx512", "neon"};
@@ -106,6 +106,7 @@ void Reader::top(const std::string& key, const TreeNode& node) {
   if (key == "min_tokens") scenario_.min_tokens = integer(node, "min_tokens", 1, kMostCells);
   if (key == "time_limit") scenario_.cell_seconds = number(node, "time_limit", 0.001, kLongestCell);
   if (key == "pairwise") pairwise(node);
+  if (key == "cost") scenario_.cost = boolean(node, "cost");
   contract(key, node);
 }
 

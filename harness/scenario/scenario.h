@@ -95,6 +95,7 @@ struct Scenario {
   GoldenChoice golden;
   std::vector<ExpectedFailure> xfail;
   std::vector<std::string> tags;
+  bool cost = false;                      // reports show what the cells took
   std::int64_t max_cells = 4096;          // size guard
   std::int64_t min_tokens = 8;            // fewer equal tokens of a prompt are MISTRUSTED
   double cell_seconds = 600;              // time_limit: of one cell

@@ -76,6 +76,9 @@ std::vector<Defect> asked_defects() {
       .backend = backend_of<SaysCuda>();
   add("one-rank", "gpus", "ranks", "star", "gpus=4", kFail, "gpus 4 was asked, 1 ran").request =
       where("gpus", "4", [](GenerateRequest& r) { r.ranks = 1; });
+  add("one-replica", "replicas", "replicas", "dealt", "replicas=2", kFail,
+      "replicas 2 was asked, 1 ran")
+      .request = where("replicas", "2", [](GenerateRequest& r) { r.replicas = 1; });
   add("one-thread", "threads", "threads", "star", "threads=2", kMistrusted, "2 threads were asked")
       .request = where("threads", "2", [](GenerateRequest& r) { r.backend.threads = 1; });
   add("one-row", "batch", "schedule", "star", "batch=8", kMistrusted, "never had more than 1")

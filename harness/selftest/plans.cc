@@ -102,6 +102,9 @@ expect: [{same_bits: {across: [cache, threads]}}]
         R"(axes: {batch: [1, 3, 8], gpus: [1, 2]}
 expect: [{same_bits: {across: [batch, gpus]}}]
 )"}},
+      {"dealt", {kGreedy, R"(axes: {replicas: [1, 2], batch: [1, 3]}
+expect: [{same_bits: {across: [replicas, batch]}}]
+)"}},
       {"teacher", {kGreedy, R"(axes: {teacher_forced: [false, true], batch: [1, 3]}
 expect: [{same_bits: {across: [teacher_forced, batch]}}]
 )"}},

@@ -21,7 +21,7 @@ namespace isobit {
 
 extern const char* const kStoreSchema;                  // schema.sql, embedded by the build
 constexpr std::int64_t kStoreApplication = 0x69736F62;  // "isob"
-constexpr std::int64_t kStoreVersion = 2;
+constexpr std::int64_t kStoreVersion = 3;
 /// Brings a database of schema `version` to kStoreVersion. REQUIRES: inside a transaction.
 Result<void> migrate_schema(Database& db, std::int64_t version);
 
@@ -82,6 +82,7 @@ class StoreImpl final : public Store {
   Result<std::optional<RunInfo>> run(std::int64_t id) override;
   Result<std::vector<CellInfo>> cells(std::int64_t run) override;
   Result<std::optional<CellInfo>> cell(std::int64_t id) override;
+  Result<std::vector<CellCost>> costs(std::int64_t run) override;
   Result<std::vector<CellInfo>> history(const std::string& name_or_hash) override;
   Result<std::optional<CellInfo>> with_rows(const std::string& class_hash,
                                             const std::string& prompt_digest, const Sha256& root,

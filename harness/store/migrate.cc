@@ -28,6 +28,11 @@ INSERT INTO golden_event SELECT * FROM golden_event_1 WHERE action IN ('bless', 
 DROP TABLE golden_event_1;
 )sql";
 
+/// Version 3: whether a run tells what its cells took.
+constexpr const char* kToVersion3 = R"sql(
+ALTER TABLE run ADD COLUMN cost INTEGER NOT NULL DEFAULT 0 CHECK (cost IN (0, 1));
+)sql";
+
 /// The statement of the schema that makes a table or an index.
 std::string statement_of(const std::string& begin) {
   const std::string schema = kStoreSchema;
@@ -60,6 +65,9 @@ Result<void> migrate_schema(Database& db, std::int64_t version) {
   }
   if (version == 1) {
     if (auto ok = to_version_2(db); !ok) return failed(ok.error());
+  }
+  if (version <= 2) {
+    if (auto ok = db.execute(kToVersion3); !ok) return failed(ok.error());
   }
   return {};
 }

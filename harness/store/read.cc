@@ -19,7 +19,7 @@ const std::string kCellColumns =
 const std::string kRunColumns =
     "SELECT r.id, r.command, r.scenario, r.scenario_path, r.scenario_text, e.json, r.commit_id,"
     " r.dirty, r.started, r.finished, coalesce(r.exit_code, -1), r.unseed, r.question,"
-    " r.overrides, r.notes, r.tokens_compared, r.obsolete, r.seconds"
+    " r.overrides, r.notes, r.tokens_compared, r.obsolete, r.seconds, r.cost"
     " FROM run r JOIN environment e ON e.id = r.environment ";
 
 CellInfo read_cell(const Query& row) {
@@ -74,6 +74,7 @@ RunInfo read_run(const Query& row) {
   run.tokens_compared = row.integer(15);
   run.obsolete = row.integer(16);
   run.seconds = row.real(17);
+  run.cost = row.integer(18) != 0;
   return run;
 }
 
@@ -147,6 +148,25 @@ Result<std::vector<CellInfo>> StoreImpl::cells(std::int64_t run) {
 Result<std::optional<CellInfo>> StoreImpl::cell(std::int64_t id) {
   Query query(*db_, kCellColumns + "WHERE c.id = ?1", id);
   return read_one<CellInfo>(query, read_cell);
+}
+
+Result<std::vector<CellCost>> StoreImpl::costs(std::int64_t run) {
+  Query query(*db_,
+              "SELECT c.id, x.seconds, x.observed,"
+              " (SELECT sum(p.prompt_tokens) FROM prompt p WHERE p.cell = x.id),"
+              " (SELECT sum(p.token_count) FROM prompt p WHERE p.cell = x.id)"
+              " FROM cell c JOIN cell x ON x.id = coalesce(c.source, c.id)"
+              " WHERE c.run = ?1 AND c.state = 'done' AND x.status = 'ok' ORDER BY c.id",
+              run);
+  return read_all<CellCost>(query, [](const Query& row) {
+    CellCost cost;
+    cost.cell = row.integer(0);
+    cost.seconds = row.real(1);
+    cost.observed = parse_observed(row.text(2));
+    cost.prompt_tokens = row.integer(3);
+    cost.tokens = row.integer(4);
+    return cost;
+  });
 }
 
 Result<std::string> StoreImpl::hash_named(const std::string& word) {

@@ -1,4 +1,4 @@
--- The database of traces, version 2. Explained in harness/store/SCHEMA.md.
+-- The database of traces, version 3. Explained in harness/store/SCHEMA.md.
 -- The build embeds this text; store/migrate.cc brings older databases to it.
 
 CREATE TABLE environment (
@@ -28,7 +28,8 @@ CREATE TABLE run (
   notes           TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(notes)),
   tokens_compared INTEGER NOT NULL DEFAULT 0,
   obsolete        INTEGER NOT NULL DEFAULT 0,  -- golden blocks that no cell asks for
-  seconds         REAL                         -- wall clock
+  seconds         REAL,                        -- wall clock
+  cost            INTEGER NOT NULL DEFAULT 0 CHECK (cost IN (0, 1))  -- the scenario asks for costs
 ) STRICT;
 CREATE INDEX run_scenario ON run (scenario, id);
 

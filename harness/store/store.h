@@ -34,6 +34,7 @@ struct RunInfo {
   std::string unseed;  // hash over the run's traces: two equal runs have equal unseeds
   std::string question;
   std::vector<std::string> overrides;  // of --set, as given
+  bool cost = false;                   // the scenario asks for the table of costs
   // Known when it ends:
   std::vector<std::string> notes;
   std::int64_t tokens_compared = 0;
@@ -64,6 +65,14 @@ struct CellInfo {
   double seconds = 0, record_seconds = 0;  // of the execution; 0 when reused
   std::int64_t tokens = 0;                 // rows of its trace
   bool virtual_ranks = false;
+};
+
+/// What one execution took, as its trace says. A cell that reuses another's trace has its costs.
+struct CellCost {
+  std::int64_t cell = 0;  // CellInfo::id
+  double seconds = 0;     // wall clock, load excluded
+  std::int64_t prompt_tokens = 0, tokens = 0;
+  Observed observed;
 };
 
 struct GoldenEvent {
@@ -121,6 +130,8 @@ class Store {
   virtual Result<std::optional<RunInfo>> run(std::int64_t id) = 0;
   virtual Result<std::vector<CellInfo>> cells(std::int64_t run) = 0;  // by id
   virtual Result<std::optional<CellInfo>> cell(std::int64_t id) = 0;
+  /// Of every finished cell of a run, all attempts, by id.
+  virtual Result<std::vector<CellCost>> costs(std::int64_t run) = 0;
   /// As they were judged; cells are places among the run's first attempts, by id.
   virtual Result<std::vector<GroupResult>> groups(std::int64_t run) = 0;
   /// By name (with or without its hash; of several cells with one name the newest), hash, or a

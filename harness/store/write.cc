@@ -50,10 +50,11 @@ Result<std::int64_t> StoreImpl::begin_run(const RunInfo& run) {
   ISOBIT_TRY(environment);
   Query insert(*db_,
                "INSERT INTO run (command, scenario, scenario_path, scenario_text, environment,"
-               " commit_id, dirty, started, question, overrides)"
-               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+               " commit_id, dirty, started, question, overrides, cost)"
+               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                run.command, run.scenario, run.scenario_path, run.scenario_text, *environment,
-               run.commit, run.dirty, run.started, run.question, print_texts(run.overrides));
+               run.commit, run.dirty, run.started, run.question, print_texts(run.overrides),
+               run.cost);
   auto inserted = insert.run();
   ISOBIT_TRY(inserted);
   const std::int64_t id = db_->last_id();

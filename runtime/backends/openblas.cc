@@ -14,6 +14,7 @@
 
 #include "runtime/backends/cpu/cpu_backend.h"
 #include "runtime/base/process.h"
+#include "runtime/base/weight_count.h"
 #include "runtime/base/words.h"
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/probes.h"
@@ -87,6 +88,9 @@ class DenseMatrix final : public WeightMatrix {
   std::vector<float> f32;
   std::vector<double> f64;
   std::vector<float> scale;
+  [[nodiscard]] std::size_t bytes() const {
+    return (f32.size() + scale.size()) * sizeof(float) + f64.size() * sizeof(double);
+  }
 };
 
 class OpenBlasBackend final : public cpu::CpuBackend {
@@ -128,6 +132,7 @@ class OpenBlasBackend final : public cpu::CpuBackend {
         }
       }
     }
+    count_weight_bytes(matrix->bytes());
     return matrix;
   }
 

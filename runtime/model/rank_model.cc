@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "runtime/base/interrupt.h"
+#include "runtime/base/weight_count.h"
 #include "runtime/model/arch/architecture.h"
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/order.h"
@@ -59,6 +60,7 @@ DeviceMemory upload_rows(const Tensor& t, Span rows, Span columns, Format format
   const std::size_t size = backend.real_size();
   const auto row_bytes = std::size_t(columns.size()) * size;
   DeviceMemory memory(backend, std::size_t(rows.size()) * row_bytes);
+  count_weight_bytes(std::size_t(rows.size()) * row_bytes);
   if (row_bytes == 0) return memory;  // a bias of a rank without heads
   const auto share = std::max<std::int64_t>(1, std::int64_t(kUploadBytes / (row_bytes + 1)));
   std::vector<float> row(std::size_t(columns.size()));
@@ -169,6 +171,7 @@ class Builder {
       to.bias = upload_rows(*bias, {0, 1}, whole, backend_.mode().weight, backend_);
     } else {  // a GGUF need not hold it
       to.bias = upload_doubles(std::vector<double>(std::size_t(whole.size())), backend_);
+      count_weight_bytes(std::size_t(whole.size()) * backend_.real_size());
     }
   }
   void make(const TensorRow& row, const std::string& name, EmbeddingTable& to) {
@@ -324,6 +327,7 @@ EmbeddingTable EmbeddingTable::on_demand(const Tensor& source, Span vocabulary, 
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
+  count_weight_bytes(vocabulary.size() > 0 ? bytes : 0);
   table.memory_ = {memory, [bytes](void* m) { ::munmap(m, bytes); }};
   return table;
 }

@@ -10,7 +10,10 @@
 #include "runtime/model/forward.h"
 #include "runtime/numerics/bits.h"
 #include "runtime/numerics/probes.h"
+#include "runtime/run/cost.h"
 #include "runtime/run/ranks.h"
+#include "runtime/run/replicas.h"
+#include "runtime/run/trace_recorder.h"
 
 namespace isobit {
 namespace {
@@ -20,76 +23,6 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-/// What messages call a prompt: its id, or its number where the caller gave none.
-std::string name_of_prompt(const GenerateRequest& request, std::size_t prompt) {
-  const std::string& id = request.prompts[prompt].id;
-  return "prompt " + (id.empty() ? std::to_string(prompt) : id);
-}
-
-/// Rank 0's memory of what was computed: the same key again must give the same digest.
-class TraceRecorder final : public Recorder {
- public:
-  explicit TraceRecorder(const GenerateRequest& request)
-      : request_(request), level_(request.level), seen_(request.prompts.size()) {}
-
-  bool wants(Site site) const override { return site != Site::logits && records(level_, site); }
-
-  void record(Site site, int layer, std::span<const StepRow> rows,
-              std::span<const Digest> digests) override {
-    const Clock::time_point start = Clock::now();
-    for (std::size_t r = 0; r < rows.size(); ++r) {
-      const int prompt = prompt_of_slot[std::size_t(rows[r].sequence)];
-      const Record record{prompt, {rows[r].position, layer, site}, digests[r]};
-      if (rows[r].draft) {
-        drafted_[{rows[r].sequence, rows[r].position}].push_back(record);
-      } else {
-        keep(record);
-      }
-    }
-    seconds += seconds_since(start);
-  }
-
-  /// A drafted row was fed: what was recorded of it counts.
-  void keep_draft(int sequence, std::int64_t position) {
-    for (const Record& record : drafted_[{sequence, position}]) keep(record);
-  }
-  /// Forgets the step's other drafts.
-  void drop_drafts() { drafted_.clear(); }
-
-  std::vector<Observation> observations(int prompt) const {
-    std::vector<Observation> out;
-    for (const auto& [key, digest] : seen_[std::size_t(prompt)]) {
-      out.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key), digest});
-    }
-    return out;
-  }
-
-  std::vector<int> prompt_of_slot;  // by cache sequence, of the current step
-  std::string conflict;             // first key that was computed twice with different bits
-  double seconds = 0;
-
- private:
-  using Key = std::tuple<std::int64_t, int, Site>;
-  struct Record {
-    int prompt;
-    Key key;
-    Digest digest;
-  };
-  void keep(const Record& record) {
-    const auto [at, fresh] = seen_[std::size_t(record.prompt)].emplace(record.key, record.digest);
-    if (fresh || at->second == record.digest || !conflict.empty()) return;
-    const auto& [position, layer, site] = record.key;
-    conflict = name_of_prompt(request_, std::size_t(record.prompt)) + ", position " +
-               std::to_string(position) + ", layer " + std::to_string(layer) + ", " +
-               name_of(site) + " computed again differs";
-  }
-
-  const GenerateRequest& request_;
-  TraceLevel level_;
-  std::vector<std::map<Key, Digest>> seen_;                              // by prompt
-  std::map<std::pair<int, std::int64_t>, std::vector<Record>> drafted_;  // by sequence, position
-};
 
 /// Everything one rank does for one cell.
 class RankRun {
@@ -289,8 +222,10 @@ class RankRun {
   double record_seconds_ = 0;
 };
 
+using Ranks = std::span<const std::unique_ptr<Communicator>>;
+
 void observe(const GenerateRequest& request, const ScheduleStats& stats, const BackendInfo& info,
-             const std::vector<std::unique_ptr<Communicator>>& ranks, Observed& out) {
+             Ranks ranks, Observed& out) {
   out.engine = info.engine;
   out.device = info.device;
   out.isa = info.isa;
@@ -342,6 +277,7 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
     return Error{why, ""};
   }
   if (auto ok = check_orders(request.backend); !ok) return ok;
+  if (const std::string why = refuse_replicas(request); !why.empty()) return Error{why, ""};
   if (auto ok = check_kv_policy(request.kv, kv_model(config)); !ok) return ok;
   if (auto ok = check_kv_policy(request.kv, request.cache, request.ranks); !ok) return ok;
   for (std::size_t i = 0; i < request.prompts.size(); ++i) {
@@ -362,6 +298,74 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
     }
   }
   return {};
+}
+
+/// Where the weights of a request live in this process: a rank each, or a replica each.
+std::vector<PackedRequest::Place> places_of(const GenerateRequest& request) {
+  std::vector<PackedRequest::Place> places;
+  if (request.replicas > 1) {
+    for (int r = 0; r < replicas_with_prompts(request); ++r) places.push_back({0, r});
+    return places;
+  }
+  for (const int rank : ranks_here(request)) {
+    places.push_back({rank, device_of_rank(request, rank)});
+  }
+  return places;
+}
+
+/// What one thread of a run computes, with the weights and the backend of its place.
+struct Seat {
+  const GenerateRequest* request = nullptr;
+  GenerateResult* result = nullptr;  // null: another rank keeps the trace
+  ScheduleStats stats;
+  KvCounters kv;
+};
+
+/// Computes every seat on a thread of its own. The reason of the first that failed, or empty; a
+/// rank that only heard of it does not know.
+std::string run_seats(const PackedSet& weights, std::span<const std::unique_ptr<Backend>> backends,
+                      Ranks ranks, std::span<Seat> seats) {
+  std::mutex failing;
+  std::string why;
+  const auto fail = [&](const std::string& reason) {
+    const std::lock_guard lock(failing);
+    if (why.empty() || why == kOtherRankFailed) why = reason;
+  };
+  const auto run_seat = [&](std::size_t i) {
+    Seat& seat = seats[i];
+    try {
+      ISOBIT_CHECK(check_floating_point_mode().has_value());
+      RankRun run(*seat.request, *weights.ranks[i], *backends[i], *ranks[i], seat.result);
+      run.run();
+      ranks[i]->finish();
+      seat.stats = run.stats(), seat.kv = run.kv();
+    } catch (const RankFailure&) {
+      fail(kOtherRankFailed);
+    } catch (const std::bad_alloc& error) {
+      fail(memory_text(error));
+      ranks[i]->abort();
+    } catch (const BackendError& error) {
+      fail(error.what());
+      ranks[i]->abort();
+    }
+  };
+  if (auto started = run_on_threads(ranks, run_seat); !started) fail(started.error().text());
+  return why;
+}
+
+void begin_trace(const GenerateRequest& request, GenerateResult& result) {
+  result.trace.level = request.level;
+  result.trace.prompts.resize(request.prompts.size());
+}
+
+/// What every trace has, however its prompts were computed.
+void end_trace(const std::string& why, double seconds, const CostMeter& meter, CellTrace& trace) {
+  if (!why.empty()) {
+    trace.status = CellStatus::failed;
+    trace.reason = why;
+  }
+  trace.seconds = seconds;
+  meter.read(trace.observed);
 }
 
 }  // namespace
@@ -401,9 +405,7 @@ Result<const PackedSet*> Runtime::packed(const GenerateRequest& request) {
   for (const PromptTokens& prompt : request.prompts) {
     wanted.lengths.prompts.push_back(std::int64_t(prompt.tokens.size()));
   }
-  for (const int rank : ranks_here(request)) {
-    wanted.here.push_back({rank, device_of_rank(request, rank)});
-  }
+  wanted.here = places_of(request);
   return packed_->get(wanted);
 }
 
@@ -427,9 +429,9 @@ Result<void> Runtime::equip(const GenerateRequest& request, Team& team) {
   ISOBIT_TRY(weights);
   team.weights = *weights;
   try {
-    for (const int rank : ranks_here(request)) {
+    for (const PackedRequest::Place& place : places_of(request)) {
       BackendOptions options = request.backend;
-      options.rank = device_of_rank(request, rank);
+      options.rank = place.device;
       auto backend = make_backend(options, mode_of(request.precision));
       ISOBIT_TRY(backend);
       team.backends.push_back(request.wrap_backend ? request.wrap_backend(std::move(*backend))
@@ -444,51 +446,58 @@ Result<void> Runtime::equip(const GenerateRequest& request, Team& team) {
 Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
   Team team;
   if (auto ok = agree(request, equip(request, team)); !ok) return ok.error();
+  if (request.replicas > 1) return run_replicas(request, team);
   auto joined = groups_->join(request, team.backends);
   ISOBIT_TRY(joined);
   const std::vector<std::unique_ptr<Communicator>>& ranks = *joined;
 
   GenerateResult result;
-  result.trace.level = request.level;
-  result.trace.prompts.resize(request.prompts.size());
-  std::mutex failing;
-  std::string why;  // of the first rank that failed; one that only heard of it does not know
-  const auto fail = [&](const std::string& reason) {
-    const std::lock_guard lock(failing);
-    if (why.empty() || why == kOtherRankFailed) why = reason;
-  };
-  const Clock::time_point start = Clock::now();
-  ScheduleStats stats;
-  KvCounters kv;
-  const auto run_rank = [&](std::size_t r) {
-    const bool keeps = ranks[r]->rank() == 0;
-    try {
-      ISOBIT_CHECK(check_floating_point_mode().has_value());
-      RankRun run(request, *team.weights->ranks[r], *team.backends[r], *ranks[r],
-                  keeps ? &result : nullptr);
-      run.run();
-      ranks[r]->finish();
-      if (keeps) stats = run.stats(), kv = run.kv();
-    } catch (const RankFailure&) {
-      fail(kOtherRankFailed);
-    } catch (const std::bad_alloc& error) {
-      fail(memory_text(error));
-      ranks[r]->abort();
-    } catch (const BackendError& error) {
-      fail(error.what());
-      ranks[r]->abort();
-    }
-  };
-  if (auto started = run_on_threads(ranks, run_rank); !started) fail(started.error().text());
-  if (!why.empty()) {
-    result.trace.status = CellStatus::failed;
-    result.trace.reason = why;
+  begin_trace(request, result);
+  std::vector<Seat> seats(ranks.size(), {&request, nullptr, {}, {}});
+  for (std::size_t r = 0; r < ranks.size(); ++r) {
+    if (ranks[r]->rank() == 0) seats[r].result = &result;
   }
-  result.trace.seconds = seconds_since(start);
+  const std::int64_t weight_bytes = sum_over_processes(request, team.weights->weight_bytes);
+  const CostMeter meter(request);
+  const Clock::time_point start = Clock::now();
+  const std::string why = run_seats(*team.weights, team.backends, ranks, seats);
+  end_trace(why, seconds_since(start), meter, result.trace);
   result.trace.communication_seconds = ranks.front()->seconds();
-  observe(request, stats, team.backends.front()->describe(), ranks, result.trace.observed);
-  observe_kv(request.kv, kv, result.trace.observed);
+  Observed& observed = result.trace.observed;
+  observe(request, seats.front().stats, team.backends.front()->describe(), ranks, observed);
+  observe_kv(request.kv, seats.front().kv, observed);
+  observed.weight_bytes = weight_bytes;
   return result;
+}
+
+/// Every replica is a group of one rank, on a thread and on weights of its own.
+GenerateResult Runtime::run_replicas(const GenerateRequest& request, const Team& team) {
+  std::mutex spilling;
+  const std::vector<GenerateRequest> shares = deal_prompts(request, spilling);
+  std::vector<std::unique_ptr<Communicator>> groups;
+  std::vector<GenerateResult> parts(shares.size());
+  std::vector<Seat> seats;
+  for (std::size_t r = 0; r < shares.size(); ++r) {
+    groups.push_back(make_single_rank());
+    begin_trace(shares[r], parts[r]);
+    seats.push_back({&shares[r], &parts[r], {}, {}});
+  }
+  const CostMeter meter(request);
+  const Clock::time_point start = Clock::now();
+  const std::string why = run_seats(*team.weights, team.backends, groups, seats);
+  const double seconds = seconds_since(start);
+  for (std::size_t r = 0; r < shares.size(); ++r) {
+    Observed& part = parts[r].trace.observed;
+    observe(shares[r], seats[r].stats, team.backends[r]->describe(), Ranks(groups).subspan(r, 1),
+            part);
+    observe_kv(request.kv, seats[r].kv, part);
+  }
+  GenerateResult all = join_replicas(std::move(parts));
+  end_trace(why, seconds, meter, all.trace);
+  all.trace.observed.weight_bytes = team.weights->weight_bytes;
+  all.trace.observed.virtual_ranks =
+      gpus_of(request.backend, request.replicas).size() < shares.size();
+  return all;
 }
 
 }  // namespace isobit

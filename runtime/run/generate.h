@@ -36,6 +36,7 @@ struct GenerateRequest {
   Precision precision = Precision::fp32;
   BackendOptions backend;
   int ranks = 1;
+  int replicas = 1;  // data parallel: the prompts are dealt to so many, each of one rank
   CacheMode cache;
   KvPolicySpec kv;  // exact by default
   WeightChange weights;
@@ -97,6 +98,7 @@ class Runtime final : public Engine {
   struct Team;
   Result<const PackedSet*> packed(const GenerateRequest& request);
   Result<void> equip(const GenerateRequest& request, Team& team);
+  GenerateResult run_replicas(const GenerateRequest& request, const Team& team);
 
   std::shared_ptr<const LoadedModel> model_;
   std::unique_ptr<RankGroups> groups_;

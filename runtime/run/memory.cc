@@ -104,14 +104,16 @@ MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& 
   PackedRequest packed;
   packed.precision = request.precision;
   packed.backend = request.backend;
+  const std::int64_t replicas = std::max(1, request.replicas);
+  packed.here.resize(std::size_t(replicas));
   out.weights = std::int64_t(packed_bytes(model, packed));
-  out.cache = cache_bytes(config, request, all);
+  out.cache = saturating_product(replicas, cache_bytes(config, request, all));
   const std::int64_t rows = rows_of_step(request, all);
   const std::int64_t wanted = std::int64_t(all.size()) * (request.cache.drafts + 1);
   const std::int64_t logits =
       saturating_product(wanted, config.vocab_size * real * (ranks > 1 ? 2 : 1));
-  out.activations =
-      saturating_sum(logits, saturating_product(rows, (whole * ranks + sliced) * real));
+  out.activations = saturating_product(
+      replicas, saturating_sum(logits, saturating_product(rows, (whole * ranks + sliced) * real)));
   return out;
 }
 

@@ -78,6 +78,13 @@ std::string why_virtual(const BackendOptions& options, int ranks) {
   return "";
 }
 
+std::vector<std::string> gpus_of(const BackendOptions& options, int count) {
+  if (options.device != "cuda") return {};
+  std::vector<std::string> gpus = real_ranks().gpus;
+  gpus.resize(std::min(gpus.size(), std::size_t(std::max(count, 0))));
+  return gpus;
+}
+
 std::string transport_identity(const BackendOptions& options, int ranks) {
   if (ranks < 2) return "";
   const bool across = world() != nullptr && world()->size() == ranks;
@@ -135,6 +142,15 @@ Result<void> agree(const GenerateRequest& request, const Result<void>& mine) {
     if (!line.empty()) return Error{line, ""};
   }
   return {};
+}
+
+std::int64_t sum_over_processes(const GenerateRequest& request, std::int64_t mine) {
+  if (request.world == nullptr) return mine;
+  std::int64_t sum = 0;
+  for (const std::string& part : request.world->exchange(std::to_string(mine))) {
+    sum += std::strtoll(part.c_str(), nullptr, 10);
+  }
+  return sum;
 }
 
 Result<Ranks> RankGroups::join(const GenerateRequest& request, Backends backends) {

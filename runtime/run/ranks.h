@@ -25,6 +25,9 @@ struct GenerateRequest;
 /// The rule: device cuda with a usable GPU a rank and NCCL is real; everything else in one process
 /// is virtual, and this says why.
 std::string why_virtual(const BackendOptions& options, int ranks);
+/// The GPUs ("GPU-uuid") that `count` ranks or replicas of one process compute on, each once; empty
+/// on the CPU and where there is none.
+std::vector<std::string> gpus_of(const BackendOptions& options, int count);
 /// Identity of what moves bytes between real ranks, for the keys of stored results; "" for none.
 std::string transport_identity(const BackendOptions& options, int ranks);
 /// For the doctor: "nccl 2.28.9, 2 GPUs: gpus: 2 is real, 4 and 8 are virtual", or what is missing.
@@ -39,6 +42,9 @@ std::vector<int> ranks_here(const GenerateRequest& request);
 int device_of_rank(const GenerateRequest& request, int rank);
 /// Lets all processes of the request know of an error on one; without a world the error as it is.
 Result<void> agree(const GenerateRequest& request, const Result<void>& mine);
+
+/// A number that each process of the request has a part of.
+std::int64_t sum_over_processes(const GenerateRequest& request, std::int64_t mine);
 
 /// Communicators of the ranks here, ready to run; NCCL's groups are kept from cell to cell.
 class RankGroups {

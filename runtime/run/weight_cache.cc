@@ -7,6 +7,7 @@
 #include <new>
 
 #include "runtime/backends/cpu/packed_blocks.h"
+#include "runtime/base/weight_count.h"
 
 namespace isobit {
 namespace {
@@ -55,7 +56,8 @@ std::size_t packed_bytes(const LoadedModel& model, const PackedRequest& request)
     bytes +=
         kept ? tensor.bytes.size() : std::size_t(tensor.rows) * std::size_t(tensor.cols) * element;
   }
-  return bytes;
+  const std::size_t copies = request.here.size() / std::size_t(std::max(1, request.ranks));
+  return bytes * std::max<std::size_t>(1, copies);
 }
 
 Result<const PackedSet*> PackedCache::get(const PackedRequest& request) {
@@ -100,6 +102,7 @@ Result<std::unique_ptr<PackedSet>> PackedCache::pack(const PackedRequest& reques
                                                      const SequenceLengths& lengths) {
   const Mode& mode = mode_of(request.precision);
   auto set = std::make_unique<PackedSet>();
+  const std::int64_t before = counted_weight_bytes();
   try {
     std::unique_ptr<Backend> loader;  // its threads end with it: what stays has none
     if (request.backend.device == "cpu") {
@@ -123,6 +126,7 @@ Result<std::unique_ptr<PackedSet>> PackedCache::pack(const PackedRequest& reques
   } catch (const BackendError& error) {
     return Error{error.what(), ""};
   }
+  set->weight_bytes = counted_weight_bytes() - before;
   return set;
 }
 

@@ -21,13 +21,15 @@ namespace isobit {
 struct PackedSet {
   std::string key;
   std::size_t bytes = 0;                          // estimate
+  std::int64_t weight_bytes = 0;                  // that the weights take, counted
   std::vector<std::unique_ptr<Backend>> holders;  // one a rank, own its memory
   std::vector<std::unique_ptr<RankModel>> ranks;
 
   ~PackedSet() { ranks.clear(); }
 };
 
-/// What to pack, and which of its ranks live here on which device.
+/// What to pack, and which of its ranks live here on which device. A rank that lives here more than
+/// once is packed as often: replicas have weights of their own.
 struct PackedRequest {
   struct Place {
     int rank = 0;
@@ -41,7 +43,7 @@ struct PackedRequest {
   WeightChange weights;
 };
 
-/// Bytes that a set takes in memory, all ranks together; an estimate.
+/// Bytes that a set takes in memory, all ranks and replicas together; an estimate.
 std::size_t packed_bytes(const LoadedModel& model, const PackedRequest& request);
 
 class PackedCache {

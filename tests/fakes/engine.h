@@ -23,6 +23,7 @@ inline Observed observed_as_asked(const GenerateRequest& asked) {
   o.precision = mode_of(asked.precision).name;
   o.threads = asked.backend.threads_asked();
   o.ranks = asked.ranks;
+  o.replicas = asked.replicas;
   if (asked.ranks > 1) {
     o.virtual_ranks = true;
     o.collectives = o.bytes_moved = 1;
@@ -30,9 +31,12 @@ inline Observed observed_as_asked(const GenerateRequest& asked) {
   }
   o.live_rows = asked.batch.size;
   if (asked.batch.staggered) o.joined_late = o.left_early = 1;
-  const std::int64_t sequences =
-      std::max<std::int64_t>(std::int64_t(asked.prompts.size()), asked.batch.size);
-  if (asked.batch.order != BatchShape::Order::given) o.out_of_order = sequences - 1;
+  const auto prompts = std::int64_t(asked.prompts.size());
+  for (std::int64_t r = 0; r < asked.replicas; ++r) {
+    const std::int64_t share = prompts * (r + 1) / asked.replicas - prompts * r / asked.replicas;
+    const std::int64_t sequences = std::max(share, asked.batch.size);
+    if (asked.batch.order != BatchShape::Order::given) o.out_of_order += sequences - 1;
+  }
   o.chunks = 1;
   for (const PromptTokens& prompt : asked.prompts) {
     const std::int64_t n = std::int64_t(prompt.tokens.size()), chunk = asked.cache.chunk;

@@ -38,7 +38,7 @@ class JsonSchema(tiny_project.Case):
     def setUp(self):
         super().setUp()
         tiny_project.make(self.folder)
-        (self.folder / "many.yaml").write_text(tiny_project.MANY + "observe: layers\n")
+        (self.folder / "many.yaml").write_text(tiny_project.MANY + "observe: layers\ncost: true\n")
 
     def told(self, name, *words, code=0, **more):
         out = json.loads(self.isobit(*words, "--json", code=code, **more).stdout)

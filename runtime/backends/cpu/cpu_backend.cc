@@ -10,6 +10,7 @@
 #include "runtime/backends/cpu/packed.h"
 #include "runtime/backends/cpu/packed_blocks.h"
 #include "runtime/base/text.h"
+#include "runtime/base/weight_count.h"
 #include "runtime/numerics/formats.h"
 
 namespace isobit::cpu {
@@ -47,6 +48,10 @@ bool pack_blocks(const BlockRow& row, ThreadPool& pool, PackedMatrix& m) {
     if (!pack_block_panels(row, mine.begin, mine.end, m)) finite = false;
   });
   return finite;
+}
+
+std::size_t held_bytes(const PackedMatrix& m) {
+  return std::size_t(m.panels()) * panel_bytes(m) + m.scale.size() * sizeof(float);
 }
 
 }  // namespace
@@ -106,7 +111,10 @@ std::shared_ptr<WeightMatrix> CpuBackend::load_matrix(const MatrixSource& source
   const PackSpec spec = pack_spec(source, pool_);
   if (source.blocks.format != BlockFormat::none && keeps_blocks(spec.rounded)) {
     matrix->packed = make_packed_blocks(spec, source.blocks.format, source.blocks.skip);
-    if (pack_blocks(source.blocks.row, pool_, matrix->packed)) return matrix;
+    if (pack_blocks(source.blocks.row, pool_, matrix->packed)) {
+      count_weight_bytes(held_bytes(matrix->packed));
+      return matrix;
+    }
   }
   matrix->packed = make_packed(spec);
   const std::size_t scratch = pack_scratch(spec.k);
@@ -118,6 +126,7 @@ std::shared_ptr<WeightMatrix> CpuBackend::load_matrix(const MatrixSource& source
                 std::span(memory).subspan(scratch * std::size_t(index), scratch), matrix->packed);
   });
   matrix->scaled = !matrix->packed.scale.empty();
+  count_weight_bytes(held_bytes(matrix->packed));
   return matrix;
 }
 

@@ -30,6 +30,9 @@ EngineStatus vendor_status_line(const std::string& engine);
 /// Entries for the environment's fingerprint: gpu, gpu.driver, gpu.clock, gpu.0 …, cublas and
 /// cublaslt (versions), lib.libcublas… (SHA-256 of the files); empty without a GPU.
 std::map<std::string, std::string> cuda_environment();
+/// Most bytes of device memory that this process's backends held at once, on all GPUs together,
+/// since the last call with `restart`. Not in it: the context, libraries' own memory.
+std::int64_t most_device_memory(bool restart);
 /// "NVIDIA H200": the GPU that a cell would run on; empty without one.
 std::string gpu_name(const BackendOptions& options);
 

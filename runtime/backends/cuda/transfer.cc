@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "runtime/backends/cuda/backend.h"
+#include "runtime/base/weight_count.h"
 #include "runtime/numerics/formats.h"
 
 namespace isobit::cuda {
@@ -124,6 +125,7 @@ CudaMatrix::~CudaMatrix() {
 void* CudaMatrix::take(std::size_t bytes) {
   void* const memory = take_memory(std::max<std::size_t>(bytes, 16));
   memory_.push_back(memory);
+  count_weight_bytes(bytes);
   return memory;
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "runtime/backends/cuda/engine.h"
 #include "runtime/base/text.h"
 
 namespace isobit::cuda {
@@ -16,9 +17,46 @@ namespace {
 
 std::atomic<std::uint64_t> epoch{0};
 
+/// What this process holds of take_memory(), on all GPUs together.
+class Held {
+ public:
+  void add(void* memory, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    sizes_[memory] += bytes;  // a CUDA address names one memory on all GPUs of a process
+    now_ += std::int64_t(bytes);
+    most_ = std::max(most_, now_);
+  }
+  void remove(void* memory) {
+    const std::lock_guard lock(mutex_);
+    const auto at = sizes_.find(memory);
+    if (at == sizes_.end()) return;
+    now_ -= std::int64_t(at->second);
+    sizes_.erase(at);
+  }
+  std::int64_t most(bool restart) {
+    const std::lock_guard lock(mutex_);
+    return restart ? std::exchange(most_, now_) : most_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<void*, std::size_t> sizes_;
+  std::int64_t now_ = 0, most_ = 0;
+};
+
+Held& held() {
+  static Held* const once = new Held;  // outlives every owner of device memory
+  return *once;
+}
+
 }  // namespace
 
+std::int64_t most_device_memory(bool restart) {
+  return held().most(restart);
+}
+
 void free_memory(void* memory) noexcept {
+  held().remove(memory);
   epoch.fetch_add(1, std::memory_order_relaxed);
   cudaFree(memory);  // a failure that matters shows at the next kernel
 }
@@ -56,7 +94,10 @@ std::string out_of_memory_text(std::size_t asked, std::size_t free, std::size_t 
 void* take_memory(std::size_t bytes) {
   void* memory = nullptr;
   const cudaError_t error = cudaMalloc(&memory, bytes);
-  if (error == cudaSuccess) return memory;
+  if (error == cudaSuccess) {
+    held().add(memory, bytes);
+    return memory;
+  }
   if (error != cudaErrorMemoryAllocation) fail(error, "cudaMalloc");
   cudaGetLastError();  // not sticky: the next call starts clean
   std::size_t free = 0, total = 0;

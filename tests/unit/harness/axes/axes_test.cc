@@ -25,6 +25,7 @@ const std::map<std::string, std::vector<std::string>>& samples() {
       {"kv", {"exact", "q8_0", "kivi:2", "tova:64"}},
       {"gemm",
        {"reference", "split_k:4+out:bf16+slice:64", "by_rows:(1:(split_k:4)+9:(split_k:1))"}},
+      {"replicas", {"1", "2", "64"}},
       {"threads", {"1", "1024"}},
       {"teacher_forced", {"false", "true"}}};
   return all;
@@ -75,6 +76,7 @@ TEST(Axes, ValuesReachTheRequest) {
                  {"cache", *axis_value("cache", "paged:16")},
                  {"kv", *axis_value("kv", "tova:64")},
                  {"threads", *axis_value("threads", "5")},
+                 {"replicas", *axis_value("replicas", "4")},
                  {"engine", *axis_value("engine", "openblas:zen")}});
   EXPECT_EQ(r.precision, Precision::bf16);
   EXPECT_EQ(r.batch.size, 3);
@@ -87,6 +89,7 @@ TEST(Axes, ValuesReachTheRequest) {
   EXPECT_EQ(r.kv.text, "tova:64");
   EXPECT_NE(r.kv.policy, nullptr);
   EXPECT_EQ(r.backend.threads, 5);
+  EXPECT_EQ(r.replicas, 4);
   EXPECT_EQ(r.backend.engine.text(), "openblas:Zen");
 }
 
@@ -95,6 +98,13 @@ TEST(Axes, OneLimitForAPiece) {
   const auto longer = axis_value("cache", "chunked:65537");
   ASSERT_FALSE(longer) << "the runtime refuses it, so the scenario must";
   EXPECT_FALSE(parse_cache_mode("chunked:65537"));
+}
+
+TEST(Axes, ReplicasAreANumber) {
+  EXPECT_EQ(axis_value("replicas", "65").error().message,
+            "unknown value \"65\" for axis replicas; a whole number from 1 to 64");
+  EXPECT_FALSE(axis_value("replicas", "0"));
+  EXPECT_FALSE(axis_value("replicas", {"", {{"n", "2"}}}, ValueUse::exact));
 }
 
 TEST(Axes, CachePoliciesAreReadFromTheirTable) {

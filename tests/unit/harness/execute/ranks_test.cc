@@ -10,14 +10,17 @@
 namespace isobit {
 namespace {
 
-/// The skip reason of the cell with that many ranks, under one requirement of `gpus`.
-std::string reason(const std::string& what, const std::string& device, const std::string& gpus) {
+/// The skip reason of the cell with that many ranks, under one requirement of `gpus`, or with that
+/// many of another axis.
+std::string reason(const std::string& what, const std::string& device, const std::string& many,
+                   const std::string& axis = "gpus") {
   const std::string text =
       "version: 1\nname: s\nmodel: nano-300k\nprompts: prompts/lengths.jsonl\n"
       "axes: {device: [" +
-      device + "], gpus: [1, 2]}\nrequires: {gpus: " + what +
+      device + "], " + axis + ": [1, 2]}\nrequires: {" + axis + ": " + what +
       "}\n"
-      "expect: [{same_bits: {across: [gpus]}}]\n";
+      "expect: [{same_bits: {across: [" +
+      axis + "]}}]\n";
   const auto scenario = parse_scenario(text, ISOBIT_SOURCE_DIR "/scenarios/s.yaml", {});
   EXPECT_TRUE(scenario) << scenario.error().text();
   const auto session = open_session(*scenario);
@@ -25,7 +28,7 @@ std::string reason(const std::string& what, const std::string& device, const std
   const auto matrix = expand(*scenario, false);
   EXPECT_TRUE(matrix) << matrix.error().text();
   for (const Cell& cell : matrix->cells) {
-    if (cell.value("gpus") == gpus) return skip_reason(*scenario, *session, cell);
+    if (cell.value(axis) == many) return skip_reason(*scenario, *session, cell);
   }
   return "no such cell";
 }
@@ -37,6 +40,12 @@ TEST(Ranks, RealRefusesThreadsOfOneProcess) {
             "gpus requires nccl: ranks on the CPU are threads of one process");
   EXPECT_EQ(reason("gpu", "cpu", "2"), "gpus requires gpu");
   EXPECT_EQ(reason("real", "cpu", "1"), "") << "one rank is no rank";
+}
+
+TEST(Ranks, RealReplicasHaveAGpuEach) {
+  EXPECT_EQ(reason("real", "cpu", "2", "replicas"),
+            "replicas requires real: 2 replicas have 0 GPUs");
+  EXPECT_EQ(reason("real", "cpu", "1", "replicas"), "");
 }
 
 TEST(Ranks, AnEngineIsRequiredByBeingAbleToRun) {

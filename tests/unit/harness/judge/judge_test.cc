@@ -316,6 +316,22 @@ TEST_F(JudgeTest, SomethingElseRanThanWasAsked) {
       << "a policy that could not act is no fault";
 }
 
+TEST_F(JudgeTest, ReplicasMustHaveRunEachWithAPrompt) {
+  use("axes: {replicas: [2], batch: [{size: 3, order: reversed}]}\n"
+      "expect: [{measure: {across: [batch]}}]\n");
+  EXPECT_EQ(after([](Observed&) {}).substr(0, 20), "MISTRUSTED: vacuous:");
+  EXPECT_EQ(after([](Observed& o) { o.replicas = 1, o.out_of_order = 2; }),
+            "FAIL: replicas 2 was asked, 1 ran");
+  EXPECT_EQ(after([](Observed& o) { o.replicas = 3, o.out_of_order = 6; }),
+            "FAIL: replicas 2 was asked, 3 ran");
+  EXPECT_EQ(after([](Observed& o) { o.out_of_order = 2; }),
+            "FAIL: batch order reversed was asked, another ran")
+      << "each replica turns its own three places";
+  use("axes: {replicas: [3], batch: [1]}\nexpect: [{measure: {across: [batch]}}]\n");
+  EXPECT_EQ(after([](Observed& o) { o.replicas = 2; }),
+            "MISTRUSTED: 3 replicas were asked, 2 had a prompt");
+}
+
 TEST_F(JudgeTest, ATruncatedTraceFails) {
   use(kPair);
   cells_[1].attempts[0].prompts[0].tokens.pop_back();

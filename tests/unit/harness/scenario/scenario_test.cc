@@ -63,6 +63,7 @@ tags: [ci, slow]
 max_cells: 77
 time_limit: 2.5
 pairwise: {per: [engine]}
+cost: true
 )";
 
 TEST(Scenario, ReadsEveryKey) {
@@ -109,6 +110,7 @@ TEST(Scenario, ReadsEveryKey) {
   EXPECT_EQ(s.max_cells, 77);
   EXPECT_TRUE(s.cell_seconds == 2.5);
   EXPECT_TRUE(s.pairwise);
+  EXPECT_TRUE(s.cost);
   EXPECT_EQ(s.pairwise_per, Texts{"engine"});
 }
 

@@ -32,6 +32,7 @@ inline RunInfo sample_run() {
   run.dirty = true;
   run.started = "2026-01-22T13:40:00Z";
   run.question = "Are the bits the same?";
+  run.cost = true;
   run.overrides = {"axes.batch=[1,2]", "run.reports=[\"x\"]"};
   return run;
 }

@@ -75,9 +75,9 @@ TEST_F(StoreTest, ARunIsReadBack) {
   EXPECT_EQ(got.exit_code, 7);
   EXPECT_EQ(got.unseed, "beef");
   EXPECT_EQ(std::tie(got.question, got.overrides, got.notes, got.tokens_compared, got.obsolete,
-                     got.seconds),
+                     got.seconds, got.cost),
             std::tie(run.question, run.overrides, run.notes, run.tokens_compared, run.obsolete,
-                     run.seconds));
+                     run.seconds, run.cost));
   EXPECT_FALSE(store_->run(run.id + 1)->has_value());
   run.id += 1;
   EXPECT_FALSE(store_->end_run(run));
@@ -177,6 +177,31 @@ TEST_F(StoreTest, AReusedCellHasTheTraceOfItsSource) {
   EXPECT_TRUE((**store_->cell(pending[0].id)).pending);
   EXPECT_FALSE(store_->reuse(*store_->cell(again.id)->operator->(), source, true))
       << "it is not pending";
+}
+
+TEST_F(StoreTest, CostsAreThoseOfTheExecutionThatIsReused) {
+  CellTrace trace = sample_trace(2, 8, 1);
+  trace.seconds = 0.75;
+  trace.observed.weight_bytes = 1234;
+  trace.observed.energy_mj = 56;
+  trace.observed.energy_source = "rapl";
+  const CellInfo source = executed(begin(), 1, trace);
+  const std::int64_t later = begin();
+  const CellInfo cell = reused(later, 1, source);
+  std::vector<CellInfo> more{sample_cell(later, 2)};
+  ASSERT_TRUE(store_->plan(more));  // pending: it has none
+  EXPECT_EQ((**store_->cell(cell.id)).seconds, 0);
+  const auto costs = store_->costs(later);
+  ASSERT_TRUE(costs) << costs.error().text();
+  ASSERT_EQ(costs->size(), 1U);
+  const CellCost& cost = costs->front();
+  EXPECT_EQ(cost.cell, cell.id);
+  EXPECT_EQ(cost.seconds, 0.75);
+  EXPECT_EQ(cost.tokens, 16);
+  EXPECT_EQ(cost.prompt_tokens, trace.prompts[0].prompt_tokens + trace.prompts[1].prompt_tokens);
+  EXPECT_EQ(cost.observed.weight_bytes, 1234);
+  EXPECT_EQ(cost.observed.energy_mj, 56);
+  EXPECT_EQ(cost.observed.energy_source, "rapl");
 }
 
 TEST_F(StoreTest, VerdictsAreStored) {
