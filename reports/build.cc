@@ -88,6 +88,8 @@ Result<Report> build_report(Store& store, std::int64_t id) {
   ISOBIT_TRY(cells);
   auto groups = store.groups(id);
   ISOBIT_TRY(groups);
+  auto measured = store.measured(id);
+  ISOBIT_TRY(measured);
 
   Report report;
   report.scenario = info.scenario;
@@ -100,6 +102,7 @@ Result<Report> build_report(Store& store, std::int64_t id) {
   report.tokens_compared = info.tokens_compared;
   report.seconds = info.seconds;
   report.groups = std::move(*groups);
+  report.measured = std::move(*measured);
   ClassLabels labels;
   std::map<std::string, std::int64_t> executions;  // by hash
   for (const CellInfo& stored : *cells) executions[stored.hash] += gave_bits(stored) ? 1 : 0;

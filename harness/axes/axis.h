@@ -80,6 +80,7 @@ Axis gpus_axis();
 Axis isa_axis();
 Axis kv_axis();
 Axis precision_axis();
+Axis seed_axis();
 Axis teacher_forced_axis();
 Axis threads_axis();
 

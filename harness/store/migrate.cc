@@ -46,6 +46,15 @@ Result<void> to_version_2(Database& db) {
   return db.execute(kAfterTables2);
 }
 
+/// Version 3: what `measure` needs of a row, and what it found.
+Result<void> to_version_3(Database& db) {
+  if (auto ok = db.execute("ALTER TABLE token ADD COLUMN log_sum REAL"); !ok) return ok;
+  for (const char* made : {"CREATE TABLE measured_group ", "CREATE TABLE metric_value "}) {
+    if (auto ok = db.execute(statement_of(made)); !ok) return ok;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> migrate_schema(Database& db, std::int64_t version) {
@@ -61,6 +70,7 @@ Result<void> migrate_schema(Database& db, std::int64_t version) {
   if (version == 1) {
     if (auto ok = to_version_2(db); !ok) return failed(ok.error());
   }
+  if (auto ok = to_version_3(db); !ok) return failed(ok.error());
   return {};
 }
 

@@ -24,7 +24,8 @@ const std::map<std::string, std::vector<std::string>>& samples() {
         "chunked:17+speculative:64"}},
       {"kv", {"exact", "q8_0", "kivi:2", "tova:64"}},
       {"threads", {"1", "1024"}},
-      {"teacher_forced", {"false", "true"}}};
+      {"teacher_forced", {"false", "true"}},
+      {"seed", {"0", "7", "9223372036854775807"}}};
   return all;
 }
 
