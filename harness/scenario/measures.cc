@@ -37,7 +37,7 @@ class MeasureReader : private NodeReader {
     else
       metrics(*names, out);
     if (out.across.empty())
-      fail(node, "an entry of measure needs across: the axes that make the configurations");
+      fail(node, "an entry of measure needs across: the axes that make its configurations");
     if (!out.over.empty() && std::count(out.across.begin(), out.across.end(), out.over) != 0)
       fail(node, "axis " + out.over + " is in across and in over; samples are no configurations");
     return out;

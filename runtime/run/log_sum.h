@@ -6,7 +6,7 @@
 
 namespace isobit {
 
-/// In fp64, whatever the row's type, in the order of NUMERICS.md, "Softmax" (order.h, log_sum_exp):
+/// In fp64, whatever the row's type, in the order of NUMERICS.md, "Log-sum-exp" (order.h):
 /// a probability of 0.5 is kept to 1e-15, where fp32 would lose the jitter that is measured. One
 /// value for equal bits of a row, on every device. `wide`: the row holds doubles, else floats.
 double row_log_sum(std::span<const std::byte> row, bool wide);

@@ -47,13 +47,15 @@ TEST(Measures, MistakesAreToldWithTheirPlace) {
   EXPECT_EQ(error_of(axes + "measure: [{metrics: [div_index], across: [batch, batch]}]\n"),
             "t.yaml:6:50: axis batch is twice in across");
   EXPECT_EQ(error_of(axes + "measure: [{metrics: [div_index]}]\n"),
-            "t.yaml:6:11: an entry of measure needs across: the axes that make the configurations");
+            "t.yaml:6:11: an entry of measure needs across: the axes that make its "
+            "configurations");
   EXPECT_EQ(error_of(axes + "measure: [{across: [batch]}]\n"),
             "t.yaml:6:11: an entry of measure needs metrics: a list of their names");
   EXPECT_EQ(error_of(axes + "measure: []\n"), "t.yaml:6:10: measure is an empty list");
-  EXPECT_EQ(error_of(axes + "measure: [{metrics: [div_index], across: [batch], max: 1}]\n"),
-            "t.yaml:6:51: unknown key \"max\" in an entry of measure; known: metrics, across, over, "
-            "where");
+  EXPECT_EQ(
+      error_of(axes + "measure: [{metrics: [div_index], across: [batch], max: 1}]\n"),
+      "t.yaml:6:51: unknown key \"max\" in an entry of measure; known: metrics, across, over, "
+      "where");
 }
 
 TEST(Measures, SamplesNeedSeeds) {
@@ -97,11 +99,11 @@ TEST(Measures, OneThatSelectsNothingIsAnError) {
 }
 
 TEST(Measures, GroupsAreEqualButForAcrossAndOver) {
-  const Scenario s = read(
-      std::string(kSampled) +
-      "axes: {precision: [bf16, fp32], batch: [1, 3], seed: [0, 1, 2]}\nmeasure:\n"
-      "  - {metrics: [std_pass_at_1], across: [batch], over: seed}\n"
-      "  - {metrics: [std_top1_prob], across: [batch], where: precision=bf16}\n");
+  const Scenario s =
+      read(std::string(kSampled) +
+           "axes: {precision: [bf16, fp32], batch: [1, 3], seed: [0, 1, 2]}\nmeasure:\n"
+           "  - {metrics: [std_pass_at_1], across: [batch], over: seed}\n"
+           "  - {metrics: [std_top1_prob], across: [batch], where: precision=bf16}\n");
   const auto matrix = expand(s, false);
   ASSERT_TRUE(matrix) << matrix.error().text();
   const std::vector<Group> groups = measured_groups(s, *matrix);

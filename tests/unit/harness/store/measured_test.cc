@@ -31,9 +31,9 @@ TEST_F(StoreTest, WhatWasMeasuredIsReadBackWhole) {
   ASSERT_TRUE(read) << read.error().text();
   ASSERT_EQ(read->size(), 2U);
   const MeasuredGroup& got = (*read)[0];
-  EXPECT_EQ(std::tie(got.rule, got.key, got.cells, got.unselected_cells, got.configurations),
-            std::tie(group.rule, group.key, group.cells, group.unselected_cells,
-                     group.configurations));
+  EXPECT_EQ(
+      std::tie(got.rule, got.key, got.cells, got.unselected_cells, got.configurations),
+      std::tie(group.rule, group.key, group.cells, group.unselected_cells, group.configurations));
   EXPECT_EQ(std::tie(got.lost, got.samples, got.prompts, got.left_out),
             std::tie(group.lost, group.samples, group.prompts, group.left_out));
   ASSERT_EQ(got.values.size(), 3U);
@@ -87,8 +87,9 @@ TEST(StoreFile, VersionTwoGetsRoomForWhatIsMeasured) {
     ASSERT_TRUE(made);
     auto db = Database::open(path, Database::Access::create, 1000);
     ASSERT_TRUE(db);
-    ASSERT_TRUE((*db)->execute("DROP TABLE metric_value; DROP TABLE measured_group;"
-                               " ALTER TABLE token DROP COLUMN log_sum; PRAGMA user_version = 2"));
+    ASSERT_TRUE(
+        (*db)->execute("DROP TABLE metric_value; DROP TABLE measured_group;"
+                       " ALTER TABLE token DROP COLUMN log_sum; PRAGMA user_version = 2"));
   }
   auto store = Store::open(path, Store::Mode::read_write);
   ASSERT_TRUE(store) << store.error().text();
