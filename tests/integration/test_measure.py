@@ -138,14 +138,16 @@ class Measure(tiny_project.Case):
 
     def test_bad_input_is_refused_with_its_place(self):
         for measure, place, words in (
-                ("[{metrics: [std_acc], across: [precision]}]", ":8:22", "unknown metric"),
-                ("[{metrics: [div_index], across: [colour]}]", ":8:43", "unknown axis"),
-                ("[{metrics: [pass_at_1], across: [precision]}]", ":8:22", "over: seed")):
-            path = self.write("bad", GREEDY + f"measure: {measure}\n")
+                ("[{metrics: [std_acc], across: [precision]}]", ":9:22", "unknown metric"),
+                ("[{metrics: [div_index], across: [colour]}]", ":9:43", "unknown axis"),
+                ("[{metrics: [pass_at_1], across: [precision]}]", ":9:22", "over: seed")):
+            path = self.write("bad", GREEDY)
+            with open(self.folder / path, "a") as file:
+                file.write(f"measure: {measure}\n")
             error = self.isobit("run", path, code=2).stderr
-            self.assertIn("bad.yaml" + place.replace(":8:", ":9:"), error)
+            self.assertIn("bad.yaml" + place, error)
             self.assertIn(words, error)
-        path = self.write("bad", GREEDY + "measure: [{metrics: [div_index], across: [batch]}]\n")
+        path = self.write("bad", GREEDY + "measure: [{{metrics: [div_index], across: [batch]}}]\n")
         self.assertIn("no axis of across varies", self.isobit("validate", path, code=2).stderr)
         path = self.write("bad", SAMPLED.replace("strategy: sample", "strategy: greedy"))
         self.assertIn("axis seed has no meaning", self.isobit("run", path, code=2).stderr)
