@@ -390,6 +390,7 @@ Result<void> record_end(RunResult& run, const RunOptions& options) {
     roots.append(reinterpret_cast<const char*>(root.data()), root.size());
   }
   if (auto ok = run.records.store->judge(run.records.cells, run.judged.groups); !ok) return ok;
+  if (auto ok = run.records.store->record(info.id, run.judged.measured); !ok) return ok;
   info.notes.insert(info.notes.end(), run.judged.notes.begin(), run.judged.notes.end());
   if (options.shuffle) {
     info.notes.push_back("shuffled with seed " + std::to_string(options.shuffle_seed));

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -95,6 +96,29 @@ struct GroupResult {
   std::vector<float> flip_margins;
   int base = -1;                  // of pairs: the cell that the others are compared with
   std::vector<PairResult> pairs;  // of differ, differ_all and measure
+};
+
+/// One metric of a group of runtime configurations (harness/metric.h).
+struct MetricValue {
+  std::string metric;           // its name
+  std::optional<double> value;  // none: `reason` says why
+  std::optional<double> error;  // standard error, jackknife over prompts
+  std::int64_t prompts = 0;     // that it rests on
+  std::string reason;
+};
+
+/// One group of one entry of `measure`. It has no verdict.
+struct MeasuredGroup {
+  std::string rule;                   // "measure across batch, gemm over seed"
+  std::string key;                    // "precision=bf16"
+  std::vector<int> cells;             // indices among the run's cells, in matrix order
+  std::int64_t unselected_cells = 0;  // of the whole group: left out by a filter
+  std::int64_t configurations = 0;    // that have a result
+  std::int64_t lost = 0;              // configurations without one
+  std::int64_t samples = 1;           // of each configuration
+  std::int64_t prompts = 0;           // that every configuration has
+  std::int64_t left_out = 0;          // prompts that some configuration lacks
+  std::vector<MetricValue> values;    // in the order of the scenario
 };
 
 /// Prompts of a cell that have an answer, and those whose reply is it.

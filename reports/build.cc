@@ -113,6 +113,8 @@ Result<Report> build_report(Store& store, std::int64_t id) {
   ISOBIT_TRY(cells);
   auto groups = store.groups(id);
   ISOBIT_TRY(groups);
+  auto measured = store.measured(id);
+  ISOBIT_TRY(measured);
 
   Report report;
   report.scenario = info.scenario;
@@ -130,6 +132,7 @@ Result<Report> build_report(Store& store, std::int64_t id) {
                    ? costs_of(store, id, *cells)
                    : Result<std::map<std::string, ReportCost>>(std::map<std::string, ReportCost>{});
   ISOBIT_TRY(costs);
+  report.measured = std::move(*measured);
   ClassLabels labels;
   std::map<std::string, std::int64_t> executions;  // by hash
   for (const CellInfo& stored : *cells) executions[stored.hash] += gave_bits(stored) ? 1 : 0;

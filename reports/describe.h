@@ -40,6 +40,14 @@ std::string measured_text(const GroupResult& group);
 ///   batch 48 cache on   95 of 96 rows in 8 of 8 prompts, first at token 1, 2 flips
 std::vector<std::string> pair_lines(const GroupResult& group, const Report& report);
 
+/// What a measured group rests on: "12 configurations (1 without a result), 60 prompts (2 left
+/// out)".
+std::string basis_text(const MeasuredGroup& group);
+/// A line for each of its metrics, aligned, with the standard error and the field's name:
+///   std_accuracy   1.25 ± 0.41 points   Std@Acc
+///   div_index      none: no prompt diverges
+std::vector<std::string> metric_lines(const MeasuredGroup& group);
+
 /// A line a class of cells with equal bits, whose answers are equal too; never a sum over classes:
 ///   answers  A  98 of 100 correct  (4 cells, the first is kv%precision=bf16 /3fa91c0d)
 std::vector<std::string> answer_lines(const Report& report);

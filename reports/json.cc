@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "harness/metric.h"
 #include "reports/describe.h"
 #include "reports/report.h"
 #include "runtime/base/text.h"
@@ -148,6 +149,40 @@ Json group_json(const Report& report, const GroupResult& group) {
           {"pairs", pairs}};
 }
 
+Json metric_json(const MetricValue& value) {
+  const MetricEntry* entry = find_metric(value.metric);
+  const auto number = [](const std::optional<double>& real) {
+    return real ? Json(*real) : Json(nullptr);
+  };
+  return {{"metric", clean(value.metric)},
+          {"value", number(value.value)},
+          {"value_hex", value.value ? Json(text::hex_float(*value.value)) : Json(nullptr)},
+          {"standard_error", number(value.error)},
+          {"prompts", value.prompts},
+          {"reason", clean(value.reason)},
+          {"unit", entry != nullptr ? entry->unit : ""},
+          {"formula", entry != nullptr ? entry->formula : ""},
+          {"source", entry != nullptr ? entry->source : ""}};
+}
+
+Json measured_json(const Report& report, const MeasuredGroup& group) {
+  Json cells = Json::array(), values = Json::array();
+  for (const int cell : group.cells) {
+    cells.push_back(clean(cell_text(report.cells.at(std::size_t(cell)))));
+  }
+  for (const MetricValue& value : group.values) values.push_back(metric_json(value));
+  return {{"rule", clean(group.rule)},
+          {"key", clean(group.key)},
+          {"cells", cells},
+          {"unselected_cells", group.unselected_cells},
+          {"configurations", group.configurations},
+          {"lost", group.lost},
+          {"samples", group.samples},
+          {"prompts", group.prompts},
+          {"left_out", group.left_out},
+          {"values", values}};
+}
+
 }  // namespace
 
 std::string render_json(const Report& report) {
@@ -156,9 +191,12 @@ std::string render_json(const Report& report) {
     counts[name_of(Verdict(i))] = report.counts[std::size_t(i)];
   }
   const std::int64_t trials = independent_executions(report);
-  Json cells = Json::array(), groups = Json::array();
+  Json cells = Json::array(), groups = Json::array(), measured = Json::array();
   for (const ReportCell& cell : report.cells) cells.push_back(cell_json(cell));
   for (const GroupResult& group : report.groups) groups.push_back(group_json(report, group));
+  for (const MeasuredGroup& group : report.measured) {
+    measured.push_back(measured_json(report, group));
+  }
   const Json out = {
       {"format", kJsonFormat},
       {"scenario", clean(report.scenario)},
@@ -181,6 +219,7 @@ std::string render_json(const Report& report) {
       {"notes", strings(report.notes)},
       {"environment", strings(report.environment)},
       {"groups", groups},
+      {"measured", measured},
       {"cells", cells}};
   return out.dump(2, ' ', true) + "\n";  // ASCII: nothing in it is obeyed by a terminal
 }

@@ -159,7 +159,16 @@ void add_costs(Page& page, const Report& report, std::size_t& left_out) {
   page.must_add("\n");
 }
 
+std::string measured_section(const MeasuredGroup& group) {
+  std::string out = "**" + plain(group.rule) + "**";
+  if (!group.key.empty()) out += " (" + plain(group.key) + ")";
+  return out + ": " + plain(basis_text(group)) + "\n\n" + block(metric_lines(group));
+}
+
 void add_tables(Page& page, const Report& report, std::size_t& left_out) {
+  for (const MeasuredGroup& group : report.measured) {
+    if (!page.add(measured_section(group))) ++left_out;
+  }
   left_out +=
       table(page, text::count(std::int64_t(report.groups.size()), "group"),
             "| verdict | rule | group | classes | tokens | remark |\n"

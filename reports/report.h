@@ -53,8 +53,9 @@ struct Report {
   std::int64_t run = 0;
   std::array<std::int64_t, kVerdicts> counts{};
   std::vector<ReportCell> cells;
-  std::vector<GroupResult> groups;  // cells: indices into `cells`
-  std::vector<std::string> notes;   // environment difference, golden changes, warnings
+  std::vector<GroupResult> groups;      // cells: indices into `cells`
+  std::vector<MeasuredGroup> measured;  // as groups
+  std::vector<std::string> notes;       // environment difference, golden changes, warnings
   std::int64_t cells_executed = 0, cells_cached = 0, tokens_compared = 0, tokens = 0;
   double seconds = 0;                           // wall clock
   double cell_seconds = 0, record_seconds = 0;  // sums over executed cells, not wall clock

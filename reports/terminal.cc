@@ -1,7 +1,8 @@
 // The report that a person reads in a terminal: what is fine in short, what is not at the end.
 //
-// Order: head, cells when asked for, skips by reason, groups, notes, then every failure with its
-// picture and repro line, then the counts. So the last screen of a long run says what to do.
+// Order: head, cells when asked for, skips by reason, groups, what was measured, notes, then every
+// failure with its picture and repro line, then the counts. So the last screen of a long run says
+// what to do.
 #include <algorithm>
 #include <map>
 #include <string>
@@ -27,6 +28,7 @@ class Terminal {
       if (style_.verbose) cells();
       skips();
       groups();
+      measured();
       notes();
       costs();
       open_cells();
@@ -148,6 +150,18 @@ class Terminal {
     if (shown < rows.size()) {
       line("    and " + text::count(std::int64_t(rows.size() - shown)) + " more: -v shows all");
     }
+  }
+
+  void measured() {
+    const std::size_t shown = limit(report_.measured.size());
+    for (std::size_t i = 0; i < shown; ++i) {
+      const MeasuredGroup& group = report_.measured[i];
+      std::string content = "  " + text::printable(group.rule);
+      if (!group.key.empty()) content += "  [" + text::printable(group.key) + "]";
+      line(content + "  " + basis_text(group));
+      for (const std::string& row : metric_lines(group)) line("    " + row);
+    }
+    more(report_.measured.size(), shown, "measured groups");
   }
 
   void notes() {

@@ -26,10 +26,10 @@ RUN = MODEL | {"runtime/model", "runtime/schedule", "runtime/backends", "runtime
                "runtime/backends/cuda"}
 
 # The floors of the harness, from the ground up.
-SCENARIO = BASE | {"runtime/trace", "harness/axes"}
+SCENARIO = BASE | {"runtime/trace", "harness/axes", "harness/metric"}
 STORE = TRACE | {"harness/verdict"}
 MATRIX = SCENARIO | {"harness/scenario"}
-JUDGE = TRACE | {"golden", "harness/verdict", "harness/matrix"}
+JUDGE = TRACE | {"golden", "harness/verdict", "harness/metric", "harness/matrix"}
 EXECUTE = MATRIX | JUDGE | STORE | {"harness/environment", "harness/models", "harness/store",
                                     "harness/judge", "runtime/run", "runtime/model",
                                     "runtime/parallel", "runtime/tokenizer"}
@@ -65,8 +65,9 @@ ROOMS = {
     "runtime/backends": BACKEND | {"runtime/backends/cpu", "runtime/backends/cuda"},
     "runtime/run": RUN,
     "golden": TRACE,
-    "reports": BASE | {"harness/store", "harness/verdict"},
+    "reports": BASE | {"harness/store", "harness/verdict", "harness/metric"},
     "harness/verdict": BASE,
+    "harness/metric": BASE,
     "harness/axes": NUMERICS | {"runtime/run"},
     "harness/environment": TRACE | {"runtime/run", "runtime/backends/cuda"},
     "harness/scenario": SCENARIO,

@@ -81,6 +81,7 @@ Axis isa_axis();
 Axis kv_axis();
 Axis precision_axis();
 Axis replicas_axis();
+Axis seed_axis();
 Axis teacher_forced_axis();
 Axis threads_axis();
 

@@ -15,7 +15,9 @@ std::vector<bool> in_partition(const Scenario& scenario, const Matrix& matrix,
                                const Selection& selection) {
   std::vector<bool> chosen(matrix.cells.size());
   int number = 0;
-  for (const std::vector<int>& whole : united(groups_of(scenario, matrix), matrix)) {
+  std::vector<Group> together = groups_of(scenario, matrix);
+  for (Group& measured : measured_groups(scenario, matrix)) together.push_back(std::move(measured));
+  for (const std::vector<int>& whole : united(together, matrix)) {
     const bool here = number++ % selection.partitions == selection.partition - 1;
     for (const int cell : whole) chosen[std::size_t(cell)] = here;
   }

@@ -210,9 +210,11 @@ GenerateRequest request_for(const Scenario& scenario, const Session& session, co
   request.max_new_tokens = scenario.decode.max_new_tokens;
   request.eos = session.eos;
   request.level = scenario.observe;
+  request.log_sums = needs_log_sums(scenario, cell);
   if (scenario.decode.strategy == "sample") {
-    request.sampler = {scenario.decode.temperature, scenario.decode.top_k, scenario.decode.top_p,
-                       scenario.decode.seed, 0};
+    const Decode& decode = scenario.decode;  // its seed is 0 where the axis gives one
+    const std::uint64_t seed = decode.seed != 0 ? decode.seed : request.sampler.seed;
+    request.sampler = {decode.temperature, decode.top_k, decode.top_p, seed, 0};
   }
   if (!teacher.empty()) {
     ISOBIT_CHECK(teacher.size() == request.prompts.size());

@@ -170,6 +170,7 @@ Judged judge(const JudgeInput& input) {
     judge_steps::expect_failure(all, i);
   }
   for (GroupResult& group : all.out.groups) judge_steps::expect_failures(all, group);
+  if (!all.stopped()) all.out.measured = judge_steps::measure_groups(all);
   all.out.stopped = all.stopped();
   return std::move(all.out);
 }

@@ -85,6 +85,7 @@ struct CellResult {
 struct Judged {
   std::vector<CellResult> cells;  // by matrix.cells
   std::vector<GroupResult> groups;
+  std::vector<MeasuredGroup> measured;
   std::int64_t tokens_compared = 0;
   std::int64_t obsolete = 0;  // golden blocks that no cell asks for
   std::vector<std::string> notes;

@@ -35,6 +35,8 @@ struct Judging {
 
 /// One group of one rule: compares its cells, raises their verdicts.
 GroupResult judge_group(Judging& all, const Group& group);
+/// What the entries of `measure` ask; no verdict comes of it.
+std::vector<MeasuredGroup> measure_groups(const Judging& all);
 /// Every prompt of every cell with a golden class, and golden blocks that nobody asks for.
 void judge_goldens(Judging& all);
 

@@ -10,17 +10,18 @@ namespace isobit {
 
 namespace {
 
-/// The groups of one rule.
+/// The groups of one rule, or of one entry of `measure`.
 class RuleGroups {
  public:
-  RuleGroups(int number, const Expectation& rule, const std::set<std::string>& named)
-      : number_(number), rule_(rule), named_(named) {}
+  RuleGroups(int number, const Filter& where, const std::vector<std::string>& across,
+             const std::set<std::string>& named)
+      : number_(number), where_(where), across_(across), named_(named) {}
 
   void add(const Cell& cell, bool selected) {
-    if (!rule_.where.matches(cell.subject())) return;
+    if (!where_.matches(cell.subject())) return;
     std::string key;
     for (const std::string& axis : named_)
-      if (!std::count(rule_.across.begin(), rule_.across.end(), axis))
+      if (!std::count(across_.begin(), across_.end(), axis))
         key += (key.empty() ? "" : ",") + axis + "=" + cell.value(axis);
     const auto [at, fresh] = by_key_.emplace(key, groups_.size());
     if (fresh) {
@@ -30,7 +31,7 @@ class RuleGroups {
     Group& group = groups_[at->second];
     if (selected) group.cells.push_back(cell.index);
     group.unselected += selected ? 0 : 1;
-    for (const std::string& axis : rule_.across) {
+    for (const std::string& axis : across_) {
       if (cell.value(axis) != first_[at->second]->value(axis)) group.ranges.insert(axis);
     }
   }
@@ -39,7 +40,7 @@ class RuleGroups {
   void move_to(std::vector<Group>& out) {
     std::set<std::string> varied;
     for (const Group& group : groups_) varied.insert(group.ranges.begin(), group.ranges.end());
-    for (const std::string& axis : rule_.across) {
+    for (const std::string& axis : across_) {
       if (varied.count(axis) != 0) continue;
       for (Group& group : groups_) group.ranges.insert(axis);
     }
@@ -50,28 +51,56 @@ class RuleGroups {
 
  private:
   int number_;
-  const Expectation& rule_;
+  const Filter& where_;
+  const std::vector<std::string> across_;
   const std::set<std::string>& named_;
   std::map<std::string, std::size_t> by_key_;  // key -> index in groups_
   std::vector<Group> groups_;
   std::vector<const Cell*> first_;  // by group
 };
 
-}  // namespace
-
-std::vector<Group> groups_of(const Scenario& scenario, const Matrix& matrix) {
+std::set<std::string> named_axes(const Matrix& matrix) {
   std::set<std::string> named;
   for (const auto* cells : {&matrix.cells, &matrix.unselected}) {
     for (const Cell& cell : *cells) named.insert(cell.named_axes.begin(), cell.named_axes.end());
   }
+  return named;
+}
+
+void add_groups(const Matrix& matrix, RuleGroups&& of_rule, std::vector<Group>& out) {
+  for (const Cell& cell : matrix.cells) of_rule.add(cell, true);
+  for (const Cell& cell : matrix.unselected) of_rule.add(cell, false);
+  of_rule.move_to(out);
+}
+
+}  // namespace
+
+std::vector<Group> groups_of(const Scenario& scenario, const Matrix& matrix) {
+  const std::set<std::string> named = named_axes(matrix);
   std::vector<Group> groups;
   for (std::size_t r = 0; r < scenario.expect.size(); ++r) {
-    RuleGroups of_rule(int(r), scenario.expect[r], named);
-    for (const Cell& cell : matrix.cells) of_rule.add(cell, true);
-    for (const Cell& cell : matrix.unselected) of_rule.add(cell, false);
-    of_rule.move_to(groups);
+    const Expectation& rule = scenario.expect[r];
+    add_groups(matrix, {int(r), rule.where, rule.across, named}, groups);
   }
   return groups;
+}
+
+std::vector<Group> measured_groups(const Scenario& scenario, const Matrix& matrix) {
+  const std::set<std::string> named = named_axes(matrix);
+  std::vector<Group> groups;
+  for (std::size_t m = 0; m < scenario.measures.size(); ++m) {
+    const Measure& measure = scenario.measures[m];
+    std::vector<std::string> free = measure.across;
+    if (!measure.over.empty()) free.push_back(measure.over);
+    add_groups(matrix, {int(m), measure.where, free, named}, groups);
+  }
+  return groups;
+}
+
+bool needs_log_sums(const Scenario& scenario, const Cell& cell) {
+  return std::any_of(scenario.measures.begin(), scenario.measures.end(), [&](const Measure& m) {
+    return m.needs_log_sums() && m.where.matches(cell.subject());
+  });
 }
 
 std::vector<std::vector<int>> united(const std::vector<Group>& groups, const Matrix& matrix) {

@@ -288,6 +288,8 @@ Result<void> check(const Scenario& scenario, const Matrix& matrix) {
   };
   for (const Expectation& rule : scenario.expect)
     if (!selects(rule.where)) return Error{rule.text() + ": selects no cell", rule.place};
+  for (const Measure& measure : scenario.measures)
+    if (!selects(measure.where)) return Error{measure.text() + ": selects no cell", measure.place};
   for (const ExpectedFailure& expected : scenario.xfail)
     if (!selects(expected.where))
       return Error{"xfail where " + expected.where.text() + ": selects no cell", expected.place};

@@ -74,6 +74,11 @@ struct Group {
 };
 /// All groups of all rules that have a selected cell; a cell may be in several.
 std::vector<Group> groups_of(const Scenario& scenario, const Matrix& matrix);
+/// The groups of `measure`: `rule` is an index in Scenario::measures, and cells of one group may
+/// differ on `over` too.
+std::vector<Group> measured_groups(const Scenario& scenario, const Matrix& matrix);
+/// Whether a measure that the cell is in needs the log-sum-exp of its rows.
+bool needs_log_sums(const Scenario& scenario, const Cell& cell);
 /// Every cell of the matrix once, cells that share a group together: what may not be separated.
 /// In order of their first cells.
 std::vector<std::vector<int>> united(const std::vector<Group>& groups, const Matrix& matrix);

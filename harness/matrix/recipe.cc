@@ -82,6 +82,8 @@ std::string cell_recipe(const Scenario& scenario, const Cell& cell, const Recipe
   for (const auto& [axis, value] : cell.axes) lines += recipe_line("axis." + axis, value.text);
   lines += recipe_line("prompts", inputs.prompts_digest);
   lines += recipe_line("observe", kLevels[static_cast<int>(scenario.observe)]);
+  // A trace without them cannot stand for one that a measure needs them of.
+  if (needs_log_sums(scenario, cell)) lines += recipe_line("log_sums", "true");
   return sorted_lines(lines);
 }
 

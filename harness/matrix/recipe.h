@@ -35,7 +35,7 @@ std::string decode_lines(const Decode& decode, DecodeLines which);
 /// "library.FILE=SHA-256", "variant=CORE TYPE or GPU", "variable.NAME=VALUE".
 std::string class_recipe(const Scenario& scenario, const Cell& cell, const RecipeInputs& inputs,
                          const std::vector<std::string>& machine = {});
-/// Everything that names the cell: class recipe, all axes, prompts, trace level.
+/// Everything that names the cell: class recipe, all axes, prompts, trace level, log sums.
 std::string cell_recipe(const Scenario& scenario, const Cell& cell, const RecipeInputs& inputs);
 Sha256 recipe_hash(const std::string& recipe);
 

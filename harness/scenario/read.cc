@@ -22,9 +22,9 @@ using AxisLists = std::map<std::string, Values>;
 using Kind = TreeNode::Kind;
 
 const std::vector<std::string> kTopKeys = {
-    "version", "name",      "question",   "model",    "prompts",    "decode", "axes",
-    "zip",     "exclude",   "include",    "requires", "observe",    "expect", "xfail",
-    "tags",    "max_cells", "time_limit", "pairwise", "min_tokens", "golden", "cost"};
+    "version",    "name",     "question",   "model",   "prompts", "decode", "axes", "zip",
+    "exclude",    "include",  "requires",   "observe", "expect",  "xfail",  "tags", "max_cells",
+    "time_limit", "pairwise", "min_tokens", "golden",  "cost",    "measure"};
 /// What a cell can require: hardware, an instruction set, or that an engine can run here.
 std::vector<std::string> requirements_known() {
   std::vector<std::string> out = {"gpu", "nccl", "mpi", "real", "avx2", "avx512", "neon"};
@@ -53,21 +53,22 @@ class Reader : private NodeReader {
   std::vector<AxisLists> patterns(const TreeNode& node, const std::string& what, ValueUse use);
   AxisValue value(const std::string& axis, const TreeNode& node, ValueUse use);
   Values values(const std::string& axis, const TreeNode& node, ValueUse use);
-  bool known_axis(const TreeNode& key);
   std::string requirement(const TreeNode& node);
   void requirements(const TreeNode& node);
-  Filter where(const TreeNode& node);
   void expectation(const TreeNode& node);
   void bounds(const std::string& key, const TreeNode& node, Expectation& rule);
   void check_rule(const TreeNode& node, const TreeNode& body, const Expectation& rule);
   void expected_failure(const TreeNode& node);
   void golden(const TreeNode& node);
+  void seeds();
   void finish();
 
   Scenario scenario_;
   std::set<std::string> varied_;              // axes of `axes` and `zip`
   std::vector<const TreeNode*> per_;          // pairwise.per
   const TreeNode* teacher_forced_ = nullptr;  // decode.teacher_forced
+  const TreeNode* decode_seed_ = nullptr;     // decode.seed
+  const TreeNode* seed_ = nullptr;            // first value of the axis seed
 };
 
 Result<Scenario> Reader::read() {
@@ -121,6 +122,13 @@ void Reader::contract(const std::string& key, const TreeNode& node) {
   if (key == "golden") golden(node);
   if (key == "expect")
     for (const TreeNode& item : list(node, "expect")) expectation(item);
+  if (key == "measure" && !error_) {
+    auto measures = read_measures(tree_, node);
+    if (measures)
+      scenario_.measures = std::move(*measures);
+    else
+      error_ = measures.error();
+  }
   if (key == "xfail")
     for (const TreeNode& item : list(node, "xfail")) expected_failure(item);
   if (key != "tags") return;
@@ -193,14 +201,9 @@ void Reader::decode_option(const std::string& key, const TreeNode& node) {
   }
   if (key == "top_k") decode.top_k = integer(node, key, 0, 1 << 30);
   if (key == "top_p") decode.top_p = number(node, key, 0, 1);
+  if (key == "seed") decode_seed_ = &node;
   if (key == "seed") decode.seed = static_cast<std::uint64_t>(integer(node, key, 0, INT64_MAX));
   if (key == "teacher_forced" && boolean(node, key)) teacher_forced_ = &node;
-}
-
-bool Reader::known_axis(const TreeNode& key) {
-  if (find_axis(key.text) != nullptr) return true;
-  fail(key, "unknown axis " + in_quotes(key.text) + did_you_mean(key.text, axis_names()));
-  return false;
 }
 
 void Reader::axes(const TreeNode& node) {
@@ -282,6 +285,7 @@ Values Reader::values(const std::string& axis, const TreeNode& node, ValueUse us
 }
 
 AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse use) {
+  if (axis == "seed" && seed_ == nullptr) seed_ = &node;
   RawValue raw;
   const Axis* known = find_axis(axis);
   const bool nests = known != nullptr && known->nests;
@@ -335,15 +339,6 @@ void Reader::requirements(const TreeNode& node) {
   }
 }
 
-Filter Reader::where(const TreeNode& node) {
-  const std::string text = word(node, "where");
-  if (error_) return {};
-  auto filter = Filter::parse(text, tree_.place(node));
-  if (filter) return filter.value();
-  if (!error_) error_ = filter.error();
-  return {};
-}
-
 /// {same_bits: {…}} and its siblings.
 void Reader::expectation(const TreeNode& node) {
   static const std::vector<std::string> kKinds = {"same_bits", "within", "differ", "differ_all",
@@ -364,14 +359,7 @@ void Reader::expectation(const TreeNode& node) {
   for (std::size_t i = 0; i < body.keys.size(); ++i) {
     const std::string& key = body.keys[i].text;
     if (key == "where") rule.where = where(body.items[i]);
-    if (key == "across") {
-      for (const TreeNode& axis : list(body.items[i], "across")) {
-        if (!is(axis, Kind::scalar, "an axis of across") || !known_axis(axis)) continue;
-        if (std::count(rule.across.begin(), rule.across.end(), axis.text))
-          fail(axis, "axis " + axis.text + " is twice in across");
-        rule.across.push_back(axis.text);
-      }
-    }
+    if (key == "across") rule.across = axis_list(body.items[i], "across");
     bounds(key, body.items[i], rule);
   }
   check_rule(node, body, rule);
@@ -443,6 +431,19 @@ void Reader::golden(const TreeNode& node) {
   if (choice_of.where.empty()) fail(node, "a map of golden needs where");
 }
 
+/// The axis seed draws samples: it has a meaning with sampling alone, and decode.seed is its value.
+void Reader::seeds() {
+  if (seed_ != nullptr && scenario_.decode.strategy == "greedy")
+    fail(*seed_, "axis seed has no meaning with strategy greedy; add decode: {strategy: sample}");
+  if (seed_ != nullptr && decode_seed_ != nullptr)
+    fail(*decode_seed_, "seed is an axis already; give it in one place");
+  for (const Measure& measure : scenario_.measures) {
+    if (measure.over.empty() || seed_ != nullptr || error_) continue;
+    error_ = Error{measure.text() + ": no cell has a seed of its own; add the axis seed: [0, 1, 2]",
+                   measure.place};
+  }
+}
+
 /// What needs the whole file. decode.teacher_forced: true is the axis with this one value.
 void Reader::finish() {
   for (const TreeNode* axis : per_) {
@@ -454,6 +455,7 @@ void Reader::finish() {
     error_ = Error{"golden: none, and expect has no rule: nothing would be compared",
                    scenario_.golden.place};
   }
+  seeds();
   if (teacher_forced_ == nullptr) return;
   if (!varied_.insert("teacher_forced").second)
     fail(*teacher_forced_, "teacher_forced is an axis already; give it in one place");

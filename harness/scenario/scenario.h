@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "harness/axes/axis.h"
+#include "harness/metric.h"
 #include "harness/scenario/filter.h"
 #include "runtime/base/result.h"
 #include "runtime/trace.h"
@@ -51,6 +52,19 @@ struct Expectation {
   [[nodiscard]] std::string text() const;  // as in reports: "within max_kl 1e-06 across cache"
 };
 
+/// What is measured of groups of runtime configurations, whatever they give: no part of the
+/// contract.
+struct Measure {
+  std::vector<Metric> metrics;      // in the order of the file
+  Filter where;                     // empty: every cell
+  std::vector<std::string> across;  // axes whose values make a group's configurations
+  std::string over;                 // axis of a configuration's samples ("seed"), or empty
+  std::string place;                // file:line:column of the entry
+  [[nodiscard]] bool needs_log_sums() const;
+  [[nodiscard]] std::string text() const;  // as in reports: "measure across gemm, batch over seed"
+};
+
+/// Cells that are expected to be bad: their verdict excuses nothing else.
 struct ExpectedFailure {
   Filter where;
   std::string verdict = "DIFF";  // DIFF | NONDET | MISTRUSTED: nothing else is excused
@@ -92,6 +106,7 @@ struct Scenario {
   std::vector<std::map<std::string, std::vector<AxisValue>>> exclude, include;  // value or list
   std::vector<Requirement> requirements;
   std::vector<Expectation> expect;
+  std::vector<Measure> measures;
   GoldenChoice golden;
   std::vector<ExpectedFailure> xfail;
   std::vector<std::string> tags;

@@ -222,4 +222,30 @@ bool NodeReader::map(const TreeNode& node, const std::string& what,
   return !node.keys.empty();
 }
 
+Filter NodeReader::where(const TreeNode& node) {
+  const std::string text = word(node, "where");
+  if (error_) return {};
+  auto filter = Filter::parse(text, tree_.place(node));
+  if (filter) return filter.value();
+  if (!error_) error_ = filter.error();
+  return {};
+}
+
+bool NodeReader::known_axis(const TreeNode& node) {
+  if (find_axis(node.text) != nullptr) return true;
+  fail(node, "unknown axis " + in_quotes(node.text) + did_you_mean(node.text, axis_names()));
+  return false;
+}
+
+std::vector<std::string> NodeReader::axis_list(const TreeNode& node, const std::string& what) {
+  std::vector<std::string> out;
+  for (const TreeNode& axis : list(node, what)) {
+    if (!is(axis, Kind::scalar, "an axis of " + what) || !known_axis(axis)) continue;
+    if (std::count(out.begin(), out.end(), axis.text) != 0)
+      fail(axis, "axis " + axis.text + " is twice in " + what);
+    out.push_back(axis.text);
+  }
+  return out;
+}
+
 }  // namespace isobit

@@ -68,9 +68,20 @@ class NodeReader {
   /// Whether it is a map that is not empty; its keys must be known (`known` empty: any).
   bool map(const TreeNode& node, const std::string& what, const std::vector<std::string>& known);
 
+  /// The filter of a `where`.
+  Filter where(const TreeNode& node);
+  /// Whether a key or a word names an axis.
+  bool known_axis(const TreeNode& node);
+  /// A list of different axes.
+  std::vector<std::string> axis_list(const TreeNode& node, const std::string& what);
+
   const Tree& tree_;
   std::optional<Error> error_;
 };
+
+/// The entries of `measure` (scenario/measures.cc). Whether the scenario varies the axis of `over`
+/// is asked by whoever has read the whole file.
+Result<std::vector<Measure>> read_measures(const Tree& tree, const TreeNode& node);
 
 /// Tree -> Scenario without path and text (scenario/read.cc).
 Result<Scenario> read_scenario(const Tree& tree);

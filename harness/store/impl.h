@@ -75,6 +75,7 @@ class StoreImpl final : public Store {
   Result<Reuse> reuse(CellInfo& cell, const CellInfo& source, bool with_observations) override;
   Result<void> judge(const std::vector<CellInfo>& cells,
                      const std::vector<GroupResult>& groups) override;
+  Result<void> record(std::int64_t run, const std::vector<MeasuredGroup>& groups) override;
   Result<void> record(const GoldenEvent& event) override;
 
   Result<std::vector<std::optional<CellInfo>>> find(const std::vector<Sha256>& keys) override;
@@ -89,6 +90,7 @@ class StoreImpl final : public Store {
                                             std::int64_t but_not,
                                             const std::string& rather) override;
   Result<std::vector<GroupResult>> groups(std::int64_t run) override;
+  Result<std::vector<MeasuredGroup>> measured(std::int64_t run) override;
   Result<CellTrace> trace(const CellInfo& cell, bool with_observations) override;
   Result<std::string> damage(const CellInfo& cell) override;
   Result<std::vector<GoldenEvent>> golden_events(const std::string& scenario) override;
@@ -101,6 +103,7 @@ class StoreImpl final : public Store {
   Result<std::int64_t> environment_id(const std::string& json);
   Result<void> insert_group(std::int64_t run, std::int64_t number, const GroupResult& group,
                             const std::vector<CellInfo>& cells);
+  Result<void> insert_measured(std::int64_t run, std::int64_t number, const MeasuredGroup& group);
   Result<void> insert_prompts(std::int64_t cell, const CellTrace& trace);
   Result<void> insert_observations(std::int64_t cell, int index, TraceLevel level,
                                    const PromptTrace& prompt);

@@ -28,9 +28,10 @@ INSERT INTO golden_event SELECT * FROM golden_event_1 WHERE action IN ('bless', 
 DROP TABLE golden_event_1;
 )sql";
 
-/// Version 3: whether a run tells what its cells took.
+/// Version 3: whether a run tells what its cells took, and what `measure` needs of a row.
 constexpr const char* kToVersion3 = R"sql(
 ALTER TABLE run ADD COLUMN cost INTEGER NOT NULL DEFAULT 0 CHECK (cost IN (0, 1));
+ALTER TABLE token ADD COLUMN log_sum REAL;
 )sql";
 
 /// The statement of the schema that makes a table or an index.
@@ -51,6 +52,14 @@ Result<void> to_version_2(Database& db) {
   return db.execute(kAfterTables2);
 }
 
+Result<void> to_version_3(Database& db) {
+  if (auto ok = db.execute(kToVersion3); !ok) return ok;
+  for (const char* made : {"CREATE TABLE measured_group ", "CREATE TABLE metric_value "}) {
+    if (auto ok = db.execute(statement_of(made)); !ok) return ok;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> migrate_schema(Database& db, std::int64_t version) {
@@ -66,9 +75,7 @@ Result<void> migrate_schema(Database& db, std::int64_t version) {
   if (version == 1) {
     if (auto ok = to_version_2(db); !ok) return failed(ok.error());
   }
-  if (version <= 2) {
-    if (auto ok = db.execute(kToVersion3); !ok) return failed(ok.error());
-  }
+  if (auto ok = to_version_3(db); !ok) return failed(ok.error());
   return {};
 }
 

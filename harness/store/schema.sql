@@ -93,6 +93,7 @@ CREATE TABLE token (
   margin     REAL,                       -- top-1 minus top-2 logit; NULL: NaN
   non_finite INTEGER NOT NULL CHECK (non_finite IN (0, 1)),
   top        BLOB NOT NULL CHECK (length(top) % 8 = 0),
+  log_sum    REAL,                       -- log-sum-exp of the row; NULL: it was not asked for
   PRIMARY KEY (cell, prompt, position),
   FOREIGN KEY (cell, prompt) REFERENCES prompt (cell, prompt) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
@@ -132,6 +133,35 @@ CREATE TABLE contract_member (
   FOREIGN KEY (run, number) REFERENCES contract_group (run, number) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX contract_member_cell ON contract_member (cell);
+
+-- One group of one entry of `measure`.
+CREATE TABLE measured_group (
+  run            INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+  number         INTEGER NOT NULL,       -- from 0, in the order of the report
+  rule           TEXT NOT NULL,          -- measure across batch, gemm
+  key            TEXT NOT NULL,          -- the fixed axes: precision=bf16
+  cells          TEXT NOT NULL CHECK (json_valid(cells)),  -- numbers of the first attempts, from 0
+  unselected     INTEGER NOT NULL,
+  configurations INTEGER NOT NULL,       -- that have a result
+  lost           INTEGER NOT NULL,       -- that have none
+  samples        INTEGER NOT NULL,       -- of each configuration
+  prompts        INTEGER NOT NULL,       -- that every configuration has
+  left_out       INTEGER NOT NULL,       -- prompts that some configuration lacks
+  PRIMARY KEY (run, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE metric_value (
+  run            INTEGER NOT NULL,
+  number         INTEGER NOT NULL,
+  place          INTEGER NOT NULL,       -- in the group, from 0
+  metric         TEXT NOT NULL,          -- std_accuracy
+  value          REAL,                   -- NULL: there is none, and reason says why
+  standard_error REAL,                   -- jackknife over prompts
+  prompts        INTEGER NOT NULL,       -- that it rests on
+  reason         TEXT NOT NULL,
+  PRIMARY KEY (run, number, place),
+  FOREIGN KEY (run, number) REFERENCES measured_group (run, number) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE golden_event (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,

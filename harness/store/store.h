@@ -121,6 +121,8 @@ class Store {
   /// their places in `cells`.
   virtual Result<void> judge(const std::vector<CellInfo>& cells,
                              const std::vector<GroupResult>& groups) = 0;
+  /// The measured groups of a run, one transaction; cells are places among its first attempts.
+  virtual Result<void> record(std::int64_t run, const std::vector<MeasuredGroup>& groups) = 0;
   virtual Result<void> record(const GoldenEvent& event) = 0;
 
   /// For each key the newest executed, finished cell with status ok, many at once: `check` of 1,000
@@ -134,6 +136,8 @@ class Store {
   virtual Result<std::vector<CellCost>> costs(std::int64_t run) = 0;
   /// As they were judged; cells are places among the run's first attempts, by id.
   virtual Result<std::vector<GroupResult>> groups(std::int64_t run) = 0;
+  /// As they were recorded.
+  virtual Result<std::vector<MeasuredGroup>> measured(std::int64_t run) = 0;
   /// By name (with or without its hash; of several cells with one name the newest), hash, or a
   /// start of a hash that no other cell has (with or without '/'); newest first. Several cells: an
   /// error that lists them.

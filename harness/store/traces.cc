@@ -28,6 +28,7 @@ TokenRecord read_token(const Query& row, int first) {
     std::memcpy(&token.top_ids[i], top.data() + 8 * i, 4);
     std::memcpy(&token.top_logits[i], top.data() + 8 * i + 4, 4);
   }
+  token.log_sum = row.real(first + 7);  // 0 where it is NULL
   return token;
 }
 
@@ -158,7 +159,7 @@ Result<void> StoreImpl::read_prompts(std::int64_t cell, StoredTrace& out) {
 
 Result<void> StoreImpl::read_tokens(std::int64_t cell, StoredTrace& out) {
   Query query(*db_,
-              "SELECT prompt, position, id, fed, digest, margin, non_finite, top"
+              "SELECT prompt, position, id, fed, digest, margin, non_finite, top, log_sum"
               " FROM token WHERE cell = ?1 ORDER BY prompt, position",
               cell);
   while (query.next()) {

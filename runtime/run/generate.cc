@@ -11,6 +11,7 @@
 #include "runtime/numerics/bits.h"
 #include "runtime/numerics/probes.h"
 #include "runtime/run/cost.h"
+#include "runtime/run/log_sum.h"
 #include "runtime/run/ranks.h"
 #include "runtime/run/replicas.h"
 #include "runtime/run/trace_recorder.h"
@@ -115,7 +116,8 @@ class RankRun {
     token.id = top.count > 0 ? top.ids[0] : 0;
     if (result_ != nullptr) token.digest = digests_[at];
 
-    const bool needs_row = result_ != nullptr && (request_.spill || !request_.capture.empty());
+    const bool by_value = request_.spill || !request_.capture.empty() || request_.log_sums;
+    const bool needs_row = result_ != nullptr && by_value;
     if (request_.sampler.temperature != 0.0 || needs_row) fetch(logits, at);
     if (request_.sampler.temperature != 0.0 && !token.non_finite) {
       token.id = sample_row(prompt, position);
@@ -163,8 +165,9 @@ class RankRun {
   }
 
   /// Stores a token; a prompt that several sequences repeat must give the same bits again.
-  void keep(int prompt, const TokenRecord& token) {
+  void keep(int prompt, TokenRecord token) {
     const Clock::time_point start = Clock::now();
+    if (request_.log_sums) token.log_sum = row_log_sum(bytes_, backend_.mode().wide());
     CellTrace& trace = result_->trace;
     auto& tokens = trace.prompts[std::size_t(prompt)].tokens;
     const auto at =

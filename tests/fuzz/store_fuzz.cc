@@ -23,6 +23,8 @@ constexpr std::pair<const char*, const char*> kKeys[] = {
     {"observation", "position"},
     {"contract_group", "number"},
     {"contract_member", "place"},
+    {"measured_group", "number"},
+    {"metric_value", "place"},
     {"golden_event", "id"},
 };
 
@@ -95,6 +97,11 @@ Fixture made() {
   group.pairs.resize(1);
   group.pairs[0].cell = 1;
   ISOBIT_CHECK(out.store->judge(cells, {group}).has_value());
+  MeasuredGroup measured;
+  measured.rule = "measure across batch";
+  measured.cells = {0, 1, 2};
+  measured.values = {{"std_accuracy", 0.5, 0.25, 2, ""}, {"div_index", {}, {}, 0, "none"}};
+  ISOBIT_CHECK(out.store->record(run.id, {measured}).has_value());
   ISOBIT_CHECK(
       out.store->record({"bless", "s", "c", "p", "b", "-", "me", "why", "now"}).has_value());
   ISOBIT_CHECK(out.store->end_run(run).has_value());

@@ -21,11 +21,13 @@ Json token_json(const TokenRecord& token) {
   for (std::size_t i = 0; i < std::size_t(token.top_count); ++i) {
     top.push_back({token.top_ids[i], token.top_logits[i]});
   }
-  return {{"position", token.position},
-          {"id", token.id},
-          {"digest", to_hex(token.digest)},
-          {"margin", token.margin},
-          {"top", top}};
+  Json out = {{"position", token.position},
+              {"id", token.id},
+              {"digest", to_hex(token.digest)},
+              {"margin", token.margin},
+              {"top", top}};
+  if (token.log_sum != 0) out["log_sum"] = token.log_sum;
+  return out;
 }
 
 Json observed_json(const Observed& observed) {
@@ -74,7 +76,10 @@ Json cell_json(const CellInfo& cell, const CellTrace& trace, const Json& groups)
   for (const PromptTrace& prompt : trace.prompts) {
     Json tokens = Json::array();
     for (const TokenRecord& token : prompt.tokens) tokens.push_back(token_json(token));
-    prompts.push_back({{"prompt", prompt.id}, {"text", prompt.text}, {"tokens", tokens}});
+    prompts.push_back({{"prompt", prompt.id},
+                       {"answer", prompt.answer},
+                       {"text", prompt.text},
+                       {"tokens", tokens}});
   }
   Json out = {{"name", cell.name}, {"hash", cell.hash}};
   add_verdict(cell, out);

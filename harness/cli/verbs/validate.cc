@@ -84,6 +84,21 @@ Result<void> check_rules(const Scenario& scenario, const Matrix& matrix) {
   return {};
 }
 
+/// Every group of a measure has two configurations at least: of one there is no spread.
+Result<void> check_measures(const Scenario& scenario, const Matrix& matrix) {
+  for (const Group& group : measured_groups(scenario, matrix)) {
+    const Measure& measure = scenario.measures[std::size_t(group.rule)];
+    const auto varies = [&](const std::string& axis) {
+      return values_of(matrix, group.cells, axis).size() > 1;
+    };
+    if (std::any_of(measure.across.begin(), measure.across.end(), varies)) continue;
+    return Error{measure.text() + ": group [" + group.key +
+                     "] is one configuration: no axis of across varies in it",
+                 measure.place};
+  }
+  return {};
+}
+
 /// A requirement that applies to no cell, or that its cells can meet on no machine, is a mistake:
 /// the first guards nothing, the second skips them everywhere.
 Result<void> check_requirements(const Scenario& scenario, const Matrix& matrix) {
@@ -119,6 +134,7 @@ Result<Validated> validated(const std::string& path, const Arguments& arguments)
   auto matrix = expand(*scenario, arguments.has("allow-large"));
   ISOBIT_TRY(matrix);
   if (auto ok = check_rules(*scenario, *matrix); !ok) return ok.error();
+  if (auto ok = check_measures(*scenario, *matrix); !ok) return ok.error();
   if (auto ok = check_requirements(*scenario, *matrix); !ok) return ok.error();
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   const std::string file = (folder / scenario->prompts.file).lexically_normal().string();

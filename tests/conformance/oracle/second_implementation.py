@@ -108,7 +108,8 @@ PRECISIONS = {"fp64": "- - - - - -", "fp32": "- - - - - -", "tf32": "- tf32 tf32
               "bf16": "bf16 bf16 bf16 bf16 bf16 bf16", "fp16": "fp16 fp16 fp16 fp16 fp16 fp16",
               "fp8-e4m3": "bf16 e4m3 bf16 e4m3 bf16 bf16",
               "fp8-e5m2": "bf16 e5m2 bf16 e5m2 bf16 bf16",
-              "layercast-bf16": "bf16 bf16 bf16 - - -", "layercast-fp16": "fp16 fp16 fp16 - - -"}
+              "layercast-bf16": "bf16 bf16 bf16 - - -", "layercast-fp16": "fp16 fp16 fp16 - - -",
+              "layercast-bf16-paper": "- bf16 - - - -", "layercast-fp16-paper": "- fp16 - - - -"}
 
 
 def scaled(x, name):
@@ -246,7 +247,7 @@ class Model:
 
 
 def worked_example(row):
-    """row: a precision, or a cache policy or schedule and one; policies have heads of 32 channels."""
+    """row: a precision, or a policy or schedule and one; policies have heads of 32 channels."""
     name, _, precision = row.rpartition(", ")
     if name.startswith(("split_k", "by_rows")):
         model = Model(precision, schedule=name)

@@ -27,7 +27,8 @@ const std::map<std::string, std::vector<std::string>>& samples() {
        {"reference", "split_k:4+out:bf16+slice:64", "by_rows:(1:(split_k:4)+9:(split_k:1))"}},
       {"replicas", {"1", "2", "64"}},
       {"threads", {"1", "1024"}},
-      {"teacher_forced", {"false", "true"}}};
+      {"teacher_forced", {"false", "true"}},
+      {"seed", {"0", "7", "9223372036854775807"}}};
   return all;
 }
 
