@@ -68,7 +68,7 @@ ROOMS = {
     "reports": BASE | {"harness/store", "harness/verdict"},
     "harness/verdict": BASE,
     "harness/merged": BASE,
-    "harness/axes": BASE | {"runtime/run"},
+    "harness/axes": NUMERICS | {"runtime/run"},
     "harness/environment": TRACE | {"runtime/run", "runtime/backends/cuda"},
     "harness/scenario": SCENARIO,
     "harness/store": STORE,
