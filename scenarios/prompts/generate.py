@@ -124,7 +124,8 @@ def build(corpus):
         "recall": [line for n in (200, 400, 900) for line in recall(tokenizer, n, 60)],
         "instructions": draw("instruction", "instruction", 120) + draw("list", "list", 60)
                         + draw("table", "table", 60),
-        "longer": [line for task in longer.TASKS for line in draw(task, task, 100, longer)],
+        "longer": [line for three in zip(*(draw(task, task, 100, longer) for task in longer.TASKS))
+                   for line in three],
         "prose": openings(tokenizer, heldout, 64),
         "mixed-lengths": mixed(tokenizer, heldout),
         "lengths": lengths(),

@@ -1,13 +1,13 @@
-"""Task vectors against NumPy, and what stores of them cost in accuracy. By hand: needs NumPy, torch,
-safetensors, tokenizers, and the fine-tuned models that scenarios/models/train/finetune.py writes.
+"""Task vectors against NumPy, and what their stores cost in accuracy. By hand: needs NumPy, torch,
+safetensors, tokenizers, and the models that scenarios/models/train/finetune.py writes.
 
     check_task_vectors.py --isobit PROGRAM --tuned FOLDER [--scale 0.4] [--only bits|table]
 
-Three parts, printed: (1) bits: the merged model of every store, made here from NUMERICS.md alone, and
-`isobit model digest` of the same: each tensor's digest must be equal; (2) error: of each store against
-the differences, root mean square over all weights, and the largest share of the proved bound; (3)
-accuracy of the merged models on scenarios/prompts/longer.jsonl, 100 prompts a task, greedy, fp32 in
-torch on the weights of part 1. Without --scale, the scale is the one of 0.2, 0.3 … 1.0 with the
+Three parts, printed. Bits: the merged model of every store, made here from NUMERICS.md alone, and
+`isobit model digest` of the same; each tensor's digest must be equal. Error: of each store against
+the differences, root mean square over all weights, and the largest share of the proved bound.
+Accuracy: of the merged models on scenarios/prompts/longer.jsonl, 100 prompts a task, greedy, fp32
+in torch on the weights of the first part. Without --scale it is the one of 0.2, 0.3 … 1.0 with the
 highest mean accuracy of the unstored merge on 40 other held-back questions a task.
 """
 import argparse
@@ -134,8 +134,9 @@ def errors(base, tuned):
                  for t, v in zip(tuned, stored(store, pre, [t[name] for t in tuned]))]
         codes, grids = bits_of(store)
         grids *= len(base) / sum(p.size for p in base.values())
-        print(f"  {name_of(store):9} {codes:6.3f} bits a value and task, {codes + grids:7.4f} with "
-              f"grids; rms error {rms(apart):.4e}, largest {max(np.abs(a).max() for a in apart):.4e}")
+        print(f"  {name_of(store):9} {codes:6.3f} bits a value and task, {codes + grids:.4f} with "
+              f"grids; rms error {rms(apart):.4e}, "
+              f"largest {max(np.abs(a).max() for a in apart):.4e}")
     worst = 0.0
     for bits in (1, 2, 3, 4, 8):
         for name, pre in base.items():
@@ -228,8 +229,8 @@ def table(base, tuned, scale):
     if scale is None:
         print("choice of the scale, 40 other held-back questions a task, no store")
         scale = choose(judge, base, tuned, other_prompts(test))
-    print(f"accuracy in %, ± half of Wilson's 95 % interval, scale {scale}: {', '.join(TASKS)}, all; "
-          "then answers gained and lost against the unstored merge")
+    print(f"accuracy in %, ± half of Wilson's 95 % interval, scale {scale}: {', '.join(TASKS)}, "
+          "all; then answers gained and lost against the unstored merge")
     row("base", judge.by_task(base, test))
     for i, task in enumerate(TASKS):
         row(f"fine-tuned on {task}", judge.by_task(tuned[i], test))
