@@ -156,9 +156,9 @@ class TaskVectors(tiny_project.Case):
 
     def test_bad_maps_are_refused_with_their_place(self):
         one = "{base: model, tasks: [a.safetensors], merge: {arithmetic: %s}, store: %s}"
-        self.refused(one % ("1", "{tvq: 9}"), "m.yaml:3:80: tvq must be a whole number from 1 to 8")
-        self.refused(one % ("1", "{tqv: 4}"), "m.yaml:3:75:", 'did you mean "tvq"?')
-        self.refused(one % (".inf", "none"), "m.yaml:3:61: arithmetic must be a number")
+        self.refused(one % ("1", "{tvq: 9}"), "m.yaml:3:83: tvq must be a whole number from 1 to 8")
+        self.refused(one % ("1", "{tqv: 4}"), "m.yaml:3:78:", 'did you mean "tvq"?')
+        self.refused(one % (".inf", "none"), "m.yaml:3:66: arithmetic must be a number")
         self.refused(one % ("0", "none"), "m.yaml:3:", "with a number that is not 0")
         self.refused("{base: model, tasks: [a.safetensors]}", "m.yaml:3:8: model: merge must be")
         self.refused(one % ("1e-30", "none"), "is so small that no weight changes")
