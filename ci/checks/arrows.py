@@ -26,7 +26,7 @@ RUN = MODEL | {"runtime/model", "runtime/schedule", "runtime/backends", "runtime
                "runtime/backends/cuda"}
 
 # The floors of the harness, from the ground up.
-SCENARIO = BASE | {"runtime/trace", "harness/axes", "harness/metric"}
+SCENARIO = BASE | {"runtime/trace", "harness/axes", "harness/metric", "harness/merged"}
 STORE = TRACE | {"harness/verdict"}
 MATRIX = SCENARIO | {"harness/scenario"}
 JUDGE = TRACE | {"golden", "harness/verdict", "harness/metric", "harness/matrix"}
@@ -68,12 +68,14 @@ ROOMS = {
     "reports": BASE | {"harness/store", "harness/verdict", "harness/metric"},
     "harness/verdict": BASE,
     "harness/metric": BASE,
+    "harness/merged": BASE,
     "harness/axes": NUMERICS | {"runtime/run"},
     "harness/environment": TRACE | {"runtime/run", "runtime/backends/cuda"},
     "harness/scenario": SCENARIO,
     "harness/store": STORE,
     "harness/matrix": MATRIX,
-    "harness/models": TRACE | {"runtime/checkpoint", "runtime/model", "runtime/tokenizer"},
+    "harness/models": TRACE | {"harness/merged", "runtime/checkpoint", "runtime/model",
+                              "runtime/tokenizer"},
     "harness/judge": JUDGE,
     "harness/execute": EXECUTE,
     "harness/explain": EXPLAIN,
@@ -93,9 +95,10 @@ PACKAGES = [
     ("boost/*", ["harness/cli/parse.cc"]),
     ("openssl/*", ["runtime/base/sha256.cc"]),
     ("xxhash.h", ["runtime/numerics/digest.cc"]),
-    ("nlohmann/*", ["harness/cli/*", "harness/environment/*", "harness/models/*", "harness/run.cc",
-                    "harness/scenario/prompts.cc", "harness/selftest/selftest.cc",
-                    "harness/store/*", "reports/*", "runtime/checkpoint/*", "runtime/tokenizer/*",
+    ("nlohmann/*", ["harness/cli/*", "harness/environment/*", "harness/merged.cc",
+                    "harness/models/*", "harness/run.cc", "harness/scenario/prompts.cc",
+                    "harness/selftest/selftest.cc", "harness/store/*", "reports/*",
+                    "runtime/checkpoint/*", "runtime/tokenizer/*",
                     "runtime/backends/cuda/device/probe.cc"]),
     ("cublas*", ["runtime/backends/cuda/vendor/cublas_header_check.cc"]),
     ("nccl.h", ["runtime/parallel/nccl_check.cc"]),

@@ -82,6 +82,7 @@ std::vector<OptionInfo> options_of_single_verbs() {
       {"engine", 0, Takes::one, "NAME",
        "reference, openblas, cublas, … (default: reference); openblas:Haswell chooses a core"},
       {"layers", 0, Takes::one, "N", "layers of a synthetic model (default: all of its shape)"},
+      {"out", 0, Takes::one, "FILE", "the new file of task vectors, NAME.tasks"},
       {"help", 'h', Takes::nothing, "", "this text"},
   };
 }

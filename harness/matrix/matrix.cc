@@ -8,6 +8,7 @@
 
 #include "harness/matrix/pairwise.h"
 #include "harness/matrix/recipe.h"
+#include "harness/merged.h"
 #include "runtime/base/memory.h"
 #include "runtime/base/text.h"
 
@@ -307,6 +308,11 @@ std::string last_component(const std::string& path) {
                      slash == std::string::npos ? end + 1 : end - slash);
 }
 
+std::string meaning_of_model(const std::string& model) {
+  const auto merged = is_merged(model) ? parse_merged(model) : Result<MergedModel>(Error{});
+  return merged ? meaning_of(*merged) : last_component(model);
+}
+
 }  // namespace
 
 bool Cell::deterministic() const {
@@ -338,7 +344,7 @@ Filter::Subject Cell::subject() const {
 
 std::string cell_meaning(const Scenario& scenario, const Cell& cell) {
   std::string out = "isobit cell 1\nscenario=" + scenario.name + "\n";
-  out += "model=" + last_component(scenario.model) + "\n";
+  out += "model=" + meaning_of_model(scenario.model) + "\n";
   for (const auto& [axis, value] : cell.axes)
     if (!is_usual(axis, value)) out += "axis." + axis + "=" + value.text + "\n";
   out += decode_lines(scenario.decode, DecodeLines::changed);

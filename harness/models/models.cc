@@ -5,7 +5,9 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "harness/merged.h"
 #include "harness/models/files.h"
+#include "harness/models/merge.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/words.h"
 #include "runtime/trace.h"
@@ -154,6 +156,11 @@ Error digest_mismatch(const std::string& model, const std::string& file, const s
 }  // namespace models
 
 Result<LoadedModel> open_model(const std::string& model, const std::string& base) {
+  if (is_merged(model)) {
+    const auto merged = parse_merged(model);
+    ISOBIT_TRY(merged);
+    return models::open_merged(*merged, base);
+  }
   const std::string path = models::path_of_model(model, base);
   if (!path.empty()) return load_model(path);
   if (!models::manifest_path(model, base).empty()) return open_manifest(model, base);
@@ -165,6 +172,11 @@ Result<LoadedModel> open_model(const std::string& model, const std::string& base
 
 Result<std::string> model_digest(const LoadedModel& model, const std::string& name,
                                  const std::string& base) {
+  if (is_merged(name)) {
+    const auto merged = parse_merged(name);
+    ISOBIT_TRY(merged);
+    return models::merged_digest(*merged, base);
+  }
   std::map<std::string, std::string> digests;
   for (const std::string& file : model.files) {
     const Result<std::string> digest = models::file_sha256(file);

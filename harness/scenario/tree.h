@@ -65,6 +65,8 @@ class NodeReader {
   std::string flat(const TreeNode& node, const std::string& what, int depth = 0);
   /// The items of a list that is not empty; no items after an error.
   const std::vector<TreeNode>& list(const TreeNode& node, const std::string& what);
+  /// A model's word, or the text of a merged model (harness/merged.h) from a map.
+  std::string model(const TreeNode& node);
   /// Whether it is a map that is not empty; its keys must be known (`known` empty: any).
   bool map(const TreeNode& node, const std::string& what, const std::vector<std::string>& known);
 

@@ -17,6 +17,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 TRAIN = HERE.parent / "models" / "train"
 sys.path.insert(0, str(TRAIN))
+import longer  # noqa: E402
 import procedural  # noqa: E402
 import tokens  # noqa: E402
 
@@ -28,11 +29,11 @@ def messages(sample):
     return [{"role": role, "content": text} for role, text in sample.messages[:-1]]
 
 
-def draw(task, group, count):
-    """`count` different held-back questions of a task."""
+def draw(task, group, count, source=procedural):
+    """`count` different held-back questions of a task of procedural.py, or of longer.py."""
     rng, seen, lines = random.Random(f"{SEED}/{group}"), set(), []
     while len(lines) < count:
-        sample = procedural.sample(task, rng, "test")
+        sample = source.sample(task, rng, "test")
         key = json.dumps(sample.messages[:-1])
         if key in seen:
             continue
@@ -123,6 +124,8 @@ def build(corpus):
         "recall": [line for n in (200, 400, 900) for line in recall(tokenizer, n, 60)],
         "instructions": draw("instruction", "instruction", 120) + draw("list", "list", 60)
                         + draw("table", "table", 60),
+        "longer": [line for three in zip(*(draw(task, task, 100, longer) for task in longer.TASKS))
+                   for line in three],
         "prose": openings(tokenizer, heldout, 64),
         "mixed-lengths": mixed(tokenizer, heldout),
         "lengths": lengths(),

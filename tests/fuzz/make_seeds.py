@@ -343,10 +343,44 @@ def wire_seeds():
     yield "count", b"T\0" + text_bytes(b"") + observed() + b"\0" + struct.pack("<Q", 1 << 40)
 
 
+def task_file(store, tensors, grids):
+    """A file of task vectors without its digest; all codes are 0. grids: of each record."""
+    (kind, bits), = store.items()
+    tasks = ["a", "b"]
+    widths = [bits] * 2 if kind == "tvq" else [bits[0], bits[1], bits[1]]
+    header = json.dumps({"base": "0123456789abcdef" * 4, "store": store, "tasks": tasks,
+                         "tensors": tensors}).encode()
+    out = b"ISOTASK1" + struct.pack("<Q", len(header)) + header
+    for _, shape in tensors:
+        values = 1
+        for size in shape:
+            values *= size
+        for width, grid in zip(widths, grids):
+            out += struct.pack("<ff", *grid) + bytes((values * width + 7) // 8)
+    return out
+
+
+def task_seeds():
+    two = [["a", [2, 3]], ["b", [5]]]
+    some = [(0.5, -1), (0.25, 0.125), (1e-3, 1)]
+    yield "tvq", task_file({"tvq": 3}, two, some)
+    yield "rtvq", task_file({"rtvq": [3, 2]}, two, some)
+    yield "wide", task_file({"rtvq": [8, 1]}, [["x", []], ["y", [1, 1, 9]]], some)
+    yield "constant", task_file({"tvq": 1}, two, [(0, 0.5), (0, -0.0)])
+    yield "far", task_file({"tvq": 8}, two, [(1, -2.0**32), (2.0**119, 2.0**126)])
+    yield "not_finite", task_file({"tvq": 2}, two, [(float("inf"), 0), (1, float("nan"))])
+    yield "truncated", task_file({"tvq": 4}, [["a", [2**40]]], [])[:-3]
+    yield "long_header", b"ISOTASK1" + struct.pack("<Q", 1 << 63) + b"{}" + bytes(40)
+    yield "text", json.dumps({"base": "m", "tasks": ["f/a", "g.tasks:b"],
+                              "merge": {"arithmetic": -0.5}, "store": {"rtvq": [3, 2]}}).encode()
+    yield "text_none", b'{"base":"m","tasks":[],"merge":"none","store":"none"}'
+    yield "text_twice", b'{"base":"m","base":"n","tasks":[["a"]]}'
+
+
 def main():
     folder = pathlib.Path(sys.argv[1]) if sys.argv[1:] else pathlib.Path(__file__).parent / "corpus"
     targets = {"gguf": gguf_seeds, "safetensors": safetensors_seeds, "tokenizer": tokenizer_seeds,
-               "wire": wire_seeds}
+               "wire": wire_seeds, "tasks": task_seeds}
     for target, seeds in targets.items():
         (folder / target).mkdir(parents=True, exist_ok=True)
         for name, data in seeds():

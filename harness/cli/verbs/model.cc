@@ -1,10 +1,14 @@
-// `isobit model list|fetch|tokenize`: the models that scenarios name (info, digest: model_info.cc).
+// `isobit model list|fetch|tokenize|store`: the models that scenarios name (info, digest:
+// model_info.cc).
+#include <filesystem>
 #include <iostream>
 
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/model_info.h"
 #include "harness/cli/verbs/verbs.h"
+#include "harness/models/merge.h"
 #include "harness/models/models.h"
+#include "runtime/base/file.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/text.h"
 #include "runtime/base/words.h"
@@ -71,6 +75,36 @@ Result<int> tokenize(const Arguments& arguments) {
   return int(kExitOk);
 }
 
+/// A file of task vectors of a merged model; never over another file.
+Result<int> store_tasks(const Arguments& arguments) {
+  install_interrupt_handler();
+  const auto merged = parse_merged(arguments.words[1]);
+  ISOBIT_TRY(merged);
+  const std::string out = arguments.text("out");
+  const bool named = std::filesystem::path(out).extension() == ".tasks";
+  if (!named) return Error{"--out must name the new file, NAME.tasks", "model store"};
+  std::error_code problem;
+  if (std::filesystem::exists(out, problem)) return Error{"is there already", out};
+  if (merged->store.kind != TaskStore::Kind::tvq && merged->store.kind != TaskStore::Kind::rtvq) {
+    return Error{
+        "store must be {\"tvq\": b} or {\"rtvq\": [b, b]}, what a file of task vectors holds",
+        "model store"};
+  }
+  const auto bytes = models::pack_tasks(*merged, "");
+  ISOBIT_TRY(bytes);
+  if (arguments.has("dry-run")) {
+    complain("would write " + std::to_string(bytes->size()) + " bytes to " + out);
+    return int(kExitOk);
+  }
+  if (auto ok = write_file_atomically(out, *bytes); !ok) return ok.error();
+  if (arguments.has("json")) {
+    print_json({{"format", kOutputFormat}, {"path", out}, {"bytes", bytes->size()}});
+  } else {
+    print(out + ": " + std::to_string(bytes->size()) + " bytes\n");
+  }
+  return int(kExitOk);
+}
+
 Result<int> list_models(const Arguments& arguments) {
   Json models = Json::array();
   std::vector<std::vector<std::string>> rows;
@@ -102,6 +136,7 @@ Result<int> model(const Arguments& arguments) {
   return what == "fetch"    ? fetch(arguments)
          : what == "info"   ? model_info(arguments)
          : what == "digest" ? model_content(arguments)
+         : what == "store"  ? store_tasks(arguments)
                             : tokenize(arguments);
 }
 

@@ -243,18 +243,19 @@ const std::vector<Verb> kMachineVerbs = {
      1,
      commands::selftest},
     {"model",
-     "list | fetch NAME | info MODEL | digest MODEL | tokenize MODEL",
-     "models: fetch, describe, digest, tokenize",
+     "list | fetch NAME | info MODEL | digest MODEL | tokenize MODEL | store MODEL --out FILE",
+     "models: fetch, describe, digest, tokenize, store",
      "fetch downloads a model and checks every digest. info describes a name, folder or .gguf "
      "file.\n"
      "digest names the numbers that a model computes with: equal for the same weights in other\n"
      "files, formats and orders.\n"
      "tokenize reads texts from standard input, one a line (with --json: one JSON string a "
      "line),\n"
-     "and writes their ids.",
+     "and writes their ids. store writes the task vectors of a merged model, given as JSON, whose\n"
+     "store is tvq or rtvq, into a new FILE.tasks.",
      "isobit model fetch smollm2-135m",
-     {"list", "fetch", "info", "digest", "tokenize"},
-     {"offline", "dry-run", "json"},
+     {"list", "fetch", "info", "digest", "tokenize", "store"},
+     {"offline", "dry-run", "json", "out"},
      1,
      2,
      commands::model},
