@@ -40,6 +40,12 @@ std::string measured_text(const GroupResult& group);
 ///   batch 48 cache on   95 of 96 rows in 8 of 8 prompts, first at token 1, 2 flips
 std::vector<std::string> pair_lines(const GroupResult& group, const Report& report);
 
+/// What an ensemble measured, a line for each number of members and for each spread; none where
+/// the group is no ensemble:
+///   members   NLL       error     ECE       ambiguity  prompts right
+///   4         0.41203   0.12      0.0311    0.0124     11 of 20
+std::vector<std::string> ensemble_lines(const GroupResult& group);
+
 /// A line a class of cells with equal bits, whose answers are equal too; never a sum over classes:
 ///   answers  A  98 of 100 correct  (4 cells, the first is kv%precision=bf16 /3fa91c0d)
 std::vector<std::string> answer_lines(const Report& report);

@@ -82,5 +82,6 @@ Axis kv_axis();
 Axis precision_axis();
 Axis teacher_forced_axis();
 Axis threads_axis();
+Axis weights_axis();
 
 }  // namespace isobit

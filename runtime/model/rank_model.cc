@@ -5,12 +5,14 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <new>
 #include <type_traits>
 
 #include "runtime/base/interrupt.h"
 #include "runtime/model/arch/architecture.h"
+#include "runtime/model/changed_weights.h"
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/order.h"
 
@@ -105,12 +107,14 @@ float largest_magnitude(std::span<const float> row) {
 /// Fills the members that a family's table names with this rank's slices of their tensors.
 class Builder {
  public:
-  Builder(const LoadedModel& model, Backend& backend, Backend& loader, RankModel& out)
+  Builder(const LoadedModel& model, Backend& backend, Backend& loader, const WeightChange& change,
+          RankModel& out)
       : model_(model),
         config_(model.config),
         architecture_(architecture_of(model.config)),
         backend_(backend),
         loader_(loader),
+        change_(change),
         p_(out.partition),
         out_(out) {}
 
@@ -137,6 +141,7 @@ class Builder {
         for (const TensorRow& row : architecture_.experts.rows) fill(row, name, &layer);
       }
     }
+    out_.changed_weights = changed_weights_;
   }
 
  private:
@@ -238,6 +243,7 @@ class Builder {
     source.inputs = columns.size();
     source.bounds = bounds;
     source.format = format;
+    if (change_.changes()) return changed_matrix(t, rows, columns, std::move(source));
     source.read = [&t, rows, columns](std::int64_t row, std::span<float> out) {
       t.read_row(rows.begin + row, columns.begin, columns.end, out);
     };
@@ -254,14 +260,32 @@ class Builder {
     return loader_.load_matrix(source);
   }
 
+  /// The same of a changed tensor: no blocks are kept of it.
+  std::shared_ptr<WeightMatrix> changed_matrix(const Tensor& t, Span rows, Span columns,
+                                               MatrixSource source) {
+    const auto changed = ChangedTensor::make(t, change_, rows.begin, rows.end);
+    if (!changed) throw BackendError(changed.error().message);
+    source.read = [&changed, rows, columns, this](std::int64_t row, std::span<float> out) {
+      changed_weights_ += changed->read_row(rows.begin + row, columns.begin, columns.end, out);
+    };
+    source.amax = [&changed, &t, rows](std::int64_t row) {
+      std::vector<float> whole(std::size_t(t.cols));
+      changed->read_row(rows.begin + row, 0, t.cols, whole);
+      return largest_magnitude(whole);
+    };
+    return loader_.load_matrix(source);
+  }
+
   const LoadedModel& model_;
   const ModelConfig& config_;
   const Architecture& architecture_;
   Backend& backend_;
   Backend& loader_;
+  const WeightChange& change_;
   const Partition& p_;
   RankModel& out_;
-  std::size_t expert_ = 0;  // that is being filled
+  std::size_t expert_ = 0;                         // that is being filled
+  std::atomic<std::int64_t> changed_weights_ = 0;  // a loader reads on several threads
 };
 
 }  // namespace
@@ -344,9 +368,10 @@ void EmbeddingTable::require(std::span<const std::int32_t> ids) const {
 
 std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend,
                                             Backend& loader, int rank, int ranks,
-                                            const SequenceLengths& lengths) {
+                                            const SequenceLengths& lengths,
+                                            const WeightChange& change) {
   auto out = std::make_unique<RankModel>(model.config, Partition(model.config, rank, ranks));
-  Builder(model, backend, loader, *out).build();
+  Builder(model, backend, loader, change, *out).build();
   extend_positions(*out, backend, lengths);
   return out;
 }

@@ -335,6 +335,11 @@ void observe_kv(const KvPolicySpec& spec, const KvCounters& kv, Observed& out) {
   out.kv_identity = !spec.exact() && !kv.could_act;
 }
 
+/// What was applied; that it changed nothing is said behind it.
+void observe_weights(const WeightChange& change, std::int64_t changed, Observed& out) {
+  out.weights = change.text + (change.changes() && changed == 0 ? kNothingChanged : "");
+}
+
 Result<void> check_request(const GenerateRequest& request, const ModelConfig& config) {
   if (const std::string why = refuse_ranks(config, request.ranks); !why.empty()) {
     return Error{why, ""};
@@ -393,7 +398,7 @@ std::unique_ptr<Engine> make_whole_engine(std::shared_ptr<const LoadedModel> mod
 
 Result<const PackedSet*> Runtime::packed(const GenerateRequest& request) {
   const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
-  PackedRequest wanted{request.precision, request.backend, request.ranks, {}, {}};
+  PackedRequest wanted{request.precision, request.backend, request.ranks, {}, {}, request.weights};
   wanted.lengths.positions = plan.longest();
   for (const PromptTokens& prompt : request.prompts) {
     wanted.lengths.prompts.push_back(std::int64_t(prompt.tokens.size()));
@@ -485,6 +490,7 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
   result.trace.communication_seconds = ranks.front()->seconds();
   observe(request, stats, team.backends.front()->describe(), ranks, result.trace.observed);
   observe_kv(request.kv, kv, result.trace.observed);
+  observe_weights(request.weights, team.weights->changed_weights(), result.trace.observed);
   return result;
 }
 

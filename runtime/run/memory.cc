@@ -104,6 +104,7 @@ MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& 
   PackedRequest packed;
   packed.precision = request.precision;
   packed.backend = request.backend;
+  packed.weights = request.weights;
   out.weights = std::int64_t(packed_bytes(model, packed));
   out.cache = cache_bytes(config, request, all);
   const std::int64_t rows = rows_of_step(request, all);

@@ -1,0 +1,164 @@
+// Sums over targets. libm's exp and log are used here as in metrics.cc: these values enter no
+// digest.
+#include "harness/judge/ensemble.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "runtime/base/result.h"
+
+namespace isobit {
+namespace {
+
+/// log Σ exp(x), ascending, the largest taken out.
+double log_sum_exp_of(std::span<const double> x) {
+  const double most = *std::max_element(x.begin(), x.end());
+  double sum = 0;
+  for (const double each : x) sum += std::exp(each - most);
+  return most + std::log(sum);
+}
+
+/// Sample deviation; 0 for fewer than two.
+double deviation(const std::vector<double>& values) {
+  if (values.size() < 2) return 0;
+  double sum = 0, squares = 0;
+  for (const double x : values) sum += x;
+  const double mean = sum / double(values.size());
+  for (const double x : values) squares += (x - mean) * (x - mean);
+  return std::sqrt(squares / double(values.size() - 1));
+}
+
+}  // namespace
+
+EnsembleSums::EnsembleSums(std::vector<EnsembleCell> cells, std::int64_t bins)
+    : cells_(std::move(cells)), bins_(bins) {
+  ISOBIT_CHECK(!cells_.empty() && cells_[0].member == 0 && cells_[0].configuration == 0);
+  ISOBIT_CHECK(bins > 0);
+  for (std::size_t i = 0; i < cells_.size(); ++i) {
+    if (cells_[i].configuration == 0) members_.push_back(i);
+  }
+  std::sort(members_.begin(), members_.end(),
+            [this](std::size_t a, std::size_t b) { return cells_[a].member < cells_[b].member; });
+  for (std::size_t n = 1;; n *= 2) {
+    Size size;
+    size.sums.members = std::int64_t(std::min(n, members_.size()));
+    size.count.resize(std::size_t(bins));
+    size.right.resize(std::size_t(bins));
+    size.confidence.resize(std::size_t(bins));
+    sizes_.push_back(std::move(size));
+    if (n >= members_.size()) break;
+  }
+  for (auto* by_cell : {&log_sums_, &log_p_, &p_, &nll_}) by_cell->resize(cells_.size());
+}
+
+void EnsembleSums::add(std::span<const std::vector<double>> logits, std::int32_t target) {
+  ISOBIT_CHECK(logits.size() == cells_.size());
+  for (std::size_t i = 0; i < cells_.size(); ++i) {
+    ISOBIT_CHECK(target >= 0 && std::size_t(target) < logits[i].size());
+    log_sums_[i] = log_sum_exp_of(logits[i]);
+    log_p_[i] = logits[i][std::size_t(target)] - log_sums_[i];
+    p_[i] = std::exp(log_p_[i]);
+    nll_[i] -= log_p_[i];
+  }
+  add_sizes(logits, target);
+  member_spread_ += over_members(p_);
+  runtime_spread_ += over_runtime(p_);
+  ++targets_;
+  ++in_prompt_;
+}
+
+void EnsembleSums::add_sizes(std::span<const std::vector<double>> logits, std::int32_t target) {
+  std::vector<double> mean(logits[0].size());  // summed probabilities of the members so far
+  std::vector<double> of_target;
+  double member_nll = 0;
+  std::size_t next = 0;
+  for (const std::size_t i : members_) {
+    ISOBIT_CHECK(logits[i].size() == mean.size());
+    for (std::size_t v = 0; v < mean.size(); ++v) mean[v] += std::exp(logits[i][v] - log_sums_[i]);
+    of_target.push_back(log_p_[i]);
+    member_nll -= log_p_[i];
+    Size& size = sizes_[next];
+    if (std::int64_t(of_target.size()) != size.sums.members) continue;
+    ++next;
+    const double n = double(of_target.size());
+    size.sums.nll -= log_sum_exp_of(of_target) - std::log(n);
+    size.sums.member_nll += member_nll / n;
+    const auto best = std::max_element(mean.begin(), mean.end());
+    const bool right = best - mean.begin() == target;
+    size.all_right &= right;
+    size.sums.error += right ? 0 : 1;
+    const double confidence = *best / n;
+    const auto bin = std::int64_t(std::ceil(confidence * double(bins_))) - 1;
+    const auto at = std::size_t(std::clamp<std::int64_t>(bin, 0, bins_ - 1));
+    ++size.count[at];
+    size.right[at] += right ? 1 : 0;
+    size.confidence[at] += confidence;
+  }
+}
+
+double EnsembleSums::over_members(const std::vector<double>& values) const {
+  std::vector<double> own;
+  for (const std::size_t i : members_) own.push_back(values[i]);
+  return deviation(own);
+}
+
+double EnsembleSums::over_runtime(const std::vector<double>& values) const {
+  std::map<int, std::vector<double>> by_member;
+  for (std::size_t i = 0; i < cells_.size(); ++i) by_member[cells_[i].member].push_back(values[i]);
+  double sum = 0;
+  std::int64_t counted = 0;
+  for (const auto& [member, own] : by_member) {
+    if (own.size() < 2) continue;
+    sum += deviation(own);
+    ++counted;
+  }
+  return counted == 0 ? 0 : sum / double(counted);
+}
+
+void EnsembleSums::end_prompt() {
+  if (in_prompt_ == 0) return;
+  in_prompt_ = 0;
+  ++prompts_;
+  for (Size& size : sizes_) {
+    size.sums.right += size.all_right ? 1 : 0;
+    size.all_right = true;
+  }
+}
+
+EnsembleResult EnsembleSums::result() const {
+  EnsembleResult out;
+  out.targets = targets_;
+  out.prompts = prompts_;
+  out.bins = bins_;
+  if (targets_ == 0) return out;
+  const double n = double(targets_);
+  for (const Size& size : sizes_) {
+    EnsembleSize made = size.sums;
+    made.nll /= n;
+    made.member_nll /= n;
+    made.error /= n;
+    made.ambiguity = made.member_nll - made.nll;
+    // Jensen's inequality; what rounding leaves below 0 is a few units of the last place.
+    ISOBIT_CHECK(made.ambiguity > -1e-9 * (1 + made.member_nll));
+    made.ambiguity = std::max(made.ambiguity, 0.0);
+    for (std::size_t b = 0; b < size.count.size(); ++b) {
+      made.ece += std::abs(double(size.right[b]) - size.confidence[b]) / n;
+    }
+    out.sizes.push_back(made);
+  }
+  std::vector<double> nll = nll_;
+  for (double& each : nll) each /= n;
+  out.members = {std::int64_t(members_.size()), over_members(nll), member_spread_ / n};
+  std::map<int, std::int64_t> configurations;
+  for (const EnsembleCell& cell : cells_) ++configurations[cell.member];
+  for (const auto& [member, count] : configurations) {
+    out.runtime.of = std::max(out.runtime.of, count);
+  }
+  out.runtime.nll = over_runtime(nll);
+  out.runtime.probability = runtime_spread_ / n;
+  return out;
+}
+
+}  // namespace isobit
