@@ -12,12 +12,13 @@
 namespace isobit {
 namespace {
 
-/// log Σ exp(x), ascending, the largest taken out.
-double log_sum_exp_of(std::span<const double> x) {
+/// log((1/n) Σ exp(x)), ascending, the largest taken out: exactly x where all are x and n is their
+/// number.
+double log_mean_exp(std::span<const double> x, double n) {
   const double most = *std::max_element(x.begin(), x.end());
   double sum = 0;
   for (const double each : x) sum += std::exp(each - most);
-  return most + std::log(sum);
+  return most + (std::log(sum) - std::log(n));
 }
 
 /// Sample deviation; 0 for fewer than two.
@@ -57,7 +58,7 @@ void EnsembleSums::add(std::span<const std::vector<double>> logits, std::int32_t
   ISOBIT_CHECK(logits.size() == cells_.size());
   for (std::size_t i = 0; i < cells_.size(); ++i) {
     ISOBIT_CHECK(target >= 0 && std::size_t(target) < logits[i].size());
-    log_sums_[i] = log_sum_exp_of(logits[i]);
+    log_sums_[i] = log_mean_exp(logits[i], 1);
     log_p_[i] = logits[i][std::size_t(target)] - log_sums_[i];
     p_[i] = std::exp(log_p_[i]);
     nll_[i] -= log_p_[i];
@@ -83,7 +84,7 @@ void EnsembleSums::add_sizes(std::span<const std::vector<double>> logits, std::i
     if (std::int64_t(of_target.size()) != size.sums.members) continue;
     ++next;
     const double n = double(of_target.size());
-    size.sums.nll -= log_sum_exp_of(of_target) - std::log(n);
+    size.sums.nll -= log_mean_exp(of_target, n);
     size.sums.member_nll += member_nll / n;
     const auto best = std::max_element(mean.begin(), mean.end());
     const bool right = best - mean.begin() == target;
