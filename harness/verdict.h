@@ -98,8 +98,16 @@ struct EnsembleSpread {
   double probability = 0;  // of a target's probability, mean over targets
 };
 
+/// One member of an ensemble by itself.
+struct EnsembleMember {
+  std::string weights;  // its value of that axis
+  double nll = 0, error = 0, ece = 0;
+  std::int64_t right = 0;  // as EnsembleSize's
+};
+
 struct EnsembleResult {
   std::int64_t targets = 0, prompts = 0, bins = 0;
+  std::vector<EnsembleMember> alone;  // in the first configuration
   std::vector<EnsembleSize> sizes;  // 1, 2, 4, … and all members; empty: nothing was measured
   EnsembleSpread members, runtime;  // over the weights; over the other axes
 };

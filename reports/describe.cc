@@ -330,6 +330,12 @@ std::vector<std::string> ensemble_lines(const GroupResult& group) {
                 text::number(size.ece), text::number(size.ambiguity), text::number(size.member_nll),
                 text::count(size.right) + " of " + text::count(e.prompts)}));
   }
+  for (const EnsembleMember& member : e.alone) {
+    lines.push_back(padded({"alone", text::number(member.nll), text::number(member.error),
+                            text::number(member.ece), "", "",
+                            text::count(member.right) + " of " + text::count(e.prompts)}) +
+                    "  " + text::printable(member.weights));
+  }
   for (const std::string& line :
        {spread_line(text::count(e.members.of, "member"), e.members),
         spread_line(text::count(e.runtime.of, "runtime configuration"), e.runtime)}) {

@@ -102,7 +102,15 @@ Json spread_json(const EnsembleSpread& spread) {
 
 Json ensemble_json(const EnsembleResult& ensemble) {
   if (ensemble.sizes.empty()) return nullptr;
-  Json sizes = Json::array();
+  Json sizes = Json::array(), alone = Json::array();
+  for (const EnsembleMember& member : ensemble.alone) {
+    alone.push_back({{"weights", clean(member.weights)},
+                     {"nll", member.nll},
+                     {"nll_hex", text::hex_float(member.nll)},
+                     {"error", member.error},
+                     {"ece", member.ece},
+                     {"prompts_right", member.right}});
+  }
   for (const EnsembleSize& size : ensemble.sizes) {
     Json out = {{"members", size.members}, {"prompts_right", size.right}};
     const auto add = [&out](const std::string& key, double value) {
@@ -117,6 +125,7 @@ Json ensemble_json(const EnsembleResult& ensemble) {
           {"prompts", ensemble.prompts},
           {"bins", ensemble.bins},
           {"sizes", sizes},
+          {"alone", alone},
           {"members", spread_json(ensemble.members)},
           {"runtime", spread_json(ensemble.runtime)}};
 }

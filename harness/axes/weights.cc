@@ -22,7 +22,10 @@ void add_pairs(const WeightChange& change, AxisValue& value) {
 
 Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   std::string text = raw.scalar;
-  for (const auto& [key, value] : raw.pairs) text += (text.empty() ? "" : "+") + key + ":" + value;
+  for (auto [key, value] : raw.pairs) {
+    std::erase(value, '+');  // "1e+3": a plus joins the pairs of a text
+    text += (text.empty() ? "" : "+") + key + ":" + value;
+  }
   const bool open = text == "rtn" || text == "bsr" || text == "gaussian" ||
                     text.starts_with("seed:") || text.starts_with("granularity:");
   if (use == ValueUse::pattern && open) return axes::scalar_value(text, {});

@@ -294,6 +294,14 @@ class Computation {
     }
     ISOBIT_TRY(result);
     out.result = std::move(*result);
+    // The ensemble has the members that ran in the first configuration, in order of their numbers.
+    for (std::size_t m = 0, k = 0; m < weights.size() && k < out.result.alone.size(); ++m) {
+      const bool there =
+          std::any_of(members.begin(), members.end(), [&](const SpilledMember& each) {
+            return each.cell.member == int(m) && each.cell.configuration == 0;
+          });
+      if (there) out.result.alone[k++].weights = weights[m];
+    }
     if (out.result.targets == 0) out.problem = "there is no target: nothing was fed";
     return out;
   }

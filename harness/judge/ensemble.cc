@@ -42,15 +42,14 @@ EnsembleSums::EnsembleSums(std::vector<EnsembleCell> cells, std::int64_t bins)
   }
   std::sort(members_.begin(), members_.end(),
             [this](std::size_t a, std::size_t b) { return cells_[a].member < cells_[b].member; });
+  Tally empty;
+  empty.right_in.resize(std::size_t(bins));
+  empty.confidence.resize(std::size_t(bins));
   for (std::size_t n = 1;; n *= 2) {
-    Size size;
-    size.sums.members = std::int64_t(std::min(n, members_.size()));
-    size.count.resize(std::size_t(bins));
-    size.right.resize(std::size_t(bins));
-    size.confidence.resize(std::size_t(bins));
-    sizes_.push_back(std::move(size));
+    sizes_.push_back({std::int64_t(std::min(n, members_.size())), 0, empty});
     if (n >= members_.size()) break;
   }
+  alone_.assign(members_.size(), empty);
   for (auto* by_cell : {&log_sums_, &log_p_, &p_, &nll_}) by_cell->resize(cells_.size());
 }
 
@@ -71,32 +70,54 @@ void EnsembleSums::add(std::span<const std::vector<double>> logits, std::int32_t
 }
 
 void EnsembleSums::add_sizes(std::span<const std::vector<double>> logits, std::int32_t target) {
-  std::vector<double> mean(logits[0].size());  // summed probabilities of the members so far
+  std::vector<double> sum(logits[0].size()), own(sum.size());  // probabilities
   std::vector<double> of_target;
   double member_nll = 0;
   std::size_t next = 0;
   for (const std::size_t i : members_) {
-    ISOBIT_CHECK(logits[i].size() == mean.size());
-    for (std::size_t v = 0; v < mean.size(); ++v) mean[v] += std::exp(logits[i][v] - log_sums_[i]);
+    ISOBIT_CHECK(logits[i].size() == sum.size());
+    for (std::size_t v = 0; v < sum.size(); ++v) {
+      own[v] = std::exp(logits[i][v] - log_sums_[i]);
+      sum[v] += own[v];
+    }
+    alone_[of_target.size()].add(own, 1, target, log_p_[i]);
     of_target.push_back(log_p_[i]);
     member_nll -= log_p_[i];
     Size& size = sizes_[next];
-    if (std::int64_t(of_target.size()) != size.sums.members) continue;
+    if (std::int64_t(of_target.size()) != size.members) continue;
     ++next;
     const double n = double(of_target.size());
-    size.sums.nll -= log_mean_exp(of_target, n);
-    size.sums.member_nll += member_nll / n;
-    const auto best = std::max_element(mean.begin(), mean.end());
-    const bool right = best - mean.begin() == target;
-    size.all_right &= right;
-    size.sums.error += right ? 0 : 1;
-    const double confidence = *best / n;
-    const auto bin = std::int64_t(std::ceil(confidence * double(bins_))) - 1;
-    const auto at = std::size_t(std::clamp<std::int64_t>(bin, 0, bins_ - 1));
-    ++size.count[at];
-    size.right[at] += right ? 1 : 0;
-    size.confidence[at] += confidence;
+    size.member_nll += member_nll / n;
+    size.tally.add(sum, n, target, log_mean_exp(of_target, n));
   }
+}
+
+/// `sum` over `n` is the distribution.
+void EnsembleSums::Tally::add(std::span<const double> sum, double n, std::int32_t target,
+                              double log_p) {
+  nll -= log_p;
+  const auto best = std::max_element(sum.begin(), sum.end());
+  const bool is_right = best - sum.begin() == target;
+  all_right &= is_right;
+  error += is_right ? 0 : 1;
+  const auto bins = std::int64_t(confidence.size());
+  const auto bin = std::int64_t(std::ceil(*best / n * double(bins))) - 1;
+  const auto at = std::size_t(std::clamp<std::int64_t>(bin, 0, bins - 1));
+  right_in[at] += is_right ? 1 : 0;
+  confidence[at] += *best / n;
+}
+
+void EnsembleSums::Tally::end_prompt() {
+  right += all_right ? 1 : 0;
+  all_right = true;
+}
+
+double EnsembleSums::Tally::ece(double targets) const {
+  double sum = 0;
+  for (std::size_t b = 0; b < confidence.size(); ++b) {
+    sum += std::abs(double(right_in[b]) - confidence[b]) / targets;
+  }
+  return sum;
 }
 
 double EnsembleSums::over_members(const std::vector<double>& values) const {
@@ -122,10 +143,8 @@ void EnsembleSums::end_prompt() {
   if (in_prompt_ == 0) return;
   in_prompt_ = 0;
   ++prompts_;
-  for (Size& size : sizes_) {
-    size.sums.right += size.all_right ? 1 : 0;
-    size.all_right = true;
-  }
+  for (Size& size : sizes_) size.tally.end_prompt();
+  for (Tally& tally : alone_) tally.end_prompt();
 }
 
 EnsembleResult EnsembleSums::result() const {
@@ -136,18 +155,21 @@ EnsembleResult EnsembleSums::result() const {
   if (targets_ == 0) return out;
   const double n = double(targets_);
   for (const Size& size : sizes_) {
-    EnsembleSize made = size.sums;
-    made.nll /= n;
-    made.member_nll /= n;
-    made.error /= n;
+    EnsembleSize made;
+    made.members = size.members;
+    made.nll = size.tally.nll / n;
+    made.error = size.tally.error / n;
+    made.ece = size.tally.ece(n);
+    made.member_nll = size.member_nll / n;
     made.ambiguity = made.member_nll - made.nll;
+    made.right = size.tally.right;
     // Jensen's inequality; what rounding leaves below 0 is a few units of the last place.
     ISOBIT_CHECK(made.ambiguity > -1e-9 * (1 + made.member_nll));
     made.ambiguity = std::max(made.ambiguity, 0.0);
-    for (std::size_t b = 0; b < size.count.size(); ++b) {
-      made.ece += std::abs(double(size.right[b]) - size.confidence[b]) / n;
-    }
     out.sizes.push_back(made);
+  }
+  for (const Tally& tally : alone_) {
+    out.alone.push_back({"", tally.nll / n, tally.error / n, tally.ece(n), tally.right});
   }
   std::vector<double> nll = nll_;
   for (double& each : nll) each /= n;

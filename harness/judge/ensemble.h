@@ -39,11 +39,21 @@ class EnsembleSums {
   [[nodiscard]] EnsembleResult result() const;
 
  private:
+  /// What one distribution, a member's or a mean of some, makes of the targets.
+  struct Tally {
+    void add(std::span<const double> sum, double n, std::int32_t target, double log_p);
+    void end_prompt();
+    [[nodiscard]] double ece(double targets) const;
+    double nll = 0, error = 0;           // summed
+    std::int64_t right = 0;              // prompts
+    bool all_right = true;               // of the current prompt
+    std::vector<std::int64_t> right_in;  // by bin: targets that are the argmax
+    std::vector<double> confidence;      // by bin, summed
+  };
   struct Size {
-    EnsembleSize sums;
-    bool all_right = true;                   // of the current prompt
-    std::vector<std::int64_t> count, right;  // by bin
-    std::vector<double> confidence;          // by bin, summed
+    std::int64_t members = 0;
+    double member_nll = 0;  // summed
+    Tally tally;
   };
   void add_sizes(std::span<const std::vector<double>> logits, std::int32_t target);
   /// Deviation over the values of the cells in configuration 0, or, for each member with several
@@ -54,6 +64,7 @@ class EnsembleSums {
   std::vector<EnsembleCell> cells_;
   std::vector<std::size_t> members_;  // cells of configuration 0, by member
   std::vector<Size> sizes_;
+  std::vector<Tally> alone_;  // by member
   std::int64_t bins_, targets_ = 0, prompts_ = 0;
   std::vector<double> log_sums_, log_p_, p_;  // by cell, of the current target
   std::vector<double> nll_;                   // by cell, summed

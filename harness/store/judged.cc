@@ -47,6 +47,12 @@ void visit(S& s, F&& field) requires std::is_same_v<std::remove_const_t<S>, Ense
   field("member_nll", s.member_nll), field("ambiguity", s.ambiguity), field("right", s.right);
 }
 
+template <class M, class F>
+void visit(M& m, F&& field) requires std::is_same_v<std::remove_const_t<M>, EnsembleMember> {
+  field("weights", m.weights), field("nll", m.nll), field("error", m.error), field("ece", m.ece);
+  field("right", m.right);
+}
+
 template <class S, class F>
 void visit(S& s, F&& field) requires std::is_same_v<std::remove_const_t<S>, EnsembleSpread> {
   field("of", s.of), field("nll", s.nll), field("probability", s.probability);
@@ -135,6 +141,8 @@ Json ensemble_json(const EnsembleResult& ensemble) {
   Json out = json_of(ensemble);
   out["sizes"] = Json::array();
   for (const EnsembleSize& size : ensemble.sizes) out["sizes"].push_back(json_of(size));
+  out["alone"] = Json::array();
+  for (const EnsembleMember& member : ensemble.alone) out["alone"].push_back(json_of(member));
   out["members"] = json_of(ensemble.members);
   out["runtime"] = json_of(ensemble.runtime);
   return out;
@@ -146,6 +154,9 @@ void read_ensemble(const Json& measured, EnsembleResult& ensemble) {
   read_json(*at, ensemble);
   if (const auto sizes = at->find("sizes"); sizes != at->end()) {
     for (const Json& size : *sizes) read_json(size, ensemble.sizes.emplace_back());
+  }
+  if (const auto alone = at->find("alone"); alone != at->end()) {
+    for (const Json& member : *alone) read_json(member, ensemble.alone.emplace_back());
   }
   if (at->contains("members")) read_json((*at)["members"], ensemble.members);
   if (at->contains("runtime")) read_json((*at)["runtime"], ensemble.runtime);

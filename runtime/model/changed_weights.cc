@@ -109,11 +109,9 @@ std::int64_t ChangedTensor::read_row(std::int64_t row, std::int64_t begin, std::
 Result<void> check_weight_change(const LoadedModel& model, const WeightChange& change) {
   if (!change.changes()) return {};
   const Architecture& family = architecture_of(model.config);
-  const std::string embedding = weight_that_fills(family, &RankModel::embedding);
   for (const TableTensor& row : needed_tensors(model.config)) {
     const Tensor* tensor = model.weights.find(row.name);
-    const bool is_head = row.name == embedding && model.config.tied_embeddings;
-    const bool linear = !row.is_bias && !row.is_norm && (!is_table(family, row.name) || is_head);
+    const bool linear = !row.is_bias && !row.is_norm && !is_table(family, row.name);
     if (tensor == nullptr || !linear) continue;
     const auto changed = ChangedTensor::make(*tensor, change, 0, tensor->rows);
     ISOBIT_TRY(changed);

@@ -189,8 +189,9 @@ class Builder {
                                       ? weight_that_fills(architecture_, &RankModel::embedding)
                                       : name + ".weight");
     const bool as_head = is_head || row.outputs == Dimension::experts;
+    const bool is_table = is_head && config_.tied_embeddings;  // embeddings are never changed
     to.matrix = matrix(weight, span_of(row.outputs), span_of(row.inputs), bounds_of(row.inputs),
-                       as_head ? backend_.mode().head : backend_.mode().matrix);
+                       as_head ? backend_.mode().head : backend_.mode().matrix, !is_table);
     if (const Tensor* bias = model_.weights.find(name + ".bias")) {
       to.bias = upload_rows(*bias, {0, 1}, span_of(row.outputs), backend_.mode().bias, backend_);
     }
@@ -236,14 +237,15 @@ class Builder {
   }
 
   std::shared_ptr<WeightMatrix> matrix(const Tensor& t, Span rows, Span columns,
-                                       const std::vector<std::int64_t>& bounds, Format format) {
+                                       const std::vector<std::int64_t>& bounds, Format format,
+                                       bool may_change) {
     MatrixSource source;
     source.name = t.name;
     source.outputs = rows.size();
     source.inputs = columns.size();
     source.bounds = bounds;
     source.format = format;
-    if (change_.changes()) return changed_matrix(t, rows, columns, std::move(source));
+    if (may_change && change_.changes()) return changed_matrix(t, rows, columns, std::move(source));
     source.read = [&t, rows, columns](std::int64_t row, std::span<float> out) {
       t.read_row(rows.begin + row, columns.begin, columns.end, out);
     };

@@ -65,6 +65,7 @@ Report ensemble_report() {
       1200,
       40,
       15,
+      {{"bsr:4", 0.4375, 0.125, 0.0625, 30}},
       {{1, 0.4375, 0.125, 0.0625, 0.4375, 0, 30}, {2, 0.375, 0.1, 0.03125, 0.4375, 0.0625, 31}},
       {2, 0.0078125, 0.5},
       {1, 0, 0}};
@@ -78,6 +79,7 @@ TEST(Measure, AnEnsembleIsATable) {
       "members    NLL        error      ECE        ambiguity  member NLL prompts right",
       "1          0.4375     0.125      0.0625     0          0.4375     30 of 40",
       "2          0.375      0.1        0.03125    0.0625     0.4375     31 of 40",
+      "alone      0.4375     0.125      0.0625                           30 of 40  bsr:4",
       "deviation over 2 members: NLL 0.0078125, target's probability 0.5"};
   EXPECT_EQ(ensemble_lines(report.groups[0]), want);
   report.groups[0].ensemble.runtime = {4, 0.25, 0.125};
@@ -98,6 +100,7 @@ TEST(Measure, AnEnsembleIsWholeInJson) {
   EXPECT_EQ(ensemble["sizes"][1]["ambiguity"], 0.0625);
   EXPECT_EQ(ensemble["sizes"][1]["ambiguity_hex"], "0x1p-4");
   EXPECT_EQ(ensemble["sizes"][1]["prompts_right"], 31);
+  EXPECT_EQ(ensemble["alone"][0]["weights"], "bsr:4");
   EXPECT_EQ(ensemble["members"]["nll_hex"], "0x1p-7");
   EXPECT_EQ(ensemble["runtime"]["of"], 1);
   const auto plain = nlohmann::json::parse(render_json(measured_report()));

@@ -67,6 +67,9 @@ TEST(Ensemble, AgreesWithNumPy) {
   EXPECT_EQ(told(out.sizes[0]), "1 3.05738 0.833333 0.236361 3.05738 0 0");
   EXPECT_EQ(told(out.sizes[1]), "2 2.55106 1 0.267456 2.88804 0.336988 0");
   EXPECT_EQ(told(out.sizes[2]), "4 1.84534 0.333333 0.477965 2.59278 0.747443 1");
+  ASSERT_EQ(out.alone.size(), 4u);
+  EXPECT_EQ(text::number(out.alone[0].nll), "3.05738");
+  EXPECT_EQ(text::number(out.alone[0].ece), "0.236361");
   EXPECT_EQ(out.members.of, 4);
   EXPECT_EQ(text::number(out.members.nll), "0.367947");
   EXPECT_EQ(text::number(out.members.probability), "0.170914");

@@ -260,12 +260,6 @@ TEST_F(StoreTest, WhatWasConcludedIsReadBackWhole) {
   group.flip_margins = {0.1F, std::numeric_limits<float>::infinity(), 1e-42F};
   group.base = 2;
   group.pairs = {{0, 96, 90, 2, 4, 3, 1}, {1, 96, 0, 0, 4, 0, -1}};
-  group.ensemble = {12,
-                    4,
-                    15,
-                    {{1, 0.5, 0.25, 0.125, 0.5, 0, 3}, {2, 0.1, 0, 0.3, 0.4, 0.3, 4}},
-                    {2, 0.01, 0.02},
-                    {3, 1e-300, 0}};
   ASSERT_TRUE(store_->judge(cells, {group, GroupResult{}}));
 
   const auto read = store_->cells(run);
@@ -298,17 +292,6 @@ TEST_F(StoreTest, WhatWasConcludedIsReadBackWhole) {
             std::make_tuple(96, 90, 2));
   EXPECT_EQ(std::tie(got.pairs[1].cell, got.pairs[1].prompts, got.pairs[1].earliest),
             std::make_tuple(1, 4, -1));
-  const EnsembleResult& e = got.ensemble;
-  EXPECT_EQ(std::tie(e.targets, e.prompts, e.bins), std::make_tuple(12, 4, 15));
-  ASSERT_EQ(e.sizes.size(), 2U);
-  EXPECT_EQ(std::tie(e.sizes[1].members, e.sizes[1].nll, e.sizes[1].error, e.sizes[1].ece),
-            std::make_tuple(2, 0.1, 0.0, 0.3));
-  EXPECT_EQ(std::tie(e.sizes[1].member_nll, e.sizes[1].ambiguity, e.sizes[1].right),
-            std::make_tuple(0.4, 0.3, 4));
-  EXPECT_EQ(std::tie(e.members.of, e.members.nll, e.members.probability),
-            std::make_tuple(2, 0.01, 0.02));
-  EXPECT_EQ(std::tie(e.runtime.of, e.runtime.nll), std::make_tuple(3, 1e-300));
-  EXPECT_TRUE((*groups)[1].ensemble.sizes.empty());
   EXPECT_TRUE((*groups)[1].cells.empty());
   ASSERT_TRUE(store_->gc(0, false));
   EXPECT_EQ(rows("SELECT count(*) FROM contract_member"), std::vector<std::string>{"0"});
