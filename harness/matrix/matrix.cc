@@ -292,6 +292,8 @@ Result<void> check(const Scenario& scenario, const Matrix& matrix) {
     const GenerateRequest asked = cell.requested();
     if (auto fits = check_kv_policy(asked.kv, asked.cache, asked.ranks); !fits)
       return Error{cell.name() + ": " + fits.error().message, cell.axes.at("kv").place};
+    if (auto fits = check_orders(asked.backend); !fits)
+      return Error{cell.name() + ": " + fits.error().message, cell.axes.at("gemm").place};
   }
   const auto selects = [&](const Filter& where) {
     const auto selected = [&](const Cell& cell) { return where.matches(cell.subject()); };

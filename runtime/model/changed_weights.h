@@ -31,7 +31,8 @@ class ChangedTensor {
   std::vector<double> scales_;  // by row from first_; one for the whole tensor
 };
 
-/// Whether every matrix of a linear layer of a model can be changed so; a tied lm_head is none. An error names the tensor.
+/// Whether every matrix of a linear layer of a model can be changed so; a tied lm_head is none. An
+/// error names the tensor.
 Result<void> check_weight_change(const LoadedModel& model, const WeightChange& change);
 
 }  // namespace isobit

@@ -295,6 +295,8 @@ void observe(const GenerateRequest& request, const ScheduleStats& stats, const B
   out.device = info.device;
   out.isa = info.isa;
   out.kernels = info.kernels;
+  out.gemm = info.gemm;
+  out.attention = info.attention;
   out.library = info.library;
   out.library_sha256 = info.library_sha256;
   out.precision = mode_of(request.precision).name;
@@ -344,6 +346,7 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
   if (const std::string why = refuse_ranks(config, request.ranks); !why.empty()) {
     return Error{why, ""};
   }
+  if (auto ok = check_orders(request.backend); !ok) return ok;
   if (auto ok = check_kv_policy(request.kv, kv_model(config)); !ok) return ok;
   if (auto ok = check_kv_policy(request.kv, request.cache, request.ranks); !ok) return ok;
   for (std::size_t i = 0; i < request.prompts.size(); ++i) {

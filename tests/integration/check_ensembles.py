@@ -1,13 +1,14 @@
 """An ensemble of default-7m measured a second time: weights changed by the NumPy code beside the
-conformance tests, logits by transformers in fp32, metrics in NumPy fp64. Shares no code with isobit.
+conformance tests, logits by transformers in fp32, metrics in NumPy fp64. Shares no code with
+isobit.
 
     ISOBIT=build/release/isobit python3 tests/integration/check_ensembles.py \\
         [--scenario scenarios/papers/ensembles.yaml] [--take N]
 
 Compares every number of every ensemble of the scenario with precision fp32. Logits of two programs
-agree to about 1e-5, so that sums over targets agree to about as much and a count may differ where two
-tokens tie: each line has both numbers; the greatest distance of the NLLs is the last line. Exit code:
-0 below --limit, 1 above. Needs torch, transformers, numpy and xxhash.
+agree to about 1e-5, so sums over targets agree to about as much, and a count may differ where two
+tokens tie: each line has both numbers. The last line has the greatest distance of the NLLs. Exit
+code: 0 below --limit, 1 above. Needs torch, transformers, numpy and xxhash.
 """
 import argparse
 import json

@@ -131,7 +131,8 @@ class Weights(tiny_project.Case):
         self.write(CLASSES)
         said = self.refused()
         self.assertIn("s.yaml:7:21: ", said)
-        self.assertIn("the step of tensor model.layers.1.mlp.up_proj.weight, row 3 underflows", said)
+        self.assertIn("the step of tensor model.layers.1.mlp.up_proj.weight, row 3 underflows",
+                      said)
 
     def test_a_change_that_changes_nothing_is_mistrusted(self):
         self.write(CLASSES.replace("{gaussian: 0.1}", "{gaussian: 0}"))

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -30,7 +31,9 @@ struct AttentionCall;  // cpu/attention.h
 
 class CpuBackend : public Backend {
  public:
-  CpuBackend(const Mode& mode, const Kernels& kernels, int threads);
+  /// `schedules`: the order of products; null: the page's own.
+  CpuBackend(const Mode& mode, const Kernels& kernels, int threads,
+             std::shared_ptr<const ScheduleBook> schedules = nullptr);
 
   [[nodiscard]] BackendInfo describe() const override;
   void* allocate(std::size_t bytes) override;
@@ -100,6 +103,12 @@ class CpuBackend : public Backend {
       f(float{});
     }
   }
+  /// x * w in the order of w's segments.
+  template <class T>
+  void product(const Rows& x, const PackedMatrix& w, const Rows& out);
+  template <class T>
+  void scheduled_product(const GemmSchedule& schedule, const Rows& x, const PackedMatrix& w,
+                         const Rows& out);
   template <class T>
   void shared_attention(std::span<const AttentionTask<T>> tasks);
   template <class T>
@@ -112,6 +121,9 @@ class CpuBackend : public Backend {
     return reinterpret_cast<T*>(memory.data());
   }
 
+  std::shared_ptr<const ScheduleBook> schedules_;
+  SchedulesRan scheduled_;
+  std::vector<std::byte> slices_;   // sums of a scheduled product's slices
   std::vector<std::byte> parts_;    // of queries, between their two steps
   std::vector<std::byte> decoded_;  // of every thread: one split's keys and values
 };

@@ -47,7 +47,9 @@ class CudaBackend : public Backend {
  public:
   /// `branches`: products of one input may run side by side in a captured step. Only for gemm() as
   /// it is here.
-  CudaBackend(const Mode& mode, GpuInfo gpu, bool branches = false);
+  /// `schedules`: the order of products; null: the page's own.
+  CudaBackend(const Mode& mode, GpuInfo gpu, bool branches = false,
+              std::shared_ptr<const ScheduleBook> schedules = nullptr);
   ~CudaBackend() override;
   CudaBackend(const CudaBackend&) = delete;
   CudaBackend& operator=(const CudaBackend&) = delete;
@@ -132,6 +134,8 @@ class CudaBackend : public Backend {
                       void* codes);
 
   bool branches_;
+  std::shared_ptr<const ScheduleBook> schedules_;
+  SchedulesRan scheduled_;
   Branches side_;
   Step step_;
   Mirror ids_, factors_, positions_, slots_, read_slots_, code_slots_, places_mirror_,
