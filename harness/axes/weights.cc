@@ -20,16 +20,21 @@ void add_pairs(const WeightChange& change, AxisValue& value) {
   if (change.kind != WeightChange::Kind::rtn) value.args["seed"] = std::to_string(change.seed);
 }
 
+/// One word or pair of a value, which leaves the others open.
+bool is_open(const std::string& text) {
+  const bool word = text == "rtn" || text == "bsr" || text == "gaussian";
+  const bool option = text.starts_with("seed:") || text.starts_with("granularity:");
+  return word || (option && text.find('+') == std::string::npos);
+}
+
 Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   std::string text = raw.scalar;
   for (auto [key, value] : raw.pairs) {
     std::erase(value, '+');  // "1e+3": a plus joins the pairs of a text
     text += (text.empty() ? "" : "+") + key + ":" + value;
   }
-  const bool open = text == "rtn" || text == "bsr" || text == "gaussian" ||
-                    text.starts_with("seed:") || text.starts_with("granularity:");
-  if (use == ValueUse::pattern && open) return axes::scalar_value(text, {});
   const auto change = parse_weight_change(text);
+  if (!change && use == ValueUse::pattern && is_open(text)) return axes::scalar_value(text, {});
   ISOBIT_TRY(change);
   AxisValue value = axes::scalar_value(change->text, *change);
   if (change->changes()) add_pairs(*change, value);

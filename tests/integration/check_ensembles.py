@@ -75,6 +75,19 @@ def metrics(log_p, target, bins):
             "member_nll": -log_p[:, at, target].mean()}
 
 
+def against_stored(stack, stored, target, prompt_of):
+    """NLL of an ensemble minus that of the stored weights, and its standard error over prompts."""
+    at = np.arange(len(target))
+    ensemble = np.log(np.exp(stack[:, at, target]).mean(0))
+    difference = stored[at, target] - ensemble
+    sums = np.bincount(prompt_of, difference)
+    counts = np.bincount(prompt_of)
+    mean = sums.sum() / counts.sum()
+    residual = sums - mean * counts  # of a ratio of sums over prompts
+    n = len(counts)
+    return mean, np.sqrt((residual ** 2).sum() * n / (n - 1)) / counts.sum()
+
+
 def main():
     parse = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parse.add_argument("--scenario", type=pathlib.Path,
@@ -98,6 +111,9 @@ def main():
         used += 1
         sequences = list(targets_of(tokenizer, prompts[:found["prompts"]]))
         target = np.array([token for _, answer in sequences for token in answer])
+        prompt_of = np.repeat(np.arange(len(sequences)), [len(a) for _, a in sequences])
+        if "stored" not in known:
+            known["stored"] = log_probabilities(model, sequences, "stored")
         assert len(target) == found["targets"], (len(target), found["targets"])
         for member in found["alone"]:
             text = member["weights"]
@@ -109,7 +125,10 @@ def main():
             own = metrics(stack[:size["members"]], target, found["bins"])
             worst = max(worst, abs(own["nll"] - size["nll"]))
             line = "  ".join(f"{key} {size[key]:.6f} {own[key]:.6f}" for key in own)
-            print(f"  {size['members']:2} members: isobit, transformers: {line}")
+            gain, error = against_stored(stack[:size["members"]], known["stored"], target,
+                                         prompt_of)
+            print(f"  {size['members']:2} members: isobit, transformers: {line}; NLL - stored's "
+                  f"{gain:+.4f} +- {error:.4f}")
         for member, log_p in zip(found["alone"], stack):
             own = metrics(log_p[None], target, found["bins"])
             worst = max(worst, abs(own["nll"] - member["nll"]))
