@@ -80,6 +80,39 @@ struct PairResult {
   std::int64_t earliest = -1;  // least index of a first differing token, -1: none
 };
 
+/// The mean of the probabilities of the first members of an ensemble, held against the targets
+/// (judge/ensemble.h has the formulas).
+struct EnsembleSize {
+  std::int64_t members = 0;
+  double nll = 0;          // mean over targets, nats
+  double error = 0;        // share of targets that are not the most probable token
+  double ece = 0;          // expected calibration error
+  double member_nll = 0;   // mean over members and targets
+  double ambiguity = 0;    // member_nll - nll, never negative
+  std::int64_t right = 0;  // prompts all of whose targets are the most probable token
+};
+
+/// How much the cells of an ensemble differ along some axes: sample deviations.
+struct EnsembleSpread {
+  std::int64_t of = 0;     // values among which the deviation is; below 2: there is none
+  double nll = 0;          // of a cell's mean NLL
+  double probability = 0;  // of a target's probability, mean over targets
+};
+
+/// One member of an ensemble by itself.
+struct EnsembleMember {
+  std::string weights;  // its value of that axis
+  double nll = 0, error = 0, ece = 0;
+  std::int64_t right = 0;  // as EnsembleSize's
+};
+
+struct EnsembleResult {
+  std::int64_t targets = 0, prompts = 0, bins = 0;
+  std::vector<EnsembleMember> alone;  // in the first configuration
+  std::vector<EnsembleSize> sizes;  // 1, 2, 4, … and all members; empty: nothing was measured
+  EnsembleSpread members, runtime;  // over the weights; over the other axes
+};
+
 /// One group of one contract rule. Cells are indices among the run's cells, in matrix order.
 struct GroupResult {
   std::string rule;  // "same_bits across batch, cache"
@@ -95,7 +128,8 @@ struct GroupResult {
   std::vector<std::int64_t> divergence_index;
   std::vector<float> flip_margins;
   int base = -1;                  // of pairs: the cell that the others are compared with
-  std::vector<PairResult> pairs;  // of differ, differ_all and measure
+  std::vector<PairResult> pairs;  // of differ, differ_all, measure and ensemble
+  EnsembleResult ensemble;        // of ensemble
 };
 
 /// One metric of a group of runtime configurations (harness/metric.h).

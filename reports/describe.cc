@@ -295,6 +295,55 @@ std::vector<std::string> pair_lines(const GroupResult& group, const Report& repo
   return lines;
 }
 
+namespace {
+
+/// Columns of equal width, two blanks between them.
+std::string padded(const std::vector<std::string>& columns) {
+  constexpr std::size_t kWidth = 11;
+  std::string line;
+  for (const std::string& column : columns) {
+    line += column;
+    line.append(column.size() < kWidth ? kWidth - column.size() : 1, ' ');
+  }
+  line.erase(line.find_last_not_of(' ') + 1);
+  return line;
+}
+
+std::string spread_line(const std::string& over, const EnsembleSpread& spread) {
+  if (spread.of < 2) return "";
+  return "deviation over " + over + ": NLL " + text::number(spread.nll) +
+         ", target's probability " + text::number(spread.probability);
+}
+
+}  // namespace
+
+std::vector<std::string> ensemble_lines(const GroupResult& group) {
+  const EnsembleResult& e = group.ensemble;
+  if (e.sizes.empty()) return {};
+  std::vector<std::string> lines = {
+      text::count(e.targets, "target") + " in " + text::count(e.prompts, "prompt") + ", ECE of " +
+          text::count(e.bins, "bin"),
+      padded({"members", "NLL", "error", "ECE", "ambiguity", "member NLL", "prompts right"})};
+  for (const EnsembleSize& size : e.sizes) {
+    lines.push_back(
+        padded({text::count(size.members), text::number(size.nll), text::number(size.error),
+                text::number(size.ece), text::number(size.ambiguity), text::number(size.member_nll),
+                text::count(size.right) + " of " + text::count(e.prompts)}));
+  }
+  for (const EnsembleMember& member : e.alone) {
+    lines.push_back(padded({"alone", text::number(member.nll), text::number(member.error),
+                            text::number(member.ece), "", "",
+                            text::count(member.right) + " of " + text::count(e.prompts)}) +
+                    "  " + text::printable(member.weights));
+  }
+  for (const std::string& line :
+       {spread_line(text::count(e.members.of, "member"), e.members),
+        spread_line(text::count(e.runtime.of, "runtime configuration"), e.runtime)}) {
+    if (!line.empty()) lines.push_back(line);
+  }
+  return lines;
+}
+
 std::vector<AlikeCells> alike_red_cells(const Report& report) {
   std::map<std::vector<std::string>, std::size_t> known;  // what is told -> index in out
   std::vector<AlikeCells> out;

@@ -47,6 +47,11 @@ std::string basis_text(const MeasuredGroup& group);
 ///   std_accuracy   1.25 ± 0.41 points   Std@Acc
 ///   div_index      none: no prompt diverges
 std::vector<std::string> metric_lines(const MeasuredGroup& group);
+/// What an ensemble measured, a line for each number of members and for each spread; none where
+/// the group is no ensemble:
+///   members   NLL       error     ECE       ambiguity  prompts right
+///   4         0.41203   0.12      0.0311    0.0124     11 of 20
+std::vector<std::string> ensemble_lines(const GroupResult& group);
 
 /// A line a class of cells with equal bits, whose answers are equal too; never a sum over classes:
 ///   answers  A  98 of 100 correct  (4 cells, the first is kv%precision=bf16 /3fa91c0d)

@@ -113,6 +113,44 @@ Json cell_json(const ReportCell& cell) {
           {"repro", clean(cell.repro)}};
 }
 
+Json spread_json(const EnsembleSpread& spread) {
+  return {{"of", spread.of},
+          {"nll", spread.nll},
+          {"nll_hex", text::hex_float(spread.nll)},
+          {"probability", spread.probability},
+          {"probability_hex", text::hex_float(spread.probability)}};
+}
+
+Json ensemble_json(const EnsembleResult& ensemble) {
+  if (ensemble.sizes.empty()) return nullptr;
+  Json sizes = Json::array(), alone = Json::array();
+  for (const EnsembleMember& member : ensemble.alone) {
+    alone.push_back({{"weights", clean(member.weights)},
+                     {"nll", member.nll},
+                     {"nll_hex", text::hex_float(member.nll)},
+                     {"error", member.error},
+                     {"ece", member.ece},
+                     {"prompts_right", member.right}});
+  }
+  for (const EnsembleSize& size : ensemble.sizes) {
+    Json out = {{"members", size.members}, {"prompts_right", size.right}};
+    const auto add = [&out](const std::string& key, double value) {
+      out[key] = value;
+      out[key + "_hex"] = text::hex_float(value);
+    };
+    add("nll", size.nll), add("error", size.error), add("ece", size.ece);
+    add("member_nll", size.member_nll), add("ambiguity", size.ambiguity);
+    sizes.push_back(std::move(out));
+  }
+  return {{"targets", ensemble.targets},
+          {"prompts", ensemble.prompts},
+          {"bins", ensemble.bins},
+          {"sizes", sizes},
+          {"alone", alone},
+          {"members", spread_json(ensemble.members)},
+          {"runtime", spread_json(ensemble.runtime)}};
+}
+
 Json group_json(const Report& report, const GroupResult& group) {
   const auto name = [&](int index) {
     return clean(cell_text(report.cells.at(std::size_t(index))));
@@ -146,7 +184,8 @@ Json group_json(const Report& report, const GroupResult& group) {
           {"divergence_index", group.divergence_index},
           {"flip_margins", margins},
           {"base", group.base < 0 ? std::string() : name(group.base)},
-          {"pairs", pairs}};
+          {"pairs", pairs},
+          {"ensemble", ensemble_json(group.ensemble)}};
 }
 
 Json metric_json(const MetricValue& value) {

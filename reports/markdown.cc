@@ -165,6 +165,16 @@ std::string measured_section(const MeasuredGroup& group) {
   return out + ": " + plain(basis_text(group)) + "\n\n" + block(metric_lines(group));
 }
 
+/// What ensembles measured, each as the terminal tells it.
+void add_ensembles(Page& page, const Report& report, std::size_t& left_out) {
+  for (const GroupResult& group : report.groups) {
+    const std::vector<std::string> lines = ensemble_lines(group);
+    if (lines.empty()) continue;
+    const std::string key = group.key.empty() ? "" : " (" + plain(group.key) + ")";
+    if (!page.add("### " + plain(group.rule) + key + "\n\n" + block(lines))) ++left_out;
+  }
+}
+
 void add_tables(Page& page, const Report& report, std::size_t& left_out) {
   for (const MeasuredGroup& group : report.measured) {
     if (!page.add(measured_section(group))) ++left_out;
@@ -215,6 +225,7 @@ std::string render_markdown(const std::vector<Report>& reports) {
   // All that is red comes before any table of what is fine.
   for (const Report& report : reports) add_red(page, report, left_out);
   for (const Report& report : reports) add_costs(page, report, left_out);
+  for (const Report& report : reports) add_ensembles(page, report, left_out);
   for (const Report& report : reports) add_tables(page, report, left_out);
   if (left_out > 0) {
     page.must_add("\n" + text::count(std::int64_t(left_out), "entry") +

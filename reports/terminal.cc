@@ -140,7 +140,8 @@ class Terminal {
 
   // Of a control or a measured group: which cells share bits, and how far each is from the first.
   void measured_cells(const GroupResult& group) {
-    if (group.pairs.empty()) return;
+    for (const std::string& row : ensemble_lines(group)) line("    " + row);
+    if (group.pairs.empty() || !group.ensemble.sizes.empty()) return;
     for (const std::string& row : picture_lines(group, report_, picture_width())) {
       line("    " + row);
     }

@@ -84,5 +84,6 @@ Axis replicas_axis();
 Axis seed_axis();
 Axis teacher_forced_axis();
 Axis threads_axis();
+Axis weights_axis();
 
 }  // namespace isobit

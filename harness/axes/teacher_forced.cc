@@ -1,5 +1,6 @@
-// Axis teacher_forced: whether every step is fed the reference's own choice instead of the cell's
-// (execute/teachers.h). The tokens come with the request, so there is nothing to apply.
+// Axis teacher_forced: whether every step is fed the reference's own choice, or the tokens of the
+// prompt's answer, instead of the cell's (execute/teachers.h). The tokens come with the request, so
+// there is nothing to apply.
 #include "harness/axes/parse.h"
 #include "runtime/base/words.h"
 
@@ -7,10 +8,11 @@ namespace isobit {
 namespace {
 
 Result<AxisValue> parse(const RawValue& raw, ValueUse) {
+  if (raw.pairs.empty() && raw.scalar == "answer") return axes::scalar_value("answer", raw.scalar);
   bool flag = false;
   if (!raw.pairs.empty() || !parse_boolean(raw.scalar, flag)) {
     return axes::bad_value("teacher_forced", raw.scalar,
-                           did_you_mean(raw.scalar, {"true", "false"}));
+                           did_you_mean(raw.scalar, {"true", "false", "answer"}));
   }
   return axes::scalar_value(flag ? "true" : "false", flag);
 }
@@ -20,7 +22,7 @@ void apply(const AxisValue&, GenerateRequest&) {}
 }  // namespace
 
 Axis teacher_forced_axis() {
-  return {"teacher_forced", "false", "true | false", AxisKind::decoding, false, {}, parse,
+  return {"teacher_forced", "false", "true | false | answer", AxisKind::decoding, false, {}, parse,
           axes::never,      apply};
 }
 

@@ -39,6 +39,7 @@ class Computation {
     if (auto ok = reuse_stored(); !ok) return ok.error();
     if (auto ok = execute_rest(); !ok) return ok.error();
     if (auto ok = measure_within(); !ok) return ok.error();
+    if (auto ok = measure_ensembles(); !ok) return ok.error();
     return std::move(out_);
   }
 
@@ -237,6 +238,84 @@ class Computation {
     ISOBIT_TRY(result);
     out_.within[{rule, a, b}] = *result;
     return {};
+  }
+
+  Result<void> measure_ensembles() {
+    for (const Group& group : groups_of(loaded_.scenario, plan_.matrix)) {
+      const Expectation& rule = loaded_.scenario.expect[std::size_t(group.rule)];
+      if (rule.kind != Expectation::Kind::ensemble) continue;
+      if (interrupted != 0) {
+        out_.interrupted = true;
+        return {};
+      }
+      std::vector<int> ran;
+      for (const int i : group.cells) {
+        const JudgeCell& cell = out_.cells[std::size_t(i)];
+        if (cell.state == State::executed && is_comparable(cell, true)) ran.push_back(i);
+      }
+      if (ran.size() < 2) continue;
+      auto measured = measure_ensemble(rule, ran);
+      ISOBIT_TRY(measured);
+      out_.ensembles[{group.rule, group.cells.front()}] = std::move(*measured);
+    }
+    return {};
+  }
+
+  /// The cells of a group by their weights and by their other axes of `across`.
+  Result<Measured> measure_ensemble(const Expectation& rule, const std::vector<int>& ran) {
+    std::vector<std::string> weights, configurations;
+    const auto number = [](std::vector<std::string>& known, const std::string& text) {
+      const auto at = std::find(known.begin(), known.end(), text);
+      if (at != known.end()) return int(at - known.begin());
+      known.push_back(text);
+      return int(known.size()) - 1;
+    };
+    Measured out;
+    std::vector<SpilledMember> members;
+    for (const int i : ran) {
+      std::string others;
+      for (const std::string& axis : rule.across) {
+        if (axis != "weights") others += cell_at(i).value(axis) + "/";
+      }
+      auto rows = spills_.path(i);
+      ISOBIT_TRY(rows);
+      members.push_back(
+          {{number(weights, cell_at(i).value("weights")), number(configurations, others)},
+           std::move(*rows),
+           cell_at(i).value("precision") == "fp64"});
+      if (fed_tokens(i) == fed_tokens(ran.front())) continue;
+      out.problem = cell_at(i).name() + " was fed other tokens than " + cell_at(ran.front()).name();
+      return out;
+    }
+    auto result = measure_spills(members, fed_tokens(ran.front()), rule.bins);
+    if (!result && interrupted != 0) {
+      out_.interrupted = true;
+      return out;
+    }
+    ISOBIT_TRY(result);
+    out.result = std::move(*result);
+    // The ensemble has the members that ran in the first configuration, in order of their numbers.
+    for (std::size_t m = 0, k = 0; m < weights.size() && k < out.result.alone.size(); ++m) {
+      const bool there =
+          std::any_of(members.begin(), members.end(), [&](const SpilledMember& each) {
+            return each.cell.member == int(m) && each.cell.configuration == 0;
+          });
+      if (there) out.result.alone[k++].weights = weights[m];
+    }
+    if (out.result.targets == 0) out.problem = "there is no target: nothing was fed";
+    return out;
+  }
+
+  /// What every prompt of a cell was fed behind each recorded row: its targets.
+  [[nodiscard]] std::vector<SpillTarget> fed_tokens(int i) const {
+    std::vector<SpillTarget> out;
+    const CellTrace& trace = out_.cells[std::size_t(i)].attempts.front();
+    for (std::size_t p = 0; p < trace.prompts.size(); ++p) {
+      for (const TokenRecord& token : trace.prompts[p].tokens) {
+        if (token.fed >= 0) out.push_back({int(p), token.position, token.fed});
+      }
+    }
+    return out;
   }
 
   const Loaded& loaded_;

@@ -46,6 +46,7 @@ struct Records {
 struct Traces {
   std::vector<JudgeCell> cells;  // by plan.cells
   WithinResults within;
+  EnsembleResults ensembles;
   Teachers teachers;
   bool interrupted = false, out_of_time = false;
 };

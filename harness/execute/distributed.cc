@@ -134,7 +134,8 @@ class Leader {
     for (const Job& job : jobs) order.push_back(&job);
     std::stable_sort(order.begin(), order.end(), [](const Job* a, const Job* b) {
       const auto key = [](const Cell& c) {
-        return c.value("engine") + "/" + c.value("precision") + "/" + c.value("gpus");
+        return c.value("engine") + "/" + c.value("precision") + "/" + c.value("gpus") + "/" +
+               c.value("weights");
       };
       return key(*a->cell) < key(*b->cell);
     });

@@ -56,7 +56,7 @@ std::vector<Need> needs_of(const Loaded& loaded, const Plan& plan, const std::ve
     Need need;
     need.cell = &cell;
     need.weights = cell.value("engine") + "/" + cell.value("precision") + "/" + cell.value("gpus") +
-                   "/" + cell.value("replicas");
+                   "/" + cell.value("replicas") + "/" + cell.value("weights");
     const std::string key = need.weights + "/" + cell.value("batch") + "/" + cell.value("cache") +
                             "/" + cell.value("kv");
     const auto [at, fresh] = known.emplace(key, MemoryEstimate{});

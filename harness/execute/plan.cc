@@ -6,6 +6,7 @@
 
 #include "golden/recipe.h"
 #include "runtime/base/words.h"
+#include "runtime/model/changed_weights.h"
 
 namespace isobit {
 namespace {
@@ -127,6 +128,20 @@ void name_class(const Loaded& loaded, const Cell& cell, const Environment& here,
   if (known) planned.class_hash = to_hex(recipe_hash(planned.class_recipe));
 }
 
+/// The model's weights can be changed as the cells ask.
+Result<void> check_weights(const LoadedModel& model, const Matrix& matrix) {
+  std::set<std::string> seen;  // scales do not depend on the seed
+  for (const Cell& cell : matrix.cells) {
+    const WeightChange change = cell.requested().weights;
+    const std::string own = change.text.substr(0, change.text.find("+seed:"));
+    if (!change.changes() || !seen.insert(own).second) continue;
+    if (auto fits = check_weight_change(model, change); !fits) {
+      return Error{cell.name() + ": " + fits.error().message, cell.axes.at("weights").place};
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<int> cell_named(const Matrix& matrix, const std::string& word) {
@@ -165,6 +180,7 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
   const std::vector<std::string> common = execution_binaries();
   std::map<std::string, std::vector<std::string>> binaries;  // by engine and device
   const KvModel model = kv_model(loaded.session.model.config);
+  if (auto ok = check_weights(loaded.session.model, plan.matrix); !ok) return ok.error();
   for (const Cell& cell : plan.matrix.cells) {
     if (auto fits = check_kv_policy(cell.requested().kv, model); !fits) {
       return Error{cell.name() + ": " + fits.error().message, cell.axes.at("kv").place};
@@ -196,7 +212,8 @@ std::vector<bool> needs_values(const Scenario& scenario, const Matrix& matrix) {
   std::vector<bool> out(matrix.cells.size());
   for (const Group& group : groups_of(scenario, matrix)) {
     const Expectation& rule = scenario.expect[std::size_t(group.rule)];
-    if (rule.kind != Expectation::Kind::within) continue;
+    using Kind = Expectation::Kind;
+    if (rule.kind != Kind::within && rule.kind != Kind::ensemble) continue;
     for (const int cell : group.cells) out[std::size_t(cell)] = true;
   }
   return out;

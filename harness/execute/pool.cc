@@ -105,9 +105,10 @@ std::string worker_key(const Cell& cell) {
   return cell.value("engine") + "/" + cell.value("precision") + "/" + cell.value("device");
 }
 
-/// One set of packed weights: the ranks cut it, replicas have one each.
+/// One set of packed weights: the ranks cut it, replicas have one each, and it may be changed.
 std::string set_key(const Cell& cell) {
-  return worker_key(cell) + "/" + cell.value("gpus") + "/" + cell.value("replicas");
+  return worker_key(cell) + "/" + cell.value("gpus") + "/" + cell.value("replicas") + "/" +
+         cell.value("weights");
 }
 
 class Pool {
@@ -130,7 +131,7 @@ class Pool {
     std::stable_sort(order.begin(), order.end(), [this](int a, int b) {
       const Cell& x = *jobs_[std::size_t(a)].cell;
       const Cell& y = *jobs_[std::size_t(b)].cell;
-      return set_key(x) < set_key(y);
+      return std::pair(worker_key(x), set_key(x)) < std::pair(worker_key(y), set_key(y));
     });
     waiting_.assign(order.begin(), order.end());
     workers_.resize(std::size_t(std::max(1, options_.jobs)));

@@ -79,6 +79,44 @@ Result<void> check_prompt(const Prompt& prompt, const std::vector<std::int32_t>&
   return {};
 }
 
+/// Whether some cell is fed the answers.
+bool feeds_answers(const Scenario& scenario) {
+  const auto has = [](const auto& values) {
+    return std::any_of(values.begin(), values.end(), [](const auto& axis) {
+      return axis.first == "teacher_forced" &&
+             std::any_of(axis.second.begin(), axis.second.end(),
+                         [](const AxisValue& value) { return value.text == "answer"; });
+    });
+  };
+  return has(scenario.axes) || std::any_of(scenario.zip.begin(), scenario.zip.end(), has) ||
+         std::any_of(scenario.include.begin(), scenario.include.end(), has);
+}
+
+/// The answers as tokens that follow their prompts.
+Result<void> read_answers(const Scenario& scenario, Session& session) {
+  if (!feeds_answers(scenario)) return {};
+  std::string all;
+  for (const Prompt& prompt : session.prompts) {
+    const auto wrong = [&](const std::string& why) {
+      return Error{"prompt " + prompt.id + why + ", and teacher_forced is answer", prompt.place};
+    };
+    if (prompt.answer.empty()) return wrong(" has no answer");
+    if (!session.tokenizer) return wrong(" has an answer that no tokenizer can read");
+    auto ids = session.tokenizer->encode(prompt.answer, false);
+    ISOBIT_TRY(ids);
+    const auto size = std::int64_t(ids->size());
+    if (size > scenario.decode.max_new_tokens) {
+      return wrong(" has an answer of " + std::to_string(size) + " tokens, max_new_tokens is " +
+                   std::to_string(scenario.decode.max_new_tokens));
+    }
+    const Sha256 hash = tokens_digest(*ids);
+    all.append(reinterpret_cast<const char*>(hash.data()), hash.size());
+    session.answers.push_back(std::move(*ids));
+  }
+  session.inputs.answers_digest = to_hex(sha256(all.data(), all.size()));
+  return {};
+}
+
 /// One warning for all prompts of a kind: "2 prompts do not begin with the model's BOS: p1, p2".
 void warn_of_bos(const std::vector<std::string>& ids, Session& session) {
   if (ids.empty()) return;
@@ -159,6 +197,7 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
     session.tokens.push_back({std::move(*ids), {}, prompt.id});
   }
   session.inputs.prompts_digest = to_hex(sha256(all.data(), all.size()));
+  if (auto ok = read_answers(scenario, session); !ok) return ok;
   warn_of_bos(without_bos, session);
   return {};
 }

@@ -18,7 +18,8 @@ struct Session {
   LoadedModel model;
   std::optional<Tokenizer> tokenizer;  // empty when every prompt is given as tokens
   std::vector<Prompt> prompts;
-  std::vector<PromptTokens> tokens;  // by prompt
+  std::vector<PromptTokens> tokens;                // by prompt
+  std::vector<std::vector<std::int32_t>> answers;  // by prompt; empty: no cell is fed them
   std::vector<std::int32_t> eos;
   RecipeInputs inputs;
   std::vector<std::string> warnings;  // "1 prompt does not begin with the model's BOS: p1"

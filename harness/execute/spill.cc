@@ -7,10 +7,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
+
+#include "runtime/base/interrupt.h"
 
 namespace isobit {
 namespace {
@@ -62,6 +66,40 @@ RowDistance distance_of(const std::vector<char>& a, const std::vector<char>& b) 
   };
   return row_distance(view(a), view(b));
 }
+
+/// One member's rows by their places.
+class MemberRows {
+ public:
+  static Result<std::unique_ptr<MemberRows>> open(const SpilledMember& member) {
+    auto index = read_index(member.rows);
+    ISOBIT_TRY(index);
+    auto made = std::make_unique<MemberRows>(member);
+    for (const SpillRow& row : *index)
+      made->places_.emplace(std::pair(row.prompt, row.position), row);
+    return made;
+  }
+  explicit MemberRows(const SpilledMember& member) : member_(member), reader_(member.rows) {}
+
+  /// The logits at a place; empty: the cell has none.
+  std::vector<double> at(int prompt, std::int64_t position) {
+    const auto place = places_.find({prompt, position});
+    if (place == places_.end()) return {};
+    const std::vector<char> bytes = reader_.row(place->second);
+    return member_.wide ? values<double>(bytes) : values<float>(bytes);
+  }
+
+ private:
+  template <class T>
+  static std::vector<double> values(const std::vector<char>& bytes) {
+    std::vector<T> row(bytes.size() / sizeof(T));
+    std::memcpy(row.data(), bytes.data(), row.size() * sizeof(T));
+    return {row.begin(), row.end()};
+  }
+
+  const SpilledMember& member_;
+  SpillReader reader_;
+  std::map<std::pair<int, std::int64_t>, SpillRow> places_;
+};
 
 constexpr const char* kPrefix = "spill-";
 constexpr int kYoungSeconds = 60;  // a folder that was made and is not locked yet
@@ -129,6 +167,33 @@ Result<WithinResult> compare_spills(const std::string& a, const std::string& b, 
     out.max_ulp = std::max(out.max_ulp, d.max_ulp);
   }
   return out;
+}
+
+Result<EnsembleResult> measure_spills(const std::vector<SpilledMember>& members,
+                                      const std::vector<SpillTarget>& targets, std::int64_t bins) {
+  std::vector<std::unique_ptr<MemberRows>> rows;
+  std::vector<EnsembleCell> cells;
+  for (const SpilledMember& member : members) {
+    auto opened = MemberRows::open(member);
+    ISOBIT_TRY(opened);
+    rows.push_back(std::move(*opened));
+    cells.push_back(member.cell);
+  }
+  EnsembleSums sums(cells, bins);
+  std::vector<std::vector<double>> logits(members.size());
+  int prompt = 0;
+  for (const SpillTarget& target : targets) {
+    if (interrupted != 0) return Error{"interrupted", ""};
+    if (target.prompt != prompt) sums.end_prompt();
+    prompt = target.prompt;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      logits[i] = rows[i]->at(prompt, target.position);
+      if (logits[i].empty()) return Error{"a spill file is short", members[i].rows};
+    }
+    sums.add(logits, target.token);
+  }
+  sums.end_prompt();
+  return sums.result();
 }
 
 SpillFolder::SpillFolder(std::string database) : database_(std::move(database)) {

@@ -1,4 +1,4 @@
-// Logits rows by value on disk, for rules that need every one of them (`within`).
+// Logits rows by value on disk, for rules that need every one of them (`within`, `ensemble`).
 //
 // One file of rows and one of their places a cell, in a folder beside the database that goes with
 // the run. Rows are Reals of the cell's precision.
@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/judge/ensemble.h"
 #include "harness/judge/judge.h"
 #include "runtime/base/file.h"
 
@@ -31,6 +32,23 @@ class SpillWriter {
 
 /// Distances over rows that both cells have, up to each prompt's first flip. `wide`: rows of fp64.
 Result<WithinResult> compare_spills(const std::string& a, const std::string& b, bool wide);
+
+/// A cell of an ensemble, and where its rows are.
+struct SpilledMember {
+  EnsembleCell cell;
+  std::string rows;   // its spill file
+  bool wide = false;  // rows of fp64
+};
+/// A token that a prompt's row is held against.
+struct SpillTarget {
+  int prompt = 0;
+  std::int64_t position = 0;  // of the row
+  std::int32_t token = -1;
+  bool operator==(const SpillTarget&) const = default;
+};
+/// What an ensemble measures at targets that ascend by prompt. A row that a cell lacks is an error.
+Result<EnsembleResult> measure_spills(const std::vector<SpilledMember>& members,
+                                      const std::vector<SpillTarget>& targets, std::int64_t bins);
 
 /// The folder of one run's spill files, removed with it; when the run was killed, by a later one as
 /// it begins. It is locked as long as its process lives, which no number of a process could tell

@@ -36,7 +36,7 @@ Result<JobResult> execute_again(Rebuilt& rebuilt, const CellInfo& stored, const 
   Job job;
   job.cell = *cell;
   job.capture = capture;
-  if ((*cell)->value("teacher_forced") == "true") {
+  if ((*cell)->value("teacher_forced") != "false") {
     for (const PromptTrace& prompt : trace.prompts) {
       job.teacher.emplace_back();
       for (const TokenRecord& token : prompt.tokens) job.teacher.back().push_back(token.fed);

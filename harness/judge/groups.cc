@@ -267,6 +267,19 @@ void judge_within(Judging& all, const Group& group, const std::vector<int>& memb
   }
 }
 
+/// An ensemble demands nothing; one that could not be measured says nothing.
+void judge_ensemble(const Judging& all, const Group& group, GroupResult& out) {
+  const auto none = EnsembleResults{};
+  const EnsembleResults& known = all.in.ensembles != nullptr ? *all.in.ensembles : none;
+  const auto at = known.find({group.rule, group.cells.front()});
+  if (at == known.end() || !at->second.problem.empty()) {
+    const std::string why = at == known.end() ? "no values to measure" : at->second.problem;
+    out.judgement = {Verdict::mistrusted, Severity::none, why};
+    return;
+  }
+  out.ensemble = at->second.result;
+}
+
 }  // namespace
 
 GroupResult judge_group(Judging& all, const Group& group) {
@@ -285,6 +298,9 @@ GroupResult judge_group(Judging& all, const Group& group) {
   }
   if (rule.kind == Kind::within) {
     judge_within(all, group, members, out);
+  } else if (rule.kind == Kind::ensemble) {
+    compare_pairs(all, members, false, out);
+    judge_ensemble(all, group, out);
   } else {
     compare_pairs(all, members, rule.kind == Kind::same_bits, out);
     const bool all_pairs = rule.kind == Kind::differ_all;

@@ -48,6 +48,14 @@ struct WithinResult {
 /// Cells of a `within` rule's groups, by (rule, cell, later cell): every pair whose bits differ.
 using WithinResults = std::map<std::tuple<int, int, int>, WithinResult>;
 
+/// What an ensemble of a group measured, or why it could not be.
+struct Measured {
+  EnsembleResult result;
+  std::string problem;  // empty: it was measured
+};
+/// By rule and first cell of the group.
+using EnsembleResults = std::map<std::pair<int, int>, Measured>;
+
 /// An earlier run by which cells are judged instead of goldens.
 struct Baseline {
   struct CellOf {
@@ -71,6 +79,7 @@ struct JudgeInput {
                       // OBSOLETE
   const Baseline* baseline = nullptr;  // null: none
   bool repeats_suffice = false;        // two executions that agree are a comparison: for a blessing
+  const EnsembleResults* ensembles = nullptr;  // of the groups of `ensemble`; null: none
 };
 
 /// What was found out about one cell.

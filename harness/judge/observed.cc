@@ -161,6 +161,15 @@ Judgement check_kv(const KvPolicySpec& policy, const Observed& o) {
   return {};
 }
 
+/// Were the weights changed as was asked, and did that change one?
+Judgement check_weights(const WeightChange& change, const Observed& o) {
+  if (change.text == o.weights) return {};
+  if (change.changes() && o.weights == change.text + kNothingChanged) {
+    return mistrusted("weights " + o.weights);
+  }
+  return fail("weights", change.text, o.weights);
+}
+
 /// Did products have the schedules asked for, and were they cut as asked?
 Judgement check_gemm(const ScheduleBook* book, const Observed& o) {
   if (book == nullptr)
@@ -191,8 +200,8 @@ Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
   for (const Judgement& next :
        {check_ranks(asked, trace.observed), check_replicas(asked, trace),
         check_batch(asked.batch, trace), check_cache(asked.cache, trace, asks_about_cache),
-        check_kv(asked.kv, trace.observed),
-        check_gemm(asked.backend.gemm.get(), trace.observed)}) {
+        check_kv(asked.kv, trace.observed), check_gemm(asked.backend.gemm.get(), trace.observed),
+        check_weights(asked.weights, trace.observed)}) {
     const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
     if (graver || worst.verdict == Verdict::pass) worst = next;
   }
@@ -222,7 +231,7 @@ Judgement check_library(const std::string& class_recipe, const CellTrace& trace)
 
 Judgement check_complete(const Scenario& scenario, const Cell& cell, const CellTrace& trace,
                          const std::vector<std::int32_t>& eos) {
-  const bool taught = cell.value("teacher_forced") == "true";
+  const bool taught = cell.value("teacher_forced") != "false";
   for (const PromptTrace& prompt : trace.prompts) {
     const auto broken = [&](const std::string& why) {
       return Judgement{Verdict::fail, Severity::none, "prompt " + prompt.id + ": " + why};

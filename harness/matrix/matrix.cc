@@ -269,6 +269,19 @@ Cell make_cell(const Scenario& scenario, const Draft& draft, int index) {
 }
 
 /// Every cell once; every rule and xfail selects something.
+/// Members must predict the same positions from the same tokens.
+Result<void> check_ensemble(const Expectation& rule, const Matrix& matrix) {
+  if (rule.kind != Expectation::Kind::ensemble) return {};
+  for (const Cell& cell : matrix.cells) {
+    if (cell.value("teacher_forced") != "false" || !rule.where.matches(cell.subject())) continue;
+    return Error{rule.text() + ": " + cell.name() +
+                     " is fed its own tokens; an ensemble needs decode: {teacher_forced: answer}, "
+                     "or true",
+                 rule.place};
+  }
+  return {};
+}
+
 Result<void> check(const Scenario& scenario, const Matrix& matrix) {
   if (matrix.cells.empty()) return scenario_error(scenario, "exclude leaves no cell");
   std::map<std::string, const Cell*> seen;
@@ -287,8 +300,10 @@ Result<void> check(const Scenario& scenario, const Matrix& matrix) {
     const auto selected = [&](const Cell& cell) { return where.matches(cell.subject()); };
     return std::any_of(matrix.cells.begin(), matrix.cells.end(), selected);
   };
-  for (const Expectation& rule : scenario.expect)
+  for (const Expectation& rule : scenario.expect) {
     if (!selects(rule.where)) return Error{rule.text() + ": selects no cell", rule.place};
+    if (auto fits = check_ensemble(rule, matrix); !fits) return fits;
+  }
   for (const Measure& measure : scenario.measures)
     if (!selects(measure.where)) return Error{measure.text() + ": selects no cell", measure.place};
   for (const ExpectedFailure& expected : scenario.xfail)

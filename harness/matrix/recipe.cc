@@ -69,6 +69,9 @@ std::string class_recipe(const Scenario& scenario, const Cell& cell, const Recip
   if (depends_on_steps(cell) && cell.value("batch") != "1") {
     lines += recipe_line("batch.prompts", inputs.prompts_digest);
   }
+  if (cell.value("teacher_forced") == "answer") {
+    lines += recipe_line("answers", inputs.answers_digest);
+  }
   for (const std::string& line : machine) {
     const std::size_t equals = line.find('=');
     lines += recipe_line(line.substr(0, equals), line.substr(equals + 1));

@@ -19,6 +19,7 @@ struct RecipeInputs {
   std::string model_digest;      // hex SHA-256 over the model's files (config, tensors)
   std::string tokenizer_digest;  // hex, or "none" for token prompts
   std::string prompts_digest;    // hex over the selected prompts' token ids
+  std::string answers_digest;    // hex over the token ids of the answers, where cells are fed them
   std::string numerics_version;  // "F1"
   std::int64_t segments = 8;     // V of the model (NUMERICS.md), part of the class
 };

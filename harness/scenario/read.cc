@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "harness/axes/axes.h"
+#include "harness/scenario/ensembles.h"
 #include "harness/scenario/tree.h"
 #include "runtime/base/words.h"
 
@@ -22,9 +23,9 @@ using AxisLists = std::map<std::string, Values>;
 using Kind = TreeNode::Kind;
 
 const std::vector<std::string> kTopKeys = {
-    "version",    "name",     "question",   "model",   "prompts", "decode", "axes", "zip",
-    "exclude",    "include",  "requires",   "observe", "expect",  "xfail",  "tags", "max_cells",
-    "time_limit", "pairwise", "min_tokens", "golden",  "cost",    "measure"};
+    "version",    "name",     "question",   "model",   "prompts", "decode",  "axes",    "zip",
+    "exclude",    "include",  "requires",   "observe", "expect",  "xfail",   "tags",    "max_cells",
+    "time_limit", "pairwise", "min_tokens", "golden",  "cost",    "measure", "ensemble"};
 /// What a cell can require: hardware, an instruction set, or that an engine can run here.
 std::vector<std::string> requirements_known() {
   std::vector<std::string> out = {"gpu", "nccl", "mpi", "real", "avx2", "avx512", "neon"};
@@ -129,6 +130,7 @@ void Reader::contract(const std::string& key, const TreeNode& node) {
     else
       error_ = measures.error();
   }
+  if (key == "ensemble" && !error_) error_ = read_ensembles(tree_, node, scenario_.expect);
   if (key == "xfail")
     for (const TreeNode& item : list(node, "xfail")) expected_failure(item);
   if (key != "tags") return;
@@ -203,7 +205,8 @@ void Reader::decode_option(const std::string& key, const TreeNode& node) {
   if (key == "top_p") decode.top_p = number(node, key, 0, 1);
   if (key == "seed") decode_seed_ = &node;
   if (key == "seed") decode.seed = static_cast<std::uint64_t>(integer(node, key, 0, INT64_MAX));
-  if (key == "teacher_forced" && boolean(node, key)) teacher_forced_ = &node;
+  const bool answers = key == "teacher_forced" && node.text == "answer";
+  if (key == "teacher_forced" && (answers || boolean(node, key))) teacher_forced_ = &node;
 }
 
 void Reader::axes(const TreeNode& node) {
@@ -444,7 +447,7 @@ void Reader::seeds() {
   }
 }
 
-/// What needs the whole file. decode.teacher_forced: true is the axis with this one value.
+/// What needs the whole file. decode.teacher_forced is the axis with one value.
 void Reader::finish() {
   for (const TreeNode* axis : per_) {
     if (!varied_.count(axis->text))
@@ -459,7 +462,8 @@ void Reader::finish() {
   if (teacher_forced_ == nullptr) return;
   if (!varied_.insert("teacher_forced").second)
     fail(*teacher_forced_, "teacher_forced is an axis already; give it in one place");
-  scenario_.axes.emplace_back("teacher_forced", Values{*axis_value("teacher_forced", "true")});
+  scenario_.axes.emplace_back("teacher_forced",
+                              Values{*axis_value("teacher_forced", teacher_forced_->text)});
 }
 
 }  // namespace
@@ -482,13 +486,15 @@ std::string shortest(T value) {
 }  // namespace
 
 std::string Expectation::text() const {
-  static const char* const kNames[] = {"same_bits", "within", "differ", "differ_all", "measure"};
+  static const char* const kNames[] = {"same_bits",  "within",  "differ",
+                                       "differ_all", "measure", "ensemble"};
   std::string out = kNames[static_cast<int>(kind)], limits;
   const auto add = [&limits](const char* name, const auto& bound) {
     if (bound) limits += std::string(limits.empty() ? " " : ", ") + name + " " + shortest(*bound);
   };
   add("token_match", token_match), add("max_kl", max_kl), add("max_abs", max_abs);
   add("max_ulp", max_ulp);
+  if (kind == Kind::ensemble) add("bins", std::optional(bins));
   out += limits + " across ";
   for (std::size_t i = 0; i < across.size(); ++i) out += (i == 0 ? "" : ", ") + across[i];
   return where.empty() ? out : out + " where " + where.text();

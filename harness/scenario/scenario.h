@@ -40,7 +40,8 @@ struct PromptSelection {
 
 /// One rule of the contract.
 struct Expectation {
-  enum class Kind { same_bits, within, differ, differ_all, measure };  // measure: demands nothing
+  // measure, ensemble: demand nothing. An ensemble is an entry of the key of that name.
+  enum class Kind { same_bits, within, differ, differ_all, measure, ensemble };
   Kind kind = Kind::same_bits;
   Filter where;                            // empty: every cell
   std::vector<std::string> across;         // axes the rule ranges over
@@ -48,6 +49,7 @@ struct Expectation {
   std::optional<double> max_kl;            // within: nats, largest KL of any token
   std::optional<double> max_abs;           // within: largest logit distance
   std::optional<std::int64_t> max_ulp;     // within
+  std::int64_t bins = 15;                  // ensemble: of the calibration error
   std::string place;                       // file:line:column of the rule
   [[nodiscard]] std::string text() const;  // as in reports: "within max_kl 1e-06 across cache"
 };

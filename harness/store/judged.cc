@@ -41,6 +41,28 @@ void visit(P& p, F&& field) requires std::is_same_v<std::remove_const_t<P>, Pair
   field("prompts_differing", p.prompts_differing), field("earliest", p.earliest);
 }
 
+template <class S, class F>
+void visit(S& s, F&& field) requires std::is_same_v<std::remove_const_t<S>, EnsembleSize> {
+  field("members", s.members), field("nll", s.nll), field("error", s.error), field("ece", s.ece);
+  field("member_nll", s.member_nll), field("ambiguity", s.ambiguity), field("right", s.right);
+}
+
+template <class M, class F>
+void visit(M& m, F&& field) requires std::is_same_v<std::remove_const_t<M>, EnsembleMember> {
+  field("weights", m.weights), field("nll", m.nll), field("error", m.error), field("ece", m.ece);
+  field("right", m.right);
+}
+
+template <class S, class F>
+void visit(S& s, F&& field) requires std::is_same_v<std::remove_const_t<S>, EnsembleSpread> {
+  field("of", s.of), field("nll", s.nll), field("probability", s.probability);
+}
+
+template <class E, class F>
+void visit(E& e, F&& field) requires std::is_same_v<std::remove_const_t<E>, EnsembleResult> {
+  field("targets", e.targets), field("prompts", e.prompts), field("bins", e.bins);
+}
+
 /// What a group's row has no column for.
 template <class G, class F>
 void visit(G& g, F&& field) requires std::is_same_v<std::remove_const_t<G>, GroupResult> {
@@ -115,6 +137,31 @@ void read_json(const Json& json, V& value) {
   });
 }
 
+Json ensemble_json(const EnsembleResult& ensemble) {
+  Json out = json_of(ensemble);
+  out["sizes"] = Json::array();
+  for (const EnsembleSize& size : ensemble.sizes) out["sizes"].push_back(json_of(size));
+  out["alone"] = Json::array();
+  for (const EnsembleMember& member : ensemble.alone) out["alone"].push_back(json_of(member));
+  out["members"] = json_of(ensemble.members);
+  out["runtime"] = json_of(ensemble.runtime);
+  return out;
+}
+
+void read_ensemble(const Json& measured, EnsembleResult& ensemble) {
+  const auto at = measured.find("ensemble");
+  if (at == measured.end() || !at->is_object()) return;
+  read_json(*at, ensemble);
+  if (const auto sizes = at->find("sizes"); sizes != at->end()) {
+    for (const Json& size : *sizes) read_json(size, ensemble.sizes.emplace_back());
+  }
+  if (const auto alone = at->find("alone"); alone != at->end()) {
+    for (const Json& member : *alone) read_json(member, ensemble.alone.emplace_back());
+  }
+  if (at->contains("members")) read_json((*at)["members"], ensemble.members);
+  if (at->contains("runtime")) read_json((*at)["runtime"], ensemble.runtime);
+}
+
 }  // namespace
 
 std::string print_difference(const Difference& difference) {
@@ -166,6 +213,7 @@ Result<void> StoreImpl::insert_group(std::int64_t run, std::int64_t index, const
   Json measured = json_of(group);
   measured["pairs"] = Json::array();
   for (const PairResult& pair : group.pairs) measured["pairs"].push_back(json_of(pair));
+  if (!group.ensemble.sizes.empty()) measured["ensemble"] = ensemble_json(group.ensemble);
   Query insert(*db_,
                "INSERT INTO contract_group (run, number, rule, key, verdict, reason,"
                " compared_tokens, differing, flipped, measured)"
@@ -226,6 +274,7 @@ Result<std::vector<GroupResult>> StoreImpl::groups(std::int64_t run) {
     if (measured.is_object() && measured.contains("pairs")) {
       for (const Json& pair : measured["pairs"]) read_json(pair, group.pairs.emplace_back());
     }
+    if (measured.is_object()) read_ensemble(measured, group.ensemble);
     if (!names_cells(group, int(place_of.size()))) return strange;
     out.push_back(std::move(group));
   }

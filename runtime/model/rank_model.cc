@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <new>
 #include <type_traits>
@@ -12,6 +13,7 @@
 #include "runtime/base/interrupt.h"
 #include "runtime/base/weight_count.h"
 #include "runtime/model/arch/architecture.h"
+#include "runtime/model/changed_weights.h"
 #include "runtime/numerics/formats.h"
 #include "runtime/numerics/order.h"
 
@@ -107,12 +109,14 @@ float largest_magnitude(std::span<const float> row) {
 /// Fills the members that a family's table names with this rank's slices of their tensors.
 class Builder {
  public:
-  Builder(const LoadedModel& model, Backend& backend, Backend& loader, RankModel& out)
+  Builder(const LoadedModel& model, Backend& backend, Backend& loader, const WeightChange& change,
+          RankModel& out)
       : model_(model),
         config_(model.config),
         architecture_(architecture_of(model.config)),
         backend_(backend),
         loader_(loader),
+        change_(change),
         p_(out.partition),
         out_(out) {}
 
@@ -139,6 +143,7 @@ class Builder {
         for (const TensorRow& row : architecture_.experts.rows) fill(row, name, &layer);
       }
     }
+    out_.changed_weights = changed_weights_;
   }
 
  private:
@@ -187,8 +192,9 @@ class Builder {
                                       ? weight_that_fills(architecture_, &RankModel::embedding)
                                       : name + ".weight");
     const bool as_head = is_head || row.outputs == Dimension::experts;
+    const bool is_table = is_head && config_.tied_embeddings;  // embeddings are never changed
     to.matrix = matrix(weight, span_of(row.outputs), span_of(row.inputs), bounds_of(row.inputs),
-                       as_head ? backend_.mode().head : backend_.mode().matrix);
+                       as_head ? backend_.mode().head : backend_.mode().matrix, !is_table);
     if (const Tensor* bias = model_.weights.find(name + ".bias")) {
       to.bias = upload_rows(*bias, {0, 1}, span_of(row.outputs), backend_.mode().bias, backend_);
     }
@@ -234,13 +240,15 @@ class Builder {
   }
 
   std::shared_ptr<WeightMatrix> matrix(const Tensor& t, Span rows, Span columns,
-                                       const std::vector<std::int64_t>& bounds, Format format) {
+                                       const std::vector<std::int64_t>& bounds, Format format,
+                                       bool may_change) {
     MatrixSource source;
     source.name = t.name;
     source.outputs = rows.size();
     source.inputs = columns.size();
     source.bounds = bounds;
     source.format = format;
+    if (may_change && change_.changes()) return changed_matrix(t, rows, columns, std::move(source));
     source.read = [&t, rows, columns](std::int64_t row, std::span<float> out) {
       t.read_row(rows.begin + row, columns.begin, columns.end, out);
     };
@@ -257,14 +265,32 @@ class Builder {
     return loader_.load_matrix(source);
   }
 
+  /// The same of a changed tensor: no blocks are kept of it.
+  std::shared_ptr<WeightMatrix> changed_matrix(const Tensor& t, Span rows, Span columns,
+                                               MatrixSource source) {
+    const auto changed = ChangedTensor::make(t, change_, rows.begin, rows.end);
+    if (!changed) throw BackendError(changed.error().message);
+    source.read = [&changed, rows, columns, this](std::int64_t row, std::span<float> out) {
+      changed_weights_ += changed->read_row(rows.begin + row, columns.begin, columns.end, out);
+    };
+    source.amax = [&changed, &t, rows](std::int64_t row) {
+      std::vector<float> whole(std::size_t(t.cols));
+      changed->read_row(rows.begin + row, 0, t.cols, whole);
+      return largest_magnitude(whole);
+    };
+    return loader_.load_matrix(source);
+  }
+
   const LoadedModel& model_;
   const ModelConfig& config_;
   const Architecture& architecture_;
   Backend& backend_;
   Backend& loader_;
+  const WeightChange& change_;
   const Partition& p_;
   RankModel& out_;
-  std::size_t expert_ = 0;  // that is being filled
+  std::size_t expert_ = 0;                         // that is being filled
+  std::atomic<std::int64_t> changed_weights_ = 0;  // a loader reads on several threads
 };
 
 }  // namespace
@@ -348,9 +374,10 @@ void EmbeddingTable::require(std::span<const std::int32_t> ids) const {
 
 std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend,
                                             Backend& loader, int rank, int ranks,
-                                            const SequenceLengths& lengths) {
+                                            const SequenceLengths& lengths,
+                                            const WeightChange& change) {
   auto out = std::make_unique<RankModel>(model.config, Partition(model.config, rank, ranks));
-  Builder(model, backend, loader, *out).build();
+  Builder(model, backend, loader, change, *out).build();
   extend_positions(*out, backend, lengths);
   return out;
 }

@@ -15,6 +15,7 @@
 #include "runtime/model/arch/plan.h"
 #include "runtime/model/config.h"
 #include "runtime/model/rope.h"
+#include "runtime/numerics/weight_change.h"
 
 namespace isobit {
 
@@ -120,6 +121,7 @@ struct RankModel {
   std::vector<RopeTable> ropes;       // of config.ropes
   RopeRows rope_rows;                 // rows of the tables
   std::vector<LayerWeights> layers;
+  std::int64_t changed_weights = 0;  // of the matrices: whose bits the WeightChange changed
 };
 
 /// How long the sequences of a run are: what the RoPE tables must hold.
@@ -130,10 +132,12 @@ struct SequenceLengths {
 
 /// Rounds and uploads one rank's slice, and RoPE tables for `lengths`.
 /// `loader` packs the matrices and may have threads of its own; it may be `backend`, and is not
-/// needed afterwards. `model` and `backend` must outlive the result.
+/// needed afterwards. `model` and `backend` must outlive the result. A `change` is of every matrix
+/// of a linear layer; one that cannot be made (weight_scales.h) is a BackendError.
 std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend,
                                             Backend& loader, int rank, int ranks,
-                                            const SequenceLengths& lengths);
+                                            const SequenceLengths& lengths,
+                                            const WeightChange& change = {});
 
 /// Makes the RoPE tables serve these lengths too.
 void extend_positions(RankModel& model, Backend& backend, const SequenceLengths& lengths);

@@ -12,6 +12,7 @@
 #include "runtime/numerics/probes.h"
 #include "runtime/run/cost.h"
 #include "runtime/run/log_sum.h"
+#include "runtime/run/observe.h"
 #include "runtime/run/ranks.h"
 #include "runtime/run/replicas.h"
 #include "runtime/run/trace_recorder.h"
@@ -225,56 +226,6 @@ class RankRun {
   double record_seconds_ = 0;
 };
 
-using Ranks = std::span<const std::unique_ptr<Communicator>>;
-
-void observe(const GenerateRequest& request, const ScheduleStats& stats, const BackendInfo& info,
-             Ranks ranks, Observed& out) {
-  out.engine = info.engine;
-  out.device = info.device;
-  out.isa = info.isa;
-  out.kernels = info.kernels;
-  out.gemm = info.gemm;
-  out.attention = info.attention;
-  out.library = info.library;
-  out.library_sha256 = info.library_sha256;
-  out.precision = mode_of(request.precision).name;
-  out.threads = info.threads_used;
-  out.ranks = std::int64_t(ranks.front()->size());
-  out.virtual_ranks = ranks.front()->is_virtual();
-  out.transport = ranks.front()->transport();
-  out.collectives = ranks.front()->traffic().collectives;
-  out.bytes_moved = ranks.front()->traffic().bytes_sent;
-  for (const auto& rank : ranks) {
-    out.collectives = std::min(out.collectives, rank->traffic().collectives);
-    out.bytes_moved = std::min(out.bytes_moved, rank->traffic().bytes_sent);
-  }
-  out.live_rows = stats.live_rows;
-  out.joined_late = stats.joined_late;
-  out.left_early = stats.left_early;
-  out.out_of_order = stats.out_of_order;
-  out.steps = stats.steps;
-  out.chunks = stats.chunks;
-  out.page_size = request.cache.page_size;
-  out.pages = stats.pages;
-  out.prefix_hits = stats.prefix_hits;
-  out.recomputed = stats.recomputed;
-  out.cached_reads = stats.cached_reads;
-  out.drafted = stats.drafted;
-  out.draft_hits = stats.draft_hits;
-  out.rolled_back = stats.rolled_back;
-  out.max_position = stats.max_position;
-}
-
-void observe_kv(const KvPolicySpec& spec, const KvCounters& kv, Observed& out) {
-  out.kv = spec.text;
-  out.kv_bytes = kv.bytes;
-  out.kv_exact_bytes = kv.exact_bytes;
-  out.kv_evicted = kv.evicted;
-  out.kv_coded = kv.coded;
-  out.kv_rebuilt = kv.rebuilt;
-  out.kv_identity = !spec.exact() && !kv.could_act;
-}
-
 Result<void> check_request(const GenerateRequest& request, const ModelConfig& config) {
   if (const std::string why = refuse_ranks(config, request.ranks); !why.empty()) {
     return Error{why, ""};
@@ -467,8 +418,8 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
   end_trace(why, seconds_since(start), meter, result.trace);
   result.trace.communication_seconds = ranks.front()->seconds();
   Observed& observed = result.trace.observed;
-  observe(request, seats.front().stats, team.backends.front()->describe(), ranks, observed);
-  observe_kv(request.kv, seats.front().kv, observed);
+  observe(request, seats.front().stats, seats.front().kv, team.backends.front()->describe(), ranks,
+          team.weights->changed_weights(), observed);
   observed.weight_bytes = weight_bytes;
   return result;
 }
@@ -490,10 +441,8 @@ GenerateResult Runtime::run_replicas(const GenerateRequest& request, const Team&
   const std::string why = run_seats(*team.weights, team.backends, groups, seats);
   const double seconds = seconds_since(start);
   for (std::size_t r = 0; r < shares.size(); ++r) {
-    Observed& part = parts[r].trace.observed;
-    observe(shares[r], seats[r].stats, team.backends[r]->describe(), Ranks(groups).subspan(r, 1),
-            part);
-    observe_kv(request.kv, seats[r].kv, part);
+    observe(shares[r], seats[r].stats, seats[r].kv, team.backends[r]->describe(),
+            Ranks(groups).subspan(r, 1), team.weights->changed_weights(), parts[r].trace.observed);
   }
   GenerateResult all = join_replicas(std::move(parts));
   end_trace(why, seconds, meter, all.trace);

@@ -63,6 +63,9 @@ struct GenerateRequest {
   World* world = nullptr;  // the processes that are the ranks, one each; null: this process alone
 };
 
+/// Behind the text of a change of weights in Observed::weights: every weight kept its bits.
+inline constexpr const char* kNothingChanged = ", which changed no weight";
+
 /// The reason of a rank that knows only that another one has failed.
 inline constexpr const char* kOtherRankFailed = "another rank failed";
 

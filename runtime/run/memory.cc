@@ -106,6 +106,7 @@ MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& 
   packed.backend = request.backend;
   const std::int64_t replicas = std::max(1, request.replicas);
   packed.here.resize(std::size_t(replicas));
+  packed.weights = request.weights;
   out.weights = std::int64_t(packed_bytes(model, packed));
   out.cache = saturating_product(replicas, cache_bytes(config, request, all));
   const std::int64_t rows = rows_of_step(request, all);

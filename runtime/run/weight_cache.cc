@@ -31,7 +31,7 @@ std::size_t element_bytes(Format format) {
 std::string key_of(const PackedRequest& request) {
   std::string key = std::string(mode_of(request.precision).name) + "/" +
                     request.backend.engine.text() + "/" + request.backend.device + "/" +
-                    std::to_string(request.ranks);
+                    std::to_string(request.ranks) + "/" + request.weights.text;
   for (const PackedRequest::Place& place : request.here) {
     key += "/" + std::to_string(place.rank) + "@" + std::to_string(place.device);
   }
@@ -40,13 +40,19 @@ std::string key_of(const PackedRequest& request) {
 
 }  // namespace
 
+std::int64_t PackedSet::changed_weights() const {
+  std::int64_t sum = 0;
+  for (const auto& rank : ranks) sum += rank->changed_weights;
+  return sum;
+}
+
 /// The reference on a CPU keeps the checkpoint's blocks where it can
 /// (backends/cpu/packed_blocks.h); vendor libraries get Reals.
 std::size_t packed_bytes(const LoadedModel& model, const PackedRequest& request) {
   const Mode& mode = mode_of(request.precision);
   const bool reference = request.backend.engine.name == "reference";
-  const bool blocks =
-      reference && request.backend.device == "cpu" && cpu::keeps_blocks(mode.matrix);
+  const bool blocks = reference && !request.weights.changes() && request.backend.device == "cpu" &&
+                      cpu::keeps_blocks(mode.matrix);
   const std::size_t element = reference     ? element_bytes(mode.matrix)
                               : mode.wide() ? sizeof(double)
                                             : sizeof(float);
@@ -119,7 +125,7 @@ Result<std::unique_ptr<PackedSet>> PackedCache::pack(const PackedRequest& reques
       set->holders.push_back(std::move(*holder));
       Backend& backend = *set->holders.back();
       set->ranks.push_back(build_rank_model(model_, backend, loader ? *loader : backend, place.rank,
-                                            request.ranks, lengths));
+                                            request.ranks, lengths, request.weights));
     }
   } catch (const std::bad_alloc& error) {
     return Error{memory_text(error) + " while the weights were loaded", ""};

@@ -25,6 +25,8 @@ struct PackedSet {
   std::vector<std::unique_ptr<Backend>> holders;  // one a rank, own its memory
   std::vector<std::unique_ptr<RankModel>> ranks;
 
+  /// Weights whose bits a change of weights changed.
+  [[nodiscard]] std::int64_t changed_weights() const;
   ~PackedSet() { ranks.clear(); }
 };
 

@@ -82,6 +82,17 @@ def openings(tokenizer, heldout, count):
     return lines
 
 
+def continuations(prose):
+    """The prose again, the first half of its words as the text and the others as the answer."""
+    lines = []
+    for line in prose:
+        ends = [m.end() for m in re.finditer(r"\S+", line["text"])]
+        end = ends[len(ends) // 2 - 1]
+        lines.append({"id": line["id"].replace("prose", "continuation"),
+                      "text": line["text"][:end], "answer": line["text"][end:]})
+    return lines
+
+
 def mixed(tokenizer, heldout):
     """Held-back prose cut to many lengths, from 3 to 700 tokens."""
     rng, lines = random.Random(f"{SEED}/mixed"), []
@@ -131,6 +142,7 @@ def build(corpus):
         "lengths": lengths(),
     }
     sets["smoke"] = smoke(sets)
+    sets["continuations"] = continuations(sets["prose"])
     return {name: "".join(json.dumps(line) + "\n" for line in lines)
             for name, lines in sets.items()}
 

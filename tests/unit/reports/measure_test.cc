@@ -57,5 +57,55 @@ TEST(Measure, IsInTheTerminalAndInJson) {
   EXPECT_EQ(pairs[0]["earliest"], -1);
 }
 
+Report ensemble_report() {
+  Report report = measured_report();
+  GroupResult& group = report.groups[0];
+  group.rule = "ensemble bins 15 across weights";
+  group.ensemble = {
+      1200,
+      40,
+      15,
+      {{"bsr:4", 0.4375, 0.125, 0.0625, 30}},
+      {{1, 0.4375, 0.125, 0.0625, 0.4375, 0, 30}, {2, 0.375, 0.1, 0.03125, 0.4375, 0.0625, 31}},
+      {2, 0.0078125, 0.5},
+      {1, 0, 0}};
+  return report;
+}
+
+TEST(Measure, AnEnsembleIsATable) {
+  Report report = ensemble_report();
+  std::vector<std::string> want = {
+      "1,200 targets in 40 prompts, ECE of 15 bins",
+      "members    NLL        error      ECE        ambiguity  member NLL prompts right",
+      "1          0.4375     0.125      0.0625     0          0.4375     30 of 40",
+      "2          0.375      0.1        0.03125    0.0625     0.4375     31 of 40",
+      "alone      0.4375     0.125      0.0625                           30 of 40  bsr:4",
+      "deviation over 2 members: NLL 0.0078125, target's probability 0.5"};
+  EXPECT_EQ(ensemble_lines(report.groups[0]), want);
+  report.groups[0].ensemble.runtime = {4, 0.25, 0.125};
+  want.push_back("deviation over 4 runtime configurations: NLL 0.25, target's probability 0.125");
+  EXPECT_EQ(ensemble_lines(report.groups[0]), want);
+  EXPECT_TRUE(ensemble_lines(GroupResult{}).empty());
+  const std::string text = render_terminal(report, {}), page = render_markdown({report});
+  for (const std::string& line : want) {
+    EXPECT_NE(text.find("\n    " + line + "\n"), std::string::npos) << text;
+    EXPECT_NE(page.find("\n" + line + "\n"), std::string::npos) << page;
+  }
+}
+
+TEST(Measure, AnEnsembleIsWholeInJson) {
+  const auto json = nlohmann::json::parse(render_json(ensemble_report()));
+  const auto& ensemble = json["groups"][0]["ensemble"];
+  EXPECT_EQ(ensemble["targets"], 1200);
+  EXPECT_EQ(ensemble["sizes"][1]["ambiguity"], 0.0625);
+  EXPECT_EQ(ensemble["sizes"][1]["ambiguity_hex"], "0x1p-4");
+  EXPECT_EQ(ensemble["sizes"][1]["prompts_right"], 31);
+  EXPECT_EQ(ensemble["alone"][0]["weights"], "bsr:4");
+  EXPECT_EQ(ensemble["members"]["nll_hex"], "0x1p-7");
+  EXPECT_EQ(ensemble["runtime"]["of"], 1);
+  const auto plain = nlohmann::json::parse(render_json(measured_report()));
+  EXPECT_TRUE(plain["groups"][0]["ensemble"].is_null());
+}
+
 }  // namespace
 }  // namespace isobit::test

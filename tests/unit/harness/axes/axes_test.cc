@@ -23,11 +23,12 @@ const std::map<std::string, std::vector<std::string>>& samples() {
         "chunked:17+paged:16+prefix:true", "paged:16+recomputed:true", "speculative:4",
         "chunked:17+speculative:64"}},
       {"kv", {"exact", "q8_0", "kivi:2", "tova:64"}},
+      {"weights", {"stored", "rtn:4", "bsr:5+granularity:tensor+seed:3", "gaussian:0.1+seed:2"}},
       {"gemm",
        {"reference", "split_k:4+out:bf16+slice:64", "by_rows:(1:(split_k:4)+9:(split_k:1))"}},
       {"replicas", {"1", "2", "64"}},
       {"threads", {"1", "1024"}},
-      {"teacher_forced", {"false", "true"}},
+      {"teacher_forced", {"false", "true", "answer"}},
       {"seed", {"0", "7", "9223372036854775807"}}};
   return all;
 }
@@ -124,6 +125,24 @@ TEST(Axes, CachePoliciesAreReadFromTheirTable) {
   EXPECT_EQ(error({"", {{"kivi", "3"}}}), "bad kv \"kivi:3\": kivi has 2 or 4 bits");
   EXPECT_NE(error({"", {{"tova", "0"}}}), "none");
   EXPECT_NE(error({"", {{"tova", "4"}, {"kivi", "2"}}}), "none");
+}
+
+TEST(Axes, ChangedWeightsAreSelectedByTheirPairs) {
+  const AxisValue value =
+      *axis_value("weights", {"", {{"seed", "3"}, {"bsr", "5"}}}, ValueUse::exact);
+  EXPECT_EQ(value.text, "bsr:5+seed:3");
+  EXPECT_EQ(std::get<WeightChange>(value.setting).bits, 5);
+  EXPECT_EQ(requested({{"weights", value}}).weights.seed, 3u);
+  const AxisValue seedless = *axis_value("weights", "bsr:5");
+  for (const char* both : {"bsr", "bsr:5", "granularity:channel"}) {
+    EXPECT_TRUE(value_matches(value, both) && value_matches(seedless, both)) << both;
+    EXPECT_TRUE(axis_value("weights", {both, {}}, ValueUse::pattern)) << both;
+  }
+  EXPECT_TRUE(value_matches(seedless, "seed:0"));
+  EXPECT_FALSE(value_matches(value, "seed:0"));
+  EXPECT_FALSE(value_matches(value, "bsr:4"));
+  EXPECT_FALSE(value_matches(usual_value("weights"), "seed:0"));
+  EXPECT_FALSE(axis_value("weights", {"bsr", {}}, ValueUse::exact)) << "without a number of bits";
 }
 
 TEST(Axes, PatternsAndNumbers) {

@@ -40,7 +40,8 @@ class JudgeTest : public testing::Test {
     return trace;
   }
   Judged judged() {
-    return judge({scenario_, matrix_, cells_, within_, golden_, asked_, eos_, "2026-11-29", true});
+    return judge({scenario_, matrix_, cells_, within_, golden_, asked_, eos_, "2026-11-29", true,
+                  nullptr, false, &ensembles_});
   }
   std::string verdicts() {
     std::string out;
@@ -63,6 +64,7 @@ class JudgeTest : public testing::Test {
   Matrix matrix_;
   std::vector<JudgeCell> cells_;
   WithinResults within_;
+  EnsembleResults ensembles_;
   const GoldenFile* golden_ = nullptr;
   std::vector<std::int32_t> eos_;
   std::set<GoldenKey> asked_;
@@ -108,6 +110,30 @@ TEST_F(JudgeTest, WithinJudgesEveryPairNotOnlyThoseOfTheFirstCell) {
   EXPECT_EQ(verdicts(), "PASS PASS PASS");
   within_.erase({0, 1, 2});
   EXPECT_EQ(verdicts(), "PASS PASS MISTRUSTED") << "a pair without values is not within anything";
+}
+
+TEST_F(JudgeTest, AnEnsembleDemandsNothingButValues) {
+  use("axes: {weights: [{bsr: 4}, {bsr: 4, seed: 1}], teacher_forced: [true]}\n"
+      "golden: none\nensemble: [{across: [weights]}]\n");
+  cells_[1].attempts[0] = trace_of(matrix_.cells[1], 9);
+  EXPECT_EQ(judged().groups[0].judgement.verdict, Verdict::mistrusted);
+  EXPECT_EQ(judged().groups[0].judgement.reason, "no values to measure");
+  ensembles_[{0, 0}].result.sizes.resize(2);
+  const Judged out = judged();
+  EXPECT_EQ(out.groups[0].rule, "ensemble bins 15 across weights");
+  EXPECT_EQ(out.groups[0].judgement.verdict, Verdict::pass);
+  EXPECT_EQ(out.groups[0].ensemble.sizes.size(), 2U);
+  EXPECT_EQ(verdicts(), "PASS PASS");
+  ensembles_[{0, 0}].problem = "other tokens";
+  EXPECT_EQ(judged().groups[0].judgement.reason, "other tokens");
+}
+
+TEST_F(JudgeTest, WeightsThatRanAreThoseThatWereAsked) {
+  use("axes: {weights: [{bsr: 4}]}\n");
+  EXPECT_EQ(after([](Observed& o) { o.weights = "stored"; }),
+            "FAIL: weights bsr:4 was asked, stored ran");
+  EXPECT_EQ(after([](Observed& o) { o.weights += kNothingChanged; }),
+            "MISTRUSTED: weights bsr:4, which changed no weight");
 }
 
 TEST_F(JudgeTest, AGroupSaysWhatItRestsOnAndDoesNotPassForAnAxisThatDidNotVary) {
