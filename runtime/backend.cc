@@ -15,16 +15,19 @@ namespace {
 constexpr const char* kBetween = "; ";
 constexpr const char* kUncut = " (one slice)";
 
-}  // namespace
-namespace {
+/// Texts of schedules, and whether they cut a product.
+std::string written(const std::map<std::string, bool>& schedules) {
+  std::string out;
+  for (const auto& [text, cut] : schedules) {
+    out += (out.empty() ? "" : kBetween) + text + (cut ? "" : kUncut);
+  }
+  return out;
+}
 
 /// Dense rows as one.
 Rows in_one(Rows x) {
   return x.dense() && x.cols > 0 ? Rows{x.data, 1, x.rows * x.cols, x.rows * x.cols} : x;
 }
-
-}  // namespace
-namespace {
 
 /// rms_norm of each head: the rows lie one behind the other, so that a head is a row as well.
 void norm_heads(Backend& backend, Rows x, std::int64_t heads, const void* weight, double eps) {
@@ -144,11 +147,15 @@ void Backend::end_step() {}
 std::string SchedulesRan::text() const {
   std::map<std::string, bool> texts;
   for (const auto& [schedule, cut] : ran_) texts[text_of(*schedule)] |= cut;
-  std::string out;
-  for (const auto& [text, cut] : texts) {
-    out += (out.empty() ? "" : kBetween) + text + (cut ? "" : kUncut);
+  return texts.empty() ? "reference" : written(texts);
+}
+
+std::string SchedulesRan::joined(const std::string& a, const std::string& b) {
+  std::map<std::string, bool> texts;
+  for (const std::string& text : {a, b}) {
+    for (const Item& item : read(text)) texts[item.schedule] |= item.cut;
   }
-  return out.empty() ? "reference" : out;
+  return written(texts);
 }
 
 std::vector<SchedulesRan::Item> SchedulesRan::read(const std::string& text) {

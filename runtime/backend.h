@@ -195,6 +195,8 @@ class SchedulesRan {
   };
   /// What text() wrote.
   static std::vector<Item> read(const std::string& text);
+  /// text() of two that ran apart, in one.
+  static std::string joined(const std::string& a, const std::string& b);
   void add(const GemmSchedule& schedule, std::int64_t inputs) {
     ran_.insert({&schedule, schedule.slices(inputs) > 1});
   }

@@ -3,9 +3,6 @@
 
 #include <algorithm>
 
-#include "harness/axes/axes.h"
-#include "runtime/base/words.h"
-
 namespace isobit {
 namespace {
 
@@ -30,38 +27,14 @@ class EnsembleReader : private NodeReader {
       const std::string& key = entry.keys[i].text;
       const TreeNode& item = entry.items[i];
       if (key == "bins") out.bins = integer(item, "bins", 1, kMostBins);
-      if (key == "where") where(item, out);
-      if (key == "across") across(item, out);
+      if (key == "where") out.where = where(item);
+      if (key == "across") out.across = axis_list(item, "across");
     }
     const auto& axes = out.across;
     if (std::find(axes.begin(), axes.end(), "weights") == axes.end()) {
       fail(entry, "the members of an ensemble differ in their weights: across must name weights");
     }
     return out;
-  }
-
-  void where(const TreeNode& node, Expectation& out) {
-    const std::string text = word(node, "where");
-    if (error_) return;
-    auto filter = Filter::parse(text, tree_.place(node));
-    if (filter) {
-      out.where = std::move(*filter);
-    } else {
-      error_ = filter.error();
-    }
-  }
-
-  void across(const TreeNode& node, Expectation& out) {
-    for (const TreeNode& axis : list(node, "across")) {
-      if (!is(axis, TreeNode::Kind::scalar, "an axis of across")) continue;
-      if (find_axis(axis.text) == nullptr) {
-        fail(axis, "unknown axis " + in_quotes(axis.text) + did_you_mean(axis.text, axis_names()));
-      }
-      if (std::count(out.across.begin(), out.across.end(), axis.text) != 0) {
-        fail(axis, "axis " + axis.text + " is twice in across");
-      }
-      out.across.push_back(axis.text);
-    }
   }
 };
 

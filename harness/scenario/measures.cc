@@ -11,11 +11,9 @@ class MeasureReader : private NodeReader {
  public:
   using NodeReader::NodeReader;
 
-  Result<std::vector<Measure>> read(const TreeNode& node) {
-    std::vector<Measure> out;
+  std::optional<Error> read(const TreeNode& node, std::vector<Measure>& out) {
     for (const TreeNode& item : list(node, "measure")) out.push_back(entry(item));
-    if (error_) return *error_;
-    return out;
+    return error_;
   }
 
  private:
@@ -58,8 +56,9 @@ class MeasureReader : private NodeReader {
 
 }  // namespace
 
-Result<std::vector<Measure>> read_measures(const Tree& tree, const TreeNode& node) {
-  return MeasureReader(tree).read(node);
+std::optional<Error> read_measures(const Tree& tree, const TreeNode& node,
+                                   std::vector<Measure>& out) {
+  return MeasureReader(tree).read(node, out);
 }
 
 bool Measure::needs_log_sums() const {

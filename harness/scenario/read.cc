@@ -123,13 +123,7 @@ void Reader::contract(const std::string& key, const TreeNode& node) {
   if (key == "golden") golden(node);
   if (key == "expect")
     for (const TreeNode& item : list(node, "expect")) expectation(item);
-  if (key == "measure" && !error_) {
-    auto measures = read_measures(tree_, node);
-    if (measures)
-      scenario_.measures = std::move(*measures);
-    else
-      error_ = measures.error();
-  }
+  if (key == "measure" && !error_) error_ = read_measures(tree_, node, scenario_.measures);
   if (key == "ensemble" && !error_) error_ = read_ensembles(tree_, node, scenario_.expect);
   if (key == "xfail")
     for (const TreeNode& item : list(node, "xfail")) expected_failure(item);

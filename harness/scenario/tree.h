@@ -81,9 +81,10 @@ class NodeReader {
   std::optional<Error> error_;
 };
 
-/// The entries of `measure` (scenario/measures.cc). Whether the scenario varies the axis of `over`
-/// is asked by whoever has read the whole file.
-Result<std::vector<Measure>> read_measures(const Tree& tree, const TreeNode& node);
+/// Appends the entries of `measure` (scenario/measures.cc); gives the first error. Whether the
+/// scenario varies the axis of `over` is asked by whoever has read the whole file.
+std::optional<Error> read_measures(const Tree& tree, const TreeNode& node,
+                                   std::vector<Measure>& out);
 
 /// Tree -> Scenario without path and text (scenario/read.cc).
 Result<Scenario> read_scenario(const Tree& tree);

@@ -28,6 +28,7 @@ void join_observed(const Observed& part, Observed& all) {
   }
   all.live_rows = std::min(all.live_rows, part.live_rows);
   all.kv_identity = all.kv_identity && part.kv_identity;
+  if (all.gemm != part.gemm) all.gemm = SchedulesRan::joined(all.gemm, part.gemm);
 }
 
 }  // namespace

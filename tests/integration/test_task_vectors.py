@@ -126,7 +126,8 @@ class TaskVectors(tiny_project.Case):
         a, b = "a.safetensors", "b.safetensors"
         models = [self.merged(), self.merged((a, b)), self.merged((b, a)), self.merged((a, b), 0.4),
                   self.merged((a, b), store={"tvq": 4}), self.merged((a, b), store={"tvq": 3}),
-                  self.merged((a, b), store={"rtn": 4}), self.merged((a, b), store={"rtvq": [4, 4]}),
+                  self.merged((a, b), store={"rtn": 4}),
+                  self.merged((a, b), store={"rtvq": [4, 4]}),
                   self.merged(("tuned", b)), self.merged(())]
         digests = [self.info(model)["digest"] for model in models]
         self.assertEqual(len(set(digests)), len(models))
