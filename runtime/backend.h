@@ -179,6 +179,7 @@ struct BackendInfo {
   std::string kernels;                  // names, for the observed record
   std::string library, library_sha256;  // vendor library
   std::int64_t threads_used = 0;        // most threads that took a share of one operation
+  std::string attention = "reference";  // the schedule that some row had, as the axis writes it
 };
 
 class Backend {

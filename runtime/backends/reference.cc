@@ -32,8 +32,8 @@ Result<std::unique_ptr<Backend>> make_reference(const BackendOptions& options, c
 #if defined(ISOBIT_HAVE_CUDA)
   if (options.device == "cuda") return cuda::make_cuda(options, mode);
 #endif
-  return std::unique_ptr<Backend>(
-      std::make_unique<cpu::CpuBackend>(mode, *cpu::kernels_named(options.isa), options.threads));
+  return std::unique_ptr<Backend>(std::make_unique<cpu::CpuBackend>(
+      mode, *cpu::kernels_named(options.isa), options.threads, options.attention));
 }
 
 std::vector<EngineStatus> reference_status() {

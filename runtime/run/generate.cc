@@ -299,6 +299,7 @@ void observe(const GenerateRequest& request, const ScheduleStats& stats, const B
   out.library_sha256 = info.library_sha256;
   out.precision = mode_of(request.precision).name;
   out.threads = info.threads_used;
+  out.attention = info.attention;
   out.ranks = std::int64_t(ranks.front()->size());
   out.virtual_ranks = ranks.front()->is_virtual();
   out.transport = ranks.front()->transport();

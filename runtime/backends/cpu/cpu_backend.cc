@@ -51,8 +51,9 @@ bool pack_blocks(const BlockRow& row, ThreadPool& pool, PackedMatrix& m) {
 
 }  // namespace
 
-CpuBackend::CpuBackend(const Mode& mode, const Kernels& kernels, int threads)
-    : Backend(mode), pool_(threads), kernels_(kernels) {}
+CpuBackend::CpuBackend(const Mode& mode, const Kernels& kernels, int threads,
+                       const FlashSchedule& attention)
+    : Backend(mode), pool_(threads), kernels_(kernels), flash_(attention) {}
 
 BackendInfo CpuBackend::describe() const {
   BackendInfo info;
@@ -61,6 +62,7 @@ BackendInfo CpuBackend::describe() const {
   info.isa = kernels_.isa;
   info.kernels = std::string("cpu/") + kernels_.isa;
   info.threads_used = pool_.used();
+  info.attention = flash_.ran();
   return info;
 }
 

@@ -10,6 +10,7 @@
 #include "runtime/backend.h"
 #include "runtime/backends/cpu/kernels/kernels.h"
 #include "runtime/backends/cpu/thread_pool.h"
+#include "runtime/numerics/flash_call.h"
 
 namespace isobit::cpu {
 
@@ -30,7 +31,8 @@ struct AttentionCall;  // cpu/attention.h
 
 class CpuBackend : public Backend {
  public:
-  CpuBackend(const Mode& mode, const Kernels& kernels, int threads);
+  CpuBackend(const Mode& mode, const Kernels& kernels, int threads,
+             const FlashSchedule& attention = {});
 
   [[nodiscard]] BackendInfo describe() const override;
   void* allocate(std::size_t bytes) override;
@@ -102,6 +104,8 @@ class CpuBackend : public Backend {
   }
   template <class T>
   void shared_attention(std::span<const AttentionTask<T>> tasks);
+  void attention_flash(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
+                       Rows out);
   template <class T>
   void attend_coded(const AttentionCall<T>& call, std::int64_t first, std::int64_t last);
   /// Memory that lives until the next call of the same kind. Shares must not throw, so it is taken
@@ -112,6 +116,7 @@ class CpuBackend : public Backend {
     return reinterpret_cast<T*>(memory.data());
   }
 
+  FlashCalls flash_;
   std::vector<std::byte> parts_;    // of queries, between their two steps
   std::vector<std::byte> decoded_;  // of every thread: one split's keys and values
 };

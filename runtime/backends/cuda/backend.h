@@ -13,6 +13,7 @@
 #include "runtime/backends/cuda/device/device.h"
 #include "runtime/backends/cuda/kernels/kernels.h"
 #include "runtime/backends/cuda/step.h"
+#include "runtime/numerics/flash_call.h"
 
 namespace isobit::cuda {
 
@@ -47,7 +48,8 @@ class CudaBackend : public Backend {
  public:
   /// `branches`: products of one input may run side by side in a captured step. Only for gemm() as
   /// it is here.
-  CudaBackend(const Mode& mode, GpuInfo gpu, bool branches = false);
+  CudaBackend(const Mode& mode, GpuInfo gpu, bool branches = false,
+              const FlashSchedule& attention = {});
   ~CudaBackend() override;
   CudaBackend(const CudaBackend&) = delete;
   CudaBackend& operator=(const CudaBackend&) = delete;
@@ -126,12 +128,14 @@ class CudaBackend : public Backend {
   template <class F>
   void attend(Rows q, const AttentionRows& args, const KvPools& pools, const PlacesView& places,
               const F& launch);
+  void note_flash(const StepInputs& inputs);
   double read_share(Rows logits, int count, std::span<TopEntries> best, std::span<Digest> digests);
   TopEntries top_on_host(Rows x, int count);
   bool encode_on_host(Rows x, std::span<const std::int64_t> slots, const CodeLayout& layout,
                       void* codes);
 
   bool branches_;
+  FlashCalls flash_;
   Branches side_;
   Step step_;
   Mirror ids_, factors_, positions_, slots_, read_slots_, code_slots_, places_mirror_,
