@@ -8,10 +8,10 @@
 namespace isobit {
 
 const std::vector<Axis>& all_axes() {
-  static const std::vector<Axis> table = {
-      engine_axis(), device_axis(),  isa_axis(),           precision_axis(),
-      batch_axis(),  gpus_axis(),    cache_axis(),         kv_axis(),
-      gemm_axis(),   threads_axis(), teacher_forced_axis()};
+  static const std::vector<Axis> table = {engine_axis(),    device_axis(),  isa_axis(),
+                                          precision_axis(), batch_axis(),   gpus_axis(),
+                                          cache_axis(),     kv_axis(),      gemm_axis(),
+                                          attention_axis(), threads_axis(), teacher_forced_axis()};
   return table;
 }
 

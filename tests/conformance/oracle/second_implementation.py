@@ -4,7 +4,8 @@
 Reproduces the page's worked example (digests and tokens of every precision and cache policy), the
 Philox vector and the draw; the expected values are parsed from the page. Shares nothing with the
 C++ code: exact_fma.py holds fma, frozen_functions.py exp, log, sin and cos, formats_and_draws.py
-and attention.py the sections of those names, lossy_caches.py the policies.
+and attention.py the sections of those names, flash.py the attention of emulated schedules,
+lossy_caches.py the policies.
 
     second_implementation.py [--page PATH] [--new] [ROW ...]   (default: every row of the tables)
 
@@ -25,6 +26,7 @@ import xxhash
 
 from attention import attention, lane_tree, rope
 from exact_fma import F32, F64, check_fma, fma
+from flash import Flash
 from formats_and_draws import FORMATS, U64, draw, narrow, philox4x32
 from frozen_functions import X, canonical, silu
 from lossy_caches import policy_named
@@ -133,8 +135,9 @@ def tensor(number, shape):
 
 
 class Model:
-    def __init__(self, precision, policy="exact", head_dim=HEAD_DIM):
+    def __init__(self, precision, policy="exact", head_dim=HEAD_DIM, flash=None):
         self.policy, self.head_dim, self.prompt = policy_named(policy), head_dim, None
+        self.flash = flash
         self.real = F64 if precision == "fp64" else F32
         formats = PRECISIONS[precision].split()
         self.weights, self.matrix, lm_matrix, self.input, self.lm_input, self.stored = formats
@@ -182,6 +185,9 @@ class Model:
         states = [codec.state(int(p), self.prompt) for p in positions]
         changes = [i for i in range(len(states)) if i == 0 or states[i] != states[i - 1]]
         parts = [slice(a, b) for a, b in zip(changes, changes[1:] + [len(states)])]
+        if self.flash is not None:
+            keys, values = self.cache[index][1:]
+            return self.flash.attention(rope(q, positions, stored), keys, values, positions, stored)
         if self.policy.eviction.in_cache:
             return np.concatenate([self.attend_in_cache(index, q[r:r + 1], positions[r])
                                    for r in range(len(q))])
@@ -217,9 +223,13 @@ class Model:
 
 
 def worked_example(row):
-    """row: a precision, or a cache policy and a precision, which has heads of 32 channels."""
+    """row: a precision, a schedule of attention and a precision, or a cache policy and a precision,
+    which has heads of 32 channels."""
     name, _, precision = row.rpartition(", ")
-    model = Model(precision, name, 32) if name else Model(precision)
+    if name.startswith("flash:"):
+        model = Model(precision, flash=Flash(name))
+    else:
+        model = Model(precision, name, 32) if name else Model(precision)
     rows = []
     tokens = [(37 * i + 11) % 100 for i in range(300)]
     for _ in range(3):
