@@ -2,9 +2,20 @@
 
 #include "runtime/backend.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cstring>
+#include <map>
+
+#include "runtime/numerics/schedule_text.h"
 
 namespace isobit {
+namespace {
+
+constexpr const char* kBetween = "; ";
+constexpr const char* kUncut = " (one slice)";
+
+}  // namespace
 namespace {
 
 /// Dense rows as one.
@@ -129,5 +140,41 @@ bool Backend::begin_step(const StepInputs&) {
   return false;
 }
 void Backend::end_step() {}
+
+std::string SchedulesRan::text() const {
+  std::map<std::string, bool> texts;
+  for (const auto& [schedule, cut] : ran_) texts[text_of(*schedule)] |= cut;
+  std::string out;
+  for (const auto& [text, cut] : texts) {
+    out += (out.empty() ? "" : kBetween) + text + (cut ? "" : kUncut);
+  }
+  return out.empty() ? "reference" : out;
+}
+
+std::vector<SchedulesRan::Item> SchedulesRan::read(const std::string& text) {
+  std::vector<Item> items;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find(kBetween, begin), text.size());
+    Item item{text.substr(begin, end - begin), true};
+    if (item.schedule.ends_with(kUncut)) {
+      item.schedule.erase(item.schedule.size() - std::strlen(kUncut));
+      item.cut = false;
+    }
+    items.push_back(std::move(item));
+    begin = end + std::strlen(kBetween);
+  }
+  return items;
+}
+
+const GemmSchedule& schedule_of(const ScheduleBook& book, std::int64_t outputs, std::int64_t inputs,
+                                std::int64_t rows) {
+  const GemmSchedule* found = book.find(outputs, inputs, rows);
+  if (found == nullptr) {
+    throw BackendError(book.text + " has no line for a product of " + std::to_string(outputs) +
+                       " outputs, " + std::to_string(inputs) + " inputs and " +
+                       std::to_string(rows) + " rows");
+  }
+  return *found;
+}
 
 }  // namespace isobit

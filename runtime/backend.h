@@ -11,9 +11,11 @@
 #include <functional>
 #include <memory>
 #include <new>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/base/result.h"
@@ -23,6 +25,7 @@
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/kv/fields.h"
 #include "runtime/numerics/precision.h"
+#include "runtime/numerics/schedule.h"
 
 namespace isobit {
 
@@ -179,8 +182,32 @@ struct BackendInfo {
   std::string kernels;                  // names, for the observed record
   std::string library, library_sha256;  // vendor library
   std::int64_t threads_used = 0;        // most threads that took a share of one operation
-  std::string attention = "reference";  // the schedule that some row had, as the axis writes it
+  std::string gemm = "reference";       // SchedulesRan::text()
+  std::string attention = "reference";  // FlashSchedule::text of what ran
 };
+
+/// The schedules that products really had.
+class SchedulesRan {
+ public:
+  struct Item {
+    std::string schedule;
+    bool cut = false;  // some product had more than one slice
+  };
+  /// What text() wrote.
+  static std::vector<Item> read(const std::string& text);
+  void add(const GemmSchedule& schedule, std::int64_t inputs) {
+    ran_.insert({&schedule, schedule.slices(inputs) > 1});
+  }
+  /// Texts of schedules in order, "; " between them; " (one slice)" behind one that cut no product.
+  /// "reference" when there were none.
+  [[nodiscard]] std::string text() const;
+
+ private:
+  std::set<std::pair<const GemmSchedule*, bool>> ran_;  // of a book that outlives this
+};
+/// The schedule of a product. Throws BackendError when the book has no line for it.
+const GemmSchedule& schedule_of(const ScheduleBook& book, std::int64_t outputs, std::int64_t inputs,
+                                std::int64_t rows);
 
 class Backend {
  public:

@@ -67,7 +67,7 @@ ROOMS = {
     "golden": TRACE,
     "reports": BASE | {"harness/store", "harness/verdict"},
     "harness/verdict": BASE,
-    "harness/axes": BASE | {"runtime/run"},
+    "harness/axes": NUMERICS | {"runtime/run"},
     "harness/environment": TRACE | {"runtime/run", "runtime/backends/cuda"},
     "harness/scenario": SCENARIO,
     "harness/store": STORE,

@@ -1,11 +1,13 @@
 // One cell by itself: did what was asked run, was the axis exercised, is the trace whole?
 
 #include <algorithm>
+#include <set>
 
 #include "golden/recipe.h"
 #include "harness/judge/judge.h"
 #include "runtime/base/words.h"
 #include "runtime/numerics/flash_text.h"
+#include "runtime/numerics/schedule_text.h"
 
 namespace isobit {
 namespace {
@@ -157,6 +159,28 @@ Judgement check_attention(const FlashSchedule& asked, const Observed& o) {
   return {};
 }
 
+/// Did products have the schedules asked for, and were they cut as asked?
+Judgement check_gemm(const ScheduleBook* book, const Observed& o) {
+  if (book == nullptr)
+    return o.gemm == "reference" ? Judgement{} : fail("gemm", "reference", o.gemm);
+  std::set<std::string> asked;
+  bool cuts = false, cut = false;
+  for (const ScheduleLine& line : book->lines) {
+    asked.insert(text_of(line.schedule));
+    cuts = cuts || line.schedule.split_k > 1;
+  }
+  const std::vector<SchedulesRan::Item> ran = SchedulesRan::read(o.gemm);
+  for (const SchedulesRan::Item& item : ran) {
+    if (asked.count(item.schedule) == 0) return fail("gemm", book->text, o.gemm);
+    cut = cut || item.cut;
+  }
+  if (cuts && !cut) return mistrusted("gemm " + book->text + " cut no product");
+  if (book->text.starts_with("by_rows") && ran.size() < asked.size()) {
+    return mistrusted("gemm " + book->text + ": products had only " + o.gemm);
+  }
+  return {};
+}
+
 }  // namespace
 
 Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
@@ -165,6 +189,7 @@ Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
   for (const Judgement& next :
        {check_ranks(asked, trace.observed), check_batch(asked.batch, trace),
         check_cache(asked.cache, trace, asks_about_cache), check_kv(asked.kv, trace.observed),
+        check_gemm(asked.backend.gemm.get(), trace.observed),
         check_attention(asked.backend.attention, trace.observed)}) {
     const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
     if (graver || worst.verdict == Verdict::pass) worst = next;

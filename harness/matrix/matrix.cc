@@ -306,6 +306,8 @@ Result<void> check(const Scenario& scenario, const Matrix& matrix) {
       return Error{cell.name() + ": " + fits.error().message, cell.axes.at("kv").place};
     if (auto fits = check_attention(asked); !fits)
       return Error{cell.name() + ": " + fits.error().message, cell.axes.at("attention").place};
+    if (auto fits = check_orders(asked.backend); !fits)
+      return Error{cell.name() + ": " + fits.error().message, cell.axes.at("gemm").place};
   }
   const auto selects = [&](const Filter& where) {
     const auto selected = [&](const Cell& cell) { return where.matches(cell.subject()); };

@@ -2,6 +2,7 @@
 // never exercised. Only requested against observed tells.
 
 #include "harness/selftest/defects.h"
+#include "runtime/numerics/schedule_text.h"
 
 namespace isobit::selftest {
 namespace {
@@ -107,6 +108,10 @@ std::vector<Defect> asked_defects() {
       .request = where("cache", "chunked:17", [](GenerateRequest& r) { r.cache.chunk = 34; });
   add("other-page", "cache", "cache mode", "star", "cache=paged", kFail, "page size 16 was asked")
       .request = where("cache", "paged:16", [](GenerateRequest& r) { r.cache.page_size = 64; });
+  add("other-schedule", "batch", "schedule of products", "scheduled", "batch=8", kFail,
+      "gemm split_k:3+out:bf16 was asked")
+      .request = where(
+      "batch", "8", [](GenerateRequest& r) { r.backend.gemm = *parse_schedules("split_k:3", ""); });
   add("batch-seed", "batch", "sampler's seed", "sample", "batch>1", Verdict::diff, "").request =
       batch_seed;
   add("late-teacher", "teacher_forced", "teacher", "teacher", "teacher_forced=true", kFail,

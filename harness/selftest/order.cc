@@ -130,6 +130,9 @@ std::vector<Defect> order_defects() {
       .backend = backend_of<LastPlace>();
   add("thread-parts", "threads", "gemm of down, layer 1", "star", "threads=2").backend =
       backend_of<ThreadParts>();
+  add("rounded-before-the-sum", "threads", "gemm of down, layer 1, rounded to out", "scheduled",
+      "threads=2")
+      .backend = backend_of<ThreadParts>();
   add("swapped-segments", "isa", "gemm of the logits, avx2", "isa", "isa=avx2").backend =
       backend_of<SwappedSegments>();
   add("unfused-rope", "isa", "rope, avx2", "isa", "isa=avx2").backend = backend_of<UnfusedRope>();

@@ -93,7 +93,9 @@ class OpenBlasBackend final : public cpu::CpuBackend {
  public:
   OpenBlasBackend(const Mode& mode, const cpu::Kernels& kernels, int threads,
                   const Library& library, const FlashSchedule& attention)
-      : CpuBackend(mode, kernels, threads, attention), library_(library), threads_(threads) {}
+      : CpuBackend(mode, kernels, threads, nullptr, attention),
+        library_(library),
+        threads_(threads) {}
 
   BackendInfo describe() const override {
     BackendInfo info = CpuBackend::describe();

@@ -137,6 +137,15 @@ Result<EngineChoice> parse_engine(const std::string& text) {
   return parse_engine(pairs);
 }
 
+Result<void> check_orders(const BackendOptions& options) {
+  if (options.gemm != nullptr && options.engine.name != "reference") {
+    return Error{"gemm " + options.gemm->text + " is an order of engine reference; " +
+                     options.engine.name + " has its own",
+                 ""};
+  }
+  return {};
+}
+
 std::string unsupported_reason(const BackendOptions& options, const Mode& mode) {
   const EngineEntry* row = find_engine(options.engine.name);
   if (row == nullptr) {

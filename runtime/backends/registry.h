@@ -92,6 +92,8 @@ void remove_engine(const std::string& name);
 Result<EngineChoice> parse_engine(const EnginePairs& pairs);
 Result<EngineChoice> parse_engine(const std::string& text);
 
+/// Whether the engine may take the orders that the options ask of it. Errors name both.
+Result<void> check_orders(const BackendOptions& options);
 std::string unsupported_reason(const BackendOptions& options, const Mode& mode);
 /// REQUIRES: the engine is a backend (its row has `make`).
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, const Mode& mode);

@@ -50,12 +50,18 @@ ISOBIT_HD inline T combine_slices(GemmSchedule::Combine combine, T* s, std::int6
   return s[0];
 }
 
-/// One element of a scheduled product, before scales, bias and the mode's rounding; +0 over
-/// nothing.
+/// What n slices' sums give: combined, rounded, canonical; +0 of none.
+template <class T>
+ISOBIT_HD inline T end_slices(const GemmSchedule& schedule, T* s, std::int64_t n) {
+  if (n == 0) return T(0);
+  return canonical(T(round_to(schedule.out, combine_slices(schedule.combine, s, n))));
+}
+
+/// One element of a scheduled product, before scales, bias and the mode's rounding.
 template <class T, class A, class B>
 ISOBIT_HD inline T scheduled_dot(const GemmSchedule& schedule, const A& a, const B& b,
                                  std::int64_t k) {
-  T sum[kMostSlices];
+  T sum[kMostSlices] = {T(0)};
   const std::int64_t length = schedule.slice_length(k), n = schedule.slices(k);
   for (std::int64_t s = 0; s < n; ++s) {
     const std::int64_t end = (s + 1) * length < k ? (s + 1) * length : k;
@@ -63,7 +69,7 @@ ISOBIT_HD inline T scheduled_dot(const GemmSchedule& schedule, const A& a, const
     for (std::int64_t i = s * length; i < end; ++i) acc = fma_(T(a(i)), T(b(i)), acc);
     sum[s] = acc;
   }
-  return n == 0 ? T(0) : T(round_to(schedule.out, combine_slices(schedule.combine, sum, n)));
+  return end_slices(schedule, sum, n);
 }
 
 /// A line of a schedule book: which products it speaks of, and their schedule.

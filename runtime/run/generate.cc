@@ -295,6 +295,8 @@ void observe(const GenerateRequest& request, const ScheduleStats& stats, const B
   out.device = info.device;
   out.isa = info.isa;
   out.kernels = info.kernels;
+  out.gemm = info.gemm;
+  out.attention = info.attention;
   out.library = info.library;
   out.library_sha256 = info.library_sha256;
   out.precision = mode_of(request.precision).name;
@@ -340,6 +342,7 @@ Result<void> check_request(const GenerateRequest& request, const ModelConfig& co
   if (const std::string why = refuse_ranks(config, request.ranks); !why.empty()) {
     return Error{why, ""};
   }
+  if (auto ok = check_orders(request.backend); !ok) return ok;
   if (auto ok = check_kv_policy(request.kv, kv_model(config)); !ok) return ok;
   if (auto ok = check_kv_policy(request.kv, request.cache, request.ranks); !ok) return ok;
   for (std::size_t i = 0; i < request.prompts.size(); ++i) {
@@ -394,7 +397,7 @@ std::unique_ptr<Engine> make_whole_engine(std::shared_ptr<const LoadedModel> mod
 
 Result<const PackedSet*> Runtime::packed(const GenerateRequest& request) {
   const Batcher plan(request.prompts, request.max_new_tokens, request.batch, request.cache);
-  PackedRequest wanted{request.precision, request.backend, request.ranks, {}, {}};
+  PackedRequest wanted{request.precision, request.backend, request.ranks, {}, {}, request.weights};
   wanted.lengths.positions = plan.longest();
   for (const PromptTokens& prompt : request.prompts) {
     wanted.lengths.prompts.push_back(std::int64_t(prompt.tokens.size()));

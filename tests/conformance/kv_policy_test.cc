@@ -291,7 +291,7 @@ TEST(KvPolicyIdentity, WhatCoversEverythingIsExact) {
 }
 
 /// Sliding windows are the model's; the policy acts within them.
-TEST(KvPolicyWindow, OneDigestWithASlidingWindow) {
+TEST(KvPolicyWindowWide, OneDigestWithASlidingWindow) {
   Runtime runtime(model(90));
   for (const char* kv :
        {"q8_0", "kivi:2", "tova:40", "window:40", "streaming:40", "streaming:40+positions:in_cache",

@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <functional>
 #include <sstream>
 
 #include "runtime/numerics/digest.h"
 #include "runtime/numerics/functions.h"
+#include "runtime/numerics/schedule_text.h"
 #include "runtime/run/generate.h"
 #include "tests/fakes/model.h"
 
@@ -70,11 +72,24 @@ TEST(WorkedExample, FunctionsHaveTheDigestsOfThePage) {
   expect("cos of x·2^21", function_digest<double>([](double x) { return cos_(x * 0x1p21); }));
 }
 
-/// One table line a precision, or a cache policy in one: digests of three rows with their tokens.
+/// What a row of the table asks besides its precision: a cache policy, a schedule; none: nothing.
+struct Row {
+  std::string name;
+  std::function<void(GenerateRequest&)> ask = [](GenerateRequest&) {};
+};
+Row policy_row(const std::string& kv) {
+  return {kv, [kv](GenerateRequest& request) { request.kv = *parse_kv_policy(kv); }};
+}
+Row schedule_row(const std::string& gemm) {
+  return {gemm,
+          [gemm](GenerateRequest& request) { request.backend.gemm = *parse_schedules(gemm, ""); }};
+}
+
+/// One table line: digests of three rows with their tokens.
 std::string table_line(Runtime& runtime, Precision precision, const std::string& isa, int ranks,
-                       const std::string& kv = "exact") {
+                       const Row& row = {}) {
   GenerateRequest request;
-  request.kv = *parse_kv_policy(kv);
+  row.ask(request);
   request.precision = precision;
   request.backend.isa = isa;
   request.ranks = ranks;
@@ -82,7 +97,7 @@ std::string table_line(Runtime& runtime, Precision precision, const std::string&
   request.max_new_tokens = 3;
   auto result = runtime.generate(request);
   if (!result) return result.error().text();
-  std::string line = "| " + (kv == "exact" ? "" : kv + ", ") + mode_of(precision).name;
+  std::string line = "| " + (row.name.empty() ? "" : row.name + ", ") + mode_of(precision).name;
   for (const TokenRecord& token : result->trace.prompts[0].tokens) {
     line += " | `" + to_hex(token.digest) + "` " + std::to_string(token.id);
   }
@@ -99,7 +114,7 @@ TEST_P(WorkedExampleIn, DigestsAreThoseOfThePage) {
   EXPECT_EQ(table_line(runtime, GetParam(), "auto", 4), scalar);
 }
 
-TEST(WorkedExample, PoliciesHaveTheDigestsOfThePage) {
+TEST(WorkedExampleWide, PoliciesHaveTheDigestsOfThePage) {
   Runtime runtime(fakes::toy_model(fakes::worked_example_of_policies()));
   const std::string page = numerics_page();
   for (const char* kv : {"bits:3",
@@ -132,9 +147,24 @@ TEST(WorkedExample, PoliciesHaveTheDigestsOfThePage) {
                          "chain:snapkv:64>q8_0",
                          "chain:tova:64>kivi:2"}) {
     for (const Precision precision : {Precision::fp32, Precision::bf16}) {
-      const std::string scalar = table_line(runtime, precision, "scalar", 1, kv);
+      const std::string scalar = table_line(runtime, precision, "scalar", 1, policy_row(kv));
       EXPECT_NE(page.find(scalar), std::string::npos) << scalar;
-      EXPECT_EQ(table_line(runtime, precision, "auto", 4, kv), scalar);
+      EXPECT_EQ(table_line(runtime, precision, "auto", 4, policy_row(kv)), scalar);
+    }
+  }
+}
+
+/// Not on several ranks: a schedule is of the product that a rank makes.
+TEST(WorkedExample, SchedulesHaveTheDigestsOfThePage) {
+  Runtime runtime(fakes::toy_model(fakes::worked_example()));
+  const std::string page = numerics_page();
+  for (const char* gemm :
+       {"split_k:1", "split_k:3+slice:16", "split_k:5+combine:tree+out:bf16+slice:1",
+        "by_rows:(1:(split_k:4+slice:1)+2:(split_k:1+out:bf16))"}) {
+    for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp8_e4m3}) {
+      const std::string scalar = table_line(runtime, precision, "scalar", 1, schedule_row(gemm));
+      EXPECT_NE(page.find(scalar), std::string::npos) << scalar;
+      EXPECT_EQ(table_line(runtime, precision, "auto", 1, schedule_row(gemm)), scalar);
     }
   }
 }

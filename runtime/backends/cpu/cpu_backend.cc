@@ -52,8 +52,13 @@ bool pack_blocks(const BlockRow& row, ThreadPool& pool, PackedMatrix& m) {
 }  // namespace
 
 CpuBackend::CpuBackend(const Mode& mode, const Kernels& kernels, int threads,
+                       std::shared_ptr<const ScheduleBook> schedules,
                        const FlashSchedule& attention)
-    : Backend(mode), pool_(threads), kernels_(kernels), flash_(attention) {}
+    : Backend(mode),
+      pool_(threads),
+      kernels_(kernels),
+      schedules_(std::move(schedules)),
+      flash_(attention) {}
 
 BackendInfo CpuBackend::describe() const {
   BackendInfo info;
@@ -62,6 +67,7 @@ BackendInfo CpuBackend::describe() const {
   info.isa = kernels_.isa;
   info.kernels = std::string("cpu/") + kernels_.isa;
   info.threads_used = pool_.used();
+  info.gemm = scheduled_.text();
   info.attention = flash_.ran();
   return info;
 }
@@ -178,30 +184,63 @@ void CpuBackend::quantize(Rows x, const void* scale, Format format, Rows out) {
   });
 }
 
+template <class T>
+void CpuBackend::product(const Rows& x, const PackedMatrix& w, const Rows& out) {
+  const std::int64_t work = x.rows * w.n * std::max<std::int64_t>(w.k, 1);
+  pool_.run(work / kGemmGrain + 1, [&](int index, int shares) {
+    GemmArgs<T> args{row<T>(x, 0), x.stride, &w,        row<T>(out, 0), out.stride, 0,
+                     x.rows,       0,        w.panels()};
+    // Few rows: each thread reads its own weights once. Many: each turns its own rows into
+    // tiles once. Either way an output is computed whole by one thread.
+    if (x.rows < kManyRows * shares && (w.panels() >= 2 * shares || x.rows < shares)) {
+      const Range panels = share_of(w.panels(), index, shares);
+      args.panel_begin = panels.begin;
+      args.panel_end = panels.end;
+    } else {
+      const Range rows = share_of(x.rows, index, shares);
+      args.row_begin = rows.begin;
+      args.row_end = rows.end;
+    }
+    if (args.row_begin < args.row_end && args.panel_begin < args.panel_end) {
+      table<T>().gemm(args);
+    }
+  });
+}
+
+/// Each slice is a product of one segment; then the slices meet, element by element.
+template <class T>
+void CpuBackend::scheduled_product(const GemmSchedule& schedule, const Rows& x,
+                                   const PackedMatrix& w, const Rows& out) {
+  const std::int64_t length = schedule.slice_length(w.k), slices = schedule.slices(w.k);
+  T* const sums = room<T>(slices_, slices * x.rows * w.n);
+  PackedMatrix slice;
+  slice.n = w.n, slice.k = w.k, slice.element = w.element, slice.data = w.data;
+  slice.blocks = w.blocks, slice.rounded = w.rounded, slice.skip = w.skip;
+  for (std::int64_t s = 0; s < slices; ++s) {
+    slice.bounds = {s * length, std::min((s + 1) * length, w.k)};
+    product<T>(x, slice, {sums + s * x.rows * w.n, x.rows, w.n, w.n});
+  }
+  pool_.run(slices * x.rows * w.n / kElementwiseGrain + 1, [&](int index, int shares) {
+    const Range rows = share_of(x.rows, index, shares);
+    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+      for (std::int64_t j = 0; j < w.n; ++j) {
+        T sum[kMostSlices] = {T(0)};
+        for (std::int64_t s = 0; s < slices; ++s) sum[s] = sums[(s * x.rows + r) * w.n + j];
+        row<T>(out, r)[j] = end_slices(schedule, sum, slices);
+      }
+    }
+  });
+}
+
 void CpuBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
   const PackedMatrix& w = static_cast<const CpuMatrix&>(matrix).packed;
   ISOBIT_CHECK(x.cols == w.k && out.cols == w.n && x.rows == out.rows);
   if (x.rows == 0 || w.n == 0) return;
-  const std::int64_t work = x.rows * w.n * std::max<std::int64_t>(w.k, 1);
   dispatch([&]<class T>(T) {
-    pool_.run(work / kGemmGrain + 1, [&](int index, int shares) {
-      GemmArgs<T> args{row<T>(x, 0), x.stride, &w,        row<T>(out, 0), out.stride, 0,
-                       x.rows,       0,        w.panels()};
-      // Few rows: each thread reads its own weights once. Many: each turns its own rows into
-      // tiles once. Either way an output is computed whole by one thread.
-      if (x.rows < kManyRows * shares && (w.panels() >= 2 * shares || x.rows < shares)) {
-        const Range panels = share_of(w.panels(), index, shares);
-        args.panel_begin = panels.begin;
-        args.panel_end = panels.end;
-      } else {
-        const Range rows = share_of(x.rows, index, shares);
-        args.row_begin = rows.begin;
-        args.row_end = rows.end;
-      }
-      if (args.row_begin < args.row_end && args.panel_begin < args.panel_end) {
-        table<T>().gemm(args);
-      }
-    });
+    if (schedules_ == nullptr || w.segments() == 0) return product<T>(x, w, out);
+    const GemmSchedule& schedule = schedule_of(*schedules_, w.n, w.k, x.rows);
+    scheduled_.add(schedule, w.k);
+    scheduled_product<T>(schedule, x, w, out);
   });
 }
 

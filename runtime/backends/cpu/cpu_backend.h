@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -31,7 +32,10 @@ struct AttentionCall;  // cpu/attention.h
 
 class CpuBackend : public Backend {
  public:
+  /// `schedules`: the order of products, `attention`: of attention's keys; null and default: the
+  /// page's own.
   CpuBackend(const Mode& mode, const Kernels& kernels, int threads,
+             std::shared_ptr<const ScheduleBook> schedules = nullptr,
              const FlashSchedule& attention = {});
 
   [[nodiscard]] BackendInfo describe() const override;
@@ -102,6 +106,12 @@ class CpuBackend : public Backend {
       f(float{});
     }
   }
+  /// x * w in the order of w's segments.
+  template <class T>
+  void product(const Rows& x, const PackedMatrix& w, const Rows& out);
+  template <class T>
+  void scheduled_product(const GemmSchedule& schedule, const Rows& x, const PackedMatrix& w,
+                         const Rows& out);
   template <class T>
   void shared_attention(std::span<const AttentionTask<T>> tasks);
   void attention_flash(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
@@ -116,7 +126,10 @@ class CpuBackend : public Backend {
     return reinterpret_cast<T*>(memory.data());
   }
 
+  std::shared_ptr<const ScheduleBook> schedules_;
+  SchedulesRan scheduled_;
   FlashCalls flash_;
+  std::vector<std::byte> slices_;   // sums of a scheduled product's slices
   std::vector<std::byte> parts_;    // of queries, between their two steps
   std::vector<std::byte> decoded_;  // of every thread: one split's keys and values
 };

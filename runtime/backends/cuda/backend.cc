@@ -38,8 +38,13 @@ const void* Mirror::send(const void* data, std::size_t bytes, cudaStream_t strea
 }
 
 CudaBackend::CudaBackend(const Mode& mode, GpuInfo gpu, bool branches,
+                         std::shared_ptr<const ScheduleBook> schedules,
                          const FlashSchedule& attention)
-    : Backend(mode), gpu_(std::move(gpu)), branches_(branches), flash_(attention) {
+    : Backend(mode),
+      gpu_(std::move(gpu)),
+      branches_(branches),
+      schedules_(std::move(schedules)),
+      flash_(attention) {
   enter();
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
 }
@@ -63,6 +68,7 @@ BackendInfo CudaBackend::describe() const {
   info.kernels = "cuda/" + info.isa + " " + gpu_.name + ":";
   for (const std::string& kernel : ran_) info.kernels += " " + kernel;
   info.threads_used = 1;  // of the host
+  info.gemm = scheduled_.text();
   info.attention = flash_.ran();
   return info;
 }
@@ -188,6 +194,12 @@ void CudaBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
   enter();
   const GemmCall call{stream_, mode_.wide(), x.data,   x.stride,
                       x.rows,  w.words,      out.data, out.stride};
+  if (schedules_ != nullptr && w.words.segments > 0 && x.rows > 0) {
+    const GemmSchedule& schedule = schedule_of(*schedules_, w.words.n, w.words.k, x.rows);
+    scheduled_.add(schedule, w.words.k);
+    return ran(gemm_slices(call, schedule,
+                           workspace_.reserve(gemm_slices_bytes(call, schedule), stream_)));
+  }
   if (x.rows < kTileRows || w.words.segments == 0) return ran(gemm_rows(call));
   ran(gemm_tile(call, workspace_.reserve(gemm_tile_bytes(call), stream_)));
 }
@@ -195,7 +207,7 @@ void CudaBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
 void CudaBackend::gemms(Rows x, std::span<const WeightMatrix* const> matrices,
                         std::span<const Rows> outs) {
   ISOBIT_CHECK(matrices.size() == outs.size());
-  if (!branches_ || outs.size() < 2 || x.rows >= kTileRows) {
+  if (!branches_ || schedules_ != nullptr || outs.size() < 2 || x.rows >= kTileRows) {
     return Backend::gemms(x, matrices, outs);
   }
   enter();
@@ -360,7 +372,7 @@ Result<std::unique_ptr<Backend>> make_cuda(const BackendOptions& options, const 
   ISOBIT_TRY(gpu);
   try {
     return std::unique_ptr<Backend>(
-        std::make_unique<CudaBackend>(mode, *gpu, true, options.attention));
+        std::make_unique<CudaBackend>(mode, *gpu, true, options.gemm, options.attention));
   } catch (const BackendError& error) {
     return Error{error.what(), ""};
   } catch (const std::bad_alloc& error) {

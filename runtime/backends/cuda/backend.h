@@ -48,7 +48,10 @@ class CudaBackend : public Backend {
  public:
   /// `branches`: products of one input may run side by side in a captured step. Only for gemm() as
   /// it is here.
+  /// `schedules`: the order of products, `attention`: of attention's keys; null and default: the
+  /// page's own.
   CudaBackend(const Mode& mode, GpuInfo gpu, bool branches = false,
+              std::shared_ptr<const ScheduleBook> schedules = nullptr,
               const FlashSchedule& attention = {});
   ~CudaBackend() override;
   CudaBackend(const CudaBackend&) = delete;
@@ -135,6 +138,8 @@ class CudaBackend : public Backend {
                       void* codes);
 
   bool branches_;
+  std::shared_ptr<const ScheduleBook> schedules_;
+  SchedulesRan scheduled_;
   FlashCalls flash_;
   Branches side_;
   Step step_;

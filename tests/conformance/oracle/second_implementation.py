@@ -62,6 +62,34 @@ def dot_product(a, b, segments=8):
     return neighbour_tree(sums)
 
 
+def scheduled_product(a, b, schedule):
+    """a [rows, K], b [outputs, K] in the order of a schedule, before "+ 0"."""
+    k_count, split = a.shape[1], int(schedule["split_k"])
+    multiple = int(schedule.get("slice", 8))
+    length = -(-(-(-k_count // split)) // multiple) * multiple
+    sums = []
+    for start in range(0, k_count, length):
+        acc = np.zeros((a.shape[0], b.shape[0]), a.dtype)
+        for k in range(start, min(start + length, k_count)):
+            acc = fma(a[:, k, None], b[None, :, k], acc)
+        sums.append(acc)
+    while len(sums) > 1:
+        if schedule.get("combine", "ascending") == "ascending":
+            sums[:2] = [sums[0] + sums[1]]
+        else:
+            sums = [x + y for x, y in zip(sums[0::2], sums[1::2])] + sums[len(sums) // 2 * 2:]
+    return narrow(sums[0], schedule.get("out", "-").replace("fp32", "-"))
+
+
+def schedule_named(text):
+    """"split_k:3+slice:16", or "by_rows:(1:(split_k:4)+2:(split_k:1))" -> rows -> schedule."""
+    pairs = lambda part: dict(pair.split(":") for pair in part.split("+"))
+    if not text.startswith("by_rows"):
+        return lambda rows: pairs(text)
+    table = [(int(start), pairs(part)) for start, part in re.findall(r"(\d+):\(([^()]*)\)", text)]
+    return lambda rows: [part for start, part in table if start <= rows][-1]
+
+
 def sum_of_squares(x):
     lanes = np.zeros((x.shape[0], 256), x.dtype)
     for start in range(0, x.shape[1], 256):
@@ -97,9 +125,9 @@ def scaled(x, name):
     return np.where(np.isfinite(amax)[:, None], narrow(x / scale, name), F32(np.nan)), scale
 
 
-def linear(x, matrix, input_format, stored):
+def linear(x, matrix, input_format, stored, schedule=None):
     (w, sw), (a, sa) = matrix, scaled(x, input_format)
-    tree = dot_product(a, w)
+    tree = scheduled_product(a, w, schedule(len(a))) if schedule else dot_product(a, w)
     y = (tree if sw is None else tree * (sa * sw.T)) + x.dtype.type(0)
     return narrow(y, stored)
 
@@ -135,7 +163,8 @@ def tensor(number, shape):
 
 
 class Model:
-    def __init__(self, precision, policy="exact", head_dim=HEAD_DIM, flash=None):
+    def __init__(self, precision, policy="exact", head_dim=HEAD_DIM, schedule=None, flash=None):
+        self.schedule = schedule_named(schedule) if schedule else None
         self.policy, self.head_dim, self.prompt = policy_named(policy), head_dim, None
         self.flash = flash
         self.real = F64 if precision == "fp64" else F32
@@ -173,7 +202,7 @@ class Model:
             act = narrow(silu(self.linear(x, gate)) * self.linear(x, up), self.stored)
             h = narrow(h + self.linear(act, down), self.stored)
         last = rms_norm(h[-1:], self.final_norm, EPS, self.stored)
-        return linear(last, self.lm_head, self.lm_input, "-")[0]
+        return linear(last, self.lm_head, self.lm_input, "-", self.schedule)[0]
 
     def attend(self, index, q, k, v, positions):
         """q, k, v [rows, heads, head_dim] of new rows, before RoPE -> their attention."""
@@ -219,14 +248,16 @@ class Model:
         return attention(rope(q, numbers[-1:], stored), keys, values, visible, stored)[0]
 
     def linear(self, x, matrix):
-        return linear(x, matrix, self.input, self.stored)
+        return linear(x, matrix, self.input, self.stored, self.schedule)
 
 
 def worked_example(row):
-    """row: a precision, a schedule of attention and a precision, or a cache policy and a precision,
-    which has heads of 32 channels."""
+    """row: a precision, or a schedule of products or attention and one, or a cache policy and one;
+    policies have heads of 32 channels."""
     name, _, precision = row.rpartition(", ")
-    if name.startswith("flash:"):
+    if name.startswith(("split_k", "by_rows")):
+        model = Model(precision, schedule=name)
+    elif name.startswith("flash:"):
         model = Model(precision, flash=Flash(name))
     else:
         model = Model(precision, name, 32) if name else Model(precision)

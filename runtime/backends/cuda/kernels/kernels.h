@@ -12,6 +12,7 @@
 #include "runtime/numerics/kv/change.h"
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/precision.h"
+#include "runtime/numerics/schedule.h"
 
 namespace isobit {
 struct FlashRule;  // numerics/flash.h
@@ -66,6 +67,9 @@ bool gemm_stream(const GemmCall& call);
 /// Many rows: tiles in registers. workspace: gemm_tile_bytes(call) bytes.
 const char* gemm_tile(const GemmCall& call, void* workspace);
 std::size_t gemm_tile_bytes(const GemmCall& call);
+/// A product in the order of a schedule. workspace: gemm_slices_bytes() bytes. Gives its name.
+const char* gemm_slices(const GemmCall& call, const GemmSchedule& schedule, void* workspace);
+std::size_t gemm_slices_bytes(const GemmCall& call, const GemmSchedule& schedule);
 /// Rows from `staging` (count, k) fp32 into words, R applied, divided by scale (n) when given.
 void pack_rows(cudaStream_t stream, const float* staging, std::int64_t first, std::int64_t count,
                const float* scale, Format rounded, const WeightView& to);

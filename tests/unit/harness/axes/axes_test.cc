@@ -23,6 +23,8 @@ const std::map<std::string, std::vector<std::string>>& samples() {
         "chunked:17+paged:16+prefix:true", "paged:16+recomputed:true", "speculative:4",
         "chunked:17+speculative:64"}},
       {"kv", {"exact", "q8_0", "kivi:2", "tova:64"}},
+      {"gemm",
+       {"reference", "split_k:4+out:bf16+slice:64", "by_rows:(1:(split_k:4)+9:(split_k:1))"}},
       {"threads", {"1", "1024"}},
       {"teacher_forced", {"false", "true"}}};
   return all;
