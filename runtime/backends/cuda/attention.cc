@@ -5,6 +5,7 @@
 #include <map>
 
 #include "runtime/backends/cuda/backend.h"
+#include "runtime/backends/cuda/kernels/flash.h"
 
 namespace isobit::cuda {
 namespace {

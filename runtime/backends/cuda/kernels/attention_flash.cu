@@ -7,7 +7,7 @@
 #include <cuda_runtime.h>
 
 #include "runtime/backends/cuda/kernels/attention.cuh"
-#include "runtime/numerics/flash.h"
+#include "runtime/backends/cuda/kernels/flash.h"
 
 namespace isobit::cuda {
 namespace {

@@ -14,10 +14,6 @@
 #include "runtime/numerics/precision.h"
 #include "runtime/numerics/schedule.h"
 
-namespace isobit {
-struct FlashRule;  // numerics/flash.h
-}
-
 namespace isobit::cuda {
 
 /// Calls f with a value of Real's type.
@@ -196,8 +192,6 @@ struct AttentionCall {
 std::size_t attention_bytes(bool wide, std::int64_t rows, std::int64_t heads, int d,
                             std::int32_t max_splits);
 void attention(const AttentionCall& call);
-/// attention() over key blocks (numerics/flash.h). REQUIRES: max_splits is the rule's splits.
-void attention_flash(const AttentionCall& call, const FlashRule& rule);
 /// attention() over pools that hold codes.
 void attention_coded(const AttentionCall& call);
 /// Weights of its rows and heads into call.out, (rows * heads, width).
