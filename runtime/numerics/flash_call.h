@@ -22,7 +22,7 @@ struct FlashShape {
 /// to 0.85 of the best; n is eligible where it makes a split shorter than n - 1 does.
 inline std::int32_t flash_splits(const FlashShape& shape, std::int32_t block) {
   constexpr std::int64_t kPlaces = 2 * 132;
-  const std::int64_t tasks = shape.heads * shape.query_blocks;
+  const std::int64_t tasks = std::max<std::int64_t>(shape.heads, 1) * shape.query_blocks;
   const std::int64_t blocks = (shape.longest + block - 1) / block;
   const std::int64_t most = std::min<std::int64_t>(kMostFlashSplits, blocks);
   if (10 * tasks >= 8 * kPlaces) return 1;

@@ -1,7 +1,7 @@
 // Attention over key blocks: every instruction set against the literal text of numerics/flash.h,
 // one digest for a schedule however its cells run, and what splits by length do instead.
 #include <cmath>
-#include <set>
+#include <fstream>
 
 #include "tests/conformance/flash_scene.h"
 #include "tests/conformance/kv_cases.h"
@@ -157,9 +157,9 @@ TEST(Flash, EvictionsAndResidualsRunUnderIt) {
   Runtime runtime{kv_test::model()};
   const char* const schedule = "flash:16+p:bf16+splits:2";
   const std::string exact = run(runtime, schedule, "exact", Precision::bf16, {});
-  EXPECT_EQ(exact, run(runtime, schedule, "residual", Precision::bf16, {}));
+  EXPECT_EQ(exact, run(runtime, schedule, "residual:embedding", Precision::bf16, {}));
   for (const char* kv :
-       {"window:64", "streaming:48", "streaming:48+positions:in_cache", "knorm:64", "bits:7"}) {
+       {"window:64", "streaming:48", "streaming:48+positions:in_cache", "knorm:64", "bits:3"}) {
     const std::string want = run(runtime, schedule, kv, Precision::bf16, {});
     EXPECT_NE(want, exact) << kv;
     for (const char* cache : {"off", "chunked:17", "paged:1"}) {
@@ -170,16 +170,50 @@ TEST(Flash, EvictionsAndResidualsRunUnderIt) {
   }
 }
 
-/// FlashAttention-2's choice at its own sizes: a decode step fills the GPU by splits, a large batch
-/// needs none.
+/// The page's rows, which a second implementation in Python makes too.
+TEST(Flash, HasTheDigestsOfThePage) {
+  std::ifstream file(std::string(ISOBIT_SOURCE_DIR) + "/runtime/numerics/NUMERICS.md");
+  const std::string page{std::istreambuf_iterator<char>(file), {}};
+  Runtime runtime(fakes::toy_model(fakes::worked_example()));
+  const std::pair<const char*, Precision> rows[] = {
+      {"flash:64", Precision::fp32},
+      {"flash:64+p:bf16", Precision::bf16},
+      {"flash:16+splits:3", Precision::fp32},
+      {"flash:32+p:fp16+splits:by_length", Precision::fp16},
+      {"flash:64+p:bf16+stabilise:(beta:7)", Precision::bf16},
+      {"flash:16+splits:64+stabilise:(beta:2+form:repository)", Precision::fp32},
+      {"flash:256+splits:2", Precision::fp64}};
+  for (const auto& [schedule, precision] : rows) {
+    for (const char* isa : {"scalar", "auto"}) {
+      GenerateRequest request;
+      request.precision = precision;
+      request.backend.isa = isa;
+      request.backend.attention = *parse_flash(schedule);
+      request.prompts = {{fakes::prompt(300), {}}};
+      request.max_new_tokens = 3;
+      const auto result = runtime.generate(request);
+      ASSERT_TRUE(result) << result.error().text();
+      std::string line = std::string("| ") + schedule + ", " + mode_of(precision).name;
+      for (const TokenRecord& token : result->trace.prompts[0].tokens) {
+        line += " | `" + to_hex(token.digest) + "` " + std::to_string(token.id);
+      }
+      EXPECT_NE(page.find(line + " |"), std::string::npos) << isa << ": " << line;
+    }
+  }
+}
+
+/// FlashAttention-2's choice (num_splits_heuristic, evaluated by hand in Python): a decode step
+/// fills the GPU by splits, a large batch needs none.
 TEST(Flash, SplitsByLengthAsFlashAttention2Chooses) {
-  EXPECT_EQ(flash_splits({1, 32, 4096}, 128), 8);   // 256 of 264 places in one wave
+  EXPECT_EQ(flash_splits({1, 32, 4096}, 128), 7);   // 224 of 264 places, 0.85 of 8's 256
   EXPECT_EQ(flash_splits({1, 9, 512}, 128), 4);     // no more than blocks
-  EXPECT_EQ(flash_splits({8, 32, 4096}, 128), 1);   // 256 tasks: 0.97 of the places
-  EXPECT_EQ(flash_splits({1, 211, 4096}, 128), 4);  // 211 < 0.8 * 264: three waves and a bit of 4
-  EXPECT_EQ(flash_splits({1, 212, 4096}, 128), 1);
-  EXPECT_EQ(flash_splits({1, 1, 100000}, 16), 64);  // never more than 64
+  EXPECT_EQ(flash_splits({8, 32, 4096}, 128), 1);   // 256 tasks fill 0.97 of the places
+  EXPECT_EQ(flash_splits({1, 211, 4096}, 128), 5);  // four waves, full to 0.999
+  EXPECT_EQ(flash_splits({1, 212, 4096}, 128), 1);  // 0.8 of the places and more
+  EXPECT_EQ(flash_splits({1, 1, 100000}, 16), 55);  // 0.85 of 64, the most there are
   EXPECT_EQ(flash_splits({1, 32, 20}, 128), 1);
+  EXPECT_EQ(flash_splits({8, 6, 300}, 16), 5);
+  EXPECT_EQ(flash_splits({1, 6, 130}, 16), 9);
 }
 
 }  // namespace

@@ -311,6 +311,7 @@ void CpuBackend::attention_flash(Rows q, const AttentionRows& args, const void* 
                                  const void* v_pool, Rows out) {
   const FlashRule rule = flash_.rule(args);
   flash_.note(rule, args);
+  if (args.heads == 0 || args.rows.empty()) return;
   dispatch([&]<class T>(T) {
     const AttentionCall<T> call{q, args, {k_pool, v_pool, nullptr, nullptr}, out, mode_};
     if (table<T>().attention_part == nullptr) {

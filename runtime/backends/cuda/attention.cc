@@ -131,6 +131,8 @@ void CudaBackend::attend(Rows q, const AttentionRows& args, const KvPools& pools
 
 void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
                             const void* v_pool, Rows out) {
+  const FlashRule rule = flash_.rule(args);
+  if (flash_.emulated()) flash_.note(rule, args);
   if (args.heads == 0 || args.rows.empty()) return;
   enter();
   const PlacesView* sent = step_.places(args.rows);
@@ -142,8 +144,6 @@ void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_poo
   };
   const KvPools pools{k_pool, v_pool, nullptr, nullptr};
   if (flash_.emulated()) {
-    const FlashRule rule = flash_.rule(args);
-    flash_.note(rule, args);
     PlacesView by_splits = places;
     by_splits.max_splits = rule.splits;
     attend(q, args, pools, by_splits, [&](AttentionCall& call, std::int64_t r) {
