@@ -8,11 +8,11 @@
 namespace isobit {
 
 const std::vector<Axis>& all_axes() {
-  static const std::vector<Axis> table = {engine_axis(),         device_axis(),  isa_axis(),
-                                          precision_axis(),      batch_axis(),   gpus_axis(),
-                                          replicas_axis(),       cache_axis(),   kv_axis(),
-                                          gemm_axis(),           weights_axis(), threads_axis(),
-                                          teacher_forced_axis(), seed_axis()};
+  static const std::vector<Axis> table = {engine_axis(),    device_axis(),         isa_axis(),
+                                          precision_axis(), batch_axis(),          gpus_axis(),
+                                          replicas_axis(),  cache_axis(),          kv_axis(),
+                                          gemm_axis(),      attention_axis(),      weights_axis(),
+                                          threads_axis(),   teacher_forced_axis(), seed_axis()};
   return table;
 }
 

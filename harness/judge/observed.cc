@@ -6,6 +6,7 @@
 #include "golden/recipe.h"
 #include "harness/judge/judge.h"
 #include "runtime/base/words.h"
+#include "runtime/numerics/flash_text.h"
 #include "runtime/numerics/schedule_text.h"
 
 namespace isobit {
@@ -170,6 +171,21 @@ Judgement check_weights(const WeightChange& change, const Observed& o) {
   return fail("weights", change.text, o.weights);
 }
 
+/// Did attention run in the order that was asked for, and were there blocks and splits to order?
+Judgement check_attention(const FlashSchedule& asked, const Observed& o) {
+  FlashSchedule whole = asked;  // without its splits
+  whole.splits = 1;
+  whole.by_length = false;
+  if (asked.emulated() && asked.text != o.attention && text_of(whole) == o.attention) {
+    return mistrusted("attention " + asked.text + " never had keys in more than one split");
+  }
+  if (asked.text != o.attention) return fail("attention", asked.text, o.attention);
+  if (asked.emulated() && o.max_position < asked.block) {
+    return mistrusted("no context was longer than one block of " + std::to_string(asked.block));
+  }
+  return {};
+}
+
 /// Did products have the schedules asked for, and were they cut as asked?
 Judgement check_gemm(const ScheduleBook* book, const Observed& o) {
   if (book == nullptr)
@@ -201,6 +217,7 @@ Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
        {check_ranks(asked, trace.observed), check_replicas(asked, trace),
         check_batch(asked.batch, trace), check_cache(asked.cache, trace, asks_about_cache),
         check_kv(asked.kv, trace.observed), check_gemm(asked.backend.gemm.get(), trace.observed),
+        check_attention(asked.backend.attention, trace.observed),
         check_weights(asked.weights, trace.observed)}) {
     const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
     if (graver || worst.verdict == Verdict::pass) worst = next;

@@ -268,6 +268,31 @@ Cell make_cell(const Scenario& scenario, const Draft& draft, int index) {
   return cell;
 }
 
+/// Why attention over key blocks cannot read this cache, or empty.
+std::string unfit_for_flash(const KvPolicySpec& kv, bool by_length) {
+  if (kv.shipped != nullptr) return "a cache as shipped has an attention of its own";
+  if (kv.policy == nullptr) return "";
+  constexpr std::int64_t kPrompt = 64, kLate = std::int64_t(1) << 30;
+  if (kv.policy->coded(1, kLate) != CodedView{}) return "it reads exact keys and values, not codes";
+  for (std::int64_t q = 0; q < 2 * kPrompt; ++q) {
+    if (kv.policy->observes(kPrompt, q)) return "it has no weights for a policy to choose by";
+  }
+  return by_length ? "splits: by_length counts the rows of a step, which a policy takes apart" : "";
+}
+
+/// A flash schedule and what it can stand with.
+Result<void> check_attention(const GenerateRequest& asked) {
+  const FlashSchedule& flash = asked.backend.attention;
+  if (!flash.emulated()) return {};
+  const Mode mode = mode_of(asked.precision);
+  if (flash.p != Format::f32 && mode.wide()) {
+    return Error{"attention p: in precision fp64 P is fp64, and is not rounded to 16 bits", ""};
+  }
+  const std::string why = unfit_for_flash(asked.kv, flash.by_length);
+  if (why.empty()) return {};
+  return Error{"attention " + flash.text + " and kv " + asked.kv.text + ": " + why, ""};
+}
+
 /// Every cell once; every rule and xfail selects something.
 /// Members must predict the same positions from the same tokens.
 Result<void> check_ensemble(const Expectation& rule, const Matrix& matrix) {
@@ -293,6 +318,8 @@ Result<void> check(const Scenario& scenario, const Matrix& matrix) {
     const GenerateRequest asked = cell.requested();
     if (auto fits = check_kv_policy(asked.kv, asked.cache, asked.ranks); !fits)
       return Error{cell.name() + ": " + fits.error().message, cell.axes.at("kv").place};
+    if (auto fits = check_attention(asked); !fits)
+      return Error{cell.name() + ": " + fits.error().message, cell.axes.at("attention").place};
     if (auto fits = check_orders(asked.backend); !fits)
       return Error{cell.name() + ": " + fits.error().message, cell.axes.at("gemm").place};
   }
@@ -407,7 +434,8 @@ bool depends_on_steps(const Cell& cell) {
 }
 
 bool depends_on_ranks(const Cell& cell) {
-  return cell.requested().backend.gemm != nullptr;
+  const BackendOptions backend = cell.requested().backend;
+  return backend.gemm != nullptr || backend.attention.by_length;
 }
 
 std::string class_axes(const Cell& cell) {

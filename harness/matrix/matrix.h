@@ -90,7 +90,8 @@ std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& c
 /// Whether what a cell gives depends on its steps: on batch and cache, and on the prompts of a
 /// batch (a cache as shipped, a schedule by rows or by length).
 bool depends_on_steps(const Cell& cell);
-/// Whether it depends on the number of ranks: a schedule is of the product that one rank makes.
+/// Whether it depends on the number of ranks: a schedule is of the product that one rank makes, a
+/// split by length of the heads that it has.
 bool depends_on_ranks(const Cell& cell);
 /// The axes part of the class recipe of a cell: sorted "axis=value" lines. Lossless values are
 /// dropped for a deterministic engine, but for batch and cache where steps matter, and for gpus

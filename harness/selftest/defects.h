@@ -42,6 +42,7 @@ inline Defect& add_defect(std::vector<Defect>& all, const char* name, const char
 }
 
 std::vector<Defect> order_defects();   // right numbers summed in another order
+std::vector<Defect> flash_defects();   // in attention over key blocks
 std::vector<Defect> value_defects();   // wrong numbers in one place
 std::vector<Defect> rank_defects();    // between ranks
 std::vector<Defect> cache_defects();   // in what the cache holds, or where attention cuts it

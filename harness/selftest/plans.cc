@@ -124,6 +124,10 @@ expect: [{same_bits: {across: [batch, threads]}}]
        {kGreedy, R"(axes: {gemm: [{split_k: 3, out: bf16}], batch: [1, 8], threads: [1, 2]}
 expect: [{same_bits: {across: [batch, threads]}}]
 )"}},
+      {"flash",
+       {kGreedy, R"(axes: {attention: [{flash: 16, p: bf16}], batch: [1, 3], threads: [1, 2]}
+expect: [{same_bits: {across: [batch, threads]}}]
+)"}},
       {"within", {kGreedy, R"(axes: {cache: [on, off], threads: [1, 2]}
 expect: [{within: {across: [cache, threads], max_abs: 1e-9, token_match: 1.0}}]
 )"}},

@@ -96,8 +96,10 @@ class DenseMatrix final : public WeightMatrix {
 class OpenBlasBackend final : public cpu::CpuBackend {
  public:
   OpenBlasBackend(const Mode& mode, const cpu::Kernels& kernels, int threads,
-                  const Library& library)
-      : CpuBackend(mode, kernels, threads), library_(library), threads_(threads) {}
+                  const Library& library, const FlashSchedule& attention)
+      : CpuBackend(mode, kernels, threads, nullptr, attention),
+        library_(library),
+        threads_(threads) {}
 
   BackendInfo describe() const override {
     BackendInfo info = CpuBackend::describe();
@@ -310,7 +312,7 @@ Result<std::unique_ptr<Backend>> make_openblas(const BackendOptions& options, co
   auto library = load(core_type_of(options.engine));
   ISOBIT_TRY(library);
   return std::unique_ptr<Backend>(std::make_unique<OpenBlasBackend>(
-      mode, cpu::best_kernels(), options.threads_asked(), **library));
+      mode, cpu::best_kernels(), options.threads_asked(), **library, options.attention));
 }
 
 namespace {

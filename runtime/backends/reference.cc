@@ -33,7 +33,7 @@ Result<std::unique_ptr<Backend>> make_reference(const BackendOptions& options, c
   if (options.device == "cuda") return cuda::make_cuda(options, mode);
 #endif
   return std::unique_ptr<Backend>(std::make_unique<cpu::CpuBackend>(
-      mode, *cpu::kernels_named(options.isa), options.threads, options.gemm));
+      mode, *cpu::kernels_named(options.isa), options.threads, options.gemm, options.attention));
 }
 
 std::vector<EngineStatus> reference_status() {

@@ -121,6 +121,8 @@ class JsonSchema(tiny_project.Case):
         self.told("model_list", "model", "list")
         self.told("model_fetch", "model", "fetch", "nano-300k")
         self.told("tokenize_line", "model", "tokenize", "nano-300k", stdin='"one text"\n')
+        self.told("study", "study", "flash-bias", "--rows", 2)
+        self.told("study", "study", "flash-bias", "--model", "model", "--prompts", "prompts.jsonl")
         self.told("selftest", "selftest", "one-ulp")
         self.told("bench", "bench", "model", "--new-tokens", 200, "--prompt-tokens", 8)
 

@@ -273,6 +273,21 @@ const std::vector<Verb> kMachineVerbs = {
      1,
      1,
      commands::bench},
+    {"study",
+     "flash-bias",
+     "measure what one rounding does, without a scenario",
+     "flash-bias: mean signed errors of attention whose P and output are bf16 or fp16, against "
+     "fp64,\n"
+     "by how often the greatest score stands in a row and by the sign of V there, without and "
+     "with\n"
+     "the mitigation of arXiv 2510.04212. Rows are drawn, or recorded from a model's prompts:\n"
+     "--model and --prompts.",
+     "isobit study flash-bias --rows 4000 --seed 7",
+     {"flash-bias"},
+     {"rows", "seed", "model", "prompts", "precision", "json"},
+     1,
+     1,
+     commands::study},
     {"gc",
      "",
      "delete old runs from the database",

@@ -27,6 +27,7 @@ Result<int> doctor(const Arguments& arguments);      // doctor.cc
 Result<int> selftest(const Arguments& arguments);    // selftest.cc
 Result<int> model(const Arguments& arguments);       // model.cc
 Result<int> bench(const Arguments& arguments);       // bench.cc
+Result<int> study(const Arguments& arguments);       // study.cc
 Result<int> gc(const Arguments& arguments);          // gc.cc
 Result<int> completion(const Arguments& arguments);  // verbs.cc
 Result<int> version(const Arguments& arguments);

@@ -11,6 +11,7 @@ constexpr std::int64_t kSharedPositions = 1024;  // from so many on threads shar
 
 void CpuBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
                            const void* v_pool, Rows out) {
+  if (flash_.emulated()) return attention_flash(q, args, k_pool, v_pool, out);
   if (args.heads == 0 || args.rows.empty()) return;
   const std::int64_t rows = std::int64_t(args.rows.size()), tasks = rows * args.kv_heads;
   std::int64_t most = 0;  // positions that one row sees

@@ -57,8 +57,13 @@ std::size_t held_bytes(const PackedMatrix& m) {
 }  // namespace
 
 CpuBackend::CpuBackend(const Mode& mode, const Kernels& kernels, int threads,
-                       std::shared_ptr<const ScheduleBook> schedules)
-    : Backend(mode), pool_(threads), kernels_(kernels), schedules_(std::move(schedules)) {}
+                       std::shared_ptr<const ScheduleBook> schedules,
+                       const FlashSchedule& attention)
+    : Backend(mode),
+      pool_(threads),
+      kernels_(kernels),
+      schedules_(std::move(schedules)),
+      flash_(attention) {}
 
 BackendInfo CpuBackend::describe() const {
   BackendInfo info;
@@ -68,6 +73,7 @@ BackendInfo CpuBackend::describe() const {
   info.kernels = std::string("cpu/") + kernels_.isa;
   info.threads_used = pool_.used();
   info.gemm = scheduled_.text();
+  info.attention = flash_.ran();
   return info;
 }
 

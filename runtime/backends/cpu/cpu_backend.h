@@ -11,6 +11,7 @@
 #include "runtime/backend.h"
 #include "runtime/backends/cpu/kernels/kernels.h"
 #include "runtime/backends/cpu/thread_pool.h"
+#include "runtime/numerics/flash_call.h"
 
 namespace isobit::cpu {
 
@@ -31,9 +32,11 @@ struct AttentionCall;  // cpu/attention.h
 
 class CpuBackend : public Backend {
  public:
-  /// `schedules`: the order of products; null: the page's own.
+  /// `schedules`: the order of products, `attention`: of attention's keys; null and default: the
+  /// page's own.
   CpuBackend(const Mode& mode, const Kernels& kernels, int threads,
-             std::shared_ptr<const ScheduleBook> schedules = nullptr);
+             std::shared_ptr<const ScheduleBook> schedules = nullptr,
+             const FlashSchedule& attention = {});
 
   [[nodiscard]] BackendInfo describe() const override;
   void* allocate(std::size_t bytes) override;
@@ -111,6 +114,8 @@ class CpuBackend : public Backend {
                          const Rows& out);
   template <class T>
   void shared_attention(std::span<const AttentionTask<T>> tasks);
+  void attention_flash(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
+                       Rows out);
   template <class T>
   void attend_coded(const AttentionCall<T>& call, std::int64_t first, std::int64_t last);
   /// Memory that lives until the next call of the same kind. Shares must not throw, so it is taken
@@ -123,6 +128,7 @@ class CpuBackend : public Backend {
 
   std::shared_ptr<const ScheduleBook> schedules_;
   SchedulesRan scheduled_;
+  FlashCalls flash_;
   std::vector<std::byte> slices_;   // sums of a scheduled product's slices
   std::vector<std::byte> parts_;    // of queries, between their two steps
   std::vector<std::byte> decoded_;  // of every thread: one split's keys and values

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "runtime/backends/cuda/backend.h"
+#include "runtime/backends/cuda/kernels/flash.h"
 
 namespace isobit::cuda {
 namespace {
@@ -130,16 +131,29 @@ void CudaBackend::attend(Rows q, const AttentionRows& args, const KvPools& pools
 
 void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
                             const void* v_pool, Rows out) {
+  const FlashRule rule = flash_.rule(args);
+  if (flash_.emulated()) flash_.note(rule, args);
   if (args.heads == 0 || args.rows.empty()) return;
   enter();
   const PlacesView* sent = step_.places(args.rows);
   const PlacesView places = sent != nullptr ? *sent : send_places(places_of(args));
-  attend(q, args, {k_pool, v_pool, nullptr, nullptr}, places,
-         [&](AttentionCall& call, std::int64_t r) {
-           call.out_stride = out.stride;
-           call.out = static_cast<char*>(out.data) + std::size_t(r * out.stride) * real_size();
-           cuda::attention(call);
-         });
+  const auto launch = [&](AttentionCall& call, std::int64_t r, const auto& kernel) {
+    call.out_stride = out.stride;
+    call.out = static_cast<char*>(out.data) + std::size_t(r * out.stride) * real_size();
+    kernel(call);
+  };
+  const KvPools pools{k_pool, v_pool, nullptr, nullptr};
+  if (flash_.emulated()) {
+    PlacesView by_splits = places;
+    by_splits.max_splits = rule.splits;
+    attend(q, args, pools, by_splits, [&](AttentionCall& call, std::int64_t r) {
+      launch(call, r, [&](const AttentionCall& c) { cuda::attention_flash(c, rule); });
+    });
+    return ran("attention_flash");
+  }
+  attend(q, args, pools, places, [&](AttentionCall& call, std::int64_t r) {
+    launch(call, r, [](const AttentionCall& c) { cuda::attention(c); });
+  });
   ran("attention_split");
 }
 

@@ -38,8 +38,13 @@ const void* Mirror::send(const void* data, std::size_t bytes, cudaStream_t strea
 }
 
 CudaBackend::CudaBackend(const Mode& mode, GpuInfo gpu, bool branches,
-                         std::shared_ptr<const ScheduleBook> schedules)
-    : Backend(mode), gpu_(std::move(gpu)), branches_(branches), schedules_(std::move(schedules)) {
+                         std::shared_ptr<const ScheduleBook> schedules,
+                         const FlashSchedule& attention)
+    : Backend(mode),
+      gpu_(std::move(gpu)),
+      branches_(branches),
+      schedules_(std::move(schedules)),
+      flash_(attention) {
   enter();
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
 }
@@ -64,6 +69,7 @@ BackendInfo CudaBackend::describe() const {
   for (const std::string& kernel : ran_) info.kernels += " " + kernel;
   info.threads_used = 1;  // of the host
   info.gemm = scheduled_.text();
+  info.attention = flash_.ran();
   return info;
 }
 
@@ -111,9 +117,23 @@ void CudaBackend::copy(Rows from, Rows to) {
         "copy");
 }
 
+/// A step that is replayed calls no attention().
+void CudaBackend::note_flash(const StepInputs& inputs) {
+  if (!flash_.emulated() || inputs.attention == nullptr || !inputs.repeatable) return;
+  AttentionRows attention = *inputs.attention;
+  for (const auto& rows : inputs.places) {
+    attention.rows = rows;
+    flash_.note(flash_.rule(attention), attention);
+  }
+}
+
 bool CudaBackend::begin_step(const StepInputs& inputs) {
   enter();
-  const bool replayed = step_.begin(inputs, stream_);
+  StepInputs step = inputs;
+  // How many splits a step has by its length is no part of a graph's key.
+  step.repeatable = inputs.repeatable && !flash_.by_length();
+  note_flash(inputs);
+  const bool replayed = step_.begin(step, stream_);
   if (replayed) ran("graph");
   return replayed;
 }
@@ -351,7 +371,8 @@ Result<std::unique_ptr<Backend>> make_cuda(const BackendOptions& options, const 
   auto gpu = gpu_of_rank(options.rank);
   ISOBIT_TRY(gpu);
   try {
-    return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(mode, *gpu, true, options.gemm));
+    return std::unique_ptr<Backend>(
+        std::make_unique<CudaBackend>(mode, *gpu, true, options.gemm, options.attention));
   } catch (const BackendError& error) {
     return Error{error.what(), ""};
   } catch (const std::bad_alloc& error) {

@@ -13,6 +13,7 @@
 #include "runtime/backends/cuda/device/device.h"
 #include "runtime/backends/cuda/kernels/kernels.h"
 #include "runtime/backends/cuda/step.h"
+#include "runtime/numerics/flash_call.h"
 
 namespace isobit::cuda {
 
@@ -47,9 +48,11 @@ class CudaBackend : public Backend {
  public:
   /// `branches`: products of one input may run side by side in a captured step. Only for gemm() as
   /// it is here.
-  /// `schedules`: the order of products; null: the page's own.
+  /// `schedules`: the order of products, `attention`: of attention's keys; null and default: the
+  /// page's own.
   CudaBackend(const Mode& mode, GpuInfo gpu, bool branches = false,
-              std::shared_ptr<const ScheduleBook> schedules = nullptr);
+              std::shared_ptr<const ScheduleBook> schedules = nullptr,
+              const FlashSchedule& attention = {});
   ~CudaBackend() override;
   CudaBackend(const CudaBackend&) = delete;
   CudaBackend& operator=(const CudaBackend&) = delete;
@@ -128,6 +131,7 @@ class CudaBackend : public Backend {
   template <class F>
   void attend(Rows q, const AttentionRows& args, const KvPools& pools, const PlacesView& places,
               const F& launch);
+  void note_flash(const StepInputs& inputs);
   double read_share(Rows logits, int count, std::span<TopEntries> best, std::span<Digest> digests);
   TopEntries top_on_host(Rows x, int count);
   bool encode_on_host(Rows x, std::span<const std::int64_t> slots, const CodeLayout& layout,
@@ -136,6 +140,7 @@ class CudaBackend : public Backend {
   bool branches_;
   std::shared_ptr<const ScheduleBook> schedules_;
   SchedulesRan scheduled_;
+  FlashCalls flash_;
   Branches side_;
   Step step_;
   Mirror ids_, factors_, positions_, slots_, read_slots_, code_slots_, places_mirror_,

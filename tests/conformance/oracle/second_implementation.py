@@ -4,7 +4,8 @@
 Reproduces the page's worked example (digests and tokens of every precision and cache policy), the
 Philox vector and the draw; the expected values are parsed from the page. Shares nothing with the
 C++ code: exact_fma.py holds fma, frozen_functions.py exp, log, sin and cos, formats_and_draws.py
-and attention.py the sections of those names, lossy_caches.py the policies.
+and attention.py the sections of those names, flash.py the attention of emulated schedules,
+lossy_caches.py the policies.
 
     second_implementation.py [--page PATH] [--new] [ROW ...]   (default: every row of the tables)
 
@@ -25,6 +26,7 @@ import xxhash
 
 from attention import attention, lane_tree, rope
 from exact_fma import F32, F64, check_fma, fma
+from flash import Flash
 from formats_and_draws import FORMATS, U64, draw, narrow, philox4x32
 from frozen_functions import X, canonical, silu
 from lossy_caches import policy_named
@@ -162,9 +164,10 @@ def tensor(number, shape):
 
 
 class Model:
-    def __init__(self, precision, policy="exact", head_dim=HEAD_DIM, schedule=None):
+    def __init__(self, precision, policy="exact", head_dim=HEAD_DIM, schedule=None, flash=None):
         self.schedule = schedule_named(schedule) if schedule else None
         self.policy, self.head_dim, self.prompt = policy_named(policy), head_dim, None
+        self.flash = flash
         self.real = F64 if precision == "fp64" else F32
         formats = PRECISIONS[precision].split()
         self.weights, self.matrix, lm_matrix, self.input, self.lm_input, self.stored = formats
@@ -212,6 +215,9 @@ class Model:
         states = [codec.state(int(p), self.prompt) for p in positions]
         changes = [i for i in range(len(states)) if i == 0 or states[i] != states[i - 1]]
         parts = [slice(a, b) for a, b in zip(changes, changes[1:] + [len(states)])]
+        if self.flash is not None:
+            keys, values = self.cache[index][1:]
+            return self.flash.attention(rope(q, positions, stored), keys, values, positions, stored)
         if self.policy.eviction.in_cache:
             return np.concatenate([self.attend_in_cache(index, q[r:r + 1], positions[r])
                                    for r in range(len(q))])
@@ -251,6 +257,8 @@ def worked_example(row):
     name, _, precision = row.rpartition(", ")
     if name.startswith(("split_k", "by_rows")):
         model = Model(precision, schedule=name)
+    elif name.startswith("flash:"):
+        model = Model(precision, flash=Flash(name))
     else:
         model = Model(precision, name, 32) if name else Model(precision)
     rows = []

@@ -101,8 +101,11 @@ class GemmProducts {
 
 class CublasBackend final : public CudaBackend {
  public:
-  CublasBackend(const Mode& mode, GpuInfo gpu, const VendorChoice& choice)
-      : CudaBackend(mode, std::move(gpu)), choice_(choice), types_(types_of(mode, choice.math)) {
+  CublasBackend(const Mode& mode, GpuInfo gpu, const VendorChoice& choice,
+                const FlashSchedule& attention)
+      : CudaBackend(mode, std::move(gpu), false, nullptr, attention),
+        choice_(choice),
+        types_(types_of(mode, choice.math)) {
     void* const workspace = memory_.reserve(kVendorWorkspace, stream_);
     if (choice.lt) {
       const auto library = load_cublaslt();
@@ -257,8 +260,8 @@ Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions& options, cons
   auto gpu = gpu_of_rank(options.rank);
   ISOBIT_TRY(gpu);
   try {
-    return std::unique_ptr<Backend>(
-        std::make_unique<CublasBackend>(mode, *gpu, vendor_choice(options.engine)));
+    return std::unique_ptr<Backend>(std::make_unique<CublasBackend>(
+        mode, *gpu, vendor_choice(options.engine), options.attention));
   } catch (const BackendError& error) {
     return Error{error.what(), ""};
   } catch (const std::bad_alloc& error) {

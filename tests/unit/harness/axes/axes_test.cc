@@ -27,6 +27,8 @@ const std::map<std::string, std::vector<std::string>>& samples() {
       {"gemm",
        {"reference", "split_k:4+out:bf16+slice:64", "by_rows:(1:(split_k:4)+9:(split_k:1))"}},
       {"replicas", {"1", "2", "64"}},
+      {"attention",
+       {"reference", "flash:64+p:bf16+splits:2+stabilise:(beta:7)", "flash:16+splits:by_length"}},
       {"threads", {"1", "1024"}},
       {"teacher_forced", {"false", "true", "answer"}},
       {"seed", {"0", "7", "9223372036854775807"}}};

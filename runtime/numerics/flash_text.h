@@ -1,0 +1,17 @@
+// The text of a flash schedule, a value of axis attention:
+// "flash:64+p:bf16+splits:2+stabilise:(beta:7)", options sorted, without those at their defaults.
+#pragma once
+
+#include <string>
+
+#include "runtime/base/result.h"
+#include "runtime/numerics/schedule.h"
+
+namespace isobit {
+
+/// "reference" where nothing is emulated.
+std::string text_of(const FlashSchedule& schedule);
+/// Options in any order; the text becomes canonical. Errors name the option and what it may be.
+Result<FlashSchedule> parse_flash(const std::string& text);
+
+}  // namespace isobit
