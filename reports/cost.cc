@@ -112,7 +112,7 @@ std::vector<std::vector<std::string>> cost_rows(const Report& report) {
   std::vector<std::string> header = axes;
   if (axes.empty()) header.emplace_back("cell");
   for (const char* column : {"correct", "tokens/s", "with prompts", "runs", "peak memory",
-                             "weights", "cache", "moved", "energy, J"}) {
+                             "weight bytes", "kv bytes", "bytes moved", "energy, J"}) {
     header.emplace_back(column);
   }
   rows.insert(rows.begin(), std::move(header));
@@ -137,7 +137,7 @@ std::vector<std::string> cost_notes(const Report& report) {
     out.emplace_back("peak memory, GPU: device memory that the engine held, all GPUs together");
   }
   if (any([](const ReportCost& cost) { return cost.moved_bytes > 0; })) {
-    out.emplace_back("moved: bytes that a rank sent to the others, least rank");
+    out.emplace_back("bytes moved: those that a rank sent to the others, least rank");
   }
   if (any([](const ReportCost& cost) { return !cost.energy_source.empty(); })) {
     out.emplace_back(

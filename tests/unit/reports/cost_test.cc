@@ -38,7 +38,7 @@ TEST(Cost, RowsHaveMedianAndSpread) {
   const auto rows = cost_rows(costly());
   ASSERT_EQ(rows.size(), 4u);
   EXPECT_EQ(rows[0], (Row{"batch", "cache", "correct", "tokens/s", "with prompts", "runs",
-                          "peak memory", "weights", "cache", "moved", "energy, J"}));
+                          "peak memory", "weight bytes", "kv bytes", "bytes moved", "energy, J"}));
   EXPECT_EQ(rows[1],
             (Row{"1", "off", "13 of 20", "50.0 (25.0 to 100)", "200 (100 to 400)", "3", "65.0 MiB",
                  "26.0 MiB", "1.50 MiB", "none", "5.75 (4.00 to 7.50), rapl"}));

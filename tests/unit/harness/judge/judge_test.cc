@@ -342,7 +342,13 @@ TEST_F(JudgeTest, SomethingElseRanThanWasAsked) {
       << "a policy that could not act is no fault";
 }
 
-TEST_F(JudgeTest, ReplicasMustHaveRunEachWithAPrompt) {
+TEST_F(JudgeTest, AReplicaWithoutAPromptIsSeen) {
+  use("axes: {replicas: [3], batch: [1]}\nexpect: [{measure: {across: [batch]}}]\n");
+  EXPECT_EQ(after([](Observed& o) { o.replicas = 2; }),
+            "MISTRUSTED: 3 replicas were asked, 2 had a prompt");
+}
+
+TEST_F(JudgeTest, ReplicasRunAsManyAsWereAskedInTheirOrder) {
   use("axes: {replicas: [2], batch: [{size: 3, order: reversed}]}\n"
       "expect: [{measure: {across: [batch]}}]\n");
   EXPECT_EQ(after([](Observed&) {}).substr(0, 20), "MISTRUSTED: vacuous:");
@@ -353,9 +359,6 @@ TEST_F(JudgeTest, ReplicasMustHaveRunEachWithAPrompt) {
   EXPECT_EQ(after([](Observed& o) { o.out_of_order = 2; }),
             "FAIL: batch order reversed was asked, another ran")
       << "each replica turns its own three places";
-  use("axes: {replicas: [3], batch: [1]}\nexpect: [{measure: {across: [batch]}}]\n");
-  EXPECT_EQ(after([](Observed& o) { o.replicas = 2; }),
-            "MISTRUSTED: 3 replicas were asked, 2 had a prompt");
 }
 
 TEST_F(JudgeTest, ATruncatedTraceFails) {

@@ -89,7 +89,7 @@ TEST(StoreFile, ANewerSchemaIsRefusedWithBothVersions) {
     const std::string error = error_of(path, mode);
     EXPECT_SAYS(error, path);
     EXPECT_SAYS(error, "schema version 7");
-    EXPECT_SAYS(error, "up to 3");
+    EXPECT_SAYS(error, "up to " + std::to_string(kStoreVersion));
   }
   execute(path, "SELECT x FROM future");  // nothing was changed
 }
@@ -99,7 +99,7 @@ TEST(StoreFile, VersionZeroIsMigratedByAWriterOnly) {
   const std::string path = folder.file("x.db");
   execute(path, "PRAGMA application_id = " + std::to_string(kStoreApplication) +
                     "; CREATE TABLE x (y); DROP TABLE x");
-  EXPECT_SAYS(error_of(path, kRead), "must be brought to 3");
+  EXPECT_SAYS(error_of(path, kRead), "must be brought to " + std::to_string(kStoreVersion));
   EXPECT_EQ(error_of(path, kWrite), "");
   EXPECT_EQ(error_of(path, kRead), "");
 }
@@ -133,7 +133,7 @@ TEST(StoreFile, AMigratedDatabaseHasTheShapeOfANewOne) {
   const fakes::Folder folder;
   const std::string old = folder.file("old.db"), made = folder.file("new.db");
   std::filesystem::copy_file(ISOBIT_SOURCE_DIR "/tests/unit/harness/store/data/store_v1.db", old);
-  EXPECT_SAYS(error_of(old, kRead), "must be brought to 3");
+  EXPECT_SAYS(error_of(old, kRead), "must be brought to " + std::to_string(kStoreVersion));
   ASSERT_EQ(error_of(old, kWrite), "");
   ASSERT_EQ(error_of(made, kWrite), "");
   EXPECT_EQ(shape(old), shape(made));
