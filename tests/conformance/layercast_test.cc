@@ -3,7 +3,7 @@
 
 #include <set>
 
-#include "runtime/checkpoint/load.h"
+#include "runtime/checkpoint/weights.h"
 #include "runtime/run/generate.h"
 
 namespace isobit {
