@@ -41,30 +41,27 @@ TEST(ScenarioModel, TakesOverrides) {
 
 TEST(ScenarioModel, SaysWhereWhatIsWrongStands) {
   EXPECT_EQ(model_of("{base: m, tasks: [a], merge: {arithmetic: 1}, stroe: {tvq: 4}}"),
-            "s.yaml:4:51: unknown key \"stroe\" in model; did you mean \"store\"?");
+            "s.yaml:4:54: unknown key \"stroe\" in model; did you mean \"store\"?");
   EXPECT_EQ(model_of("{base: m, tasks: [a], merge: {arithmetic: .inf}}").substr(0, 12),
-            "s.yaml:4:43:");
+            "s.yaml:4:50:");
   EXPECT_EQ(model_of("{base: m, tasks: [a], merge: {arithmetic: 1e-999}}").substr(0, 12),
-            "s.yaml:4:43:");
+            "s.yaml:4:50:");
   EXPECT_EQ(model_of("{base: m, tasks: [a], merge: {arithmetic: 0}}").substr(0, 25),
-            "s.yaml:4:36: model: merge");
-  EXPECT_EQ(model_of("{base: m, tasks: [a], merge: {ties: 1}}").substr(0, 12), "s.yaml:4:37:");
+            "s.yaml:4:37: model: merge");
+  EXPECT_EQ(model_of("{base: m, tasks: [a], merge: {ties: 1}}").substr(0, 12), "s.yaml:4:38:");
   EXPECT_NE(model_of("{base: m, tasks: [a], merge: 1}").find("none or a map of one key"),
             std::string::npos);
   EXPECT_NE(model_of("{base: m, tasks: [a], merge: {arithmetic: 1}, store: {tvq: 0}}")
-                .find("s.yaml:4:66: tvq must be a whole number from 1 to 8"),
-            std::string::npos)
-      << model_of("{base: m, tasks: [a], merge: {arithmetic: 1}, store: {tvq: 0}}");
+                .find("s.yaml:4:67: tvq must be a whole number from 1 to 8"),
+            std::string::npos);
   EXPECT_NE(model_of("{base: m, tasks: [a], merge: {arithmetic: 1}, store: {rtvq: [3]}}")
-                .find("[of the base, of an offset]"),
-            std::string::npos)
-      << model_of("{base: m, tasks: [a], merge: {arithmetic: 1}, store: {rtvq: [3]}}");
+                .find("rtvq must be [bits of the base, of an offset]"),
+            std::string::npos);
   EXPECT_NE(model_of("{base: m, tasks: [a], merge: {arithmetic: 1}, store: {tvq: 4, rtn: 4}}")
                 .find("one of them"),
             std::string::npos);
   EXPECT_NE(model_of("{tasks: []}").find("model: base is missing"), std::string::npos);
-  EXPECT_NE(model_of("[a]").find("s.yaml:4:8: model must be"), std::string::npos)
-      << model_of("[a]");
+  EXPECT_NE(model_of("[a]").find("s.yaml:4:8: model must be"), std::string::npos);
 }
 
 // A cell's name is the same wherever its files are, and another for another store.
