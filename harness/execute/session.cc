@@ -102,16 +102,16 @@ Result<void> read_answers(const Scenario& scenario, Session& session) {
     };
     if (prompt.answer.empty()) return wrong(" has no answer");
     if (!session.tokenizer) return wrong(" has an answer that no tokenizer can read");
-    auto ids = session.tokenizer->encode(prompt.answer, false);
-    ISOBIT_TRY(ids);
-    const auto size = std::int64_t(ids->size());
+    std::vector<std::int32_t> ids = session.tokenizer->encode(prompt.answer, false);
+    const auto size = std::int64_t(ids.size());
+    if (ids.empty()) return wrong(" has an answer of no token");
     if (size > scenario.decode.max_new_tokens) {
       return wrong(" has an answer of " + std::to_string(size) + " tokens, max_new_tokens is " +
                    std::to_string(scenario.decode.max_new_tokens));
     }
-    const Sha256 hash = tokens_digest(*ids);
+    const Sha256 hash = tokens_digest(ids);
     all.append(reinterpret_cast<const char*>(hash.data()), hash.size());
-    session.answers.push_back(std::move(*ids));
+    session.answers.push_back(std::move(ids));
   }
   session.inputs.answers_digest = to_hex(sha256(all.data(), all.size()));
   return {};

@@ -3,6 +3,7 @@
 
 #include "harness/selftest/defects.h"
 #include "runtime/numerics/schedule_text.h"
+#include "runtime/numerics/weight_text.h"
 
 namespace isobit::selftest {
 namespace {
@@ -115,6 +116,12 @@ std::vector<Defect> asked_defects() {
       "gemm split_k:3+out:bf16 was asked")
       .request = where(
       "batch", "8", [](GenerateRequest& r) { r.backend.gemm = *parse_schedules("split_k:3", ""); });
+  add("other-weights", "gpus", "changed weights", "drawn", "gpus=2", kFail,
+      "weights bsr:4+seed:1 was asked, bsr:4+seed:2 ran")
+      .request = where(
+      "gpus", "2", [](GenerateRequest& r) { r.weights = *parse_weight_change("bsr:4+seed:2"); });
+  add("drawn-by-rank", "gpus", "draws of changed weights", "drawn", "gpus=2", Verdict::diff, "")
+      .request = where("gpus", "2", [](GenerateRequest& r) { ++r.weights.seed; });
   add("batch-seed", "batch", "sampler's seed", "sample", "batch>1", Verdict::diff, "").request =
       batch_seed;
   add("late-teacher", "teacher_forced", "teacher", "teacher", "teacher_forced=true", kFail,

@@ -120,6 +120,9 @@ expect: [{same_bits: {across: [batch]}}]
       {"pair", {kGreedy, R"(axes: {batch: [1, 3], threads: [1, 2]}
 expect: [{same_bits: {across: [batch, threads]}}]
 )"}},
+      {"drawn", {kGreedy, R"(axes: {weights: [{bsr: 4, seed: 1}], gpus: [1, 2], batch: [1, 3]}
+expect: [{same_bits: {across: [gpus, batch]}}]
+)"}},
       {"scheduled",
        {kGreedy, R"(axes: {gemm: [{split_k: 3, out: bf16}], batch: [1, 8], threads: [1, 2]}
 expect: [{same_bits: {across: [batch, threads]}}]

@@ -3,9 +3,10 @@ conformance tests, logits by transformers in fp32, metrics in NumPy fp64. Shares
 isobit.
 
     ISOBIT=build/release/isobit python3 tests/integration/check_ensembles.py \\
-        [--scenario scenarios/papers/ensembles.yaml] [--take N]
+        [--scenario scenarios/papers/ensembles.yaml] [--take N] [--only bsr:5] [--db FILE]
 
-Compares every number of every ensemble of the scenario with precision fp32. Logits of two programs
+Compares every number of the scenario's ensembles with precision fp32 (--only: those whose rule has
+the text; --db: of the first run in a database, instead of a new one). Logits of two programs
 agree to about 1e-5, so sums over targets agree to about as much, and a count may differ where two
 tokens tie: each line has both numbers. The last line has the greatest distance of the NLLs. Exit
 code: 0 below --limit, 1 above. Needs torch, transformers, numpy and xxhash.
@@ -25,7 +26,10 @@ sys.path.insert(0, str(ROOT / "tests" / "conformance" / "oracle"))
 import changed_weights  # noqa: E402
 
 
-def reported(scenario, take):
+def reported(scenario, take, database):
+    if database:
+        words = [os.environ["ISOBIT"], "report", "1", "--db", database, "--json"]
+        return json.loads(subprocess.run(words, capture_output=True, text=True).stdout)
     with tempfile.TemporaryDirectory() as folder:
         words = [os.environ["ISOBIT"], "run", str(scenario), "--db", f"{folder}/d.db", "--json",
                  "--update", "none", "-j", str(os.cpu_count())]
@@ -75,11 +79,39 @@ def metrics(log_p, target, bins):
             "member_nll": -log_p[:, at, target].mean()}
 
 
+def tempered(stack, target, prompt_of):
+    """NLL of the mean probabilities at a temperature: for the prompts of even number the one that
+    is best for those of odd number, and the other way about. What is left is no matter of
+    calibration (Ashukha et al., ICLR 2020)."""
+    mean = np.log(np.exp(stack).mean(0))
+
+    def nll(temperature, chosen):
+        x = mean[chosen] / temperature
+        x = x - x.max(-1, keepdims=True)
+        x -= np.log(np.exp(x).sum(-1, keepdims=True))
+        return -x[np.arange(len(x)), target[chosen]]
+
+    total = 0
+    for half in (0, 1):
+        chosen = prompt_of % 2 == half
+        best = min(np.arange(0.8, 2.5, 0.1), key=lambda t: nll(t, ~chosen).mean())
+        total += nll(best, chosen).sum()
+    return total / len(target)
+
+
 def against_stored(stack, stored, target, prompt_of):
-    """NLL of an ensemble minus that of the stored weights, and its standard error over prompts."""
+    """NLL and error of an ensemble minus those of the stored weights, each with its standard error
+    over prompts."""
     at = np.arange(len(target))
     ensemble = np.log(np.exp(stack[:, at, target]).mean(0))
-    difference = stored[at, target] - ensemble
+    wrong = np.exp(stack).mean(0).argmax(-1) != target
+    more_wrong = wrong.astype(float) - (stored.argmax(-1) != target)
+    return (over_prompts(stored[at, target] - ensemble, prompt_of)
+            + over_prompts(more_wrong, prompt_of))
+
+
+def over_prompts(difference, prompt_of):
+    """The mean over targets, and its standard error as a ratio of sums over prompts."""
     sums = np.bincount(prompt_of, difference)
     counts = np.bincount(prompt_of)
     mean = sums.sum() / counts.sum()
@@ -93,11 +125,13 @@ def main():
     parse.add_argument("--scenario", type=pathlib.Path,
                        default=ROOT / "scenarios/papers/ensembles.yaml")
     parse.add_argument("--take", type=int)
+    parse.add_argument("--only", default="")
+    parse.add_argument("--db")
     parse.add_argument("--limit", type=float, default=1e-4)
     arguments = parse.parse_args()
     import tokenizers
     import transformers
-    report = reported(arguments.scenario, arguments.take)
+    report = reported(arguments.scenario, arguments.take, arguments.db)
     folder = ROOT / "scenarios/models/default-7m"
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -106,7 +140,7 @@ def main():
     worst, known, used = 0, {}, 0
     for group in report["groups"]:
         found = group["ensemble"]
-        if found is None or "precision=bf16" in group["key"]:
+        if found is None or "precision=bf16" in group["key"] or arguments.only not in group["rule"]:
             continue
         used += 1
         sequences = list(targets_of(tokenizer, prompts[:found["prompts"]]))
@@ -125,10 +159,12 @@ def main():
             own = metrics(stack[:size["members"]], target, found["bins"])
             worst = max(worst, abs(own["nll"] - size["nll"]))
             line = "  ".join(f"{key} {size[key]:.6f} {own[key]:.6f}" for key in own)
-            gain, error = against_stored(stack[:size["members"]], known["stored"], target,
-                                         prompt_of)
-            print(f"  {size['members']:2} members: isobit, transformers: {line}; NLL - stored's "
-                  f"{gain:+.4f} +- {error:.4f}")
+            some = stack[:size["members"]]
+            print(f"  {size['members']:2} members: isobit, transformers: {line}")
+            print("      minus stored: NLL {:+.4f} +- {:.4f}, error {:+.4f} +- {:.4f}; NLL at a "
+                  "temperature {:.4f}".format(
+                      *against_stored(some, known["stored"], target, prompt_of),
+                      tempered(some, target, prompt_of)))
         for member, log_p in zip(found["alone"], stack):
             own = metrics(log_p[None], target, found["bins"])
             worst = max(worst, abs(own["nll"] - member["nll"]))

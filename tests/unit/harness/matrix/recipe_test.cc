@@ -11,7 +11,7 @@
 namespace isobit {
 namespace {
 
-const RecipeInputs kInputs = {"aa", "bb", "cc", "F1", 8};
+const RecipeInputs kInputs = {"aa", "bb", "cc", "ee", "F1", 8};
 
 struct OneCell {
   Scenario scenario;
@@ -58,6 +58,13 @@ TEST(Recipe, OneClassOverLosslessAxesPromptsAndTraceLevels) {
   EXPECT_EQ(class_of("", prompts), base);
   EXPECT_NE(class_of("axes: {precision: [bf16]}\n"), base);
   EXPECT_NE(class_of("axes: {teacher_forced: [true]}\n"), base);
+  RecipeInputs answers = kInputs;  // other targets are other rows, where cells are fed them
+  answers.answers_digest = "ff";
+  EXPECT_EQ(class_of("axes: {teacher_forced: [true]}\n", answers),
+            class_of("axes: {teacher_forced: [true]}\n"));
+  EXPECT_NE(class_of("axes: {teacher_forced: [answer]}\n", answers),
+            class_of("axes: {teacher_forced: [answer]}\n"));
+  EXPECT_NE(class_of("axes: {weights: [{bsr: 5}]}\n"), base);
   EXPECT_NE(class_of("axes: {engine: [openblas]}\n"),
             class_of("axes: {engine: [openblas], batch: [3]}\n"));
 }
