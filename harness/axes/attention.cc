@@ -1,27 +1,48 @@
 // Axis attention: the order in which attention goes over its keys (runtime/numerics/flash.h). Each
 // schedule is another function; only `reference`, the page's own order, gives the default's bits.
+#include <algorithm>
+
 #include "harness/axes/parse.h"
+#include "runtime/base/option_text.h"
 #include "runtime/numerics/flash_text.h"
 
 namespace isobit {
 namespace {
 
 const axes::Words kWords = {"reference", "flash"};
+const axes::Words kOptions = {"splits", "p", "stabilise"};
+
+std::map<std::string, std::string> pairs_of_text(const std::string& text) {
+  std::map<std::string, std::string> pairs;
+  for (const auto& [key, value] : option_pairs(text)) pairs[key] = value;
+  return pairs;
+}
+
+Result<AxisValue> word_value(const RawValue& raw, ValueUse use) {
+  const bool pattern = use == ValueUse::pattern;
+  if (pattern && std::find(kOptions.begin(), kOptions.end(), raw.scalar) != kOptions.end()) {
+    return axes::scalar_value(raw.scalar, {});
+  }
+  auto word = axes::closed_value("attention", raw, kWords);
+  ISOBIT_TRY(word);
+  if (*word == "reference") return axes::scalar_value(*word, FlashSchedule{});
+  if (pattern) return axes::scalar_value(*word, {});
+  return Error{"attention flash needs the keys of a block, e.g. {flash: 64}", ""};
+}
 
 Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
-  if (!axes::is_map(raw)) {
-    auto word = axes::closed_value("attention", raw, kWords);
-    ISOBIT_TRY(word);
-    if (*word == "reference") return axes::scalar_value(*word, FlashSchedule{});
-    if (use == ValueUse::pattern) return axes::scalar_value(*word, {});
-    return Error{"attention flash needs the keys of a block, e.g. {flash: 64}", ""};
-  }
+  if (!axes::is_map(raw)) return word_value(raw, use);
   std::string text = raw.scalar;
   for (const auto& [key, value] : raw.pairs) text += (text.empty() ? "" : "+") + key + ":" + value;
-  auto schedule = parse_flash(text);
+  // An option alone is a pattern: every schedule that has it.
+  const auto pairs = option_pairs(text);
+  const bool one = use == ValueUse::pattern && pairs.size() == 1 && pairs[0].first != "flash";
+  auto schedule = parse_flash(one ? "flash:64+" + text : text);
   ISOBIT_TRY(schedule);
+  if (one) return axes::map_value(pairs_of_text(text), "", {});
   AxisValue value = axes::scalar_value(schedule->text, *schedule);
   value.head = "flash";
+  value.args = pairs_of_text(schedule->text);
   return value;
 }
 

@@ -173,13 +173,20 @@ Judgement check_weights(const WeightChange& change, const Observed& o) {
 
 /// Did attention run in the order that was asked for, and were there blocks and splits to order?
 Judgement check_attention(const FlashSchedule& asked, const Observed& o) {
-  FlashSchedule whole = asked;  // without its splits
-  whole.splits = 1;
-  whole.by_length = false;
-  if (asked.emulated() && asked.text != o.attention && text_of(whole) == o.attention) {
-    return mistrusted("attention " + asked.text + " never had keys in more than one split");
+  const bool ran = asked.text == o.attention;
+  if (!ran && asked.emulated()) {
+    const std::string attention = "attention " + asked.text;
+    const FlashSchedule whole = without_splits(asked);
+    if (o.attention == text_of(whole)) {
+      return mistrusted(attention + " never had keys in more than one split");
+    }
+    if (o.attention == text_of(without_mitigation(asked)) ||
+        o.attention == text_of(without_mitigation(whole))) {
+      return mistrusted(attention + ": no block's greatest score stood there twice, so that the " +
+                        "mitigation never acted");
+    }
   }
-  if (asked.text != o.attention) return fail("attention", asked.text, o.attention);
+  if (!ran) return fail("attention", asked.text, o.attention);
   if (asked.emulated() && o.max_position < asked.block) {
     return mistrusted("no context was longer than one block of " + std::to_string(asked.block));
   }

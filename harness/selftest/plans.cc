@@ -33,7 +33,7 @@ expect: [{same_bits: {across: [batch, gpus, cache, threads]}}]
 )";
 }
 
-/// One policy each.
+/// One policy each, or one order of attention.
 const std::map<std::string, Plan>& policy_plans() {
   static const std::map<std::string, Plan> all = {
       {"kivi", {kGreedy, policy_star("{kivi: 2}"), "prompts.jsonl", "wide"}},
@@ -46,6 +46,10 @@ const std::map<std::string, Plan>& policy_plans() {
       {"snapkv", {kGreedy, policy_star("{snapkv: 48}")}},
       {"streaming", {kGreedy, policy_star("{streaming: 24}")}},
       {"window", {kGreedy, policy_star("{window: 24}")}},
+      {"flash",
+       {kGreedy, R"(axes: {attention: [{flash: 16, p: bf16}], batch: [1, 3], threads: [1, 2]}
+expect: [{same_bits: {across: [batch, threads]}}]
+)"}},
       {"drafted",
        {kGreedy, R"(axes: {batch: [1, 3], cache: [on, {speculative: 4}]}
 expect: [{same_bits: {across: [batch, cache]}}]
@@ -125,10 +129,6 @@ expect: [{same_bits: {across: [gpus, batch]}}]
 )"}},
       {"scheduled",
        {kGreedy, R"(axes: {gemm: [{split_k: 3, out: bf16}], batch: [1, 8], threads: [1, 2]}
-expect: [{same_bits: {across: [batch, threads]}}]
-)"}},
-      {"flash",
-       {kGreedy, R"(axes: {attention: [{flash: 16, p: bf16}], batch: [1, 3], threads: [1, 2]}
 expect: [{same_bits: {across: [batch, threads]}}]
 )"}},
       {"within", {kGreedy, R"(axes: {cache: [on, off], threads: [1, 2]}

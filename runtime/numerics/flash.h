@@ -25,6 +25,7 @@ struct FlashRule {
   Format p = Format::f32;
   double beta = 0;  // 0: no mitigation
   bool loose = false;
+  std::int32_t* acted = nullptr;  // set to 1 where the mitigation acts
 
   /// Key blocks that one split of a query at this position owns; split s has blocks
   /// [s * n, (s + 1) * n), counted from position 0.
@@ -44,8 +45,9 @@ ISOBIT_HD inline bool is_flash_maximum(const FlashRule& rule, T score, T r) {
 /// the raw r there, an erratum: P would be 1 again).
 template <class T>
 ISOBIT_HD inline T flash_maximum(const FlashRule& rule, T r, int maxima) {
-  if (rule.beta == 0.0 || maxima < 2) return r;
-  return r > T(0) ? T(rule.beta) * r : r < T(0) ? T(0) : r;
+  if (rule.beta == 0.0 || maxima < 2 || !(r > T(0) || r < T(0))) return r;
+  if (rule.acted != nullptr) *rule.acted = 1;
+  return r > T(0) ? T(rule.beta) * r : T(0);
 }
 
 /// A block's sum as it joins: the repository's form lets none be below 1e-10.

@@ -68,12 +68,16 @@ class FlashCalls {
       split_ = has_splits(rule, args.rows[r]);
     }
   }
-  /// The schedule's text, without splits where no row ever had keys in two; "reference" before the
-  /// first call.
+  /// Notes that the mitigation acted on some block.
+  void note_mitigation() { mitigated_ = true; }
+  [[nodiscard]] bool mitigates() const { return schedule_.beta != 0.0; }
+  /// The schedule's text, without splits where no row ever had keys in two, and without a
+  /// mitigation that never acted; "reference" before the first call.
   [[nodiscard]] std::string ran() const {
     if (!ran_) return FlashSchedule{}.text;
     FlashSchedule seen = schedule_;
-    if (!split_) seen.splits = 1, seen.by_length = false;
+    if (!split_) seen = without_splits(seen);
+    if (!mitigated_) seen = without_mitigation(seen);
     return text_of(seen);
   }
 
@@ -107,7 +111,7 @@ class FlashCalls {
   }
 
   FlashSchedule schedule_;
-  bool ran_ = false, split_ = false;
+  bool ran_ = false, split_ = false, mitigated_ = false;
 };
 
 }  // namespace isobit

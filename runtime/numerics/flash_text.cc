@@ -87,6 +87,16 @@ std::string text_of(const FlashSchedule& schedule) {
   return text + (schedule.loose ? "+form:repository)" : ")");
 }
 
+FlashSchedule without_splits(FlashSchedule schedule) {
+  schedule.splits = 1;
+  schedule.by_length = false;
+  return schedule;
+}
+FlashSchedule without_mitigation(FlashSchedule schedule) {
+  schedule.beta = 0;
+  return schedule;
+}
+
 Result<FlashSchedule> parse_flash(const std::string& text) {
   auto args = options_of("attention", text, kOptions);
   ISOBIT_TRY(args);

@@ -11,6 +11,9 @@ namespace isobit {
 
 /// "reference" where nothing is emulated.
 std::string text_of(const FlashSchedule& schedule);
+/// The same in one split, and with the maximum as it is; their texts are left as they were.
+FlashSchedule without_splits(FlashSchedule schedule);
+FlashSchedule without_mitigation(FlashSchedule schedule);
 /// Options in any order; the text becomes canonical. Errors name the option and what it may be.
 Result<FlashSchedule> parse_flash(const std::string& text);
 

@@ -15,9 +15,11 @@ class CudaFlashGpu : public cuda_test::CudaOps {
     const Scene scene(c, seed);
     const auto gpu = backend_of(c, "auto", 1, "cuda");
     ASSERT_NE(gpu, nullptr);
-    const std::vector<double> want = scene.run(*backend_of(c, "scalar"));
+    const auto cpu = backend_of(c, "scalar");
+    const std::vector<double> want = scene.run(*cpu);
     EXPECT_TRUE(cpu::testing::same(want, scene.run(*gpu))) << c;
     EXPECT_TRUE(c.data == Data::special || cpu::testing::has_substance(want)) << c;
+    EXPECT_EQ(cpu->describe().attention, gpu->describe().attention) << c;
     EXPECT_NE(gpu->describe().kernels.find("attention_flash"), std::string::npos);
   }
 };

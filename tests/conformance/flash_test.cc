@@ -104,7 +104,8 @@ std::string run(Runtime& runtime, const std::string& schedule, const std::string
 
 TEST(Flash, FixedSplitsGiveOneDigestInEveryCell) {
   Runtime runtime{kv_test::model()};
-  for (const char* schedule : {"flash:16+p:bf16+splits:3", "flash:32+stabilise:(beta:7)"}) {
+  for (const char* schedule :
+       {"flash:16+p:bf16+splits:3", "flash:32+stabilise:(beta:2+form:repository)"}) {
     std::string want;
     int compared = 0;
     for (const Cell& cell : kv_test::cells(true)) {

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Gradients of causal attention by PyTorch autograd in fp64, as the table of a C++ test.
 
-    check_attention_backward.py [TEST]     default: tests/unit/runtime/numerics/attention_backward_test.cc
+    check_attention_backward.py [TEST]
 
-Prints the rows of kTorch; with the test's file it also says whether the file holds them. Run by
-hand: it needs torch. The inputs are exact sixty-fourths, made by the same formula in the test.
+TEST is tests/unit/runtime/numerics/attention_backward_test.cc unless it is given. Prints the rows
+of kTorch, and whether the test's file holds them. Run by hand: it needs torch. The inputs are
+exact sixty-fourths, made by the same formula in the test.
 Exit code: 0 the file holds these values, 1 it does not.
 """
 import pathlib

@@ -312,14 +312,21 @@ void CpuBackend::attention_flash(Rows q, const AttentionRows& args, const void* 
   const FlashRule rule = flash_.rule(args);
   flash_.note(rule, args);
   if (args.heads == 0 || args.rows.empty()) return;
+  std::vector<std::int32_t> acted(std::size_t(pool_.size()), 0);
+  const auto rule_of = [&](int index) {
+    FlashRule mine = rule;
+    mine.acted = &acted[std::size_t(index)];
+    return mine;
+  };
   dispatch([&]<class T>(T) {
     const AttentionCall<T> call{q, args, {k_pool, v_pool, nullptr, nullptr}, out, mode_};
     if (table<T>().attention_part == nullptr) {
       const std::int64_t tasks = call.rows() * args.kv_heads, each = rule.splits * args.head_dim;
       T* const parts = room<T>(parts_, each * pool_.size());
       return pool_.run(tasks, [&](int index, int shares) {
+        const FlashRule mine = rule_of(index);
         for (std::int64_t t = index; t < tasks; t += shares) {
-          literal_task(call.task(t / call.rows(), t % call.rows()), rule, parts + index * each);
+          literal_task(call.task(t / call.rows(), t % call.rows()), mine, parts + index * each);
         }
       });
     }
@@ -328,10 +335,12 @@ void CpuBackend::attention_flash(Rows q, const AttentionRows& args, const void* 
     T* const parts = room<T>(parts_, memory.all() * pool_.size());
     const auto count = std::int64_t(groups.size());
     pool_.run(count, [&](int index, int shares) {
-      FlashWorker<T> worker(call, table<T>(), rule, memory, parts + index * memory.all());
+      const FlashRule mine = rule_of(index);
+      FlashWorker<T> worker(call, table<T>(), mine, memory, parts + index * memory.all());
       for (std::int64_t g = index; g < count; g += shares) worker.run(groups[std::size_t(g)]);
     });
   });
+  if (std::count(acted.begin(), acted.end(), 1) > 0) flash_.note_mitigation();
 }
 
 }  // namespace isobit::cpu

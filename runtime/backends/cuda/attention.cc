@@ -131,7 +131,7 @@ void CudaBackend::attend(Rows q, const AttentionRows& args, const KvPools& pools
 
 void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_pool,
                             const void* v_pool, Rows out) {
-  const FlashRule rule = flash_.rule(args);
+  FlashRule rule = flash_.rule(args);
   if (flash_.emulated()) flash_.note(rule, args);
   if (args.heads == 0 || args.rows.empty()) return;
   enter();
@@ -144,6 +144,7 @@ void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_poo
   };
   const KvPools pools{k_pool, v_pool, nullptr, nullptr};
   if (flash_.emulated()) {
+    if (flash_.mitigates()) rule.acted = static_cast<std::int32_t*>(mitigated_.get());
     PlacesView by_splits = places;
     by_splits.max_splits = rule.splits;
     attend(q, args, pools, by_splits, [&](AttentionCall& call, std::int64_t r) {

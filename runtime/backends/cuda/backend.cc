@@ -47,6 +47,10 @@ CudaBackend::CudaBackend(const Mode& mode, GpuInfo gpu, bool branches,
       flash_(attention) {
   enter();
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+  if (!flash_.mitigates()) return;
+  check(cudaMemsetAsync(mitigated_.reserve(sizeof(std::int32_t), stream_), 0, sizeof(std::int32_t),
+                        stream_),
+        "the mitigation's flag");
 }
 
 CudaBackend::~CudaBackend() {
@@ -69,7 +73,7 @@ BackendInfo CudaBackend::describe() const {
   for (const std::string& kernel : ran_) info.kernels += " " + kernel;
   info.threads_used = 1;  // of the host
   info.gemm = scheduled_.text();
-  info.attention = flash_.ran();
+  info.attention = flash_ran();
   return info;
 }
 
@@ -115,6 +119,19 @@ void CudaBackend::copy(Rows from, Rows to) {
                           std::size_t(from.stride) * size, std::size_t(from.cols) * size,
                           std::size_t(from.rows), cudaMemcpyDeviceToDevice, stream_),
         "copy");
+}
+
+std::string CudaBackend::flash_ran() const {
+  FlashCalls calls = flash_;
+  std::int32_t acted = 0;
+  if (calls.mitigates()) {
+    enter();
+    check(cudaMemcpyAsync(&acted, mitigated_.get(), sizeof acted, cudaMemcpyDeviceToHost, stream_),
+          "download");
+    check(cudaStreamSynchronize(stream_), "download");
+  }
+  if (acted != 0) calls.note_mitigation();
+  return calls.ran();
 }
 
 /// A step that is replayed calls no attention().

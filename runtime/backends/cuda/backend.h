@@ -132,6 +132,8 @@ class CudaBackend : public Backend {
   void attend(Rows q, const AttentionRows& args, const KvPools& pools, const PlacesView& places,
               const F& launch);
   void note_flash(const StepInputs& inputs);
+  /// What of the schedule of attention has run; waits for the device.
+  [[nodiscard]] std::string flash_ran() const;
   double read_share(Rows logits, int count, std::span<TopEntries> best, std::span<Digest> digests);
   TopEntries top_on_host(Rows x, int count);
   bool encode_on_host(Rows x, std::span<const std::int64_t> slots, const CodeLayout& layout,
@@ -141,6 +143,7 @@ class CudaBackend : public Backend {
   std::shared_ptr<const ScheduleBook> schedules_;
   SchedulesRan scheduled_;
   FlashCalls flash_;
+  Buffer mitigated_;  // one int32: 1 where the mitigation has acted
   Branches side_;
   Step step_;
   Mirror ids_, factors_, positions_, slots_, read_slots_, code_slots_, places_mirror_,

@@ -20,7 +20,8 @@ class Flash:
 
     def __init__(self, text):
         inner = re.search(r"stabilise:\((.*)\)", text)
-        options = dict(pair.split(":") for pair in re.sub(r"\+stabilise:\(.*\)", "", text).split("+"))
+        plain = re.sub(r"\+stabilise:\(.*\)", "", text)
+        options = dict(pair.split(":") for pair in plain.split("+"))
         mitigation = dict(pair.split(":") for pair in inner[1].split("+")) if inner else {}
         self.block, self.p = int(options["flash"]), FORMATS[options.get("p", "fp32")]
         self.splits = options.get("splits", "1")
@@ -38,8 +39,9 @@ class Flash:
             count = int(position) + 1
             blocks = -(-count // self.block)
             own = of_call or -(-blocks // int(self.splits))
-            parts = [self.split(q[row:row + 1], keys, values, begin, min(begin + own * self.block, count))
-                     for begin in range(0, count, own * self.block)]
+            step = own * self.block
+            parts = [self.split(q[row:row + 1], keys, values, begin, min(begin + step, count))
+                     for begin in range(0, count, step)]
             out[row] = combined(parts)
         return narrow(out + q.dtype.type(0), stored)
 

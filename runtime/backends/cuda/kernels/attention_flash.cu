@@ -78,7 +78,7 @@ __device__ bool flash_block_scores(const Call<T>& call, const FlashRule& rule, c
   return true;
 }
 
-/// Scores in shared.p to P, rounded; gives the sum before the rounding, in the first warp.
+/// Scores in shared.p to P, rounded; gives the sum before the rounding, in thread 0.
 template <class T>
 __device__ T flash_block_terms(const FlashRule& rule, int base, FlashShared<T>& shared, T m) {
   const int t = int(threadIdx.x);
