@@ -59,8 +59,8 @@ def digest(shape, values):
 
 
 SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "scenarios/models/longer/longer.tasks"
-# Of the fine-tuned models' own store, {"rtvq": [3, 2]}, merged at 1; its tensors are NumPy's bit for
-# bit (check_task_vectors.py).
+# Of the fine-tuned models in the same store in memory, merged at 1; those tensors are NumPy's bit
+# for bit (check_task_vectors.py).
 SHIPPED_CONTENT = "4156f7eb72963218607aa343c2f3bdb8d8ac29ead0b7a7866fd3f76664a683bc"
 
 
