@@ -1,13 +1,13 @@
-"""Task vectors against NumPy, and what their stores cost in accuracy. By hand: needs NumPy, torch,
-safetensors, tokenizers, and the models that scenarios/models/train/finetune.py writes.
+"""Task vectors against NumPy, and what their stores cost in accuracy. By hand: needs NumPy,
+safetensors, and the models that scenarios/models/train/finetune.py writes.
 
     check_task_vectors.py --isobit PROGRAM --tuned FOLDER [--scale 0.4] [--only bits|table]
 
 Three parts, printed. Bits: the merged model of every store, made here from NUMERICS.md alone, and
 `isobit model digest` of the same; each tensor's digest must be equal. Error: of each store against
 the differences, root mean square over all weights, and the largest share of the proved bound.
-Accuracy: of the merged models on scenarios/prompts/longer.jsonl, 100 prompts a task, greedy, fp32
-in torch on the weights of the first part. Without --scale it is the one of 0.2, 0.3 … 1.0 with the
+Accuracy: of the merged models on scenarios/prompts/longer.jsonl, 100 prompts a task, greedy, by the
+program's own runs of each store. Without --scale it is the one of 0.4, 0.5 … 1.2 with the
 highest mean accuracy of the unstored merge on 40 other held-back questions a task.
 """
 import argparse
@@ -19,23 +19,20 @@ import pathlib
 import random
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
+from safetensors.numpy import save_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODELS = ROOT / "scenarios/models"
-sys.path[:0] = [str(MODELS / "train"), str(ROOT / "scenarios/prompts")]
-import evaluate  # noqa: E402
+sys.path.insert(0, str(MODELS / "train"))
 import longer  # noqa: E402
-import model as llama  # noqa: E402
-import tokens  # noqa: E402
 
 TASKS = list(longer.TASKS)
 STORES = [None, {"rtn": 8}, {"rtn": 4}, {"tvq": 4}, {"tvq": 3}, {"tvq": 2}, {"rtvq": [3, 2]},
           {"rtvq": [3, 1]}, {"rtvq": [6, 1]}]
-SCALES = [x / 10 for x in range(2, 11)]
+SCALES = [x / 10 for x in range(4, 13)]
 
 
 # --- NUMERICS.md, "Task vectors" ----------------------------------------------------------------
@@ -79,6 +76,23 @@ def merged(pre, vectors, scale):
     return (pre + scale * total).astype(np.float32)
 
 
+def read(path):
+    """{name: fp32 array}; F32 and BF16, which NumPy does not know."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + size])
+    header.pop("__metadata__", None)
+    out = {}
+    for name, what in header.items():
+        begin, end = (8 + size + offset for offset in what["data_offsets"])
+        if what["dtype"] == "BF16":
+            values = np.frombuffer(data[begin:end], "<u2").astype(np.uint32) << 16
+            out[name] = values.view(np.float32).reshape(what["shape"])
+        else:
+            out[name] = np.frombuffer(data[begin:end], "<f4").reshape(what["shape"])
+    return out
+
+
 # --- the parts ----------------------------------------------------------------------------------
 
 def digest(x):
@@ -96,12 +110,8 @@ def text_of(store, scale, folder, tasks=TASKS):
 def check_bits(arguments, base, tuned, scale):
     print(f"bits: digests of {len(base)} tensors, scale {scale}")
     for store in STORES:
-        done = subprocess.run(
-            [arguments.isobit, "model", "digest", "--json", text_of(store, scale, arguments.tuned)],
-            capture_output=True, text=True, cwd=ROOT)
-        if done.returncode:
-            sys.exit(done.stderr)
-        theirs = json.loads(done.stdout)["tensors"]
+        words = ["model", "digest", "--json", text_of(store, scale, arguments.tuned)]
+        theirs = json.loads(run(arguments.isobit, ROOT, words))["tensors"]
         different = [name for name, pre in base.items()
                      if digest(merged(pre, stored(store, pre, [t[name] for t in tuned]), scale))
                      != theirs[name]]
@@ -155,24 +165,55 @@ def rms(arrays):
                      / sum(a.size for a in arrays))
 
 
+SCENARIO = """version: 1
+name: judge
+model: {model}
+prompts: prompts.jsonl
+decode: {{max_new_tokens: 48}}
+axes: {{precision: {precisions}, batch: [8]}}
+golden: none
+min_tokens: 1
+expect: [{{measure: {{across: [precision]}}}}]
+"""
+
+
 class Judge:
-    def __init__(self):
-        self.tokenizer = tokens.load_tokenizer(MODELS / "default-7m/tokenizer.json")
-        self.model = llama.Model(llama.CONFIGS["default-7m"], torch.float32)
+    """Which prompts a model answers exactly, by the program's own greedy runs."""
 
-    def right(self, weights, prompts):
-        """Which of the prompts the model of these weights answers exactly."""
-        self.model.load_state_dict(
-            {n.removeprefix("model.").replace("embed_tokens.weight", "embed_tokens"):
-             torch.from_numpy(w) for n, w in weights.items()})
-        ids = [evaluate.prompt_ids(self.tokenizer, p) for p in prompts]
-        replies, _ = evaluate.generate(self.model, ids, 48)
-        return [evaluate.right(self.tokenizer.decode(r), p["answer"])
-                for r, p in zip(replies, prompts)]
+    def __init__(self, program, prompts):
+        self.program, self.prompts = program, prompts
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="isobit-tasks-"))
+        (self.folder / "prompts.jsonl").write_text(
+            "".join(json.dumps(p) + "\n" for p in prompts))
 
-    def by_task(self, weights, prompts):
-        return {t: self.right(weights, [p for p in prompts if p["id"].startswith(t + "-")])
-                for t in TASKS}
+    def by_task(self, model, precisions=("fp32",)):
+        """{precision: {task: [whether right]}}. model: a name or the JSON of a merged model."""
+        names = json.dumps(list(precisions))
+        (self.folder / "s.yaml").write_text(
+            SCENARIO.format(model=f"'{model}'", precisions=names))
+        # One cell has nothing to be compared with, which the exit code says.
+        run(self.program, self.folder, ["run", "s.yaml", "-q", "--update", "none"], (0, 7))
+        told = json.loads(run(self.program, self.folder, ["show", "last", "--json"]))
+        out = {}
+        for cell in told["cells"]:
+            precision = cell["name"].split("precision=")[1].split()[0].split(",")[0]
+            text = {p["prompt"]: p["text"] for p in cell["prompts"]}
+            out[precision] = {t: [right(text[p["id"]], p["answer"]) for p in self.prompts
+                                  if p["id"].startswith(t + "-")] for t in TASKS}
+        return out
+
+
+def run(program, folder, words, codes=(0,)):
+    done = subprocess.run([program, *words], cwd=folder, capture_output=True, text=True,
+                          env=os.environ | {"ISOBIT_MODELS": str(MODELS)})
+    if done.returncode not in codes:
+        sys.exit(f"{words}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def right(text, answer):
+    """A reply ends at the end token or where another turn begins (scenarios/prompts/README.md)."""
+    return text.split("<|")[0].strip() == answer
 
 
 def interval(hits):
@@ -196,55 +237,67 @@ def other_prompts(test, count=40):
     return out
 
 
-def merge_all(base, tuned, store, scale, only=None):
-    return {n: merged(p, [v for i, v in enumerate(stored(store, p, [t[n] for t in tuned]))
-                          if only is None or i == only], scale) for n, p in base.items()}
-
-
-def choose(judge, base, tuned, prompts):
-    means = {}
+def choose(program, folder, prompts):
+    judge, means = Judge(program, prompts), {}
     for scale in SCALES:
-        hits = judge.by_task(merge_all(base, tuned, None, scale), prompts)
+        hits = judge.by_task(text_of(None, scale, folder))["fp32"]
         means[scale] = sum(sum(h) / len(h) for h in hits.values()) / len(hits)
         print(f"  scale {scale}: " + ", ".join(f"{t} {sum(h)}/{len(h)}" for t, h in hits.items()),
               flush=True)
     return max(means, key=lambda s: (means[s], -s))
 
 
-def row(name, hits, against=None):
+def row(name, found, against=None):
+    hits = found["fp32"]
     cells = [f"{100 * sum(h) / len(h):5.1f} ±{interval(h):4.1f}" for h in hits.values()]
     flat = [x for h in hits.values() for x in h]
-    text = f"  {name:30} " + "  ".join(cells) + f"  {100 * sum(flat) / len(flat):5.1f}"
+    in_bf16 = [x for h in found["bf16"].values() for x in h]
+    text = (f"  {name:31} " + "  ".join(cells) + f"  {100 * sum(flat) / len(flat):5.1f}"
+            f"  {100 * sum(in_bf16) / len(in_bf16):5.1f}")
     if against is not None:
         gained = sum(x and not y for x, y in zip(flat, against))
         lost = sum(y and not x for x, y in zip(flat, against))
-        text += f"  {gained:+4d} -{lost}"
+        text += f"  +{gained} -{lost}"
     print(text, flush=True)
     return flat
 
 
-def table(base, tuned, scale):
-    torch.set_num_threads(1)
-    judge, test = Judge(), evaluate.read_prompts("longer")
+def with_own_embedding(base, tuned, store, judge):
+    """The merge at scale 1 of what the store makes of all but the embedding, written as one model:
+    (path, the scale being in it)."""
+    def make(scale):
+        path = judge.folder / "written.safetensors"
+        save_file({n: merged(p, [t[n].astype(np.float64) - p for t in tuned] if "embed" in n else
+                             stored(store, p, [t[n] for t in tuned]), scale)
+                   for n, p in base.items()}, str(path))
+        return json.dumps({"base": "default-7m", "tasks": [str(path)],
+                           "merge": {"arithmetic": 1.0}})
+    return make
+
+
+def table(program, folder, base, tuned, scale):
+    with open(ROOT / "scenarios/prompts/longer.jsonl", encoding="utf-8") as file:
+        test = [json.loads(line) for line in file]
     if scale is None:
         print("choice of the scale, 40 other held-back questions a task, no store")
-        scale = choose(judge, base, tuned, other_prompts(test))
-    print(f"accuracy in %, ± half of Wilson's 95 % interval, scale {scale}: {', '.join(TASKS)}, "
-          "all; then answers gained and lost against the unstored merge")
-    row("base", judge.by_task(base, test))
-    for i, task in enumerate(TASKS):
-        row(f"fine-tuned on {task}", judge.by_task(tuned[i], test))
-    whole = row("merged, no store", judge.by_task(merge_all(base, tuned, None, scale), test))
+        scale = choose(program, folder, other_prompts(test))
+    print(f"accuracy in %, ± half of Wilson's 95 % interval, scale {scale}: {', '.join(TASKS)} in "
+          "fp32, all in fp32, all in bf16;\nthen answers in fp32 gained and lost against the "
+          "unstored merge")
+    judge, both = Judge(program, test), ("fp32", "bf16")
+    row("base", judge.by_task("default-7m", both))
+    for task in TASKS:
+        row(f"fine-tuned on {task}", judge.by_task(text_of(None, 1.0, folder, [task]), both))
+    whole = row("merged, no store", judge.by_task(text_of(None, scale, folder), both))
     for store in STORES[1:]:
-        row(f"merged, {name_of(store)}", judge.by_task(merge_all(base, tuned, store, scale), test),
-            whole)
-    kept = {n: (p if "embed" in n else m) for (n, p), m in
-            zip(base.items(), merge_all(base, tuned, {"rtn": 8}, scale).values())}
-    row("merged, rtn 8, base's embedding", judge.by_task(kept, test), whole)
-    for store in (None, {"tvq": 2}, {"rtvq": [3, 2]}):
-        for i, task in enumerate(TASKS):
+        row(f"merged, {name_of(store)}", judge.by_task(text_of(store, scale, folder), both), whole)
+    for bits in (8, 4):
+        make = with_own_embedding(base, tuned, {"rtn": bits}, judge)
+        row(f"merged, rtn {bits}, embedding exact", judge.by_task(make(scale), both), whole)
+    for store in ({"tvq": 4}, {"tvq": 3}, {"tvq": 2}, {"rtn": 8}, {"rtn": 4}):
+        for task in TASKS:
             row(f"{task} alone, scale 1, {name_of(store)}",
-                judge.by_task(merge_all(base, tuned, store, 1.0, i), test))
+                judge.by_task(text_of(store, 1.0, folder, [task]), both))
     return scale
 
 
@@ -257,14 +310,12 @@ def main():
     arguments = parser.parse_args()
     arguments.tuned = arguments.tuned.resolve()
     arguments.isobit = str(pathlib.Path(arguments.isobit).resolve())
-    def read(path):
-        return {n: v.float().numpy() for n, v in load_file(str(path)).items()}
     base = read(MODELS / "default-7m/model.safetensors")
     tuned = [read(arguments.tuned / f"{task}.safetensors") for task in TASKS]
     scale = arguments.scale
     if arguments.only != "bits":
         errors(base, tuned)
-        scale = table(base, tuned, scale)
+        scale = table(arguments.isobit, arguments.tuned, base, tuned, scale)
     if arguments.only != "table":
         check_bits(arguments, base, tuned, scale or 0.5)
 

@@ -2,6 +2,7 @@
 """Merged models from the outside: identities, files of task vectors, one digest, bad input."""
 import hashlib
 import json
+import pathlib
 import random
 import shutil
 import struct
@@ -57,6 +58,12 @@ def digest(shape, values):
     return hashlib.sha256(b"".join(hashlib.sha256(r).digest() for r in rows)).hexdigest()
 
 
+SHIPPED = pathlib.Path(__file__).resolve().parents[2] / "scenarios/models/longer/longer.tasks"
+# Of the fine-tuned models in the same store in memory, merged at 1; those tensors are NumPy's bit
+# for bit (check_task_vectors.py).
+SHIPPED_CONTENT = "4156f7eb72963218607aa343c2f3bdb8d8ac29ead0b7a7866fd3f76664a683bc"
+
+
 class TaskVectors(tiny_project.Case):
     @classmethod
     def setUpClass(cls):
@@ -72,15 +79,15 @@ class TaskVectors(tiny_project.Case):
         shutil.copytree(cls.folder / "model", cls.folder / "tuned")
         shutil.copy(cls.folder / "a.safetensors", cls.folder / "tuned/model.safetensors")
 
-    def merged(self, tasks=("a.safetensors", "b.safetensors", "c.safetensors"), scale=0.5, **more):
+    def merged(self, tasks=tuple(f"{t}.safetensors" for t in "abc"), scale=0.5, **more):
         merge = {"merge": {"arithmetic": scale}} if tasks else {}
         return json.dumps({"base": "model", "tasks": list(tasks)} | merge | more)
 
     def content(self, model):
         return json.loads(self.isobit("model", "digest", "--json", model).stdout)
 
-    def info(self, model):
-        return json.loads(self.isobit("model", "info", "--json", model).stdout)
+    def info(self, model, env=None):
+        return json.loads(self.isobit("model", "info", "--json", model, env=env).stdout)
 
     def test_no_task_is_the_base(self):
         self.assertEqual(self.content(self.merged(()))["tensors"], self.content("model")["tensors"])
@@ -122,12 +129,20 @@ class TaskVectors(tiny_project.Case):
             other = self.content(self.merged((f"{name}:c",), 1.0))["content_digest"]
             self.assertNotEqual(one, other)
 
+    @unittest.skipUnless(SHIPPED.exists(), "longer.tasks is not here")
+    def test_the_shipped_file_is_the_one_that_was_measured(self):
+        merged = json.dumps({"base": "default-7m", "tasks": [str(SHIPPED)],
+                             "merge": {"arithmetic": 1}})
+        told = self.info(merged, {"ISOBIT_MODELS": str(SHIPPED.parents[1])})
+        self.assertEqual(told["content_digest"], SHIPPED_CONTENT)
+        self.assertEqual(told["metadata"]["merged.tasks"], "reverse, numbers, sentence")
+        self.assertEqual(told["metadata"]["merged.store"], "rtvq 3+2")
+
     def test_every_part_of_the_map_is_in_the_digest(self):
         a, b = "a.safetensors", "b.safetensors"
+        stores = [{"tvq": 4}, {"tvq": 3}, {"rtn": 4}, {"rtvq": [4, 4]}]
         models = [self.merged(), self.merged((a, b)), self.merged((b, a)), self.merged((a, b), 0.4),
-                  self.merged((a, b), store={"tvq": 4}), self.merged((a, b), store={"tvq": 3}),
-                  self.merged((a, b), store={"rtn": 4}),
-                  self.merged((a, b), store={"rtvq": [4, 4]}),
+                  *(self.merged((a, b), store=store) for store in stores),
                   self.merged(("tuned", b)), self.merged(())]
         digests = [self.info(model)["digest"] for model in models]
         self.assertEqual(len(set(digests)), len(models))

@@ -87,9 +87,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", choices=sorted(longer.TASKS), required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="a folder")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--rows", type=int, default=8, help="documents of a step")
-    parser.add_argument("--lr", type=float, default=3e-4, help="AdamW's, at its highest")
+    parser.add_argument("--lr", type=float, default=1e-4, help="AdamW's, at its highest")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)  # nothing draws from it but the initial weights, which are replaced
