@@ -57,6 +57,33 @@ void no_teacher(const Cell&, GenerateRequest& request) {
   for (PromptTokens& prompt : request.prompts) prompt.teacher.clear();
 }
 
+/// Another cache mode than was asked.
+void add_cache_defects(std::vector<Defect>& all) {
+  constexpr Verdict kFail = Verdict::fail, kMistrusted = Verdict::mistrusted;
+  const auto add = [&](auto... words) -> Defect& { return add_defect(all, words...); };
+  add("cache-never-hit", "cache", "cache mode", "star", "cache=paged", kMistrusted,
+      "the cache was never hit")
+      .request = where("cache", "paged:16", [](GenerateRequest& r) { r.cache.keeps = false; });
+  add("cache-not-off", "cache", "cache mode", "star", "cache=off", kFail, "cache off was asked")
+      .request = where("cache", "off", [](GenerateRequest& r) { r.cache.keeps = true; });
+  add("prefix-not-shared", "cache", "cache mode", "star", "cache=prefix", kMistrusted,
+      "no prefix was shared")
+      .request =
+      where("cache", "prefix", [](GenerateRequest& r) { r.cache.shares_prefix = false; });
+  add("not-recomputed", "cache", "cache mode", "star", "cache=recomputed", kMistrusted,
+      "no position was recomputed")
+      .request =
+      where("cache", "recomputed", [](GenerateRequest& r) { r.cache.recomputes = false; });
+  add("not-chunked", "cache", "cache mode", "star", "cache=chunked:17", kFail,
+      "16 was asked, 1 ran")
+      .request = where("cache", "chunked:17", [](GenerateRequest& r) { r.cache.chunk = 0; });
+  add("other-chunk", "cache", "cache mode", "star", "cache=chunked:17", kFail,
+      "16 was asked, 8 ran")
+      .request = where("cache", "chunked:17", [](GenerateRequest& r) { r.cache.chunk = 34; });
+  add("other-page", "cache", "cache mode", "star", "cache=paged", kFail, "page size 16 was asked")
+      .request = where("cache", "paged:16", [](GenerateRequest& r) { r.cache.page_size = 64; });
+}
+
 }  // namespace
 
 std::vector<Defect> asked_defects() {
@@ -91,27 +118,7 @@ std::vector<Defect> asked_defects() {
   add("order-ignored", "batch", "schedule", "star", "batch=order:reversed", kFail, "order")
       .request = where("batch", "order:reversed+size:3",
                        [](GenerateRequest& r) { r.batch.order = BatchShape::Order::given; });
-  add("cache-never-hit", "cache", "cache mode", "star", "cache=paged", kMistrusted,
-      "the cache was never hit")
-      .request = where("cache", "paged:16", [](GenerateRequest& r) { r.cache.keeps = false; });
-  add("cache-not-off", "cache", "cache mode", "star", "cache=off", kFail, "cache off was asked")
-      .request = where("cache", "off", [](GenerateRequest& r) { r.cache.keeps = true; });
-  add("prefix-not-shared", "cache", "cache mode", "star", "cache=prefix", kMistrusted,
-      "no prefix was shared")
-      .request =
-      where("cache", "prefix", [](GenerateRequest& r) { r.cache.shares_prefix = false; });
-  add("not-recomputed", "cache", "cache mode", "star", "cache=recomputed", kMistrusted,
-      "no position was recomputed")
-      .request =
-      where("cache", "recomputed", [](GenerateRequest& r) { r.cache.recomputes = false; });
-  add("not-chunked", "cache", "cache mode", "star", "cache=chunked:17", kFail,
-      "16 was asked, 1 ran")
-      .request = where("cache", "chunked:17", [](GenerateRequest& r) { r.cache.chunk = 0; });
-  add("other-chunk", "cache", "cache mode", "star", "cache=chunked:17", kFail,
-      "16 was asked, 8 ran")
-      .request = where("cache", "chunked:17", [](GenerateRequest& r) { r.cache.chunk = 34; });
-  add("other-page", "cache", "cache mode", "star", "cache=paged", kFail, "page size 16 was asked")
-      .request = where("cache", "paged:16", [](GenerateRequest& r) { r.cache.page_size = 64; });
+  add_cache_defects(all);
   add("other-schedule", "batch", "schedule of products", "scheduled", "batch=8", kFail,
       "gemm split_k:3+out:bf16 was asked")
       .request = where(

@@ -64,6 +64,23 @@ expect: [{same_bits: {across: [batch, cache]}}]
   return all;
 }
 
+/// What is dealt, drawn or scheduled.
+const std::map<std::string, Plan>& laboratory_plans() {
+  static const std::map<std::string, Plan> all = {
+      {"dealt", {kGreedy, R"(axes: {replicas: [1, 2], batch: [1, 3]}
+expect: [{same_bits: {across: [replicas, batch]}}]
+)"}},
+      {"drawn", {kGreedy, R"(axes: {weights: [{bsr: 4, seed: 1}], gpus: [1, 2], batch: [1, 3]}
+expect: [{same_bits: {across: [gpus, batch]}}]
+)"}},
+      {"scheduled",
+       {kGreedy, R"(axes: {gemm: [{split_k: 3, out: bf16}], batch: [1, 8], threads: [1, 2]}
+expect: [{same_bits: {across: [batch, threads]}}]
+)"}},
+  };
+  return all;
+}
+
 const std::map<std::string, Plan>& plans() {
   static const std::map<std::string, Plan> all = {
       {"star",  // one cell a value: the base, then every axis by itself
@@ -106,9 +123,6 @@ expect: [{same_bits: {across: [cache, threads]}}]
         R"(axes: {batch: [1, 3, 8], gpus: [1, 2]}
 expect: [{same_bits: {across: [batch, gpus]}}]
 )"}},
-      {"dealt", {kGreedy, R"(axes: {replicas: [1, 2], batch: [1, 3]}
-expect: [{same_bits: {across: [replicas, batch]}}]
-)"}},
       {"teacher", {kGreedy, R"(axes: {teacher_forced: [false, true], batch: [1, 3]}
 expect: [{same_bits: {across: [teacher_forced, batch]}}]
 )"}},
@@ -124,13 +138,6 @@ expect: [{same_bits: {across: [batch]}}]
       {"pair", {kGreedy, R"(axes: {batch: [1, 3], threads: [1, 2]}
 expect: [{same_bits: {across: [batch, threads]}}]
 )"}},
-      {"drawn", {kGreedy, R"(axes: {weights: [{bsr: 4, seed: 1}], gpus: [1, 2], batch: [1, 3]}
-expect: [{same_bits: {across: [gpus, batch]}}]
-)"}},
-      {"scheduled",
-       {kGreedy, R"(axes: {gemm: [{split_k: 3, out: bf16}], batch: [1, 8], threads: [1, 2]}
-expect: [{same_bits: {across: [batch, threads]}}]
-)"}},
       {"within", {kGreedy, R"(axes: {cache: [on, off], threads: [1, 2]}
 expect: [{within: {across: [cache, threads], max_abs: 1e-9, token_match: 1.0}}]
 )"}},
@@ -141,7 +148,9 @@ expect: [{within: {across: [cache, threads], max_abs: 1e-9, token_match: 1.0}}]
 }  // namespace
 
 std::string plan_text(const std::string& name) {
-  const auto& all = policy_plans().count(name) != 0 ? policy_plans() : plans();
+  const auto& all = policy_plans().count(name) != 0       ? policy_plans()
+                    : laboratory_plans().count(name) != 0 ? laboratory_plans()
+                                                          : plans();
   const Plan& plan = all.at(name);
   return "version: 1\nname: selftest-" + name +
          "\nquestion: Is a seeded defect found where it is, and only there?\nmodel: " + plan.model +
