@@ -13,7 +13,7 @@ import tempfile
 
 ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 SCENARIOS = ["smoke", "batch", "gpus", "cache", "kv", "kv-identity", "precision", "threads",
-             "drift", "equality", "migration", "vendor"]
+             "drift", "equality", "migration", "vendor", "papers/ensembles"]
 
 
 QUICK = ["smoke", "batch", "cache"]  # under sanitizers, ten times slower
