@@ -35,7 +35,7 @@ def main():
     failures = []
     with tempfile.TemporaryDirectory() as folder:
         for name in QUICK if instrumented() else SCENARIOS:
-            code, report, errors = check(name, os.path.join(folder, f"{name}.db"))
+            code, report, errors = check(name, os.path.join(folder, name.replace("/", "-") + ".db"))
             counts = {k: v for k, v in report["counts"].items() if v}
             print(f"{name}: exit {code}, {counts}, {report['tokens_compared']} tokens compared, "
                   f"{report['seconds']:.1f} s", flush=True)
