@@ -13,7 +13,8 @@ import tempfile
 
 ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 SCENARIOS = ["smoke", "batch", "gpus", "cache", "kv", "kv-identity", "precision", "threads",
-             "drift", "equality", "migration", "vendor", "papers/layercast"]
+             "drift", "equality", "migration", "vendor", "schedules", "papers/layercast",
+             "papers/ensembles"]
 
 
 QUICK = ["smoke", "batch", "cache"]  # under sanitizers, ten times slower
@@ -35,7 +36,7 @@ def main():
     failures = []
     with tempfile.TemporaryDirectory() as folder:
         for name in QUICK if instrumented() else SCENARIOS:
-            code, report, errors = check(name, os.path.join(folder, f"{name}.db"))
+            code, report, errors = check(name, os.path.join(folder, name.replace("/", "-") + ".db"))
             counts = {k: v for k, v in report["counts"].items() if v}
             print(f"{name}: exit {code}, {counts}, {report['tokens_compared']} tokens compared, "
                   f"{report['seconds']:.1f} s", flush=True)
