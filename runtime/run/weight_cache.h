@@ -1,8 +1,9 @@
 // Rounded, sliced weights, kept for as long as cells ask for them again.
 //
 // One set serves every cell of the same precision, engine, device, number of ranks and change of
-// weights, whatever its batch, cache mode or threads. The last few sets stay within a bound on memory. Sets hold no
-// threads, so a process that has packed may fork and its children share the pages.
+// weights, whatever its batch, cache mode or threads. The last few sets stay within a bound on
+// memory. Sets hold no threads, so a process that has packed may fork and its children share the
+// pages.
 // Callers: generate.cc.
 #pragma once
 
