@@ -89,7 +89,8 @@ TEST(StoreFile, VersionTwoGetsRoomForWhatIsMeasured) {
     ASSERT_TRUE(db);
     ASSERT_TRUE(
         (*db)->execute("DROP TABLE metric_value; DROP TABLE measured_group;"
-                       " ALTER TABLE token DROP COLUMN log_sum; PRAGMA user_version = 2"));
+                       " ALTER TABLE token DROP COLUMN log_sum; ALTER TABLE run DROP COLUMN cost;"
+                       " PRAGMA user_version = 2"));
   }
   auto store = Store::open(path, Store::Mode::read_write);
   ASSERT_TRUE(store) << store.error().text();
