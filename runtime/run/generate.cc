@@ -10,6 +10,7 @@
 #include "runtime/model/forward.h"
 #include "runtime/numerics/bits.h"
 #include "runtime/numerics/probes.h"
+#include "runtime/run/rank_info.h"
 #include "runtime/run/ranks.h"
 
 namespace isobit {
@@ -487,7 +488,7 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
   }
   result.trace.seconds = seconds_since(start);
   result.trace.communication_seconds = ranks.front()->seconds();
-  observe(request, stats, team.backends.front()->describe(), ranks, result.trace.observed);
+  observe(request, stats, info_of(team.backends), ranks, result.trace.observed);
   observe_kv(request.kv, kv, result.trace.observed);
   return result;
 }
