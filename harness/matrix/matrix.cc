@@ -272,9 +272,9 @@ Cell make_cell(const Scenario& scenario, const Draft& draft, int index) {
 std::string unfit_for_flash(const KvPolicySpec& kv, bool by_length) {
   if (kv.shipped != nullptr) return "a cache as shipped has an attention of its own";
   if (kv.policy == nullptr) return "";
-  constexpr std::int64_t kPrompt = 64, kLate = std::int64_t(1) << 30;
+  constexpr std::int64_t kPrompt = std::int64_t(1) << 20, kLate = std::int64_t(1) << 30;
   if (kv.policy->coded(1, kLate) != CodedView{}) return "it reads exact keys and values, not codes";
-  for (std::int64_t q = 0; q < 2 * kPrompt; ++q) {
+  for (std::int64_t q = kPrompt - 64; q < kPrompt + 64; ++q) {
     if (kv.policy->observes(kPrompt, q)) return "it has no weights for a policy to choose by";
   }
   return by_length ? "splits: by_length counts the rows of a step, which a policy takes apart" : "";

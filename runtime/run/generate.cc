@@ -418,7 +418,7 @@ Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
   end_trace(why, seconds_since(start), meter, result.trace);
   result.trace.communication_seconds = ranks.front()->seconds();
   Observed& observed = result.trace.observed;
-  observe(request, seats.front().stats, seats.front().kv, team.backends.front()->describe(), ranks,
+  observe(request, seats.front().stats, seats.front().kv, info_of(team.backends), ranks,
           team.weights->changed_weights(), observed);
   observed.weight_bytes = weight_bytes;
   return result;

@@ -5,6 +5,17 @@
 
 namespace isobit {
 
+BackendInfo info_of(const std::vector<std::unique_ptr<Backend>>& backends) {
+  BackendInfo info = backends.front()->describe();
+  const std::string none = BackendInfo{}.attention;
+  for (const auto& backend : backends) {
+    const std::string ran = backend->describe().attention;
+    const bool more = info.attention == none || ran.size() > info.attention.size();
+    if (ran != none && more) info.attention = ran;
+  }
+  return info;
+}
+
 void observe(const GenerateRequest& request, const ScheduleStats& stats, const KvCounters& kv,
              const BackendInfo& info, Ranks ranks, std::int64_t changed_weights, Observed& out) {
   out.engine = info.engine;

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "runtime/run/generate.h"
 
@@ -11,8 +12,13 @@ namespace isobit {
 
 using Ranks = std::span<const std::unique_ptr<Communicator>>;
 
-/// Fills everything but weight_bytes and what a cost meter reads. `stats`, `kv`, `info`: of the
-/// first rank; `changed_weights`: weights whose bits request.weights changed.
+/// What the backends of a team say of themselves: the first rank's record, but the order of
+/// attention of the rank that saw most of it. A rank may have no heads, or none where a mitigation
+/// acts; texts differ by the options that a rank saw.
+BackendInfo info_of(const std::vector<std::unique_ptr<Backend>>& backends);
+
+/// Fills everything but weight_bytes and what a cost meter reads. `stats`, `kv`: of the first rank;
+/// `changed_weights`: weights whose bits request.weights changed.
 void observe(const GenerateRequest& request, const ScheduleStats& stats, const KvCounters& kv,
              const BackendInfo& info, Ranks ranks, std::int64_t changed_weights, Observed& out);
 

@@ -69,7 +69,8 @@ void print_tables(const std::vector<BiasLine>& lines) {
         std::string("\nmean signed error of the output, in millionths of its mean size, ± standard "
                     "error: ") +
         says + "\n" + text_of(lines, rounded, false));
-    print("\nthe same of delta = rowsum(dO * O)\n" + text_of(lines, rounded, true));
+    print("\nthe same of delta = rowsum(dO * O), over all channels of such rows\n" +
+          text_of(lines, rounded, true));
   }
 }
 
