@@ -1,7 +1,7 @@
 """Task vectors against NumPy, and what their stores cost in accuracy. By hand: needs NumPy,
 safetensors, and the models that scenarios/models/train/finetune.py writes.
 
-    check_task_vectors.py --isobit PROGRAM --tuned FOLDER [--scale 0.4] [--only bits|table]
+    check_task_vectors.py --isobit PROGRAM --tuned FOLDER [--scale 0.8] [--only bits|error|table]
 
 Three parts, printed. Bits: the merged model of every store, made here from NUMERICS.md alone, and
 `isobit model digest` of the same; each tensor's digest must be equal. Error: of each store against
@@ -17,6 +17,7 @@ import math
 import os
 import pathlib
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -140,13 +141,17 @@ def errors(base, tuned):
     print("error of a stored vector, all tasks and tensors (rms of the differences themselves: "
           f"{rms([t[n] - p for n, p in base.items() for t in tuned]):.3e})")
     for store in STORES[1:]:
-        apart = [v - (t[name].astype(np.float64) - pre) for name, pre in base.items()
-                 for t, v in zip(tuned, stored(store, pre, [t[name] for t in tuned]))]
+        apart, in_sum = [], []
+        for name, pre in base.items():
+            vectors = stored(store, pre, [t[name] for t in tuned])
+            own = [v - (t[name].astype(np.float64) - pre) for t, v in zip(tuned, vectors)]
+            apart += own
+            in_sum.append(sum(own))
         codes, grids = bits_of(store)
         grids *= len(base) / sum(p.size for p in base.values())
         print(f"  {name_of(store):9} {codes:6.3f} bits a value and task, {codes + grids:.4f} with "
-              f"grids; rms error {rms(apart):.4e}, "
-              f"largest {max(np.abs(a).max() for a in apart):.4e}")
+              f"grids; rms error {rms(apart):.3e}, largest "
+              f"{max(np.abs(a).max() for a in apart):.3e}, rms of the sum's {rms(in_sum):.3e}")
     worst = 0.0
     for bits in (1, 2, 3, 4, 8):
         for name, pre in base.items():
@@ -251,9 +256,9 @@ def row(name, found, against=None):
     hits = found["fp32"]
     cells = [f"{100 * sum(h) / len(h):5.1f} ±{interval(h):4.1f}" for h in hits.values()]
     flat = [x for h in hits.values() for x in h]
-    in_bf16 = [x for h in found["bf16"].values() for x in h]
-    text = (f"  {name:31} " + "  ".join(cells) + f"  {100 * sum(flat) / len(flat):5.1f}"
-            f"  {100 * sum(in_bf16) / len(in_bf16):5.1f}")
+    in_bf16 = [x for h in found.get("bf16", {}).values() for x in h]
+    text = f"  {name:31} " + "  ".join(cells) + f"  {100 * sum(flat) / len(flat):5.1f}"
+    text += f"  {100 * sum(in_bf16) / len(in_bf16):5.1f}" if in_bf16 else "      -"
     if against is not None:
         gained = sum(x and not y for x, y in zip(flat, against))
         lost = sum(y and not x for x, y in zip(flat, against))
@@ -263,8 +268,8 @@ def row(name, found, against=None):
 
 
 def with_own_embedding(base, tuned, store, judge):
-    """The merge at scale 1 of what the store makes of all but the embedding, written as one model:
-    (path, the scale being in it)."""
+    """f(scale): the merge of what the store makes of all but the embedding, written as one model,
+    which is then the only task, at scale 1."""
     def make(scale):
         path = judge.folder / "written.safetensors"
         save_file({n: merged(p, [t[n].astype(np.float64) - p for t in tuned] if "embed" in n else
@@ -275,7 +280,7 @@ def with_own_embedding(base, tuned, store, judge):
     return make
 
 
-def table(program, folder, base, tuned, scale):
+def table(program, folder, base, tuned, scale, only):
     with open(ROOT / "scenarios/prompts/longer.jsonl", encoding="utf-8") as file:
         test = [json.loads(line) for line in file]
     if scale is None:
@@ -284,20 +289,27 @@ def table(program, folder, base, tuned, scale):
     print(f"accuracy in %, ± half of Wilson's 95 % interval, scale {scale}: {', '.join(TASKS)} in "
           "fp32, all in fp32, all in bf16;\nthen answers in fp32 gained and lost against the "
           "unstored merge")
-    judge, both = Judge(program, test), ("fp32", "bf16")
-    row("base", judge.by_task("default-7m", both))
+    judge, whole = Judge(program, test), None
+
+    def show(name, model, precisions=("fp32", "bf16")):
+        if not re.search(only, name):
+            return None
+        return row(name, judge.by_task(model, precisions), whole)
+
+    show("base", "default-7m")
     for task in TASKS:
-        row(f"fine-tuned on {task}", judge.by_task(text_of(None, 1.0, folder, [task]), both))
-    whole = row("merged, no store", judge.by_task(text_of(None, scale, folder), both))
+        show(f"fine-tuned on {task}", text_of(None, 1.0, folder, [task]))
+    whole = row("merged, no store", judge.by_task(text_of(None, scale, folder)))
     for store in STORES[1:]:
-        row(f"merged, {name_of(store)}", judge.by_task(text_of(store, scale, folder), both), whole)
+        show(f"merged, {name_of(store)}", text_of(store, scale, folder))
     for bits in (8, 4):
         make = with_own_embedding(base, tuned, {"rtn": bits}, judge)
-        row(f"merged, rtn {bits}, embedding exact", judge.by_task(make(scale), both), whole)
-    for store in ({"tvq": 4}, {"tvq": 3}, {"tvq": 2}, {"rtn": 8}, {"rtn": 4}):
+        show(f"merged, rtn {bits}, embedding exact", make(scale), ["fp32"])
+    whole = None
+    for store in ({"tvq": 4}, {"tvq": 3}, {"tvq": 2}):
         for task in TASKS:
-            row(f"{task} alone, scale 1, {name_of(store)}",
-                judge.by_task(text_of(store, 1.0, folder, [task]), both))
+            show(f"{task} alone, scale 1, {name_of(store)}",
+                 text_of(store, 1.0, folder, [task]), ["fp32"])
     return scale
 
 
@@ -306,17 +318,19 @@ def main():
     parser.add_argument("--isobit", default=os.environ.get("ISOBIT", "isobit"))
     parser.add_argument("--tuned", type=pathlib.Path, required=True)
     parser.add_argument("--scale", type=float)
-    parser.add_argument("--only", choices=("bits", "table"))
+    parser.add_argument("--rows", default="", help="of the table: those whose name has this regex")
+    parser.add_argument("--only", choices=("bits", "error", "table"))
     arguments = parser.parse_args()
     arguments.tuned = arguments.tuned.resolve()
     arguments.isobit = str(pathlib.Path(arguments.isobit).resolve())
     base = read(MODELS / "default-7m/model.safetensors")
     tuned = [read(arguments.tuned / f"{task}.safetensors") for task in TASKS]
     scale = arguments.scale
-    if arguments.only != "bits":
+    if arguments.only in (None, "error"):
         errors(base, tuned)
-        scale = table(arguments.isobit, arguments.tuned, base, tuned, scale)
-    if arguments.only != "table":
+    if arguments.only in (None, "table"):
+        scale = table(arguments.isobit, arguments.tuned, base, tuned, scale, arguments.rows)
+    if arguments.only in (None, "bits"):
         check_bits(arguments, base, tuned, scale or 0.5)
 
 
