@@ -7,8 +7,6 @@
 
 namespace isobit {
 
-Axis attention_axis();  // attention.cc
-
 const std::vector<Axis>& all_axes() {
   static const std::vector<Axis> table = {engine_axis(),    device_axis(),  isa_axis(),
                                           precision_axis(), batch_axis(),   gpus_axis(),

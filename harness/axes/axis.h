@@ -71,6 +71,7 @@ struct Axis {
 };
 
 // One a file of this folder.
+Axis attention_axis();
 Axis batch_axis();
 Axis cache_axis();
 Axis device_axis();
