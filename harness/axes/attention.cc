@@ -57,8 +57,6 @@ void apply(const AxisValue& value, GenerateRequest& request) {
 
 }  // namespace
 
-Axis attention_axis();  // declared where the table is
-
 Axis attention_axis() {
   return {"attention",
           "reference",

@@ -102,7 +102,7 @@ std::string run(Runtime& runtime, const std::string& schedule, const std::string
   return bits_of_trace(result->trace);
 }
 
-TEST(Flash, FixedSplitsGiveOneDigestInEveryCell) {
+TEST(FlashWide, FixedSplitsGiveOneDigestInEveryCell) {
   Runtime runtime{kv_test::model()};
   for (const char* schedule :
        {"flash:16+p:bf16+splits:3", "flash:32+stabilise:(beta:2+form:repository)"}) {

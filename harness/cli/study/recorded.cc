@@ -34,8 +34,8 @@ class Recording final : public selftest::ForwardingBackend {
       const AttentionRows::Row& row = args.rows[r];
       if (row.table != table || row.position % kEvery != kEvery - 1) continue;
       for (std::int64_t h = 0; h < args.heads; ++h) {
-        add(args, row, args.kv_of_head[std::size_t(h)],
-            queries.data() + std::int64_t(r) * q.cols + h * args.head_dim);
+        record(args, row, args.kv_of_head[std::size_t(h)],
+               queries.data() + std::int64_t(r) * q.cols + h * args.head_dim);
       }
     }
   }
@@ -59,8 +59,8 @@ class Recording final : public selftest::ForwardingBackend {
   }
 
   /// One query head of one row, with its scores in fp32 and in bf16.
-  void add(const AttentionRows& args, const AttentionRows::Row& at, std::int64_t kv,
-           const double* query) {
+  void record(const AttentionRows& args, const AttentionRows::Row& at, std::int64_t kv,
+              const double* query) {
     BiasRow row;
     row.channels = args.head_dim;
     const std::vector<float> q(query, query + args.head_dim);
@@ -73,12 +73,12 @@ class Recording final : public selftest::ForwardingBackend {
       row.scores.push_back(score);
       row.values.insert(row.values.end(), value, value + args.head_dim);
     }
-    add_classified("scores fp32", row);
+    record_classified("scores fp32", row);
     for (float& score : row.scores) score = round_to(Format::bf16, score);
-    add_classified("scores bf16", row);
+    record_classified("scores bf16", row);
   }
 
-  void add_classified(const char* rows_are, const BiasRow& row) {
+  void record_classified(const char* rows_are, const BiasRow& row) {
     const float greatest = *std::max_element(row.scores.begin(), row.scores.end());
     std::int64_t maxima = 0;
     std::vector<int> below(std::size_t(row.channels), 0), above = below;
