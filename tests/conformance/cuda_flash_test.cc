@@ -18,7 +18,9 @@ class CudaFlashGpu : public cuda_test::CudaOps {
     const auto cpu = backend_of(c, "scalar");
     const std::vector<double> want = scene.run(*cpu);
     EXPECT_TRUE(cpu::testing::same(want, scene.run(*gpu))) << c;
-    EXPECT_TRUE(c.data == Data::special || cpu::testing::has_substance(want)) << c;
+    // 60 binades leave fp16's range: rows of infinities and NaN.
+    const bool overflows = c.data == Data::wide && c.precision == Precision::fp16;
+    EXPECT_TRUE(c.data == Data::special || overflows || cpu::testing::has_substance(want)) << c;
     EXPECT_EQ(cpu->describe().attention, gpu->describe().attention) << c;
     EXPECT_NE(gpu->describe().kernels.find("attention_flash"), std::string::npos);
   }
