@@ -73,7 +73,7 @@ ROOMS = {
     "harness/environment": TRACE | {"runtime/run", "runtime/backends/cuda"},
     "harness/scenario": SCENARIO,
     "harness/store": STORE,
-    "harness/matrix": MATRIX,
+    "harness/matrix": MATRIX | {"runtime/run"},  # a cell is a request
     "harness/models": TRACE | {"harness/merged", "runtime/checkpoint", "runtime/model",
                               "runtime/tokenizer"},
     "harness/judge": JUDGE,

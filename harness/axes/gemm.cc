@@ -26,11 +26,18 @@ Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   if (own == pairs.end()) {
     return axes::bad_value("gemm", pairs[0].first, did_you_mean(pairs[0].first, kWords));
   }
-  if (use == ValueUse::pattern && text == own->first) return axes::scalar_value(text, {});
+  const bool names_a_book = own->first == "book";  // in a pattern its file is not there to read
+  if (use == ValueUse::pattern && (text == own->first || names_a_book)) {
+    return axes::scalar_value(text, {});
+  }
   auto book = parse_schedules(text, raw.folder);
   ISOBIT_TRY(book);
   AxisValue value = axes::scalar_value((*book)->text, *book);
   value.head = own->first;
+  if (names_a_book) {
+    const std::string name = own->second.substr(own->second.rfind('/') + 1);
+    value.args["book"] = name.substr(0, name.find('@'));
+  }
   return value;
 }
 

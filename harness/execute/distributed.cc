@@ -40,9 +40,24 @@ struct Brief {
   std::string digest;  // of the scenario's text, the model, the tokenizer and the prompts
 };
 
+/// The texts of schedules, which hold the digests of their books' files.
+std::string books_of(const Scenario& scenario) {
+  std::string out;
+  const auto add = [&](const auto& lists) {
+    for (const auto& [axis, values] : lists) {
+      for (const AxisValue& value : values) out += axis == "gemm" ? "\n" + value.text : "";
+    }
+  };
+  add(scenario.axes);
+  for (const auto& group : scenario.zip) add(group);
+  for (const auto& entry : scenario.include) add(entry);
+  return out;
+}
+
 std::string digest_of(const Scenario& scenario, const Session& session) {
   const std::string text = scenario.text + "\n" + session.inputs.model_digest + "\n" +
-                           session.inputs.tokenizer_digest + "\n" + session.inputs.prompts_digest;
+                           session.inputs.tokenizer_digest + "\n" + session.inputs.prompts_digest +
+                           books_of(scenario);
   return to_hex(sha256(text.data(), text.size()));
 }
 

@@ -11,6 +11,7 @@
 #include "harness/merged.h"
 #include "runtime/base/memory.h"
 #include "runtime/base/text.h"
+#include "runtime/run/company.h"
 
 namespace isobit {
 namespace {
@@ -427,10 +428,7 @@ std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& c
 }
 
 bool depends_on_steps(const Cell& cell) {
-  const GenerateRequest asked = cell.requested();
-  const BackendOptions& backend = asked.backend;
-  return asked.kv.shipped != nullptr || backend.attention.by_length ||
-         (backend.gemm != nullptr && backend.gemm->by_rows());
+  return depends_on_steps(cell.requested());
 }
 
 bool depends_on_ranks(const Cell& cell) {
@@ -444,8 +442,9 @@ std::string class_axes(const Cell& cell) {
   std::string out;
   for (const auto& [axis, value] : cell.axes) {
     const bool always = axis == "engine" || axis == "precision";
-    const bool decides = (by_steps && (axis == "batch" || axis == "cache" || axis == "replicas")) ||
-                         (by_ranks && axis == "gpus");
+    const bool decides =
+        (by_steps && (axis == "batch" || axis == "cache" || axis == "kv" || axis == "replicas")) ||
+        (by_ranks && axis == "gpus");
     if (deterministic && !decides && find_axis(axis)->lossless(value)) continue;
     if (always || !is_usual(axis, value)) out += axis + "=" + value.text + "\n";
   }

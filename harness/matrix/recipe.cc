@@ -66,7 +66,8 @@ std::string class_recipe(const Scenario& scenario, const Cell& cell, const Recip
   lines += recipe_line("numerics", inputs.numerics_version);
   lines += recipe_line("segments", std::to_string(inputs.segments));
   lines += recipe_line("tokenizer", inputs.tokenizer_digest);
-  if (depends_on_steps(cell) && cell.value("batch") != "1") {
+  const bool in_company = cell.value("batch") != "1" || cell.requested().cache.shares_prefix;
+  if (depends_on_steps(cell) && in_company) {
     lines += recipe_line("batch.prompts", inputs.prompts_digest);
   }
   if (cell.value("teacher_forced") == "answer") {

@@ -14,6 +14,7 @@
 #include "runtime/base/interrupt.h"
 #include "runtime/base/sha256.h"
 #include "runtime/base/words.h"
+#include "runtime/numerics/bits.h"
 
 namespace isobit::models {
 namespace {
@@ -270,7 +271,8 @@ Result<void> merge(const std::vector<Source>& sources, const MergedModel& merged
     if (!values)
       return Error{"tensor " + in_quotes(name) + ": " + values.error().message, model.path};
     moves |= std::any_of(sum->begin(), sum->end(), [](double x) { return x != 0; });
-    if (*values == pre) continue;
+    const auto same = [](float a, float b) { return same_bits(a, b); };  // a zero has a sign
+    if (std::equal(values->begin(), values->end(), pre.begin(), pre.end(), same)) continue;
     changes = true;
     put(name, std::move(*values), model);
   }

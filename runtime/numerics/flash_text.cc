@@ -121,4 +121,19 @@ Result<FlashSchedule> parse_flash(const std::string& text) {
   return schedule;
 }
 
+std::string joined_flash(const std::string& a, const std::string& b) {
+  auto one = parse_flash(a), other = parse_flash(b);
+  if (a == b || !other) return a;  // "reference": no row was there
+  if (!one) return b;
+  if (one->splits == 1 && !one->by_length) {
+    one->splits = other->splits;
+    one->by_length = other->by_length;
+  }
+  if (one->beta == 0) {
+    one->beta = other->beta;
+    one->loose = other->loose;
+  }
+  return text_of(*one);
+}
+
 }  // namespace isobit

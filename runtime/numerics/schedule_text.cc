@@ -132,7 +132,7 @@ Result<Book> read_book(const std::string& file, const std::string& folder) {
                  ""};
   }
   auto bytes = read_file(path.string(), kLargestBook, "a schedule book");
-  ISOBIT_TRY(bytes);
+  if (!bytes) return Error{bytes.error().text(), ""};
   auto lines = parse_schedule_lines(*bytes, path.string());
   if (!lines) return Error{lines.error().text(), ""};  // the place is the scenario's
   const std::string digest = to_hex(sha256(bytes->data(), bytes->size())).substr(0, 16);

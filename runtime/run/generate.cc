@@ -10,6 +10,7 @@
 #include "runtime/model/forward.h"
 #include "runtime/numerics/bits.h"
 #include "runtime/numerics/probes.h"
+#include "runtime/run/company.h"
 #include "runtime/run/cost.h"
 #include "runtime/run/log_sum.h"
 #include "runtime/run/observe.h"
@@ -176,7 +177,7 @@ class RankRun {
                          [](const TokenRecord& t, std::int64_t p) { return t.position < p; });
     if (at == tokens.end() || at->position != token.position) {
       tokens.insert(at, token);
-    } else if (request_.kv.shipped == nullptr &&  // one tensor: what lies beside a prompt counts
+    } else if (!depends_on_steps(request_) &&  // else what is computed beside a prompt counts
                (at->digest != token.digest || at->id != token.id)) {
       fail(CellStatus::recomputed_differs,
            place_of(prompt, token) + ": identical sequences in one batch differ");

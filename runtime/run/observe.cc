@@ -3,15 +3,14 @@
 
 #include <algorithm>
 
+#include "runtime/numerics/flash_text.h"
+
 namespace isobit {
 
 BackendInfo info_of(const std::vector<std::unique_ptr<Backend>>& backends) {
   BackendInfo info = backends.front()->describe();
-  const std::string none = BackendInfo{}.attention;
   for (const auto& backend : backends) {
-    const std::string ran = backend->describe().attention;
-    const bool more = info.attention == none || ran.size() > info.attention.size();
-    if (ran != none && more) info.attention = ran;
+    info.attention = joined_flash(info.attention, backend->describe().attention);
   }
   return info;
 }

@@ -12,9 +12,8 @@ namespace isobit {
 
 using Ranks = std::span<const std::unique_ptr<Communicator>>;
 
-/// What the backends of a team say of themselves: the first rank's record, but the order of
-/// attention of the rank that saw most of it. A rank may have no heads, or none where a mitigation
-/// acts; texts differ by the options that a rank saw.
+/// What the backends of a team say of themselves: the first rank's record, and all that any of them
+/// saw of the order of attention. A rank may have no heads, or none where a mitigation acts.
 BackendInfo info_of(const std::vector<std::unique_ptr<Backend>>& backends);
 
 /// Fills everything but weight_bytes and what a cost meter reads. `stats`, `kv`: of the first rank;

@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "runtime/numerics/flash_text.h"
+
 namespace isobit {
 namespace {
 
@@ -28,8 +30,7 @@ void join_observed(const Observed& part, Observed& all) {
   }
   all.live_rows = std::min(all.live_rows, part.live_rows);
   all.kv_identity = all.kv_identity && part.kv_identity;
-  // Of two that differ, one had keys in several splits and says so.
-  if (part.attention.size() > all.attention.size()) all.attention = part.attention;
+  all.attention = joined_flash(all.attention, part.attention);
   if (all.gemm != part.gemm) all.gemm = SchedulesRan::joined(all.gemm, part.gemm);
 }
 

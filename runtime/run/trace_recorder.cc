@@ -2,6 +2,8 @@
 
 #include <chrono>
 
+#include "runtime/run/company.h"
+
 namespace isobit {
 
 std::string name_of_prompt(const GenerateRequest& request, std::size_t prompt) {
@@ -38,7 +40,8 @@ std::vector<Observation> TraceRecorder::observations(int prompt) const {
 
 void TraceRecorder::keep(const Record& record) {
   const auto [at, fresh] = seen_[std::size_t(record.prompt)].emplace(record.key, record.digest);
-  if (fresh || at->second == record.digest || !conflict.empty()) return;
+  if (fresh || at->second == record.digest || !conflict.empty() || depends_on_steps(request_))
+    return;
   const auto& [position, layer, site] = record.key;
   conflict = name_of_prompt(request_, std::size_t(record.prompt)) + ", position " +
              std::to_string(position) + ", layer " + std::to_string(layer) + ", " + name_of(site) +

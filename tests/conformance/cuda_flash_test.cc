@@ -45,6 +45,17 @@ TEST_P(CudaFlashGpu, BlocksSplitsAndRoundings) {
   }
 }
 
+TEST_P(CudaFlashGpu, MaximaThatStandTwice) {
+  for (const char* form : {"(beta:7)", "(beta:2+form:repository)"}) {
+    Case c;
+    c.schedule = std::string("flash:64+stabilise:") + form;
+    c.lengths = {300, 41};
+    c.queries = 20;
+    c.twins = true;
+    compare(c, 9);
+  }
+}
+
 TEST_P(CudaFlashGpu, HeadsWindowsMasksAndCaps) {
   std::uint64_t seed = 5000;
   for (const char* schedule : {"flash:64+p:bf16+splits:2", "flash:16+splits:by_length"}) {

@@ -29,6 +29,7 @@ struct Case {
   int evict = 0;  // one position in `evict` stays; 0: no mask
   Data data = Data::plain;
   double softcap = 0;
+  bool twins = false;  // two and two neighbours share a key, so that every maximum stands twice
 };
 
 inline std::ostream& operator<<(std::ostream& out, const Case& c) {
@@ -63,6 +64,7 @@ class Scene {
     k_ = values(n * c.kv_heads * c.d, seed + 1, mode_.cache);
     v_ = values(n * c.kv_heads * c.d, seed + 2, mode_.cache);
     make_rows();
+    if (c.twins) share_keys();
     q_ = values(std::int64_t(places_.size()) * c.heads * c.d, 77, mode_.stored);
   }
 
@@ -116,6 +118,16 @@ class Scene {
       out.push_back(double(round_to(format, x)));
     }
     return out;
+  }
+
+  void share_keys() {
+    const std::int64_t width = c_.kv_heads * c_.d;
+    for (const std::vector<std::int64_t>& row_of : rows_of_) {
+      for (std::size_t p = 1; p < row_of.size(); p += 2) {
+        if (row_of[p] < 0 || row_of[p - 1] < 0) continue;
+        std::copy_n(k_.begin() + row_of[p - 1] * width, width, k_.begin() + row_of[p] * width);
+      }
+    }
   }
 
   void lay_out() {

@@ -19,6 +19,7 @@ namespace {
 constexpr std::int64_t kElementwiseGrain = 32768;  // elements worth a thread
 constexpr std::int64_t kGemmGrain = 65536;         // FMAs worth a thread
 constexpr std::int64_t kManyRows = 128;            // of a thread: rows are cut, not outputs
+constexpr std::int64_t kSliceSums = std::int64_t(1) << 22;  // of a scheduled product, at once
 
 /// A source as the packer wants it; 8-bit formats get the power-of-two scale of the whole row.
 PackSpec pack_spec(const MatrixSource& source, ThreadPool& pool) {
@@ -216,29 +217,35 @@ void CpuBackend::product(const Rows& x, const PackedMatrix& w, const Rows& out) 
   });
 }
 
-/// Each slice is a product of one segment; then the slices meet, element by element.
+/// Each slice is a product of one segment; then the slices meet, element by element. Some rows at
+/// a time, so that their sums stay small.
 template <class T>
 void CpuBackend::scheduled_product(const GemmSchedule& schedule, const Rows& x,
                                    const PackedMatrix& w, const Rows& out) {
   const std::int64_t length = schedule.slice_length(w.k), slices = schedule.slices(w.k);
-  T* const sums = room<T>(slices_, slices * x.rows * w.n);
+  const std::int64_t at_once = std::clamp<std::int64_t>(kSliceSums / (slices * w.n), 1, x.rows);
+  T* const sums = room<T>(slices_, slices * at_once * w.n);
   PackedMatrix slice;
   slice.n = w.n, slice.k = w.k, slice.element = w.element, slice.data = w.data;
   slice.blocks = w.blocks, slice.rounded = w.rounded, slice.skip = w.skip;
-  for (std::int64_t s = 0; s < slices; ++s) {
-    slice.bounds = {s * length, std::min((s + 1) * length, w.k)};
-    product<T>(x, slice, {sums + s * x.rows * w.n, x.rows, w.n, w.n});
-  }
-  pool_.run(slices * x.rows * w.n / kElementwiseGrain + 1, [&](int index, int shares) {
-    const Range rows = share_of(x.rows, index, shares);
-    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
-      for (std::int64_t j = 0; j < w.n; ++j) {
-        T sum[kMostSlices] = {T(0)};
-        for (std::int64_t s = 0; s < slices; ++s) sum[s] = sums[(s * x.rows + r) * w.n + j];
-        row<T>(out, r)[j] = end_slices(schedule, sum, slices);
-      }
+  for (std::int64_t first = 0; first < x.rows; first += at_once) {
+    const std::int64_t rows = std::min(at_once, x.rows - first);
+    const Rows in{row<T>(x, first), rows, x.cols, x.stride};
+    for (std::int64_t s = 0; s < slices; ++s) {
+      slice.bounds = {s * length, std::min((s + 1) * length, w.k)};
+      product<T>(in, slice, {sums + s * rows * w.n, rows, w.n, w.n});
     }
-  });
+    pool_.run(slices * rows * w.n / kElementwiseGrain + 1, [&](int index, int shares) {
+      const Range mine = share_of(rows, index, shares);
+      for (std::int64_t r = mine.begin; r < mine.end; ++r) {
+        for (std::int64_t j = 0; j < w.n; ++j) {
+          T sum[kMostSlices] = {T(0)};
+          for (std::int64_t s = 0; s < slices; ++s) sum[s] = sums[(s * rows + r) * w.n + j];
+          row<T>(out, first + r)[j] = end_slices(schedule, sum, slices);
+        }
+      }
+    });
+  }
 }
 
 void CpuBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {

@@ -125,10 +125,15 @@ std::string CudaBackend::flash_ran() const {
   FlashCalls calls = flash_;
   std::int32_t acted = 0;
   if (calls.mitigates()) {
-    enter();
-    check(cudaMemcpyAsync(&acted, mitigated_.get(), sizeof acted, cudaMemcpyDeviceToHost, stream_),
+    try {
+      enter();
+      check(
+          cudaMemcpyAsync(&acted, mitigated_.get(), sizeof acted, cudaMemcpyDeviceToHost, stream_),
           "download");
-    check(cudaStreamSynchronize(stream_), "download");
+      check(cudaStreamSynchronize(stream_), "download");
+    } catch (const BackendError&) {
+      acted = 0;  // the run has failed, and says why
+    }
   }
   if (acted != 0) calls.note_mitigation();
   return calls.ran();

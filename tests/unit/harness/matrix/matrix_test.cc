@@ -386,6 +386,23 @@ TEST(ClassAxes, ReferenceDropsLosslessAxes) {
       "batch=3\ncache=off\nengine=openblas:Zen\ngpus=4\nisa=avx2\nprecision=fp32\nthreads=2\n");
 }
 
+TEST(ClassAxes, SchedulesAreAClassForEachNumberOfRanksAndByRowsForEachCompany) {
+  const std::string lossless =
+      "threads: [2], batch: [3], gpus: [4], cache: [off], kv: [{residual: embedding, budget: 8}]";
+  EXPECT_EQ(class_axes(cells_of("axes: {gemm: [{split_k: 2}], " + lossless + "}\n").cells[0]),
+            "engine=reference\ngemm=split_k:2\ngpus=4\nprecision=fp32\n");
+  EXPECT_EQ(class_axes(cells_of("axes: {gemm: [{by_rows: {1: {split_k: 4}, 9: {split_k: 1}}}], " +
+                                lossless + "}\n")
+                           .cells[0]),
+            "batch=3\ncache=off\nengine=reference\n"
+            "gemm=by_rows:(1:(split_k:4)+9:(split_k:1))\ngpus=4\n"
+            "kv=residual:embedding+budget:8\nprecision=fp32\n");
+  EXPECT_EQ(class_axes(cells_of("axes: {attention: [{flash: 64, splits: 2}], threads: [2], "
+                                "batch: [3], gpus: [4], cache: [off]}\n")
+                           .cells[0]),
+            "attention=flash:64+splits:2\nengine=reference\nprecision=fp32\n");
+}
+
 TEST(Requirements, ApplyToValuesAndToAxesOffTheirDefault) {
   const Scenario scenario = scenario_with(
       "axes: {engine: [reference, openblas:Zen], gpus: [1, 2]}\n"

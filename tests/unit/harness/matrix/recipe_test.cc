@@ -48,6 +48,18 @@ TEST(Recipe, ClassRecipeIsSortedLines) {
             "segments=8\ntokenizer=bb\n");
 }
 
+/// Where a row depends on its company, the other prompts are part of the class: those of a batch,
+/// and those that share a prefix in one step.
+TEST(Recipe, TheCompanyOfAStepIsPartOfTheClass) {
+  RecipeInputs other = kInputs;
+  other.prompts_digest = "dd";
+  const std::string rows = "axes: {gemm: [{by_rows: {1: {split_k: 4}, 9: {split_k: 1}}}]";
+  EXPECT_EQ(class_of(rows + "}\n"), class_of(rows + "}\n", other));
+  for (const char* more : {", batch: [3]}\n", ", cache: [prefix]}\n"}) {
+    EXPECT_NE(class_of(rows + more), class_of(rows + more, other)) << more;
+  }
+}
+
 TEST(Recipe, OneClassOverLosslessAxesPromptsAndTraceLevels) {
   const std::string base = class_of("");
   EXPECT_EQ(class_of("axes: {isa: [scalar], threads: [2], batch: [3], gpus: [8],\n"
