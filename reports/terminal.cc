@@ -140,7 +140,6 @@ class Terminal {
 
   // Of a control or a measured group: which cells share bits, and how far each is from the first.
   void measured_cells(const GroupResult& group) {
-    for (const std::string& row : ensemble_lines(group)) line("    " + row);
     if (group.pairs.empty() || !group.ensemble.sizes.empty()) return;
     for (const std::string& row : picture_lines(group, report_, picture_width())) {
       line("    " + row);
@@ -163,6 +162,13 @@ class Terminal {
       for (const std::string& row : metric_lines(group)) line("    " + row);
     }
     more(report_.measured.size(), shown, "measured groups");
+    for (const GroupResult& group : report_.groups) {
+      const std::vector<std::string> rows = ensemble_lines(group);
+      if (rows.empty()) continue;
+      line("  " + text::printable(group.rule) +
+           (group.key.empty() ? "" : "  [" + text::printable(group.key) + "]"));
+      for (const std::string& row : rows) line("    " + row);
+    }
   }
 
   void notes() {

@@ -11,6 +11,11 @@ namespace isobit {
 namespace {
 
 const axes::Words kWords = {"reference", "split_k", "by_rows", "book"};
+const axes::Words kOptions = {"slice", "combine", "out"};
+
+bool is_one_of(const std::string& word, const axes::Words& words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
 
 using Book = std::shared_ptr<const ScheduleBook>;
 
@@ -19,24 +24,26 @@ Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   for (const auto& [key, value] : raw.pairs) text += (text.empty() ? "" : "+") + key + ":" + value;
   if (text == "reference") return axes::scalar_value(text, Book{});
   const auto pairs = option_pairs(text);
-  const auto is_own = [](const auto& pair) {
-    return pair.first == "split_k" || pair.first == "by_rows" || pair.first == "book";
-  };
-  const auto own = std::find_if(pairs.begin(), pairs.end(), is_own);
-  if (own == pairs.end()) {
+  const auto own = std::find_if(pairs.begin(), pairs.end(),
+                                [](const auto& pair) { return is_one_of(pair.first, kWords); });
+  const bool option = pairs.size() == 1 && is_one_of(pairs[0].first, kOptions);
+  if (own == pairs.end() && !(option && use == ValueUse::pattern)) {
     return axes::bad_value("gemm", pairs[0].first, did_you_mean(pairs[0].first, kWords));
   }
-  const bool names_a_book = own->first == "book";  // in a pattern its file is not there to read
-  if (use == ValueUse::pattern && (text == own->first || names_a_book)) {
+  // A pattern is a word, one pair, or a whole text; the file of a book is not there to read.
+  const bool is_book = own != pairs.end() && own->first == "book";
+  if (use == ValueUse::pattern && (option || text == own->first || is_book)) {
     return axes::scalar_value(text, {});
   }
   auto book = parse_schedules(text, raw.folder);
   ISOBIT_TRY(book);
   AxisValue value = axes::scalar_value((*book)->text, *book);
   value.head = own->first;
-  if (names_a_book) {
+  if (is_book) {
     const std::string name = own->second.substr(own->second.rfind('/') + 1);
     value.args["book"] = name.substr(0, name.find('@'));
+  } else if (own->first == "split_k") {
+    for (const auto& [key, each] : option_pairs(value.text)) value.args[key] = each;
   }
   return value;
 }

@@ -36,8 +36,10 @@ void judge_coverage(const Judging& all, const Group& group, const std::vector<in
   const Expectation& rule = all.in.scenario.expect[std::size_t(group.rule)];
   const std::string axes = unexercised(all, rule, group, members);
   if (axes.empty()) return;
+  using Kind = Expectation::Kind;
+  const bool demands = rule.kind != Kind::ensemble && rule.kind != Kind::measure;
   out.judgement = {Verdict::not_run, Severity::none,
-                   "not exercised: " + axes + "; what was compared agrees"};
+                   "not exercised: " + axes + (demands ? "; what was compared agrees" : "")};
 }
 
 /// What became of a cell that cannot be compared.

@@ -193,7 +193,8 @@ Judgement check_attention(const FlashSchedule& asked, const Observed& o) {
   return {};
 }
 
-/// Did products have schedules of the book, and were they cut where those cut?
+/// Did products have schedules of the book, were they cut where those cut, and did one that follows
+/// the rows follow them?
 Judgement check_gemm(const ScheduleBook* book, const Observed& o) {
   if (book == nullptr) {
     return o.gemm == "reference" ? Judgement{} : fail("gemm", "reference", o.gemm);
@@ -202,13 +203,18 @@ Judgement check_gemm(const ScheduleBook* book, const Observed& o) {
   for (const ScheduleLine& line : book->lines) {
     cuts[text_of(line.schedule)] = line.schedule.split_k > 1;
   }
-  bool as_asked = false;
-  for (const SchedulesRan::Item& item : SchedulesRan::read(o.gemm)) {
+  const std::vector<SchedulesRan::Item> ran = SchedulesRan::read(o.gemm);
+  std::string uncut;
+  for (const SchedulesRan::Item& item : ran) {
     const auto asked = cuts.find(item.schedule);
     if (asked == cuts.end()) return fail("gemm", book->text, o.gemm);
-    as_asked = as_asked || item.cut || !asked->second;
+    if (asked->second && !item.cut) uncut = item.schedule;
   }
-  return as_asked ? Judgement{} : mistrusted("gemm " + book->text + " cut no product");
+  if (!uncut.empty()) return mistrusted("gemm " + uncut + " cut no product");
+  if (book->by_rows() && cuts.size() > 1 && ran.size() < 2) {
+    return mistrusted("gemm " + book->text + ": every product had " + o.gemm);
+  }
+  return {};
 }
 
 }  // namespace

@@ -294,20 +294,21 @@ Result<void> check_attention(const GenerateRequest& asked) {
   return Error{"attention " + flash.text + " and kv " + asked.kv.text + ": " + why, ""};
 }
 
-/// Every cell once; every rule and xfail selects something.
 /// Members must predict the same positions from the same tokens.
 Result<void> check_ensemble(const Expectation& rule, const Matrix& matrix) {
   if (rule.kind != Expectation::Kind::ensemble) return {};
   for (const Cell& cell : matrix.cells) {
     if (cell.value("teacher_forced") != "false" || !rule.where.matches(cell.subject())) continue;
-    return Error{rule.text() + ": " + cell.name() +
-                     " is fed its own tokens; an ensemble needs decode: {teacher_forced: answer}, "
-                     "or true",
-                 rule.place};
+    return Error{
+        rule.text() + ": " + cell.name() +
+            " is fed its own tokens; an ensemble needs teacher_forced: answer, or true, under "
+            "decode, and in the entries of include",
+        rule.place};
   }
   return {};
 }
 
+/// Every cell once; every rule and xfail selects something.
 Result<void> check(const Scenario& scenario, const Matrix& matrix) {
   if (matrix.cells.empty()) return scenario_error(scenario, "exclude leaves no cell");
   std::map<std::string, const Cell*> seen;

@@ -147,7 +147,9 @@ class Opener {
     base_.files.insert(base_.files.end(), model->files.begin(), model->files.end());
     Source source;
     source.path = model->path;
-    source.name = fs::path(model->path).stem().string();
+    fs::path named = fs::path(model->path).lexically_normal();
+    if (!named.has_filename()) named = named.parent_path();  // "folder/"
+    source.name = fs::is_directory(named) ? named.filename().string() : named.stem().string();
     source.model = std::make_shared<const LoadedModel>(std::move(*model));
     sources_.push_back(std::move(source));
     return {};
@@ -276,7 +278,8 @@ Result<void> merge(const std::vector<Source>& sources, const MergedModel& merged
     changes = true;
     put(name, std::move(*values), model);
   }
-  if (changes || !moves) return {};
+  if (changes) return {};
+  if (!moves) return Error{"the merge changes no weight: its tasks are the base's own", model.path};
   return Error{"arithmetic: " + number_text(merged.scale) + " is so small that no weight changes",
                model.path};
 }

@@ -94,12 +94,15 @@ Result<int> store_tasks(const Arguments& arguments) {
   ISOBIT_TRY(bytes);
   if (arguments.has("dry-run")) {
     complain("would write " + std::to_string(bytes->size()) + " bytes to " + out);
-    return int(kExitOk);
+  } else if (auto ok = write_file_atomically(out, *bytes); !ok) {
+    return ok.error();
   }
-  if (auto ok = write_file_atomically(out, *bytes); !ok) return ok.error();
   if (arguments.has("json")) {
-    print_json({{"format", kOutputFormat}, {"path", out}, {"bytes", bytes->size()}});
-  } else {
+    print_json({{"format", kOutputFormat},
+                {"path", out},
+                {"bytes", bytes->size()},
+                {"written", !arguments.has("dry-run")}});
+  } else if (!arguments.has("dry-run")) {
     print(out + ": " + std::to_string(bytes->size()) + " bytes\n");
   }
   return int(kExitOk);

@@ -110,6 +110,11 @@ std::string observed_text(const Observed& o) {
                     (o.virtual_ranks ? " virtual" : "") + " ranks, " + std::to_string(o.live_rows) +
                     " live rows, " + std::to_string(o.steps) + " steps";
   if (!o.transport.empty()) out += ", between ranks: " + o.transport;
+  const Observed usual;
+  if (o.gemm != usual.gemm) out += ", gemm " + o.gemm;
+  if (o.attention != usual.attention) out += ", attention " + o.attention;
+  if (o.weights != usual.weights) out += ", weights " + o.weights;
+  if (o.replicas > 1) out += ", " + std::to_string(o.replicas) + " replicas";
   if (o.chunks > 1) out += ", " + std::to_string(o.chunks) + " chunks";
   if (o.prefix_hits > 0) out += ", " + std::to_string(o.prefix_hits) + " prefix hits";
   if (o.recomputed > 0) out += ", " + std::to_string(o.recomputed) + " recomputed";
