@@ -64,7 +64,6 @@ Result<TaskStore> read_store(const json& value) {
   }
   const std::string kind = value.begin().key();
   const json& what = value.begin().value();
-  TaskStore store;
   if (kind == "rtvq") {
     if (!what.is_array() || what.size() != 2) return bad("rtvq must be [bits of base, of offset]");
     const auto base = bits_of(what[0], "rtvq"), offset = bits_of(what[1], "rtvq");
