@@ -302,6 +302,11 @@ class Computation {
           });
       if (there) out.result.alone[k++].weights = weights[m];
     }
+    const std::size_t lost = weights.size() - out.result.alone.size();
+    if (lost > 0) {
+      out.problem = std::to_string(lost) + " of " + std::to_string(weights.size()) +
+                    " members have no result in the first configuration";
+    }
     if (out.result.targets == 0) out.problem = "there is no target: nothing was fed";
     return out;
   }

@@ -52,7 +52,7 @@ Result<std::string> find_file(const std::string& word, const std::string& folder
   const fs::path beside = (fs::path(folder) / word).lexically_normal();
   if (fs::exists(beside, problem)) return beside.string();
   if (fs::exists(word, problem)) return fs::path(word).lexically_normal().string();
-  return Error{"no such file of a task", word};
+  return Error{"model: task " + in_quotes(word) + ": no such file", ""};
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {

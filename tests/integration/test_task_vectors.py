@@ -198,8 +198,8 @@ class TaskVectors(tiny_project.Case):
         broken["model.norm.weight"] = ([64], [float("nan")] * 64)
         write_tensors(self.folder / "nan.safetensors", broken)
         self.refused(one("nan.safetensors"), 'tensor "model.norm.weight": element 0 is not finite')
-        self.refused(one("none.safetensors"), "none.safetensors: no such file of a task")
-        self.refused(one("prompts.jsonl.tasks"), "no such file of a task")
+        self.refused(one("none.safetensors"), 'model: task "none.safetensors": no such file')
+        self.refused(one("prompts.jsonl.tasks"), "no such file")
         huge = {name: (shape, [3e38] * len(values)) for name, (shape, values) in self.base.items()}
         write_tensors(self.folder / "huge.safetensors", huge)
         self.refused(one("huge.safetensors", "1e6"), "is not finite after the merge")
