@@ -171,7 +171,7 @@ std::pair<LoadedModel, LoadedModel> models(const blocks::Kind& kind) {
   return {std::move(kept), std::move(expanded)};
 }
 
-TEST(BlockModels, HaveTheBitsOfTheirExpandedTwins) {
+TEST(BlockModelsWide, HaveTheBitsOfTheirExpandedTwins) {
   for (const blocks::Kind& kind : blocks::kKinds) {
     auto [kept, expanded] = models(kind);
     Runtime blocks_runtime(std::move(kept)), wide_runtime(std::move(expanded));

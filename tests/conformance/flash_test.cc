@@ -173,7 +173,7 @@ TEST(Flash, SplitsByLengthDependOnBatchAndCacheAndNothingElse) {
   EXPECT_NE(alone, digests(cell));
 }
 
-TEST(Flash, EvictionsAndResidualsRunUnderIt) {
+TEST(FlashWide, EvictionsAndResidualsRunUnderIt) {
   Runtime runtime{kv_test::model()};
   const char* const schedule = "flash:16+p:bf16+splits:2";
   const std::string exact = run(runtime, schedule, "exact", Precision::bf16, {});

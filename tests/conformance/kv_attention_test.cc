@@ -168,7 +168,7 @@ TEST_P(KvTables, ReadCodesAsTheLiteralTextDoes) {
 }
 
 /// Rows of a long prompt share a decoding, in several waves of parts.
-TEST(KvAttention, ManyRowsOfOneSequence) {
+TEST(KvAttentionWide, ManyRowsOfOneSequence) {
   for (const char* isa : {"auto", "scalar"}) {
     BackendOptions options;
     options.isa = isa;

@@ -236,7 +236,7 @@ class Poisoning final : public selftest::ForwardingBackend {
   std::int64_t& poisoned_;
 };
 
-TEST(KvPolicyPoison, WhatIsEvictedOrCodedIsNeverReadAgain) {
+TEST(KvPolicyPoisonWide, WhatIsEvictedOrCodedIsNeverReadAgain) {
   Runtime runtime(model());
   for (const char* kv : {"kivi:2", "kivi:4", "tova:64", "streaming:20", "h2o:64",
                          "rtn:3+per:channel+when:block", "kvarn:k4v4+group:32+sink:32"}) {

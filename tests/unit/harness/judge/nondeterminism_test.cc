@@ -110,7 +110,8 @@ TEST(Nondeterminism, EqualValuesSpreadByNothing) {
 TEST(Nondeterminism, SaysWhyThereIsNoValue) {
   const std::vector<CellTrace> traces = made_up();
   EXPECT_EQ(told(Metric::accuracy, {}), "none: no configuration has a result");
-  const auto one = one_sample({traces.begin(), traces.begin() + 1});
+  const std::vector<CellTrace> first(traces.begin(), traces.begin() + 1);
+  const auto one = one_sample(first);
   EXPECT_EQ(told(Metric::std_accuracy, one), "none: one configuration has no spread");
   EXPECT_EQ(told(Metric::div_percent, one), "none: one configuration has no spread");
   std::vector<CellTrace> changed = made_up();

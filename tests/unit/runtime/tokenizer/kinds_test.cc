@@ -182,7 +182,7 @@ TEST(TokenizerKindsTest, AnyBytesAreTakenByEveryKind) {
   }
 }
 
-TEST(TokenizerKindsTest, EveryCodePointIsCutAsHuggingFaceCuts) {
+TEST(TokenizerKindsTestWide, EveryCodePointIsCutAsHuggingFaceCuts) {
   for (const MoreDigest& want : kMoreDigests) {
     SplitRule rule = SplitRule::punctuation;
     if (std::string(want.rule) == "gpt4o") rule = SplitRule::gpt4o;

@@ -67,7 +67,7 @@ TEST(PretokenizeTest, IsolatingRulesKeepWhatTheyDoNotMatch) {
   EXPECT_EQ(cut(SplitRule::punctuation_runs, "a+b::c"), (Pieces{"a", "+", "b", "::", "c"}));
 }
 
-TEST(PretokenizeTest, EveryCodePointCutsAsHuggingFace) {
+TEST(PretokenizeTestWide, EveryCodePointCutsAsHuggingFace) {
   constexpr std::uint64_t kPrime = 0x100000001b3;
   std::vector<std::string_view> pieces;
   for (const SplitRule rule : kAllRules) {
@@ -103,7 +103,7 @@ TEST(NormalizeTest, KnownForms) {
   EXPECT_EQ(normalize_nfc(""), "");
 }
 
-TEST(NormalizeTest, EveryCodePointNormalizesAsHuggingFace) {
+TEST(NormalizeTestWide, EveryCodePointNormalizesAsHuggingFace) {
   std::uint64_t digest = 0xcbf29ce484222325;
   for (std::uint32_t code = 0; code < 0x110000; ++code) {
     if (code >= 0xd800 && code <= 0xdfff) continue;
