@@ -73,38 +73,25 @@ __global__ void meet_kernel(GemmSchedule schedule, const T* sums, std::int64_t s
 
 }  // namespace
 
-/// Rows whose sums are kept at once.
-static std::int64_t rows_at_once(const GemmCall& call, std::int64_t slices) {
-  constexpr std::int64_t kMostSums = std::int64_t(1) << 26;
-  const std::int64_t most = kMostSums / (slices * call.w.n);
-  return most < 1 ? 1 : most < call.rows ? most : call.rows;
-}
-
 std::size_t gemm_slices_bytes(const GemmCall& call, const GemmSchedule& schedule) {
-  const std::int64_t slices = schedule.slices(call.w.k);
-  return std::size_t(slices * rows_at_once(call, slices) * call.w.n) *
+  return std::size_t(schedule.slices(call.w.k) * call.rows * call.w.n) *
          (call.wide ? sizeof(double) : sizeof(float));
 }
 
 const char* gemm_slices(const GemmCall& call, const GemmSchedule& schedule, void* workspace) {
-  const std::int64_t slices = schedule.slices(call.w.k), most = rows_at_once(call, slices);
-  if (call.rows * call.w.n == 0) return "none";
+  const std::int64_t slices = schedule.slices(call.w.k), all = call.rows * call.w.n;
+  if (all == 0) return "none";
+  const dim3 grid(unsigned((call.w.n + kThreads - 1) / kThreads),
+                  unsigned((call.rows + kRows - 1) / kRows), unsigned(slices));
   with_types(call.wide, call.w.element, [&]<class T, class W>(T, W) {
     auto* const sums = static_cast<T*>(workspace);
-    for (std::int64_t first = 0; first < call.rows; first += most) {
-      const std::int64_t rows = call.rows - first < most ? call.rows - first : most;
-      const std::int64_t all = rows * call.w.n;
-      const dim3 grid(unsigned((call.w.n + kThreads - 1) / kThreads),
-                      unsigned((rows + kRows - 1) / kRows), unsigned(slices));
-      slice_kernel<T, W><<<grid, kThreads, 0, call.stream>>>(
-          {static_cast<const T*>(call.x) + first * call.x_stride, call.x_stride, rows, call.w,
-           schedule.slice_length(call.w.k), sums});
-      check_launch("gemm_slices");
-      meet_kernel<T><<<unsigned((all + kThreads - 1) / kThreads), kThreads, 0, call.stream>>>(
-          schedule, sums, slices, rows, call.w.n,
-          static_cast<T*>(call.out) + first * call.out_stride, call.out_stride);
-      check_launch("gemm_meet");
-    }
+    slice_kernel<T, W><<<grid, kThreads, 0, call.stream>>>({static_cast<const T*>(call.x),
+                                                            call.x_stride, call.rows, call.w,
+                                                            schedule.slice_length(call.w.k), sums});
+    check_launch("gemm_slices");
+    meet_kernel<T><<<unsigned((all + kThreads - 1) / kThreads), kThreads, 0, call.stream>>>(
+        schedule, sums, slices, call.rows, call.w.n, static_cast<T*>(call.out), call.out_stride);
+    check_launch("gemm_meet");
   });
   return "gemm_slices";
 }
