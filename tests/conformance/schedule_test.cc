@@ -107,7 +107,7 @@ void compare(const BackendOptions& options, Precision precision, const Shape& s,
   }
   const auto backend = backend_of(options, precision, text);
   const std::vector<T> got = product<T>(*backend, s, weights, x);
-  const GemmSchedule& schedule = book_of(text)->lines.front().schedule;
+  const GemmSchedule schedule = book_of(text)->lines.front().schedule;
   EXPECT_TRUE(cpu::testing::same(literal<T>(schedule, mode.matrix, s, weights, x), got));
   EXPECT_EQ(backend->describe().gemm,
             text_of(schedule) + (schedule.slices(s.k) > 1 ? "" : " (one slice)"));
