@@ -109,8 +109,8 @@ struct EnsembleMember {
 struct EnsembleResult {
   std::int64_t targets = 0, prompts = 0, bins = 0;
   std::vector<EnsembleMember> alone;  // in the first configuration
-  std::vector<EnsembleSize> sizes;  // 1, 2, 4, … and all members; empty: nothing was measured
-  EnsembleSpread members, runtime;  // over the weights; over the other axes
+  std::vector<EnsembleSize> sizes;    // 1, 2, 4, … and all members; empty: nothing was measured
+  EnsembleSpread members, runtime;    // over the weights; over the other axes
 };
 
 /// One group of one contract rule. Cells are indices among the run's cells, in matrix order.

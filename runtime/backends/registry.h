@@ -45,7 +45,7 @@ struct BackendOptions {
   std::string device = "cpu";
   std::string isa = "auto";  // auto | scalar | avx2 | avx512 | neon
   int threads = 1;
-  int rank = 0;  // device index for GPUs
+  int rank = 0;                              // device index for GPUs
   std::shared_ptr<const ScheduleBook> gemm;  // null: products in the reference's order
   FlashSchedule attention;
   [[nodiscard]] int threads_asked() const { return engine.threads > 0 ? engine.threads : threads; }

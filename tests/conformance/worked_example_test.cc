@@ -173,8 +173,7 @@ INSTANTIATE_TEST_SUITE_P(EveryPrecision, WorkedExampleIn,
                          testing::Values(Precision::fp64, Precision::fp32, Precision::tf32,
                                          Precision::bf16, Precision::fp16, Precision::fp8_e4m3,
                                          Precision::fp8_e5m2, Precision::layercast_bf16,
-                                         Precision::layercast_fp16,
-                                         Precision::layercast_bf16_paper,
+                                         Precision::layercast_fp16, Precision::layercast_bf16_paper,
                                          Precision::layercast_fp16_paper),
                          [](const testing::TestParamInfo<Precision>& each) {
                            std::string name = mode_of(each.param).name;

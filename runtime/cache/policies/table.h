@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/cache/policy.h"
 #include "runtime/base/option_text.h"
+#include "runtime/cache/policy.h"
 
 namespace isobit {
 
