@@ -35,7 +35,8 @@ inline float grid_step(float amax, int bits) {
 inline int nearest_code(double u, int bits) {
   const double most = double(largest_code(bits));
   const double low = std::floor(u), above = u - low;
-  const bool up = above > 0.5 || (above == 0.5 && std::fmod(low, 2.0) != 0.0);
+  const bool odd = low != 2.0 * std::floor(low / 2.0);
+  const bool up = above > 0.5 || (above == 0.5 && odd);
   const double code = low + (up ? 1.0 : 0.0);
   return int(code > most ? most : code < -most ? -most : code);
 }
