@@ -59,6 +59,10 @@ class Terminal {
   [[nodiscard]] std::size_t picture_width() const {
     return style_.width > 20 ? std::size_t(style_.width) - 12 : 10;
   }
+  /// "rule  [key]"; a group of all cells has no key.
+  static std::string title_of(const std::string& rule, const std::string& key) {
+    return text::printable(rule) + (key.empty() ? "" : "  [" + text::printable(key) + "]");
+  }
   void more(std::size_t all, std::size_t shown, const char* what) {
     if (all > shown) {
       line("  and " + text::count(std::int64_t(all - shown)) + " more " + what + ": -v shows all");
@@ -127,8 +131,7 @@ class Terminal {
       ++shown;
       std::string content = "  " +
                             paint(group.judgement.verdict, name_of(group.judgement.verdict)) +
-                            "  " + text::printable(group.rule);
-      if (!group.key.empty()) content += "  [" + text::printable(group.key) + "]";
+                            "  " + title_of(group.rule, group.key);
       content += "  " + measured_text(group);
       if (!group.judgement.reason.empty())
         content += "  " + text::printable(group.judgement.reason);
@@ -156,17 +159,14 @@ class Terminal {
     const std::size_t shown = limit(report_.measured.size());
     for (std::size_t i = 0; i < shown; ++i) {
       const MeasuredGroup& group = report_.measured[i];
-      std::string content = "  " + text::printable(group.rule);
-      if (!group.key.empty()) content += "  [" + text::printable(group.key) + "]";
-      line(content + "  " + basis_text(group));
+      line("  " + title_of(group.rule, group.key) + "  " + basis_text(group));
       for (const std::string& row : metric_lines(group)) line("    " + row);
     }
     more(report_.measured.size(), shown, "measured groups");
     for (const GroupResult& group : report_.groups) {
       const std::vector<std::string> rows = ensemble_lines(group);
       if (rows.empty()) continue;
-      line("  " + text::printable(group.rule) +
-           (group.key.empty() ? "" : "  [" + text::printable(group.key) + "]"));
+      line("  " + title_of(group.rule, group.key));
       for (const std::string& row : rows) line("    " + row);
     }
   }
@@ -244,10 +244,8 @@ class Terminal {
 
   void red_group(const GroupResult& group) {
     line("");
-    std::string title = paint(group.judgement.verdict, name_of(group.judgement.verdict)) + "  " +
-                        text::printable(group.rule);
-    if (!group.key.empty()) title += "  [" + text::printable(group.key) + "]";
-    line(title);
+    line(paint(group.judgement.verdict, name_of(group.judgement.verdict)) + "  " +
+         title_of(group.rule, group.key));
     if (!group.judgement.reason.empty()) line("  " + text::printable(group.judgement.reason));
     line("  " + measured_text(group));
     for (const std::string& row : picture_lines(group, report_, picture_width())) {

@@ -1,7 +1,5 @@
 // Axis attention: the order in which attention goes over its keys (runtime/numerics/flash.h). Each
 // schedule is another function; only `reference`, the page's own order, gives the default's bits.
-#include <algorithm>
-
 #include "harness/axes/parse.h"
 #include "runtime/base/option_text.h"
 #include "runtime/numerics/flash_text.h"
@@ -12,15 +10,9 @@ namespace {
 const axes::Words kWords = {"reference", "flash"};
 const axes::Words kOptions = {"splits", "p", "stabilise"};
 
-std::map<std::string, std::string> pairs_of_text(const std::string& text) {
-  std::map<std::string, std::string> pairs;
-  for (const auto& [key, value] : option_pairs(text)) pairs[key] = value;
-  return pairs;
-}
-
 Result<AxisValue> word_value(const RawValue& raw, ValueUse use) {
   const bool pattern = use == ValueUse::pattern;
-  if (pattern && std::find(kOptions.begin(), kOptions.end(), raw.scalar) != kOptions.end()) {
+  if (pattern && axes::is_one_of(raw.scalar, kOptions)) {
     return axes::scalar_value(raw.scalar, {});
   }
   auto word = axes::closed_value("attention", raw, kWords);
@@ -32,17 +24,16 @@ Result<AxisValue> word_value(const RawValue& raw, ValueUse use) {
 
 Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   if (!axes::is_map(raw)) return word_value(raw, use);
-  std::string text = raw.scalar;
-  for (const auto& [key, value] : raw.pairs) text += (text.empty() ? "" : "+") + key + ":" + value;
+  const std::string text = axes::text_of(raw);
   // An option alone is a pattern: every schedule that has it.
   const auto pairs = option_pairs(text);
   const bool one = use == ValueUse::pattern && pairs.size() == 1 && pairs[0].first != "flash";
   auto schedule = parse_flash(one ? "flash:64+" + text : text);
   ISOBIT_TRY(schedule);
-  if (one) return axes::map_value(pairs_of_text(text), "", {});
+  if (one) return axes::map_value(axes::args_of(text), "", {});
   AxisValue value = axes::scalar_value(schedule->text, *schedule);
   value.head = "flash";
-  value.args = pairs_of_text(schedule->text);
+  value.args = axes::args_of(schedule->text);
   return value;
 }
 

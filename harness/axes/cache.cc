@@ -1,7 +1,5 @@
 // Axis cache: what is kept between steps and in which pieces it is computed and stored. Lossless:
 // every layout holds the same keys and values.
-#include <algorithm>
-
 #include "harness/axes/parse.h"
 #include "runtime/base/words.h"
 
@@ -9,10 +7,6 @@ namespace isobit {
 namespace {
 
 const axes::Words kAlone = {"on", "off"};
-
-bool is_one_of(const std::string& word, const axes::Words& words) {
-  return std::find(words.begin(), words.end(), word) != words.end();
-}
 
 /// The words of values: on, off, and every option.
 axes::Words known_words() {
@@ -23,17 +17,15 @@ axes::Words known_words() {
 
 /// What a mode is as a value of the axis: a word, or a map.
 AxisValue value_of(const CacheMode& mode) {
-  const RawValue raw{mode.name, {}};
-  if (!axes::is_map(raw)) return axes::scalar_value(mode.name, mode);
-  std::map<std::string, std::string> args;
-  for (const auto& [key, text] : axes::pairs_of(raw)) args[key] = text;
+  if (!axes::is_map({mode.name, {}})) return axes::scalar_value(mode.name, mode);
+  const std::map<std::string, std::string> args = axes::args_of(mode.name);
   return axes::map_value(args, args.begin()->first, mode);
 }
 
 Result<AxisValue> plain(const std::string& word, ValueUse use) {
   bool flag = false;
   const std::string name = parse_boolean(word, flag) ? (flag ? "on" : "off") : word;
-  if (!is_one_of(name, known_words())) {
+  if (!axes::is_one_of(name, known_words())) {
     return axes::bad_value("cache", name, did_you_mean(name, known_words()));
   }
   auto mode = parse_cache_mode(name);
@@ -47,12 +39,12 @@ Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   std::string text;
   const auto options = axes::options_of(
       "cache", raw, "", [&](const std::string& key, const std::string& value) -> Result<void> {
-        if (is_one_of(key, kAlone)) return axes::bad_value("cache", key, "; it stands alone");
-        if (!is_one_of(key, cache_options())) {
+        if (axes::is_one_of(key, kAlone)) return axes::bad_value("cache", key, "; it stands alone");
+        if (!axes::is_one_of(key, cache_options())) {
           return axes::bad_value("cache", key, did_you_mean(key, cache_options()));
         }
         auto one = parse_cache_mode(key + ":" + value);
-        if (!one && !is_one_of(key, {"prefix", "recomputed"})) {
+        if (!one && !axes::is_one_of(key, {"prefix", "recomputed"})) {
           const std::int64_t most = key == "speculative" ? kMostDrafts : kLargestPiece;
           auto size = axes::count_value("cache, option " + key, {value, {}}, most);
           ISOBIT_TRY(size);

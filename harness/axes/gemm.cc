@@ -13,20 +13,16 @@ namespace {
 const axes::Words kWords = {"reference", "split_k", "by_rows", "book"};
 const axes::Words kOptions = {"slice", "combine", "out"};
 
-bool is_one_of(const std::string& word, const axes::Words& words) {
-  return std::find(words.begin(), words.end(), word) != words.end();
-}
-
 using Book = std::shared_ptr<const ScheduleBook>;
 
 Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
-  std::string text = raw.scalar;
-  for (const auto& [key, value] : raw.pairs) text += (text.empty() ? "" : "+") + key + ":" + value;
+  const std::string text = axes::text_of(raw);
   if (text == "reference") return axes::scalar_value(text, Book{});
   const auto pairs = option_pairs(text);
-  const auto own = std::find_if(pairs.begin(), pairs.end(),
-                                [](const auto& pair) { return is_one_of(pair.first, kWords); });
-  const bool option = pairs.size() == 1 && is_one_of(pairs[0].first, kOptions);
+  const auto own = std::find_if(pairs.begin(), pairs.end(), [](const auto& pair) {
+    return axes::is_one_of(pair.first, kWords);
+  });
+  const bool option = pairs.size() == 1 && axes::is_one_of(pairs[0].first, kOptions);
   if (own == pairs.end() && !(option && use == ValueUse::pattern)) {
     return axes::bad_value("gemm", pairs[0].first, did_you_mean(pairs[0].first, kWords));
   }
@@ -43,7 +39,7 @@ Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
     const std::string name = own->second.substr(own->second.rfind('/') + 1);
     value.args["book"] = name.substr(0, name.find('@'));
   } else if (own->first == "split_k") {
-    for (const auto& [key, each] : option_pairs(value.text)) value.args[key] = each;
+    value.args = axes::args_of(value.text);
   }
   return value;
 }

@@ -10,12 +10,9 @@ namespace isobit {
 namespace {
 
 Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
-  std::string text = raw.scalar;
-  for (const auto& [key, value] : raw.pairs) text += (text.empty() ? "" : "+") + key + ":" + value;
+  const std::string text = axes::text_of(raw);
   const std::vector<std::string> known = kv_policy_names();
-  const auto is_known = [&](const std::string& name) {
-    return std::find(known.begin(), known.end(), name) != known.end();
-  };
+  const auto is_known = [&](const std::string& name) { return axes::is_one_of(name, known); };
   const auto pairs = option_pairs(text);
   if (std::none_of(pairs.begin(), pairs.end(), [&](const auto& p) { return is_known(p.first); })) {
     return axes::bad_value("kv", pairs[0].first, did_you_mean(pairs[0].first, known));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "runtime/base/option_text.h"
 #include "runtime/base/words.h"
 
 namespace isobit::axes {
@@ -24,16 +25,32 @@ Pairs pairs_of(const RawValue& raw) {
   return pairs;
 }
 
+std::string text_of(const RawValue& raw) {
+  std::string text = raw.scalar;
+  for (const auto& [key, value] : raw.pairs) text += (text.empty() ? "" : "+") + key + ":" + value;
+  return text;
+}
+
+std::map<std::string, std::string> args_of(const std::string& text) {
+  std::map<std::string, std::string> args;
+  for (const auto& [key, value] : option_pairs(text)) args[key] = value;
+  return args;
+}
+
 bool is_map(const RawValue& raw) {
   return !raw.pairs.empty() || raw.scalar.find(':') != std::string::npos;
+}
+
+bool is_one_of(const std::string& word, const Words& words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
 }
 
 Result<std::string> closed_value(const std::string& axis, const RawValue& raw, const Words& words) {
   if (!raw.pairs.empty()) {
     return Error{"axis " + axis + " has plain values, not a map; known: " + words[0] + " …", ""};
   }
-  const bool known = std::find(words.begin(), words.end(), raw.scalar) != words.end();
-  if (!known) return bad_value(axis, raw.scalar, did_you_mean(raw.scalar, words));
+  if (!is_one_of(raw.scalar, words))
+    return bad_value(axis, raw.scalar, did_you_mean(raw.scalar, words));
   return raw.scalar;
 }
 
@@ -52,11 +69,7 @@ AxisValue scalar_value(const std::string& text, AxisSetting setting) {
 
 AxisValue map_value(const std::map<std::string, std::string>& args, const std::string& head,
                     AxisSetting setting) {
-  AxisValue value{"", args, head, std::move(setting)};
-  for (const auto& [key, text] : args) {
-    value.text += (value.text.empty() ? "" : "+") + key + ":" + text;
-  }
-  return value;
+  return {text_of({"", Pairs(args.begin(), args.end())}), args, head, std::move(setting)};
 }
 
 bool always(const AxisValue&) {

@@ -18,9 +18,14 @@ Error bad_value(const std::string& axis, const std::string& value, const std::st
 
 /// The pairs of a map, or of a scalar "a:b+c:d" (a part without ':' has an empty value).
 Pairs pairs_of(const RawValue& raw);
+/// The text of a value: its scalar, or the pairs of its map as "a:b+c:d".
+std::string text_of(const RawValue& raw);
+/// The options of such a text by their names; of one that stands twice, the last.
+std::map<std::string, std::string> args_of(const std::string& text);
 /// Whether the value is a map, or a scalar that is written as one.
 bool is_map(const RawValue& raw);
 
+bool is_one_of(const std::string& word, const Words& words);
 /// One of the words.
 Result<std::string> closed_value(const std::string& axis, const RawValue& raw, const Words& words);
 /// A whole number in [1, most].

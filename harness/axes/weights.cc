@@ -28,11 +28,9 @@ bool is_open(const std::string& text) {
 }
 
 Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
-  std::string text = raw.scalar;
-  for (auto [key, value] : raw.pairs) {
-    std::erase(value, '+');  // "1e+3": a plus joins the pairs of a text
-    text += (text.empty() ? "" : "+") + key + ":" + value;
-  }
+  RawValue plain = raw;
+  for (auto& [key, value] : plain.pairs) std::erase(value, '+');  // "1e+3": a plus joins pairs
+  const std::string text = axes::text_of(plain);
   const auto change = parse_weight_change(text);
   if (!change && use == ValueUse::pattern && is_open(text)) return axes::scalar_value(text, {});
   ISOBIT_TRY(change);

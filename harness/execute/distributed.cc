@@ -43,14 +43,7 @@ struct Brief {
 /// The texts of schedules, which hold the digests of their books' files.
 std::string books_of(const Scenario& scenario) {
   std::string out;
-  const auto add = [&](const auto& lists) {
-    for (const auto& [axis, values] : lists) {
-      for (const AxisValue& value : values) out += axis == "gemm" ? "\n" + value.text : "";
-    }
-  };
-  add(scenario.axes);
-  for (const auto& group : scenario.zip) add(group);
-  for (const auto& entry : scenario.include) add(entry);
+  for (const std::string& text : value_texts(scenario, "gemm")) out += "\n" + text;
   return out;
 }
 

@@ -81,15 +81,8 @@ Result<void> check_prompt(const Prompt& prompt, const std::vector<std::int32_t>&
 
 /// Whether some cell is fed the answers.
 bool feeds_answers(const Scenario& scenario) {
-  const auto has = [](const auto& values) {
-    return std::any_of(values.begin(), values.end(), [](const auto& axis) {
-      return axis.first == "teacher_forced" &&
-             std::any_of(axis.second.begin(), axis.second.end(),
-                         [](const AxisValue& value) { return value.text == "answer"; });
-    });
-  };
-  return has(scenario.axes) || std::any_of(scenario.zip.begin(), scenario.zip.end(), has) ||
-         std::any_of(scenario.include.begin(), scenario.include.end(), has);
+  const std::vector<std::string> texts = value_texts(scenario, "teacher_forced");
+  return std::find(texts.begin(), texts.end(), "answer") != texts.end();
 }
 
 /// The answers as tokens that follow their prompts.

@@ -253,4 +253,18 @@ Result<Scenario> load_scenario(const std::string& path, const std::vector<std::s
   return parse_scenario(*text, path, overrides);
 }
 
+std::vector<std::string> value_texts(const Scenario& scenario, const std::string& axis) {
+  std::vector<std::string> texts;
+  const auto add = [&](const auto& lists) {
+    for (const auto& [name, values] : lists) {
+      if (name != axis) continue;
+      for (const AxisValue& value : values) texts.push_back(value.text);
+    }
+  };
+  add(scenario.axes);
+  for (const auto& group : scenario.zip) add(group);
+  for (const auto& entry : scenario.include) add(entry);
+  return texts;
+}
+
 }  // namespace isobit

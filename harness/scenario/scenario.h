@@ -126,6 +126,9 @@ Result<Scenario> load_scenario(const std::string& path, const std::vector<std::s
 Result<Scenario> parse_scenario(const std::string& text, const std::string& path,
                                 const std::vector<std::string>& overrides);
 
+/// The texts of an axis' values in axes, zip and include, in this order.
+std::vector<std::string> value_texts(const Scenario& scenario, const std::string& axis);
+
 /// Today as YYYY-MM-DD is passed in where it matters (xfail.until), never read from a clock here.
 
 }  // namespace isobit

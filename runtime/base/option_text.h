@@ -12,7 +12,7 @@
 
 namespace isobit {
 
-/// What a policy is made from: its own pair, and options by their names.
+/// A policy, a schedule or a change in pieces: its own pair, and its options by their names.
 struct OptionArgs {
   std::string name, main;  // "rtn", "4"; main is empty for a word
   std::map<std::string, std::string> options;

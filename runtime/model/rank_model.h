@@ -133,7 +133,7 @@ struct SequenceLengths {
 /// Rounds and uploads one rank's slice, and RoPE tables for `lengths`.
 /// `loader` packs the matrices and may have threads of its own; it may be `backend`, and is not
 /// needed afterwards. `model` and `backend` must outlive the result. A `change` is of every matrix
-/// of a linear layer; one that cannot be made (weight_scales.h) is a BackendError.
+/// of a linear layer; one that cannot be made (changed_weights.h) is a BackendError.
 std::unique_ptr<RankModel> build_rank_model(const LoadedModel& model, Backend& backend,
                                             Backend& loader, int rank, int ranks,
                                             const SequenceLengths& lengths,

@@ -66,6 +66,17 @@ pairwise: {per: [engine]}
 cost: true
 )";
 
+TEST(Scenario, ValuesOfAnAxisAreThoseOfAxesZipAndInclude) {
+  const auto scenario = parse_scenario(
+      std::string(kBase) + "axes: {batch: [1, 2]}\nzip: [{gpus: [1, 2], threads: [2, 1]}]\n" +
+          "exclude: [{batch: 2}]\ninclude: [{batch: 4, gpus: [4, 8]}]\n",
+      "t.yaml", {});
+  ASSERT_TRUE(scenario) << scenario.error().text();
+  EXPECT_EQ(value_texts(*scenario, "batch"), (Texts{"1", "2", "4"}));
+  EXPECT_EQ(value_texts(*scenario, "gpus"), (Texts{"1", "2", "4", "8"}));
+  EXPECT_EQ(value_texts(*scenario, "seed"), Texts{});
+}
+
 TEST(Scenario, ReadsEveryKey) {
   const std::string text = kEveryKey;
   const auto read = parse_scenario(text, "dir/t.yaml", {});
