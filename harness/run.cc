@@ -327,6 +327,23 @@ Result<Selection> selection_of(const Loaded& loaded, const RunOptions& options) 
   return selection;
 }
 
+namespace {
+
+/// Whoever checks a stranger's scenario does not start a stranger's program.
+Result<void> check_external(const Plan& plan) {
+  if (external_allowed()) return {};
+  for (const Cell& cell : plan.matrix.cells) {
+    const EngineEntry* engine = find_engine(cell.requested().backend.engine.name);
+    if (engine == nullptr || !engine->external) continue;
+    return Error{"engine " + in_quotes(cell.value("engine")) +
+                     " runs code that is not Isobit's own; --allow-external allows it",
+                 cell.at("engine").place};
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& options) {
   const Clock::time_point started = Clock::now();
   RunResult run;
@@ -341,6 +358,7 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   run.plan = std::move(*plan);
   run.asked = asked_blocks(run.loaded, run.plan);
   run.whole = !run.plan.filtered && options.overrides.empty();
+  if (auto ok = check_external(run.plan); !ok) return ok.error();
   if (auto ok = open_references(run, options); !ok) return ok.error();
   if (!options.allow_large) {
     auto fits =

@@ -68,6 +68,7 @@ struct Axis {
   /// Puts the value into a request. REQUIRES: an exact value of this axis.
   void (*apply)(const AxisValue& value, GenerateRequest& request) = nullptr;
   bool nests = false;  // the pairs of a map may hold lists and maps
+  bool lists = false;  // the pairs of a map may hold lists of words: list_text() of them
 };
 
 // One a file of this folder.

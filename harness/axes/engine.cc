@@ -12,7 +12,7 @@ axes::Words names() {
 }
 
 Result<AxisValue> parse(const RawValue& raw, ValueUse) {
-  auto choice = parse_engine(axes::pairs_of(raw));
+  auto choice = parse_engine(axes::pairs_of(raw), raw.folder);
   ISOBIT_TRY(choice);
   AxisValue value{choice->text(), {}, choice->name, {}};
   value.args.insert(choice->pairs.begin(), choice->pairs.end());
@@ -29,7 +29,10 @@ void apply(const AxisValue& value, GenerateRequest& request) {
 Axis engine_axis() {
   std::string help;
   for (const EngineEntry& row : engine_entries()) help += (help.empty() ? "" : " | ") + row.help;
-  return {"engine", "reference", help, AxisKind::place, false, names(), parse, axes::never, apply};
+  Axis axis{"engine", "reference", help, AxisKind::place, false, names(),
+            parse,    axes::never, apply};
+  axis.lists = true;
+  return axis;
 }
 
 }  // namespace isobit

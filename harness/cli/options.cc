@@ -27,6 +27,8 @@ std::vector<OptionInfo> running_options() {
        "a chat of one user message is its content, without a template (--set prompts.raw=true)"},
       {"allow-large", 0, Takes::nothing, "",
        "accept more cells than max_cells, and more memory than is available"},
+      {"allow-external", 0, Takes::nothing, "",
+       "run engines that start a program or load a library that the scenario names"},
       // How to run.
       {"jobs", 'j', Takes::one, "N", "worker processes at once (default: 1)"},
       {"max-time", 0, Takes::one, "TIME", "stop cleanly after 10m, 90s, 1h30m"},

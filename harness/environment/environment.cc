@@ -278,7 +278,7 @@ std::string hash_once(const std::string& path) {
 /// The files that vendors' engines would load, whether this process has loaded them or not.
 void add_engine_libraries(std::map<std::string, std::string>& entries) {
   for (const EngineEntry& engine : engine_entries()) {
-    for (const std::string& path : engine.libraries()) {
+    for (const std::string& path : engine.libraries({})) {
       std::string& entry = entries["lib." + fs::path(path).filename().string()];
       if (entry.empty()) entry = hash_once(path);
     }

@@ -83,7 +83,7 @@ std::vector<std::string> binaries_of(const Cell& cell, const std::vector<std::st
                 (on_cpu ? here.at("cpu") : here.at("gpu") + ", " + here.at("gpu.driver")));
   const EngineEntry* engine = find_engine(cell.at("engine").head);
   ISOBIT_CHECK(engine != nullptr);  // the scenario has checked the value
-  for (const std::string& library : engine->libraries()) {
+  for (const std::string& library : engine->libraries(cell.requested().backend.engine)) {
     out.push_back("engine.library=" + library_sha256(library));
   }
   if (!cell.deterministic()) {
@@ -96,11 +96,11 @@ std::vector<std::string> binaries_of(const Cell& cell, const std::vector<std::st
 /// said what its bits depend on.
 std::vector<std::string> machine_lines(const Cell& cell, const Environment& here) {
   const EngineEntry* engine = find_engine(cell.at("engine").head);
-  const std::string variant =
-      engine->variant == nullptr ? "" : engine->variant(cell.requested().backend);
+  const BackendOptions asked = cell.requested().backend;
+  const std::string variant = engine->variant == nullptr ? "" : engine->variant(asked);
   if (variant.empty()) return {};
   std::vector<std::string> out{"variant=" + variant};
-  for (const std::string& library : engine->libraries()) {
+  for (const std::string& library : engine->libraries(asked.engine)) {
     const std::string file = library.substr(library.rfind('/') + 1);
     out.push_back("library." + file + "=" + library_sha256(library));
   }
@@ -126,6 +126,22 @@ void name_class(const Loaded& loaded, const Cell& cell, const Environment& here,
   if (!wanted) return;
   planned.asked_class = asked_class(planned.class_recipe);
   if (known) planned.class_hash = to_hex(recipe_hash(planned.class_recipe));
+}
+
+/// External engines may run, and take the options that they are given.
+Result<void> check_engines(const Matrix& matrix) {
+  std::set<std::string> seen;
+  for (const Cell& cell : matrix.cells) {
+    const GenerateRequest asked = cell.requested();
+    const EngineEntry* engine = find_engine(asked.backend.engine.name);
+    if (engine == nullptr || engine->check == nullptr || !seen.insert(cell.value("engine")).second)
+      continue;
+    if (!unsupported_reason(asked.backend, mode_of(asked.precision)).empty()) continue;
+    if (auto ok = engine->check(asked.backend.engine); !ok) {
+      return Error{ok.error().message, cell.at("engine").place};
+    }
+  }
+  return {};
 }
 
 /// The model's weights can be changed as the cells ask.
@@ -180,6 +196,7 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
   const std::vector<std::string> common = execution_binaries();
   std::map<std::string, std::vector<std::string>> binaries;  // by engine and device
   const KvModel model = kv_model(loaded.session.model.config);
+  if (auto ok = check_engines(plan.matrix); !ok) return ok.error();
   if (auto ok = check_weights(loaded.session.model, plan.matrix); !ok) return ok.error();
   for (const Cell& cell : plan.matrix.cells) {
     if (auto fits = check_kv_policy(cell.requested().kv, model); !fits) {

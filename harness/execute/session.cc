@@ -310,6 +310,10 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
   if (std::string why = unsupported_reason(asked.backend, mode_of(asked.precision)); !why.empty()) {
     return why;
   }
+  const EngineEntry* engine = find_engine(asked.backend.engine.name);
+  if (engine->refuse != nullptr) {
+    if (std::string why = engine->refuse(asked); !why.empty()) return why;
+  }
   if (std::string why = refuse_ranks(session.model.config, asked.ranks); !why.empty()) return why;
   if (std::string why = refuse_replicas(asked); !why.empty()) return why;
   for (const Requirement& requirement : requirements_of(scenario, cell)) {

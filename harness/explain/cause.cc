@@ -47,7 +47,7 @@ std::string prompts_cause(const Provenance& a, const Provenance& b) {
 std::set<std::string> engine_files() {
   std::set<std::string> out;
   for (const EngineEntry& engine : engine_entries()) {
-    for (const std::string& path : engine.libraries())
+    for (const std::string& path : engine.libraries({}))
       out.insert("lib." + std::filesystem::path(path).filename().string());
   }
   return out;

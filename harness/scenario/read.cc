@@ -13,6 +13,7 @@
 #include "harness/axes/axes.h"
 #include "harness/scenario/ensembles.h"
 #include "harness/scenario/tree.h"
+#include "runtime/base/option_text.h"
 #include "runtime/base/words.h"
 
 namespace isobit {
@@ -53,6 +54,7 @@ class Reader : private NodeReader {
   void pairwise(const TreeNode& node);
   std::vector<AxisLists> patterns(const TreeNode& node, const std::string& what, ValueUse use);
   AxisValue value(const std::string& axis, const TreeNode& node, ValueUse use);
+  std::vector<std::string> list_words(const TreeNode& node, const std::string& what);
   Values values(const std::string& axis, const TreeNode& node, ValueUse use);
   std::string requirement(const TreeNode& node);
   void requirements(const TreeNode& node);
@@ -281,6 +283,12 @@ Values Reader::values(const std::string& axis, const TreeNode& node, ValueUse us
   return out;
 }
 
+std::vector<std::string> Reader::list_words(const TreeNode& node, const std::string& what) {
+  std::vector<std::string> out;
+  for (const TreeNode& item : list(node, what)) out.push_back(word(item, what));
+  return out;
+}
+
 AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse use) {
   if (axis == "seed" && seed_ == nullptr) seed_ = &node;
   RawValue raw;
@@ -290,8 +298,13 @@ AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse 
     if (!map(node, "a value of axis " + axis, {})) return {};
     for (std::size_t i = 0; i < node.keys.size(); ++i) {
       const std::string& key = node.keys[i].text;
-      raw.pairs.emplace_back(key, nests ? flat(node.items[i], key) : word(node.items[i], key));
-      if (!nests) no_quoted_number(node.items[i]);
+      const TreeNode& item = node.items[i];
+      if (known != nullptr && known->lists && item.kind == Kind::list) {
+        raw.pairs.emplace_back(key, list_text(list_words(item, key)));
+        continue;
+      }
+      raw.pairs.emplace_back(key, nests ? flat(item, key) : word(item, key));
+      if (!nests) no_quoted_number(item);
     }
   } else {
     raw.scalar = word(node, "a value of axis " + axis);

@@ -14,13 +14,13 @@
 namespace isobit {
 namespace {
 
-std::vector<std::string> no_libraries() {
+std::vector<std::string> no_libraries(const EngineChoice&) {
   return {};
 }
 
 #if defined(ISOBIT_HAVE_CUDA)
 template <auto Path>
-std::vector<std::string> cuda_libraries() {
+std::vector<std::string> cuda_libraries(const EngineChoice&) {
   std::vector<std::string> files{Path(), cuda::cublaslt_path()};  // cuBLAS uses cublasLt's kernels
   std::erase(files, std::string());
   files.erase(std::unique(files.begin(), files.end()), files.end());
@@ -58,26 +58,28 @@ const auto cublas_libraries = &no_libraries;
 const auto cublaslt_libraries = &no_libraries;
 #endif
 
-std::vector<std::string> openblas_libraries() {
+std::vector<std::string> openblas_libraries(const EngineChoice&) {
   const std::string path = openblas_path();
   return path.empty() ? std::vector<std::string>{} : std::vector<std::string>{path};
 }
 
 std::vector<EngineEntry>& table() {
   static std::vector<EngineEntry> rows = {
-      {"reference", "reference", true, true, parse_reference, reference_unsupported, make_reference,
-       nullptr, no_libraries, nullptr, reference_status},
-      {"openblas", "openblas | {openblas: CORETYPE, threads: n}", false, true, parse_openblas,
-       openblas_unsupported, make_openblas, nullptr, openblas_libraries, openblas_variant,
-       openblas_status},
-      {"cublas", "cublas | {cublas: ALGORITHM, math: …}", false, true, parse_cublas,
+      {"reference", "reference", true, true, false, parse_reference, reference_unsupported,
+       make_reference, nullptr, no_libraries, nullptr, reference_status},
+      {"openblas", "openblas | {openblas: CORETYPE, threads: n}", false, true, false,
+       parse_openblas, openblas_unsupported, make_openblas, nullptr, openblas_libraries,
+       openblas_variant, openblas_status},
+      {"cublas", "cublas | {cublas: ALGORITHM, math: …}", false, true, false, parse_cublas,
        cublas_unsupported, make_cublas, nullptr, cublas_libraries, cublas_variant, cublas_status},
       {"cublaslt", "cublaslt | {cublaslt: heuristic, index: n, …} | {cublaslt: ALGORITHM, …}",
-       false, true, parse_cublaslt, cublas_unsupported, make_cublas, nullptr, cublaslt_libraries,
-       cublas_variant, cublaslt_status},
+       false, true, false, parse_cublaslt, cublas_unsupported, make_cublas, nullptr,
+       cublaslt_libraries, cublas_variant, cublaslt_status},
   };
   return rows;
 }
+
+bool external_is_allowed = false;
 
 std::string known_engines() {
   std::string names;
@@ -115,9 +117,13 @@ void remove_engine(const std::string& name) {
   std::erase_if(table(), [&](const EngineEntry& row) { return row.name == name; });
 }
 
-Result<EngineChoice> parse_engine(const EnginePairs& pairs) {
+Result<EngineChoice> parse_engine(const EnginePairs& pairs, const std::string& folder) {
   for (const auto& [key, value] : pairs) {
-    if (const EngineEntry* row = find_engine(key)) return row->parse(pairs);
+    const EngineEntry* row = find_engine(key);
+    if (row == nullptr) continue;
+    auto choice = row->parse(pairs);
+    if (choice) choice->folder = folder;
+    return choice;
   }
   std::vector<std::string> names;
   for (const EngineEntry& row : table()) names.push_back(row.name);
@@ -146,10 +152,22 @@ Result<void> check_orders(const BackendOptions& options) {
   return {};
 }
 
+bool external_allowed() {
+  return external_is_allowed;
+}
+
+void allow_external(bool allowed) {
+  external_is_allowed = allowed;
+}
+
 std::string unsupported_reason(const BackendOptions& options, const Mode& mode) {
   const EngineEntry* row = find_engine(options.engine.name);
   if (row == nullptr) {
     return "this build has no engine " + options.engine.name + "; it has " + known_engines();
+  }
+  if (row->external && !external_allowed()) {
+    return "engine " + options.engine.text() +
+           " runs code that is not Isobit's own; --allow-external allows it";
   }
   return row->unsupported(options, mode);
 }

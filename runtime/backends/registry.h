@@ -17,6 +17,7 @@
 namespace isobit {
 
 class Engine;
+struct GenerateRequest;
 struct LoadedModel;
 
 /// An engine's options as a person wrote them: ("cublaslt", "66"), ("tile", "20").
@@ -33,6 +34,7 @@ struct EngineChoice {
   EnginePairs pairs;     // canonical: the engine's own first, the rest sorted; empty: all is free
   std::string observed;  // what Observed::engine must be (case ignored); empty: any variant of name
   int threads = 0;       // of the library's own pool; 0: as many as the cell has
+  std::string folder;    // where relative paths of its options begin; empty: the current one
   std::shared_ptr<const EngineSettings> settings;
 
   /// "cublaslt:66+tile:20": the canonical text of names, filters and keys.
@@ -65,6 +67,8 @@ struct EngineEntry {
   /// classes which drop lossless values.
   bool deterministic = false;
   bool cacheable = true;  // a stored result may stand for an execution
+  /// It starts programs or loads code that its value names: only where external_allowed().
+  bool external = false;
   /// Options to settings. `pairs` holds the engine's own pair ("" when the name stands alone).
   Result<EngineChoice> (*parse)(const EnginePairs& pairs) = nullptr;
   /// Why these options cannot run here (a missing library, instruction set, core type), or empty.
@@ -73,12 +77,19 @@ struct EngineEntry {
                                            const Mode& mode) = nullptr;
   std::unique_ptr<Engine> (*whole)(std::shared_ptr<const LoadedModel> model,
                                    const EngineChoice& choice) = nullptr;
-  /// Files that it would load: none when they are missing. Their digests key stored results.
-  std::vector<std::string> (*libraries)() = nullptr;
+  /// Files that it would load: none when they are missing. Their digests key stored results. Of a
+  /// choice without options where no cell is meant.
+  std::vector<std::string> (*libraries)(const EngineChoice& choice) = nullptr;
   /// What of the hardware these files choose their kernels by: a core type, a GPU. nullptr, or an
   /// empty answer: not known, so that nothing may be keyed by it.
   std::string (*variant)(const BackendOptions& options) = nullptr;
   std::vector<EngineStatus> (*status)() = nullptr;
+  /// Options that only the engine itself knows: an error is a mistake in the scenario. nullptr:
+  /// parse() knows them all. REQUIRES: unsupported() is empty.
+  Result<void> (*check)(const EngineChoice& choice) = nullptr;
+  /// Why it cannot take a cell's request, beyond what unsupported() reads, or empty. nullptr: the
+  /// reference runtime says. REQUIRES: unsupported() is empty.
+  std::string (*refuse)(const GenerateRequest& request) = nullptr;
 };
 
 const std::vector<EngineEntry>& engine_entries();
@@ -89,11 +100,17 @@ void add_engine(EngineEntry entry);
 void remove_engine(const std::string& name);
 
 /// From pairs, or from text as EngineChoice::text() writes it. Errors name the engine or option.
-Result<EngineChoice> parse_engine(const EnginePairs& pairs);
+Result<EngineChoice> parse_engine(const EnginePairs& pairs, const std::string& folder = "");
 Result<EngineChoice> parse_engine(const std::string& text);
+
+/// Whether this process may run rows that are `external`. A scenario cannot allow it: who checks
+/// somebody's scenario must not start somebody's program. Not at first. Not thread-safe.
+bool external_allowed();
+void allow_external(bool allowed);
 
 /// Whether the engine may take the orders that the options ask of it. Errors name both.
 Result<void> check_orders(const BackendOptions& options);
+/// Why these options cannot run here, or empty; an external engine where none is allowed cannot.
 std::string unsupported_reason(const BackendOptions& options, const Mode& mode);
 /// REQUIRES: the engine is a backend (its row has `make`).
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options, const Mode& mode);

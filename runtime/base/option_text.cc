@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 
 #include "runtime/base/words.h"
 
@@ -69,6 +70,40 @@ std::vector<std::pair<std::string, std::string>> option_pairs(const std::string&
     pairs.emplace_back(part.substr(0, colon), part.substr(std::min(colon + 1, part.size())));
   }
   return pairs;
+}
+
+std::string list_text(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words) {
+    out += '/';
+    for (const char c : word) {
+      const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                         (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
+      char escaped[4];
+      std::snprintf(escaped, sizeof escaped, "%%%02X", unsigned(static_cast<unsigned char>(c)));
+      out += plain ? std::string(1, c) : escaped;
+    }
+  }
+  return out;
+}
+
+std::vector<std::string> list_of(const std::string& text) {
+  std::vector<std::string> words;
+  if (!text.starts_with('/')) return words;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    unsigned byte = 0;
+    const char* const digits = text.data() + i + 1;
+    if (text[i] == '/') {
+      words.emplace_back();
+    } else if (text[i] == '%' && i + 2 < text.size() &&
+               std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
+      words.back() += char(byte);
+      i += 2;
+    } else {
+      words.back() += text[i];
+    }
+  }
+  return words;
 }
 
 std::string without_parentheses(const std::string& text) {

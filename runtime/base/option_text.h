@@ -36,6 +36,11 @@ struct OptionArgs {
 std::vector<std::string> cut_outside(const std::string& text, char separator);
 /// "a:b+c:d" as pairs; a part without ':' has an empty second.
 std::vector<std::pair<std::string, std::string>> option_pairs(const std::string& text);
+/// Words of any bytes as one text without separators of options: each has '/' before it, and bytes
+/// other than letters, digits, '.', '-' and '_' as %2F. list_of() gives them back; it is empty for
+/// a text that does not begin with '/'.
+std::string list_text(const std::vector<std::string>& words);
+std::vector<std::string> list_of(const std::string& text);
 /// A text without the parentheses that enclose all of it.
 std::string without_parentheses(const std::string& text);
 /// The shortest decimals that read back as x; -0 as 0.

@@ -213,6 +213,7 @@ Result<RunOptions> run_options(const Arguments& arguments) {
   options.fresh = arguments.has("fresh");
   options.lenient = arguments.has("lenient");
   options.allow_large = arguments.has("allow-large");
+  allow_external(arguments.has("allow-external"));
   options.offline = arguments.has("offline");
   options.quiet = arguments.has("quiet");
   options.verbose = arguments.has("verbose");

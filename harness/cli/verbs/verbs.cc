@@ -21,7 +21,8 @@ Names operator+(Names a, const Names& b) {
   return a;
 }
 
-const Names kSelect = {"filter", "cell", "failed", "partition", "set", "raw", "allow-large"};
+const Names kSelect = {"filter", "cell", "failed",      "partition",
+                       "set",    "raw",  "allow-large", "allow-external"};
 const Names kExecute = {"jobs",    "max-time", "repeat", "until-fail", "shuffle",
                         "maxfail", "isolate",  "fresh",  "dry-run"};
 const Names kPlaces = {"db", "golden"};
