@@ -56,6 +56,19 @@ const char* name_of(TraceLevel level) {
   return kNames[int(level)];
 }
 
+const char* name_of(Evidence evidence) {
+  static constexpr const char* kNames[] = {"tokens", "logprobs", "logits"};
+  ISOBIT_CHECK(int(evidence) < 3);
+  return kNames[int(evidence)];
+}
+
+Evidence evidence_named(const std::string& name) {
+  for (const Evidence known : {Evidence::logits, Evidence::logprobs}) {
+    if (name == name_of(known)) return known;
+  }
+  return Evidence::tokens;
+}
+
 bool records(TraceLevel level, Site site) {
   if (site == Site::logits || level == TraceLevel::ops) return true;
   if (level == TraceLevel::logits) return false;

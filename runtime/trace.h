@@ -54,6 +54,13 @@ struct Observation {
   bool operator==(const Observation&) const = default;
 };
 
+/// What an engine gave of a row, from the least: the token alone, log-probabilities as returned to
+/// users, the whole row. Digests of different evidence are never equal (numerics/evidence.h).
+enum class Evidence : std::uint8_t { tokens, logprobs, logits };
+/// "tokens", "logprobs", "logits"; and back, tokens for another word.
+const char* name_of(Evidence evidence);
+Evidence evidence_named(const std::string& name);
+
 constexpr int kTopK = 8;
 
 /// One position whose logits were wanted: the last prompt token and every later one.

@@ -13,6 +13,8 @@ if(TARGET isobit_mpi)
 endif()
 install(DIRECTORY scenarios golden DESTINATION ${CMAKE_INSTALL_DATADIR}/isobit
         PATTERN "*.cc" EXCLUDE PATTERN "*.h" EXCLUDE PATTERN "__pycache__" EXCLUDE)
+install(DIRECTORY runtime/backends/exec/adapters DESTINATION ${CMAKE_INSTALL_DATADIR}/isobit
+        PATTERN "__pycache__" EXCLUDE)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/isobit)
 install(EXPORT isobit_targets NAMESPACE isobit:: DESTINATION ${package_dir}

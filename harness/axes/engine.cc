@@ -11,7 +11,10 @@ axes::Words names() {
   return out;
 }
 
-Result<AxisValue> parse(const RawValue& raw, ValueUse) {
+Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
+  // The name of an engine alone is every value of it, also where it is no value by itself.
+  const bool name = raw.pairs.empty() && find_engine(raw.scalar) != nullptr;
+  if (use == ValueUse::pattern && name) return axes::scalar_value(raw.scalar, {});
   auto choice = parse_engine(axes::pairs_of(raw), raw.folder);
   ISOBIT_TRY(choice);
   AxisValue value{choice->text(), {}, choice->name, {}};

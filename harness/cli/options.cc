@@ -85,6 +85,7 @@ std::vector<OptionInfo> options_of_single_verbs() {
        "reference, openblas, cublas, … (default: reference); openblas:Haswell chooses a core"},
       {"rows", 0, Takes::one, "N", "drawn rows of each line (default: 1000)"},
       {"seed", 0, Takes::one, "N", "of what is drawn (default: 1)"},
+      {"fault", 0, Takes::one, "NAME", "serve with a seeded defect of the selftest"},
       {"model", 0, Takes::one, "MODEL", "record the rows of this model instead of drawing them"},
       {"prompts", 0, Takes::one, "FILE", "prompts to record (JSONL)"},
       {"layers", 0, Takes::one, "N", "layers of a synthetic model (default: all of its shape)"},

@@ -279,6 +279,11 @@ class Computation {
       }
       auto rows = spills_.path(i);
       ISOBIT_TRY(rows);
+      if (out_.cells[std::size_t(i)].attempts.front().observed.evidence !=
+          name_of(Evidence::logits)) {
+        out.problem = cell_at(i).name() + " gave no rows of logits";
+        return out;
+      }
       members.push_back(
           {{number(weights, cell_at(i).value("weights")), number(configurations, others)},
            std::move(*rows),

@@ -19,7 +19,10 @@ Result<std::vector<bool>> executed(const Loaded& loaded, const Plan& plan,
                                    const std::string& database, bool reuses) {
   std::vector<bool> out(plan.cells.size());
   for (std::size_t i = 0; i < out.size(); ++i) {
-    out[i] = plan.cells[i].skip_reason.empty() && plan.matrix.cells[i].value("device") == "cpu";
+    const Cell& cell = plan.matrix.cells[i];
+    const EngineEntry* engine = find_engine(cell.at("engine").head);
+    const bool ours = engine != nullptr && engine->make != nullptr;
+    out[i] = ours && plan.cells[i].skip_reason.empty() && cell.value("device") == "cpu";
   }
   std::error_code problem;
   if (!reuses || !std::filesystem::exists(database, problem)) return out;

@@ -42,6 +42,13 @@ std::string not_taught(const Job& job, const CellTrace& trace) {
 
 }  // namespace
 
+void CellRunner::start_attempt(int attempt) {
+  if (attempt == attempt_) return;
+  attempt_ = attempt;
+  whole_.reset();
+  whole_name_.clear();
+}
+
 Engine& CellRunner::engine_of(const GenerateRequest& request) {
   const EngineChoice& choice = request.backend.engine;
   if (whole_name_ != choice.text()) {
@@ -76,6 +83,7 @@ JobResult CellRunner::run(const Job& job, World* across) {
     result.trace.status = CellStatus::failed;
     result.trace.reason = reason;
   };
+  start_attempt(job.attempt);
   GenerateRequest request = request_for(scenario_, session_, *job.cell, job.teacher);
   request.capture = job.capture;
   request.world = across;

@@ -22,12 +22,15 @@ class CellRunner {
  private:
   Engine& engine_of(const GenerateRequest& request);
   Result<GenerateResult> generate(const GenerateRequest& request);
+  /// A repeated attempt asks a new engine: what one remembers of the first is not repeated.
+  void start_attempt(int attempt);
 
   const Scenario& scenario_;
   const Session& session_;
   Runtime& runtime_;
   const ExecuteHooks* hooks_;
   std::string whole_name_;
+  int attempt_ = 1;
   std::unique_ptr<Engine> whole_;  // the last engine that is no backend
 };
 

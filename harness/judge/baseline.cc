@@ -18,7 +18,10 @@ void judge_cell(Judging& all, int i) {
                       ": that is no baseline for this cell"});
     return;
   }
-  const Comparison c = compare(all.trace(i), before->second.trace, all.in.scenario.min_tokens);
+  // A baseline says what it says: what both have of a row is compared.
+  const Evidence given = evidence_named(all.trace(i).observed.evidence);
+  const Comparison c =
+      compare(all.trace(i), before->second.trace, all.in.scenario.min_tokens, given);
   all.compared[std::size_t(i)] = true;
   all.out.tokens_compared += c.tokens;
   if (!c.first) {

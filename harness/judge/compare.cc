@@ -97,7 +97,8 @@ std::string implausible(const PromptTrace& prompt) {
 /// Collects a Comparison prompt by prompt.
 class Comparer {
  public:
-  explicit Comparer(std::int64_t least) : least_(least) {}
+  explicit Comparer(std::int64_t least, bool tokens_alone = false)
+      : least_(least), tokens_alone_(tokens_alone) {}
 
   /// `ended`: either side stopped by itself, so that few tokens are all there are.
   void prompt(int index, const std::string& id, const std::vector<Row>& a,
@@ -145,7 +146,7 @@ class Comparer {
       if (a[i].position != b[i].position) return differ(i, &a[i], &b[i], "position");
       ++out_.tokens;
       const bool flip = a[i].id != b[i].id;
-      if (flip || a[i].digest != b[i].digest) {
+      if (flip || (!tokens_alone_ && a[i].digest != b[i].digest)) {
         ++out_.differing;
         out_.severity = std::max(out_.severity, row_severity(a[i], b[i]));
         differ(i, &a[i], &b[i], flip ? "token" : "digest");
@@ -190,12 +191,43 @@ class Comparer {
   const std::string* id_ = nullptr;
   std::int64_t first_index_ = -1;
   std::int64_t least_;
+  bool tokens_alone_;
 };
+
+bool same_evidence(const CellTrace& a, const CellTrace& b) {
+  return a.observed.evidence == b.observed.evidence;
+}
 
 }  // namespace
 
-Comparison compare(const CellTrace& a, const CellTrace& b, std::int64_t least) {
-  Comparer comparer(least);
+Sha256 root_of(const CellTrace& trace, Evidence of) {
+  if (of != Evidence::tokens) return cell_root(trace);
+  CellTrace tokens = trace;
+  for (PromptTrace& prompt : tokens.prompts) {
+    for (TokenRecord& token : prompt.tokens) token.digest = {};
+  }
+  return cell_root(tokens);
+}
+
+bool roots_differ(const CellTrace& a, const CellTrace& b, Evidence of) {
+  const Evidence both = same_evidence(a, b) ? of : Evidence::tokens;
+  return root_of(a, both) != root_of(b, both);
+}
+
+std::string lacks_evidence(const CellTrace& a, const CellTrace& b, Evidence of) {
+  if (of == Evidence::tokens) return "";
+  const std::string &first = a.observed.evidence, &second = b.observed.evidence;
+  if (!same_evidence(a, b)) {
+    return "one engine gave " + first + ", the other " + second +
+           ": only tokens could be compared (`of: tokens`)";
+  }
+  if (evidence_named(first) >= of) return "";
+  return "the engine gave " + first + ", and " + name_of(of) +
+         " are to be compared (`of: " + first + "`)";
+}
+
+Comparison compare(const CellTrace& a, const CellTrace& b, std::int64_t least, Evidence of) {
+  Comparer comparer(least, of == Evidence::tokens || !same_evidence(a, b));
   if (&a == &b) comparer.mistrust("a trace was compared with itself");
   std::map<Sha256, std::vector<const PromptTrace*>> others;  // in order, by tokens
   for (const PromptTrace& prompt : b.prompts) others[prompt.tokens_digest].push_back(&prompt);
@@ -220,6 +252,7 @@ Comparison compare(const CellTrace& a, const CellTrace& b, std::int64_t least) {
       comparer.missing(-1, prompts[i]->id);
     }
   }
+  if (const std::string why = lacks_evidence(a, b, of); !why.empty()) comparer.mistrust(why);
   return comparer.finish();
 }
 

@@ -42,11 +42,22 @@ struct Comparison {
   [[nodiscard]] bool equal() const { return !first.has_value(); }
 };
 
+/// Compares rows by what `of` says: whole rows, returned log-probabilities, tokens alone. Where the
+/// two engines gave different evidence tokens are compared. Equal rows that say less than `of` asks
+/// are mistrusted; different ones differ.
+///
 /// Compares prompt by prompt (matched by tokens_digest and order). Free-running traces are compared
 /// up to the first flip of each prompt: afterwards inputs differ (what was fed tells). Mistrusted:
 /// same trace object, nothing in common, fewer than `least` tokens in an equal prompt (unless it
 /// ended at EOS), constant logits, the same logits at every position.
-Comparison compare(const CellTrace& a, const CellTrace& b, std::int64_t least = kFewestTokens);
+Comparison compare(const CellTrace& a, const CellTrace& b, std::int64_t least = kFewestTokens,
+                   Evidence of = Evidence::logits);
+/// Root of a trace by what `of` says: its digests and tokens, or its tokens alone.
+Sha256 root_of(const CellTrace& trace, Evidence of);
+/// Whether two roots differ, by tokens where their digests are of different evidence.
+bool roots_differ(const CellTrace& a, const CellTrace& b, Evidence of);
+/// Why equal traces say less than `of` asks, or empty.
+std::string lacks_evidence(const CellTrace& a, const CellTrace& b, Evidence of);
 /// A prompt against its golden. A golden holds no values: severity is by ids alone.
 Comparison compare(const PromptTrace& a, const GoldenBlock& golden,
                    std::int64_t least = kFewestTokens);

@@ -68,6 +68,12 @@ void judge_goldens(Judging& all) {
                     "its bits depend on; `golden: {where: …}` can leave it out"});
       continue;
     }
+    if (all.trace(i).observed.evidence != name_of(Evidence::logits)) {
+      all.raise(i, {Verdict::mistrusted, Severity::none,
+                    "a golden is of rows of logits, and the engine gave " +
+                        all.trace(i).observed.evidence});
+      continue;
+    }
     for (const PromptTrace& prompt : all.trace(i).prompts)
       judge_prompt(all, i, prompt, older, used);
   }

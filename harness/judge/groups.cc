@@ -169,19 +169,20 @@ void add_counts(const Comparison& c, GroupResult& group) {
 }
 
 /// Everybody against the group's first cell: counts, and verdicts where bits must be equal.
-void compare_pairs(Judging& all, const std::vector<int>& members, bool must_equal,
+void compare_pairs(Judging& all, int group_rule, const std::vector<int>& members, bool must_equal,
                    GroupResult& group) {
   const int base = members.front();
   all.compared[std::size_t(base)] = true;
-  std::set<Sha256> results{cell_root(all.trace(base))};
+  const Evidence of = all.in.scenario.expect[std::size_t(group_rule)].of;
+  std::set<Sha256> results{root_of(all.trace(base), of)};
   std::int64_t flipped = 0;  // of the results counted in comparable_rows
   for (std::size_t m = 1; m < members.size(); ++m) {
     const int i = members[m];
-    Comparison c = compare(all.trace(base), all.trace(i), all.in.scenario.min_tokens);
+    Comparison c = compare(all.trace(base), all.trace(i), all.in.scenario.min_tokens, of);
     all.compared[std::size_t(i)] = true;
     add_counts(c, group);
     // Equal bits are one result: counting their rows again would count one event many times.
-    if (results.insert(cell_root(all.trace(i))).second) {
+    if (results.insert(root_of(all.trace(i), of)).second) {
       group.comparable_rows += c.tokens;
       flipped += c.flipped;
     }
@@ -203,16 +204,19 @@ void compare_pairs(Judging& all, const std::vector<int>& members, bool must_equa
 }
 
 /// differ, differ_all: the control is red where cells are equal that must not be.
-void judge_control(Judging& all, const std::vector<int>& members, bool all_pairs,
+void judge_control(Judging& all, Evidence of, const std::vector<int>& members, bool all_pairs,
                    GroupResult& group) {
   bool any_differs = false;
   std::set<int> too_equal;
+  std::string doubt;  // equal tokens say nothing of rows
   for (std::size_t a = 0; a < members.size(); ++a) {
     for (std::size_t b = a + 1; b < members.size(); ++b) {
-      if (!same_bits(all.cell(members[a]), all.cell(members[b]))) {
+      const CellTrace &one = all.trace(members[a]), &other = all.trace(members[b]);
+      if (roots_differ(one, other, of)) {
         any_differs = true;
         continue;
       }
+      if (doubt.empty()) doubt = lacks_evidence(one, other, of);
       group.equal_pairs.emplace_back(members[a], members[b]);
       too_equal.insert(members[a]);
       too_equal.insert(members[b]);
@@ -222,6 +226,7 @@ void judge_control(Judging& all, const std::vector<int>& members, bool all_pairs
   group.judgement = {Verdict::diff, Severity::none,
                      all_pairs ? "control: pairs that must differ are equal"
                                : "control: cells that must differ are all equal"};
+  if (!doubt.empty()) group.judgement = {Verdict::mistrusted, Severity::none, doubt};
   for (const int i : too_equal) all.raise(i, group.judgement);
 }
 
@@ -247,6 +252,13 @@ void judge_within(Judging& all, const Group& group, const std::vector<int>& memb
   for (std::size_t a = 0; a < members.size(); ++a) {
     for (std::size_t b = a + 1; b < members.size(); ++b) {
       const auto at = all.in.within.find({group.rule, members[a], members[b]});
+      const CellTrace &one = all.trace(members[a]), &other = all.trace(members[b]);
+      if (const std::string why = lacks_evidence(one, other, Evidence::logits); !why.empty()) {
+        const Judgement doubt{Verdict::mistrusted, Severity::none, "no values to compare: " + why};
+        all.raise(members[b], doubt);
+        if (out.judgement.verdict == Verdict::pass) out.judgement = doubt;
+        continue;
+      }
       if (at == all.in.within.end() && same_bits(all.cell(members[a]), all.cell(members[b]))) {
         for (const PromptTrace& prompt : all.trace(members[b]).prompts) {
           out.compared_tokens += std::int64_t(prompt.tokens.size());
@@ -301,12 +313,13 @@ GroupResult judge_group(Judging& all, const Group& group) {
   if (rule.kind == Kind::within) {
     judge_within(all, group, members, out);
   } else if (rule.kind == Kind::ensemble) {
-    compare_pairs(all, members, false, out);
+    compare_pairs(all, group.rule, members, false, out);
     judge_ensemble(all, group, out);
   } else {
-    compare_pairs(all, members, rule.kind == Kind::same_bits, out);
+    compare_pairs(all, group.rule, members, rule.kind == Kind::same_bits, out);
     const bool all_pairs = rule.kind == Kind::differ_all;
-    if (all_pairs || rule.kind == Kind::differ) judge_control(all, members, all_pairs, out);
+    if (all_pairs || rule.kind == Kind::differ)
+      judge_control(all, rule.of, members, all_pairs, out);
   }
   judge_coverage(all, group, members, out);
   say_unselected(group, out);

@@ -22,7 +22,9 @@ class Arranged {
       if (std::find(samples_.begin(), samples_.end(), sample) == samples_.end()) {
         samples_.push_back(sample);
       }
-      if (is_comparable(all.cell(i), true)) traces[sample] = &all.trace(i);
+      if (!is_comparable(all.cell(i), true)) continue;
+      const bool has_values = all.trace(i).observed.evidence == name_of(Evidence::logits);
+      if (has_values || !measure.needs_log_sums()) traces[sample] = &all.trace(i);
     }
     drop_what_is_missing();
   }

@@ -217,10 +217,71 @@ Judgement check_gemm(const ScheduleBook* book, const Observed& o) {
   return {};
 }
 
+/// What an engine in another process says that ran. What it does not say passes where the cell asks
+/// for nothing else than the default.
+Judgement check_said(const std::string& axis, const std::string& asked, const std::string& usual,
+                     const std::string& ran) {
+  if (asked == ran) return {};
+  if (!ran.empty()) return fail(axis, asked, ran);
+  return asked == usual ? Judgement{}
+                        : mistrusted("the engine does not say which " + axis + " ran");
+}
+
+Judgement check_external_batch(const BatchShape& shape, const CellTrace& trace) {
+  const Observed& o = trace.observed;
+  if (shape.size > 1 && o.live_rows < shape.size) {
+    return mistrusted("batch " + std::to_string(shape.size) + " was asked, " +
+                      (o.live_rows == 0
+                           ? "and the engine does not say how many rows were live"
+                           : "at most " + std::to_string(o.live_rows) + " rows were live at once"));
+  }
+  if (shape.staggered && shape.size > 1 && (o.joined_late == 0 || o.left_early == 0)) {
+    return mistrusted("the engine does not say that rows joined and left a running batch");
+  }
+  return check_order(shape, std::max(std::int64_t(trace.prompts.size()), shape.size), o);
+}
+
+Judgement check_external_cache(const CacheMode& mode, const CellTrace& trace,
+                               bool asks_about_cache) {
+  const Observed& o = trace.observed;
+  if (!mode.keeps) {
+    return o.cached_reads == 0 ? Judgement{} : fail("cache", "off", "a cache that was read");
+  }
+  if (asks_about_cache && o.cached_reads == 0 && has_later_steps(trace)) {
+    return mistrusted("the engine does not say that its cache was read");
+  }
+  if (mode.shares_prefix && o.prefix_hits == 0) return mistrusted("no prefix was shared");
+  return {};
+}
+
+/// A cell of an engine in another process: it cannot be looked into, only held to what it says.
+Judgement check_external(const GenerateRequest& asked, const CellTrace& trace,
+                         bool asks_about_cache) {
+  const Observed& o = trace.observed;
+  if (!o.engine.starts_with("exec:")) return fail("engine", "exec", o.engine);
+  const std::int64_t threads = asked.backend.threads;
+  Judgement worst;
+  if (threads > 1 && o.threads < threads) {
+    worst = mistrusted(std::to_string(threads) + " threads were asked, " +
+                       (o.threads == 0 ? "and the engine does not say how many it had"
+                                       : "it had " + std::to_string(o.threads)));
+  }
+  for (const Judgement& next :
+       {check_said("device", asked.backend.device, "cpu", o.device),
+        check_said("precision", mode_of(asked.precision).name, "fp32", o.precision),
+        check_said("kv", asked.kv.text, "exact", o.kv), check_external_batch(asked.batch, trace),
+        check_external_cache(asked.cache, trace, asks_about_cache)}) {
+    const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
+    if (graver || worst.verdict == Verdict::pass) worst = next;
+  }
+  return worst;
+}
+
 }  // namespace
 
 Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
                          bool asks_about_cache) {
+  if (asked.backend.engine.name == "exec") return check_external(asked, trace, asks_about_cache);
   Judgement worst = check_place(asked, trace.observed);
   for (const Judgement& next :
        {check_ranks(asked, trace.observed), check_replicas(asked, trace),

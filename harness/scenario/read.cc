@@ -3,7 +3,6 @@
 // The reader keeps the first error (scenario/tree.h) and goes on with defaults, so that the code
 // below reads as the schema does.
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -303,7 +302,10 @@ AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse 
         raw.pairs.emplace_back(key, list_text(list_words(item, key)));
         continue;
       }
-      raw.pairs.emplace_back(key, nests ? flat(item, key) : word(item, key));
+      const bool plain = known != nullptr && known->lists;
+      raw.pairs.emplace_back(key, nests   ? flat(item, key)
+                                  : plain ? escaped(word(item, key))
+                                          : word(item, key));
       if (!nests) no_quoted_number(item);
     }
   } else {
@@ -365,11 +367,16 @@ void Reader::expectation(const TreeNode& node) {
   std::vector<std::string> known = {"where", "across"};
   if (rule.kind == Expectation::Kind::within)
     known.insert(known.end(), {"token_match", "max_kl", "max_abs", "max_ulp"});
+  else if (rule.kind != Expectation::Kind::measure)
+    known.emplace_back("of");
   if (!map(body, *kind, known)) return;
   for (std::size_t i = 0; i < body.keys.size(); ++i) {
     const std::string& key = body.keys[i].text;
     if (key == "where") rule.where = where(body.items[i]);
     if (key == "across") rule.across = axis_list(body.items[i], "across");
+    if (key == "of") {
+      rule.of = evidence_named(choice(body.items[i], "of", {"logits", "logprobs", "tokens"}));
+    }
     bounds(key, body.items[i], rule);
   }
   check_rule(node, body, rule);
@@ -477,34 +484,6 @@ void Reader::finish() {
 
 Result<Scenario> read_scenario(const Tree& tree) {
   return Reader(tree).read();
-}
-
-namespace {
-
-/// The shortest decimal that reads back as the same number: two bounds never look alike.
-template <class T>
-std::string shortest(T value) {
-  char buffer[32];
-  const auto [end, problem] = std::to_chars(buffer, buffer + sizeof buffer, value);
-  ISOBIT_CHECK(problem == std::errc());
-  return {buffer, end};
-}
-
-}  // namespace
-
-std::string Expectation::text() const {
-  static const char* const kNames[] = {"same_bits",  "within",  "differ",
-                                       "differ_all", "measure", "ensemble"};
-  std::string out = kNames[static_cast<int>(kind)], limits;
-  const auto add = [&limits](const char* name, const auto& bound) {
-    if (bound) limits += std::string(limits.empty() ? " " : ", ") + name + " " + shortest(*bound);
-  };
-  add("token_match", token_match), add("max_kl", max_kl), add("max_abs", max_abs);
-  add("max_ulp", max_ulp);
-  if (kind == Kind::ensemble) add("bins", std::optional(bins));
-  out += limits + " across ";
-  for (std::size_t i = 0; i < across.size(); ++i) out += (i == 0 ? "" : ", ") + across[i];
-  return where.empty() ? out : out + " where " + where.text();
 }
 
 }  // namespace isobit

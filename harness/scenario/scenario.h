@@ -49,6 +49,7 @@ struct Expectation {
   std::optional<double> max_kl;            // within: nats, largest KL of any token
   std::optional<double> max_abs;           // within: largest logit distance
   std::optional<std::int64_t> max_ulp;     // within
+  Evidence of = Evidence::logits;          // same_bits, differ, differ_all: what must agree
   std::int64_t bins = 15;                  // ensemble: of the calibration error
   std::string place;                       // file:line:column of the rule
   [[nodiscard]] std::string text() const;  // as in reports: "within max_kl 1e-06 across cache"

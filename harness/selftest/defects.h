@@ -28,7 +28,9 @@ struct Defect {
   std::function<void(const Cell&, CellTrace&)> trace;
   std::function<void(RunOptions&)> run;       // the defect is in how the run is asked for
   std::function<void(RunOptions&)> settings;  // with and without the defect
-  bool against_golden = false;                // compared with a golden made without the defect
+  std::string fault;            // of an engine in another process (selftest/engines.h), or empty
+  std::string engine_options;   // of that engine, as a scenario has them: ", evidence: tokens"
+  bool against_golden = false;  // compared with a golden made without the defect
 };
 
 /// Appends a defect; what it does is set in what comes back.

@@ -81,6 +81,34 @@ expect: [{same_bits: {across: [batch, threads]}}]
   return all;
 }
 
+/// The reference and the same in another process, whose engine the selftest adds.
+const std::map<std::string, Plan>& served_plans() {
+  static const std::map<std::string, Plan> all = {
+      {"served", {kGreedy, R"(time_limit: 3
+axes: {engine: [reference], batch: [1, 3]}
+expect: [{same_bits: {across: [engine, batch]}}]
+)"}},
+      {"served-cache", {kGreedy, R"(axes: {engine: [reference], cache: [on, off]}
+expect: [{same_bits: {across: [engine, cache]}}]
+)"}},
+      {"served-teacher",
+       {kGreedy, R"(axes: {engine: [reference], batch: [1, 3], teacher_forced: [true]}
+expect: [{same_bits: {across: [engine, batch]}}]
+)"}},
+      {"served-seed",
+       {"{strategy: sample, temperature: 0.8, max_new_tokens: 8, ignore_eos: true}",
+        R"(axes: {engine: [reference], seed: [1, 2]}
+expect: [{same_bits: {across: [engine]}}]
+)"}},
+      {"served-logprobs", {kGreedy, R"(axes: {engine: [reference], batch: [1, 3]}
+expect:
+  - {same_bits: {across: [engine, batch], of: tokens}}
+  - {same_bits: {where: engine=exec, across: [batch], of: logprobs}}
+)"}},
+  };
+  return all;
+}
+
 const std::map<std::string, Plan>& plans() {
   static const std::map<std::string, Plan> all = {
       {"star",  // one cell a value: the base, then every axis by itself
@@ -150,6 +178,7 @@ expect: [{within: {across: [cache, threads], max_abs: 1e-9, token_match: 1.0}}]
 std::string plan_text(const std::string& name) {
   const auto& all = policy_plans().count(name) != 0       ? policy_plans()
                     : laboratory_plans().count(name) != 0 ? laboratory_plans()
+                    : served_plans().count(name) != 0     ? served_plans()
                                                           : plans();
   const Plan& plan = all.at(name);
   return "version: 1\nname: selftest-" + name +

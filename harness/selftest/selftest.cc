@@ -12,6 +12,7 @@
 
 #include "golden/bless.h"
 #include "harness/selftest/defects.h"
+#include "harness/selftest/engines.h"
 #include "harness/selftest/model.h"
 #include "runtime/base/file.h"
 #include "runtime/base/interrupt.h"
@@ -26,10 +27,10 @@ using selftest::Setup;
 
 std::vector<Defect> all_defects() {
   std::vector<Defect> all;
-  for (auto part :
-       {selftest::order_defects(), selftest::flash_defects(), selftest::value_defects(),
-        selftest::rank_defects(), selftest::cache_defects(), selftest::policy_defects(),
-        selftest::lossy_defects(), selftest::asked_defects(), selftest::trace_defects()}) {
+  for (auto part : {selftest::order_defects(), selftest::flash_defects(), selftest::value_defects(),
+                    selftest::rank_defects(), selftest::cache_defects(), selftest::policy_defects(),
+                    selftest::lossy_defects(), selftest::asked_defects(), selftest::trace_defects(),
+                    selftest::engine_defects()}) {
     std::move(part.begin(), part.end(), std::back_inserter(all));
   }
   return all;
@@ -94,8 +95,11 @@ std::string counted(const Report& report) {
 
 class Runner {
  public:
-  Runner(const Defect& defect, std::string folder)
-      : defect_(defect), folder_(std::move(folder)), home_(folder_ + "/" + defect.name) {}
+  Runner(const Defect& defect, std::string folder, std::string program)
+      : defect_(defect),
+        folder_(std::move(folder)),
+        home_(folder_ + "/" + defect.name),
+        program_(std::move(program)) {}
 
   Result<Report> run(bool armed) {
     RunOptions options;
@@ -111,6 +115,12 @@ class Runner {
     options.command_line = "isobit selftest " + defect_.name;
     if (defect_.settings) defect_.settings(options);
     if (armed && defect_.run) defect_.run(options);
+    if (!defect_.fault.empty()) {
+      options.jobs = 1;  // one process serves all: what it remembers, it remembers
+      options.overrides.push_back("axes.engine=[reference, {exec: [\"" + program_ +
+                                  "\", serve, --fault, " + (armed ? defect_.fault : "none") + "]" +
+                                  defect_.engine_options + "}]");
+    }
     const ExecuteHooks hooks = hooks_of(defect_, armed);
     options.hooks = &hooks;
     return report_of(path, options);
@@ -147,7 +157,7 @@ class Runner {
   }
 
   const Defect& defect_;
-  std::string folder_, home_;
+  std::string folder_, home_, program_;
 };
 
 /// Fills what the armed run gave; says in `note` what was not as expected.
@@ -196,12 +206,13 @@ void judge_off(const Report& report, SelftestResult& result) {
   if (report.exit_code != kExitOk) result.off = "exit code " + std::to_string(report.exit_code);
 }
 
-SelftestResult run_defect(const Defect& defect, const std::string& folder, Report* armed_report) {
+SelftestResult run_defect(const Defect& defect, const std::string& folder,
+                          const std::string& program, Report* armed_report) {
   const auto start = std::chrono::steady_clock::now();
   SelftestResult result;
   result.defect = defect.name, result.axis = defect.axis, result.site = defect.site;
   result.expected = name_of(defect.verdict);
-  Runner runner(defect, folder);
+  Runner runner(defect, folder, program);
   const auto failed = [&](const Error& error) {
     result.note = error.text();
     return result;
@@ -249,20 +260,23 @@ void print_line(const SelftestResult& r) {
 }
 
 /// Runs the selected defects; `each` sees every result as it comes.
-Result<void> run_selected(const std::vector<Defect>& defects, const std::string& wanted,
+Result<void> run_selected(const std::vector<Defect>& defects, const SelftestOptions& options,
                           Report* report, const std::function<void(SelftestResult&&)>& each) {
   std::optional<TemporaryFolder> temporary;
-  if (wanted.empty()) {
+  if (options.work_folder.empty()) {
     auto made = TemporaryFolder::make("isobit-selftest-");
     ISOBIT_TRY(made);
     temporary.emplace(std::move(*made));
   }
-  const std::string folder = temporary ? temporary->path() : wanted;
+  const std::string folder = temporary ? temporary->path() : options.work_folder;
   if (auto ok = selftest::write_selftest_inputs(folder); !ok) return ok;
   for (const Defect& defect : defects) {
     std::error_code ignored;
     fs::remove_all(folder + "/" + defect.name, ignored);  // of an earlier selftest
-    each(run_defect(defect, folder, report));
+    const bool allowed = external_allowed();
+    allow_external(allowed || !defect.fault.empty());  // this program, and nobody else's
+    each(run_defect(defect, folder, options.program, report));
+    allow_external(allowed);
     if (interrupted) break;
   }
   return {};
@@ -278,7 +292,7 @@ std::vector<std::string> selftest_names() {
 
 std::vector<SelftestResult> selftest_results(const SelftestOptions& options) {
   std::vector<SelftestResult> results;
-  const auto ok = run_selected(selected(options.filter), options.work_folder, nullptr,
+  const auto ok = run_selected(selected(options.filter), options, nullptr,
                                [&](SelftestResult&& r) { results.push_back(std::move(r)); });
   if (!ok) results.clear();
   return results;
@@ -295,7 +309,7 @@ int run_selftest(const SelftestOptions& options) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   std::size_t fine = 0, skipped = 0, done = 0;
   double seconds = 0;
-  const auto ok = run_selected(defects, options.work_folder, &report, [&](SelftestResult&& r) {
+  const auto ok = run_selected(defects, options, &report, [&](SelftestResult&& r) {
     list.push_back(to_json(r));
     fine += good(r) ? 1 : 0;
     skipped += r.untestable ? 1 : 0;

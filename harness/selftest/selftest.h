@@ -16,6 +16,7 @@ struct SelftestOptions {
   std::string filter;       // part of a defect's name, or its axis; empty: all
   std::string work_folder;  // made when missing; empty: a temporary folder, removed at the end
   bool quiet = false;       // only the last line
+  std::string program = "/proc/self/exe";  // the isobit that serves as an external engine
 };
 
 /// What one defect gave.

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "runtime/backends/exec/choice.h"
+#include "runtime/backends/exec/engine.h"
 #include "runtime/backends/openblas.h"
 #include "runtime/backends/reference.h"
 #include "runtime/backends/vendor_choice.h"
@@ -75,6 +77,9 @@ std::vector<EngineEntry>& table() {
       {"cublaslt", "cublaslt | {cublaslt: heuristic, index: n, …} | {cublaslt: ALGORITHM, …}",
        false, true, false, parse_cublaslt, cublas_unsupported, make_cublas, nullptr,
        cublaslt_libraries, cublas_variant, cublaslt_status},
+      {"exec", "{exec: ADAPTER, option: value, …} | {exec: [program, argument, …]}", false, false,
+       true, exec::parse_exec, exec::exec_unsupported, nullptr, exec::make_exec,
+       exec::exec_libraries, nullptr, exec::exec_status, exec::exec_check, exec::exec_refuse},
   };
   return rows;
 }

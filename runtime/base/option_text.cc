@@ -72,36 +72,50 @@ std::vector<std::pair<std::string, std::string>> option_pairs(const std::string&
   return pairs;
 }
 
+namespace {
+
+std::string with_escapes(const std::string& word, std::string_view plain) {
+  std::string out;
+  for (const char c : word) {
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    char code[4];
+    std::snprintf(code, sizeof code, "%%%02X", unsigned(static_cast<unsigned char>(c)));
+    out += letter || plain.find(c) != std::string_view::npos ? std::string(1, c) : code;
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string escaped(const std::string& word) {
+  return with_escapes(word, ".-_/:=@,");
+}
+
+std::string unescaped(const std::string& text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    unsigned byte = 0;
+    const char* const digits = text.data() + i + 1;
+    const bool code = text[i] == '%' && i + 2 < text.size() &&
+                      std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2;
+    out += code ? char(byte) : text[i];
+    if (code) i += 2;
+  }
+  return out;
+}
+
 std::string list_text(const std::vector<std::string>& words) {
   std::string out;
-  for (const std::string& word : words) {
-    out += '/';
-    for (const char c : word) {
-      const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                         (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
-      char escaped[4];
-      std::snprintf(escaped, sizeof escaped, "%%%02X", unsigned(static_cast<unsigned char>(c)));
-      out += plain ? std::string(1, c) : escaped;
-    }
-  }
+  for (const std::string& word : words) out += "/" + with_escapes(word, ".-_");
   return out;
 }
 
 std::vector<std::string> list_of(const std::string& text) {
   std::vector<std::string> words;
-  if (!text.starts_with('/')) return words;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    unsigned byte = 0;
-    const char* const digits = text.data() + i + 1;
-    if (text[i] == '/') {
-      words.emplace_back();
-    } else if (text[i] == '%' && i + 2 < text.size() &&
-               std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
-      words.back() += char(byte);
-      i += 2;
-    } else {
-      words.back() += text[i];
-    }
+  for (std::size_t at = 0; text.starts_with('/') && at < text.size();) {
+    const std::size_t end = std::min(text.find('/', at + 1), text.size());
+    words.push_back(unescaped(text.substr(at + 1, end - at - 1)));
+    at = end;
   }
   return words;
 }

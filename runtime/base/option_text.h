@@ -36,9 +36,12 @@ struct OptionArgs {
 std::vector<std::string> cut_outside(const std::string& text, char separator);
 /// "a:b+c:d" as pairs; a part without ':' has an empty second.
 std::vector<std::pair<std::string, std::string>> option_pairs(const std::string& text);
-/// Words of any bytes as one text without separators of options: each has '/' before it, and bytes
-/// other than letters, digits, '.', '-' and '_' as %2F. list_of() gives them back; it is empty for
-/// a text that does not begin with '/'.
+/// A word of any bytes without separators of options: bytes other than letters, digits and
+/// ".-_/:=@," as %2B; and back. In a list '/' is escaped too.
+std::string escaped(const std::string& word);
+std::string unescaped(const std::string& text);
+/// Words as one text: each is escaped and has '/' before it. list_of() gives them back; it is empty
+/// for a text that does not begin with '/'.
 std::string list_text(const std::vector<std::string>& words);
 std::vector<std::string> list_of(const std::string& text);
 /// A text without the parentheses that enclose all of it.

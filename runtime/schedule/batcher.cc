@@ -9,9 +9,6 @@
 #include "runtime/schedule/draft.h"
 
 namespace isobit {
-namespace {
-
-/// Order in which n sequences join.
 std::vector<int> joining_order(std::size_t n, BatchShape::Order order) {
   std::vector<int> out(n);
   std::iota(out.begin(), out.end(), 0);
@@ -25,8 +22,6 @@ std::vector<int> joining_order(std::size_t n, BatchShape::Order order) {
   }
   return out;
 }
-
-}  // namespace
 
 Batcher::Batcher(const std::vector<PromptTokens>& prompts, std::int64_t max_new,
                  const BatchShape& shape, const CacheMode& mode)

@@ -24,6 +24,9 @@ struct BatchShape {
   bool staggered = false;      // one sequence joins a step, so that rows prefill beside decoding
 };
 
+/// The order in which n sequences join, as their places.
+std::vector<int> joining_order(std::size_t n, BatchShape::Order order);
+
 /// A prompt as the schedule sees it.
 struct PromptTokens {
   std::vector<std::int32_t> tokens;

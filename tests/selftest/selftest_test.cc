@@ -24,6 +24,7 @@ class SeededDefect : public testing::TestWithParam<std::string> {};
 TEST_P(SeededDefect, IsFoundWhereItIs) {
   SelftestOptions options;
   options.filter = GetParam();
+  options.program = ISOBIT_PROGRAM;
   const std::vector<SelftestResult> results = selftest_results(options);
   ASSERT_EQ(results.size(), 1u);
   const SelftestResult& r = results.front();

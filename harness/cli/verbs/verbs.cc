@@ -243,6 +243,19 @@ const std::vector<Verb> kMachineVerbs = {
      0,
      1,
      commands::selftest},
+    {"serve",
+     "",
+     "be an engine in another process: the reference over the protocol of external engines",
+     "Speaks the protocol of external engines (runtime/backends/exec/PROTOCOL.md) on standard "
+     "input\n"
+     "and output, computing by the reference: what a scenario starts as\n"
+     "engine: {exec: [isobit, serve]}. --fault is for the selftest.",
+     "isobit serve",
+     {},
+     {"fault"},
+     0,
+     0,
+     commands::serve},
     {"model",
      "list | fetch NAME | info MODEL | digest MODEL | tokenize MODEL | store MODEL --out FILE",
      "models: fetch, describe, digest, tokenize, store",
