@@ -49,7 +49,7 @@ class Transformers(isobit_exec.Adapter):
                          "batch": True, "threads": True, "teacher_forced": True}}
 
     def load(self, request):
-        os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TQDM_DISABLE": "1"}
         import torch
         import transformers
         transformers.utils.logging.disable_progress_bar()
@@ -157,7 +157,7 @@ class Transformers(isobit_exec.Adapter):
         wanted = [range(end - count, end) for end, count in zip(ends, rows or [1] * len(parts))]
         keep = sorted(set().union(*wanted))
         known["logits_to_keep"] = 1 if keep == [width - 1] else torch.tensor(keep, device=device)
-        logits = self.model(**known).logits                           # (sequences, keep, vocabulary)
+        logits = self.model(**known).logits                # (sequences, keep, vocabulary)
 
         live = [s for s in sequences if not s.ended]
         counters.live_rows = max(counters.live_rows, len(live))
@@ -208,7 +208,8 @@ def installed(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        raise Unavailable(f"the package {package} is not installed: pip install {package}") from None
+        raise Unavailable(f"the package {package} is not installed: "
+                          f"pip install {package}") from None
 
 
 if __name__ == "__main__":
