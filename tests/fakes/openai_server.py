@@ -4,10 +4,10 @@ openai. Standard library only.
 
   openai_server.py --port N [--gather S] [--hold S] [--fault NAME] …
 
-Tokens and log-probabilities are hashes of the tokens before them (and of the seed when sampling), so
-that any number of servers agree. Requests that arrive within --gather seconds of each other run as
-one batch, which the gauge of running requests shows for --hold seconds. Log-probabilities have more
-digits than a double keeps. Faults:
+Tokens and log-probabilities are hashes of the tokens before them (and of the seed when sampling),
+so that any number of servers agree. Requests that arrive within --gather seconds of each other run
+as one batch, which the gauge of running requests shows for --hold seconds. Log-probabilities have
+more digits than a double keeps. Faults:
   batch-logprobs   log-probabilities depend on the size of the batch; tokens do not
   lifetime         log-probabilities depend on the process; tokens do not
   seed             tokens depend on the process
@@ -117,8 +117,8 @@ def native(engine: Engine, body: dict) -> str:
     best = ", ".join("[" + ", ".join(f"[{v}, {t}, null]" for t, v in row[2]) + "]" for row in rows)
     logprobs = (f', "output_token_logprobs": [{drawn}], "output_top_logprobs": [{best}]'
                 if body["return_logprob"] else "")
-    return (f'{{"text": "…", "output_ids": {json.dumps(tokens)}, "meta_info": {{"cached_tokens": 0, '
-            f'"finish_reason": {json.dumps(reason)}{logprobs}}}}}')
+    return (f'{{"text": "…", "output_ids": {json.dumps(tokens)}, "meta_info": '
+            f'{{"cached_tokens": 0, "finish_reason": {json.dumps(reason)}{logprobs}}}}}')
 
 
 def metrics(engine: Engine) -> str:

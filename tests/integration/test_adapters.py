@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import unittest
 
@@ -66,17 +67,17 @@ class Base(unittest.TestCase):
 
     def test_the_example_of_its_documentation_is_an_engine(self):
         text = (ADAPTERS / "isobit_exec.py").read_text()
-        code = text[text.index("    import array"):text.index("serve() takes")].replace("\n    ", "\n")
+        code = textwrap.dedent(text[text.index("    import array"):text.index("serve() takes")])
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / "echo.py"
-            file.write_text(code.strip())
+            file.write_text(code)
             with Engine([sys.executable, file], env={"PYTHONPATH": str(ADAPTERS)}) as engine:
                 hello = engine.hello()
                 self.assertEqual((hello["engine"], hello["version"], hello["evidence"]),
                                  ("echo", "1", "logits"))
                 engine.load(vocab_size=10)
-                answer = engine.generate([{"prompt": [3, 4]}, {"prompt": [7], "teacher": [2, 5]}], 4,
-                                         eos=[7])
+                sequences = [{"prompt": [3, 4]}, {"prompt": [7], "teacher": [2, 5]}]
+                answer = engine.generate(sequences, 4, eos=[7])
                 self.assertEqual((answer.tokens(), answer.positions()), ([5, 6, 7], [1, 2, 3]))
                 self.assertEqual((answer.tokens(1), answer.positions(1)), ([8, 3], [0, 1]))
                 self.assertEqual(list(answer.values(1)[1]), [0, 0, 0, 1, 0, 0, 0, 0, 0, 0])
@@ -197,8 +198,8 @@ class Servers(unittest.TestCase):
             self.assertNotIn("logprob", answer.rows[0])
             tokens.append(answer.tokens())
             # It ends with a token of eos, which is the last of the answer.
-            self.assertEqual(engine.generate([{"prompt": [1, 2, 3]}], 6, eos=[tokens[0][3]]).tokens(),
-                             tokens[0][:4])
+            ended = engine.generate([{"prompt": [1, 2, 3]}], 6, eos=[tokens[0][3]])
+            self.assertEqual(ended.tokens(), tokens[0][:4])
         self.assertEqual(*tokens)
 
     def test_44_requests_at_once_form_a_batch_that_the_server_itself_shows(self):
@@ -235,8 +236,8 @@ class Servers(unittest.TestCase):
         drawn = []
         for ending in ("end", "kill"):
             engine = self.server("--fault", "seed")
-            children = pathlib.Path(f"/proc/{engine.process.pid}/task/{engine.process.pid}/children")
-            server = int(children.read_text())
+            pid = engine.process.pid
+            server = int(pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text())
             drawn.append(engine.generate([{"prompt": [1]}], 8).tokens())
             self.assertTrue(runs(server))
             if ending == "end":

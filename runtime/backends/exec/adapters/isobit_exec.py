@@ -29,7 +29,7 @@ Standard library only. An engine is a subclass of Adapter and a call of serve():
 
 serve() takes standard input and output for the protocol and points file descriptor 1 at standard
 error, so that a library that prints does no harm. A module that prints while it is imported must be
-imported in load(), or after take_streams(). hello() must not import anything large: it has a minute.
+imported in load(), or after take_streams(). hello() has a minute, so it imports nothing large.
 """
 import ctypes
 import dataclasses
@@ -99,8 +99,8 @@ class Answer:
     def row(self, sequence: int, position: int, token: int, *, fed: int | None = None,
             logits=None, logprob: str | float | None = None, top=()) -> None:
         """One recorded row in one of three forms: with the row of logits (contiguous fp32, anything
-        with the buffer protocol), with log-probabilities, or the token alone. A log-probability that
-        is a text is passed on as it stands."""
+        with the buffer protocol), with log-probabilities, or the token alone. A log-probability
+        that is a text is passed on as it stands."""
         message = {"reply": "row", "id": self._id, "sequence": sequence, "position": position,
                    "token": token}
         if fed is not None:

@@ -4,7 +4,7 @@ Set-up: none here (standard library); a server that runs, or its command as opti
 and limits: README.md.
 
 A row is what a user of the server gets: the token and the returned log-probabilities, with exactly
-the digits that the server sent. How many requests ran together comes from the server's own /metrics.
+the digits that the server sent. How many requests ran together is what its own /metrics say.
 """
 import contextlib
 import http.client
@@ -119,7 +119,7 @@ class OpenAI(isobit_exec.Adapter):
             time.sleep(0.1)
 
     def _lost(self, why) -> Exception:
-        """A server of ours that is gone takes the process along, so that the next one has another."""
+        """A server of ours that is gone takes the process along: the next one starts another."""
         if self.child is None:
             return Refused(f"the server at {self.server.url}: {why}")
         try:
@@ -208,8 +208,8 @@ def not_json(word: str):
     raise ValueError(f"{word} is no number of JSON")
 
 
-# The two interfaces. Each returns ([(token, log-probability, [(token, log-probability)])], positions
-# served from another request's cache or None).
+# The two interfaces. Each returns ([(token, log-probability, [(token, log-probability)])],
+# positions served from another request's cache or None).
 
 def completions(server: Server, model: str, prompt: list[int], request: dict, top: int):
     sampling = request.get("sampling") or {"temperature": 0}
