@@ -2,12 +2,12 @@
 """A small deterministic server with the HTTP interface of vLLM and SGLang, for tests of the adapter
 openai. Standard library only.
 
-  openai_server.py --port N [--gather S] [--hold S] [--fault NAME] …
+  openai_server.py --port N [--gather S] [--batch N] [--hold S] [--fault NAME] …
 
 Tokens and log-probabilities are hashes of the tokens before them (and of the seed when sampling),
-so that any number of servers agree. Requests that arrive within --gather seconds of each other run
-as one batch, which the gauge of running requests shows for --hold seconds. Log-probabilities have
-more digits than a double keeps. Faults:
+so that any number of servers agree. Requests run as one batch when none came for --gather seconds,
+or when --batch are there; the gauge of running requests shows it for --hold seconds.
+Log-probabilities have more digits than a double keeps. Faults:
   batch-logprobs   log-probabilities depend on the size of the batch; tokens do not
   lifetime         log-probabilities depend on the process; tokens do not
   seed             tokens depend on the process
@@ -56,10 +56,11 @@ class Engine:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
                 count = 0
-                while len(self._waiting) > count:  # until nothing came for a while
+                while count < len(self._waiting) < self.options.batch:
                     count = len(self._waiting)
-                    self._changed.wait(self.options.gather)
-                batch, self._waiting = self._waiting, []
+                    self._changed.wait_for(lambda: len(self._waiting) > count, self.options.gather)
+                most = self.options.batch
+                batch, self._waiting = self._waiting[:most], self._waiting[most:]
                 self.running = len(batch)
                 self.cached = sum(len(job["prompt"]) for job in batch)
             time.sleep(self.options.hold)
@@ -179,6 +180,7 @@ def main():
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--vocab", type=int, default=1000)
     parser.add_argument("--gather", type=float, default=0.05, help="seconds")
+    parser.add_argument("--batch", type=int, default=1000, help="most requests of a batch")
     parser.add_argument("--hold", type=float, default=0.1, help="seconds")
     parser.add_argument("--fault", default="", choices=[
         "", "batch-logprobs", "lifetime", "seed", "crash", "not-json", "texts"])

@@ -160,10 +160,11 @@ def runs(pid):
 class Servers(unittest.TestCase):
     """openai.py against the fake server, which the adapter starts itself."""
 
-    def server(self, *words, api="completions", top=5, seconds=60, **options):
-        """An engine with a server of its own, loaded."""
+    def server(self, *words, api="completions", top=5, seconds=60, form="{}", **options):
+        """An engine with a server of its own, loaded; `form` is what its command is put into."""
         port = free_port()
-        start = " ".join([sys.executable, str(FAKE_SERVER), "--port", str(port), *words])
+        words = [sys.executable, str(FAKE_SERVER), "--port", str(port), *words]
+        start = form.format(" ".join(words))
         engine = Engine([sys.executable, ADAPTERS / "openai.py"], seconds=seconds)
         self.addCleanup(engine.__exit__)
         self.hello = engine.hello(url=f"http://127.0.0.1:{port}", start=start, api=api,
@@ -203,15 +204,14 @@ class Servers(unittest.TestCase):
         self.assertEqual(*tokens)
 
     def test_44_requests_at_once_form_a_batch_that_the_server_itself_shows(self):
-        for fault, differ in (("", False), ("batch-logprobs", True)):
-            engine = self.server("--gather", "0.3", "--hold", "0.3", *(["--fault", fault] if fault
-                                                                      else []))
-            alone = [engine.generate([{"prompt": [n, n + 1]}], 4) for n in (0, 43)]
+        engine = self.server()
+        alone = [engine.generate([{"prompt": [n, n + 1]}], 4) for n in (0, 43)]
+        for words, differ in (([], False), (["--fault", "batch-logprobs"], True)):
+            engine = self.server("--gather", "20", "--batch", "44", "--hold", "0.5", *words)
             for n in range(44):
                 engine.request([{"prompt": [n, n + 1]}], 4)
             answers = engine.answers(44)
-            together = [answers[min(answers) + n] for n in (0, 43)]
-            for one, many in zip(alone, together):
+            for one, many in zip(alone, (answers[1], answers[44])):
                 self.assertEqual(one.observed["live_rows"], 1)
                 self.assertEqual(many.observed["live_rows"], 44)
                 self.assertGreater(many.observed["cached_reads"], 44)
@@ -234,10 +234,12 @@ class Servers(unittest.TestCase):
 
     def test_a_server_lives_as_long_as_the_adapter(self):
         drawn = []
-        for ending in ("end", "kill"):
-            engine = self.server("--fault", "seed")
-            pid = engine.process.pid
-            server = int(pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        # With `end` the server's own children go too, here the server behind a shell.
+        for ending, form, depth in (("end", "sh -c '{} & wait'", 2), ("kill", "{}", 1)):
+            engine = self.server("--fault", "seed", form=form)
+            server = engine.process.pid
+            for _ in range(depth):
+                server = int(pathlib.Path(f"/proc/{server}/task/{server}/children").read_text())
             drawn.append(engine.generate([{"prompt": [1]}], 8).tokens())
             self.assertTrue(runs(server))
             if ending == "end":
