@@ -362,6 +362,7 @@ Result<int> diff_cells(Store& store, const Arguments& arguments) {
 }  // namespace
 
 Result<int> diff(const Arguments& arguments) {
+  allow_external(arguments.has("allow-external"));
   auto store = open_database(arguments);
   ISOBIT_TRY(store);
   const auto run_a = means_run(**store, arguments.words[0]);

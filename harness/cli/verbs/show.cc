@@ -213,6 +213,7 @@ Result<bool> write_logits(const RunInfo& run, const CellInfo& cell, const CellTr
 }  // namespace
 
 Result<int> show(const Arguments& arguments) {
+  allow_external(arguments.has("allow-external"));
   auto store = open_database(arguments);
   ISOBIT_TRY(store);
   const std::string& word = arguments.words[0];

@@ -288,9 +288,9 @@ INSTANTIATE_TEST_SUITE_P(
                     "number from -1 to 23"},
         BadScenario{"axes: {engine: [{cublas: 1}, cublas:1]}\n",
                     "t.yaml:5:30: value \"cublas:1\" is twice in axis engine"},
-        BadScenario{"axes: {engine: [plugin]}\n",
-                    "t.yaml:5:17: unknown engine \"plugin\"; known: reference, openblas, cublas, "
-                    "cublaslt"},
+        BadScenario{"axes: {engine: [vllm]}\n",
+                    "t.yaml:5:17: unknown engine \"vllm\"; known: reference, openblas, cublas, "
+                    "cublaslt, exec"},
         BadScenario{"axes: {gpus: [{topology: ring}]}\n",
                     "t.yaml:5:15: a map of gpus needs ranks, e.g. {ranks: 4, topology: ring}"},
         BadScenario{"axes: {engine: [{reference: x}]}\n",
@@ -326,7 +326,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadScenario{"expect: [{within: {across: [batch]}}]\n",
                     "t.yaml:5:19: within needs a bound: token_match, max_kl, max_abs or max_ulp"},
         BadScenario{"expect: [{same_bits: {across: [batch], max_kl: 1}}]\n",
-                    "t.yaml:5:40: unknown key \"max_kl\" in same_bits; known: where, across"},
+                    "t.yaml:5:40: unknown key \"max_kl\" in same_bits; known: where, across, of"},
         BadScenario{"expect: [{within: {across: [batch], token_match: 1.5}}]\n",
                     "t.yaml:5:50: token_match must be a number from 0 to 1, not \"1.5\""},
         BadScenario{"expect: [{same_bits: {where: batch=, across: [batch]}}]\n",
@@ -350,7 +350,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadScenario{"requires: {cublas: gup}\n",
                     "t.yaml:5:20: nobody can enforce the requirement \"gup\"; did you mean "
                     "\"gpu\"? (known: gpu, nccl, mpi, real, avx2, avx512, neon, openblas, "
-                    "cublas, cublaslt)"},
+                    "cublas, cublaslt, exec)"},
         BadScenario{"requires: gpu\n",
                     "t.yaml:5:11: requires must be a map of an axis or a value to what it needs, "
                     "e.g. {cuda: gpu}"}));

@@ -32,11 +32,11 @@ TEST(ExecChoice, AnAdapterWithOptions) {
 
 TEST(ExecChoice, ACommandKeepsItsWords) {
   const EngineChoice choice =
-      choice_of(R"({exec: ["./my engine", "a+b:c/d", "", "100%"], url: "http://x:8000/v1?a=b+c"})");
+      choice_of(R"({exec: ["./my engine", "a+b:c/d", "100%"], url: "http://x:8000/v1?a=b+c"})");
   EXPECT_EQ(choice.text(),
-            "exec:/.%2Fmy%20engine/a%2Bb%3Ac%2Fd//100%25+url:http://x:8000/v1%3Fa=b%2Bc");
+            "exec:/.%2Fmy%20engine/a%2Bb%3Ac%2Fd/100%25+url:http://x:8000/v1%3Fa=b%2Bc");
   const ExecSettings& settings = settings_of(choice);
-  EXPECT_EQ(settings.command, (std::vector<std::string>{"./my engine", "a+b:c/d", "", "100%"}));
+  EXPECT_EQ(settings.command, (std::vector<std::string>{"./my engine", "a+b:c/d", "100%"}));
   EXPECT_EQ(settings.options.at("url"), "http://x:8000/v1?a=b+c");
   const auto again = parse_engine(choice.text());
   ASSERT_TRUE(again) << again.error().text();
@@ -54,7 +54,7 @@ TEST(ExecChoice, WhatIsWrongIsSaid) {
   const std::pair<const char*, const char*> bad[] = {
       {"{exec: transfomers}", "did you mean \"transformers\"?"},
       {"exec", "there is no adapter"},
-      {"{exec: [\"\"]}", "has no name"},
+      {"{exec: [sh, \"\"]}", "exec is empty"},
       {"{exec: openai, Top: 3}", "a word of small letters"},
       {"{exec: []}", "empty list"},
   };
