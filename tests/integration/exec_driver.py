@@ -12,6 +12,7 @@ import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ADAPTERS = ROOT / "runtime/backends/exec/adapters"
+_decode = json.JSONDecoder(parse_float=str).decode  # digits stay as they were sent
 
 
 class Engine:
@@ -49,8 +50,7 @@ class Engine:
         line = self.process.stdout.readline()
         if not line:
             return None
-        message = json.loads(line, parse_float=str)
-        message["line"] = line.decode()
+        message = _decode(line.decode())
         if "bytes" in message:
             message["logits"] = self.process.stdout.read(message["bytes"])
         return message

@@ -180,7 +180,7 @@ class Servers(unittest.TestCase):
                              ("logprobs", "concurrent"))
             answer = engine.generate([{"prompt": [1, 2, 3]}], 6)
             self.assertEqual(answer.positions(), [2, 3, 4, 5, 6, 7])
-            lines.append([row["line"] for row in answer.rows])
+            lines.append(answer.rows)
             for row in answer.rows:
                 self.assertEqual([row["token"], row["logprob"]], row["top"][0])
                 self.assertEqual(len(row["top"]), 5)

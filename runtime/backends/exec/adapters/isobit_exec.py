@@ -31,8 +31,10 @@ serve() takes standard input and output for the protocol and points file descrip
 error, so that a library that prints does no harm. A module that prints while it is imported must be
 imported in load(), or after take_streams(). hello() has a minute, so it imports nothing large.
 """
+import contextlib
 import ctypes
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -46,6 +48,8 @@ import traceback
 VERSION = 1
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _PR_SET_PDEATHSIG = 1
+_PIPE_BYTES = 1 << 20  # some rows, so that the engine need not wait for its reader
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class Refused(Exception):
@@ -119,7 +123,7 @@ class Answer:
 class Protocol:
     """The two streams. Messages may be sent from any thread."""
 
-    def __init__(self, reader, writer):
+    def __init__(self, reader, writer: int):
         self._reader, self._writer = reader, writer
         self._lock = threading.Lock()
 
@@ -137,12 +141,16 @@ class Protocol:
 
     def send(self, message: dict, fields: str = "", data: memoryview | None = None) -> None:
         """`fields` is JSON text that is put in before the closing brace."""
-        line = json.dumps(message, ensure_ascii=False, allow_nan=False)[:-1] + fields + "}\n"
+        parts = [memoryview((_encode(message)[:-1] + fields + "}\n").encode())]
+        if data is not None:
+            parts.append(data)
         with self._lock:
-            self._writer.write(line.encode())
-            if data is not None:
-                self._writer.write(data)
-            self._writer.flush()
+            while parts:
+                written = os.writev(self._writer, parts)
+                while parts and written >= len(parts[0]):
+                    written -= len(parts.pop(0))
+                if written:
+                    parts[0] = parts[0][written:]
 
 
 def serve(adapter: Adapter) -> None:
@@ -161,10 +169,11 @@ def serve(adapter: Adapter) -> None:
 
 
 def take_streams():
-    """(reader, writer) of the protocol. From here on, descriptor 0 is empty and 1 is standard
-    error. The duplicates are not inherited by child processes."""
-    reader = os.fdopen(os.dup(0), "rb")
-    writer = os.fdopen(os.dup(1), "wb")
+    """(file to read, descriptor to write) of the protocol. From here on, descriptor 0 is empty and
+    1 is standard error. The duplicates are not inherited by child processes."""
+    reader, writer = os.fdopen(os.dup(0), "rb"), os.dup(1)
+    with contextlib.suppress(OSError):  # no pipe, or no right to a larger one: then it is slower
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     sys.stdout.flush()
@@ -234,7 +243,7 @@ def _told(adapter: Adapter, request: dict, make) -> dict:
     """What make() returns, or its failure as a message; the traceback goes to standard error."""
     try:
         reply = make()
-        json.dumps(reply, allow_nan=False)
+        _encode(reply)  # a value that JSON has not fails here
         return reply
     except BrokenPipeError:
         raise
