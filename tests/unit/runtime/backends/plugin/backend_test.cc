@@ -128,6 +128,7 @@ TEST_F(Plugin, WhatRanIsObserved) {
       << trace.observed.kernels;
   EXPECT_EQ(trace.observed.library, ISOBIT_FAKE_PLUGIN);
   EXPECT_EQ(trace.observed.library_sha256.size(), 64u);
+  EXPECT_EQ(trace.observed.threads, 1);
   EXPECT_EQ(run(llama_, request(Precision::fp32), {{"threads", "9"}}).observed.threads, 9);
   // A plugin of which nothing ran is not what was asked for.
   EXPECT_EQ(run(llama_, request(Precision::fp32), {{"has", "layer_norm"}}).observed.engine,

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <thread>
@@ -46,6 +47,18 @@ T at(const isobit_rows& x, std::int64_t r, std::int64_t i) {
   if (x.element == ISOBIT_BF16) return T(isobit::float_from_bf16(row<std::uint16_t>(x, r)[i]));
   if (x.element == ISOBIT_FP16) return T(isobit::float_from_fp16(row<std::uint16_t>(x, r)[i]));
   return row<T>(x, r)[i];
+}
+
+/// Whether every value is exact in the format that the rows say.
+template <class T>
+bool exact(const isobit_rows& x) {
+  for (std::int64_t r = 0; r < x.rows; ++r) {
+    for (std::int64_t i = 0; i < x.cols; ++i) {
+      const T value = at<T>(x, r, i);
+      if (value == value && T(isobit::round_to(Format(x.format), value)) != value) return false;
+    }
+  }
+  return true;
 }
 
 /// What a fault does to the floating-point mode and beyond the arrays, once the result is there.
@@ -92,14 +105,19 @@ std::int32_t spoil(const Fake& fake, isobit_call* call, const isobit_out& out, c
   return fault == "error" || fault == "silent" || fault == "no_memory" ? 7 : 0;
 }
 
-/// Computes, then does what the fault of this operation is.
+/// Computes, then does what the fault of this operation is. `inputs`: what it reads; a fault may
+/// write into the first.
 template <class Args, class F>
 std::int32_t run(const char* name, void* state, isobit_call* call, const Args* args,
-                 const void* input, const F& f) {
+                 std::initializer_list<isobit_rows> inputs, const F& f) {
   const auto& fake = *static_cast<const Fake*>(state);
   if (fake.threads > 0) call->threads_used = fake.threads;
   if (args->size != sizeof *args || call->size != sizeof *call) return 99;
   const bool wide = args->out.element == ISOBIT_F64;
+  for (const isobit_rows& x : inputs) {
+    if (!(wide ? exact<double>(x) : exact<float>(x))) return 98;
+  }
+  const void* const input = inputs.begin()->data;
   wide ? f(double{}) : f(float{});
   if (fake.in != name) return 0;
   return wide ? spoil<double>(fake, call, args->out, input)
@@ -107,7 +125,7 @@ std::int32_t run(const char* name, void* state, isobit_call* call, const Args* a
 }
 
 std::int32_t gemm(void* state, isobit_call* call, const isobit_gemm* a) {
-  return run("gemm", state, call, a, a->x.data, [&]<class T>(T) {
+  return run("gemm", state, call, a, {a->x, a->w}, [&]<class T>(T) {
     for (std::int64_t m = 0; m < a->out.rows; ++m) {
       for (std::int64_t n = 0; n < a->out.cols; ++n) {
         T sum[32];
@@ -123,7 +141,7 @@ std::int32_t gemm(void* state, isobit_call* call, const isobit_gemm* a) {
 }
 
 std::int32_t attention(void* state, isobit_call* call, const isobit_attention* a) {
-  return run("attention", state, call, a, a->q.data, [&]<class T>(T) {
+  return run("attention", state, call, a, {a->q}, [&]<class T>(T) {
     const std::int64_t d = a->head_dim;
     for (std::int64_t r = 0; r < a->q.rows; ++r) {
       const isobit_query& query = a->queries[r];
@@ -146,7 +164,7 @@ std::int32_t attention(void* state, isobit_call* call, const isobit_attention* a
 }
 
 std::int32_t rms_norm(void* state, isobit_call* call, const isobit_rms_norm* a) {
-  return run("rms_norm", state, call, a, a->x.data, [&]<class T>(T) {
+  return run("rms_norm", state, call, a, {a->x}, [&]<class T>(T) {
     for (std::int64_t r = 0; r < a->x.rows; ++r) {
       isobit::rms_norm_row(row<T>(a->x, r), static_cast<const T*>(a->weight), T(a->eps), a->x.cols,
                            Format(a->out.format), row<T>(a->out, r));
@@ -155,7 +173,7 @@ std::int32_t rms_norm(void* state, isobit_call* call, const isobit_rms_norm* a) 
 }
 
 std::int32_t layer_norm(void* state, isobit_call* call, const isobit_layer_norm* a) {
-  return run("layer_norm", state, call, a, a->x.data, [&]<class T>(T) {
+  return run("layer_norm", state, call, a, {a->x}, [&]<class T>(T) {
     for (std::int64_t r = 0; r < a->x.rows; ++r) {
       isobit::layer_norm_row(row<T>(a->x, r), static_cast<const T*>(a->weight),
                              static_cast<const T*>(a->bias), T(a->eps), a->x.cols,
@@ -165,7 +183,7 @@ std::int32_t layer_norm(void* state, isobit_call* call, const isobit_layer_norm*
 }
 
 std::int32_t rope(void* state, isobit_call* call, const isobit_rope* a) {
-  return run("rope", state, call, a, a->x.data, [&]<class T>(T) {
+  return run("rope", state, call, a, {a->x, a->cosine, a->sine}, [&]<class T>(T) {
     for (std::int64_t r = 0; r < a->x.rows; ++r) {
       std::memcpy(row<T>(a->out, r), row<T>(a->x, r), std::size_t(a->x.cols) * sizeof(T));
       for (std::int64_t h = 0; h < a->heads; ++h) {
@@ -187,21 +205,21 @@ void each(const isobit_rows& x, const isobit_rows& y, const isobit_out& out, con
 }
 
 std::int32_t gated(void* state, isobit_call* call, const isobit_gated* a) {
-  return run("gated", state, call, a, a->gate.data, [&]<class T>(T) {
+  return run("gated", state, call, a, {a->gate, a->up}, [&]<class T>(T) {
     each<T>(a->gate, a->up, a->out,
             [&](T g, T u) { return isobit::activated(Activation(a->activation), g) * u; });
   });
 }
 
 std::int32_t activate(void* state, isobit_call* call, const isobit_activate* a) {
-  return run("activate", state, call, a, a->x.data, [&]<class T>(T) {
+  return run("activate", state, call, a, {a->x}, [&]<class T>(T) {
     each<T>(a->x, a->x, a->out,
             [&](T x, T) { return isobit::activated(Activation(a->activation), x); });
   });
 }
 
 std::int32_t add(void* state, isobit_call* call, const isobit_add* a) {
-  return run("add", state, call, a, a->x.data,
+  return run("add", state, call, a, {a->x, a->y},
              [&]<class T>(T) { each<T>(a->x, a->y, a->out, [](T x, T y) { return x + y; }); });
 }
 
