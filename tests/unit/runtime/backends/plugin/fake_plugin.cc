@@ -1,5 +1,5 @@
 // A plugin for tests: every operation by the literal text of the page (order.h), and, by options, a
-// fault in one of them. CMake builds it as it is, with another version, and with its entry renamed.
+// fault in one of them.
 //   has: NAME       that operation alone (default: all)
 //   elements: stored
 //   fault: NAME     in operation `in` (default gemm): see Fault
@@ -230,10 +230,7 @@ std::int32_t refuse(const isobit_host* host, const char* text) {
 
 }  // namespace
 
-#if !defined(ISOBIT_FAKE_ABI)
-#define ISOBIT_FAKE_ABI ISOBIT_PLUGIN_ABI
-#endif
-const std::uint32_t isobit_plugin_abi = ISOBIT_FAKE_ABI;
+const std::uint32_t isobit_plugin_abi = ISOBIT_PLUGIN_ABI;
 
 std::int32_t isobit_plugin_open(const isobit_host* host, isobit_plugin* plugin) {
   if (host->size != sizeof *host || plugin->size != sizeof *plugin) {
