@@ -2,7 +2,7 @@
 // fault in one of them.
 //   has: NAME       that operation alone (default: all)
 //   elements: stored
-//   fault: NAME     in operation `in` (default gemm): see Fault
+//   fault: NAME     in operation `in` (default gemm): see spoil()
 //   threads: n      says that so many took part
 #include <cfenv>
 #include <chrono>
