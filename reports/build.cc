@@ -45,14 +45,6 @@ std::map<std::string, std::string> texts_of(const std::string& text) {
   return out;
 }
 
-/// Whether the cell's engine is a program or a library that the scenario names: it does not run
-/// again without leave.
-bool runs_other_code(const std::map<std::string, std::string>& axes) {
-  const auto engine = axes.find("engine");
-  return engine != axes.end() &&
-         (engine->second.starts_with("exec:") || engine->second.starts_with("plugin:"));
-}
-
 ReportCell report_cell(const RunInfo& run, const CellInfo& stored) {
   ReportCell out;
   out.name = stored.name.substr(0, stored.name.rfind(" /"));  // the hash has a field of its own
@@ -76,7 +68,9 @@ ReportCell report_cell(const RunInfo& run, const CellInfo& stored) {
   std::vector<std::string> line{"isobit", "repro", run.scenario_path, "--cell",
                                 "/" + stored.hash.substr(0, 8)};
   for (const std::string& set : run.overrides) line.insert(line.end(), {"--set", set});
-  if (runs_other_code(out.axes)) line.emplace_back("--allow-external");
+  // It is executed with the cells that it is compared with: these may run other people's code.
+  constexpr const char* kLeave = "--allow-external";
+  if (run.command.find(kLeave) != std::string::npos) line.emplace_back(kLeave);
   out.repro = shell_line(line);
   return out;
 }

@@ -62,10 +62,11 @@ ROOMS = {
     "runtime/schedule": MODEL | {"runtime/model"},
     "runtime/backends/cpu": BACKEND,
     "runtime/backends/cuda": BACKEND | {"runtime/backends"},
+    "runtime/backends/plugin": BACKEND | {"runtime/backends", "runtime/device_memory"},
     # An engine in another process computes whole cells; the table has a row for it.
     "runtime/backends/exec": RUN | {"runtime/run"},
     "runtime/backends": BACKEND | {"runtime/backends/cpu", "runtime/backends/cuda",
-                                   "runtime/backends/exec"},
+                                   "runtime/backends/exec", "runtime/backends/plugin"},
     "runtime/run": RUN,
     "golden": TRACE,
     "reports": BASE | {"harness/store", "harness/verdict", "harness/metric"},
@@ -109,7 +110,8 @@ PACKAGES = [
     ("nccl.h", ["runtime/parallel/nccl_check.cc"]),
     ("mpi.h", ["runtime/parallel/mpi_world.cc"]),
     ("cuda*", ["runtime/backends/cuda/*", "runtime/parallel/nccl.cc"]),
-    ("dlfcn.h", ["runtime/backends/openblas.cc", "runtime/backends/cuda/*",
+    ("dlfcn.h", ["runtime/backends/openblas.cc", "runtime/backends/plugin/library.cc",
+                 "runtime/backends/cuda/*",
                  "runtime/parallel/nccl.cc", "runtime/run/energy.cc"]),
 ]
 TESTS_MAY = {"sqlite3.h", "nlohmann/*", "xxhash.h", "openssl/*", "dlfcn.h", "cuda*",

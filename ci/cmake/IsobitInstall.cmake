@@ -5,6 +5,9 @@ include(CMakePackageConfigHelpers)
 install(TARGETS isobit_runtime isobit_numeric_flags EXPORT isobit_targets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
         FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/isobit)
+# Plugins are C and need nothing else: #include "plugin_abi.h".
+install(FILES ${PROJECT_SOURCE_DIR}/runtime/backends/plugin/plugin_abi.h
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/isobit)
 if(TARGET isobit)
   install(TARGETS isobit RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

@@ -39,6 +39,7 @@ build_here() {
   local targets
   targets=$(ninja -C "$build" -t targets all | grep EXECUTABLE |
     grep -oE '^(isobit|tests/(isobit_conformance|bench_[a-z_0-9]+|[a-z_0-9]+_gpu)):' | tr -d ':')
+  targets+=$'\n'"tests/gemm_orders.so"$'\n'"tests/libisobit_gpu_plugin.so"  # cuda_plugin_test.cc
   # shellcheck disable=SC2086
   ninja -C "$build" -j "${ISOBIT_JOBS:-$(nproc)}" $targets
   mkdir -p build-gpu/bin

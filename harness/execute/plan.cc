@@ -134,9 +134,9 @@ Result<void> check_engines(const Matrix& matrix) {
   for (const Cell& cell : matrix.cells) {
     const GenerateRequest asked = cell.requested();
     const EngineEntry* engine = find_engine(asked.backend.engine.name);
-    if (engine == nullptr || engine->check == nullptr || !seen.insert(cell.value("engine")).second)
-      continue;
+    if (engine == nullptr || engine->check == nullptr) continue;
     if (!unsupported_reason(asked.backend, mode_of(asked.precision)).empty()) continue;
+    if (!seen.insert(cell.value("engine")).second) continue;
     if (auto ok = engine->check(asked.backend.engine); !ok) {
       return Error{ok.error().message, cell.at("engine").place};
     }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "runtime/backends/forwarding.h"
 #include "runtime/run/generate.h"
 
 namespace isobit::selftest {
@@ -22,52 +23,11 @@ struct Setup {
 /// Matrices of a layer in the order of their use; head comes after the last layer.
 enum class Gemm { q, k, v, o, gate, up, down, head };
 
-class ForwardingBackend : public Backend {
+class ForwardingBackend : public isobit::ForwardingBackend {
  public:
-  ForwardingBackend(std::unique_ptr<Backend> inner, const Setup& setup);
-  [[nodiscard]] BackendInfo describe() const override;
-  void* native_stream() override;
-  void* allocate(std::size_t bytes) override;
-  void release(void* memory) override;
-  void upload(void* to, const void* from, std::size_t bytes) override;
-  void download(void* to, const void* from, std::size_t bytes) override;
-  void copy(Rows from, Rows to) override;
-  std::shared_ptr<WeightMatrix> load_matrix(const MatrixSource& source) override;
-  void gather(Rows table, std::span<const std::int32_t> ids, Rows out) override;
-  void rms_norm(Rows x, const void* weight, double eps, Rows out) override;
-  void amax(Rows x, void* out) override;
-  void scales(const void* amax, std::int64_t ranks, std::int64_t rows, Format format,
-              void* scale) override;
-  void quantize(Rows x, const void* scale, Format format, Rows out) override;
+  ForwardingBackend(std::unique_ptr<Backend> inner, const Setup& setup)
+      : isobit::ForwardingBackend(std::move(inner)), setup_(setup) {}
   void gemm(Rows x, const WeightMatrix& matrix, Rows out) override;
-  void finish(std::span<const Rows> parts, const WeightMatrix& matrix, const void* row_scale,
-              const void* bias, Format stored, Rows out) override;
-  void rope(Rows x, std::int64_t heads, std::span<const std::int64_t> positions,
-            const Rotation& rotation) override;
-  void write_kv(Rows k, Rows v, std::span<const std::int64_t> slots, std::int64_t kv_heads,
-                std::int32_t page_size, void* k_pool, void* v_pool) override;
-  void read_kv(std::span<const std::int64_t> slots, std::int64_t kv_heads, std::int32_t page_size,
-               const void* k_pool, const void* v_pool, Rows k, Rows v) override;
-  void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
-                 Rows out) override;
-  void encode_kv(Rows x, std::span<const std::int64_t> slots, const CodeLayout& layout,
-                 void* codes) override;
-  void attention_coded(Rows q, const AttentionRows& args, const KvPools& pools, Rows out) override;
-  void attention_weights(Rows q, const AttentionRows& args, const KvPools& pools,
-                         Rows out) override;
-  void hadamard(Rows x, std::int64_t block) override;
-  void change_kv(Rows x, std::int64_t kv_heads, const KvChange& change, const KvPlace& first,
-                 std::span<const std::int64_t> positions) override;
-  void gated(Activation f, Rows gate, Rows up, Rows out) override;
-  void add(Rows h, Rows y) override;
-  void layer_norm(Rows x, const void* weight, const void* bias, double eps, Rows out) override;
-  void activate(Activation f, Rows x) override;
-  void scale(Rows x, double factor) override;
-  void softcap(Rows x, double cap) override;
-  void add_scaled(Rows y, std::span<const std::int32_t> ids, std::span<const double> factors,
-                  Rows sum) override;
-  void digests(Rows x, std::span<Digest> out) override;
-  TopEntries top(Rows row, int count) override;
 
  protected:
   /// Layer and kind of a matrix: by the order in which matrices are first used.
@@ -90,7 +50,6 @@ class ForwardingBackend : public Backend {
   /// The same sum cut in the middle of the columns: right to the last bits, in another order.
   void split_gemm(Rows x, const WeightMatrix& matrix, Rows out, int parts);
 
-  std::unique_ptr<Backend> inner_;
   Setup setup_;
 
  private:

@@ -6,6 +6,7 @@
 #include "runtime/backends/exec/choice.h"
 #include "runtime/backends/exec/engine.h"
 #include "runtime/backends/openblas.h"
+#include "runtime/backends/plugin/engine.h"
 #include "runtime/backends/reference.h"
 #include "runtime/backends/vendor_choice.h"
 #include "runtime/base/words.h"
@@ -80,6 +81,10 @@ std::vector<EngineEntry>& table() {
       {"exec", "{exec: ADAPTER, option: value, …} | {exec: [program, argument, …]}", false, false,
        true, exec::parse_exec, exec::exec_unsupported, nullptr, exec::make_exec,
        exec::exec_libraries, nullptr, exec::exec_status, exec::exec_check, exec::exec_refuse},
+      // Not cacheable: its bits may depend on files and variables that only the plugin knows.
+      {"plugin", "{plugin: FILE, option: value, …}", false, false, true, parse_plugin,
+       plugin_unsupported, make_plugin, nullptr, plugin_libraries, nullptr, plugin_status,
+       check_plugin},
   };
   return rows;
 }

@@ -15,6 +15,10 @@ cmake -S "$source_dir/tests/install" -B "$folder/build" -G Ninja -DCMAKE_BUILD_T
 cmake --build "$folder/build" >"$folder/log" || { cat "$folder/log"; exit 1; }
 "$folder/build/consumer"
 
+# A plugin needs its header alone.
+"${CC:-cc}" -std=c99 -fsyntax-only -I "$folder/prefix/include/isobit" \
+  "$source_dir/runtime/backends/plugin/examples/gemm_other_order.c"
+
 # The headers must come from the installed copy.
 if grep -rq "$source_dir" "$folder/prefix/lib"*/cmake; then
   echo "the installed package names the source folder" >&2

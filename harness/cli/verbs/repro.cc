@@ -84,7 +84,8 @@ Result<int> repro(const Arguments& arguments) {
   std::vector<std::string> line{"isobit", "repro", target->path, "--cell", "/" + cell.hash};
   for (const std::string& set : target->overrides) line.insert(line.end(), {"--set", set});
   const EngineEntry* engine = find_engine(cell.requested().backend.engine.name);
-  if (engine != nullptr && engine->external) line.emplace_back("--allow-external");
+  const bool external = engine != nullptr && engine->external;
+  if (external || arguments.has("allow-external")) line.emplace_back("--allow-external");
   if (arguments.has("dry-run")) {
     print(shell_line(line) + "\n");
     return int(kExitOk);
