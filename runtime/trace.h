@@ -91,8 +91,9 @@ struct Observed {
   std::string device;  // "cpu"
   std::string isa;     // of the kernels that ran: "scalar", "avx2", "avx512", "neon"
   std::string precision;
-  std::string kernels;  // short list of kernel names that ran
-  std::string library;  // vendor library path, empty for the reference
+  std::string evidence = "logits";  // of a row: "logits", "logprobs", "tokens"
+  std::string kernels;              // short list of kernel names that ran
+  std::string library;              // vendor library path, empty for the reference
   std::string library_sha256;
   std::int64_t threads = 0;  // most threads that took work in one operation
   std::int64_t ranks = 0;
@@ -142,6 +143,7 @@ void visit_fields(O& observed, F&& field) {
   field("device", observed.device);
   field("isa", observed.isa);
   field("precision", observed.precision);
+  field("evidence", observed.evidence);
   field("kernels", observed.kernels);
   field("library", observed.library);
   field("library_sha256", observed.library_sha256);
