@@ -152,7 +152,8 @@ class Comparer {
       }
       if (flip) {
         ++out_.flipped;
-        if (!std::exchange(flipped_before, true)) out_.flip_margins.push_back(a[i].margin);
+        const bool first_flip = !std::exchange(flipped_before, true);
+        if (first_flip && !std::isnan(a[i].margin)) out_.flip_margins.push_back(a[i].margin);
       }
       if (a[i].fed == b[i].fed || a[i].fed < 0 || b[i].fed < 0) continue;  // -1: a side's last row
       if (!flip) mistrust("the sides were fed different tokens in prompt " + *id_);
@@ -197,6 +198,12 @@ class Comparer {
 Comparison compare(const CellTrace& a, const CellTrace& b, std::int64_t least) {
   Comparer comparer(least);
   if (&a == &b) comparer.mistrust("a trace was compared with itself");
+  const std::string& evidence = a.observed.evidence;
+  if (evidence != b.observed.evidence) {
+    comparer.mistrust("one side's evidence is " + evidence + ", the other's is " +
+                      b.observed.evidence + ": their digests are of different things");
+    return comparer.finish();
+  }
   std::map<Sha256, std::vector<const PromptTrace*>> others;  // in order, by tokens
   for (const PromptTrace& prompt : b.prompts) others[prompt.tokens_digest].push_back(&prompt);
   std::map<Sha256, std::size_t> used;
@@ -211,6 +218,7 @@ Comparison compare(const CellTrace& a, const CellTrace& b, std::int64_t least) {
     const PromptTrace& other = *same[next];
     comparer.prompt(static_cast<int>(i), prompt.id, rows_of(prompt), rows_of(other),
                     prompt.ended || other.ended);
+    if (evidence != "logits") continue;  // a token that is drawn again has the same digest
     for (const PromptTrace* side : {&prompt, &other}) {
       if (const std::string why = implausible(*side); !why.empty()) comparer.mistrust(why);
     }

@@ -68,6 +68,12 @@ void judge_goldens(Judging& all) {
                     "its bits depend on; `golden: {where: …}` can leave it out"});
       continue;
     }
+    const std::string& evidence = all.trace(i).observed.evidence;
+    if (evidence != "logits") {
+      all.raise(i, {Verdict::nogold, Severity::none,
+                    "goldens are of logits rows, the evidence of this cell is " + evidence});
+      continue;
+    }
     for (const PromptTrace& prompt : all.trace(i).prompts)
       judge_prompt(all, i, prompt, older, used);
   }

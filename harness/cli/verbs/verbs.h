@@ -31,5 +31,6 @@ Result<int> study(const Arguments& arguments);       // study.cc
 Result<int> gc(const Arguments& arguments);          // gc.cc
 Result<int> completion(const Arguments& arguments);  // verbs.cc
 Result<int> version(const Arguments& arguments);
+Result<int> import_traces(const Arguments& arguments);  // run.cc
 
 }  // namespace isobit::commands
