@@ -15,6 +15,7 @@
 #include "harness/execute/memory.h"
 #include "harness/explain/cause.h"
 #include "harness/explain/distances.h"
+#include "harness/import/import.h"
 #include "harness/pending.h"
 #include "reports/build.h"
 #include "runtime/base/interrupt.h"
@@ -350,27 +351,34 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   auto loaded = load_in_time(path, options);
   ISOBIT_TRY(loaded);
   run.loaded = std::move(*loaded);
+  auto imported = read_traces(run.loaded, options.traces, options.trace_cells, options.allow_large);
+  ISOBIT_TRY(imported);
+  const bool executes = imported->empty();
   auto selection = selection_of(run.loaded, options);
   ISOBIT_TRY(selection);
   const Environment here = fingerprint();
   auto plan = make_plan(run.loaded, *selection, here);
   ISOBIT_TRY(plan);
   run.plan = std::move(*plan);
+  if (auto ok = stand_for(*imported, run.plan); !ok) return ok.error();
   run.asked = asked_blocks(run.loaded, run.plan);
   run.whole = !run.plan.filtered && options.overrides.empty();
-  if (auto ok = check_external(run.plan); !ok) return ok.error();
+  if (auto ok = check_external(run.plan); !ok && executes) return ok.error();
   if (auto ok = open_references(run, options); !ok) return ok.error();
-  if (!options.allow_large) {
+  if (!options.allow_large && executes) {
     auto fits =
         check_memory(run.loaded, run.plan, options.jobs, options.database, options.reuses());
     ISOBIT_TRY(fits);
   }
   if (interrupted != 0) return Error{"interrupted before anything was computed", path};
-  auto records = open_records(run.loaded, run.plan, options, here);
+  auto records =
+      open_records(run.loaded, run.plan, options, executes ? here : environment_of(*imported));
   ISOBIT_TRY(records);
   run.records = std::move(*records);
   note_references(run);
-  auto traces = compute_all(run, options, started);
+  for (std::string& note : notes_of(*imported)) run.records.run.notes.push_back(std::move(note));
+  auto traces = executes ? compute_all(run, options, started)
+                         : take(std::move(*imported), run.plan, run.records);
   ISOBIT_TRY(traces);
   run.traces = std::move(*traces);
   const Baseline* baseline = run.baseline ? &run.baseline->baseline : nullptr;
@@ -382,6 +390,8 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   if (!run.traces.interrupted) {
     name_causes(run.golden, run.baseline ? &*run.baseline : nullptr, run.traces, run.records,
                 run.judged);
+  }
+  if (!run.traces.interrupted && executes) {  // only what was executed here can be again
     const ExecutorOptions again{options.jobs, options.isolate, run.loaded.scenario.cell_seconds,
                                 options.hooks};
     auto ok = measure_differences(run.loaded, run.plan, run.traces, again, run.judged);

@@ -1,7 +1,8 @@
 // The recipe: load, plan, look up, compute, judge, explain, record, report. The file to read first.
 //
 // Every step takes plain values and gives a plain value: Loaded -> Plan -> Records -> Traces ->
-// Judged -> what the store holds -> Report.
+// Judged -> what the store holds -> Report. With traces of another program, nothing is computed:
+// they are the Traces.
 #pragma once
 
 #include <optional>
@@ -40,9 +41,11 @@ struct RunOptions {
   bool allow_large = false;
   bool offline = false;
   bool quiet = false, verbose = false, progress = true;
-  std::vector<std::string> require;  // --require gpu,nccl
-  int max_skip = -1;                 // --max-skip N
-  bool right_environment = true;     // what --require-env found before the run
+  std::vector<std::string> require;      // --require gpu,nccl
+  int max_skip = -1;                     // --max-skip N
+  bool right_environment = true;         // what --require-env found before the run
+  std::vector<std::string> traces;       // recorded elsewhere, in place of executions (import)
+  std::vector<std::string> trace_cells;  // the cell of each, where they do not say it
   std::string command_line;
   bool judge_goldens = true;
   const ExecuteHooks* hooks = nullptr;  // the selftest's defects

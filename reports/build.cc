@@ -65,6 +65,8 @@ ReportCell report_cell(const RunInfo& run, const CellInfo& stored) {
   out.tokens = stored.tokens;
   out.divergence = stored.difference;
   out.score = stored.score;
+  out.imported = stored.imported;
+  if (!stored.imported.empty()) return out;  // nothing here repeats it
   std::vector<std::string> line{"isobit", "repro", run.scenario_path, "--cell",
                                 "/" + stored.hash.substr(0, 8)};
   for (const std::string& set : run.overrides) line.insert(line.end(), {"--set", set});
@@ -140,7 +142,9 @@ Result<Report> build_report(Store& store, std::int64_t id) {
   std::map<std::string, std::int64_t> executions;  // by hash
   for (const CellInfo& stored : *cells) executions[stored.hash] += gave_bits(stored) ? 1 : 0;
   for (const CellInfo& stored : *cells) {
-    report.cells_executed += !stored.pending && stored.source == 0 ? 1 : 0;
+    const bool imported = !stored.imported.empty();
+    report.cells_executed += !stored.pending && stored.source == 0 && !imported ? 1 : 0;
+    report.cells_imported += imported ? 1 : 0;
     if (stored.attempt != 1) continue;
     ReportCell cell = report_cell(info, stored);
     cell.class_label = labels.of(stored);

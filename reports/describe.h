@@ -85,6 +85,8 @@ std::vector<AlikeGroups> alike_bad_groups(const Report& report);
 /// "and 2 more groups with the same reason: [precision=bf16], [precision=fp16]", or empty.
 std::string others_text(const AlikeGroups& alike);
 
+/// "imported from vllm.jsonl"; empty for a cell that was executed.
+std::string origin_text(const ReportCell& cell);
 /// "2 groups, 6 cells (2 executed, 4 cached), 480 tokens compared, 3.20 s"
 std::string totals_text(const Report& report);
 /// "6 cells: 5 PASS, 1 DIFF": PASS, and every other verdict that was given, in the order of the

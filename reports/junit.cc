@@ -102,11 +102,15 @@ std::string case_xml(const std::string& opening, Kind kind, const std::string& t
 std::string cell_xml(const Report& report, const ReportCell& cell) {
   std::vector<std::string> lines = divergence_lines(cell.divergence);
   if (!cell.repro.empty()) lines.push_back("repro: " + cell.repro);
+  std::string reason = cell.reason;
+  if (const std::string origin = origin_text(cell); !origin.empty()) {
+    reason += (reason.empty() ? "" : "; ") + origin;
+  }
   return case_xml("    <testcase" + attribute("classname", report.scenario) +
                       attribute("name", cell_text(cell)) +
                       attribute("time", seconds_text(cell.seconds)),
                   kind_of(cell.verdict, report.exit_code), name_of(cell.verdict),
-                  verdict_text(cell.verdict, cell.severity), cell.reason, lines);
+                  verdict_text(cell.verdict, cell.severity), reason, lines);
 }
 
 std::string group_xml(const Report& report, const GroupResult& group) {

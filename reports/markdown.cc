@@ -90,6 +90,7 @@ std::string red_cell(const ReportCell& cell, const AlikeCells& alike) {
   if (!cell.reason.empty()) lines.push_back(cell.reason);
   for (const std::string& line : divergence_lines(cell.divergence)) lines.push_back(line);
   if (!cell.repro.empty()) lines.push_back("repro: " + cell.repro);
+  if (!cell.imported.empty()) lines.push_back(origin_text(cell));
   const std::string others = others_text(alike);
   if (!others.empty()) lines.push_back(others + ", in the table of cells below");
   return lines.empty() ? out : out + block(lines);
@@ -108,6 +109,9 @@ std::string cell_row(const ReportCell& cell) {
   if (cell.cached) {
     const std::string cached = "cached" + (cell.cached_date.empty() ? "" : " " + cell.cached_date);
     remark = remark.empty() ? cached : cached + "; " + remark;
+  }
+  if (const std::string origin = origin_text(cell); !origin.empty()) {
+    remark = remark.empty() ? origin : origin + "; " + remark;
   }
   return "| " + verdict_text(cell.verdict, cell.severity) + " | " + code(cell_text(cell)) + " | " +
          plain(cell.class_label) + " | " + plain(remark) + " |\n";

@@ -38,6 +38,7 @@ struct ReportCell {
   std::string root;         // hex, first 16 digits
   bool cached = false;
   std::string cached_date;
+  std::string imported;  // file of a trace that was recorded elsewhere; empty: none
   bool virtual_ranks = false;
   std::int64_t tokens = 0;
   std::int64_t executions = 0;  // that gave bits, first attempt included; 0: none
@@ -56,7 +57,8 @@ struct Report {
   std::vector<GroupResult> groups;      // cells: indices into `cells`
   std::vector<MeasuredGroup> measured;  // as groups
   std::vector<std::string> notes;       // environment difference, golden changes, warnings
-  std::int64_t cells_executed = 0, cells_cached = 0, tokens_compared = 0, tokens = 0;
+  std::int64_t cells_executed = 0, cells_cached = 0, cells_imported = 0;
+  std::int64_t tokens_compared = 0, tokens = 0;
   double seconds = 0;                           // wall clock
   double cell_seconds = 0, record_seconds = 0;  // sums over executed cells, not wall clock
   std::map<std::string, std::string> environment;

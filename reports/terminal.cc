@@ -90,6 +90,7 @@ class Terminal {
       if (!cell.cached_date.empty()) out += " " + text::printable(cell.cached_date);
     }
     if (cell.virtual_ranks) out += "  virtual ranks";
+    if (!cell.imported.empty()) out += "  " + text::printable(origin_text(cell));
     if (!cell.reason.empty()) out += "  " + text::printable(cell.reason);
     return out;
   }
@@ -300,6 +301,7 @@ class Terminal {
            (cell.class_label.empty() ? "" : ", this cell " + text::printable(cell.class_label)));
     }
     if (!cell.repro.empty()) line("  repro   " + paint("1", text::printable(cell.repro)));
+    if (!cell.imported.empty()) line("  " + text::printable(origin_text(cell)));
   }
 
   void summary() {

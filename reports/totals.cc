@@ -8,11 +8,18 @@
 
 namespace isobit {
 
+std::string origin_text(const ReportCell& cell) {
+  return cell.imported.empty() ? "" : "imported from " + cell.imported;
+}
+
 std::string totals_text(const Report& report) {
   return text::count(std::int64_t(report.groups.size()), "group") + ", " +
          text::count(std::int64_t(report.cells.size()), "cell") + " (" +
          text::count(report.cells_executed) + " executed, " + text::count(report.cells_cached) +
-         " cached), " + text::count(report.tokens_compared, "token") + " compared, " +
+         " cached" +
+         (report.cells_imported > 0 ? ", " + text::count(report.cells_imported) + " imported"
+                                    : std::string()) +
+         "), " + text::count(report.tokens_compared, "token") + " compared, " +
          text::duration(report.seconds);
 }
 

@@ -140,6 +140,9 @@ struct Observed {
   std::int64_t kv_coded = 0;        // positions whose K or V were coded
   std::int64_t kv_rebuilt = 0;      // positions rebuilt from checkpoints, or coded again
   bool kv_identity = false;  // no query could see anything but exact values of every position
+  // A trace that was recorded elsewhere: the name of its file, and the hex SHA-256 of the bytes.
+  std::string imported;  // empty: it was executed
+  std::string imported_sha256;
 };
 
 /// The one list of its fields: whoever stores or sends an Observed walks it, in both directions.
@@ -190,6 +193,8 @@ void visit_fields(O& observed, F&& field) {
   field("kv_coded", observed.kv_coded);
   field("kv_rebuilt", observed.kv_rebuilt);
   field("kv_identity", observed.kv_identity);
+  field("imported", observed.imported);
+  field("imported_sha256", observed.imported_sha256);
 }
 
 enum class CellStatus : std::uint8_t {

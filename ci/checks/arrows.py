@@ -34,7 +34,7 @@ EXECUTE = MATRIX | JUDGE | STORE | {"harness/environment", "harness/models", "ha
                                     "harness/judge", "runtime/run", "runtime/model",
                                     "runtime/parallel", "runtime/tokenizer"}
 EXPLAIN = EXECUTE | {"harness/execute"}
-RECIPE = EXPLAIN | {"harness/explain", "reports"}
+RECIPE = EXPLAIN | {"harness/explain", "harness/import", "reports"}
 TOP = RECIPE | RUN | {"harness/run", "harness/bless"}
 
 ROOMS = {
@@ -83,6 +83,7 @@ ROOMS = {
     "harness/judge": JUDGE,
     "harness/execute": EXECUTE,
     "harness/explain": EXPLAIN,
+    "harness/import": EXPLAIN | {"runtime/backend", "runtime/checkpoint"},
     "harness/run": RECIPE | {"harness/pending"},
     "harness/pending": RECIPE | {"harness/run"},
     "harness/bless": RECIPE | {"harness/run", "harness/pending"},
@@ -100,9 +101,10 @@ PACKAGES = [
     ("boost/*", ["harness/cli/parse.cc"]),
     ("openssl/*", ["runtime/base/sha256.cc"]),
     ("xxhash.h", ["runtime/numerics/digest.cc"]),
-    ("nlohmann/*", ["harness/cli/*", "harness/environment/*", "harness/merged.cc",
-                    "harness/models/*", "harness/run.cc", "harness/scenario/prompts.cc",
-                    "harness/selftest/selftest.cc", "harness/store/*", "reports/*",
+    ("nlohmann/*", ["harness/cli/*", "harness/environment/*", "harness/import/*",
+                    "harness/merged.cc", "harness/models/*", "harness/run.cc",
+                    "harness/scenario/prompts.cc", "harness/selftest/selftest.cc",
+                    "harness/store/*", "reports/*",
                     "runtime/checkpoint/*", "runtime/tokenizer/*",
                     "runtime/backends/cuda/device/probe.cc",
                     "runtime/backends/exec/*"]),

@@ -18,6 +18,9 @@ install(DIRECTORY scenarios golden DESTINATION ${CMAKE_INSTALL_DATADIR}/isobit
         PATTERN "*.cc" EXCLUDE PATTERN "*.h" EXCLUDE PATTERN "__pycache__" EXCLUDE)
 install(DIRECTORY runtime/backends/exec/adapters DESTINATION ${CMAKE_INSTALL_DATADIR}/isobit
         PATTERN "__pycache__" EXCLUDE)
+# Records traces on other machines; needs nothing of the program.
+install(FILES harness/import/isobit_trace.py harness/import/FORMAT.md
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/isobit)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/isobit)
 install(EXPORT isobit_targets NAMESPACE isobit:: DESTINATION ${package_dir}

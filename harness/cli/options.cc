@@ -20,6 +20,8 @@ std::vector<OptionInfo> running_options() {
       {"filter", 'k', Takes::one, "EXPR",
        "only cells that match, e.g. 'precision=bf16 and batch>1'"},
       {"cell", 0, Takes::many, "CELL", "only this cell: name, hash or start of a hash; repeatable"},
+      {"as", 0, Takes::many, "CELL",
+       "the cell that a trace stands for; once for each trace, in their order"},
       {"failed", 0, Takes::nothing, "", "only cells that did not pass in the last run"},
       {"partition", 0, Takes::one, "I/N", "only part I of N; classes stay whole"},
       {"set", 0, Takes::many, "KEY=VALUE", "override a key, e.g. axes.batch=[1,2]; repeatable"},

@@ -86,8 +86,13 @@ void add_axes(const Provenance& a, const Provenance& b, std::vector<std::string>
   }
 }
 
-void add_environment(const Environment& a, const Environment& b, std::vector<std::string>& out) {
+/// `partly`: a side says of itself what its recorder chose to; what it leaves out is no difference.
+void add_environment(const Environment& a, const Environment& b, bool partly,
+                     std::vector<std::string>& out) {
   std::vector<EnvironmentDifference> differences = diff(a, b);
+  if (partly) {
+    std::erase_if(differences, [](const auto& d) { return d.a.empty() || d.b.empty(); });
+  }
   const std::set<std::string> files = engine_files();
   std::erase_if(differences, [&](const EnvironmentDifference& d) {
     return place_of(d.name) < 0 || files.count(d.name) != 0;
@@ -96,6 +101,17 @@ void add_environment(const Environment& a, const Environment& b, std::vector<std
     return place_of(x.name) < place_of(y.name);
   });
   for (const EnvironmentDifference& d : differences) out.push_back(words_of(d));
+}
+
+/// That a side was recorded elsewhere comes before all that differs here.
+void add_origin(const Provenance& a, const Provenance& b, std::vector<std::string>& out) {
+  if (a.evidence != b.evidence)
+    out.push_back(RecipeChange{"evidence", a.evidence, b.evidence}.text());
+  if (a.imported == b.imported) return;
+  const auto name = [](const Provenance& side) {
+    return side.imported.empty() ? std::string("executed here") : "imported from " + side.imported;
+  };
+  out.push_back(RecipeChange{"origin", name(a), name(b)}.text());
 }
 
 }  // namespace
@@ -107,7 +123,13 @@ std::map<std::string, std::string> prompt_digests(const CellTrace& trace) {
 }
 
 Provenance provenance_of(const CellInfo& cell, const CellTrace& trace, const RunInfo& run) {
-  Provenance out{cell.class_recipe, {}, prompt_digests(trace), {}};
+  Provenance out;
+  out.recipe = cell.class_recipe;
+  out.prompts = prompt_digests(trace);
+  out.evidence = trace.observed.evidence;
+  if (!trace.observed.imported.empty()) {
+    out.imported = trace.observed.imported + " (" + trace.observed.engine + ")";
+  }
   // A cell's axes are an object of texts, as a fingerprint is.
   if (const auto axes = Environment::from_json(cell.axes_json, "")) out.axes = axes->entries;
   if (const auto here = Environment::from_json(run.environment_json, "")) out.environment = *here;
@@ -116,6 +138,7 @@ Provenance provenance_of(const CellInfo& cell, const CellTrace& trace, const Run
 
 std::vector<std::string> causes_of(const Provenance& a, const Provenance& b) {
   std::vector<std::string> out;
+  add_origin(a, b, out);
   const std::string prompts = prompts_cause(a, b);
   bool told = prompts.empty();
   for (const RecipeChange& change : recipe_changes(a.recipe, b.recipe)) {
@@ -128,7 +151,8 @@ std::vector<std::string> causes_of(const Provenance& a, const Provenance& b) {
   }
   if (!told) out.push_back(prompts);
   add_axes(a, b, out);
-  add_environment(a.environment, b.environment, out);
+  const bool partly = !a.imported.empty() || !b.imported.empty();
+  add_environment(a.environment, b.environment, partly, out);
   return out;
 }
 
@@ -212,6 +236,7 @@ void keep_prompt(const std::string& id, Provenance& a, Provenance& b) {
 std::string golden_cause(Witnesses& witnesses, const GoldenBlock& block, const CellInfo& cell,
                          Provenance now) {
   auto witness = witnesses.of(block, cell.hash);
+  if (!witness && !now.imported.empty()) return "imported from " + now.imported;
   if (!witness) {
     return "the recipe is the golden's: program, driver or machine; no execution in this database "
            "gave the golden's bits";

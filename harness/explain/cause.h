@@ -21,6 +21,8 @@ struct Provenance {
   std::map<std::string, std::string> axes;     // all axes of the cell, lossless ones too
   std::map<std::string, std::string> prompts;  // hex digest of a prompt's tokens by its id
   Environment environment;
+  std::string imported;  // "FILE (vllm 0.9.1)" of a trace that was recorded elsewhere
+  std::string evidence;  // level of its digests
 };
 
 /// Digests of a trace's prompts by their ids.
@@ -28,9 +30,10 @@ std::map<std::string, std::string> prompt_digests(const CellTrace& trace);
 /// Of a stored cell; `run` is the one that executed it.
 Provenance provenance_of(const CellInfo& cell, const CellTrace& trace, const RunInfo& run);
 
-/// In this order: model, tokenizer, prompts, decode parameters, axes of the class, numerics,
-/// library file, variables and variant of a vendor's engine, the other axes, program, driver and
-/// what else differs between the machines. Empty: nothing that is recorded differs.
+/// In this order: level of evidence, where each was recorded, model, tokenizer, prompts, decode
+/// parameters, axes of the class, numerics, library file, variables and variant of a vendor's
+/// engine, the other axes, program, driver and what else differs between the machines. Empty:
+/// nothing that is recorded differs.
 std::vector<std::string> causes_of(const Provenance& a, const Provenance& b);
 /// The causes, joined by "; ". Nothing differs: says that, and what it leaves.
 std::string cause_text(const std::vector<std::string>& causes);

@@ -29,6 +29,10 @@ Result<const Cell*> cell_of(const Rebuilt& rebuilt, const CellInfo& stored) {
 Result<JobResult> execute_again(Rebuilt& rebuilt, const CellInfo& stored, const CellTrace& trace,
                                 const std::vector<std::pair<int, std::int64_t>>& capture,
                                 bool ops) {
+  if (!stored.imported.empty()) {
+    return Error{"was imported from " + stored.imported + ": it cannot be executed here",
+                 stored.name};
+  }
   const auto cell = cell_of(rebuilt, stored);
   ISOBIT_TRY(cell);
   const std::string why = skip_reason(rebuilt.scenario, rebuilt.session, **cell);

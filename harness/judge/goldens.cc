@@ -68,10 +68,10 @@ void judge_goldens(Judging& all) {
                     "its bits depend on; `golden: {where: …}` can leave it out"});
       continue;
     }
-    if (all.trace(i).observed.evidence != name_of(Evidence::logits)) {
-      all.raise(i, {Verdict::mistrusted, Severity::none,
-                    "a golden is of rows of logits, and the engine gave " +
-                        all.trace(i).observed.evidence});
+    const std::string& evidence = all.trace(i).observed.evidence;
+    if (evidence != name_of(Evidence::logits)) {
+      all.raise(i, {Verdict::nogold, Severity::none,
+                    "goldens are of logits rows, the evidence of this cell is " + evidence});
       continue;
     }
     for (const PromptTrace& prompt : all.trace(i).prompts)

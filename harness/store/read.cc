@@ -12,7 +12,8 @@ const std::string kCellColumns =
     " c.status, c.status_reason, c.verdict, c.severity, c.verdict_reason, c.seconds,"
     " c.record_seconds, c.difference, c.scored, c.correct,"
     " (SELECT sum(p.token_count) FROM prompt p WHERE p.cell = coalesce(c.source, c.id)),"
-    " json_extract(c.observed, '$.virtual_ranks')"
+    " json_extract(c.observed, '$.virtual_ranks'),"
+    " coalesce(json_extract(c.observed, '$.imported'), '')"
     " FROM cell c JOIN run r ON r.id = c.run LEFT JOIN cell s ON s.id = c.source"
     " LEFT JOIN run sr ON sr.id = s.run ";
 
@@ -51,6 +52,7 @@ CellInfo read_cell(const Query& row) {
   cell.score = {row.integer(21), row.integer(22)};
   cell.tokens = row.integer(23);
   cell.virtual_ranks = row.integer(24) != 0;
+  cell.imported = row.text(25);
   return cell;
 }
 

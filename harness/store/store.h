@@ -65,6 +65,7 @@ struct CellInfo {
   double seconds = 0, record_seconds = 0;  // of the execution; 0 when reused
   std::int64_t tokens = 0;                 // rows of its trace
   bool virtual_ranks = false;
+  std::string imported;  // name of the file that its trace was imported from; empty: executed
 };
 
 /// What one execution took, as its trace says. A cell that reuses another's trace has its costs.

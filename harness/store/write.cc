@@ -126,6 +126,7 @@ Result<void> StoreImpl::finish(CellInfo& cell, const CellTrace& trace) {
   cell.status_reason = trace.reason;
   cell.seconds = trace.seconds;
   cell.record_seconds = trace.record_seconds;
+  cell.imported = trace.observed.imported;
   return {};
 }
 

@@ -321,11 +321,13 @@ def text_bytes(text):
 def observed():
     """By the order of visit_fields: texts, 64-bit numbers and booleans."""
     text, number, flag = text_bytes(b"cpu"), struct.pack("<q", 3), b"\1"
-    return (text * 7 + number * 2 + flag + text + number * 14 + text + number * 5 + flag)
+    return (text * 8 + number * 3 + flag + text + number * 17 + text * 3 + number * 3 + text * 2 +
+            number * 5 + flag + text * 2)
 
 
 def trace():
-    token = struct.pack("<qii16sfi8i8f?7x", 5, 1, 1, b"d" * 16, 0.5, 8, *range(8), *range(8), True)
+    token = struct.pack("<qii16sfi8i8f?7xd", 5, 1, 1, b"d" * 16, 0.5, 8, *range(8), *range(8), True,
+                        2.5)
     seen = struct.pack("<qiB16s3x", 5, 0, 11, b"o" * 16)
     prompt = (text_bytes(b"p0") + b"t" * 32 + struct.pack("<q", 4) + text_bytes(b"42") +
               text_bytes(b"") + b"\1" + struct.pack("<Q", 1) + token + struct.pack("<Q", 1) + seen)
@@ -377,10 +379,33 @@ def task_seeds():
     yield "text_twice", b'{"base":"m","base":"n","tasks":[["a"]]}'
 
 
+def npy(header, data, version=1):
+    head = header.encode() + b"\n"
+    return (b"\x93NUMPY" + bytes([version, 0]) +
+            struct.pack("<H" if version == 1 else "<I", len(head)) + head + data)
+
+
+def import_seeds():
+    text = "{'descr': '%s', 'fortran_order': %s, 'shape': %s, }   "
+    yield "npy_1", npy(text % ("<f4", "False", "(2, 3)"), struct.pack("<6f", *range(6)))
+    yield "npy_2", npy(text % ("<f2", "False", "(1, 2)"), b"\0\x3c\0\x7e", 2)
+    yield "npy_3", npy(text % ("<f8", "False", "(1, 1)"), struct.pack("<d", -0.0), 3)
+    yield "npy_empty", npy(text % ("<f8", "False", "(0, 281474976710656)"), b"")
+    yield "npy_no_columns", npy(text % ("<f4", "False", "(5, 0)"), b"")
+    yield "npy_fortran", npy(text % ("<f4", "True", "(1, 1)"), b"1234")
+    yield "npy_type", npy(text % (">f4", "False", "(1, 1)"), b"1234")
+    yield "npy_overflow", npy(text % ("<f4", "False", "(4294967296, 4294967296)"), b"")
+    yield "npy_dimensions", npy(text % ("<f4", "False", "(1,)"), b"1234")
+    yield "npy_twice", npy("{'descr': '<f4', 'descr': '<f4'}", b"")
+    yield "npy_short", npy(text % ("<f4", "False", "(2, 3)"), b"1234")
+    yield "npy_header", b"\x93NUMPY\x01\0\xff\xff{"
+    yield "npy_version", b"\x93NUMPY\x04\0\x01\0\0\0\n"
+
+
 def main():
     folder = pathlib.Path(sys.argv[1]) if sys.argv[1:] else pathlib.Path(__file__).parent / "corpus"
     targets = {"gguf": gguf_seeds, "safetensors": safetensors_seeds, "tokenizer": tokenizer_seeds,
-               "wire": wire_seeds, "tasks": task_seeds}
+               "wire": wire_seeds, "tasks": task_seeds, "import": import_seeds}
     for target, seeds in targets.items():
         (folder / target).mkdir(parents=True, exist_ok=True)
         for name, data in seeds():

@@ -34,6 +34,8 @@ Json json_of(const Pair& pair) {
   for (const auto& d : pair.difference.first) first.push_back(json_of(d));
   return {{"name_a", pair.a.name},
           {"name_b", pair.b.name},
+          {"imported_a", pair.a.imported},
+          {"imported_b", pair.b.imported},
           {"equal", !pair.same_trace && pair.difference.equal()},
           {"same_trace", pair.same_trace},
           {"compared", pair.difference.compared},
@@ -187,11 +189,24 @@ Result<std::string> agreement_of(Store& store, const Pair& pair) {
          seen_text(twice ? 2 : 1);
 }
 
+std::string origin_of(const CellInfo& cell) {
+  return cell.imported.empty() ? "" : ", imported from " + shown_text(cell.imported);
+}
+
+/// Of the first cell of a run that was imported.
+std::string origin_of(const RunsDifference& d, CellInfo Pair::*side) {
+  for (const Pair& pair : d.pairs) {
+    if (std::string origin = origin_of(pair.*side); !origin.empty()) return origin;
+  }
+  return "";
+}
+
 void print_runs(const RunInfo& a, const RunInfo& b, const RunsDifference& d, bool verbose) {
   for (const RunInfo* run : {&a, &b}) {
     print((run == &a ? "A  run " : "B  run ") + std::to_string(run->id) + "  " + run->started +
           "  " + shown_text(run->scenario) +
-          (run->commit.empty() ? "" : "  commit " + run->commit.substr(0, 12)) + "\n");
+          (run->commit.empty() ? "" : "  commit " + run->commit.substr(0, 12)) +
+          origin_of(d, run == &a ? &Pair::a : &Pair::b) + "\n");
   }
   constexpr std::size_t kMostShown = 50;
   std::size_t shown = 0;
@@ -323,8 +338,9 @@ Result<int> diff_cells(Store& store, const Arguments& arguments) {
   Json out = json_of(*pair);
   out["agreement"] = *agreement;
   if (!json) {
-    print("A  " + shown_text(pair->a.name) + "  run " + std::to_string(pair->a.run) + "\nB  " +
-          shown_text(pair->b.name) + "  run " + std::to_string(pair->b.run) + "\n");
+    print("A  " + shown_text(pair->a.name) + "  run " + std::to_string(pair->a.run) +
+          origin_of(pair->a) + "\nB  " + shown_text(pair->b.name) + "  run " +
+          std::to_string(pair->b.run) + origin_of(pair->b) + "\n");
     if (pair->same_trace)
       print("one stored trace: a comparison with itself says nothing\n");
     else

@@ -61,7 +61,10 @@ Result<int> history(const Arguments& arguments) {
     const CellInfo& cell = (*cells)[i];
     auto run = (*store)->run(cell.run);
     ISOBIT_TRY(run);
-    std::string bits = cell.pending ? "pending" : cell.source != 0 ? "reused" : "executed";
+    std::string bits = cell.pending            ? "pending"
+                       : cell.source != 0      ? "reused"
+                       : cell.imported.empty() ? "executed"
+                                               : "imported from " + shown_text(cell.imported);
     std::size_t older = i + 1;
     while (older < cells->size() && (*cells)[older].pending) ++older;
     const bool changed =
@@ -75,6 +78,7 @@ Result<int> history(const Arguments& arguments) {
                 {"root", cell.pending ? Json(nullptr) : Json(to_hex(cell.root))},
                 {"pending", cell.pending},
                 {"cached", cell.source != 0},
+                {"imported", cell.imported},
                 {"changed", changed}};
     add_verdict(cell, one);
     out.push_back(std::move(one));

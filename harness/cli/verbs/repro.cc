@@ -59,6 +59,12 @@ Result<Target> target_of(const Arguments& arguments) {
   ISOBIT_TRY(store);
   auto cell = find_cell(**store, arguments.words[0]);
   ISOBIT_TRY(cell);
+  if (!cell->imported.empty()) {
+    return Error{"was imported from " + cell->imported +
+                     ": nothing here can repeat it, only who recorded it; `isobit repro SCENARIO "
+                     "--cell CELL` executes what stands for this cell here",
+                 cell->name};
+  }
   auto run = (*store)->run(cell->run);
   ISOBIT_TRY(run);
   return Target{(*run)->scenario_path, "/" + cell->hash, (*run)->overrides};

@@ -87,6 +87,7 @@ Json cell_json(const CellInfo& cell, const CellTrace& trace, const Json& groups)
   out["run"] = cell.run;
   out["attempt"] = cell.attempt;
   out["cached"] = cell.source != 0;
+  out["imported"] = cell.imported;
   out["executed"] = cell.source_date;
   out["root"] = to_hex(cell.root);
   out["engine"] = trace.observed.engine;
@@ -105,6 +106,10 @@ std::string decimal(double value) {
 }
 
 std::string observed_text(const Observed& o) {
+  if (!o.imported.empty()) {
+    return o.engine + " on " + o.device + ", " + o.precision + ", evidence " + o.evidence +
+           ", by its recorder's word";
+  }
   std::string out = o.engine + " on " + o.device + ", isa " + o.isa + ", " + o.precision + ", " +
                     std::to_string(o.threads) + " threads, " + std::to_string(o.ranks) +
                     (o.virtual_ranks ? " virtual" : "") + " ranks, " + std::to_string(o.live_rows) +
@@ -129,11 +134,16 @@ void print_cell(const CellInfo& cell, const CellTrace& trace, bool verbose) {
   print(shown_text(cell.name) + "\n");
   print("  verdict   " + verdict_of(cell) +
         (cell.judgement.reason.empty() ? "" : ": " + shown_text(cell.judgement.reason)) + "\n");
-  print("  run       " + std::to_string(cell.run) + ", executed " + cell.source_date +
-        (cell.source != 0 ? " (reused)" : "") + "\n");
+  const bool imported = !cell.imported.empty();
+  print("  run       " + std::to_string(cell.run) + (imported ? ", imported " : ", executed ") +
+        cell.source_date + (cell.source != 0 ? " (reused)" : "") + "\n");
+  if (imported) {
+    print("  file      " + shown_text(cell.imported) + ", SHA-256 " +
+          shown_text(trace.observed.imported_sha256) + "\n");
+  }
   print("  root      " + to_hex(cell.root) + "\n");
   print("  observed  " + shown_text(observed_text(trace.observed)) + "\n");
-  print("  kernels   " + shown_text(trace.observed.kernels) + "\n");
+  if (!imported) print("  kernels   " + shown_text(trace.observed.kernels) + "\n");
   if (!trace.observed.library.empty()) {
     print("  library   " + shown_text(fs::path(trace.observed.library).filename().string()) +
           ", SHA-256 " + trace.observed.library_sha256.substr(0, 16) + "\n");

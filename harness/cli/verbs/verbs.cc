@@ -56,6 +56,23 @@ const std::vector<Verb> kRunningVerbs = {
      1,
      -1,
      commands::run},
+    {"import",
+     "SCENARIO TRACE…",
+     "traces recorded elsewhere, judged as a run",
+     "Takes each TRACE (JSON lines; harness/import/FORMAT.md) in the place of the execution of "
+     "one\n"
+     "cell, judges as check does, and stores the run, marked as imported. Which cell it is, the\n"
+     "trace's header says, or --as. Other cells are not run. Nothing is executed, nothing becomes "
+     "a\n"
+     "golden, and no later run reuses what was imported; --baseline RUN judges by it.",
+     "isobit import scenarios/smoke.yaml cluster.jsonl --as /3fa91c0d",
+     {},
+     Names{"as", "filter", "set", "raw", "allow-large", "baseline", "golden-from", "lenient",
+           "dry-run", "offline"} +
+         kPlaces + kTell,
+     2,
+     -1,
+     commands::import_traces},
     {"repro",
      "CELL | SCENARIO --cell CELL",
      "execute one failing cell again",

@@ -32,5 +32,6 @@ Result<int> serve(const Arguments& arguments);       // serve.cc
 Result<int> gc(const Arguments& arguments);          // gc.cc
 Result<int> completion(const Arguments& arguments);  // verbs.cc
 Result<int> version(const Arguments& arguments);
+Result<int> import_traces(const Arguments& arguments);  // run.cc
 
 }  // namespace isobit::commands

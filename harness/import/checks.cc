@@ -1,0 +1,366 @@
+// Prompts, positions, tokens and digests of a trace (checks.h).
+#include "harness/import/checks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <optional>
+
+#include "harness/import/rows.h"
+#include "runtime/backend.h"
+#include "runtime/base/words.h"
+#include "runtime/numerics/evidence.h"
+
+namespace isobit {
+namespace {
+
+std::string name_of_prompt(const std::string& id) {
+  return "prompt " + in_quotes(id);
+}
+
+/// The best entries of a row, as an execution records them.
+void keep_top(const TopEntries& top, TokenRecord& token) {
+  token.top_count = top.count;
+  for (std::size_t i = 0; i < std::size_t(top.count); ++i) {
+    token.top_ids[i] = top.ids[i];
+    token.top_logits[i] = float(top.values[i]);
+  }
+  if (top.count >= 2) token.margin = float(top.values[0] - top.values[1]);
+}
+
+/// Of a list as an engine returned it, in whatever order.
+TopEntries best_of(TopList list) {
+  std::sort(list.begin(), list.end());  // entries are offered by id
+  TopEntries out;
+  for (const auto& [id, value] : list) out.offer(id, value, kTopK);
+  return out;
+}
+
+/// A row by value: digest, best entries and whether it is finite.
+template <class T>
+void take_row(const RowTable& table, std::int64_t index, std::vector<T>& row, TokenRecord& token) {
+  read_row(table, index, row);
+  token.digest = digest_row(std::span<const T>(row));
+  TopEntries top;
+  for (std::size_t i = 0; i < row.size(); ++i) {
+    top.offer(std::int32_t(i), double(row[i]), kTopK);
+  }
+  token.non_finite = top.non_finite;
+  keep_top(top, token);
+}
+
+class Checker {
+ public:
+  Checker(const TraceFile& file, const std::string& path, const Loaded& loaded, const Cell& cell)
+      : file_(file),
+        folder_(std::filesystem::path(path).parent_path()),
+        path_(path),
+        loaded_(loaded),
+        session_(loaded.session),
+        cell_(cell),
+        taught_(cell.value("teacher_forced") != "false"),
+        greedy_(loaded.scenario.decode.strategy == "greedy"),
+        wide_(cell.value("precision") == "fp64") {}
+
+  Result<CellTrace> check() {
+    if (!file_.model.empty() && file_.model != session_.inputs.model_digest) {
+      return Error{"the trace is of model " + file_.model + ", the scenario's is " +
+                       session_.inputs.model_digest,
+                   file_.place};
+    }
+    if (auto ok = check_prompts(); !ok) return ok.error();
+    CellTrace out;
+    observe(out.observed);
+    for (std::size_t p = 0; p < session_.prompts.size(); ++p) {
+      auto prompt = prompt_trace(p);
+      ISOBIT_TRY(prompt);
+      note_non_finite(*prompt, out);
+      out.prompts.push_back(std::move(*prompt));
+    }
+    return out;
+  }
+
+ private:
+  void observe(Observed& out) const {
+    out.engine = file_.engine + (file_.version.empty() ? "" : " " + file_.version);
+    const GenerateRequest asked = cell_.requested();
+    out.device = asked.backend.device;
+    out.precision = mode_of(asked.precision).name;
+    out.evidence = file_.evidence;
+    out.gemm = out.attention = out.weights = out.kv = "";  // nobody saw what ran
+  }
+
+  static void note_non_finite(const PromptTrace& prompt, CellTrace& out) {
+    const TokenRecord& last = prompt.tokens.back();
+    if (!last.non_finite || out.status != CellStatus::ok) return;
+    out.status = CellStatus::non_finite;
+    out.reason = "prompt " + prompt.id + ", position " + std::to_string(last.position) +
+                 ": non-finite logit";
+  }
+
+  /// Each prompt of one side is on the other.
+  Result<void> check_prompts() const {
+    std::vector<std::string> known;
+    for (const Prompt& prompt : session_.prompts) known.push_back(prompt.id);
+    for (const TracePrompt& prompt : file_.prompts) {
+      if (std::find(known.begin(), known.end(), prompt.id) != known.end()) continue;
+      return Error{
+          "the scenario has no " + name_of_prompt(prompt.id) + did_you_mean(prompt.id, known),
+          prompt.place};
+    }
+    for (const std::string& id : known) {
+      if (find(id) == nullptr) {
+        return Error{name_of_prompt(id) + " of the scenario is not in the trace", path_};
+      }
+    }
+    return {};
+  }
+
+  [[nodiscard]] const TracePrompt* find(const std::string& id) const {
+    for (const TracePrompt& prompt : file_.prompts) {
+      if (prompt.id == id) return &prompt;
+    }
+    return nullptr;
+  }
+
+  Result<PromptTrace> prompt_trace(std::size_t p) {
+    const Prompt& own = session_.prompts[p];
+    const std::vector<std::int32_t>& tokens = session_.tokens[p].tokens;
+    const TracePrompt& prompt = *find(own.id);
+    if (auto ok = check_tokens(prompt, tokens); !ok) return ok.error();
+    if (auto ok = check_length(prompt, std::int64_t(tokens.size())); !ok) return ok.error();
+    const auto values = rows_of(prompt);
+    ISOBIT_TRY(values);
+    PromptTrace out;
+    out.id = own.id;
+    out.answer = own.answer;
+    out.tokens_digest = tokens_digest(tokens);
+    out.prompt_tokens = std::int64_t(tokens.size());
+    for (std::size_t i = 0; i < prompt.rows.size(); ++i) {
+      auto token = token_record(prompt.rows[i], *values, i);
+      ISOBIT_TRY(token);
+      const bool last = i + 1 == prompt.rows.size();
+      if (token->non_finite && !last) {
+        return Error{"a logit is not finite, and rows follow: a sequence ends there",
+                     prompt.rows[i].place};
+      }
+      out.tokens.push_back(*token);
+    }
+    if (auto ok = check_end(p, prompt, out); !ok) return ok.error();
+    if (session_.tokenizer) {
+      std::vector<std::int32_t> ids;
+      for (const TokenRecord& token : out.tokens) ids.push_back(token.id);
+      out.text = session_.tokenizer->decode(ids);
+    }
+    return out;
+  }
+
+  static Result<void> check_tokens(const TracePrompt& prompt,
+                                   const std::vector<std::int32_t>& own) {
+    const std::string name = name_of_prompt(prompt.id);
+    if (prompt.tokens.size() != own.size()) {
+      return Error{name + " has " + std::to_string(prompt.tokens.size()) +
+                       " tokens, the scenario's has " + std::to_string(own.size()),
+                   prompt.place};
+    }
+    const auto [here, there] = std::mismatch(own.begin(), own.end(), prompt.tokens.begin());
+    if (here == own.end()) return {};
+    return Error{name + ": token " + std::to_string(here - own.begin() + 1) + " is " +
+                     std::to_string(*there) + ", the scenario's prompt has " +
+                     std::to_string(*here) + " there",
+                 prompt.place};
+  }
+
+  [[nodiscard]] Result<void> check_length(const TracePrompt& prompt, std::int64_t length) const {
+    const std::string name = name_of_prompt(prompt.id);
+    const TraceRow& first = prompt.rows.front();
+    if (first.position != length - 1) {
+      return Error{name + ": its first row is at position " + std::to_string(first.position) +
+                       ", not at " + std::to_string(length - 1) + ", that of its last token",
+                   first.place};
+    }
+    const std::int64_t most = loaded_.scenario.decode.max_new_tokens;
+    if (std::int64_t(prompt.rows.size()) <= most) return {};
+    return Error{name + " has more rows than max_new_tokens, " + std::to_string(most),
+                 prompt.rows[std::size_t(most)].place};
+  }
+
+  /// Nothing is missing behind the last row, and nothing comes behind an end.
+  Result<void> check_end(std::size_t p, const TracePrompt& prompt, PromptTrace& out) const {
+    const std::string name = name_of_prompt(prompt.id);
+    const std::string& place = prompt.rows.back().place;
+    const auto rows = std::int64_t(out.tokens.size());
+    if (taught_) return check_teacher(p, prompt);
+    const auto is_end = [&](const TokenRecord& token) {
+      return std::find(session_.eos.begin(), session_.eos.end(), token.id) != session_.eos.end();
+    };
+    out.ended = is_end(out.tokens.back());
+    const auto end = std::find_if(out.tokens.begin(), out.tokens.end() - 1, is_end);
+    if (end != out.tokens.end() - 1) {
+      const std::size_t after = std::size_t(end - out.tokens.begin()) + 1;
+      return Error{
+          name + ": a row follows token " + std::to_string(end->id) + ", which ends a sequence",
+          prompt.rows[after].place};
+    }
+    const std::int64_t most = loaded_.scenario.decode.max_new_tokens;
+    if (rows == most || out.ended || out.tokens.back().non_finite) return {};
+    return Error{name + " ends after " + std::to_string(rows) + " rows; max_new_tokens is " +
+                     std::to_string(most) + ", and its last token ends no sequence",
+                 place};
+  }
+
+  /// What was fed is the answer, where that is the teacher.
+  [[nodiscard]] Result<void> check_teacher(std::size_t p, const TracePrompt& prompt) const {
+    if (cell_.value("teacher_forced") != "answer") return {};
+    const std::vector<std::int32_t>& answer = session_.answers[p];
+    for (std::size_t i = 0; i < std::min(answer.size(), prompt.rows.size()); ++i) {
+      if (prompt.rows[i].fed == answer[i]) continue;
+      return Error{"fed is " + std::to_string(*prompt.rows[i].fed) + ", the answer's token is " +
+                       std::to_string(answer[i]),
+                   prompt.rows[i].place};
+    }
+    if (answer.size() == prompt.rows.size()) return {};
+    return Error{name_of_prompt(prompt.id) + " has " + std::to_string(prompt.rows.size()) +
+                     " rows, its answer has " + std::to_string(answer.size()) + " tokens",
+                 prompt.rows.back().place};
+  }
+
+  Result<TokenRecord> token_record(const TraceRow& row, const std::optional<RowTable>& values,
+                                   std::size_t index) {
+    if (auto ok = check_ids(row); !ok) return ok.error();
+    TokenRecord out;
+    out.position = row.position;
+    out.id = row.token;
+    out.fed = row.fed.value_or(row.token);
+    out.margin = std::numeric_limits<float>::quiet_NaN();  // as long as nothing says it
+    if (taught_ && !row.fed) return Error{"a taught cell's row needs fed", row.place};
+    if (!taught_ && out.fed != out.id) {
+      return Error{"fed is " + std::to_string(out.fed) + ", token " + std::to_string(out.id) +
+                       ": the cell is not teacher_forced",
+                   row.place};
+    }
+    keep_top(best_of(row.top), out);
+    if (values) {
+      if (wide_) take_row(*values, std::int64_t(index), wide_row_, out);
+      if (!wide_) take_row(*values, std::int64_t(index), row_, out);
+    } else if (file_.evidence == "logprobs") {
+      out.digest = digest_logprobs(row.token, *row.logprob, row.top);
+    } else {
+      out.digest = file_.evidence == "tokens" ? digest_token(row.token) : *row.digest;
+    }
+    if (row.digest && *row.digest != out.digest) {
+      return Error{
+          "digest is " + to_hex(*row.digest) + ", what the row holds gives " + to_hex(out.digest),
+          row.place};
+    }
+    if (auto ok = check_greedy(row, values, index, out); !ok) return ok.error();
+    return out;
+  }
+
+  [[nodiscard]] Result<void> check_ids(const TraceRow& row) const {
+    const std::int64_t vocabulary = session_.model.config.vocab_size;
+    const auto check = [&](std::int64_t id) -> Result<void> {
+      if (id < vocabulary) return {};
+      return Error{"token " + std::to_string(id) + " is outside the vocabulary of " +
+                       std::to_string(vocabulary),
+                   row.place};
+    };
+    if (auto ok = check(row.token); !ok) return ok;
+    if (auto ok = check(row.fed.value_or(0)); !ok) return ok;
+    for (const auto& [id, value] : row.top) {
+      if (auto ok = check(id); !ok) return ok;
+    }
+    return {};
+  }
+
+  /// A greedy token is the best of its row, or of equal ones, as far as the row is known.
+  [[nodiscard]] Result<void> check_greedy(const TraceRow& row,
+                                          const std::optional<RowTable>& values, std::size_t index,
+                                          const TokenRecord& token) const {
+    if (!greedy_ || token.non_finite || token.top_count == 0) return {};
+    std::optional<double> own = row.logprob;
+    if (values) {
+      own = wide_ ? wide_row_[std::size_t(row.token)] : double(row_[std::size_t(row.token)]);
+    }
+    const TopEntries best = best_of(row.top);
+    for (const auto& [id, value] : row.top) {
+      if (!own && id == row.token) own = value;
+    }
+    const double top = values ? top_value(token) : best.values.front();
+    if (own && *own >= top) return {};
+    const std::string of = values ? " (row " + std::to_string(index) + " of the file)" : "";
+    return Error{"token " + std::to_string(row.token) + " is not the best of its row" + of +
+                     ", which is " + std::to_string(token.top_ids[0]) +
+                     "; the scenario decodes greedily",
+                 row.place};
+  }
+
+  [[nodiscard]] double top_value(const TokenRecord& token) const {
+    const auto best = std::size_t(token.top_ids[0]);
+    return wide_ ? wide_row_[best] : double(row_[best]);
+  }
+
+  /// The prompt's rows by value; nothing when its digests are given.
+  Result<std::optional<RowTable>> rows_of(const TracePrompt& prompt) {
+    if (prompt.rows_file.empty()) return std::optional<RowTable>();
+    const std::filesystem::path named = std::filesystem::path(prompt.rows_file).lexically_normal();
+    if (named.is_absolute() || named.begin()->string() == "..") {
+      return Error{"rows: " + in_quotes(prompt.rows_file) + " leaves the folder of the trace",
+                   prompt.place};
+    }
+    const std::string path = (folder_ / named).string();
+    auto at = files_.find(path);
+    if (at == files_.end()) {
+      auto opened = RowFile::open(path);
+      ISOBIT_TRY(opened);
+      at = files_.emplace(path, std::move(*opened)).first;
+    }
+    auto table = at->second.of_prompt(prompt.id);
+    if (!table) return Error{table.error().message, prompt.place + ": " + path};
+    if (auto ok = check_table(prompt, *table); !ok) {
+      return Error{ok.error().message, prompt.place + ": " + path};
+    }
+    return std::optional<RowTable>(*table);
+  }
+
+  [[nodiscard]] Result<void> check_table(const TracePrompt& prompt, const RowTable& table) const {
+    const std::int64_t vocabulary = session_.model.config.vocab_size;
+    if (table.cols != vocabulary) {
+      return Error{"rows of " + std::to_string(table.cols) + " numbers; the vocabulary has " +
+                       std::to_string(vocabulary),
+                   ""};
+    }
+    if (table.rows != std::int64_t(prompt.rows.size())) {
+      return Error{std::to_string(table.rows) + " rows by value, " +
+                       std::to_string(prompt.rows.size()) + " lines of " +
+                       name_of_prompt(prompt.id),
+                   ""};
+    }
+    if ((table.type == RowType::f64) == wide_) return {};
+    return Error{std::string("rows of ") + name_of(table.type) + ", and the cell's precision is " +
+                     cell_.value("precision") + ": its digests are of " +
+                     (wide_ ? "fp64" : "fp32") + " rows",
+                 ""};
+  }
+
+  const TraceFile& file_;
+  std::filesystem::path folder_;
+  const std::string& path_;
+  const Loaded& loaded_;
+  const Session& session_;
+  const Cell& cell_;
+  bool taught_, greedy_, wide_;
+  std::map<std::string, RowFile> files_;
+  std::vector<float> row_;
+  std::vector<double> wide_row_;
+};
+
+}  // namespace
+
+Result<CellTrace> cell_trace(const TraceFile& file, const std::string& path, const Loaded& loaded,
+                             const Cell& cell) {
+  return Checker(file, path, loaded, cell).check();
+}
+
+}  // namespace isobit
