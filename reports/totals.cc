@@ -12,8 +12,9 @@ std::string totals_text(const Report& report) {
   return text::count(std::int64_t(report.groups.size()), "group") + ", " +
          text::count(std::int64_t(report.cells.size()), "cell") + " (" +
          text::count(report.cells_executed) + " executed, " + text::count(report.cells_cached) +
-         " cached), " + text::count(report.tokens_compared, "token") + " compared, " +
-         text::duration(report.seconds);
+         " cached), " +
+         text::count(report.tokens_compared, of_operation(report) ? "row" : "token") +
+         " compared, " + text::duration(report.seconds);
 }
 
 std::string counts_text(const Report& report) {

@@ -43,6 +43,7 @@ std::string not_taught(const Job& job, const CellTrace& trace) {
 }  // namespace
 
 Engine& CellRunner::engine_of(const GenerateRequest& request) {
+  if (request.operation.kind != OperationKind::none) return operations_;
   const EngineChoice& choice = request.backend.engine;
   if (whole_name_ != choice.text()) {
     // The session outlives the engine.

@@ -1,10 +1,12 @@
 // One cell by itself: did what was asked run, was the axis exercised, is the trace whole?
 
 #include <algorithm>
+#include <initializer_list>
 #include <map>
 
 #include "golden/recipe.h"
 #include "harness/judge/judge.h"
+#include "harness/judge/operation.h"
 #include "runtime/base/words.h"
 #include "runtime/numerics/flash_text.h"
 #include "runtime/numerics/schedule_text.h"
@@ -211,27 +213,41 @@ Judgement check_gemm(const ScheduleBook* book, const Observed& o) {
     if (asked->second && !item.cut) uncut = item.schedule;
   }
   if (!uncut.empty()) return mistrusted("gemm " + uncut + " cut no product");
-  if (book->by_rows() && cuts.size() > 1 && ran.size() < 2) {
+  // All launches of one operation have the same rows: its other cells follow them.
+  const bool follows = o.operation.empty() && book->by_rows();
+  if (follows && cuts.size() > 1 && ran.size() < 2) {
     return mistrusted("gemm " + book->text + ": every product had " + o.gemm);
   }
   return {};
+}
+
+/// Of the judgements of a cell, the first that is graver than those before it.
+Judgement gravest(std::initializer_list<Judgement> all) {
+  Judgement worst;
+  for (const Judgement& next : all) {
+    const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
+    if (graver || worst.verdict == Verdict::pass) worst = next;
+  }
+  return worst;
 }
 
 }  // namespace
 
 Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
                          bool asks_about_cache) {
-  Judgement worst = check_place(asked, trace.observed);
-  for (const Judgement& next :
-       {check_ranks(asked, trace.observed), check_replicas(asked, trace),
-        check_batch(asked.batch, trace), check_cache(asked.cache, trace, asks_about_cache),
-        check_kv(asked.kv, trace.observed), check_gemm(asked.backend.gemm.get(), trace.observed),
-        check_attention(asked.backend.attention, trace.observed),
-        check_weights(asked.weights, trace.observed)}) {
-    const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
-    if (graver || worst.verdict == Verdict::pass) worst = next;
+  if (asked.operation.kind != OperationKind::none || !trace.observed.operation.empty()) {
+    return gravest({check_place(asked, trace.observed),
+                    check_operation_ran(asked.operation, trace.observed),
+                    check_gemm(asked.backend.gemm.get(), trace.observed),
+                    check_attention(asked.backend.attention, trace.observed)});
   }
-  return worst;
+  return gravest({check_place(asked, trace.observed), check_ranks(asked, trace.observed),
+                  check_replicas(asked, trace), check_batch(asked.batch, trace),
+                  check_cache(asked.cache, trace, asks_about_cache),
+                  check_kv(asked.kv, trace.observed),
+                  check_gemm(asked.backend.gemm.get(), trace.observed),
+                  check_attention(asked.backend.attention, trace.observed),
+                  check_weights(asked.weights, trace.observed)});
 }
 
 Judgement check_library(const std::string& class_recipe, const CellTrace& trace) {
@@ -257,6 +273,7 @@ Judgement check_library(const std::string& class_recipe, const CellTrace& trace)
 
 Judgement check_complete(const Scenario& scenario, const Cell& cell, const CellTrace& trace,
                          const std::vector<std::int32_t>& eos) {
+  if (scenario.operation.kind != OperationKind::none) return check_all_rows(trace);
   const bool taught = cell.value("teacher_forced") != "false";
   for (const PromptTrace& prompt : trace.prompts) {
     const auto broken = [&](const std::string& why) {

@@ -81,6 +81,27 @@ expect: [{same_bits: {across: [batch, threads]}}]
   return all;
 }
 
+/// One operation each: the key `model` with the axes and the rule.
+const std::map<std::string, std::string>& operation_plans() {
+  static const std::map<std::string, std::string> all = {
+      {"product", R"(model: {op: gemm, shapes: products.jsonl}
+axes: {rows: [1], place: [first], neighbours: [random], align: [0], stride: [0]}
+include:
+  - {rows: [16, 17]}
+  - {rows: 40, place: [middle, last, scattered]}
+  - {rows: 2, neighbours: [zeros, huge]}
+  - {rows: 12, align: [1, 3]}
+  - {rows: 12, align: 3, stride: 5}
+expect: [{same_bits: {across: [rows, place, neighbours, align, stride]}}]
+)"},
+      {"norm", R"(model: {op: rms_norm, shapes: norms.jsonl}
+axes: {rows: [1, 16, 17]}
+expect: [{same_bits: {across: [rows]}}]
+)"},
+  };
+  return all;
+}
+
 const std::map<std::string, Plan>& plans() {
   static const std::map<std::string, Plan> all = {
       {"star",  // one cell a value: the base, then every axis by itself
@@ -148,13 +169,15 @@ expect: [{within: {across: [cache, threads], max_abs: 1e-9, token_match: 1.0}}]
 }  // namespace
 
 std::string plan_text(const std::string& name) {
+  const std::string head = "version: 1\nname: selftest-" + name +
+                           "\nquestion: Is a seeded defect found where it is, and only there?\n";
+  if (operation_plans().count(name) != 0) return head + operation_plans().at(name);
   const auto& all = policy_plans().count(name) != 0       ? policy_plans()
                     : laboratory_plans().count(name) != 0 ? laboratory_plans()
                                                           : plans();
   const Plan& plan = all.at(name);
-  return "version: 1\nname: selftest-" + name +
-         "\nquestion: Is a seeded defect found where it is, and only there?\nmodel: " + plan.model +
-         "\nprompts: " + plan.prompts + "\ndecode: " + plan.decode + "\n" + plan.body;
+  return head + "model: " + plan.model + "\nprompts: " + plan.prompts + "\ndecode: " + plan.decode +
+         "\n" + plan.body;
 }
 
 }  // namespace isobit::selftest
