@@ -17,7 +17,7 @@ std::string token_text(std::int32_t id, const std::string& bytes) {
   return out;
 }
 
-std::string distance_text(const RowDistance& distance) {
+std::string distance_text(const RowDistance& distance, bool of_tokens) {
   std::string out = text::count(distance.differing, "element") + " differ";
   if (distance.differing == 1) out += "s";
   if (distance.first_element >= 0) {
@@ -27,8 +27,8 @@ std::string distance_text(const RowDistance& distance) {
     }
   }
   out += "; max " + std::to_string(distance.max_ulp) + " ulp, max abs " +
-         text::with_bits(distance.max_abs) + ", KL " + text::number(distance.kl);
-  return out;
+         text::with_bits(distance.max_abs);
+  return of_tokens ? out + ", KL " + text::number(distance.kl) : out;
 }
 
 // Values of each axis over some cells.
@@ -132,17 +132,40 @@ std::string cell_text(const ReportCell& cell) {
   return text::printable(named ? cell.name : cell.name + hash);
 }
 
+namespace {
+
+/// Both sides have the row, and no token was drawn from it.
+bool is_row_of_operation(const Difference& divergence) {
+  return divergence.position >= 0 && divergence.id_a < 0 && divergence.id_b < 0 &&
+         !divergence.digest_a.empty() && !divergence.digest_b.empty();
+}
+
+}  // namespace
+
+bool of_operation(const Report& report) {
+  return std::any_of(report.cells.begin(), report.cells.end(),
+                     [](const ReportCell& cell) { return cell.axes.count("rows") != 0; });
+}
+
 std::vector<std::string> divergence_lines(const Difference& divergence) {
   if (!divergence.present) return {};
   std::vector<std::string> lines;
   lines.push_back("first difference from " + text::printable(divergence.against));
-  std::string place = "prompt " + text::quoted(divergence.prompt_id, kTokenText);
-  if (divergence.index >= 0) place += ", generated token " + text::count(divergence.index);
-  if (divergence.position >= 0) place += ", position " + text::count(divergence.position);
+  const bool of_tokens = !is_row_of_operation(divergence);
+  std::string place =
+      (of_tokens ? "prompt " : "shape ") + text::quoted(divergence.prompt_id, kTokenText);
+  if (divergence.index >= 0 && of_tokens) {
+    place += ", generated token " + text::count(divergence.index);
+  }
+  if (divergence.position >= 0) {
+    place += (of_tokens ? ", position " : ", row ") + text::count(divergence.position);
+  }
   if (!divergence.layer_site.empty()) place += ", " + text::printable(divergence.layer_site);
   lines.push_back(place);
   const std::string a = token_text(divergence.id_a, divergence.text_a);
-  if (divergence.id_a == divergence.id_b) {
+  if (!of_tokens) {
+    // Nothing was drawn from it.
+  } else if (divergence.id_a == divergence.id_b) {
     lines.push_back("token " + a + " on both sides, margin " + text::with_bits(divergence.margin));
   } else {
     lines.push_back("token " + a + " against " + token_text(divergence.id_b, divergence.text_b) +
@@ -156,11 +179,12 @@ std::vector<std::string> divergence_lines(const Difference& divergence) {
                     shown(divergence.digest_b));
   }
   if (!divergence.cause.empty()) lines.push_back("cause: " + text::printable(divergence.cause));
-  if (divergence.has_distance) lines.push_back(distance_text(divergence.distance));
+  if (divergence.has_distance) lines.push_back(distance_text(divergence.distance, of_tokens));
   if (divergence.tokens > 0) {
+    const std::string flipped = ", " + text::count(divergence.flipped) + " flipped";
     lines.push_back(text::count(divergence.differing) + " of " +
-                    text::count(divergence.tokens, "token") + " with other bits, " +
-                    text::count(divergence.flipped) + " flipped");
+                    text::count(divergence.tokens, of_tokens ? "token" : "row") +
+                    " with other bits" + (of_tokens ? flipped : ""));
   }
   return lines;
 }
@@ -214,16 +238,17 @@ std::vector<std::string> picture_lines(const GroupResult& group, const Report& r
   return lines;
 }
 
-std::string measured_text(const GroupResult& group) {
+std::string measured_text(const GroupResult& group, const Report& report) {
+  const bool of_tokens = !of_operation(report);
   const auto cells = std::int64_t(group.cells.size());
   std::string out = text::count(cells, "cell") + ", ";
   if (group.compared_cells < cells && (group.compared_cells > 0 || group.compared_tokens == 0)) {
     out = "rests on " + text::count(group.compared_cells) + " of " + out;
   }
-  out += text::count(group.compared_tokens, "token") + " compared";
+  out += text::count(group.compared_tokens, of_tokens ? "token" : "row") + " compared";
   if (group.differing > 0) out += ", " + text::count(group.differing) + " with other bits";
   // Without a difference nothing could flip: a rate would be one of something else.
-  if (group.differing > 0 && group.comparable_rows > 0) {
+  if (group.differing > 0 && group.comparable_rows > 0 && of_tokens) {
     out += ", " + text::count(group.flipped, "flip") + " (rate below " +
            text::number(group.flip_rate_bound) + " of " +
            text::count(group.comparable_rows, "row") + ", 95 %)";
@@ -234,10 +259,12 @@ std::string measured_text(const GroupResult& group) {
   }
   if (parted.empty()) return out;
   std::sort(parted.begin(), parted.end());
+  const std::string where =
+      text::count(std::int64_t(parted.size())) + " of " +
+      text::count(std::int64_t(group.divergence_index.size()), of_tokens ? "prompt" : "shape");
+  if (!of_tokens) return out + ", in " + where;
   return out + ", first difference at token " + text::count(parted.front()) + " (median " +
-         text::count(parted[parted.size() / 2]) + ") in " +
-         text::count(std::int64_t(parted.size())) + " of " +
-         text::count(std::int64_t(group.divergence_index.size()), "prompt");
+         text::count(parted[parted.size() / 2]) + ") in " + where;
 }
 
 std::vector<std::string> answer_lines(const Report& report) {
@@ -281,14 +308,18 @@ std::vector<std::string> pair_lines(const GroupResult& group, const Report& repo
     const std::string axes = axes_text(own, all);
     return axes.empty() ? cell_text(cell_at(report, index)) : axes;
   };
+  const bool of_tokens = !of_operation(report);
   lines.push_back("against " + label(group.base) + ":");
   for (const PairResult& pair : group.pairs) {
     std::string line = label(pair.cell) + "   " + text::count(pair.differing) + " of " +
                        text::count(pair.rows, "row");
     if (pair.prompts_differing > 0) {
       line += " in " + text::count(pair.prompts_differing) + " of " +
-              text::count(pair.prompts, "prompt") + ", first at token " +
-              text::count(pair.earliest) + ", " + text::count(pair.flipped, "flip");
+              text::count(pair.prompts, of_tokens ? "prompt" : "shape");
+      if (of_tokens) {
+        line += ", first at token " + text::count(pair.earliest) + ", " +
+                text::count(pair.flipped, "flip");
+      }
     }
     lines.push_back(line);
   }
@@ -376,7 +407,7 @@ std::vector<AlikeGroups> alike_bad_groups(const Report& report) {
     const GroupResult& group = report.groups[i];
     if (!is_red(group.judgement.verdict) && !is_open(group.judgement.verdict)) continue;
     std::vector<std::string> told{name_of(group.judgement.verdict), group.rule,
-                                  group.judgement.reason, measured_text(group)};
+                                  group.judgement.reason, measured_text(group, report)};
     if (group.differing > 0 || !group.equal_pairs.empty()) told.push_back(std::to_string(i));
     const auto [at, is_new] = known.emplace(std::move(told), out.size());
     if (is_new) {

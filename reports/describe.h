@@ -35,7 +35,9 @@ std::vector<std::string> picture_lines(const GroupResult& group, const Report& r
                                        std::size_t width);
 /// What the group measured: the cells it rests on where these are not all, tokens compared,
 /// differing, flips with the bound of their rate, and where the prompts part.
-std::string measured_text(const GroupResult& group);
+std::string measured_text(const GroupResult& group, const Report& report);
+/// Whether it is of single operations: shapes and rows instead of prompts and tokens.
+bool of_operation(const Report& report);
 /// A line for each cell of a group whose cells need not be equal, against its first cell:
 ///   batch 48 cache on   95 of 96 rows in 8 of 8 prompts, first at token 1, 2 flips
 std::vector<std::string> pair_lines(const GroupResult& group, const Report& report);

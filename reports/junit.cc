@@ -115,7 +115,7 @@ std::string cell_xml(const Report& report, const ReportCell& cell) {
 
 std::string group_xml(const Report& report, const GroupResult& group) {
   constexpr std::size_t kLetters = 80;
-  std::vector<std::string> lines = {measured_text(group)};
+  std::vector<std::string> lines = {measured_text(group, report)};
   for (const std::string& line : picture_lines(group, report, kLetters)) lines.push_back(line);
   for (const std::string& pair : equal_pair_lines(group, report)) lines.push_back("equal: " + pair);
   const std::string name = group.rule + (group.key.empty() ? "" : " [" + group.key + "]");

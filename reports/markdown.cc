@@ -75,7 +75,7 @@ std::string red_group(const Report& report, const AlikeGroups& alike) {
   if (!group.key.empty()) out += " (" + plain(group.key) + ")";
   out += "\n\n";
   if (!group.judgement.reason.empty()) out += plain(group.judgement.reason) + "\n\n";
-  std::vector<std::string> lines = {measured_text(group), ""};
+  std::vector<std::string> lines = {measured_text(group, report), ""};
   for (const std::string& line : picture_lines(group, report, kLetters)) lines.push_back(line);
   const std::vector<std::string> equal = equal_pair_lines(group, report);
   for (std::size_t i = 0; i < equal.size() && i < 20; ++i) lines.push_back("equal: " + equal[i]);

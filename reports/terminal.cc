@@ -133,7 +133,7 @@ class Terminal {
       std::string content = "  " +
                             paint(group.judgement.verdict, name_of(group.judgement.verdict)) +
                             "  " + title_of(group.rule, group.key);
-      content += "  " + measured_text(group);
+      content += "  " + measured_text(group, report_);
       if (!group.judgement.reason.empty())
         content += "  " + text::printable(group.judgement.reason);
       line(content);
@@ -248,7 +248,7 @@ class Terminal {
     line(paint(group.judgement.verdict, name_of(group.judgement.verdict)) + "  " +
          title_of(group.rule, group.key));
     if (!group.judgement.reason.empty()) line("  " + text::printable(group.judgement.reason));
-    line("  " + measured_text(group));
+    line("  " + measured_text(group, report_));
     for (const std::string& row : picture_lines(group, report_, picture_width())) {
       line("    " + row);
     }

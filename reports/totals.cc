@@ -19,8 +19,8 @@ std::string totals_text(const Report& report) {
          " cached" +
          (report.cells_imported > 0 ? ", " + text::count(report.cells_imported) + " imported"
                                     : std::string()) +
-         "), " + text::count(report.tokens_compared, "token") + " compared, " +
-         text::duration(report.seconds);
+         "), " + text::count(report.tokens_compared, of_operation(report) ? "row" : "token") +
+         " compared, " + text::duration(report.seconds);
 }
 
 std::string counts_text(const Report& report) {

@@ -143,6 +143,14 @@ struct Observed {
   // A trace that was recorded elsewhere: the name of its file, and the hex SHA-256 of the bytes.
   std::string imported;  // empty: it was executed
   std::string imported_sha256;
+  // Of a cell that is one operation (run/operation.h); live_rows and steps are those of its
+  // launches.
+  std::string operation;            // "gemm", empty: a model ran
+  std::string operand_data;         // what the operands were drawn from
+  std::string row_place;            // where the watched rows stood
+  std::string neighbour_data;       // what the other rows held; empty: there were none
+  std::int64_t operand_offset = 0;  // elements between an allocation and its first row, the least
+  std::int64_t row_gap = 0;         // elements between two rows, the least
 };
 
 /// The one list of its fields: whoever stores or sends an Observed walks it, in both directions.
@@ -195,6 +203,12 @@ void visit_fields(O& observed, F&& field) {
   field("kv_identity", observed.kv_identity);
   field("imported", observed.imported);
   field("imported_sha256", observed.imported_sha256);
+  field("operation", observed.operation);
+  field("operand_data", observed.operand_data);
+  field("row_place", observed.row_place);
+  field("neighbour_data", observed.neighbour_data);
+  field("operand_offset", observed.operand_offset);
+  field("row_gap", observed.row_gap);
 }
 
 enum class CellStatus : std::uint8_t {

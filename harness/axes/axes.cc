@@ -7,12 +7,41 @@
 
 namespace isobit {
 
+namespace {
+
+Axis of_model(Axis axis) {
+  axis.scope = AxisScope::model;
+  return axis;
+}
+Axis of_operation(Axis axis) {
+  axis.scope = AxisScope::operation;
+  return axis;
+}
+
+}  // namespace
+
 const std::vector<Axis>& all_axes() {
-  static const std::vector<Axis> table = {engine_axis(),    device_axis(),         isa_axis(),
-                                          precision_axis(), batch_axis(),          gpus_axis(),
-                                          replicas_axis(),  cache_axis(),          kv_axis(),
-                                          gemm_axis(),      attention_axis(),      weights_axis(),
-                                          threads_axis(),   teacher_forced_axis(), seed_axis()};
+  static const std::vector<Axis> table = {engine_axis(),
+                                          device_axis(),
+                                          isa_axis(),
+                                          precision_axis(),
+                                          of_model(batch_axis()),
+                                          of_model(gpus_axis()),
+                                          of_model(replicas_axis()),
+                                          of_model(cache_axis()),
+                                          of_model(kv_axis()),
+                                          gemm_axis(),
+                                          attention_axis(),
+                                          of_model(weights_axis()),
+                                          threads_axis(),
+                                          of_model(teacher_forced_axis()),
+                                          seed_axis(),
+                                          of_operation(rows_axis()),
+                                          of_operation(place_axis()),
+                                          of_operation(neighbours_axis()),
+                                          of_operation(data_axis()),
+                                          of_operation(align_axis()),
+                                          of_operation(stride_axis())};
   return table;
 }
 

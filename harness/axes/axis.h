@@ -35,9 +35,10 @@ struct RankShape {
 };
 
 /// What a value says in the runtime's terms; monostate: a pattern that leaves something open.
-using AxisSetting = std::variant<std::monostate, bool, std::int64_t, std::string, Precision,
-                                 BatchShape, CacheMode, KvPolicySpec, RankShape, EngineChoice,
-                                 std::shared_ptr<const ScheduleBook>, FlashSchedule, WeightChange>;
+using AxisSetting =
+    std::variant<std::monostate, bool, std::int64_t, std::string, Precision, BatchShape, CacheMode,
+                 KvPolicySpec, RankShape, EngineChoice, std::shared_ptr<const ScheduleBook>,
+                 FlashSchedule, WeightChange, RowPlace, Neighbours, OperandData>;
 
 /// A value of an axis: a scalar as written ("bf16", "8"), a map as key:value pairs sorted by key
 /// and joined by "+": {chunked: 17} is "chunked:17", {size: 3, order: reversed} is
@@ -55,6 +56,9 @@ struct AxisValue {
 /// axes). Reports sort by them, nothing mixes them.
 enum class AxisKind : std::uint8_t { place, computation, decoding };
 
+/// Of which scenarios it is an axis: of a model, of one operation, or of both.
+enum class AxisScope : std::uint8_t { both, model, operation };
+
 struct Axis {
   std::string name;
   std::string usual;  // canonical text of the default: changes no hash, recipe or golden
@@ -69,6 +73,10 @@ struct Axis {
   void (*apply)(const AxisValue& value, GenerateRequest& request) = nullptr;
   bool nests = false;  // the pairs of a map may hold lists and maps
   bool lists = false;  // the pairs of a map may hold lists of words: list_text() of them
+  AxisScope scope = AxisScope::both;
+  [[nodiscard]] bool belongs_to(AxisScope scenario) const {
+    return scope == AxisScope::both || scope == scenario;
+  }
 };
 
 // One a file of this folder.
@@ -87,5 +95,12 @@ Axis seed_axis();
 Axis teacher_forced_axis();
 Axis threads_axis();
 Axis weights_axis();
+// Of one operation alone.
+Axis align_axis();
+Axis data_axis();
+Axis neighbours_axis();
+Axis place_axis();
+Axis rows_axis();
+Axis stride_axis();
 
 }  // namespace isobit

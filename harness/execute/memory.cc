@@ -60,8 +60,11 @@ std::vector<Need> needs_of(const Loaded& loaded, const Plan& plan, const std::ve
     need.cell = &cell;
     need.weights = cell.value("engine") + "/" + cell.value("precision") + "/" + cell.value("gpus") +
                    "/" + cell.value("replicas") + "/" + cell.value("weights");
-    const std::string key = need.weights + "/" + cell.value("batch") + "/" + cell.value("cache") +
-                            "/" + cell.value("kv");
+    std::string key = need.weights + "/" + cell.value("batch") + "/" + cell.value("cache") + "/" +
+                      cell.value("kv");
+    for (const char* axis : {"rows", "stride"}) {
+      if (cell.axes.count(axis) != 0) key += "/" + cell.value(axis);
+    }
     const auto [at, fresh] = known.emplace(key, MemoryEstimate{});
     if (fresh) {
       at->second = estimate_memory(loaded.session.model,

@@ -158,6 +158,18 @@ Result<void> check_weights(const LoadedModel& model, const Matrix& matrix) {
   return {};
 }
 
+/// The model takes what the cells ask of its weights and its cache.
+Result<void> check_with_model(const LoadedModel& model, const Matrix& matrix) {
+  if (auto ok = check_weights(model, matrix); !ok) return ok;
+  const KvModel cached = kv_model(model.config);
+  for (const Cell& cell : matrix.cells) {
+    if (auto fits = check_kv_policy(cell.requested().kv, cached); !fits) {
+      return Error{cell.name() + ": " + fits.error().message, cell.axes.at("kv").place};
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<int> cell_named(const Matrix& matrix, const std::string& word) {
@@ -195,13 +207,11 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
   plan.filtered = selection.active();
   const std::vector<std::string> common = execution_binaries();
   std::map<std::string, std::vector<std::string>> binaries;  // by engine and device
-  const KvModel model = kv_model(loaded.session.model.config);
   if (auto ok = check_engines(plan.matrix); !ok) return ok.error();
-  if (auto ok = check_weights(loaded.session.model, plan.matrix); !ok) return ok.error();
+  if (loaded.scenario.operation.kind == OperationKind::none) {
+    if (auto ok = check_with_model(loaded.session.model, plan.matrix); !ok) return ok.error();
+  }
   for (const Cell& cell : plan.matrix.cells) {
-    if (auto fits = check_kv_policy(cell.requested().kv, model); !fits) {
-      return Error{cell.name() + ": " + fits.error().message, cell.axes.at("kv").place};
-    }
     PlannedCell planned;
     planned.skip_reason = skip_reason(loaded.scenario, loaded.session, cell);
     auto& of_engine = binaries[cell.value("engine") + " on " + cell.value("device")];

@@ -194,7 +194,7 @@ class Pool {
   void pack_for_several(int index) {
     const Cell& cell = cell_of(index);
     if (options_.isolate || options_.hooks != nullptr || cell.value("device") != "cpu" ||
-        !cell.deterministic()) {
+        !cell.deterministic() || scenario_.operation.kind != OperationKind::none) {
       return;
     }
     std::set<std::string> sets;

@@ -203,6 +203,7 @@ std::string model_changed(const Session& session) {
 }
 
 Result<Session> open_session(const Scenario& scenario) {
+  if (scenario.operation.kind != OperationKind::none) return open_operation(scenario);
   Session session;
   const std::string folder = std::filesystem::path(scenario.path).parent_path().string();
   auto model = open_model(scenario.model, folder);
@@ -239,6 +240,8 @@ GenerateRequest request_for(const Scenario& scenario, const Session& session, co
                             const std::vector<std::vector<std::int32_t>>& teacher) {
   GenerateRequest request = cell.requested();
   request.prompts = session.tokens;
+  request.operation.kind = scenario.operation.kind;
+  request.operation.shapes = session.shapes;
   request.max_new_tokens = scenario.decode.max_new_tokens;
   request.eos = session.eos;
   request.level = scenario.observe;
@@ -314,8 +317,10 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
   if (engine->refuse != nullptr) {
     if (std::string why = engine->refuse(asked); !why.empty()) return why;
   }
-  if (std::string why = refuse_ranks(session.model.config, asked.ranks); !why.empty()) return why;
-  if (std::string why = refuse_replicas(asked); !why.empty()) return why;
+  if (scenario.operation.kind == OperationKind::none) {
+    if (std::string why = refuse_ranks(session.model.config, asked.ranks); !why.empty()) return why;
+    if (std::string why = refuse_replicas(asked); !why.empty()) return why;
+  }
   for (const Requirement& requirement : requirements_of(scenario, cell)) {
     if (std::string why = missing_for(requirement, asked); !why.empty()) return why;
   }

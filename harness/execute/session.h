@@ -15,7 +15,8 @@
 namespace isobit {
 
 struct Session {
-  LoadedModel model;
+  LoadedModel model;                   // empty when the scenario is one operation
+  std::vector<OperationShape> shapes;  // of that operation, by prompt
   std::optional<Tokenizer> tokenizer;  // empty when every prompt is given as tokens
   std::vector<Prompt> prompts;
   std::vector<PromptTokens> tokens;                // by prompt
@@ -28,6 +29,9 @@ struct Session {
 /// Reads the prompts as tokens of a model that is loaded already; one that this model cannot take
 /// (another vocabulary, a context too short for it and its new tokens) is an error of its line.
 Result<void> read_prompts(const Scenario& scenario, Session& session);
+
+/// The same of one operation: its shapes (execute/operation.cc).
+Result<Session> open_operation(const Scenario& scenario);
 
 /// Loads model and prompts; errors carry the place (scenario, prompt line, model file).
 Result<Session> open_session(const Scenario& scenario);

@@ -50,6 +50,7 @@ void CellRunner::start_attempt(int attempt) {
 }
 
 Engine& CellRunner::engine_of(const GenerateRequest& request) {
+  if (request.operation.kind != OperationKind::none) return operations_;
   const EngineChoice& choice = request.backend.engine;
   if (whole_name_ != choice.text()) {
     // The session outlives the engine.

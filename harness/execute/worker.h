@@ -5,6 +5,7 @@
 
 #include "harness/execute/executor.h"
 #include "runtime/parallel/world.h"
+#include "runtime/run/operation_engine.h"
 
 namespace isobit {
 
@@ -29,6 +30,7 @@ class CellRunner {
   const Session& session_;
   Runtime& runtime_;
   const ExecuteHooks* hooks_;
+  OperationEngine operations_;  // where a cell is one operation
   std::string whole_name_;
   int attempt_ = 1;
   std::unique_ptr<Engine> whole_;  // the last engine that is no backend

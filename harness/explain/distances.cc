@@ -62,6 +62,8 @@ Result<void> measure_differences(const Loaded& loaded, const Plan& plan, Traces&
     if (distance.differing == 0) continue;  // only an inner row differed
     result.difference.has_distance = true;
     result.difference.distance = distance;
+    // A row of one operation is no distribution over tokens: nothing in it can flip.
+    if (loaded.scenario.operation.kind != OperationKind::none) continue;
     result.judgement.severity = std::max(result.judgement.severity, severity_of(distance));
   }
   return {};

@@ -91,7 +91,11 @@ std::string implausible(const PromptTrace& prompt) {
   const Digest& first = prompt.tokens.front().digest;
   const bool same = std::all_of(prompt.tokens.begin(), prompt.tokens.end(),
                                 [&](const TokenRecord& t) { return t.digest == first; });
-  return same ? "the same logits at every position of prompt " + prompt.id : "";
+  if (!same) return "";
+  const bool drawn = prompt.tokens.front().id >= 0;  // else it is a shape of one operation
+  return (drawn ? "the same logits at every position of prompt "
+                : "the same results in every row of shape ") +
+         prompt.id;
 }
 
 /// Collects a Comparison prompt by prompt.

@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "harness/judge/operation.h"
 #include "harness/judge/steps.h"
 
 namespace isobit::judge_steps {
@@ -135,11 +136,16 @@ std::string layer_and_site(const CellTrace& a, const CellTrace& b, int prompt) {
          ", " + name_of(where->site);
 }
 
+/// " at prompt p1, position 7", " at shape q_proj, row 3"
+std::string place_text(const Judging& all, const Divergence& first) {
+  const bool model = all.in.scenario.operation.kind == OperationKind::none;
+  return (model ? " at prompt " : " at shape ") + first.prompt_id +
+         (model ? ", position " : ", row ") + std::to_string(first.position);
+}
+
 void differs(Judging& all, int i, int base, const Comparison& c, GroupResult& group) {
   const std::string against = all.name(base);
-  all.raise(i, {Verdict::diff, c.severity,
-                "differs from " + against + " at prompt " + c.first->prompt_id + ", position " +
-                    std::to_string(c.first->position)});
+  all.raise(i, {Verdict::diff, c.severity, "differs from " + against + place_text(all, *c.first)});
   all.note_difference(i, c, against, base);
   Difference& difference = all.result(i).difference;
   if (difference.layer_site.empty()) {
@@ -201,6 +207,14 @@ void compare_pairs(Judging& all, int group_rule, const std::vector<int>& members
     if (c.first) differs(all, i, base, c, group);
   }
   group.flip_rate_bound = rate_upper_bound(flipped, group.comparable_rows);
+}
+
+/// Of one operation: where along rows bits change.
+void say_first_change(const Judging& all, const std::vector<int>& members, GroupResult& group) {
+  if (all.in.scenario.operation.kind == OperationKind::none || group.differing == 0) return;
+  const std::string change = first_change(all.in, members);
+  std::string& reason = group.judgement.reason;
+  if (!change.empty()) reason += (reason.empty() ? "" : "; ") + change;
 }
 
 /// differ, differ_all: the control is red where cells are equal that must not be.
@@ -322,6 +336,7 @@ GroupResult judge_group(Judging& all, const Group& group) {
       judge_control(all, rule.of, members, all_pairs, out);
   }
   judge_coverage(all, group, members, out);
+  say_first_change(all, members, out);
   say_unselected(group, out);
   return out;
 }

@@ -50,7 +50,9 @@ void judge_attempt(Judging& all, int i, const CellTrace& trace) {
   if (trace.observed.imported.empty()) {
     const bool asks_about_cache =
         std::count(cell.named_axes.begin(), cell.named_axes.end(), "cache") != 0;
-    all.raise(i, check_observed(cell.requested(), trace, asks_about_cache));
+    GenerateRequest asked = cell.requested();
+    asked.operation.kind = all.in.scenario.operation.kind;
+    all.raise(i, check_observed(asked, trace, asks_about_cache));
     all.raise(i, check_library(all.cell(i).class_recipe, trace));
   }
   all.raise(i, check_complete(all.in.scenario, cell, trace, all.in.eos));

@@ -1,10 +1,12 @@
 // One cell by itself: did what was asked run, was the axis exercised, is the trace whole?
 
 #include <algorithm>
+#include <initializer_list>
 #include <map>
 
 #include "golden/recipe.h"
 #include "harness/judge/judge.h"
+#include "harness/judge/operation.h"
 #include "runtime/base/words.h"
 #include "runtime/numerics/flash_text.h"
 #include "runtime/numerics/schedule_text.h"
@@ -211,10 +213,22 @@ Judgement check_gemm(const ScheduleBook* book, const Observed& o) {
     if (asked->second && !item.cut) uncut = item.schedule;
   }
   if (!uncut.empty()) return mistrusted("gemm " + uncut + " cut no product");
-  if (book->by_rows() && cuts.size() > 1 && ran.size() < 2) {
+  // All launches of one operation have the same rows: its other cells follow them.
+  const bool follows = o.operation.empty() && book->by_rows();
+  if (follows && cuts.size() > 1 && ran.size() < 2) {
     return mistrusted("gemm " + book->text + ": every product had " + o.gemm);
   }
   return {};
+}
+
+/// Of the judgements of a cell, the first that is graver than those before it.
+Judgement gravest(std::initializer_list<Judgement> all) {
+  Judgement worst;
+  for (const Judgement& next : all) {
+    const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
+    if (graver || worst.verdict == Verdict::pass) worst = next;
+  }
+  return worst;
 }
 
 /// What an engine in another process says that ran. What it does not say passes where the cell asks
@@ -260,21 +274,17 @@ Judgement check_external(const GenerateRequest& asked, const CellTrace& trace,
   const Observed& o = trace.observed;
   if (!o.engine.starts_with("exec:")) return fail("engine", "exec", o.engine);
   const std::int64_t threads = asked.backend.threads;
-  Judgement worst;
+  Judgement had;
   if (threads > 1 && o.threads < threads) {
-    worst = mistrusted(std::to_string(threads) + " threads were asked, " +
-                       (o.threads == 0 ? "and the engine does not say how many it had"
-                                       : "it had " + std::to_string(o.threads)));
+    had = mistrusted(std::to_string(threads) + " threads were asked, " +
+                     (o.threads == 0 ? "and the engine does not say how many it had"
+                                     : "it had " + std::to_string(o.threads)));
   }
-  for (const Judgement& next :
-       {check_said("device", asked.backend.device, "cpu", o.device),
-        check_said("precision", mode_of(asked.precision).name, "fp32", o.precision),
-        check_said("kv", asked.kv.text, "exact", o.kv), check_external_batch(asked.batch, trace),
-        check_external_cache(asked.cache, trace, asks_about_cache)}) {
-    const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
-    if (graver || worst.verdict == Verdict::pass) worst = next;
-  }
-  return worst;
+  return gravest({had, check_said("device", asked.backend.device, "cpu", o.device),
+                  check_said("precision", mode_of(asked.precision).name, "fp32", o.precision),
+                  check_said("kv", asked.kv.text, "exact", o.kv),
+                  check_external_batch(asked.batch, trace),
+                  check_external_cache(asked.cache, trace, asks_about_cache)});
 }
 
 }  // namespace
@@ -282,17 +292,19 @@ Judgement check_external(const GenerateRequest& asked, const CellTrace& trace,
 Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
                          bool asks_about_cache) {
   if (asked.backend.engine.name == "exec") return check_external(asked, trace, asks_about_cache);
-  Judgement worst = check_place(asked, trace.observed);
-  for (const Judgement& next :
-       {check_ranks(asked, trace.observed), check_replicas(asked, trace),
-        check_batch(asked.batch, trace), check_cache(asked.cache, trace, asks_about_cache),
-        check_kv(asked.kv, trace.observed), check_gemm(asked.backend.gemm.get(), trace.observed),
-        check_attention(asked.backend.attention, trace.observed),
-        check_weights(asked.weights, trace.observed)}) {
-    const bool graver = next.verdict == Verdict::fail && worst.verdict != Verdict::fail;
-    if (graver || worst.verdict == Verdict::pass) worst = next;
+  if (asked.operation.kind != OperationKind::none || !trace.observed.operation.empty()) {
+    return gravest({check_place(asked, trace.observed),
+                    check_operation_ran(asked.operation, trace.observed),
+                    check_gemm(asked.backend.gemm.get(), trace.observed),
+                    check_attention(asked.backend.attention, trace.observed)});
   }
-  return worst;
+  return gravest({check_place(asked, trace.observed), check_ranks(asked, trace.observed),
+                  check_replicas(asked, trace), check_batch(asked.batch, trace),
+                  check_cache(asked.cache, trace, asks_about_cache),
+                  check_kv(asked.kv, trace.observed),
+                  check_gemm(asked.backend.gemm.get(), trace.observed),
+                  check_attention(asked.backend.attention, trace.observed),
+                  check_weights(asked.weights, trace.observed)});
 }
 
 Judgement check_library(const std::string& class_recipe, const CellTrace& trace) {
@@ -318,6 +330,7 @@ Judgement check_library(const std::string& class_recipe, const CellTrace& trace)
 
 Judgement check_complete(const Scenario& scenario, const Cell& cell, const CellTrace& trace,
                          const std::vector<std::int32_t>& eos) {
+  if (scenario.operation.kind != OperationKind::none) return check_all_rows(trace);
   const bool taught = cell.value("teacher_forced") != "false";
   for (const PromptTrace& prompt : trace.prompts) {
     const auto broken = [&](const std::string& why) {

@@ -260,7 +260,12 @@ Result<void> include(const Scenario& scenario, std::int64_t limit, std::vector<D
 Cell make_cell(const Scenario& scenario, const Draft& draft, int index) {
   Cell cell;
   cell.scenario = scenario.name;
-  for (const Axis& axis : all_axes()) cell.axes[axis.name] = value_on(draft.given, axis.name);
+  const bool operation = scenario.operation.kind != OperationKind::none;
+  for (const Axis& axis : all_axes()) {
+    // A cell of a model has no axis of an operation: a new one changes none of its recipes.
+    if (axis.scope == AxisScope::operation && !operation) continue;
+    cell.axes[axis.name] = value_on(draft.given, axis.name);
+  }
   for (const auto& entry : draft.given) cell.named_axes.push_back(entry.first);
   cell.tags = scenario.tags;
   cell.index = index;
@@ -443,9 +448,9 @@ std::string class_axes(const Cell& cell) {
   std::string out;
   for (const auto& [axis, value] : cell.axes) {
     const bool always = axis == "engine" || axis == "precision";
-    const bool decides =
-        (by_steps && (axis == "batch" || axis == "cache" || axis == "kv" || axis == "replicas")) ||
-        (by_ranks && axis == "gpus");
+    const bool decides = (by_steps && (axis == "batch" || axis == "cache" || axis == "kv" ||
+                                       axis == "replicas" || axis == "rows")) ||
+                         (by_ranks && axis == "gpus");
     if (deterministic && !decides && find_axis(axis)->lossless(value)) continue;
     if (always || !is_usual(axis, value)) out += axis + "=" + value.text + "\n";
   }

@@ -19,7 +19,7 @@ namespace isobit {
 
 struct Cell {
   std::string scenario;                 // name
-  AxisPoint axes;                       // every known axis
+  AxisPoint axes;                       // every axis of a scenario of its kind, those of a model
   std::vector<std::string> named_axes;  // those the scenario names: shown in the name
   std::vector<std::string> tags;
   std::string hash;  // 16 hex digits of the SHA-256 of cell_meaning()
@@ -94,9 +94,9 @@ bool depends_on_steps(const Cell& cell);
 /// split by length of the heads that it has.
 bool depends_on_ranks(const Cell& cell);
 /// The axes part of the class recipe of a cell: sorted "axis=value" lines. Lossless values are
-/// dropped for a deterministic engine, but for batch and cache where steps matter, and for gpus
-/// where ranks do; other engines keep all. engine and precision always stand there, another axis
-/// when it is not at its default, so that a later axis makes no golden stale.
+/// dropped for a deterministic engine, but for batch, cache and rows where steps matter, and for
+/// gpus where ranks do; other engines keep all. engine and precision always stand there, another
+/// axis when it is not at its default, so that a later axis makes no golden stale.
 std::string class_axes(const Cell& cell);
 
 }  // namespace isobit

@@ -61,7 +61,10 @@ std::string decode_lines(const Decode& decode, DecodeLines which) {
 
 std::string class_recipe(const Scenario& scenario, const Cell& cell, const RecipeInputs& inputs,
                          const std::vector<std::string>& machine) {
-  std::string lines = class_axes(cell) + decode_lines(scenario.decode, DecodeLines::all);
+  std::string lines = class_axes(cell);
+  if (scenario.operation.kind == OperationKind::none) {
+    lines += decode_lines(scenario.decode, DecodeLines::all);
+  }
   lines += recipe_line("model", inputs.model_digest);
   lines += recipe_line("numerics", inputs.numerics_version);
   lines += recipe_line("segments", std::to_string(inputs.segments));

@@ -31,6 +31,7 @@ enum class DecodeLines { all, changed };
 std::string decode_lines(const Decode& decode, DecodeLines which);
 
 /// Class recipe: model, tokenizer, decode parameters, segments, numerics version and class_axes().
+/// That of one operation has its name for a model and no decode parameters.
 /// Prompts are not in it: a golden is keyed by (class recipe, one prompt's tokens). `machine`: the
 /// lines of a vendor's engine, which no other has (is_machine_key() in golden/recipe.h):
 /// "library.FILE=SHA-256", "variant=CORE TYPE or GPU", "variable.NAME=VALUE".

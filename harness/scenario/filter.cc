@@ -311,6 +311,11 @@ bool evaluate(const Node& node, const Filter::Subject& subject) {
   return value != nullptr && compare_value(node, *value);
 }
 
+void add_axes(const Node& node, std::set<std::string>& out) {
+  if (node.kind == Node::Kind::compare) out.insert(node.axis);
+  for (const NodePointer& child : node.children) add_axes(*child, out);
+}
+
 }  // namespace
 
 Result<Filter> Filter::parse(const std::string& expression, const std::string& place) {
@@ -320,6 +325,12 @@ Result<Filter> Filter::parse(const std::string& expression, const std::string& p
   filter.root_ = std::move(root.value());
   filter.text_ = expression;
   return filter;
+}
+
+std::set<std::string> Filter::axes() const {
+  std::set<std::string> out;
+  if (root_ != nullptr) add_axes(*root_, out);
+  return out;
 }
 
 bool Filter::matches(const Subject& subject) const {

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,8 @@ class Filter {
     std::function<bool(const std::string& tag)> has_tag;
     std::string name;
   };
+  /// The axes that it asks about, each once.
+  [[nodiscard]] std::set<std::string> axes() const;
   [[nodiscard]] bool matches(const Subject& subject) const;
   [[nodiscard]] bool empty() const { return root_ == nullptr; }
   [[nodiscard]] const std::string& text() const { return text_; }

@@ -5,9 +5,9 @@
 #include <cstddef>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <utility>
 
+#include "harness/scenario/json_line.h"
 #include "runtime/base/file.h"
 #include "runtime/base/words.h"
 
@@ -18,46 +18,11 @@ using Json = nlohmann::json;
 
 constexpr std::size_t kLargestFile = std::size_t{1} << 28;
 constexpr std::size_t kLongestLine = std::size_t{1} << 24;
-constexpr int kDeepestJson = 16;
 
 const std::vector<std::string> kOwnKeys = {"id", "text", "messages", "tokens", "answer"};
 
 std::string place_of(const std::string& path, std::size_t line) {
   return path + ":" + std::to_string(line);
-}
-
-/// Strict JSON: no duplicate keys, bounded depth, the column of a syntax error.
-Result<Json> parse_line(const std::string& line, const std::string& place) {
-  // The parser takes a zero byte for the end of the line and would ignore what follows.
-  if (const std::size_t zero = line.find('\0'); zero != std::string::npos)
-    return Error{"a zero byte: not a text", place + ":" + std::to_string(zero + 1)};
-  std::string refused;
-  std::vector<std::set<std::string>> keys;
-  const auto check = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (depth > kDeepestJson) refused = "nested too deeply";
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end && !keys.empty()) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.empty()) {
-      const auto& key = value.get_ref<const std::string&>();
-      if (!keys.back().insert(key).second && refused.empty())
-        refused = "duplicate key " + in_quotes(key);
-    }
-    return refused.empty();
-  };
-  try {
-    Json parsed = Json::parse(line, check);
-    if (!refused.empty()) return Error{refused, place};
-    return parsed;
-  } catch (const Json::parse_error& error) {
-    const std::string column = ":" + std::to_string(std::max<std::size_t>(error.byte, 1));
-    const bool ended = error.byte > line.size();
-    return Error{ended ? "malformed JSON: the line ends too early; one object a line"
-                       : "malformed JSON near " +
-                             in_quotes(line.substr(error.byte == 0 ? 0 : error.byte - 1, 12)),
-                 place + column};
-  } catch (const std::exception& error) {
-    return Error{std::string("malformed JSON: ") + error.what(), place};
-  }
 }
 
 bool is_text(const Json& object, const char* key) {
@@ -180,7 +145,7 @@ Result<Prompt> read_own(const Json& object, const std::string& place) {
 
 Result<Prompt> read_prompt(const std::string& line, const std::string& path, std::size_t number) {
   const std::string place = place_of(path, number);
-  auto object = parse_line(line, place);
+  auto object = parse_json_line(line, place);
   ISOBIT_TRY(object);
   if (!object->is_object()) return Error{"expected one JSON object a line", place};
   const bool own = object->contains("text") || object->contains("messages") ||

@@ -42,6 +42,7 @@ class Reader : private NodeReader {
 
  private:
   // Parts of the schema, one function each.
+  void find_operation(const TreeNode& key, const TreeNode& node);
   void top(const std::string& key, const TreeNode& node);
   void contract(const std::string& key, const TreeNode& node);
   void name(const TreeNode& node);
@@ -77,15 +78,28 @@ Result<Scenario> Reader::read() {
   const TreeNode& root = tree_.root;
   if (root.kind == Kind::null) return Error{"the scenario is empty", tree_.place(root)};
   if (!map(root, "the scenario", kTopKeys)) return *error_;
-  for (std::size_t i = 0; i < root.keys.size(); ++i) top(root.keys[i].text, root.items[i]);
+  for (std::size_t i = 0; i < root.keys.size(); ++i) find_operation(root.keys[i], root.items[i]);
+  for (std::size_t i = 0; i < root.keys.size(); ++i) {
+    refuse_key(root.keys[i]);
+    top(root.keys[i].text, root.items[i]);
+  }
   finish();
   for (const char* key : {"version", "name", "model", "prompts"}) {
+    if (operation_ != OperationKind::none && key == std::string("prompts")) continue;
     const auto named = [&](const TreeNode& node) { return node.text == key; };
     if (std::none_of(root.keys.begin(), root.keys.end(), named))
       fail(root, std::string("the key \"") + key + "\" is missing");
   }
   if (error_) return *error_;
   return std::move(scenario_);
+}
+
+/// Known before any other key is read: it decides which axes there are.
+void Reader::find_operation(const TreeNode& key, const TreeNode& node) {
+  if (key.text != "model" || !is_operation(node)) return;
+  scenario_.operation = operation(node);
+  operation_ = scenario_.operation.kind;
+  scenario_.model = std::string("operation ") + name_of(operation_);
 }
 
 void Reader::top(const std::string& key, const TreeNode& node) {
@@ -98,7 +112,7 @@ void Reader::top(const std::string& key, const TreeNode& node) {
   }
   if (key == "name") name(node);
   if (key == "question") scenario_.question = word(node, "question");
-  if (key == "model") scenario_.model = model(node);
+  if (key == "model" && operation_ == OperationKind::none) scenario_.model = model(node);
   if (key == "prompts") prompts(node);
   if (key == "decode") decode(node);
   if (key == "axes") axes(node);
@@ -344,6 +358,7 @@ void Reader::requirements(const TreeNode& node) {
     if (std::find(subjects.begin(), subjects.end(), key.text) == subjects.end())
       fail(key, "requires: " + in_quotes(key.text) + " is neither an axis nor a value of one" +
                     (nearest(key.text, subjects).empty() ? "" : did_you_mean(key.text, subjects)));
+    if (find_axis(key.text) != nullptr) belongs(key.text, key);
     const TreeNode& what = node.items[i];
     const bool many = what.kind == Kind::list;
     for (const TreeNode& item : many ? list(what, "requires") : std::vector<TreeNode>{what})
@@ -450,6 +465,7 @@ void Reader::golden(const TreeNode& node) {
 
 /// The axis seed draws samples: it has a meaning with sampling alone, and decode.seed is its value.
 void Reader::seeds() {
+  if (operation_ != OperationKind::none) return;  // there it seeds the operands
   if (seed_ != nullptr && scenario_.decode.strategy == "greedy")
     fail(*seed_, "axis seed has no meaning with strategy greedy; add decode: {strategy: sample}");
   if (seed_ != nullptr && decode_seed_ != nullptr)
@@ -473,6 +489,7 @@ void Reader::finish() {
                    scenario_.golden.place};
   }
   seeds();
+  if (operation_ != OperationKind::none && !error_) error_ = check_operation(scenario_);
   if (teacher_forced_ == nullptr) return;
   if (!varied_.insert("teacher_forced").second)
     fail(*teacher_forced_, "teacher_forced is an axis already; give it in one place");

@@ -93,6 +93,13 @@ struct GoldenChoice {
   }
 };
 
+/// `model: {op: gemm, shapes: FILE}`: one operation of a backend instead of a model.
+struct OperationChoice {
+  OperationKind kind = OperationKind::none;  // none: a model
+  std::string shapes;                        // relative to the scenario file
+  std::string place;                         // file:line:column of its map
+};
+
 struct Scenario {
   std::string path;
   std::string text;  // the file as read (overrides not applied)
@@ -100,7 +107,8 @@ struct Scenario {
   std::int64_t version = 1;
   std::string name;
   std::string question;  // one sentence: what the scenario asks
-  std::string model;     // manifest name, directory or .gguf
+  std::string model;     // manifest name, directory or .gguf; "operation gemm"
+  OperationChoice operation;
   PromptSelection prompts;
   Decode decode;
   TraceLevel observe = TraceLevel::logits;
@@ -126,6 +134,11 @@ Result<Scenario> load_scenario(const std::string& path, const std::vector<std::s
 /// The same from text (tests, the fuzzer).
 Result<Scenario> parse_scenario(const std::string& text, const std::string& path,
                                 const std::vector<std::string>& overrides);
+
+/// Which axes a scenario has.
+inline AxisScope scope_of(const Scenario& scenario) {
+  return scenario.operation.kind == OperationKind::none ? AxisScope::model : AxisScope::operation;
+}
 
 /// The texts of an axis' values in axes, zip and include, in this order.
 std::vector<std::string> value_texts(const Scenario& scenario, const std::string& axis);

@@ -226,13 +226,16 @@ Filter NodeReader::where(const TreeNode& node) {
   const std::string text = word(node, "where");
   if (error_) return {};
   auto filter = Filter::parse(text, tree_.place(node));
-  if (filter) return filter.value();
+  if (filter) {
+    for (const std::string& axis : filter->axes()) belongs(axis, node);
+    return filter.value();
+  }
   if (!error_) error_ = filter.error();
   return {};
 }
 
 bool NodeReader::known_axis(const TreeNode& node) {
-  if (find_axis(node.text) != nullptr) return true;
+  if (find_axis(node.text) != nullptr) return belongs(node.text, node);
   fail(node, "unknown axis " + in_quotes(node.text) + did_you_mean(node.text, axis_names()));
   return false;
 }

@@ -67,6 +67,11 @@ class NodeReader {
   const std::vector<TreeNode>& list(const TreeNode& node, const std::string& what);
   /// A model's word, or the text of a merged model (harness/merged.h) from a map.
   std::string model(const TreeNode& node);
+  /// {op: gemm, shapes: FILE}
+  OperationChoice operation(const TreeNode& node);
+  static bool is_operation(const TreeNode& model);
+  /// A key of the file that says something of a model, in a scenario of one operation.
+  void refuse_key(const TreeNode& key);
   /// Whether it is a map that is not empty; its keys must be known (`known` empty: any).
   bool map(const TreeNode& node, const std::string& what, const std::vector<std::string>& known);
 
@@ -77,14 +82,22 @@ class NodeReader {
   /// A list of different axes.
   std::vector<std::string> axis_list(const TreeNode& node, const std::string& what);
 
+  /// Whether an axis is one of this scenario's; known_axis() and where() ask.
+  bool belongs(const std::string& axis, const TreeNode& node);
+
   const Tree& tree_;
   std::optional<Error> error_;
+  OperationKind operation_ = OperationKind::none;  // of the scenario
 };
 
 /// Appends the entries of `measure` (scenario/measures.cc); gives the first error. Whether the
 /// scenario varies the axis of `over` is asked by whoever has read the whole file.
 std::optional<Error> read_measures(const Tree& tree, const TreeNode& node,
                                    std::vector<Measure>& out);
+
+/// What the scenario of one operation cannot ask (scenario/read_operation.cc); nothing: all is
+/// fine.
+std::optional<Error> check_operation(const Scenario& scenario);
 
 /// Tree -> Scenario without path and text (scenario/read.cc).
 Result<Scenario> read_scenario(const Tree& tree);

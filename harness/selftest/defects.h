@@ -43,15 +43,16 @@ inline Defect& add_defect(std::vector<Defect>& all, const char* name, const char
   return defect;
 }
 
-std::vector<Defect> order_defects();   // right numbers summed in another order
-std::vector<Defect> flash_defects();   // in attention over key blocks
-std::vector<Defect> value_defects();   // wrong numbers in one place
-std::vector<Defect> rank_defects();    // between ranks
-std::vector<Defect> cache_defects();   // in what the cache holds, or where attention cuts it
-std::vector<Defect> policy_defects();  // in what a cache policy codes, shows or evicts
-std::vector<Defect> lossy_defects();   // the same, of policies that change, turn, hide and score
-std::vector<Defect> asked_defects();   // something else ran than was asked
-std::vector<Defect> trace_defects();   // in the record, the process, or the comparison itself
+std::vector<Defect> order_defects();      // right numbers summed in another order
+std::vector<Defect> flash_defects();      // in attention over key blocks
+std::vector<Defect> value_defects();      // wrong numbers in one place
+std::vector<Defect> rank_defects();       // between ranks
+std::vector<Defect> cache_defects();      // in what the cache holds, or where attention cuts it
+std::vector<Defect> policy_defects();     // in what a cache policy codes, shows or evicts
+std::vector<Defect> lossy_defects();      // the same, of policies that change, turn, hide and score
+std::vector<Defect> asked_defects();      // something else ran than was asked
+std::vector<Defect> operation_defects();  // in one operation, launched by itself
+std::vector<Defect> trace_defects();      // in the record, the process, or the comparison itself
 
 /// YAML of a named scenario; `model` and `prompts` are relative to it. REQUIRES: a known name.
 std::string plan_text(const std::string& name);

@@ -119,6 +119,10 @@ std::string prompts_file() {
   return out;
 }
 
+constexpr const char* kProducts =
+    "{\"id\": \"even\", \"n\": 64, \"k\": 256}\n{\"id\": \"odd\", \"n\": 23, \"k\": 101}\n";
+constexpr const char* kNorms = "{\"id\": \"hidden\", \"width\": 200}\n";
+
 /// Every token once, in three orders: whatever is drawn was there before, so a draft is found.
 std::string every_token_file() {
   std::string out;
@@ -153,6 +157,8 @@ Result<void> write_selftest_inputs(const std::string& folder) {
     if (auto ok = write_file(model + "/model.safetensors", model_file()); !ok) return ok;
   }
   if (auto ok = write_file(folder + "/every_token.jsonl", every_token_file()); !ok) return ok;
+  if (auto ok = write_file(folder + "/products.jsonl", kProducts); !ok) return ok;
+  if (auto ok = write_file(folder + "/norms.jsonl", kNorms); !ok) return ok;
   return write_file(folder + "/prompts.jsonl", prompts_file());
 }
 

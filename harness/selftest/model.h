@@ -17,9 +17,9 @@ constexpr std::int64_t kLayers = 3, kHidden = 64, kHeads = 8, kKvHeads = 4, kHea
 constexpr std::int64_t kZeroRow = 7;
 
 /// Writes FOLDER/model and FOLDER/wide (config.json, model.safetensors) and FOLDER/prompts.jsonl:
-/// three token prompts, of 28, 41 and 262 tokens, and FOLDER/every_token.jsonl: each holds
-/// the whole vocabulary. `wide` is the same tensors cut into heads of 32
-/// channels, which codecs of 32 need.
+/// three token prompts, of 28, 41 and 262 tokens, FOLDER/every_token.jsonl: each holds
+/// the whole vocabulary, and shapes of single operations, FOLDER/products.jsonl and norms.jsonl.
+/// `wide` is the same tensors cut into heads of 32 channels, which codecs of 32 need.
 Result<void> write_selftest_inputs(const std::string& folder);
 
 }  // namespace isobit::selftest

@@ -84,28 +84,45 @@ expect: [{same_bits: {across: [batch, threads]}}]
 /// The reference and the same in another process, whose engine the selftest adds.
 const std::map<std::string, Plan>& served_plans() {
   static const std::map<std::string, Plan> all = {
-      {"served", {kGreedy, R"(time_limit: 3
+    {"served", {kGreedy, R"(time_limit: 3
 axes: {engine: [reference], batch: [1, 3]}
 expect: [{same_bits: {across: [engine, batch]}}]
 )"}},
-      {"served-cache", {kGreedy, R"(axes: {engine: [reference], cache: [on, off]}
+    {"served-cache", {kGreedy, R"(axes: {engine: [reference], cache: [on, off]}
 expect: [{same_bits: {across: [engine, cache]}}]
 )"}},
-      {"served-teacher",
-       {kGreedy, R"(axes: {engine: [reference], batch: [1, 3], teacher_forced: [true]}
+    {"served-teacher",
+     {kGreedy, R"(axes: {engine: [reference], batch: [1, 3], teacher_forced: [true]}
 expect: [{same_bits: {across: [engine, batch]}}]
 )"}},
-      {"served-seed",
-       {"{strategy: sample, temperature: 0.8, max_new_tokens: 8, ignore_eos: true}",
-        R"(axes: {engine: [reference], seed: [1, 2]}
+    {"served-seed",
+     {"{strategy: sample, temperature: 0.8, max_new_tokens: 8, ignore_eos: true}",
+      R"(axes: {engine: [reference], seed: [1, 2]}
 expect: [{same_bits: {across: [engine]}}]
 )"}},
-      {"served-logprobs", {kGreedy, R"(axes: {engine: [reference], batch: [1, 3]}
+    {"served-logprobs", {kGreedy, R"(axes: {engine: [reference], batch: [1, 3]}
 expect:
   - {same_bits: {across: [engine, batch], of: tokens}}
   - {same_bits: {where: engine=exec, across: [batch], of: logprobs}}
 )"}},
-  };
+    /// One operation each: the key `model` with the axes and the rule.
+    const std::map<std::string, std::string> &
+        operation_plans(){static const std::map<std::string, std::string> all = {
+                              {"product", R"(model: {op: gemm, shapes: products.jsonl}
+axes: {rows: [1], place: [first], neighbours: [random], align: [0], stride: [0]}
+include:
+  - {rows: [16, 17]}
+  - {rows: 40, place: [middle, last, scattered]}
+  - {rows: 2, neighbours: [zeros, huge]}
+  - {rows: 12, align: [1, 3]}
+  - {rows: 12, align: 3, stride: 5}
+expect: [{same_bits: {across: [rows, place, neighbours, align, stride]}}]
+)"},
+                              {"norm", R"(model: {op: rms_norm, shapes: norms.jsonl}
+axes: {rows: [1, 16, 17]}
+expect: [{same_bits: {across: [rows]}}]
+)"},
+                          };
   return all;
 }
 
@@ -176,14 +193,16 @@ expect: [{within: {across: [cache, threads], max_abs: 1e-9, token_match: 1.0}}]
 }  // namespace
 
 std::string plan_text(const std::string& name) {
+  const std::string head = "version: 1\nname: selftest-" + name +
+                           "\nquestion: Is a seeded defect found where it is, and only there?\n";
+  if (operation_plans().count(name) != 0) return head + operation_plans().at(name);
   const auto& all = policy_plans().count(name) != 0       ? policy_plans()
                     : laboratory_plans().count(name) != 0 ? laboratory_plans()
                     : served_plans().count(name) != 0     ? served_plans()
                                                           : plans();
   const Plan& plan = all.at(name);
-  return "version: 1\nname: selftest-" + name +
-         "\nquestion: Is a seeded defect found where it is, and only there?\nmodel: " + plan.model +
-         "\nprompts: " + plan.prompts + "\ndecode: " + plan.decode + "\n" + plan.body;
+  return head + "model: " + plan.model + "\nprompts: " + plan.prompts + "\ndecode: " + plan.decode +
+         "\n" + plan.body;
 }
 
 }  // namespace isobit::selftest

@@ -23,6 +23,7 @@
 #include "runtime/parallel/communicator.h"
 #include "runtime/parallel/world.h"
 #include "runtime/run/engine.h"
+#include "runtime/run/operation.h"
 #include "runtime/run/weight_cache.h"
 #include "runtime/schedule/batcher.h"
 #include "runtime/trace.h"
@@ -47,6 +48,8 @@ struct GenerateRequest {
   std::vector<std::int32_t> eos;  // empty: never stop early
   TraceLevel level = TraceLevel::logits;
   bool log_sums = false;  // of every recorded row of logits
+  OperationRequest
+      operation;  // of kind none: a model runs; else nothing but its rows (operation.h)
 
   ResidualHook residual;  // sees and changes the residual stream
   /// Called for each rank's parts before use; selftest wraps them in defects.

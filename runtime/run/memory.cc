@@ -77,9 +77,34 @@ std::int64_t rows_of_step(const GenerateRequest& request, const Lengths& all) {
   return rows;
 }
 
+/// Of the largest shape: operands and results as they lie, dense results, what is copied to look at
+/// their surroundings, and sequences of which neighbours have half as many as watched rows.
+MemoryEstimate estimate_operation(const GenerateRequest& request) {
+  const OperationRequest& asked = request.operation;
+  const Mode& mode = mode_of(request.precision);
+  const std::int64_t real = mode.wide() ? 8 : 4;
+  MemoryEstimate out;
+  for (const OperationShape& shape : asked.shapes) {
+    const std::int64_t heads = shape.heads * shape.head_dim;
+    const std::int64_t in = std::max({shape.k, shape.width, heads}),
+                       results = std::max({shape.n, shape.width, heads});
+    const std::int64_t row = 3 * (in + results + 2 * asked.stride) * real;
+    out.activations = std::max(out.activations, saturating_product(asked.rows, row));
+    out.weights = std::max(out.weights, saturating_product(shape.n, shape.k * real));
+    const bool softmax = asked.kind == OperationKind::softmax;
+    const std::int64_t keys = softmax ? shape.width : shape.keys,
+                       width = softmax ? 8 : shape.kv_heads * shape.head_dim;
+    const std::int64_t sequences = kWatchedRows * 3 / 2;
+    out.cache = std::max(out.cache,
+                         saturating_product(sequences * keys, 2 * width * field_bytes(mode.cache)));
+  }
+  return out;
+}
+
 }  // namespace
 
 MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& request) {
+  if (request.operation.kind != OperationKind::none) return estimate_operation(request);
   const ModelConfig& config = model.config;
   const Batcher batcher(request.prompts, request.max_new_tokens, request.batch, request.cache);
   const KvDemand demand = batcher.demand();

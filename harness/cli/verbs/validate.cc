@@ -15,6 +15,7 @@ namespace {
 
 struct Validated {
   std::size_t cells = 0, groups = 0, prompts = 0;
+  bool operation = false;  // its prompts are shapes
 };
 
 /// The model takes the prompts. One of a manifest need not be fetched yet; then only a run can
@@ -35,6 +36,21 @@ Result<void> check_prompts_with_model(const Scenario& scenario, const std::strin
   Session session;
   session.model = std::move(*model);
   return read_prompts(scenario, session);
+}
+
+/// The prompts, or the shapes of one operation, and whether the model takes them: how many.
+Result<std::size_t> check_prompts(const Scenario& scenario) {
+  const std::filesystem::path folder = std::filesystem::path(scenario.path).parent_path();
+  if (scenario.operation.kind != OperationKind::none) {
+    const auto session = open_operation(scenario);
+    ISOBIT_TRY(session);
+    return session->prompts.size();
+  }
+  const std::string file = (folder / scenario.prompts.file).lexically_normal().string();
+  auto prompts = load_prompts(file, scenario.prompts);
+  ISOBIT_TRY(prompts);
+  if (auto ok = check_prompts_with_model(scenario, folder.string()); !ok) return ok.error();
+  return prompts->size();
 }
 
 /// How many values an axis has among some cells of the matrix.
@@ -136,12 +152,10 @@ Result<Validated> validated(const std::string& path, const Arguments& arguments)
   if (auto ok = check_rules(*scenario, *matrix); !ok) return ok.error();
   if (auto ok = check_measures(*scenario, *matrix); !ok) return ok.error();
   if (auto ok = check_requirements(*scenario, *matrix); !ok) return ok.error();
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  const std::string file = (folder / scenario->prompts.file).lexically_normal().string();
-  auto prompts = load_prompts(file, scenario->prompts);
+  const auto prompts = check_prompts(*scenario);
   ISOBIT_TRY(prompts);
-  if (auto ok = check_prompts_with_model(*scenario, folder.string()); !ok) return ok.error();
-  return Validated{matrix->cells.size(), groups_of(*scenario, *matrix).size(), prompts->size()};
+  return Validated{matrix->cells.size(), groups_of(*scenario, *matrix).size(), *prompts,
+                   scenario->operation.kind != OperationKind::none};
 }
 
 }  // namespace
@@ -168,7 +182,7 @@ Result<int> validate(const Arguments& arguments) {
     } else if (!arguments.has("quiet")) {
       print(shown_text(path) + ": valid, " + std::to_string(result->cells) + " cells, " +
             std::to_string(result->groups) + " groups, " + std::to_string(result->prompts) +
-            " prompts\n");
+            (result->operation ? " shapes\n" : " prompts\n"));
     }
   }
   if (arguments.has("json")) print_json({{"format", kOutputFormat}, {"files", files}});

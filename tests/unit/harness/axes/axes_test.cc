@@ -31,7 +31,13 @@ const std::map<std::string, std::vector<std::string>>& samples() {
        {"reference", "flash:64+p:bf16+splits:2+stabilise:(beta:7)", "flash:16+splits:by_length"}},
       {"threads", {"1", "1024"}},
       {"teacher_forced", {"false", "true", "answer"}},
-      {"seed", {"0", "7", "9223372036854775807"}}};
+      {"seed", {"0", "7", "9223372036854775807"}},
+      {"rows", {"1", "17", "65535"}},
+      {"place", {"first", "middle", "last", "scattered"}},
+      {"neighbours", {"random", "zeros", "huge", "nan"}},
+      {"data", {"random", "cancelling", "subnormal", "wide"}},
+      {"align", {"0", "3", "1024"}},
+      {"stride", {"0", "5", "65536"}}};
   return all;
 }
 

@@ -60,7 +60,11 @@ TEST(Matrix, ProductInFileOrderFirstAxisSlowest) {
       (Names{"batch=3,cache=on", "batch=1,cache=on", "batch=3,cache=off", "batch=1,cache=off"}));
   const Matrix one = cells_of("");
   ASSERT_EQ(one.cells.size(), 1u);
-  for (const Axis& axis : all_axes()) EXPECT_EQ(one.cells[0].value(axis.name), axis.usual);
+  for (const Axis& axis : all_axes()) {
+    const bool has = one.cells[0].axes.count(axis.name) != 0;
+    EXPECT_EQ(has, axis.belongs_to(AxisScope::model)) << axis.name;
+    EXPECT_EQ(has ? one.cells[0].value(axis.name) : axis.usual, axis.usual);
+  }
 }
 
 TEST(Matrix, ZipRunsInLockStep) {
