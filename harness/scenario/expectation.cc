@@ -27,6 +27,7 @@ std::string Expectation::text() const {
   add("token_match", token_match), add("max_kl", max_kl), add("max_abs", max_abs);
   add("max_ulp", max_ulp);
   if (kind == Kind::ensemble) add("bins", std::optional(bins));
+  if (of != Evidence::logits) out += std::string(" of ") + name_of(of);
   out += limits + " across ";
   for (std::size_t i = 0; i < across.size(); ++i) out += (i == 0 ? "" : ", ") + across[i];
   return where.empty() ? out : out + " where " + where.text();

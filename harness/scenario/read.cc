@@ -54,7 +54,6 @@ class Reader : private NodeReader {
   void pairwise(const TreeNode& node);
   std::vector<AxisLists> patterns(const TreeNode& node, const std::string& what, ValueUse use);
   AxisValue value(const std::string& axis, const TreeNode& node, ValueUse use);
-  std::vector<std::string> list_words(const TreeNode& node, const std::string& what);
   Values values(const std::string& axis, const TreeNode& node, ValueUse use);
   std::string requirement(const TreeNode& node);
   void requirements(const TreeNode& node);
@@ -296,12 +295,6 @@ Values Reader::values(const std::string& axis, const TreeNode& node, ValueUse us
   return out;
 }
 
-std::vector<std::string> Reader::list_words(const TreeNode& node, const std::string& what) {
-  std::vector<std::string> out;
-  for (const TreeNode& item : list(node, what)) out.push_back(word(item, what));
-  return out;
-}
-
 AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse use) {
   if (axis == "seed" && seed_ == nullptr) seed_ = &node;
   RawValue raw;
@@ -313,7 +306,7 @@ AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse 
       const std::string& key = node.keys[i].text;
       const TreeNode& item = node.items[i];
       if (known != nullptr && known->lists && item.kind == Kind::list) {
-        raw.pairs.emplace_back(key, list_text(list_words(item, key)));
+        raw.pairs.emplace_back(key, list_text(words(item, key)));
         continue;
       }
       const bool plain = known != nullptr && known->lists;
@@ -414,22 +407,6 @@ void Reader::check_rule(const TreeNode& node, const TreeNode& body, const Expect
     fail(body, "within needs a bound: token_match, max_kl, max_abs or max_ulp");
 }
 
-bool is_date(const std::string& text) {
-  static const int kDays[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  if (text.size() != 10 || text[4] != '-' || text[7] != '-') return false;
-  const auto number = [&](std::size_t at, std::size_t digits) {
-    int value = 0;
-    for (const char c : text.substr(at, digits)) {
-      value = c >= '0' && c <= '9' && value >= 0 ? value * 10 + (c - '0') : -1;
-    }
-    return value;
-  };
-  const int year = number(0, 4), month = number(5, 2), day = number(8, 2);
-  if (year < 1970 || month < 1 || month > 12 || day < 1) return false;
-  const bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-  return day <= kDays[month - 1] + (leap && month == 2 ? 1 : 0);
-}
-
 void Reader::expected_failure(const TreeNode& node) {
   if (!map(node, "an entry of xfail", {"where", "verdict", "reason", "until"})) return;
   ExpectedFailure expected;
@@ -441,10 +418,7 @@ void Reader::expected_failure(const TreeNode& node) {
     if (key == "verdict") {
       expected.verdict = choice(node.items[i], "verdict", {"DIFF", "NONDET", "MISTRUSTED"});
     }
-    if (key != "until") continue;
-    expected.until = word(node.items[i], "until");
-    if (!is_date(expected.until))
-      fail(node.items[i], "until must be a date as 2027-03-01, not " + in_quotes(expected.until));
+    if (key == "until") expected.until = date(node.items[i], "until");
   }
   if (expected.where.empty()) fail(node, "an entry of xfail needs where");
   if (expected.reason.empty()) fail(node, "an entry of xfail needs a reason");

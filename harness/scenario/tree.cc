@@ -174,6 +174,39 @@ bool NodeReader::boolean(const TreeNode& node, const std::string& what) {
   return false;
 }
 
+namespace {
+
+bool is_date(const std::string& text) {
+  static const int kDays[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  if (text.size() != 10 || text[4] != '-' || text[7] != '-') return false;
+  const auto number = [&](std::size_t at, std::size_t digits) {
+    int value = 0;
+    for (const char c : text.substr(at, digits)) {
+      value = c >= '0' && c <= '9' && value >= 0 ? value * 10 + (c - '0') : -1;
+    }
+    return value;
+  };
+  const int year = number(0, 4), month = number(5, 2), day = number(8, 2);
+  if (year < 1970 || month < 1 || month > 12 || day < 1) return false;
+  const bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+  return day <= kDays[month - 1] + (leap && month == 2 ? 1 : 0);
+}
+
+}  // namespace
+
+std::string NodeReader::date(const TreeNode& node, const std::string& what) {
+  std::string text = word(node, what);
+  if (!error_ && !is_date(text))
+    fail(node, what + " must be a date as 2027-03-01, not " + in_quotes(text));
+  return text;
+}
+
+std::vector<std::string> NodeReader::words(const TreeNode& node, const std::string& what) {
+  std::vector<std::string> out;
+  for (const TreeNode& item : list(node, what)) out.push_back(word(item, what));
+  return out;
+}
+
 std::string NodeReader::flat(const TreeNode& node, const std::string& what, int depth) {
   constexpr int kDeepest = 4;
   if (depth > kDeepest) fail(node, what + " is nested too deeply");

@@ -65,6 +65,10 @@ class NodeReader {
   std::string flat(const TreeNode& node, const std::string& what, int depth = 0);
   /// The items of a list that is not empty; no items after an error.
   const std::vector<TreeNode>& list(const TreeNode& node, const std::string& what);
+  /// The words of such a list.
+  std::vector<std::string> words(const TreeNode& node, const std::string& what);
+  /// A day as 2027-03-01.
+  std::string date(const TreeNode& node, const std::string& what);
   /// A model's word, or the text of a merged model (harness/merged.h) from a map.
   std::string model(const TreeNode& node);
   /// {op: gemm, shapes: FILE}

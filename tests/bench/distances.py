@@ -2,11 +2,11 @@
 """How far the logits of a run's cells are from those of one cell: a table, one line a cell.
 
 Usage: distances.py RUN BASE [--isobit PROGRAM] [--db PATH] [--allow-external]
-RUN is a run of the database, BASE the hash (or the start of it) of the cell that the others are held
-against, fp64 for instance. Executes the run's cells once more for their values (`isobit show
---logits`). Columns: the greatest distance of a logit and the root of the mean square, relative to the
-standard deviation of BASE's logits; the mean and the greatest KL divergence from BASE, nats; rows whose
-largest logit is another token's. Needs NumPy.
+RUN is a run of the database, BASE the hash (or the start of it) of the cell that the others are
+held against, fp64 for instance. Executes the run's cells once more for their values (`isobit show
+--logits`). Columns: the greatest distance of a logit and the root of the mean square, relative to
+the standard deviation of BASE's logits; the mean and the greatest KL divergence from BASE, nats;
+rows whose largest logit is another token's. Needs NumPy.
 """
 import argparse
 import json
