@@ -84,31 +84,35 @@ expect: [{same_bits: {across: [batch, threads]}}]
 /// The reference and the same in another process, whose engine the selftest adds.
 const std::map<std::string, Plan>& served_plans() {
   static const std::map<std::string, Plan> all = {
-    {"served", {kGreedy, R"(time_limit: 3
+      {"served", {kGreedy, R"(time_limit: 3
 axes: {engine: [reference], batch: [1, 3]}
 expect: [{same_bits: {across: [engine, batch]}}]
 )"}},
-    {"served-cache", {kGreedy, R"(axes: {engine: [reference], cache: [on, off]}
+      {"served-cache", {kGreedy, R"(axes: {engine: [reference], cache: [on, off]}
 expect: [{same_bits: {across: [engine, cache]}}]
 )"}},
-    {"served-teacher",
-     {kGreedy, R"(axes: {engine: [reference], batch: [1, 3], teacher_forced: [true]}
+      {"served-teacher",
+       {kGreedy, R"(axes: {engine: [reference], batch: [1, 3], teacher_forced: [true]}
 expect: [{same_bits: {across: [engine, batch]}}]
 )"}},
-    {"served-seed",
-     {"{strategy: sample, temperature: 0.8, max_new_tokens: 8, ignore_eos: true}",
-      R"(axes: {engine: [reference], seed: [1, 2]}
+      {"served-seed",
+       {"{strategy: sample, temperature: 0.8, max_new_tokens: 8, ignore_eos: true}",
+        R"(axes: {engine: [reference], seed: [1, 2]}
 expect: [{same_bits: {across: [engine]}}]
 )"}},
-    {"served-logprobs", {kGreedy, R"(axes: {engine: [reference], batch: [1, 3]}
+      {"served-logprobs", {kGreedy, R"(axes: {engine: [reference], batch: [1, 3]}
 expect:
   - {same_bits: {across: [engine, batch], of: tokens}}
   - {same_bits: {where: engine=exec, across: [batch], of: logprobs}}
 )"}},
-    /// One operation each: the key `model` with the axes and the rule.
-    const std::map<std::string, std::string> &
-        operation_plans(){static const std::map<std::string, std::string> all = {
-                              {"product", R"(model: {op: gemm, shapes: products.jsonl}
+  };
+  return all;
+}
+
+/// One operation each: the key `model` with the axes and the rule.
+const std::map<std::string, std::string>& operation_plans() {
+  static const std::map<std::string, std::string> all = {
+      {"product", R"(model: {op: gemm, shapes: products.jsonl}
 axes: {rows: [1], place: [first], neighbours: [random], align: [0], stride: [0]}
 include:
   - {rows: [16, 17]}
@@ -118,11 +122,11 @@ include:
   - {rows: 12, align: 3, stride: 5}
 expect: [{same_bits: {across: [rows, place, neighbours, align, stride]}}]
 )"},
-                              {"norm", R"(model: {op: rms_norm, shapes: norms.jsonl}
+      {"norm", R"(model: {op: rms_norm, shapes: norms.jsonl}
 axes: {rows: [1, 16, 17]}
 expect: [{same_bits: {across: [rows]}}]
 )"},
-                          };
+  };
   return all;
 }
 
