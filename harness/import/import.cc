@@ -155,6 +155,10 @@ Result<std::vector<ImportedTrace>> read_traces(const Loaded& loaded,
                                                bool allow_large) {
   std::vector<ImportedTrace> out;
   if (files.empty()) return out;
+  if (loaded.scenario.operation.kind != OperationKind::none) {
+    return Error{"the scenario is of one operation; a trace is of a model's rows and tokens",
+                 loaded.scenario.path};
+  }
   if (!cells.empty() && cells.size() != files.size()) {
     return Error{"names " + std::to_string(cells.size()) + " of the cells of " +
                      std::to_string(files.size()) +

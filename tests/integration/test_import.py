@@ -223,6 +223,54 @@ class Import(tiny_project.Case):
                           "--update", "none", code=7).stdout
         self.assertIn("only tokens could be compared", out)
 
+    def test_tokens_are_enough_for_a_rule_of_tokens(self):
+        (self.folder / "text.yaml").write_text(
+            tiny_project.SCENARIO.replace("name: tiny", "name: text\ngolden: none").replace(
+                "[fp32, bf16]", "[fp32]").replace("across: [batch, cache]",
+                                                  "across: [batch, cache], of: tokens"))
+        one = self.cell("batch=1,cache=on,precision=fp32")
+        three = self.cell("batch=3,cache=on,precision=fp32")
+        self.record("logits.jsonl", one, axes=AXES | {"batch": 1})
+        self.record("text.jsonl", three, evidence="tokens")
+        pick = ["-k", "cache=on"]
+        out = self.isobit("import", "text.yaml", "logits.jsonl", "text.jsonl", *pick, "-v", code=0)
+        self.assertIn("2 PASS", out.stdout)
+        token = three["prompts"][0]["tokens"][9]["id"]
+        with isobit_trace.TraceWriter(self.folder / "other.jsonl", engine="other", axes=AXES,
+                                      evidence="tokens") as trace:
+            for prompt in three["prompts"]:
+                trace.prompt(prompt["prompt"], self.prompts[prompt["prompt"]])
+                for place, row in enumerate(prompt["tokens"]):
+                    changed = prompt["prompt"] == "short" and place == 9
+                    trace.row(prompt["prompt"], token ^ 1 if changed else row["id"])
+        out = self.isobit("import", "text.yaml", "logits.jsonl", "other.jsonl", *pick, code=1)
+        self.assertIn("at prompt short, position 13", out.stdout)
+        # The imported text is a baseline for what is executed here.
+        check = ["check", "text.yaml", "-k", "cache=on", "--baseline"]
+        self.isobit("import", "text.yaml", "logits.jsonl", "text.jsonl", *pick)
+        self.isobit(*check, "last", code=7)  # batch=3 is compared by its tokens alone
+        out = self.isobit(*check, "2", code=1).stdout
+
+    def test_a_cell_of_an_external_engine(self):
+        (self.folder / "engines.yaml").write_text(
+            tiny_project.SCENARIO.replace("name: tiny", "name: engines").replace(
+                "axes:\n", "axes:\n  engine: [reference, {exec: [vllm-server, --port]}]\n").replace(
+                    "across: [", "across: [engine, "))
+        cells = json.loads(self.isobit("list", "engines.yaml", "--json").stdout)
+        outside = [c for c in cells["scenarios"][0]["cells"]
+                   if c["axes"]["engine"] != "reference" and c["axes"]["batch"] == "3"
+                   and c["axes"]["precision"] == "fp32" and c["axes"]["cache"] == "on"]
+        self.assertEqual(len(outside), 1)
+        cell = self.cell("batch=3,cache=on,precision=fp32")
+        self.record("out.jsonl", cell, axes=AXES | {"engine": outside[0]["axes"]["engine"]})
+        self.record("own.jsonl", cell, axes=AXES | {"engine": "reference"})
+        # Nothing is started, so nothing needs a permission.
+        out = self.isobit("import", "engines.yaml", "out.jsonl", "own.jsonl", code=8).stdout
+        self.assertNotIn("DIFF", out)
+        self.record("bit.jsonl", cell, self.flip("short", 1),
+                    axes=AXES | {"engine": outside[0]["axes"]["engine"]})
+        self.isobit("import", "engines.yaml", "bit.jsonl", "own.jsonl", code=1)
+
     def write_npy(self, name, rows, kind="<f4", order="False"):
         header = (f"{{'descr': '{kind}', 'fortran_order': {order}, "
                   f"'shape': ({len(rows)}, {len(rows[0])}), }}\n").encode()
