@@ -21,8 +21,8 @@ struct Provenance {
   std::map<std::string, std::string> axes;     // all axes of the cell, lossless ones too
   std::map<std::string, std::string> prompts;  // hex digest of a prompt's tokens by its id
   Environment environment;
-  std::string imported;  // "FILE (vllm 0.9.1)" of a trace that was recorded elsewhere
-  std::string evidence;  // level of its digests
+  std::string imported{};  // "FILE (vllm 0.9.1)" of a trace that was recorded elsewhere
+  std::string evidence{};  // level of its digests
 };
 
 /// Digests of a trace's prompts by their ids.
