@@ -45,7 +45,7 @@ EngineEntry row(const char* name) {
                    const EngineChoice&) -> std::unique_ptr<Engine> {
     return std::make_unique<fakes::Engine>(spoil);
   };
-  entry.libraries = [] { return std::vector<std::string>(); };
+  entry.libraries = [](const EngineChoice&) { return std::vector<std::string>(); };
   entry.status = [] { return std::vector<EngineStatus>(); };
   return entry;
 }
