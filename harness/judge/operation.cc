@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 
 namespace isobit {
 namespace {
@@ -77,6 +76,29 @@ std::string text_of(const std::vector<Changed>& shapes) {
   return out + (shapes.size() == 1 && shapes[0].differing == 1 ? " differs" : " differ");
 }
 
+/// The traces of cells by their rows.
+using Series = std::map<std::int64_t, const CellTrace*>;
+
+/// Neighbouring numbers of rows between which bits change.
+struct Change {
+  std::int64_t from = 0, to = 0;
+  std::vector<Changed> shapes;
+};
+
+std::vector<Change> changes_of(const Series& series) {
+  std::vector<Change> out;
+  for (auto at = series.begin(); at != series.end() && std::next(at) != series.end(); ++at) {
+    const auto next = std::next(at);
+    std::vector<Changed> shapes = changed_rows(*at->second, *next->second);
+    if (!shapes.empty()) out.push_back({at->first, next->first, std::move(shapes)});
+  }
+  return out;
+}
+
+std::string step_text(const Change& change) {
+  return std::to_string(change.from) + " → " + std::to_string(change.to);
+}
+
 }  // namespace
 
 Judgement check_operation_ran(const OperationRequest& asked, const Observed& ran) {
@@ -113,31 +135,25 @@ Judgement check_all_rows(const CellTrace& trace) {
 
 std::string first_change(const JudgeInput& in, const std::vector<int>& members) {
   // Cells that are equal but for rows, each series by rows.
-  std::map<std::string, std::map<std::int64_t, int>> series;
+  std::map<std::string, Series> all;
   for (const int i : members) {
     const Cell& cell = in.matrix.cells[std::size_t(i)];
     std::string others;
     for (const auto& [axis, value] : cell.axes) {
       if (axis != "rows") others += axis + "=" + value.text + ",";
     }
-    series[others][cell.requested().operation.rows] = i;
+    all[others][cell.requested().operation.rows] = &in.cells[std::size_t(i)].attempts.front();
   }
-  std::optional<std::int64_t> least;
-  std::string out;
-  for (const auto& [others, cells] : series) {
-    for (auto at = cells.begin(); at != cells.end() && std::next(at) != cells.end(); ++at) {
-      const auto next = std::next(at);
-      const auto& before = in.cells[std::size_t(at->second)].attempts.front();
-      const auto& after = in.cells[std::size_t(next->second)].attempts.front();
-      const std::vector<Changed> shapes = changed_rows(before, after);
-      if (shapes.empty()) continue;
-      if (!least || next->first < *least) {
-        least = next->first;
-        out = "rows " + std::to_string(at->first) + " → " + std::to_string(next->first) + ": " +
-              text_of(shapes);
-      }
-      break;
-    }
+  std::vector<Change> first;
+  for (const auto& [others, series] : all) {
+    std::vector<Change> changes = changes_of(series);
+    if (changes.empty()) continue;
+    if (first.empty() || changes[0].to < first[0].to) first = std::move(changes);
+  }
+  if (first.empty()) return "";
+  std::string out = "rows " + step_text(first[0]) + ": " + text_of(first[0].shapes);
+  for (std::size_t i = 1; i < first.size(); ++i) {
+    out += (i == 1 ? "; again " : ", ") + step_text(first[i]);
   }
   return out;
 }

@@ -14,8 +14,9 @@ Judgement check_operation_ran(const OperationRequest& asked, const Observed& ran
 /// FAIL when a watched row of a shape was not recorded.
 Judgement check_all_rows(const CellTrace& trace);
 
-/// "rows 16 → 17: 5 of 8 rows of shape q_proj differ": between which neighbouring numbers of rows
-/// the bits of otherwise equal cells change first, or empty. `members`: cells that have a trace.
+/// "rows 16 → 17: 5 of 8 rows of shape q_proj differ; again 64 → 300": between which neighbouring
+/// numbers of rows the bits of otherwise equal cells change, or empty. Of several series of such
+/// cells the one that changes first. `members`: cells that have a trace.
 std::string first_change(const JudgeInput& in, const std::vector<int>& members);
 
 }  // namespace isobit

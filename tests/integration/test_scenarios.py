@@ -14,7 +14,8 @@ import tempfile
 ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 SCENARIOS = ["smoke", "batch", "gpus", "cache", "kv", "kv-identity", "precision", "threads",
              "drift", "equality", "migration", "vendor", "schedules", "papers/layercast",
-             "papers/ensembles"]
+             "papers/ensembles", "kernel-change", "kernel-change-attention",
+             "kernel-change-rms-norm", "kernel-change-softmax"]
 
 
 QUICK = ["smoke", "batch", "cache"]  # under sanitizers, ten times slower

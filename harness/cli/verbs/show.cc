@@ -105,6 +105,15 @@ std::string decimal(double value) {
   return text;
 }
 
+/// The launches of one operation.
+std::string operation_text(const Observed& o) {
+  return "operation " + o.operation + " of " + o.operand_data + " numbers, " +
+         std::to_string(o.steps) + " launches of " + std::to_string(o.live_rows) +
+         " rows, the watched ones " + o.row_place + ", neighbours " +
+         (o.neighbour_data.empty() ? "none" : o.neighbour_data) + ", offset " +
+         std::to_string(o.operand_offset) + ", gap " + std::to_string(o.row_gap);
+}
+
 std::string observed_text(const Observed& o) {
   if (!o.imported.empty()) {
     return o.engine + " on " + o.device + ", " + o.precision + ", evidence " + o.evidence +
@@ -114,6 +123,7 @@ std::string observed_text(const Observed& o) {
                     std::to_string(o.threads) + " threads, " + std::to_string(o.ranks) +
                     (o.virtual_ranks ? " virtual" : "") + " ranks, " + std::to_string(o.live_rows) +
                     " live rows, " + std::to_string(o.steps) + " steps";
+  if (!o.operation.empty()) out += ", " + operation_text(o);
   if (!o.transport.empty()) out += ", between ranks: " + o.transport;
   const Observed usual;
   if (o.gemm != usual.gemm) out += ", gemm " + o.gemm;
@@ -150,13 +160,21 @@ void print_cell(const CellInfo& cell, const CellTrace& trace, bool verbose) {
   }
   print("  recorded  " + std::string(name_of(trace.level)) + "\n");
   for (const PromptTrace& prompt : trace.prompts) {
-    print("  prompt " + shown_text(prompt.id) + ", " + std::to_string(prompt.prompt_tokens) +
-          " tokens, " + std::to_string(prompt.tokens.size()) + " generated" +
-          (prompt.ended ? ", ended" : "") + "\n");
+    const bool operation = !trace.observed.operation.empty();
+    const std::string count = std::to_string(prompt.tokens.size());
+    print(operation
+              ? "  shape " + shown_text(prompt.id) + ", " + count + " rows\n"
+              : "  prompt " + shown_text(prompt.id) + ", " + std::to_string(prompt.prompt_tokens) +
+                    " tokens, " + count + " generated" + (prompt.ended ? ", ended" : "") + "\n");
     if (!prompt.text.empty())
       print("    " + text::quoted(prompt.text, verbose ? 100'000 : 200) + "\n");
     std::vector<std::vector<std::string>> rows{{"    position", "id", "digest", "margin", "top"}};
+    if (operation) rows = {{"    row", "digest"}};
     for (const TokenRecord& token : prompt.tokens) {
+      if (operation) {
+        rows.push_back({"    " + std::to_string(token.position), to_hex(token.digest)});
+        continue;
+      }
       std::string top;
       for (std::size_t i = 0; i < std::min<std::size_t>(std::size_t(token.top_count), 3); ++i) {
         top += (i > 0 ? " " : "") + std::to_string(token.top_ids[i]) + ":" +

@@ -31,7 +31,7 @@ Report measured_report() {
 
 TEST(Measure, SaysWhereAndHowMuch) {
   const Report report = measured_report();
-  EXPECT_EQ(measured_text(report.groups[0]),
+  EXPECT_EQ(measured_text(report.groups[0], report),
             "3 cells, 192 tokens compared, 90 with other bits, 2 flips (rate below 0.03125 "
             "of 192 rows, 95 %), first difference at token 1 (median 2) in 3 of 8 prompts");
   const std::vector<std::string> want = {

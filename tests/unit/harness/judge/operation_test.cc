@@ -128,7 +128,7 @@ TEST(OperationJudge, SaysBetweenWhichRowsBitsChange) {
   ASSERT_EQ(judged.groups.size(), 1U);
   EXPECT_EQ(judged.groups[0].judgement.verdict, Verdict::diff);
   EXPECT_EQ(judged.groups[0].judgement.reason,
-            "bits differ; rows 16 → 17: 5 of 8 rows of shape q_proj differ");
+            "bits differ; rows 16 → 17: 5 of 8 rows of shape q_proj differ; again 17 → 300");
   // Against the first cell of the file, 300 rows.
   EXPECT_NE(judged.cells[2].judgement.reason.find("at shape q_proj, row 0"), std::string::npos);
 }

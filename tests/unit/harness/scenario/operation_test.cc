@@ -40,9 +40,9 @@ TEST(OperationScenario, HasNoModelAndNoPrompts) {
 
 TEST(OperationScenario, RefusesWhatIsOfAModel) {
   EXPECT_EQ(error_of("prompts: p.jsonl\n"),
-            "t.yaml:4:1: 'prompts' has no meaning in a scenario of one operation");
+            "t.yaml:4:1: \"prompts\" has no meaning in a scenario of one operation");
   EXPECT_EQ(error_of("decode: {max_new_tokens: 3}\n"),
-            "t.yaml:4:1: 'decode' has no meaning in a scenario of one operation");
+            "t.yaml:4:1: \"decode\" has no meaning in a scenario of one operation");
   EXPECT_EQ(error_of("axes: {rows: [1], cache: [on]}\n"),
             "t.yaml:4:19: axis cache is one of a model; this scenario is one operation");
   EXPECT_EQ(error_of("exclude: [{batch: 3}]\n"),
@@ -85,19 +85,19 @@ TEST(OperationScenario, AnOperationHasTheAxesThatItKnows) {
 
 TEST(OperationScenario, TheMapIsReadStrictly) {
   EXPECT_EQ(error_of("", "model: {op: gem, shapes: f}\n"),
-            "t.yaml:3:13: unknown op 'gem'; did you mean 'gemm'?");
+            "t.yaml:3:13: unknown op \"gem\"; did you mean \"gemm\"?");
   EXPECT_EQ(error_of("", "model: {op: gemm}\n"),
             "t.yaml:3:8: model: op needs shapes: a file of shapes, one a line");
   EXPECT_EQ(error_of("", "model: {shapes: f}\n"),
             "t.yaml:3:8: model: shapes without op: which operation?");
   EXPECT_EQ(error_of("", "model: {op: gemm, shapes: f, base: m}\n"),
-            "t.yaml:3:30: unknown key 'base' in model; known: op, shapes");
+            "t.yaml:3:30: unknown key \"base\" in model; known: op, shapes");
   EXPECT_EQ(error_of("axes: {rows: [0]}\n"),
-            "t.yaml:4:15: unknown value '0' for axis rows; a whole number from 1 to 65535");
+            "t.yaml:4:15: unknown value \"0\" for axis rows; a whole number from 1 to 65535");
   EXPECT_EQ(error_of("axes: {align: [-1]}\n"),
-            "t.yaml:4:16: unknown value '-1' for axis align; a whole number from 0 to 1024");
+            "t.yaml:4:16: unknown value \"-1\" for axis align; a whole number from 0 to 1024");
   EXPECT_EQ(error_of("axes: {place: [end]}\n").substr(0, 45),
-            "t.yaml:4:16: unknown value 'end' for axis pla");
+            "t.yaml:4:16: unknown value \"end\" for axis pla");
 }
 
 TEST(OperationScenario, GoldenClassesDropTheLaunchAndKeepTheNumbers) {

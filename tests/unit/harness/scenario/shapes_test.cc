@@ -35,22 +35,23 @@ TEST(Shapes, WhatIsWrongIsNamedWithItsPlace) {
   const auto gemm = [](const std::string& text) { return error_of(text, OperationKind::gemm); };
   EXPECT_EQ(gemm(""), "f.jsonl: the file holds no shape");
   EXPECT_EQ(gemm("[1]"), "f.jsonl:1: expected one JSON object a line");
-  EXPECT_EQ(gemm("\n{\"id\": \"a\", \"n\": 3, \"k\": }"), "f.jsonl:2:26: malformed JSON near '}'");
+  EXPECT_EQ(gemm("\n{\"id\": \"a\", \"n\": 3, \"k\": }"),
+            "f.jsonl:2:26: malformed JSON near \"}\"");
   EXPECT_EQ(gemm(R"({"n": 3, "k": 5})"), "f.jsonl:1: id must be a text");
   EXPECT_EQ(gemm(R"({"id": "", "n": 3, "k": 5})"), "f.jsonl:1: id must be one line of text");
   EXPECT_EQ(gemm(R"({"id": "a", "n": 3})"),
             "f.jsonl:1: k must be a whole number from 1 to 1048576; it is missing");
   EXPECT_EQ(gemm(R"({"id": "a", "n": 0, "k": 1})"),
-            "f.jsonl:1: n must be a whole number from 1 to 1048576, not '0'");
+            "f.jsonl:1: n must be a whole number from 1 to 1048576, not \"0\"");
   EXPECT_EQ(gemm(R"({"id": "a", "n": 1.5, "k": 1})"),
-            "f.jsonl:1: n must be a whole number from 1 to 1048576, not '1.5'");
+            "f.jsonl:1: n must be a whole number from 1 to 1048576, not \"1.5\"");
   EXPECT_EQ(gemm(R"({"id": "a", "n": 1, "k": 1, "m": 1})"),
-            "f.jsonl:1: unknown key 'm' of a shape of gemm; known: id, n, k, bias");
-  EXPECT_EQ(gemm(R"({"id": "a", "n": 1, "n": 2, "k": 1})"), "f.jsonl:1: duplicate key 'n'");
+            "f.jsonl:1: unknown key \"m\" of a shape of gemm; did you mean \"n\"?");
+  EXPECT_EQ(gemm(R"({"id": "a", "n": 1, "n": 2, "k": 1})"), "f.jsonl:1: duplicate key \"n\"");
   EXPECT_EQ(gemm(R"({"id": "a", "n": 1, "k": 1, "bias": 1})"),
             "f.jsonl:1: bias must be true or false");
   EXPECT_EQ(gemm("{\"id\": \"a\", \"n\": 1, \"k\": 1}\n{\"id\": \"a\", \"n\": 1, \"k\": 2}"),
-            "f.jsonl:2: id 'a' is that of line 1");
+            "f.jsonl:2: id \"a\" is that of line 1");
 }
 
 TEST(Shapes, OfAttentionFitTheirHeads) {
