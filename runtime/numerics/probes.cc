@@ -20,18 +20,26 @@ struct ModeBits {
 };
 
 #if defined(__x86_64__)
-// MXCSR: the six sticky flags are state, not mode.
+// MXCSR, whose six sticky flags are state, not mode. Above it the x87 control word: nothing here
+// computes with x87, but the C library reads its rounding there, printf's among others, and
+// fesetround() sets both.
 constexpr std::uint64_t kStickyFlags = 0x3f;
+constexpr int kX87 = 32;  // bits below the x87 control word
 constexpr ModeBits kModeBits[] = {
     {0x6000, "rounding is not to nearest even"},
     {0x8000, "subnormal results are flushed to zero"},
     {0x0040, "subnormal operands are treated as zero"},
+    {0x0c00ull << kX87, "x87 rounding is not to nearest even"},
 };
 std::uint64_t control_word() {
-  return _mm_getcsr();
+  std::uint16_t x87 = 0;
+  asm volatile("fnstcw %0" : "=m"(x87));
+  return _mm_getcsr() | std::uint64_t(x87) << kX87;
 }
 void set_control_word(std::uint64_t word) {
+  const auto x87 = std::uint16_t(word >> kX87);
   _mm_setcsr(std::uint32_t(word));
+  asm volatile("fldcw %0" : : "m"(x87));
 }
 #elif defined(__aarch64__)
 // FPCR; the sticky flags live in FPSR. FIZ, AH and NEP came with Armv8.7 and read as zero before.

@@ -72,6 +72,21 @@ enum PipeEnd : std::size_t {
   ::_exit(127);
 }
 
+/// write() to a pipe whose reader may be gone, which is an error and no signal.
+ssize_t write_without_signal(int end, std::string_view bytes) {
+  sigset_t pipe_signal, before;
+  sigemptyset(&pipe_signal);
+  sigaddset(&pipe_signal, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+  const ssize_t n = ::write(end, bytes.data(), bytes.size());
+  const int why = errno;
+  constexpr timespec kAtOnce{0, 0};
+  if (n < 0 && why == EPIPE) sigtimedwait(&pipe_signal, nullptr, &kAtOnce);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = why;
+  return n;
+}
+
 std::string last_line(const std::string& text) {
   const std::size_t end = text.find_last_not_of(" \r\n\t");
   if (end == std::string::npos) return "";
@@ -141,7 +156,7 @@ Result<void> Child::pump(Time limit) {
       {{out_, POLLIN, 0}, {err_, POLLIN, 0}, {sends ? in_ : -1, POLLOUT, 0}}};
   if (::poll(waiting.data(), waiting.size(), kLook) < 0) return {};
   if (waiting[2].revents != 0) {
-    const ssize_t n = ::write(in_, to_send_.data() + sent_, to_send_.size() - sent_);
+    const ssize_t n = write_without_signal(in_, std::string_view(to_send_).substr(sent_));
     if (n > 0) sent_ += std::size_t(n);
     if (n < 0 && errno != EINTR && errno != EAGAIN) ::close(std::exchange(in_, -1));
     if (sent_ == to_send_.size()) to_send_.clear(), sent_ = 0;

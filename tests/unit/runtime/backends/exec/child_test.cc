@@ -50,6 +50,16 @@ TEST(Child, SaysHowItEnded) {
   EXPECT_EQ(first_line({"sh", "-c", "printf half"}), "sh: ended with status 0");
 }
 
+TEST(Child, OneThatDoesNotListenIsNoSignal) {
+  Child child;
+  ASSERT_TRUE(child.start({"sh", "-c", "exec <&-; echo ready; sleep 1; echo gone >&2"}, ""));
+  EXPECT_EQ(*child.line(Child::kNoLimit), "ready");
+  child.send(std::string(1 << 20, 'x'));
+  const auto line = child.line(Child::kNoLimit);
+  ASSERT_FALSE(line);
+  EXPECT_EQ(line.error().text(), "sh: ended with status 0; it last said: gone");
+}
+
 TEST(Child, AProgramThatIsNotThere) {
   EXPECT_EQ(first_line({"no-such-program-here"}),
             "no-such-program-here: cannot be started: No such file or directory");

@@ -90,7 +90,7 @@ TEST(Messages, WhatRanIsRead) {
 TEST(Messages, ABadReplyIsRefused) {
   const std::pair<const char*, const char*> bad[] = {
       {"tokens: 12", "its standard output"},
-      {R"({"reply": "row"})", "id must be a whole number"},
+      {R"({"reply": "row"})", "id must be there"},
       {R"({"reply": "row", "id": 1, "sequence": 0, "position": 2, "token": -1})", "token must be"},
       {R"({"reply": "row", "id": 1, "sequence": 0, "position": 2, "token": 1.5})", "token must be"},
       {R"({"reply": "row", "id": 1, "sequence": 0, "position": 2, "token": 1, "top": [[1]]})",

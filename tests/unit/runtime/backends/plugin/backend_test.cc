@@ -2,6 +2,7 @@
 // missing one is the reference's, and what a plugin breaks is one line.
 #include <gtest/gtest.h>
 
+#include <cfenv>
 #include <chrono>
 
 #include "runtime/backends/plugin/engine.h"
@@ -174,6 +175,7 @@ TEST_F(Plugin, TheFloatingPointMode) {
                        "floating-point control word from 0x"))
       << line;
   EXPECT_TRUE(line.find("rounding is not to nearest even") != std::string::npos) << line;
+  EXPECT_EQ(std::fegetround(), FE_TONEAREST);  // which glibc reads from x87
 #if defined(__x86_64__)
   EXPECT_TRUE(said("flush").ends_with(": subnormal results are flushed to zero"));
 #endif
