@@ -211,8 +211,9 @@ class Import(tiny_project.Case):
         for level in ("tokens", "logprobs"):
             self.record(f"{level}1.jsonl", one, evidence=level, axes=first)
             self.record(f"{level}3.jsonl", three, evidence=level)
-            out = self.isobit("import", "trio.yaml", f"{level}1.jsonl", f"{level}3.jsonl", code=8)
+            out = self.isobit("import", "trio.yaml", f"{level}1.jsonl", f"{level}3.jsonl", code=7)
             self.assertIn(f"evidence {level}", out.stdout)
+            self.assertIn(f"the engine gave {level}, and logits are to be compared", out.stdout)
         self.record("logits1.jsonl", one, axes=first)
         out = self.isobit("import", "trio.yaml", "logits1.jsonl", "tokens3.jsonl", code=7).stdout
         self.assertIn("only tokens could be compared", out)
@@ -249,7 +250,9 @@ class Import(tiny_project.Case):
         check = ["check", "text.yaml", "-k", "cache=on", "--baseline"]
         self.isobit("import", "text.yaml", "logits.jsonl", "text.jsonl", *pick)
         self.isobit(*check, "last", code=7)  # batch=3 is compared by its tokens alone
-        out = self.isobit(*check, "2", code=1).stdout
+        self.isobit("import", "text.yaml", "other.jsonl", *pick, code=8)
+        out = self.isobit(*check, "5", code=1).stdout
+        self.assertIn("differs from the baseline, run 5, at prompt short, position 13", out)
 
     def test_a_cell_of_an_external_engine(self):
         (self.folder / "engines.yaml").write_text(
