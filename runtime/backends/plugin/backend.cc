@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "runtime/base/option_text.h"
 #include "runtime/base/text.h"
 #include "runtime/numerics/probes.h"
 
@@ -68,7 +69,7 @@ void PluginBackend::close() {
 
 void PluginBackend::open(const BackendOptions& options) {
   for (const auto& pair : options.engine.pairs) {
-    if (pair.first != "plugin") pairs_.push_back(pair);
+    if (pair.first != "plugin") pairs_.emplace_back(pair.first, unescaped(pair.second));
   }
   for (const auto& [name, value] : pairs_) options_.push_back({name.c_str(), value.c_str()});
   host_.size = sizeof host_;

@@ -7,21 +7,16 @@
 
 #include "runtime/backends/plugin/backend.h"
 #include "runtime/backends/reference.h"
+#include "runtime/base/option_text.h"
 #include "runtime/base/process.h"
 #include "runtime/base/words.h"
 
 namespace isobit {
 namespace {
 
-/// Characters of a file's name or an option that would end it in a cell's text.
-Result<void> check_word(const std::string& what, const std::string& word) {
-  const auto cuts = [](char c) { return c == '+' || c == ':' || c == '"' || c == ' '; };
-  if (is_one_line(word) && std::none_of(word.begin(), word.end(), cuts)) return {};
-  return Error{
-      what + " " + in_quotes(word) +
-          " of engine plugin holds a blank, a quotation mark, '+' or ':', which cell names "
-          "are made with",
-      ""};
+/// Whether a cell's text can hold the name of an option; values are escaped.
+bool is_option_name(const std::string& word) {
+  return !word.empty() && escaped(word) == word && word.find_first_of("/:=@,") == word.npos;
 }
 
 /// The plugin's file as an absolute path, empty without one. A bare name is a file too: the loader
@@ -31,7 +26,9 @@ std::string file_of(const EngineChoice& choice) {
   for (const auto& [key, value] : choice.pairs) {
     if (key != "plugin") continue;
     std::error_code problem;
-    return fs::absolute(fs::path(choice.folder) / value, problem).lexically_normal().string();
+    return fs::absolute(fs::path(choice.folder) / unescaped(value), problem)
+        .lexically_normal()
+        .string();
   }
   return "";
 }
@@ -50,15 +47,18 @@ Result<EngineChoice> parse_plugin(const EnginePairs& pairs) {
     if (!seen.insert(key).second) {
       return Error{"option " + in_quotes(key) + " of plugin is given twice", ""};
     }
-    if (auto ok = check_word("option", key); !ok) return ok.error();
-    if (auto ok = check_word(key == "plugin" ? "file" : "option " + key, text); !ok) {
-      return ok.error();
+    if (!is_option_name(key)) {
+      return Error{
+          "an option of engine plugin is a word of letters, digits, '.', '-' and '_', not " +
+              in_quotes(key),
+          ""};
     }
+    const std::string word = unescaped(text);
     if (key != "plugin") {
-      engine.pairs.emplace_back(key, text);
-    } else if (!text.empty()) {
-      const std::string file = std::filesystem::path(text).lexically_normal().string();
-      engine.pairs.emplace_back(key, file);
+      engine.pairs.emplace_back(key, escaped(word));
+    } else if (!word.empty()) {
+      const std::string file = std::filesystem::path(word).lexically_normal().string();
+      engine.pairs.emplace_back(key, escaped(file));
     }
   }
   std::sort(engine.pairs.begin(), engine.pairs.end(), [](const auto& a, const auto& b) {
