@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <deque>
 #include <memory>
 #include <numeric>
@@ -68,15 +69,17 @@ bool receive_message(int fd, std::string& bytes) {
   return true;
 }
 
-/// The worker's life: receive a job, answer, until the pipe closes. Never returns.
-[[noreturn]] void work(const Scenario& scenario, const Session& session, Runtime& runtime,
-                       const ExecutorOptions& options, const std::vector<Job>& jobs, int in,
-                       int out) {
+/// What the parent sends a worker that must end at once: the engines that it started end first.
+constexpr int kEndNow = SIGUSR1;
+void end_now(int) {
+  kill_groups();
+  _exit(0);
+}
+
+/// The worker's life: receive a job, answer, until the pipe closes.
+void serve_jobs(const Scenario& scenario, const Session& session, Runtime& runtime,
+                const ExecutorOptions& options, const std::vector<Job>& jobs, int in, int out) {
   CellRunner runner(scenario, session, runtime, options.hooks);
-  // The parent decides: a signal to the whole group must not look like a crashed cell.
-  signal(SIGINT, SIG_IGN);
-  signal(SIGTERM, SIG_IGN);
-  signal(SIGHUP, SIG_IGN);
   std::string message;
   while (receive_message(in, message)) {
     wire::Reader reader(message);
@@ -86,8 +89,20 @@ bool receive_message(int fd, std::string& bytes) {
     const JobResult result = runner.run(jobs[index], nullptr);
     wire::Writer writer;
     writer.put(result);
-    if (!send_message(out, writer.bytes())) _exit(kExitWorkerProtocol);
+    if (!send_message(out, writer.bytes())) return;  // the parent is gone
   }
+}
+
+/// Never returns. An engine in another process is ended in good order before.
+[[noreturn]] void work(const Scenario& scenario, const Session& session, Runtime& runtime,
+                       const ExecutorOptions& options, const std::vector<Job>& jobs, int in,
+                       int out) {
+  // The parent decides: a signal to the whole group must not look like a crashed cell.
+  signal(SIGINT, SIG_IGN);
+  signal(SIGTERM, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);
+  signal(kEndNow, end_now);
+  serve_jobs(scenario, session, runtime, options, jobs, in, out);
   _exit(0);
 }
 
@@ -122,7 +137,7 @@ class Pool {
         done_(done),
         runtime_(std::shared_ptr<const LoadedModel>(std::shared_ptr<void>(), &session.model)) {}
   ~Pool() {
-    for (Worker& worker : workers_) stop(worker, true);
+    for (Worker& worker : workers_) stop(worker, worker.job >= 0);
   }
 
   Result<bool> run() {
@@ -242,11 +257,24 @@ class Pool {
   void stop(Worker& worker, bool kill_it) {
     if (worker.pid < 0) return;
     close(worker.to), close(worker.from);
-    if (kill_it) kill(worker.pid, SIGKILL);
+    if (kill_it) end_at_once(worker.pid);
     int status = 0;
     while (waitpid(worker.pid, &status, 0) < 0 && errno == EINTR) {
     }
     worker = Worker{};
+  }
+
+  /// With the engines that it started; one that hangs in a driver is killed alone.
+  static void end_at_once(pid_t pid) {
+    constexpr int kLooks = 50;
+    constexpr timespec kPause{0, 10'000'000};
+    kill(pid, kEndNow);
+    siginfo_t ended{};
+    for (int i = 0; i < kLooks && ended.si_pid == 0; ++i) {
+      waitid(P_PID, id_t(pid), &ended, WEXITED | WNOHANG | WNOWAIT);
+      if (ended.si_pid == 0) nanosleep(&kPause, nullptr);
+    }
+    kill(pid, SIGKILL);
   }
 
   void wait() {

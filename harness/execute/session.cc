@@ -309,9 +309,12 @@ bool can_be_met(const Requirement& requirement, const Cell& cell) {
 }
 
 std::string skip_reason(const Scenario& scenario, const Session& session, const Cell& cell) {
-  const GenerateRequest asked = cell.requested();
+  GenerateRequest asked = cell.requested();
   if (std::string why = unsupported_reason(asked.backend, mode_of(asked.precision)); !why.empty()) {
     return why;
+  }
+  if (scenario.operation.kind == OperationKind::none && cell.value("teacher_forced") != "false") {
+    asked.prompts = {{{0}, {0}}};  // some prompt that has a teacher
   }
   const EngineEntry* engine = find_engine(asked.backend.engine.name);
   if (engine->refuse != nullptr) {

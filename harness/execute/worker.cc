@@ -42,13 +42,6 @@ std::string not_taught(const Job& job, const CellTrace& trace) {
 
 }  // namespace
 
-void CellRunner::start_attempt(int attempt) {
-  if (attempt == attempt_) return;
-  attempt_ = attempt;
-  whole_.reset();
-  whole_name_.clear();
-}
-
 Engine& CellRunner::engine_of(const GenerateRequest& request) {
   if (request.operation.kind != OperationKind::none) return operations_;
   const EngineChoice& choice = request.backend.engine;
@@ -84,7 +77,6 @@ JobResult CellRunner::run(const Job& job, World* across) {
     result.trace.status = CellStatus::failed;
     result.trace.reason = reason;
   };
-  start_attempt(job.attempt);
   GenerateRequest request = request_for(scenario_, session_, *job.cell, job.teacher);
   request.capture = job.capture;
   request.world = across;

@@ -23,8 +23,6 @@ class CellRunner {
  private:
   Engine& engine_of(const GenerateRequest& request);
   Result<GenerateResult> generate(const GenerateRequest& request);
-  /// A repeated attempt asks a new engine: what one remembers of the first is not repeated.
-  void start_attempt(int attempt);
 
   const Scenario& scenario_;
   const Session& session_;
@@ -32,7 +30,6 @@ class CellRunner {
   const ExecuteHooks* hooks_;
   OperationEngine operations_;  // where a cell is one operation
   std::string whole_name_;
-  int attempt_ = 1;
   std::unique_ptr<Engine> whole_;  // the last engine that is no backend
 };
 

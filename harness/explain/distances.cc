@@ -8,12 +8,19 @@ namespace {
 
 constexpr int kMostMeasured = 8;  // cells whose first difference is recomputed by value
 
-std::vector<int> cells_to_measure(const Judged& judged) {
+/// Whether the cell's rows can be had by value.
+bool has_values(const Traces& traces, int cell) {
+  const JudgeCell& ran = traces.cells[std::size_t(cell)];
+  return ran.has_trace() && ran.attempts.front().observed.evidence == name_of(Evidence::logits);
+}
+
+std::vector<int> cells_to_measure(const Judged& judged, const Traces& traces) {
   std::vector<int> cells;
   for (std::size_t i = 0; i < judged.cells.size(); ++i) {
     const CellResult& cell = judged.cells[i];
     const bool wanted = cell.judgement.verdict == Verdict::diff && cell.against >= 0 &&
-                        cell.first.prompt >= 0 && cell.first.what != "prompt missing";
+                        cell.first.prompt >= 0 && cell.first.what != "prompt missing" &&
+                        has_values(traces, int(i)) && has_values(traces, cell.against);
     if (wanted && int(cells.size()) < kMostMeasured) cells.push_back(int(i));
   }
   return cells;
@@ -29,7 +36,7 @@ RowDistance distance_of(const RowValues& a, const RowValues& b, bool wide) {
 
 Result<void> measure_differences(const Loaded& loaded, const Plan& plan, Traces& traces,
                                  const ExecutorOptions& options, Judged& judged) {
-  const std::vector<int> cells = cells_to_measure(judged);
+  const std::vector<int> cells = cells_to_measure(judged, traces);
   if (cells.empty()) return {};
   std::vector<const Cell*> taught;
   std::vector<Job> jobs;

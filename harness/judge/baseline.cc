@@ -1,4 +1,6 @@
 // Cells against those of an earlier run.
+#include <algorithm>
+
 #include "harness/judge/steps.h"
 
 namespace isobit::judge_steps {
@@ -18,8 +20,9 @@ void judge_cell(Judging& all, int i) {
                       ": that is no baseline for this cell"});
     return;
   }
-  // A baseline says what it says: what both have of a row is compared.
-  const Evidence given = evidence_named(all.trace(i).observed.evidence);
+  // What a baseline says of a row is what must come again, no less.
+  const Evidence given = std::max(evidence_named(all.trace(i).observed.evidence),
+                                  evidence_named(before->second.trace.observed.evidence));
   const Comparison c =
       compare(all.trace(i), before->second.trace, all.in.scenario.min_tokens, given);
   all.compared[std::size_t(i)] = true;

@@ -243,6 +243,10 @@ Judgement check_said(const std::string& axis, const std::string& asked, const st
 
 Judgement check_external_batch(const BatchShape& shape, const CellTrace& trace) {
   const Observed& o = trace.observed;
+  if (o.live_rows > shape.size) {
+    return mistrusted("batch " + std::to_string(shape.size) +
+                      " was not alone: " + std::to_string(o.live_rows) + " rows were live at once");
+  }
   if (shape.size > 1 && o.live_rows < shape.size) {
     return mistrusted("batch " + std::to_string(shape.size) + " was asked, " +
                       (o.live_rows == 0
@@ -259,13 +263,21 @@ Judgement check_external_cache(const CacheMode& mode, const CellTrace& trace,
                                bool asks_about_cache) {
   const Observed& o = trace.observed;
   if (!mode.keeps) {
-    return o.cached_reads == 0 ? Judgement{} : fail("cache", "off", "a cache that was read");
+    if (o.cached_reads > 0) return fail("cache", "off", "a cache that was read");
+    return o.cached_reads == 0 ? Judgement{}
+                               : mistrusted("the engine does not say whether a cache was read");
   }
-  if (asks_about_cache && o.cached_reads == 0 && has_later_steps(trace)) {
+  if (asks_about_cache && o.cached_reads <= 0 && has_later_steps(trace)) {
     return mistrusted("the engine does not say that its cache was read");
   }
   if (mode.shares_prefix && o.prefix_hits == 0) return mistrusted("no prefix was shared");
-  return {};
+  const CacheMode usual;
+  if (mode.page_size != usual.page_size || mode.recomputes || mode.drafts > 0) {
+    return mistrusted("an engine in another process cannot say that cache " + mode.name + " ran");
+  }
+  if (mode.chunk == 0) return {};
+  if (o.chunks == 0) return mistrusted("the engine does not say in how many chunks it computed");
+  return check_chunks(mode, trace);
 }
 
 /// A cell of an engine in another process: it cannot be looked into, only held to what it says.
@@ -275,7 +287,9 @@ Judgement check_external(const GenerateRequest& asked, const CellTrace& trace,
   if (!o.engine.starts_with("exec:")) return fail("engine", "exec", o.engine);
   const std::int64_t threads = asked.backend.threads;
   Judgement had;
-  if (threads > 1 && o.threads < threads) {
+  if (o.threads > threads) {
+    had = fail("threads", std::to_string(threads), std::to_string(o.threads));
+  } else if (threads > 1 && o.threads < threads) {
     had = mistrusted(std::to_string(threads) + " threads were asked, " +
                      (o.threads == 0 ? "and the engine does not say how many it had"
                                      : "it had " + std::to_string(o.threads)));

@@ -197,7 +197,7 @@ std::vector<Defect> engine_defects() {
   add("babble", "served", kBatches, Verdict::fail, "loading, please wait");
   add("one-by-one", "served", kBatches, Verdict::mistrusted, "at most 1 rows were live");
   add("never-done", "served", kBatches, Verdict::fail, "no result within");
-  add("late-teacher", "served-teacher", kBatches, Verdict::diff, "differs");
+  add("late-teacher", "served-teacher", kBatches, Verdict::fail, "was not fed");
   add("keeps-cache", "served-cache", "engine=exec and cache=off", Verdict::fail, "was read");
   add("stale-seed", "served-seed", "engine=exec and seed=2", Verdict::diff, "differs");
   add("rounded-logprobs", "served-logprobs", kBatches, Verdict::diff, "differs",

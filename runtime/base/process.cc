@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -137,6 +138,34 @@ Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output 
   ISOBIT_TRY(status);
   result.status = WIFEXITED(*status) ? WEXITSTATUS(*status) : 128 + WTERMSIG(*status);
   return result;
+}
+
+namespace {
+
+std::array<std::atomic<pid_t>, 16> groups{};
+
+void replace_group(pid_t from, pid_t to) {
+  for (std::atomic<pid_t>& group : groups) {
+    pid_t expected = from;
+    if (group.compare_exchange_strong(expected, to)) return;
+  }
+}
+
+}  // namespace
+
+void keep_group(pid_t group) {
+  replace_group(0, group);
+}
+
+void forget_group(pid_t group) {
+  if (group > 0) replace_group(group, 0);
+}
+
+void kill_groups() {
+  for (const std::atomic<pid_t>& group : groups) {
+    const pid_t leader = group.load();
+    if (leader > 0) ::kill(-leader, SIGKILL);
+  }
 }
 
 void end_with_parent(pid_t parent) {

@@ -30,6 +30,12 @@ Result<ProgramOutput> run_program(const std::vector<std::string>& words, Output 
 /// `parent` that forked ends; at once when that has ended already.
 void end_with_parent(pid_t parent);
 
+/// Process groups of programs that this process has started and that must not outlive it, at most
+/// 16. forget: 0 was never kept. kill_groups() may be called by a signal handler.
+void keep_group(pid_t group);
+void forget_group(pid_t group);
+void kill_groups();
+
 /// What `ask` gives in a child process: a library or a driver that must not be touched before a
 /// fork is touched there. Errors: its own, no child to be had, one that dies, is not done in so
 /// many seconds (then it is killed), an interrupt.

@@ -5,7 +5,9 @@ The engine is `isobit serve`, or a small program of this test. ISOBIT is the pro
 """
 import json
 import os
+import pathlib
 import sys
+import time
 import unittest
 
 import tiny_project
@@ -46,6 +48,20 @@ for line in sys.stdin:
     else:
         break
 """
+
+
+def gone(pid, patience=5.0):
+    """Whether a process has ended, or does so within a few seconds."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        try:
+            state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
 
 
 class Exec(tiny_project.Case):
@@ -134,6 +150,28 @@ class Exec(tiny_project.Case):
         report = self.check(code=1)
         self.assertEqual(report["counts"]["FAIL"], 2)
         self.assertEqual(report["counts"]["PASS"], 4)
+
+    def test_nothing_is_left_running(self):
+        # The engine's own child outlives it unless somebody ends it.
+        (self.folder / "wrap.sh").write_text(
+            "sleep 987 & echo $! >> left.txt; python3 forgetful.py; echo ended >> ended.txt\n")
+        slow = FORGETFUL.replace("served += 1", "served += 1; import time; time.sleep(60)")
+        rules, axes = ["{measure: {across: [batch]}}"], "batch: [1, 2]"
+        for program, code, head in ((FORGETFUL, 0, HEAD), (slow, 1, HEAD + "time_limit: 1\n")):
+            self.scenario("engine: [{exec: [sh, wrap.sh]}], " + axes, rules, head)
+            (self.folder / "forgetful.py").write_text(program)
+            (self.folder / "left.txt").unlink(missing_ok=True)
+            self.isobit("check", "s.yaml", "--allow-external", "--fresh", code=code)
+            left = [int(word) for word in (self.folder / "left.txt").read_text().split()]
+            self.assertTrue(left)
+            for pid in left:
+                self.assertTrue(gone(pid), f"process {pid} runs on")
+        self.assertTrue((self.folder / "ended.txt").exists(), "no engine was ended in good order")
+
+    def test_babble_instead_of_hello(self):
+        self.scenario("engine: [{exec: [yes]}], batch: [1, 2]", ["{measure: {across: [batch]}}"])
+        report = self.check(code=1)
+        self.assertIn("its standard output, which is the protocol's, holds", json.dumps(report))
 
     def test_an_unknown_fault(self):
         done = self.isobit("serve", "--fault", "swaped-rows", code=2)

@@ -118,6 +118,8 @@ Result<void> Child::start(const std::vector<std::string>& words, const std::stri
   if (pid == 0) become(argv.data(), folder.c_str(), pipes, parent);
   pid_ = pid;
   name_ = words[0];
+  ::setpgid(pid, pid);  // as the child does: whoever comes first
+  keep_group(pid);
   ::close(pipes.take(failed_write));
   int why = 0;
   ssize_t got = 0;
@@ -202,6 +204,7 @@ Result<void> Child::bytes(std::span<std::byte> out, Time limit) {
 
 /// How it ended, once it has closed its output.
 std::string Child::ended() {
+  if (!runs()) return "has ended";
   const auto limit = std::chrono::steady_clock::now() + kPatience;
   int status = 0;
   constexpr timespec kPause{0, 10'000'000};
@@ -210,14 +213,14 @@ std::string Child::ended() {
          std::chrono::steady_clock::now() < limit) {
     ::nanosleep(&kPause, nullptr);
   }
-  while (err_ >= 0) {
+  ::kill(-pid_, SIGKILL);  // what it started and left behind, too
+  while (err_ >= 0 && complaints_.size() <= 2 * kKeptComplaints) {
     pollfd waiting{err_, POLLIN, 0};
     if (::poll(&waiting, 1, 0) <= 0 || !take(err_, complaints_)) break;
   }
   std::string how = "closed its output";
   if (gone == pid_) {
-    ::kill(-pid_, SIGKILL);  // what it started and left behind
-    pid_ = -1;
+    forget_group(std::exchange(pid_, -1));
     how = WIFSIGNALED(status) ? std::string("was killed: ") + strsignal(WTERMSIG(status))
                               : "ended with status " + std::to_string(WEXITSTATUS(status));
   }
@@ -234,10 +237,14 @@ void Child::close_all() {
 void Child::end() {
   if (!runs()) return;
   const auto limit = std::chrono::steady_clock::now() + kPatience;
-  while (sent_ < to_send_.size() && in_ >= 0 && pump(limit)) {
+  const auto pump_and_forget = [&] {  // nobody reads what it still says
+    received_.clear(), read_ = 0;
+    return pump(limit).has_value();
+  };
+  while (sent_ < to_send_.size() && in_ >= 0 && pump_and_forget()) {
   }
   if (in_ >= 0) ::close(std::exchange(in_, -1));
-  while (out_ >= 0 && pump(limit)) {
+  while (out_ >= 0 && pump_and_forget()) {
   }
   kill();
 }
@@ -250,7 +257,7 @@ void Child::kill() {
   int status = 0;
   while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
   }
-  pid_ = -1;
+  forget_group(std::exchange(pid_, -1));
 }
 
 }  // namespace isobit::exec

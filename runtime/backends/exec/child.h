@@ -1,4 +1,4 @@
-// A program of somebody else's at the other end of two pipes. Callers: client.cc.
+// A program of somebody else's at the other end of two pipes. Callers: engine.cc, conversation.cc.
 //
 // It is started without a shell, in a process group of its own, so that an interrupt of ours is not
 // one of its; it is killed with its group when the object goes, and by the system when the thread

@@ -22,8 +22,13 @@ using Clock = std::chrono::steady_clock;
 class Conversation {
  public:
   Conversation(const GenerateRequest& request, const Hello& hello, std::int64_t vocabulary,
-               Child& child, GenerateResult& result)
-      : request_(request), hello_(hello), vocabulary_(vocabulary), child_(child), result_(result) {
+               std::int64_t& next_id, Child& child, GenerateResult& result)
+      : request_(request),
+        hello_(hello),
+        vocabulary_(vocabulary),
+        id_(next_id),
+        child_(child),
+        result_(result) {
     result_.trace.prompts.resize(request.prompts.size());
     for (std::size_t p = 0; p < request.prompts.size(); ++p) {
       PromptTrace& prompt = result_.trace.prompts[p];
@@ -101,8 +106,10 @@ class Conversation {
     auto reply = parse_reply(*line);
     if (!reply) return broken(reply.error().message);
     if (reply->kind == Reply::Kind::row) return take(reply->row);
-    if (reply->kind == Reply::Kind::error)
-      return Failure{CellStatus::failed, reply->message, false};
+    if (reply->kind == Reply::Kind::error) {
+      const bool only = open_.size() == 1 && open_.begin()->first == reply->id;
+      return Failure{CellStatus::failed, reply->message, !only};  // others would still answer
+    }
     const auto at = open_.find(reply->id);
     if (reply->kind != Reply::Kind::done || at == open_.end()) {
       return broken("it answered to something that was not asked");
@@ -141,6 +148,15 @@ class Conversation {
     const std::size_t most =
         prompt.teacher.empty() ? std::size_t(request_.max_new_tokens) : prompt.teacher.size();
     if (index >= most) return broken(place_of(place) + ": more rows than were asked for");
+    const auto ends = [this](std::int32_t id) {
+      return std::find(request_.eos.begin(), request_.eos.end(), id) != request_.eos.end();
+    };
+    if (index > 0 && prompt.teacher.empty() && ends(place.tokens.back().id)) {
+      return broken(place_of(place) + ": a row behind the end of its sequence");
+    }
+    if (!prompt.teacher.empty() && !row.fed) {
+      return broken(place_of(place) + ": no `fed`, which a row of a taught sequence needs");
+    }
     if (row.token >= vocabulary_) {
       return broken(place_of(place) + ": token " + std::to_string(row.token) +
                     " is outside the vocabulary of " + std::to_string(vocabulary_));
@@ -148,7 +164,7 @@ class Conversation {
     TokenRecord token;
     token.position = row.position;
     token.id = row.token;
-    token.fed = row.fed ? *row.fed : prompt.teacher.empty() ? row.token : prompt.teacher[index];
+    token.fed = row.fed.value_or(row.token);
     if (auto failure = read_evidence(row, place, token)) return failure;
     place.tokens.push_back(token);
     ++place.expected;
@@ -206,7 +222,7 @@ class Conversation {
     if (place.first_of_prompt) give_row(place.prompt, token.position, bytes);
     record_seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
     if (token.non_finite) {
-      return Failure{CellStatus::non_finite, place_of(place) + ": non-finite logit", false};
+      return Failure{CellStatus::non_finite, place_of(place) + ": non-finite logit", true};
     }
     if (request_.sampler.temperature == 0.0 && token.id != top.ids[0]) {
       return broken(place_of(place) + ": it drew token " + std::to_string(token.id) +
@@ -275,11 +291,12 @@ class Conversation {
   const GenerateRequest& request_;
   const Hello& hello_;
   std::int64_t vocabulary_;
+  std::int64_t& id_;
   Child& child_;
   GenerateResult& result_;
   std::vector<int> queue_;
   std::size_t next_ = 0;
-  std::int64_t id_ = 1, out_of_order_ = 0;
+  std::int64_t out_of_order_ = 0;
   std::map<std::int64_t, Open> open_;
   std::vector<float> values_;
   double record_seconds_ = 0;
@@ -289,8 +306,8 @@ class Conversation {
 }  // namespace
 
 Told converse(const GenerateRequest& request, const Hello& hello, std::int64_t vocabulary,
-              Child& child, GenerateResult& result) {
-  return Conversation(request, hello, vocabulary, child, result).run();
+              std::int64_t& next_id, Child& child, GenerateResult& result) {
+  return Conversation(request, hello, vocabulary, next_id, child, result).run();
 }
 
 }  // namespace isobit::exec

@@ -28,8 +28,9 @@ struct Told {
 };
 
 /// Fills the prompts of `result.trace`, and its status where sequences of one prompt differ.
+/// `next_id`: of the next request; it grows, so that a process never sees one twice.
 /// REQUIRES: the child has loaded a model of so many tokens, and no request is open.
 Told converse(const GenerateRequest& request, const Hello& hello, std::int64_t vocabulary,
-              Child& child, GenerateResult& result);
+              std::int64_t& next_id, Child& child, GenerateResult& result);
 
 }  // namespace isobit::exec

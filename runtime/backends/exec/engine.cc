@@ -1,4 +1,4 @@
-// One cell through the protocol: requests out, rows in, every reply held against what was asked.
+// The process of an engine: started, asked what it is, given a model, and observed.
 #include "runtime/backends/exec/engine.h"
 
 #include <algorithm>
@@ -43,8 +43,11 @@ const Result<Hello>& hello_of(const EngineChoice& choice) {
   if (at != known.end()) return at->second;
   Child child;
   auto hello = greet(choice, child);
-  child.send(print_end());
-  child.end();
+  if (hello) {
+    child.send(print_end());
+    child.end();
+  }
+  child.kill();
   return known.emplace(key, std::move(hello)).first->second;
 }
 
@@ -74,6 +77,8 @@ std::string not_understood(const Hello& hello, const GenerateRequest& request) {
   const std::string precision = mode_of(request.precision).name;
   const BatchShape& batch = request.batch;
   const bool joins = !batch.staggered || hello.concurrent;
+  const bool taught = std::any_of(request.prompts.begin(), request.prompts.end(),
+                                  [](const PromptTokens& p) { return !p.teacher.empty(); });
   for (const std::string& found :
        {check("precision", precision, request.precision == usual.precision),
         check("device", request.backend.device, request.backend.device == "cpu"),
@@ -89,6 +94,7 @@ std::string not_understood(const Hello& hello, const GenerateRequest& request) {
         check("gemm", request.backend.gemm == nullptr ? "" : request.backend.gemm->text,
               request.backend.gemm == nullptr),
         check("seed", std::to_string(request.sampler.seed), greedy_or_seed(request).empty()),
+        check("teacher_forced", "true", !taught),
         joins ? std::string() : std::string("batch join: staggered (its batches are static)")}) {
     if (!found.empty()) return found;
   }
@@ -117,19 +123,15 @@ class ExecEngine final : public Engine {
     if (const std::string what = not_understood(hello_, request); !what.empty()) {
       return Error{shown_name(choice_) + " does not understand " + what, ""};
     }
-    const bool taught = std::any_of(request.prompts.begin(), request.prompts.end(),
-                                    [](const PromptTokens& p) { return !p.teacher.empty(); });
-    if (taught && !takes(hello_, "teacher_forced", "true")) {
-      return Error{shown_name(choice_) + " does not understand teacher_forced", ""};
-    }
     const Clock::time_point start = Clock::now();
-    const Told told = converse(request, hello_, model_->config.vocab_size, child_, result);
+    const Told told =
+        converse(request, hello_, model_->config.vocab_size, next_id_, child_, result);
     result.trace.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     result.trace.record_seconds = told.record_seconds;
     if (told.failure) return failed(*told.failure);
     if (child_.unread() != 0)
       return failed({CellStatus::failed, "it said more than was asked", true});
-    observe(request, told, result.trace.observed);
+    observe(told, result.trace.prompts, result.trace.observed);
     return result;
   }
 
@@ -140,6 +142,7 @@ class ExecEngine final : public Engine {
         std::string(mode_of(request.precision).name) + " on " + request.backend.device;
     if (child_.runs() && loaded_ == wanted) return std::nullopt;
     child_.kill();
+    next_id_ = 1;
     auto hello = greet(choice_, child_);
     if (!hello) return Failure{CellStatus::crashed, hello.error().message, true};
     if (hello->kind != Hello::Kind::ready) return Failure{CellStatus::failed, hello->why, true};
@@ -165,7 +168,7 @@ class ExecEngine final : public Engine {
     return std::nullopt;
   }
 
-  void observe(const GenerateRequest& request, const Told& told, Observed& out) const {
+  void observe(const Told& told, const std::vector<PromptTrace>& prompts, Observed& out) const {
     const Ran& ran = told.ran;
     const auto known = [](std::int64_t value) { return std::max<std::int64_t>(value, 0); };
     out.engine = "exec:" + hello_.engine + " " + hello_.version;
@@ -185,12 +188,10 @@ class ExecEngine final : public Engine {
     out.steps = known(ran.steps);
     out.chunks = known(ran.chunks);
     out.prefix_hits = known(ran.prefix_hits);
-    out.cached_reads = known(ran.cached_reads);
-    out.kv = !ran.kv.empty() ? ran.kv : request.kv.exact() ? "exact" : "";
-    for (const PromptTokens& prompt : request.prompts) {
-      const auto rows = std::int64_t(prompt.teacher.empty() ? std::size_t(request.max_new_tokens)
-                                                            : prompt.teacher.size());
-      out.max_position = std::max(out.max_position, std::int64_t(prompt.tokens.size()) - 2 + rows);
+    out.cached_reads = ran.cached_reads;  // -1: it does not say
+    out.kv = ran.kv;
+    for (const PromptTrace& prompt : prompts) {
+      out.max_position = std::max(out.max_position, prompt.tokens.back().position);
     }
   }
 
@@ -198,7 +199,8 @@ class ExecEngine final : public Engine {
   EngineChoice choice_;
   Child child_;
   Hello hello_;
-  std::string loaded_;  // "bf16 on cpu"
+  std::string loaded_;        // "bf16 on cpu"
+  std::int64_t next_id_ = 1;  // of requests: a late row of one cell is never one of another
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The messages of PROTOCOL.md as plain values. Pure: text in, values out. Callers: client.cc,
-// serve.cc.
+// The messages of PROTOCOL.md as plain values. Pure: text in, values out. Callers: engine.cc,
+// conversation.cc, serve.cc.
 #pragma once
 
 #include <cstdint>

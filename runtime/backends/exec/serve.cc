@@ -28,8 +28,9 @@ class Server {
   bool answer(const std::string& line) {
     const auto message = parse_strict_json(line, {});
     if (!message || !message->is_object()) return refuse(-1, "no message: " + line);
-    const std::string ask = message->value("ask", "");
+    std::string ask;
     try {
+      ask = message->value("ask", "");
       if (ask == "hello") return hello(*message);
       if (ask == "load") return load(*message);
       if (ask == "generate") return generate(*message);
@@ -57,6 +58,12 @@ class Server {
 
   bool hello(const Value& message) {
     Json reply{{"isobit_exec", kProtocol}};
+    if (message.value("isobit_exec", 0) != kProtocol) {
+      reply["reply"] = "error";
+      reply["message"] = "it speaks version " + std::to_string(kProtocol) + " of the protocol";
+      put(reply);
+      return flush();
+    }
     const Value options = message.value("options", Value::object());
     for (const auto& [key, value] : options.items()) {
       const std::string text = value.get<std::string>();
@@ -74,19 +81,18 @@ class Server {
       const Mode& mode = mode_of(static_cast<Precision>(p));
       if (!mode.wide()) precisions.emplace_back(mode.name);
     }
+    std::vector<std::string> devices = {"cpu"};
+    BackendOptions on_gpu;
+    on_gpu.device = "cuda";
+    if (unsupported_reason(on_gpu, mode_of(Precision::fp32)).empty()) devices.emplace_back("cuda");
     reply["reply"] = "hello";
     reply["engine"] = "isobit";
     reply["version"] = std::string("numerics ") + kNumericsVersion;
     reply["evidence"] = name_of(evidence_);
     reply["batching"] = "static";
-    reply["axes"] = {{"precision", precisions},
-                     {"device", {"cpu", "cuda"}},
-                     {"batch", true},
-                     {"cache", true},
-                     {"kv", true},
-                     {"threads", true},
-                     {"teacher_forced", true},
-                     {"seed", true}};
+    reply["axes"] = {{"precision", precisions}, {"device", devices}, {"batch", true},
+                     {"cache", true},           {"kv", true},        {"threads", true},
+                     {"teacher_forced", true},  {"seed", true}};
     put(reply);
     return flush();
   }
@@ -179,6 +185,10 @@ class Server {
         request.sampler.temperature == 0.0
             ? std::int32_t(std::max_element(values.begin(), values.end()) - values.begin())
             : sample(values, request.sampler, prompt_hash(tokens.tokens), position + 1);
+    if (!tokens.teacher.empty()) {
+      const std::int64_t index = position + 1 - std::int64_t(tokens.tokens.size());
+      out.row.fed = tokens.teacher[std::size_t(index)];
+    }
     if (evidence_ == Evidence::logits) out.values.assign(values.begin(), values.end());
     if (evidence_ == Evidence::logprobs) add_logprobs(values, row_log_sum(bytes, false), out.row);
     if (hooks_.row && !hooks_.row(asked, out)) return;

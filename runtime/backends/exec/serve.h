@@ -25,8 +25,8 @@ struct ServeHooks {
   std::function<void(const Request&, Ran&)> done;
 };
 
-/// Answers until `end` or the end of `in`. Gives false when a message could not be understood, or
-/// `out` is gone.
+/// Answers until `end` or the end of `in`; a message that is none is answered with an error. Gives
+/// false when `out` is gone.
 bool serve(std::istream& in, std::ostream& out, const ServeHooks& hooks);
 
 }  // namespace isobit::exec

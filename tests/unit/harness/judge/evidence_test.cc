@@ -139,6 +139,11 @@ TEST_F(EvidenceTest, WhatAnEngineDoesNotSayIsNotBelieved) {
   says("MISTRUSTED: batch 3 was asked, and the engine does not say how many rows were live");
   observed(1).live_rows = 2;
   says("MISTRUSTED: batch 3 was asked, at most 2 rows were live at once");
+  observed(1).live_rows = 4;
+  says("MISTRUSTED: batch 3 was not alone: 4 rows were live at once");
+  observed(1) = whole;
+  observed(1).threads = 2;
+  says("FAIL: threads 1 was asked, 2 ran");
   observed(1) = whole;
   observed(1).device = "cuda";
   says("FAIL: device cpu was asked, cuda ran");

@@ -53,7 +53,9 @@ class ExecEngine : public testing::Test {
     return result ? std::move(*result) : GenerateResult{};
   }
   std::string reason(const EngineChoice& choice) {
-    const CellTrace trace = run(choice, request()).trace;
+    GenerateRequest asked = request();
+    asked.eos = {2};
+    const CellTrace trace = run(choice, asked).trace;
     EXPECT_NE(trace.status, CellStatus::ok);
     return trace.reason;
   }
@@ -142,7 +144,7 @@ TEST_F(ExecEngine, OneProcessServesManyCellsAndAFailureEndsIt) {
   const EngineChoice choice = script(
       "id=1; while read line; do case \"$line\" in *'[11,12]'*) exit 4;; *'\"end\"'*) exit 0;; "
       "esac; echo '{\"reply\":\"row\",\"id\":'$id',\"sequence\":0,\"position\":4,\"token\":'$(($$ "
-      "% 256))'}'; echo '{\"reply\":\"done\",\"id\":'$id',\"observed\":{}}'; id=1; done");
+      "% 256))'}'; echo '{\"reply\":\"done\",\"id\":'$id',\"observed\":{}}'; id=$((id + 1)); done");
   auto engine = make_exec(model_, choice);
   GenerateRequest fine = request(), bad = request();
   fine.prompts.resize(1);
@@ -151,6 +153,7 @@ TEST_F(ExecEngine, OneProcessServesManyCellsAndAFailureEndsIt) {
   const auto first = engine->generate(fine), second = engine->generate(fine);
   ASSERT_TRUE(first && second);
   ASSERT_EQ(first->trace.status, CellStatus::ok) << first->trace.reason;
+  ASSERT_EQ(second->trace.status, CellStatus::ok) << second->trace.reason;
   EXPECT_EQ(first->trace.prompts[0].tokens[0].id, second->trace.prompts[0].tokens[0].id);
   const auto crashed = engine->generate(bad);
   ASSERT_TRUE(crashed);
@@ -170,6 +173,8 @@ TEST_F(ExecEngine, WhatIsNoAnswerIsSaid) {
       {"read g; echo '" + row + "4,\"token\":256}'", "token 256 is outside the vocabulary of 256"},
       {"read g; echo '" + row + "4,\"token\":1,\"bytes\":1024}'", "a row of logits, which it does"},
       {"read g; echo '{\"reply\":\"done\",\"id\":1,\"observed\":{}}'", "p0 has no row"},
+      {"read g; echo '" + row + "4,\"token\":2}'; echo '" + row + "5,\"token\":3}'",
+       "p0, position 5: a row behind the end of its sequence"},
       {"read g; echo '{\"reply\":\"done\",\"id\":9,\"observed\":{}}'", "that was not asked"},
       {"read g; echo '{\"reply\":\"row\",\"id\":2,\"sequence\":0,\"position\":4,\"token\":1}'",
        "a row of request 2, sequence 0, which is not open"},
@@ -184,6 +189,39 @@ TEST_F(ExecEngine, WhatIsNoAnswerIsSaid) {
     EXPECT_NE(why.find(says), std::string::npos) << why;
     EXPECT_EQ(why.find('\n'), std::string::npos) << why;
   }
+}
+
+TEST_F(ExecEngine, ARowOfAFailedCellIsNoRowOfTheNext) {
+  // Refuses the first of two open requests, and answers the other when nobody asks any more.
+  const EngineChoice choice = script(
+      "read a; read b; echo '{\"reply\":\"error\",\"id\":1,\"message\":\"no room\"}'; echo "
+      "'{\"reply\":\"row\",\"id\":2,\"sequence\":0,\"position\":2,\"token\":42}'; echo "
+      "'{\"reply\":\"done\",\"id\":2,\"observed\":{}}'; cat >/dev/null");
+  auto engine = make_exec(model_, choice);
+  GenerateRequest two = request(), one = request();
+  two.prompts.pop_back();
+  two.batch.size = 2;
+  two.max_new_tokens = one.max_new_tokens = 1;
+  one.prompts = {one.prompts[1]};
+  EXPECT_EQ(engine->generate(two)->trace.reason, "sh: no room");
+  two.prompts = {two.prompts[1], two.prompts[1]};
+  const auto again = engine->generate(two);  // a new process: it refuses the first again
+  EXPECT_EQ(again->trace.reason, "sh: no room");
+}
+
+TEST_F(ExecEngine, ATaughtRowSaysWhatWasFed) {
+  const EngineChoice choice = command(
+      {"sh", "-c",
+       "read hello; echo "
+       "'{\"isobit_exec\":1,\"reply\":\"hello\",\"engine\":\"e\",\"version\":\"1\","
+       "\"evidence\":\"tokens\",\"batching\":\"static\",\"axes\":{\"teacher_forced\":true}}'; read "
+       "load; echo '{\"reply\":\"loaded\"}'; read g; echo "
+       "'{\"reply\":\"row\",\"id\":1,\"sequence\":0,\"position\":4,\"token\":7}'; cat >/dev/null"});
+  GenerateRequest taught = request();
+  taught.prompts.resize(1);
+  taught.prompts[0].teacher = {4, 5};
+  EXPECT_EQ(run(choice, taught).trace.reason,
+            "sh: prompt p0, position 4: no `fed`, which a row of a taught sequence needs");
 }
 
 TEST_F(ExecEngine, RequestsAreOpenTogether) {
