@@ -164,8 +164,13 @@ isobit_out PluginBackend::output(std::int64_t rows, std::int64_t cols, Format fo
   return {written_.data, rows, cols, stride, host_.real, int(format)};
 }
 
+/// Rounding makes dense rows.
 void PluginBackend::give(Rows to) {
-  inner_->quantize(written_, nullptr, mode_.stored, to);
+  if (to.dense()) return inner_->quantize(written_, nullptr, mode_.stored, to);
+  Rows rounded{nullptr, to.rows, to.cols, to.cols};
+  rounded.data = rounded_.reserve(*inner_, std::size_t(to.rows * to.cols) * real_size());
+  inner_->quantize(written_, nullptr, mode_.stored, rounded);
+  inner_->copy(rounded, to);
 }
 
 void* PluginBackend::scratch(std::uint64_t bytes, Answers& answers) {

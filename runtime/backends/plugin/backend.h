@@ -73,7 +73,7 @@ class PluginBackend final : public ForwardingBackend {
   [[nodiscard]] isobit_rows operand(Rows x, Format format);
   /// Clears the guarded output of the next operation.
   isobit_out output(std::int64_t rows, std::int64_t cols, Format format);
-  /// The output, rounded to the stored format, into dense rows.
+  /// The output, rounded to the stored format.
   void give(Rows to);
   [[noreturn]] void refuse_policy() const;
 
@@ -103,7 +103,7 @@ class PluginBackend final : public ForwardingBackend {
   GuardedBlock output_;
   Rows written_;  // the values of output_
   std::vector<GuardedBlock> scratch_;
-  Room keys_values_, narrowed_, cosines_, sines_;
+  Room keys_values_, narrowed_, rounded_, cosines_, sines_;
   std::vector<std::uint16_t> halves_;
   std::string last_matrix_;    // of the latest product
   std::set<std::string> ran_;  // operations of the plugin
