@@ -48,8 +48,9 @@ class PluginBackend final : public ForwardingBackend {
   /// What an operation reads.
   struct Inputs {
     std::vector<Rows> activations;  // they must stay as they are
-    std::vector<Rows> others;
-    bool finite = true;  // of what is in neither: weights
+    /// A bound of all that an operation makes of a row on the way to its result, in whatever order:
+    /// no sum, product or power is greater. NaN or infinite where an input is.
+    std::function<double(std::int64_t row)> bound;
   };
   /// Memory that grows.
   struct Room {
@@ -88,7 +89,8 @@ class PluginBackend final : public ForwardingBackend {
   void check_canaries(const std::string& where, const Answers& answers);
   void check_output(const std::string& where, const Inputs& inputs);
   [[nodiscard]] std::vector<Digest> digests_of(const std::vector<Rows>& all);
-  [[nodiscard]] bool finite(const Inputs& inputs);
+  /// Greatest magnitude of a row; infinite where a value is not finite.
+  double largest(Rows x, std::int64_t row);
   /// "plugin my.so: gemm of NAME", for messages.
   [[nodiscard]] std::string where(const std::string& operation) const;
   void* scratch(std::uint64_t bytes, Answers& answers);

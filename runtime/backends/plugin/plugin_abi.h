@@ -22,7 +22,11 @@
  *   - the floating-point control word of the calling thread (rounding, flushing) is as it was;
  *   - nothing was written outside an output or scratch block, nor between two rows of an output;
  *   - the activations that were given are as they were;
- *   - every value of the output was written, and none is NaN while all inputs are finite;
+ *   - every value of the output was written, and no row has a NaN that its inputs cannot give:
+ * those of the row are finite, and so small that nothing overflows on the way in whatever order.
+ * For gemm that is max|x of the row| * max|w| * K below half of the largest Real; for attention the
+ *     same of twice max|q of the row| * max|k| * head_dim * scale (1 if that is less), and of
+ * max|v| times the number of positions; for norms of the sum of squares times max|weight|;
  *   - the call returned 0 and threw nothing. A crash and a hang end the worker process.
  */
 #ifndef ISOBIT_PLUGIN_ABI_H

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "runtime/backends/plugin/backend.h"
 #include "runtime/backends/plugin/matrix.h"
@@ -78,8 +79,10 @@ std::shared_ptr<WeightMatrix> PluginBackend::load_matrix(const MatrixSource& sou
     source.read(r, row);
     const float scale = matrix->scaled ? power_of_two_scale(source.format, source.amax(r)) : 1.0f;
     for (const float x : row) {
-      matrix->finite = matrix->finite && std::isfinite(x);
-      put(element, round_to(source.format, x / scale), to);
+      const float value = round_to(source.format, x / scale);
+      matrix->largest = std::isfinite(value) ? std::max(matrix->largest, double(std::abs(value)))
+                                             : std::numeric_limits<double>::infinity();
+      put(element, value, to);
       to += size;
     }
   }
@@ -121,7 +124,8 @@ void PluginBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
   args.bounds = w.bounds.data();
   args.segments = w.segments;
   args.matrix = w.name.c_str();
-  perform("gemm", table_.gemm, args, {{x}, {}, w.finite});
+  perform("gemm", table_.gemm, args,
+          {{x}, [&](std::int64_t row) { return largest(x, row) * w.largest * double(x.cols); }});
   inner_->copy(written_, out);
 }
 

@@ -83,5 +83,36 @@ TEST_F(PluginOperation, WhereRowsLieIsNothingToIt) {
   }
 }
 
+TEST_F(PluginOperation, WhereRowsStandAndWhatOthersHoldIsNothingToIt) {
+  for (const OperationKind kind : kKinds) {
+    for (const Precision precision : kModes) {
+      GenerateRequest request = request_of(kind, precision);
+      request.operation.rows = 19;
+      for (const Neighbours others :
+           {Neighbours::random, Neighbours::zeros, Neighbours::huge, Neighbours::nan}) {
+        for (const RowPlace place : {RowPlace::first, RowPlace::last}) {
+          request.operation.neighbours = others;
+          request.operation.place = place;
+          SCOPED_TRACE(name_of(others));
+          same(request);
+        }
+      }
+    }
+  }
+}
+
+/// A neighbour whose sums overflow excuses nothing in another row.
+TEST_F(PluginOperation, ANanOfAWatchedRowIsItsOwn) {
+  for (const OperationKind kind : kKinds) {
+    GenerateRequest request = request_of(kind, Precision::fp32);
+    request.operation.rows = 19;
+    request.operation.place = RowPlace::last;
+    request.operation.neighbours = Neighbours::huge;
+    const CellTrace trace = by_plugin(request, {{"fault", "nan"}, {"in", name_of(kind)}});
+    EXPECT_NE(trace.reason.find(" gave NaN from finite inputs: 1 of "), std::string::npos)
+        << name_of(kind) << ": " << trace.reason;
+  }
+}
+
 }  // namespace
 }  // namespace isobit
