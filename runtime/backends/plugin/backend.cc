@@ -143,7 +143,7 @@ BackendInfo PluginBackend::describe() const {
   if (!here.empty()) info.engine = "plugin:" + name_;  // else the reference computed everything
   info.library = library_.path;
   info.library_sha256 = library_.sha256_hex;
-  info.threads_used = std::max(info.threads_used, threads_used_);
+  if (!ran_.empty()) info.threads_used = threads_used_;  // not those that packed for the reference
   return info;
 }
 

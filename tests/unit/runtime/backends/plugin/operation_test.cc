@@ -101,6 +101,22 @@ TEST_F(PluginOperation, WhereRowsStandAndWhatOthersHoldIsNothingToIt) {
   }
 }
 
+/// What the reference does for other operations or before a launch is not the plugin's.
+TEST_F(PluginOperation, ThreadsAreThoseThatThePluginSays) {
+  for (const OperationKind kind : kKinds) {
+    GenerateRequest request = request_of(kind, Precision::bf16);
+    request.operation.rows = 40;
+    request.operation.shapes[0].n = 300;
+    request.backend.threads = 2;
+    EXPECT_EQ(by_plugin(request, {}).observed.threads, 1) << name_of(kind);
+    EXPECT_EQ(by_plugin(request, {{"threads", "2"}}).observed.threads, 2) << name_of(kind);
+  }
+  GenerateRequest request = request_of(OperationKind::gemm, Precision::bf16);
+  request.operation.rows = 40;
+  request.backend.threads = 2;
+  EXPECT_EQ(by_plugin(request, {{"has", "add"}}).observed.threads, 2);  // the reference ran
+}
+
 /// A neighbour whose sums overflow excuses nothing in another row.
 TEST_F(PluginOperation, ANanOfAWatchedRowIsItsOwn) {
   for (const OperationKind kind : kKinds) {
