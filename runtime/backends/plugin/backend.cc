@@ -250,12 +250,17 @@ void PluginBackend::guarded(const char* name, const Inputs& inputs,
     throw BackendError(place + " failed: " + reason_of(answers.text, status));
   }
   if (!restored) throw BackendError(restored.error().message);
-  if (digests_of(inputs.activations) != before) {
+  if (digests_of(inputs.activations) != before || (inputs.narrowed && narrowed_changed())) {
     throw BackendError(place + " wrote into its input");
   }
   check_output(place, inputs);
   threads_used_ = std::max<std::int64_t>(threads_used_, call.threads_used);
   ran_.insert(name);
+}
+
+bool PluginBackend::narrowed_changed() {
+  narrowed_.fetch(*inner_);
+  return !narrowed_.damage().empty() || !narrowed_.holds(halves_.data());
 }
 
 void PluginBackend::check_canaries(const std::string& where, const Answers& answers) {

@@ -51,6 +51,7 @@ class PluginBackend final : public ForwardingBackend {
     /// A bound of all that an operation makes of a row on the way to its result, in whatever order:
     /// no sum, product or power is greater. NaN or infinite where an input is.
     std::function<double(std::int64_t row)> bound;
+    bool narrowed = false;  // what is read is narrowed_, with the values of halves_
   };
   /// Memory that grows.
   struct Room {
@@ -87,6 +88,7 @@ class PluginBackend final : public ForwardingBackend {
                const std::function<std::int32_t(isobit_call&)>& run);
   isobit_call call_of(Answers& answers);
   void check_canaries(const std::string& where, const Answers& answers);
+  bool narrowed_changed();
   void check_output(const std::string& where, const Inputs& inputs);
   [[nodiscard]] std::vector<Digest> digests_of(const std::vector<Rows>& all);
   /// Greatest magnitude of a row; infinite where a value is not finite.
@@ -105,7 +107,8 @@ class PluginBackend final : public ForwardingBackend {
   GuardedBlock output_;
   Rows written_;  // the values of output_
   std::vector<GuardedBlock> scratch_;
-  Room keys_values_, narrowed_, rounded_, cosines_, sines_;
+  Room keys_values_, rounded_, cosines_, sines_;
+  GuardedBlock narrowed_;  // activations of a product as 16-bit elements
   std::vector<std::uint16_t> halves_;
   std::string last_matrix_;    // of the latest product
   std::set<std::string> ran_;  // operations of the plugin

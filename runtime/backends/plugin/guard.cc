@@ -59,6 +59,23 @@ void GuardedBlock::prepare(Backend& memory, std::int64_t rows, std::size_t row_b
   memory.upload(memory_.get(), bytes_.data(), bytes_.size());
 }
 
+void GuardedBlock::fill(Backend& memory, const void* rows) {
+  for (std::int64_t r = 0; r < rows_; ++r) {
+    std::memcpy(bytes_.data() + kMargin + std::size_t(r) * stride_bytes_,
+                static_cast<const char*>(rows) + std::size_t(r) * row_bytes_, row_bytes_);
+  }
+  memory.upload(memory_.get(), bytes_.data(), bytes_.size());
+}
+
+bool GuardedBlock::holds(const void* rows) const {
+  for (std::int64_t r = 0; r < rows_; ++r) {
+    if (std::memcmp(bytes_.data() + kMargin + std::size_t(r) * stride_bytes_,
+                    static_cast<const char*>(rows) + std::size_t(r) * row_bytes_, row_bytes_) != 0)
+      return false;
+  }
+  return true;
+}
+
 void* GuardedBlock::data() const {
   return static_cast<char*>(memory_.get()) + kMargin;
 }

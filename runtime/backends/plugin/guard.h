@@ -19,12 +19,18 @@ class GuardedBlock {
   /// Rows of `row_bytes`, `stride_bytes` apart, every value unwritten. The memory is that of the
   /// block before when it is large enough.
   void prepare(Backend& memory, std::int64_t rows, std::size_t row_bytes, std::size_t stride_bytes);
+  /// Writes the rows that somebody is to read; `rows` has them one behind the other. REQUIRES:
+  /// prepare().
+  void fill(Backend& memory, const void* rows);
   /// Address of the first row; a multiple of 64.
   [[nodiscard]] void* data() const;
   /// Reads the block back; waits for what was queued.
   void fetch(Backend& memory);
   /// Where a canary changed, "in row 3, 4 bytes behind its end", or empty. REQUIRES: fetch().
   [[nodiscard]] std::string damage() const;
+
+  /// Whether the rows are those of fill(). REQUIRES: fetch().
+  [[nodiscard]] bool holds(const void* rows) const;
 
   /// Values that are still unwritten, and those that are NaN, of rows with one for which `counts`
   /// holds. REQUIRES: fetch().

@@ -101,6 +101,15 @@ TEST_F(PluginOperation, WhereRowsStandAndWhatOthersHoldIsNothingToIt) {
   }
 }
 
+TEST_F(PluginOperation, AWriteIntoNarrowedOperandsIsSeen) {
+  for (const Precision precision : kModes) {
+    const GenerateRequest request = request_of(OperationKind::gemm, precision);
+    const CellTrace trace = by_plugin(request, {{"fault", "input"}, {"elements", "stored"}});
+    EXPECT_TRUE(trace.reason.ends_with("gemm of s wrote into its input"))
+        << mode_of(precision).name << ": " << trace.reason;
+  }
+}
+
 /// What the reference does for other operations or before a launch is not the plugin's.
 TEST_F(PluginOperation, ThreadsAreThoseThatThePluginSays) {
   for (const OperationKind kind : kKinds) {
