@@ -1,9 +1,13 @@
 """One operation as a scenario: from a file of shapes to a report, without a model."""
 import json
+import os
+import pathlib
+import re
 import unittest
 
 import tiny_project
 
+SOURCE = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", ".")).resolve()
 SHAPES = {
     "gemm": [{"id": "even", "n": 24, "k": 128}, {"id": "odd", "n": 7, "k": 61, "bias": True}],
     "attention": [
@@ -20,6 +24,9 @@ model: {{op: {op}, shapes: {op}.jsonl}}
 axes:
   precision: [fp32, bf16]
   rows: [1, 17]
+  place: [first]
+  neighbours: [random]
+  align: [0]
 include:
   - {{precision: fp32, rows: 17, place: [middle, last, scattered]}}
   - {{precision: fp32, rows: 17, neighbours: [zeros, huge, nan]}}
@@ -60,11 +67,25 @@ class OperationTest(tiny_project.Case):
                 self.isobit("bless", f"{op}.yaml", "--reason", "first", "--by", "a test")
                 report = json.loads(self.isobit("check", f"{op}.yaml", "--json").stdout)
                 self.assertEqual(report["counts"]["PASS"], len(report["cells"]))
+                # Four of the product, and each value of an entry of `include` is one more.
+                self.assertEqual(len(report["cells"]), 4 + 3 + 3 + 2)
                 golden = (self.folder / "golden" / f"{op}.golden").read_text()
                 # One class a precision: launches are dropped.
                 self.assertEqual(golden.count("\nblock "), 2 * len(shapes))
                 self.assertIn(f"recipe model=operation {op}\n", golden)
                 self.assertNotIn("recipe decode", golden)
+
+    def test_the_schemas_example_has_the_cells_that_it_names(self):
+        text = (SOURCE / "scenarios/SCHEMA.md").read_text(encoding="utf-8")
+        example = re.search(r"## One operation\n\n```yaml\n(.*?)```", text, re.S).group(1)
+        self.write("schema.yaml", example.replace("shapes/gemm-smollm2.jsonl", "gemm.jsonl"))
+        cells = [line for line in self.isobit("list", "schema.yaml").stdout.splitlines()
+                 if "my-kernel%" in line]
+        self.assertEqual(len(cells), 20 + 12 + 6 + 8)
+        for axis, count in (("place=middle", 4), ("place=last", 4), ("place=scattered", 4),
+                            ("neighbours=zeros", 2), ("neighbours=huge", 2),
+                            ("neighbours=nan", 2), ("align=1", 4), ("align=3", 4)):
+            self.assertEqual(sum(axis + "," in line for line in cells), count, axis)
 
     def test_a_run_is_told_again(self):
         run = self.isobit("check", "by-rows.yaml", code=1)

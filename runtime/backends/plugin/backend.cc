@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "runtime/base/option_text.h"
 #include "runtime/base/text.h"
@@ -28,6 +29,15 @@ std::string file_name(const std::string& path) {
 std::string reason_of(const std::string& said, std::int32_t status) {
   if (said.empty()) return "it gave " + std::to_string(status) + " and no reason";
   return text::printable(said, kMostText);
+}
+
+double largest_of(const std::vector<double>& values) {
+  double most = 0;
+  for (const double value : values) {
+    if (!std::isfinite(value)) return std::numeric_limits<double>::infinity();
+    most = std::max(most, std::abs(value));
+  }
+  return most;
 }
 
 /// The operations of a table by name; f(name, whether the plugin has it).
@@ -133,7 +143,7 @@ BackendInfo PluginBackend::describe() const {
   if (!here.empty()) info.engine = "plugin:" + name_;  // else the reference computed everything
   info.library = library_.path;
   info.library_sha256 = library_.sha256_hex;
-  info.threads_used = std::max(info.threads_used, threads_used_);
+  if (!ran_.empty()) info.threads_used = threads_used_;  // not those that packed for the reference
   return info;
 }
 
@@ -164,8 +174,13 @@ isobit_out PluginBackend::output(std::int64_t rows, std::int64_t cols, Format fo
   return {written_.data, rows, cols, stride, host_.real, int(format)};
 }
 
+/// Rounding makes dense rows.
 void PluginBackend::give(Rows to) {
-  inner_->quantize(written_, nullptr, mode_.stored, to);
+  if (to.dense()) return inner_->quantize(written_, nullptr, mode_.stored, to);
+  Rows rounded{nullptr, to.rows, to.cols, to.cols};
+  rounded.data = rounded_.reserve(*inner_, std::size_t(to.rows * to.cols) * real_size());
+  inner_->quantize(written_, nullptr, mode_.stored, rounded);
+  inner_->copy(rounded, to);
 }
 
 void* PluginBackend::scratch(std::uint64_t bytes, Answers& answers) {
@@ -191,15 +206,10 @@ std::vector<Digest> PluginBackend::digests_of(const std::vector<Rows>& all) {
   return out;
 }
 
-bool PluginBackend::finite(const Inputs& inputs) {
-  for (const auto* all : {&inputs.activations, &inputs.others}) {
-    for (const Rows& x : *all) {
-      const std::vector<double> values = inner_->reals(x);
-      if (!std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); }))
-        return false;
-    }
-  }
-  return inputs.finite;
+double PluginBackend::largest(Rows x, std::int64_t row) {
+  x.data = static_cast<char*>(x.data) + std::size_t(row * x.stride) * real_size();
+  x.rows = 1;
+  return largest_of(inner_->reals(x));
 }
 
 isobit_call PluginBackend::call_of(Answers& answers) {
@@ -240,12 +250,17 @@ void PluginBackend::guarded(const char* name, const Inputs& inputs,
     throw BackendError(place + " failed: " + reason_of(answers.text, status));
   }
   if (!restored) throw BackendError(restored.error().message);
-  if (digests_of(inputs.activations) != before) {
+  if (digests_of(inputs.activations) != before || (inputs.narrowed && narrowed_changed())) {
     throw BackendError(place + " wrote into its input");
   }
   check_output(place, inputs);
   threads_used_ = std::max<std::int64_t>(threads_used_, call.threads_used);
   ran_.insert(name);
+}
+
+bool PluginBackend::narrowed_changed() {
+  narrowed_.fetch(*inner_);
+  return !narrowed_.damage().empty() || !narrowed_.holds(halves_.data());
 }
 
 void PluginBackend::check_canaries(const std::string& where, const Answers& answers) {
@@ -275,7 +290,11 @@ void PluginBackend::check_output(const std::string& where, const Inputs& inputs)
   if (const auto found = output_.unwritten(real_size()); found.number > 0) {
     throw BackendError(where + " left output unwritten: " + told(found));
   }
-  if (const auto found = output_.not_a_number(real_size()); found.number > 0 && finite(inputs)) {
+  // Half of what a Real holds leaves room for what sums round. Beyond, inf - inf may be right.
+  const double most = mode_.wide() ? std::numeric_limits<double>::max() / 2
+                                   : double(std::numeric_limits<float>::max()) / 2;
+  const auto own = [&](std::int64_t row) { return inputs.bound(row) < most; };
+  if (const auto found = output_.not_a_number(real_size(), own); found.number > 0) {
     throw BackendError(where + " gave NaN from finite inputs: " + told(found));
   }
 }

@@ -48,8 +48,10 @@ class PluginBackend final : public ForwardingBackend {
   /// What an operation reads.
   struct Inputs {
     std::vector<Rows> activations;  // they must stay as they are
-    std::vector<Rows> others;
-    bool finite = true;  // of what is in neither: weights
+    /// A bound of all that an operation makes of a row on the way to its result, in whatever order:
+    /// no sum, product or power is greater. NaN or infinite where an input is.
+    std::function<double(std::int64_t row)> bound;
+    bool narrowed = false;  // what is read is narrowed_, with the values of halves_
   };
   /// Memory that grows.
   struct Room {
@@ -73,7 +75,7 @@ class PluginBackend final : public ForwardingBackend {
   [[nodiscard]] isobit_rows operand(Rows x, Format format);
   /// Clears the guarded output of the next operation.
   isobit_out output(std::int64_t rows, std::int64_t cols, Format format);
-  /// The output, rounded to the stored format, into dense rows.
+  /// The output, rounded to the stored format.
   void give(Rows to);
   [[noreturn]] void refuse_policy() const;
 
@@ -86,9 +88,11 @@ class PluginBackend final : public ForwardingBackend {
                const std::function<std::int32_t(isobit_call&)>& run);
   isobit_call call_of(Answers& answers);
   void check_canaries(const std::string& where, const Answers& answers);
+  bool narrowed_changed();
   void check_output(const std::string& where, const Inputs& inputs);
   [[nodiscard]] std::vector<Digest> digests_of(const std::vector<Rows>& all);
-  [[nodiscard]] bool finite(const Inputs& inputs);
+  /// Greatest magnitude of a row; infinite where a value is not finite.
+  double largest(Rows x, std::int64_t row);
   /// "plugin my.so: gemm of NAME", for messages.
   [[nodiscard]] std::string where(const std::string& operation) const;
   void* scratch(std::uint64_t bytes, Answers& answers);
@@ -103,7 +107,8 @@ class PluginBackend final : public ForwardingBackend {
   GuardedBlock output_;
   Rows written_;  // the values of output_
   std::vector<GuardedBlock> scratch_;
-  Room keys_values_, narrowed_, cosines_, sines_;
+  Room keys_values_, rounded_, cosines_, sines_;
+  GuardedBlock narrowed_;  // activations of a product as 16-bit elements
   std::vector<std::uint16_t> halves_;
   std::string last_matrix_;    // of the latest product
   std::set<std::string> ran_;  // operations of the plugin

@@ -59,6 +59,23 @@ void GuardedBlock::prepare(Backend& memory, std::int64_t rows, std::size_t row_b
   memory.upload(memory_.get(), bytes_.data(), bytes_.size());
 }
 
+void GuardedBlock::fill(Backend& memory, const void* rows) {
+  for (std::int64_t r = 0; r < rows_; ++r) {
+    std::memcpy(bytes_.data() + kMargin + std::size_t(r) * stride_bytes_,
+                static_cast<const char*>(rows) + std::size_t(r) * row_bytes_, row_bytes_);
+  }
+  memory.upload(memory_.get(), bytes_.data(), bytes_.size());
+}
+
+bool GuardedBlock::holds(const void* rows) const {
+  for (std::int64_t r = 0; r < rows_; ++r) {
+    if (std::memcmp(bytes_.data() + kMargin + std::size_t(r) * stride_bytes_,
+                    static_cast<const char*>(rows) + std::size_t(r) * row_bytes_, row_bytes_) != 0)
+      return false;
+  }
+  return true;
+}
+
 void* GuardedBlock::data() const {
   return static_cast<char*>(memory_.get()) + kMargin;
 }
@@ -90,23 +107,29 @@ std::string GuardedBlock::damage() const {
 }
 
 template <class Is>
-GuardedBlock::Count GuardedBlock::count(std::size_t value_bytes, const Is& is) const {
+GuardedBlock::Count GuardedBlock::count(std::size_t value_bytes, const Is& is,
+                                        const std::function<bool(std::int64_t)>& counts) const {
   Count found;
   for (std::int64_t r = 0; r < rows_; ++r) {
     const unsigned char* const row = bytes_.data() + kMargin + std::size_t(r) * stride_bytes_;
+    Count here;
     for (std::size_t i = 0; i < row_bytes_; i += value_bytes) {
       if (!is(row + i, value_bytes)) continue;
-      if (found.number++ == 0) found.row = r, found.col = std::int64_t(i / value_bytes);
+      if (here.number++ == 0) here.row = r, here.col = std::int64_t(i / value_bytes);
     }
+    if (here.number == 0 || !counts(r)) continue;
+    if (found.number == 0) found.row = here.row, found.col = here.col;
+    found.number += here.number;
   }
   return found;
 }
 
 GuardedBlock::Count GuardedBlock::unwritten(std::size_t value_bytes) const {
-  return count(value_bytes, is_unwritten);
+  return count(value_bytes, is_unwritten, [](std::int64_t) { return true; });
 }
-GuardedBlock::Count GuardedBlock::not_a_number(std::size_t value_bytes) const {
-  return count(value_bytes, holds_nan);
+GuardedBlock::Count GuardedBlock::not_a_number(
+    std::size_t value_bytes, const std::function<bool(std::int64_t)>& counts) const {
+  return count(value_bytes, holds_nan, counts);
 }
 
 }  // namespace isobit

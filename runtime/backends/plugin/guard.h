@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,9 @@ class GuardedBlock {
   /// Rows of `row_bytes`, `stride_bytes` apart, every value unwritten. The memory is that of the
   /// block before when it is large enough.
   void prepare(Backend& memory, std::int64_t rows, std::size_t row_bytes, std::size_t stride_bytes);
+  /// Writes the rows that somebody is to read; `rows` has them one behind the other. REQUIRES:
+  /// prepare().
+  void fill(Backend& memory, const void* rows);
   /// Address of the first row; a multiple of 64.
   [[nodiscard]] void* data() const;
   /// Reads the block back; waits for what was queued.
@@ -25,16 +29,22 @@ class GuardedBlock {
   /// Where a canary changed, "in row 3, 4 bytes behind its end", or empty. REQUIRES: fetch().
   [[nodiscard]] std::string damage() const;
 
-  /// Values of T that are still unwritten, and values that are NaN otherwise. REQUIRES: fetch().
+  /// Whether the rows are those of fill(). REQUIRES: fetch().
+  [[nodiscard]] bool holds(const void* rows) const;
+
+  /// Values that are still unwritten, and those that are NaN, of rows with one for which `counts`
+  /// holds. REQUIRES: fetch().
   struct Count {
     std::int64_t number = 0, row = 0, col = 0;  // the first one's place
   };
   [[nodiscard]] Count unwritten(std::size_t value_bytes) const;
-  [[nodiscard]] Count not_a_number(std::size_t value_bytes) const;
+  [[nodiscard]] Count not_a_number(std::size_t value_bytes,
+                                   const std::function<bool(std::int64_t)>& counts) const;
 
  private:
   template <class Is>
-  [[nodiscard]] Count count(std::size_t value_bytes, const Is& is) const;
+  [[nodiscard]] Count count(std::size_t value_bytes, const Is& is,
+                            const std::function<bool(std::int64_t)>& counts) const;
   [[nodiscard]] std::size_t span() const;  // bytes from the first row to the end of the last
 
   std::int64_t rows_ = 0;

@@ -21,7 +21,7 @@ class PluginMatrix final : public WeightMatrix {
   // Where the plugin multiplies.
   std::vector<std::int64_t> bounds;
   isobit_rows w{};
-  bool finite = true;
+  double largest = 0;  // magnitude of a weight; infinite where one is not finite
 
   /// Memory that outlives the backend that loaded it: the host's own, or the device's.
   struct Free {

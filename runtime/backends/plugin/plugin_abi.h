@@ -22,8 +22,15 @@
  *   - the floating-point control word of the calling thread (rounding, flushing) is as it was;
  *   - nothing was written outside an output or scratch block, nor between two rows of an output;
  *   - the activations that were given are as they were;
- *   - every value of the output was written, and none is NaN while all inputs are finite;
+ *   - every value of the output was written, and no row has a NaN that its inputs cannot give;
  *   - the call returned 0 and threw nothing. A crash and a hang end the worker process.
+ *
+ * NaN. A row's inputs cannot give one while they are finite and a bound of all that may be made of
+ * them on the way, in whatever order, is below half of the largest Real. The bound of gemm is
+ * max|x of the row| * max|w| * K. That of attention is the greater one of
+ * 2 * max|q of the row| * max|k| * head_dim * max(scale, 1) and max|v| * positions; that of norms
+ * max(|x|, 1)^2 * cols * max(|weight|, 1), in layer_norm with twice x and with |bias| added; those
+ * of activations have the third power of max(|x|, 1). Beyond, inf - inf may be right.
  */
 #ifndef ISOBIT_PLUGIN_ABI_H
 #define ISOBIT_PLUGIN_ABI_H

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "runtime/backends/plugin/backend.h"
 #include "runtime/backends/plugin/matrix.h"
@@ -78,8 +79,10 @@ std::shared_ptr<WeightMatrix> PluginBackend::load_matrix(const MatrixSource& sou
     source.read(r, row);
     const float scale = matrix->scaled ? power_of_two_scale(source.format, source.amax(r)) : 1.0f;
     for (const float x : row) {
-      matrix->finite = matrix->finite && std::isfinite(x);
-      put(element, round_to(source.format, x / scale), to);
+      const float value = round_to(source.format, x / scale);
+      matrix->largest = std::isfinite(value) ? std::max(matrix->largest, double(std::abs(value)))
+                                             : std::numeric_limits<double>::infinity();
+      put(element, value, to);
       to += size;
     }
   }
@@ -98,14 +101,14 @@ std::shared_ptr<WeightMatrix> PluginBackend::load_matrix(const MatrixSource& sou
 /// x as the plugin wants the operands of a product: itself, or narrowed, which is exact.
 isobit_rows PluginBackend::operand(Rows x, Format format) {
   if (!stored_operands(format)) return rows_of(x, format);
-  const std::size_t bytes = std::size_t(x.rows * x.cols) * sizeof(std::uint16_t);
-  void* const to = narrowed_.reserve(*inner_, bytes);
+  constexpr std::size_t kHalf = sizeof(std::uint16_t);
   const std::vector<double> values = inner_->reals(x);
   halves_.resize(values.size());
   std::transform(values.begin(), values.end(), halves_.begin(),
                  [&](double value) { return half_of(format, float(value)); });
-  inner_->upload(to, halves_.data(), bytes);
-  return {to, x.rows, x.cols, x.cols, int(format), int(format)};
+  narrowed_.prepare(*inner_, x.rows, std::size_t(x.cols) * kHalf, std::size_t(x.cols) * kHalf);
+  narrowed_.fill(*inner_, halves_.data());
+  return {narrowed_.data(), x.rows, x.cols, x.cols, int(format), int(format)};
 }
 
 void PluginBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
@@ -121,7 +124,8 @@ void PluginBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
   args.bounds = w.bounds.data();
   args.segments = w.segments;
   args.matrix = w.name.c_str();
-  perform("gemm", table_.gemm, args, {{x}, {}, w.finite});
+  const auto bound = [&](std::int64_t row) { return largest(x, row) * w.largest * double(x.cols); };
+  perform("gemm", table_.gemm, args, {{x}, bound, args.x.data != x.data});
   inner_->copy(written_, out);
 }
 

@@ -1,5 +1,6 @@
 // What engine plugin does to rows besides products: norms, rotation, activations, attention.
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "runtime/backends/plugin/backend.h"
@@ -20,6 +21,16 @@ Rows dense(void* data, std::int64_t rows, std::int64_t cols) {
   return {data, rows, cols, cols};
 }
 
+/// Squares, their sum, and the row times its weights; `width` covers x / sqrt(mean) as well.
+double bound_of_norm(double x, std::int64_t width, double weight, double bias) {
+  return std::max(x, 1.0) * std::max(x, 1.0) * double(width) * std::max(weight, 1.0) + bias;
+}
+
+/// The third power is in GELU's tanh.
+double bound_of_activation(double x) {
+  return std::max(x, 1.0) * std::max(x, 1.0) * std::max(x, 1.0);
+}
+
 }  // namespace
 
 void PluginBackend::rms_norm(Rows x, const void* weight, double eps, Rows out) {
@@ -31,7 +42,10 @@ void PluginBackend::rms_norm(Rows x, const void* weight, double eps, Rows out) {
   args.out = output(x.rows, x.cols, mode_.stored);
   args.weight = weight;
   args.eps = eps;
-  perform("rms_norm", table_.rms_norm, args, {{x}, {one_row(weight, x.cols)}});
+  perform("rms_norm", table_.rms_norm, args,
+          {{x}, [&](std::int64_t row) {
+             return bound_of_norm(largest(x, row), x.cols, largest(one_row(weight, x.cols), 0), 0);
+           }});
   give(out);
 }
 
@@ -46,7 +60,10 @@ void PluginBackend::layer_norm(Rows x, const void* weight, const void* bias, dou
   args.bias = bias;
   args.eps = eps;
   perform("layer_norm", table_.layer_norm, args,
-          {{x}, {one_row(weight, x.cols), one_row(bias, x.cols)}});
+          {{x}, [&](std::int64_t row) {
+             return bound_of_norm(2 * largest(x, row), x.cols, largest(one_row(weight, x.cols), 0),
+                                  largest(one_row(bias, x.cols), 0));
+           }});
   give(out);
 }
 
@@ -73,7 +90,10 @@ void PluginBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_
   args.heads = heads;
   args.head_dim = x.cols / heads;
   args.dims = rotation.dims;
-  perform("rope", table_.rope, args, {{x}, {cosine, sine}});
+  perform("rope", table_.rope, args, {{x}, [&](std::int64_t row) {
+                                        return 2 * largest(x, row) *
+                                               std::max(largest(cosine, row), largest(sine, row));
+                                      }});
   give(x);
 }
 
@@ -86,7 +106,10 @@ void PluginBackend::gated(Activation f, Rows gate, Rows up, Rows out) {
   args.up = rows_of(up, mode_.stored);
   args.out = output(gate.rows, gate.cols, mode_.stored);
   args.activation = int(f);
-  perform("gated", table_.gated, args, {{gate, up}, {}});
+  perform("gated", table_.gated, args, {{gate, up}, [&](std::int64_t row) {
+                                          return bound_of_activation(largest(gate, row)) *
+                                                 std::max(largest(up, row), 1.0);
+                                        }});
   give(out);
 }
 
@@ -98,7 +121,8 @@ void PluginBackend::activate(Activation f, Rows x) {
   args.x = rows_of(x, mode_.stored);
   args.out = output(x.rows, x.cols, mode_.stored);
   args.activation = int(f);
-  perform("activate", table_.activate, args, {{x}, {}});
+  perform("activate", table_.activate, args,
+          {{x}, [&](std::int64_t row) { return bound_of_activation(largest(x, row)); }});
   give(x);
 }
 
@@ -110,7 +134,8 @@ void PluginBackend::add(Rows h, Rows y) {
   args.x = rows_of(h, mode_.stored);
   args.y = rows_of(y, mode_.stored);
   args.out = output(h.rows, h.cols, mode_.stored);
-  perform("add", table_.add, args, {{h, y}, {}});
+  perform("add", table_.add, args,
+          {{h, y}, [&](std::int64_t row) { return largest(h, row) + largest(y, row); }});
   give(h);
 }
 
@@ -148,10 +173,12 @@ void PluginBackend::attention(Rows q, const AttentionRows& args, const void* k_p
   inner_->read_kv(slots, args.kv_heads, args.page_size, k_pool, v_pool, k, v);
 
   std::vector<isobit_sequence> sequences;
-  std::size_t first = 0;  // byte of the sequence in k and v
+  std::vector<std::int64_t> starts;  // of the sequences' rows in k and v
+  std::size_t first = 0;             // byte of the sequence in k and v
   for (const std::int32_t* table : tables) {
     const Span& span = spans.at(table);
     const std::int64_t count = span.end - span.begin;
+    starts.push_back(std::int64_t(first / (std::size_t(cols) * real_size())));
     sequences.push_back(
         {rows_of(dense(static_cast<char*>(k.data) + first, count, cols), mode_.cache),
          rows_of(dense(static_cast<char*>(v.data) + first, count, cols), mode_.cache), span.begin});
@@ -174,7 +201,26 @@ void PluginBackend::attention(Rows q, const AttentionRows& args, const void* k_p
   call.queries = queries.data();
   call.scale = args.scale;
   call.softcap = args.softcap;
-  perform("attention", table_.attention, call, {{q}, {k, v}});
+  std::map<std::int64_t, std::pair<double, double>> magnitudes;  // of a sequence's keys and values
+  const auto magnitude = [&](std::int64_t index) {
+    const auto [at, fresh] = magnitudes.try_emplace(index, 0.0, 0.0);
+    if (!fresh) return at->second;
+    const Span& span = spans.at(tables[std::size_t(index)]);
+    for (std::int64_t p = 0; p < span.end - span.begin; ++p) {
+      at->second.first = std::max(at->second.first, largest(k, starts[std::size_t(index)] + p));
+      at->second.second = std::max(at->second.second, largest(v, starts[std::size_t(index)] + p));
+    }
+    return at->second;
+  };
+  perform("attention", table_.attention, call,
+          {{q}, [&](std::int64_t row) {
+             const isobit_query& query = queries[std::size_t(row)];
+             const auto [key, value] = magnitude(query.sequence);
+             // The difference of two scores, and the sum of values with weights up to 1.
+             const double score = 2 * largest(q, row) * key * double(args.head_dim) *
+                                  std::max(std::abs(args.scale), 1.0);
+             return std::max(score, value * double(query.last + 1 - query.first));
+           }});
   give(out);
 }
 

@@ -27,6 +27,10 @@ class Guard : public ::testing::Test {
     block_.fetch(*memory_);
   }
 
+  [[nodiscard]] GuardedBlock::Count not_a_number(std::size_t bytes) const {
+    return block_.not_a_number(bytes, [](std::int64_t) { return true; });
+  }
+
   std::unique_ptr<Backend> memory_ = make_backend({}, mode_of(Precision::fp32)).value();
   GuardedBlock block_;
 };
@@ -39,13 +43,15 @@ TEST_F(Guard, ValuesAreUnwrittenUntilTheyAreWritten) {
   EXPECT_EQ(block_.unwritten(sizeof(float)).number, 15);
   fill(1.5f);
   EXPECT_EQ(block_.unwritten(sizeof(float)).number, 0);
-  EXPECT_EQ(block_.not_a_number(sizeof(float)).number, 0);
+  EXPECT_EQ(not_a_number(sizeof(float)).number, 0);
   static_cast<float*>(block_.data())[2 * 8 + 3] = NAN;
   block_.fetch(*memory_);
-  const GuardedBlock::Count found = block_.not_a_number(sizeof(float));
+  const GuardedBlock::Count found = not_a_number(sizeof(float));
   EXPECT_EQ(found.number, 1);
   EXPECT_EQ(found.row, 2);
   EXPECT_EQ(found.col, 3);
+  const auto others = [](std::int64_t row) { return row != 2; };
+  EXPECT_EQ(block_.not_a_number(sizeof(float), others).number, 0);
   EXPECT_EQ(block_.unwritten(sizeof(float)).number, 0);  // another NaN
 }
 
@@ -53,10 +59,10 @@ TEST_F(Guard, DoublesAreLookedAtAsDoubles) {
   block_.prepare(*memory_, 3, 5 * sizeof(double), 8 * sizeof(double));
   block_.fetch(*memory_);
   EXPECT_EQ(block_.unwritten(sizeof(double)).number, 15);
-  EXPECT_EQ(block_.not_a_number(sizeof(double)).number, 15);
+  EXPECT_EQ(not_a_number(sizeof(double)).number, 15);
   fill(-0.0);
   EXPECT_EQ(block_.unwritten(sizeof(double)).number, 0);
-  EXPECT_EQ(block_.not_a_number(sizeof(double)).number, 0);
+  EXPECT_EQ(not_a_number(sizeof(double)).number, 0);
   EXPECT_EQ(block_.damage(), "");
 }
 
