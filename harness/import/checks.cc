@@ -138,9 +138,12 @@ class Checker {
     out.tokens_digest = tokens_digest(tokens);
     out.prompt_tokens = std::int64_t(tokens.size());
     for (std::size_t i = 0; i < prompt.rows.size(); ++i) {
+      const bool last = i + 1 == prompt.rows.size();
+      if (taught_ && !last && !prompt.rows[i].fed) {
+        return Error{"a taught cell's row needs fed", prompt.rows[i].place};
+      }
       auto token = token_record(prompt.rows[i], *values, i);
       ISOBIT_TRY(token);
-      const bool last = i + 1 == prompt.rows.size();
       if (token->non_finite && !last) {
         return Error{"a logit is not finite, and rows follow: a sequence ends there",
                      prompt.rows[i].place};
@@ -191,10 +194,15 @@ class Checker {
     const std::string name = name_of_prompt(prompt.id);
     const std::string& place = prompt.rows.back().place;
     const auto rows = std::int64_t(out.tokens.size());
-    if (taught_) return check_teacher(p, prompt);
-    const auto is_end = [&](const TokenRecord& token) {
-      return std::find(session_.eos.begin(), session_.eos.end(), token.id) != session_.eos.end();
-    };
+    const std::int64_t most = loaded_.scenario.decode.max_new_tokens;
+    if (cell_.value("teacher_forced") == "answer") return check_answer(p, prompt, out);
+    if (taught_) {  // what was fed ends a sequence, whatever was drawn
+      if (rows == most || ends(out.tokens.back().fed) || is_broken(out)) return {};
+      return Error{name + " ends after " + std::to_string(rows) + " rows; max_new_tokens is " +
+                       std::to_string(most) + ", and what was fed last ends no sequence",
+                   place};
+    }
+    const auto is_end = [&](const TokenRecord& token) { return ends(token.id); };
     out.ended = is_end(out.tokens.back());
     const auto end = std::find_if(out.tokens.begin(), out.tokens.end() - 1, is_end);
     if (end != out.tokens.end() - 1) {
@@ -203,24 +211,32 @@ class Checker {
           name + ": a row follows token " + std::to_string(end->id) + ", which ends a sequence",
           prompt.rows[after].place};
     }
-    const std::int64_t most = loaded_.scenario.decode.max_new_tokens;
-    if (rows == most || out.ended || out.tokens.back().non_finite) return {};
+    if (rows == most || out.ended || is_broken(out)) return {};
     return Error{name + " ends after " + std::to_string(rows) + " rows; max_new_tokens is " +
                      std::to_string(most) + ", and its last token ends no sequence",
                  place};
   }
 
-  /// What was fed is the answer, where that is the teacher.
-  [[nodiscard]] Result<void> check_teacher(std::size_t p, const TracePrompt& prompt) const {
-    if (cell_.value("teacher_forced") != "answer") return {};
+  [[nodiscard]] bool ends(std::int32_t token) const {
+    return std::find(session_.eos.begin(), session_.eos.end(), token) != session_.eos.end();
+  }
+
+  /// A row that is not finite may be the last one: an execution ends there, and the cell fails.
+  static bool is_broken(const PromptTrace& prompt) { return prompt.tokens.back().non_finite; }
+
+  /// What was fed is the answer; nobody needs to say what came after the last row.
+  Result<void> check_answer(std::size_t p, const TracePrompt& prompt, PromptTrace& out) const {
     const std::vector<std::int32_t>& answer = session_.answers[p];
     for (std::size_t i = 0; i < std::min(answer.size(), prompt.rows.size()); ++i) {
-      if (prompt.rows[i].fed == answer[i]) continue;
-      return Error{"fed is " + std::to_string(*prompt.rows[i].fed) + ", the answer's token is " +
-                       std::to_string(answer[i]),
-                   prompt.rows[i].place};
+      std::int32_t& fed = out.tokens[i].fed;
+      if (!prompt.rows[i].fed) fed = answer[i];
+      if (fed == answer[i]) continue;
+      return Error{
+          "fed is " + std::to_string(fed) + ", the answer's token is " + std::to_string(answer[i]),
+          prompt.rows[i].place};
     }
     if (answer.size() == prompt.rows.size()) return {};
+    if (answer.size() > prompt.rows.size() && is_broken(out)) return {};
     return Error{name_of_prompt(prompt.id) + " has " + std::to_string(prompt.rows.size()) +
                      " rows, its answer has " + std::to_string(answer.size()) + " tokens",
                  prompt.rows.back().place};
@@ -232,9 +248,8 @@ class Checker {
     TokenRecord out;
     out.position = row.position;
     out.id = row.token;
-    out.fed = row.fed.value_or(row.token);
+    out.fed = row.fed.value_or(taught_ ? -1 : row.token);
     out.margin = std::numeric_limits<float>::quiet_NaN();  // as long as nothing says it
-    if (taught_ && !row.fed) return Error{"a taught cell's row needs fed", row.place};
     if (!taught_ && out.fed != out.id) {
       return Error{"fed is " + std::to_string(out.fed) + ", token " + std::to_string(out.id) +
                        ": the cell is not teacher_forced",
