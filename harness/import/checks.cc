@@ -29,6 +29,12 @@ void keep_top(const TopEntries& top, TokenRecord& token) {
   if (top.count >= 2) token.margin = float(top.values[0] - top.values[1]);
 }
 
+/// Whether a row that is known by its digest and best entries is said to be not finite.
+bool says_non_finite(const TraceRow& row) {
+  const auto infinite = [](const auto& entry) { return !std::isfinite(entry.second); };
+  return !row.finite.value_or(true) || std::any_of(row.top.begin(), row.top.end(), infinite);
+}
+
 /// Of a list as an engine returned it, in whatever order.
 TopEntries best_of(TopList list) {
   std::sort(list.begin(), list.end());  // entries are offered by id
@@ -259,10 +265,17 @@ class Checker {
     if (values) {
       if (wide_) take_row(*values, std::int64_t(index), wide_row_, out);
       if (!wide_) take_row(*values, std::int64_t(index), row_, out);
+      if (row.finite && *row.finite == out.non_finite) {
+        return Error{std::string("finite is ") + (*row.finite ? "true" : "false") +
+                         ", and the row (row " + std::to_string(index) + " of the file) is " +
+                         (*row.finite ? "not finite" : "finite"),
+                     row.place};
+      }
     } else if (file_.evidence == "logprobs") {
       out.digest = digest_logprobs(row.token, *row.logprob, row.top);
     } else {
       out.digest = file_.evidence == "tokens" ? digest_token(row.token) : *row.digest;
+      out.non_finite = file_.evidence == "logits" && says_non_finite(row);
     }
     if (row.digest && *row.digest != out.digest) {
       return Error{

@@ -1,6 +1,8 @@
 """Where the rows of an imported prompt end: at the wanted length, at what was fed, or at a number
 that is not finite."""
+import array
 import json
+import math
 import os
 import pathlib
 import sys
@@ -73,6 +75,32 @@ class ImportEnds(tiny_project.Case):
         self.refuse("taught.yaml", "t.jsonl:3: a taught cell's row needs fed", [{}, {"fed": EOS}])
         out = self.isobit("import", "taught.yaml", *self.both([{"fed": 7}, {"fed": EOS}])).stdout
         self.assertIn("2 PASS", out)
+
+    def fails(self, words, position):
+        out = self.isobit("import", "free.yaml", *words, code=1).stdout
+        self.assertIn("2 FAIL", out)
+        self.assertIn(f"prompt p, position {position}: non-finite logit", out)
+
+    def test_a_row_that_is_not_finite_fails(self):
+        whole = [{}] * (LONGEST - 1)
+        row = [0.0] * tiny_project.VOCAB
+        row[33] = 2.0
+        good = [{"logits": array.array("f", row), "digest": None}] * LONGEST
+        self.assertIn("2 PASS", self.isobit("import", "free.yaml", *self.both(good)).stdout)
+        self.assertNotIn('"finite"', (self.folder / "1.jsonl").read_text())
+        for kind in ("f", "d"):
+            for bad in (math.nan, math.inf, -math.inf):
+                row[40] = bad
+                rows = [*whole, {"logits": array.array(kind, row), "digest": None}]
+                names = self.both(rows)
+                last = json.loads((self.folder / names[0]).read_text().splitlines()[-1])
+                self.assertIs(last["finite"], False)
+                self.assertEqual(last["digest"], isobit_trace.digest_row(array.array(kind, row)))
+                self.fails(names, 5)
+        self.fails(self.both([*whole, {"finite": False}]), 5)
+        self.fails(self.both([*whole, {"top": [(33, 1.0), (7, -math.inf)]}]), 5)
+        # An execution ends there too, so the rows may.
+        self.fails(self.both([{}, {"finite": False}]), 3)
 
 
 if __name__ == "__main__":
