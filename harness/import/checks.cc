@@ -56,6 +56,11 @@ void take_row(const RowTable& table, std::int64_t index, std::vector<T>& row, To
   keep_top(top, token);
 }
 
+std::vector<TokenRecord>::const_iterator first_non_finite(const PromptTrace& prompt) {
+  return std::find_if(prompt.tokens.begin(), prompt.tokens.end(),
+                      [](const TokenRecord& token) { return token.non_finite; });
+}
+
 class Checker {
  public:
   Checker(const TraceFile& file, const std::string& path, const Loaded& loaded, const Cell& cell)
@@ -98,10 +103,10 @@ class Checker {
   }
 
   static void note_non_finite(const PromptTrace& prompt, CellTrace& out) {
-    const TokenRecord& last = prompt.tokens.back();
-    if (!last.non_finite || out.status != CellStatus::ok) return;
+    const auto bad = first_non_finite(prompt);
+    if (bad == prompt.tokens.end() || out.status != CellStatus::ok) return;
     out.status = CellStatus::non_finite;
-    out.reason = "prompt " + prompt.id + ", position " + std::to_string(last.position) +
+    out.reason = "prompt " + prompt.id + ", position " + std::to_string(bad->position) +
                  ": non-finite logit";
   }
 
@@ -150,10 +155,6 @@ class Checker {
       }
       auto token = token_record(prompt.rows[i], *values, i);
       ISOBIT_TRY(token);
-      if (token->non_finite && !last) {
-        return Error{"a logit is not finite, and rows follow: a sequence ends there",
-                     prompt.rows[i].place};
-      }
       out.tokens.push_back(*token);
     }
     if (auto ok = check_end(p, prompt, out); !ok) return ok.error();
@@ -227,8 +228,11 @@ class Checker {
     return std::find(session_.eos.begin(), session_.eos.end(), token) != session_.eos.end();
   }
 
-  /// A row that is not finite may be the last one: an execution ends there, and the cell fails.
-  static bool is_broken(const PromptTrace& prompt) { return prompt.tokens.back().non_finite; }
+  /// A row that is not finite fails the cell. An execution ends there; an engine that did not see
+  /// it may have gone on, to whatever end.
+  static bool is_broken(const PromptTrace& prompt) {
+    return first_non_finite(prompt) != prompt.tokens.end();
+  }
 
   /// What was fed is the answer; nobody needs to say what came after the last row.
   Result<void> check_answer(std::size_t p, const TracePrompt& prompt, PromptTrace& out) const {

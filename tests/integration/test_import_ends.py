@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import struct
 import sys
 import unittest
 
@@ -43,21 +44,21 @@ class ImportEnds(tiny_project.Case):
             (cls.folder / f"{name}.yaml").write_text(
                 SCENARIO.replace("IGNORE", ignore).replace("TAUGHT", taught))
 
-    def record(self, rows, name="t.jsonl", batch=1):
+    def record(self, each, name="t.jsonl", batch=1, rows=None):
         """A trace of one prompt; of each row the words of TraceWriter.row() but the prompt."""
         with isobit_trace.TraceWriter(self.folder / name, engine="other",
                                       axes={"batch": batch}) as trace:
-            trace.prompt("p", PROMPT)
-            for row in rows:
+            trace.prompt("p", PROMPT, rows=rows)
+            for row in each:
                 trace.row("p", **({"token": 33, "digest": DIGEST} | row))
         return name
 
-    def both(self, rows):
+    def both(self, each, rows=None):
         """The same rows for the two cells of a scenario."""
-        return [self.record(rows, f"{batch}.jsonl", batch) for batch in (1, 3)]
+        return [self.record(each, f"{batch}.jsonl", batch, rows) for batch in (1, 3)]
 
-    def refuse(self, scenario, part, rows):
-        done = self.isobit("import", scenario, self.record(rows), code=2)
+    def refuse(self, scenario, part, each, rows=None):
+        done = self.isobit("import", scenario, self.record(each, rows=rows), code=2)
         self.assertTrue(done.stderr.rstrip().endswith(part), done.stderr)
         self.assertFalse((self.folder / ".isobit").exists())
 
@@ -99,8 +100,27 @@ class ImportEnds(tiny_project.Case):
                 self.fails(names, 5)
         self.fails(self.both([*whole, {"finite": False}]), 5)
         self.fails(self.both([*whole, {"top": [(33, 1.0), (7, -math.inf)]}]), 5)
-        # An execution ends there too, so the rows may.
+        # An execution ends there too, so the rows may; or an engine goes on.
         self.fails(self.both([{}, {"finite": False}]), 3)
+        self.fails(self.both([{}, {"finite": False}, {}, {"finite": False}]), 3)
+        self.fails(self.both([{"finite": False}, {}]), 2)
+        taught = self.both([{"fed": 7, "finite": False}] + [{"fed": 7}] * (LONGEST - 2))
+        self.assertIn("2 FAIL", self.isobit("import", "taught.yaml", *taught, code=1).stdout)
+
+    def test_rows_by_value_are_seen_to_be_not_finite(self):
+        row = array.array("f", [0.0] * tiny_project.VOCAB)
+        row[33] = 2.0
+        bad = row[:]
+        bad[1] = math.nan
+        shape = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({LONGEST}, {len(row)}), }}\n"
+        blob = b"".join((bad if place == 1 else row).tobytes() for place in range(LONGEST))
+        (self.folder / "r.npy").write_bytes(b"\x93NUMPY\x01\0" + struct.pack("<H", len(shape)) +
+                                            shape.encode() + blob)
+        plain, said = [{"digest": None}] * LONGEST, {"digest": None, "finite": False}
+        self.refuse("free.yaml", "t.jsonl:3: finite is false, and the row (row 0 of the file) is "
+                    "finite", [said, *plain[1:]], rows="r.npy")
+        self.fails(self.both(plain, rows="r.npy"), 3)
+        self.fails(self.both([plain[0], said, *plain[2:]], rows="r.npy"), 3)
 
 
 if __name__ == "__main__":
