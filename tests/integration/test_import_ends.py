@@ -1,5 +1,5 @@
-"""Where the rows of an imported prompt end: at the wanted length, at what was fed, or at a number
-that is not finite."""
+"""What imported rows are without a model's own: where they end, whether they are finite, and what
+rules make of digests alone."""
 import array
 import json
 import math
@@ -106,6 +106,16 @@ class ImportEnds(tiny_project.Case):
         self.fails(self.both([{"finite": False}, {}]), 2)
         taught = self.both([{"fed": 7, "finite": False}] + [{"fed": 7}] * (LONGEST - 2))
         self.assertIn("2 FAIL", self.isobit("import", "taught.yaml", *taught, code=1).stdout)
+
+    def test_within_has_nothing_but_digests(self):
+        (self.folder / "near.yaml").write_text(
+            (self.folder / "free.yaml").read_text().replace("name: ends", "name: near").replace(
+                "same_bits: {across: [batch]}", "within: {across: [batch], max_abs: 1.0}"))
+        one, three = self.both([{}] * LONGEST)
+        self.assertIn("2 PASS", self.isobit("import", "near.yaml", one, three).stdout)
+        self.record([{}] * (LONGEST - 1) + [{"digest": DIGEST[::-1]}], three, 3)
+        out = self.isobit("import", "near.yaml", one, three, code=7).stdout
+        self.assertIn("no values to compare", out)
 
     def test_rows_by_value_are_seen_to_be_not_finite(self):
         row = array.array("f", [0.0] * tiny_project.VOCAB)
