@@ -29,6 +29,12 @@ void keep_top(const TopEntries& top, TokenRecord& token) {
   if (top.count >= 2) token.margin = float(top.values[0] - top.values[1]);
 }
 
+/// Whether a row that is known by its digest and best entries is said to be not finite.
+bool says_non_finite(const TraceRow& row) {
+  const auto infinite = [](const auto& entry) { return !std::isfinite(entry.second); };
+  return !row.finite.value_or(true) || std::any_of(row.top.begin(), row.top.end(), infinite);
+}
+
 /// Of a list as an engine returned it, in whatever order.
 TopEntries best_of(TopList list) {
   std::sort(list.begin(), list.end());  // entries are offered by id
@@ -48,6 +54,11 @@ void take_row(const RowTable& table, std::int64_t index, std::vector<T>& row, To
   }
   token.non_finite = top.non_finite;
   keep_top(top, token);
+}
+
+std::vector<TokenRecord>::const_iterator first_non_finite(const PromptTrace& prompt) {
+  return std::find_if(prompt.tokens.begin(), prompt.tokens.end(),
+                      [](const TokenRecord& token) { return token.non_finite; });
 }
 
 class Checker {
@@ -92,10 +103,10 @@ class Checker {
   }
 
   static void note_non_finite(const PromptTrace& prompt, CellTrace& out) {
-    const TokenRecord& last = prompt.tokens.back();
-    if (!last.non_finite || out.status != CellStatus::ok) return;
+    const auto bad = first_non_finite(prompt);
+    if (bad == prompt.tokens.end() || out.status != CellStatus::ok) return;
     out.status = CellStatus::non_finite;
-    out.reason = "prompt " + prompt.id + ", position " + std::to_string(last.position) +
+    out.reason = "prompt " + prompt.id + ", position " + std::to_string(bad->position) +
                  ": non-finite logit";
   }
 
@@ -138,13 +149,12 @@ class Checker {
     out.tokens_digest = tokens_digest(tokens);
     out.prompt_tokens = std::int64_t(tokens.size());
     for (std::size_t i = 0; i < prompt.rows.size(); ++i) {
+      const bool last = i + 1 == prompt.rows.size();
+      if (taught_ && !last && !prompt.rows[i].fed) {
+        return Error{"a taught cell's row needs fed", prompt.rows[i].place};
+      }
       auto token = token_record(prompt.rows[i], *values, i);
       ISOBIT_TRY(token);
-      const bool last = i + 1 == prompt.rows.size();
-      if (token->non_finite && !last) {
-        return Error{"a logit is not finite, and rows follow: a sequence ends there",
-                     prompt.rows[i].place};
-      }
       out.tokens.push_back(*token);
     }
     if (auto ok = check_end(p, prompt, out); !ok) return ok.error();
@@ -191,10 +201,15 @@ class Checker {
     const std::string name = name_of_prompt(prompt.id);
     const std::string& place = prompt.rows.back().place;
     const auto rows = std::int64_t(out.tokens.size());
-    if (taught_) return check_teacher(p, prompt);
-    const auto is_end = [&](const TokenRecord& token) {
-      return std::find(session_.eos.begin(), session_.eos.end(), token.id) != session_.eos.end();
-    };
+    const std::int64_t most = loaded_.scenario.decode.max_new_tokens;
+    if (cell_.value("teacher_forced") == "answer") return check_answer(p, prompt, out);
+    if (taught_) {  // what was fed ends a sequence, whatever was drawn
+      if (rows == most || ends(out.tokens.back().fed) || is_broken(out)) return {};
+      return Error{name + " ends after " + std::to_string(rows) + " rows; max_new_tokens is " +
+                       std::to_string(most) + ", and what was fed last ends no sequence",
+                   place};
+    }
+    const auto is_end = [&](const TokenRecord& token) { return ends(token.id); };
     out.ended = is_end(out.tokens.back());
     const auto end = std::find_if(out.tokens.begin(), out.tokens.end() - 1, is_end);
     if (end != out.tokens.end() - 1) {
@@ -203,24 +218,35 @@ class Checker {
           name + ": a row follows token " + std::to_string(end->id) + ", which ends a sequence",
           prompt.rows[after].place};
     }
-    const std::int64_t most = loaded_.scenario.decode.max_new_tokens;
-    if (rows == most || out.ended || out.tokens.back().non_finite) return {};
+    if (rows == most || out.ended || is_broken(out)) return {};
     return Error{name + " ends after " + std::to_string(rows) + " rows; max_new_tokens is " +
                      std::to_string(most) + ", and its last token ends no sequence",
                  place};
   }
 
-  /// What was fed is the answer, where that is the teacher.
-  [[nodiscard]] Result<void> check_teacher(std::size_t p, const TracePrompt& prompt) const {
-    if (cell_.value("teacher_forced") != "answer") return {};
+  [[nodiscard]] bool ends(std::int32_t token) const {
+    return std::find(session_.eos.begin(), session_.eos.end(), token) != session_.eos.end();
+  }
+
+  /// A row that is not finite fails the cell. An execution ends there; an engine that did not see
+  /// it may have gone on, to whatever end.
+  static bool is_broken(const PromptTrace& prompt) {
+    return first_non_finite(prompt) != prompt.tokens.end();
+  }
+
+  /// What was fed is the answer; nobody needs to say what came after the last row.
+  Result<void> check_answer(std::size_t p, const TracePrompt& prompt, PromptTrace& out) const {
     const std::vector<std::int32_t>& answer = session_.answers[p];
     for (std::size_t i = 0; i < std::min(answer.size(), prompt.rows.size()); ++i) {
-      if (prompt.rows[i].fed == answer[i]) continue;
-      return Error{"fed is " + std::to_string(*prompt.rows[i].fed) + ", the answer's token is " +
-                       std::to_string(answer[i]),
-                   prompt.rows[i].place};
+      std::int32_t& fed = out.tokens[i].fed;
+      if (!prompt.rows[i].fed) fed = answer[i];
+      if (fed == answer[i]) continue;
+      return Error{
+          "fed is " + std::to_string(fed) + ", the answer's token is " + std::to_string(answer[i]),
+          prompt.rows[i].place};
     }
     if (answer.size() == prompt.rows.size()) return {};
+    if (answer.size() > prompt.rows.size() && is_broken(out)) return {};
     return Error{name_of_prompt(prompt.id) + " has " + std::to_string(prompt.rows.size()) +
                      " rows, its answer has " + std::to_string(answer.size()) + " tokens",
                  prompt.rows.back().place};
@@ -232,9 +258,8 @@ class Checker {
     TokenRecord out;
     out.position = row.position;
     out.id = row.token;
-    out.fed = row.fed.value_or(row.token);
+    out.fed = row.fed.value_or(taught_ ? -1 : row.token);
     out.margin = std::numeric_limits<float>::quiet_NaN();  // as long as nothing says it
-    if (taught_ && !row.fed) return Error{"a taught cell's row needs fed", row.place};
     if (!taught_ && out.fed != out.id) {
       return Error{"fed is " + std::to_string(out.fed) + ", token " + std::to_string(out.id) +
                        ": the cell is not teacher_forced",
@@ -244,10 +269,17 @@ class Checker {
     if (values) {
       if (wide_) take_row(*values, std::int64_t(index), wide_row_, out);
       if (!wide_) take_row(*values, std::int64_t(index), row_, out);
+      if (row.finite && *row.finite == out.non_finite) {
+        return Error{std::string("finite is ") + (*row.finite ? "true" : "false") +
+                         ", and the row (row " + std::to_string(index) + " of the file) is " +
+                         (*row.finite ? "not finite" : "finite"),
+                     row.place};
+      }
     } else if (file_.evidence == "logprobs") {
       out.digest = digest_logprobs(row.token, *row.logprob, row.top);
     } else {
       out.digest = file_.evidence == "tokens" ? digest_token(row.token) : *row.digest;
+      out.non_finite = file_.evidence == "logits" && says_non_finite(row);
     }
     if (row.digest && *row.digest != out.digest) {
       return Error{

@@ -18,8 +18,13 @@ constexpr std::size_t kLargestFile = std::size_t{1} << 30;
 Result<std::map<std::string, std::string>> axes_of(const TraceFile& file) {
   std::map<std::string, std::string> out;
   for (const auto& [axis, text] : file.axes) {
-    if (find_axis(axis) == nullptr) {
+    const Axis* known = find_axis(axis);
+    if (known == nullptr) {
       return Error{"unknown axis " + in_quotes(axis) + did_you_mean(axis, axis_names()),
+                   file.place};
+    }
+    if (!known->belongs_to(AxisScope::model)) {  // no cell of a model has it
+      return Error{"axis " + axis + " is one of a single operation; a trace is of a model's rows",
                    file.place};
     }
     const auto value = axis_value(axis, text);

@@ -324,21 +324,23 @@ def digest_token(token):
 # --- the file --------------------------------------------------------------------------------
 
 
+def _is_finite(row):
+    if numpy is not None:
+        return bool(numpy.isfinite(_row_array(row)).all())
+    return all(math.isfinite(value) for value in memoryview(row).tolist())
+
+
 def _top_of_row(row):
-    """The best entries of a row: value descending, id ascending."""
+    """The best entries of a finite row: value descending, id ascending."""
     if numpy is not None:
         row = _row_array(row)
-        if numpy.isnan(row).any():
-            return []
         least = -math.inf
         if len(row) > TOP:
             least = numpy.partition(row, len(row) - TOP)[len(row) - TOP]
         ids = numpy.flatnonzero(row >= least)
         pairs = [(int(i), float(row[i])) for i in ids]
     else:
-        pairs = list(enumerate(memoryview(row).tolist()))
-        if any(value != value for _, value in pairs):
-            return []
+        pairs = enumerate(memoryview(row).tolist())
     return heapq.nsmallest(TOP, pairs, key=lambda pair: (-pair[1], pair[0]))
 
 
@@ -378,10 +380,11 @@ class TraceWriter:
         self._write(line)
 
     def row(self, prompt, token, position=None, fed=None, logits=None, digest=None, logprob=None,
-            top=()):
+            top=(), finite=True):
         """The next row of a prompt and the token that was drawn from it; `fed`: the token given to
         the next step, where that is another (teacher forcing). Evidence: `logits`, the row itself,
-        or its `digest`; `logprob` and `top` as returned; or the token alone."""
+        or its `digest`; `logprob` and `top` as returned; or the token alone. finite=False goes with
+        the digest of a row that holds a NaN or an infinity; of `logits` it is found out."""
         token = int(token)
         line = {"prompt": prompt, "token": token,
                 "position": self._next[prompt] if position is None else int(position)}
@@ -396,9 +399,12 @@ class TraceWriter:
             line["digest"] = digest_token(token)
         elif logits is not None:
             line["digest"] = digest_row(logits)
-            top = top or _top_of_row(logits)
+            finite = _is_finite(logits)
+            top = top or (_top_of_row(logits) if finite else ())
         elif digest is not None:
             line["digest"] = digest
+        if self._evidence == "logits" and not finite:
+            line["finite"] = False
         if top:
             line["top"] = [[i, _json_number(value)] for i, value in top]
         self._write(line)

@@ -207,7 +207,8 @@ class Parser {
 
   Result<void> read_row(const Json& object, const std::string& id, const std::string& place) {
     auto known = check_keys(
-        object, {"prompt", "position", "token", "fed", "digest", "logprob", "top"}, place);
+        object, {"prompt", "position", "token", "fed", "digest", "logprob", "finite", "top"},
+        place);
     ISOBIT_TRY(known);
     const auto owner = places_.find(id);
     if (owner == places_.end()) {
@@ -278,6 +279,12 @@ class Parser {
         return Error{"logprob must be a number, or \"-inf\"", row.place};
       }
       row.logprob = value;
+    }
+    if (object.contains("finite")) {
+      const Json& finite = object.at("finite");
+      if (!logits) return Error{"finite is no evidence of " + out_.evidence, row.place};
+      if (!finite.is_boolean()) return Error{"finite must be true or false", row.place};
+      row.finite = finite.get<bool>();
     }
     if (!object.contains("top")) return {};
     if (!logits && !logprobs) return Error{"top is no evidence of tokens", row.place};

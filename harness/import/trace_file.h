@@ -27,6 +27,7 @@ struct TraceRow {
   std::optional<std::int32_t> fed;
   std::optional<Digest> digest;
   std::optional<double> logprob;  // of the token
+  std::optional<bool> finite;     // every logit is; none: not said
   TopList top;
 };
 

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/fakes/folder.h"
+
 namespace isobit {
 namespace {
 
@@ -68,6 +70,29 @@ TEST(Import, RefusesACellThatWasLeftOut) {
   const auto stood = stand_for({imported("a.jsonl", {})}, plan);
   ASSERT_FALSE(stood);
   EXPECT_EQ(stood.error().text(), "-k: the cell of a.jsonl (/0123456789abcdef) was left out");
+}
+
+TEST(Import, RefusesAxesOfOneOperation) {
+  const fakes::Folder folder;
+  const auto refused = [&](const std::string& axis, const std::vector<std::string>& cells) {
+    const std::string path =
+        folder.write("t.jsonl", R"({"isobit_trace": 1, "engine": "e", "axes": {")" + axis +
+                                    R"(": "4"}})" + "\n" + R"({"prompt": "p", "tokens": [1]})" +
+                                    "\n" + R"({"prompt": "p", "position": 0, "token": 1, )" +
+                                    R"("digest": "00112233445566778899aabbccddeeff"})" + "\n");
+    const auto traces = read_traces(Loaded{}, {path}, cells, false);
+    ASSERT_FALSE(traces);
+    EXPECT_EQ(traces.error().text(), path + ":1: axis " + axis +
+                                         " is one of a single operation; a trace is of a model's "
+                                         "rows");
+  };
+  const auto matrix = expand(Loaded{}.scenario, false);
+  ASSERT_TRUE(matrix) << matrix.error().text();
+  for (const Axis& axis : all_axes()) {
+    if (axis.belongs_to(AxisScope::model)) continue;
+    refused(axis.name, {});
+    refused(axis.name, {"/" + matrix->cells.at(0).hash});
+  }
 }
 
 }  // namespace

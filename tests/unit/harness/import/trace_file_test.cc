@@ -55,6 +55,25 @@ TEST(TraceFile, ReadsHeaderPromptsAndRows) {
   EXPECT_EQ(to_hex(*first.digest), kDigest);
   EXPECT_EQ(first.top, (TopList{{3, 1.5}, {0, -0.0}}));
   EXPECT_FALSE(whole->prompts[1].rows[0].digest);
+  EXPECT_FALSE(first.finite);
+}
+
+TEST(TraceFile, ReadsWhetherARowIsFinite) {
+  const auto rows =
+      parse_trace(kHeader + kPrompt + row(2, R"(, "finite": true, "digest": ")" + kDigest + "\"") +
+                      row(3, R"(, "finite": false, "digest": ")" + kDigest + "\""),
+                  "t");
+  ASSERT_TRUE(rows) << rows.error().text();
+  EXPECT_EQ(rows->prompts[0].rows[0].finite, true);
+  EXPECT_EQ(rows->prompts[0].rows[1].finite, false);
+  expect_error(kHeader + kPrompt + row(2, R"(, "finite": 0, "digest": ")" + kDigest + "\""),
+               "t:3: finite must be true or false");
+  for (const std::string evidence : {"logprobs", "tokens"}) {
+    expect_error(header("\"evidence\": \"" + evidence + "\"") + kPrompt +
+                     row(2, (evidence == "tokens" ? "" : R"(, "logprob": -0.5)") +
+                                std::string(R"(, "finite": false)")),
+                 "t:3: finite is no evidence of " + evidence);
+  }
 }
 
 TEST(TraceFile, ReadsLesserEvidence) {
