@@ -80,6 +80,7 @@ class Base(unittest.TestCase):
                 answer = engine.generate(sequences, 4, eos=[7])
                 self.assertEqual((answer.tokens(), answer.positions()), ([5, 6, 7], [1, 2, 3]))
                 self.assertEqual((answer.tokens(1), answer.positions(1)), ([8, 3], [0, 1]))
+                self.assertEqual([row["fed"] for row in answer.rows], [5, 6, 7, 2, 5])
                 self.assertEqual(list(answer.values(1)[1]), [0, 0, 0, 1, 0, 0, 0, 0, 0, 0])
                 self.assertEqual(engine.end(), 0)
 
