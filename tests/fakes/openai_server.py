@@ -136,13 +136,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     engine: Engine
 
     def do_GET(self):
+        options = self.engine.options
         if self.path == "/health":
             self.reply("")
         elif self.path == "/version":
             self.reply('{"version": "0.0.fake"}')
         elif self.path == "/v1/models":
             self.reply('{"object": "list", "data": [{"id": "fake", "object": "model"}]}')
-        elif self.path == "/metrics" and not self.engine.options.no_metrics:
+        elif self.path == "/server_info" and (options.device or options.dtype):
+            self.reply(json.dumps({"device": options.device, "dtype": options.dtype}))
+        elif self.path == "/metrics" and not options.no_metrics:
             self.reply(metrics(self.engine), kind="text/plain")
         else:
             self.reply('{"detail": "Not Found"}', status=404)
@@ -186,6 +189,8 @@ def main():
         "", "batch-logprobs", "lifetime", "seed", "crash", "not-json", "texts"])
     parser.add_argument("--after", type=int, default=0, help="requests before the crash")
     parser.add_argument("--no-metrics", action="store_true")
+    parser.add_argument("--device", help="told as SGLang does")
+    parser.add_argument("--dtype", help="told as SGLang does")
     options = parser.parse_args()
     Handler.engine = Engine(options)
     HttpServer(("127.0.0.1", options.port), Handler).serve_forever()

@@ -80,6 +80,7 @@ class Base(unittest.TestCase):
                 answer = engine.generate(sequences, 4, eos=[7])
                 self.assertEqual((answer.tokens(), answer.positions()), ([5, 6, 7], [1, 2, 3]))
                 self.assertEqual((answer.tokens(1), answer.positions(1)), ([8, 3], [0, 1]))
+                self.assertEqual([row["fed"] for row in answer.rows], [5, 6, 7, 2, 5])
                 self.assertEqual(list(answer.values(1)[1]), [0, 0, 0, 1, 0, 0, 0, 0, 0, 0])
                 self.assertEqual(engine.end(), 0)
 
@@ -171,6 +172,19 @@ class Servers(unittest.TestCase):
                                   top=str(top), **options)
         self.loaded = engine.load("a model", vocab_size=1000)
         return engine
+
+    def running_server(self, *words):
+        """(process, url) of a fake server that is not the adapter's and listens."""
+        port = free_port()
+        server = subprocess.Popen([sys.executable, FAKE_SERVER, "--port", str(port), *words])
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                return server, f"http://127.0.0.1:{port}"
+            except OSError:
+                time.sleep(0.02)
 
     def test_both_interfaces_give_the_same_rows_with_the_digits_that_were_sent(self):
         lines = []
@@ -286,30 +300,37 @@ class Servers(unittest.TestCase):
             self.assertIn("option top", engine.hello(top="-1")["message"])
             hello = engine.hello(start=f"{sys.executable} --dtype {{dtype}}")
             self.assertEqual(hello["axes"]["precision"], ["fp32", "bf16", "fp16"])
+            self.assertEqual(hello["axes"]["device"], ["cpu", "cuda"])
+            self.assertNotIn("precision", engine.hello(start=sys.executable)["axes"])
 
     def test_a_server_that_runs_already(self):
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        server = subprocess.Popen([sys.executable, FAKE_SERVER, "--port", str(port)])
-        try:
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port)).close()
-                    break
-                except OSError:
-                    time.sleep(0.02)
+        server, url = self.running_server()
+        with Engine([sys.executable, ADAPTERS / "openai.py"]) as engine:
+            hello = engine.hello(url=url)
+            self.assertEqual(hello["version"], "completions, vllm 0.0.fake")
+            self.assertEqual(hello["axes"], {"batch": True, "seed": True})
+            self.assertEqual(engine.load(vocab_size=1000)["reply"], "loaded")
+            self.assertEqual(len(engine.generate([{"prompt": [1]}], 3).tokens()), 3)
+            self.assertEqual(engine.end(), 0)
+        self.assertIsNone(server.poll())  # not ours to end
+        with Engine([sys.executable, ADAPTERS / "openai.py"]) as engine:
+            engine.hello(url=url, start=f"{sys.executable} {FAKE_SERVER} --port 1")
+            self.assertIn("answers at", engine.load(vocab_size=1000)["message"])
+
+    def test_a_server_that_runs_already_is_understood_as_it_says(self):
+        for words, axes, ran in (
+                (["--device", "cuda", "--dtype", "bfloat16"],
+                 {"device": ["cuda"], "precision": ["bf16"]},
+                 {"device": "cuda", "precision": "bf16"}),
+                (["--device", "cpu", "--dtype", "auto"], {"device": ["cpu"]}, {"device": "cpu"})):
+            _, url = self.running_server(*words)
             with Engine([sys.executable, ADAPTERS / "openai.py"]) as engine:
-                self.assertEqual(engine.hello(url=url)["version"], "completions, vllm 0.0.fake")
-                self.assertEqual(engine.load(vocab_size=1000)["reply"], "loaded")
-                self.assertEqual(len(engine.generate([{"prompt": [1]}], 3).tokens()), 3)
-                self.assertEqual(engine.end(), 0)
-            self.assertIsNone(server.poll())  # not ours to end
-            with Engine([sys.executable, ADAPTERS / "openai.py"]) as engine:
-                engine.hello(url=url, start=f"{sys.executable} {FAKE_SERVER} --port {port}")
-                self.assertIn("answers at", engine.load(vocab_size=1000)["message"])
-        finally:
-            server.kill()
-            server.wait()
+                self.assertEqual(engine.hello(url=url)["axes"],
+                                 {"batch": True, "seed": True} | axes)
+                engine.load(vocab_size=1000)
+                observed = engine.generate([{"prompt": [1]}], 3).observed
+                self.assertEqual({name: observed[name] for name in ("device", "precision")
+                                  if name in observed}, ran)
 
 
 if __name__ == "__main__":

@@ -155,6 +155,8 @@ class Transformers(Real):
             for number, count in ((0, 4), (1, 6)):
                 self.assertEqual(len(answer.tokens(number)), count)
                 self.assertEqual(answer.positions(number)[0], len(taught[number]["prompt"]) - 1)
+                self.assertEqual([row["fed"] for row in answer.rows if row["sequence"] == number],
+                                 taught[number]["teacher"])
         self.assertLess(self.distance(once, steps, taught), self.near)
         # A row belongs to the teacher before it: its prompt continued by hand gives the same.
         engine = self.start()

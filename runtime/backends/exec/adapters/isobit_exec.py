@@ -294,10 +294,11 @@ class Sequence:
     ended: bool = False
 
     def tell(self, answer: Answer, token: int, **values) -> None:
-        """The next row, as Answer.row() takes it: tells it, feeds the teacher's token or the drawn
-        one, and sees whether that was the last."""
-        answer.row(self.number, len(self.prompt) - 1 + self.rows, token, **values)
-        self.tokens.append(token if self.teacher is None else self.teacher[self.rows])
+        """The next row, as Answer.row() takes it: tells it with the token that is fed, the
+        teacher's or the drawn one, and sees whether that was the last."""
+        fed = token if self.teacher is None else self.teacher[self.rows]
+        answer.row(self.number, len(self.prompt) - 1 + self.rows, token, fed=fed, **values)
+        self.tokens.append(fed)
         self.rows += 1
         self.ended = (self.rows == self.rows_wanted
                       or (self.teacher is None and token in self.eos))

@@ -44,6 +44,7 @@ class OpenAI(isobit_exec.Adapter):
         self.server = Server(options.get("url", "http://127.0.0.1:8000"))
         axes = {"batch": True, "seed": True}
         if self.start:
+            axes["device"] = ["cpu", "cuda"]  # whichever the command says
             if shutil.which(self.start[0]) is None:
                 raise Unavailable(f"there is no program {self.start[0]}")
             version = self.api + ", server started by the adapter"
@@ -54,6 +55,7 @@ class OpenAI(isobit_exec.Adapter):
                               "command as option start")
         else:
             version = f"{self.api}, {self.server.version()}"
+            axes |= {name: [value] for name, value in self.server.facts().items()}
         return {"version": version, "axes": axes, "evidence": "logprobs" if self.top else "tokens"}
 
     def load(self, request):
@@ -186,7 +188,7 @@ class Server:
         for path, name in (("/version", "vllm"), ("/server_info", "sglang"),
                            ("/get_server_info", "sglang")):
             try:
-                return f"{name} {self.ask('GET', path, seconds=10)['version']}"
+                return f"{name} {self.ask('GET', path, seconds=5)['version']}"
             except (OSError, Refused, KeyError):
                 continue
         return "server without a version"
@@ -195,12 +197,12 @@ class Server:
         """What SGLang tells of itself; vLLM tells nothing of this."""
         for path in ("/server_info", "/get_server_info"):
             try:
-                told = self.ask("GET", path, seconds=10)
+                told = self.ask("GET", path, seconds=5)
             except (OSError, Refused):
                 continue
             by_dtype = {dtype: precision for precision, dtype in DTYPES.items()}
             facts = {"device": told.get("device"), "precision": by_dtype.get(told.get("dtype"))}
-            return {name: value for name, value in facts.items() if value}
+            return {name: value for name, value in facts.items() if isinstance(value, str)}
         return {}
 
 
