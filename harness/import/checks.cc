@@ -345,7 +345,9 @@ class Checker {
     auto at = files_.find(path);
     if (at == files_.end()) {
       auto opened = RowFile::open(path);
-      ISOBIT_TRY(opened);
+      if (!opened) {
+        return Error{opened.error().message, prompt.place + ": " + opened.error().place};
+      }
       at = files_.emplace(path, std::move(*opened)).first;
     }
     auto table = at->second.of_prompt(prompt.id);

@@ -124,7 +124,7 @@ Result<void> check_together(const std::vector<ImportedTrace>& traces, const Impo
 
 Result<ImportedTrace> read_trace(const Loaded& loaded, const Matrix& matrix,
                                  const std::string& path, const std::string& word) {
-  const auto text = read_file(path, kLargestFile, "a trace");
+  const auto text = read_file(path, kLargestFile, "larger than 1 GiB: not a trace");
   ISOBIT_TRY(text);
   const auto file = parse_trace(*text, path);
   ISOBIT_TRY(file);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -119,6 +120,10 @@ Result<std::string> read_file(const std::string& path, std::size_t most,
   std::string bytes;
   std::string block(std::size_t{1} << 16, '\0');
   Result<void> result;
+  struct stat status {};  // a size that is known makes reading needless
+  if (::fstat(*file, &status) == 0 && std::uintmax_t(status.st_size) > most) {
+    result = Error{too_large, path};
+  }
   while (result) {
     const ssize_t count = ::read(*file, block.data(), block.size());
     if (count < 0 && errno == EINTR) continue;

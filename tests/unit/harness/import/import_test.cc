@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "tests/fakes/folder.h"
 
 namespace isobit {
@@ -93,6 +95,15 @@ TEST(Import, RefusesAxesOfOneOperation) {
     refused(axis.name, {});
     refused(axis.name, {"/" + matrix->cells.at(0).hash});
   }
+}
+
+TEST(Import, RefusesAFileThatIsTooLarge) {
+  const fakes::Folder folder;
+  const std::string path = folder.write("big.jsonl", "");
+  std::filesystem::resize_file(path, (std::uintmax_t{1} << 30) + 1);  // a hole: takes no space
+  const auto traces = read_traces(Loaded{}, {path}, {}, false);
+  ASSERT_FALSE(traces);
+  EXPECT_EQ(traces.error().text(), path + ": larger than 1 GiB: not a trace");
 }
 
 }  // namespace
