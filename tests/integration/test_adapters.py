@@ -267,6 +267,15 @@ class Servers(unittest.TestCase):
             self.assertFalse(runs(server), ending)
         self.assertNotEqual(*drawn)
 
+    def test_a_server_that_does_not_end_is_killed_before_isobit_would_kill_the_adapter(self):
+        engine = self.server(form="sh -c 'trap \"\" TERM; exec {}'")
+        children = pathlib.Path(f"/proc/{engine.process.pid}/task/{engine.process.pid}/children")
+        server = int(children.read_text())
+        start = time.monotonic()
+        self.assertEqual(engine.end(), 0)
+        self.assertFalse(runs(server))
+        self.assertLess(time.monotonic() - start, 5)
+
     def test_a_server_that_fails(self):
         self.assertIn("not JSON", self.server("--fault", "not-json").generate(
             [{"prompt": [1]}], 2).end["message"])
