@@ -16,6 +16,7 @@ Log-probabilities have more digits than a double keeps. Faults:
   texts            tokens are named by texts, whatever was asked
 """
 import argparse
+import contextlib
 import hashlib
 import http.server
 import json
@@ -137,6 +138,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         options = self.engine.options
+        time.sleep(options.slow)
         if self.path == "/health":
             self.reply("")
         elif self.path == "/version":
@@ -166,8 +168,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        with contextlib.suppress(ConnectionError):  # who asked waits no more
+            self.end_headers()
+            self.wfile.write(data)
 
     def log_message(self, *_):
         pass
@@ -189,6 +192,7 @@ def main():
         "", "batch-logprobs", "lifetime", "seed", "crash", "not-json", "texts"])
     parser.add_argument("--after", type=int, default=0, help="requests before the crash")
     parser.add_argument("--no-metrics", action="store_true")
+    parser.add_argument("--slow", type=float, default=0, help="seconds before GET is answered")
     parser.add_argument("--device", help="told as SGLang does")
     parser.add_argument("--dtype", help="told as SGLang does")
     options = parser.parse_args()

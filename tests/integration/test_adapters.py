@@ -267,6 +267,15 @@ class Servers(unittest.TestCase):
             self.assertFalse(runs(server), ending)
         self.assertNotEqual(*drawn)
 
+    def test_a_server_that_does_not_end_is_killed_before_isobit_would_kill_the_adapter(self):
+        engine = self.server(form="sh -c 'trap \"\" TERM; exec {}'")
+        children = pathlib.Path(f"/proc/{engine.process.pid}/task/{engine.process.pid}/children")
+        server = int(children.read_text())
+        start = time.monotonic()
+        self.assertEqual(engine.end(), 0)
+        self.assertFalse(runs(server))
+        self.assertLess(time.monotonic() - start, 5)
+
     def test_a_server_that_fails(self):
         self.assertIn("not JSON", self.server("--fault", "not-json").generate(
             [{"prompt": [1]}], 2).end["message"])
@@ -316,6 +325,41 @@ class Servers(unittest.TestCase):
         with Engine([sys.executable, ADAPTERS / "openai.py"]) as engine:
             engine.hello(url=url, start=f"{sys.executable} {FAKE_SERVER} --port 1")
             self.assertIn("answers at", engine.load(vocab_size=1000)["message"])
+
+    def test_two_adapters_that_start_on_one_url(self):
+        port = free_port()
+        start = f"sh -c 'sleep 1; exec {sys.executable} {FAKE_SERVER} --port {port}'"
+        engines = [Engine([sys.executable, ADAPTERS / "openai.py"]) for _ in range(2)]
+        for engine in engines:
+            self.addCleanup(engine.__exit__)
+            engine.hello(url=f"http://127.0.0.1:{port}", start=start)
+        load = {"ask": "load", "precision": "fp32", "device": "cpu", "threads": 1,
+                "model": {"path": "a model", "kind": "gguf", "vocab_size": 1000, "context": 1024}}
+        for engine in engines:
+            engine.send(load)
+        replies = sorted((engine.receive() for engine in engines), key=lambda r: r["reply"])
+        self.assertEqual([reply["reply"] for reply in replies], ["error", "loaded"])
+        self.assertIn(f"another adapter starts or has started a server at http://127.0.0.1:{port}",
+                      replies[0]["message"])
+
+    def test_a_server_that_another_one_beat_to_its_port(self):
+        _, url = self.running_server("--slow", "3")  # it answers when ours has ended
+        with Engine([sys.executable, ADAPTERS / "openai.py"]) as engine:
+            engine.hello(url=url, start="sh -c 'exit 3'")
+            message = engine.load(vocab_size=1000)["message"]
+            self.assertIn(f"something answers at {url}, but the server of option start ended with "
+                          "exit code 3", message)
+
+    def test_a_started_server_that_ends_while_another_answers(self):
+        port = free_port()
+        with Engine([sys.executable, ADAPTERS / "openai.py"]) as engine:
+            engine.hello(url=f"http://127.0.0.1:{port}",
+                         start=f"sh -c '{sys.executable} {FAKE_SERVER} --port {port} & sleep 3'")
+            self.assertEqual(engine.load(vocab_size=1000)["reply"], "loaded")
+            time.sleep(4)
+            engine.request([{"prompt": [1]}], 3)
+            self.assertIsNone(engine.receive())
+            self.assertIn("the answers are not its own", engine.told().splitlines()[-1])
 
     def test_a_server_that_runs_already_is_understood_as_it_says(self):
         for words, axes, ran in (

@@ -366,8 +366,9 @@ def start_child(command: list[str]) -> subprocess.Popen:
                             start_new_session=True, preexec_fn=follow_parent)
 
 
-def end_child(child: subprocess.Popen, seconds: float = 20) -> None:
-    """Ends the process and the group that it leads."""
+def end_child(child: subprocess.Popen, seconds: float = 4) -> None:
+    """Ends the process and the group that it leads. Isobit gives this process five seconds after
+    `end`, so that the child gets fewer before it is killed."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, number)

@@ -12,6 +12,7 @@ import json
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -33,6 +34,7 @@ class OpenAI(isobit_exec.Adapter):
     batching = "concurrent"
     child = None
     server = None
+    claim = None  # on the server's place, against other adapters that would start one there
 
     def hello(self, options):
         isobit_exec.known(options, OPTIONS)
@@ -83,6 +85,8 @@ class OpenAI(isobit_exec.Adapter):
                 rows, cached = ask(self.server, self.model, sequence["prompt"], request, self.top)
             except OSError as why:
                 raise self._lost(why) from why
+        if self.child is not None and self.child.poll() is not None:
+            raise Broken(self._not_ours())
         for step, (token, logprob, top) in enumerate(rows):
             if not 0 <= token < self.vocab_size:
                 raise Refused(f"the server's token {token} is not in the model's vocabulary of "
@@ -105,6 +109,8 @@ class OpenAI(isobit_exec.Adapter):
         if self.server.answers(seconds=1):
             raise Refused(f"something answers at {self.server.url} already, before the server of "
                           "option start was started")
+        if self.claim is None:
+            self.claim = self.server.claim()
         values = {"{model}": request["model"]["path"], "{dtype}": DTYPES[request["precision"]],
                   "{threads}": str(request.get("threads", 1))}
         command = [re.sub(r"\{(model|dtype|threads)\}", lambda m: values[m[0]], word)
@@ -119,6 +125,12 @@ class OpenAI(isobit_exec.Adapter):
                 raise Refused(f"the server did not answer at {self.server.url} within "
                               f"{self.wait_s} s (option wait)")
             time.sleep(0.1)
+        if self.child.poll() is not None:
+            raise Refused(self._not_ours())
+
+    def _not_ours(self) -> str:
+        return (f"something answers at {self.server.url}, but the server of option start ended "
+                f"with exit code {self.child.returncode}: the answers are not its own")
 
     def _lost(self, why) -> Exception:
         """A server of ours that is gone takes the process along: the next one starts another."""
@@ -182,6 +194,17 @@ class Server:
             except OSError:
                 pass
         return False
+
+    def claim(self) -> socket.socket:
+        """Something that only one process of this machine has at a time, until it ends."""
+        port = self._place[1] or self._kind.default_port
+        held = socket.socket(socket.AF_UNIX)
+        try:
+            held.bind(f"\0isobit openai {port}")
+        except OSError:
+            held.close()
+            raise Refused(f"another adapter starts or has started a server at {self.url}") from None
+        return held
 
     def version(self) -> str:
         """The server's own name for itself, as far as it gives one."""
