@@ -71,7 +71,9 @@ std::string greedy_or_seed(const GenerateRequest& request) {
 std::string not_understood(const Hello& hello, const GenerateRequest& request) {
   const GenerateRequest usual;
   const auto check = [&](const std::string& axis, const std::string& value, bool is_usual) {
-    const bool fits = is_usual || takes(hello, axis, value);
+    const auto named = hello.axes.find(axis);
+    const bool listed = named != hello.axes.end() && !named->second.values.empty();
+    const bool fits = (is_usual && !listed) || takes(hello, axis, value);
     return fits ? std::string() : axis + " " + value;
   };
   const std::string precision = mode_of(request.precision).name;

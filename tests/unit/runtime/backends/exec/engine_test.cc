@@ -258,6 +258,18 @@ TEST_F(ExecEngine, WhatItDoesNotUnderstandIsRefusedWithTheAxis) {
             "e does not understand isa avx2");
 }
 
+TEST_F(ExecEngine, AListDecidesForTheDefaultToo) {
+  GenerateRequest asked = request();
+  asked.backend.engine = command(
+      {"sh", "-c",
+       "read hello; echo "
+       "'{\"isobit_exec\":1,\"reply\":\"hello\",\"engine\":\"e\",\"version\":\"1\","
+       "\"evidence\":\"tokens\",\"batching\":\"static\",\"axes\":{\"precision\":[\"bf16\"]}}'"});
+  EXPECT_EQ(exec_refuse(asked), "e does not understand precision fp32");
+  asked.precision = Precision::bf16;
+  EXPECT_EQ(exec_refuse(asked), "");
+}
+
 TEST_F(ExecEngine, MistakesAndMissingPackagesAreToldApart) {
   const auto says = [](const std::string& reply) {
     return command({"sh", "-c", "read hello; echo '{\"isobit_exec\":1," + reply + "}'"});
