@@ -42,8 +42,7 @@ TEST(OperationScenario, APluginHasNoSoftmax) {
   const std::string body = "include: [{rows: 3, engine: {plugin: my.so}}]\n";
   const std::string why =
       ": engine \"plugin:my.so\" has no softmax: a plugin's table has attention, and not the "
-      "weights "
-      "inside it";
+      "weights inside it";
   const std::string said =
       error_of(body, "model: {op: softmax, shapes: shapes/softmax-ci.jsonl}\n");
   EXPECT_EQ(said, "t.yaml:4:29" + why);
