@@ -79,19 +79,26 @@ std::optional<Error> check_operation(const Scenario& scenario) {
                      "max_abs and max_ulp",
                  rule.place};
   }
-  const auto refused = [](const AxisValue& value) {
+  /// Why an engine has no operation of this kind.
+  const auto refused = [&](const AxisValue& value) -> std::string {
     const auto* choice = std::get_if<EngineChoice>(&value.setting);
     const EngineEntry* engine = choice == nullptr ? nullptr : find_engine(choice->name);
-    return engine != nullptr && engine->make == nullptr;
+    if (engine != nullptr && engine->make == nullptr) {
+      return " computes whole answers of a model, and no operation by itself";
+    }
+    const bool softmax = scenario.operation.kind == OperationKind::softmax;
+    if (softmax && choice != nullptr && choice->name == "plugin") {
+      return " has no softmax: a plugin's table has attention, and not the weights inside it";
+    }
+    return "";
   };
   std::optional<Error> found;
   const auto look = [&](const auto& lists) {
     for (const auto& [axis, values] : lists) {
       for (const AxisValue& value : values) {
-        if (found || axis != "engine" || !refused(value)) continue;
-        found = Error{"engine " + in_quotes(value.text) + " computes whole answers of a model, " +
-                          "and no operation by itself",
-                      value.place};
+        if (found || axis != "engine") continue;
+        const std::string why = refused(value);
+        if (!why.empty()) found = Error{"engine " + in_quotes(value.text) + why, value.place};
       }
     }
   };

@@ -186,6 +186,15 @@ class Refused(Case):
             said = self.refused(engine, ALLOWED)
             self.assertRegex(said, r"refused\.yaml:9:23: .*" + re.escape(text))
 
+    def test_a_softmax_of_a_plugin_is_a_mistake_at_its_place(self):
+        (self.folder / "rows.jsonl").write_text('{"id": "row", "width": 33}\n')
+        (self.folder / "softmax.yaml").write_text(
+            "version: 1\nname: s\nmodel: {op: softmax, shapes: rows.jsonl}\n"
+            "axes:\n  engine: [reference, {plugin: fake.so}]\n  rows: [1, 3]\ngolden: none\n"
+            "expect: [{same_bits: {across: [rows, engine]}}]\n")
+        said = self.isobit("check", "softmax.yaml", ALLOWED, code=2).stderr
+        self.assertRegex(said, r"softmax\.yaml:5:23: engine \"plugin:fake\.so\" has no softmax")
+
     def test_a_first_cell_that_cannot_run_hides_no_mistake(self):
         said = self.refused("{plugin: gone.so}]\n  device: [cuda, cpu", ALLOWED)
         self.assertRegex(said, r"refused\.yaml:9:23: .*there is no such file")

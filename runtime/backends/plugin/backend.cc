@@ -17,7 +17,7 @@ static_assert(int(Format::tf32) == ISOBIT_TF32 && int(Format::bf16) == ISOBIT_BF
 static_assert(int(Format::fp16) == ISOBIT_FP16 && int(Format::e4m3) == ISOBIT_E4M3);
 static_assert(int(Format::e5m2) == ISOBIT_E5M2);
 
-constexpr std::int64_t kGap = 16;       // least elements between two rows of an output
+constexpr std::int64_t kGap = 16;       // least elements between two dense rows of an output
 constexpr std::size_t kMostText = 300;  // characters of what a plugin says
 constexpr std::uint64_t kMostScratch = std::uint64_t(1) << 36;  // bytes of one block
 
@@ -166,12 +166,14 @@ isobit_rows PluginBackend::rows_of(Rows x, Format format) const {
   return {x.data, x.rows, x.cols, x.stride, host_.real, int(format)};
 }
 
-isobit_out PluginBackend::output(std::int64_t rows, std::int64_t cols, Format format) {
-  const std::int64_t stride = (cols + kGap - 1) / kGap * kGap + kGap;
-  output_.prepare(*inner_, rows, std::size_t(cols) * real_size(),
-                  std::size_t(stride) * real_size());
-  written_ = {output_.data(), rows, cols, stride};
-  return {written_.data, rows, cols, stride, host_.real, int(format)};
+/// Between dense rows there is room too: for canaries.
+isobit_out PluginBackend::output(Rows to, Format format) {
+  const std::int64_t own = (to.cols + kGap - 1) / kGap * kGap + kGap;
+  const std::int64_t stride = to.dense() ? own : to.stride;
+  output_.prepare(*inner_, to.rows, std::size_t(to.cols) * real_size(),
+                  std::size_t(stride) * real_size(), shift_of(to.data));
+  written_ = {output_.data(), to.rows, to.cols, stride};
+  return {written_.data, to.rows, to.cols, stride, host_.real, int(format)};
 }
 
 /// Rounding makes dense rows.

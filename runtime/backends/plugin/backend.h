@@ -5,6 +5,7 @@
 // the operation and the matrix before it. Callers: engine.cc.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <set>
 #include <string>
@@ -71,10 +72,14 @@ class PluginBackend final : public ForwardingBackend {
   void close();
   [[nodiscard]] bool on_host() const { return host_.device == ISOBIT_CPU; }
   [[nodiscard]] bool stored_operands(Format format) const;
+  /// Bytes from the last address that 64 divides.
+  [[nodiscard]] static std::size_t shift_of(const void* data) {
+    return reinterpret_cast<std::uintptr_t>(data) % 64;
+  }
   [[nodiscard]] isobit_rows rows_of(Rows x, Format format) const;
   [[nodiscard]] isobit_rows operand(Rows x, Format format);
-  /// Clears the guarded output of the next operation.
-  isobit_out output(std::int64_t rows, std::int64_t cols, Format format);
+  /// Clears the guarded output of the next operation, which lies as the rows that it stands for.
+  isobit_out output(Rows to, Format format);
   /// The output, rounded to the stored format.
   void give(Rows to);
   [[noreturn]] void refuse_policy() const;
@@ -88,6 +93,7 @@ class PluginBackend final : public ForwardingBackend {
                const std::function<std::int32_t(isobit_call&)>& run);
   isobit_call call_of(Answers& answers);
   void check_canaries(const std::string& where, const Answers& answers);
+  std::function<double(std::int64_t)> bound_of_attention(Rows q, const isobit_attention& call);
   bool narrowed_changed();
   void check_output(const std::string& where, const Inputs& inputs);
   [[nodiscard]] std::vector<Digest> digests_of(const std::vector<Rows>& all);

@@ -36,14 +36,18 @@ std::string bytes_text(std::size_t n) {
 
 }  // namespace
 
+std::size_t GuardedBlock::begin() const {
+  return kMargin + shift_;
+}
+
 std::size_t GuardedBlock::span() const {
   return rows_ == 0 ? 0 : std::size_t(rows_ - 1) * stride_bytes_ + row_bytes_;
 }
 
 void GuardedBlock::prepare(Backend& memory, std::int64_t rows, std::size_t row_bytes,
-                           std::size_t stride_bytes) {
-  rows_ = rows, row_bytes_ = row_bytes, stride_bytes_ = stride_bytes;
-  const std::size_t size = span() + 2 * kMargin;
+                           std::size_t stride_bytes, std::size_t shift) {
+  rows_ = rows, row_bytes_ = row_bytes, stride_bytes_ = stride_bytes, shift_ = shift;
+  const std::size_t size = begin() + span() + kMargin;
   if (memory_.get() == nullptr || reserved_ < size) {
     memory_ = DeviceMemory();  // the old one goes before the new one comes
     memory_ = DeviceMemory(memory, size);
@@ -51,7 +55,7 @@ void GuardedBlock::prepare(Backend& memory, std::int64_t rows, std::size_t row_b
   }
   bytes_.assign(size, kCanary);
   for (std::int64_t r = 0; r < rows_; ++r) {
-    unsigned char* const row = bytes_.data() + kMargin + std::size_t(r) * stride_bytes_;
+    unsigned char* const row = bytes_.data() + begin() + std::size_t(r) * stride_bytes_;
     for (std::size_t i = 0; i < row_bytes_; i += sizeof kUnwritten) {
       std::memcpy(row + i, &kUnwritten, std::min(sizeof kUnwritten, row_bytes_ - i));
     }
@@ -61,7 +65,7 @@ void GuardedBlock::prepare(Backend& memory, std::int64_t rows, std::size_t row_b
 
 void GuardedBlock::fill(Backend& memory, const void* rows) {
   for (std::int64_t r = 0; r < rows_; ++r) {
-    std::memcpy(bytes_.data() + kMargin + std::size_t(r) * stride_bytes_,
+    std::memcpy(bytes_.data() + begin() + std::size_t(r) * stride_bytes_,
                 static_cast<const char*>(rows) + std::size_t(r) * row_bytes_, row_bytes_);
   }
   memory.upload(memory_.get(), bytes_.data(), bytes_.size());
@@ -69,7 +73,7 @@ void GuardedBlock::fill(Backend& memory, const void* rows) {
 
 bool GuardedBlock::holds(const void* rows) const {
   for (std::int64_t r = 0; r < rows_; ++r) {
-    if (std::memcmp(bytes_.data() + kMargin + std::size_t(r) * stride_bytes_,
+    if (std::memcmp(bytes_.data() + begin() + std::size_t(r) * stride_bytes_,
                     static_cast<const char*>(rows) + std::size_t(r) * row_bytes_, row_bytes_) != 0)
       return false;
   }
@@ -77,7 +81,7 @@ bool GuardedBlock::holds(const void* rows) const {
 }
 
 void* GuardedBlock::data() const {
-  return static_cast<char*>(memory_.get()) + kMargin;
+  return static_cast<char*>(memory_.get()) + begin();
 }
 
 void GuardedBlock::fetch(Backend& memory) {
@@ -85,17 +89,17 @@ void GuardedBlock::fetch(Backend& memory) {
 }
 
 std::string GuardedBlock::damage() const {
-  const auto changed = [this](std::size_t begin, std::size_t end) {
+  const auto changed = [this](std::size_t from, std::size_t end) {
     const auto at =
-        std::find_if(bytes_.begin() + std::ptrdiff_t(begin), bytes_.begin() + std::ptrdiff_t(end),
+        std::find_if(bytes_.begin() + std::ptrdiff_t(from), bytes_.begin() + std::ptrdiff_t(end),
                      [](unsigned char byte) { return byte != kCanary; });
     return std::size_t(at - bytes_.begin());
   };
-  if (const std::size_t at = changed(0, kMargin); at < kMargin) {
-    return bytes_text(kMargin - at) + " before its begin";
+  if (const std::size_t at = changed(0, begin()); at < begin()) {
+    return bytes_text(begin() - at) + " before its begin";
   }
   for (std::int64_t r = 0; r < rows_; ++r) {
-    const std::size_t end_of_row = kMargin + std::size_t(r) * stride_bytes_ + row_bytes_;
+    const std::size_t end_of_row = begin() + std::size_t(r) * stride_bytes_ + row_bytes_;
     const bool last = r + 1 == rows_;
     const std::size_t end = last ? bytes_.size() : end_of_row + stride_bytes_ - row_bytes_;
     const std::size_t at = changed(end_of_row, end);
@@ -111,7 +115,7 @@ GuardedBlock::Count GuardedBlock::count(std::size_t value_bytes, const Is& is,
                                         const std::function<bool(std::int64_t)>& counts) const {
   Count found;
   for (std::int64_t r = 0; r < rows_; ++r) {
-    const unsigned char* const row = bytes_.data() + kMargin + std::size_t(r) * stride_bytes_;
+    const unsigned char* const row = bytes_.data() + begin() + std::size_t(r) * stride_bytes_;
     Count here;
     for (std::size_t i = 0; i < row_bytes_; i += value_bytes) {
       if (!is(row + i, value_bytes)) continue;

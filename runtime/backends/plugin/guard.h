@@ -16,13 +16,15 @@ namespace isobit {
 
 class GuardedBlock {
  public:
-  /// Rows of `row_bytes`, `stride_bytes` apart, every value unwritten. The memory is that of the
-  /// block before when it is large enough.
-  void prepare(Backend& memory, std::int64_t rows, std::size_t row_bytes, std::size_t stride_bytes);
+  /// Rows of `row_bytes`, `stride_bytes` apart, every value unwritten; the first one lies `shift`
+  /// bytes behind an address that 64 divides. The memory is that of the block before when it is
+  /// large enough. REQUIRES: shift < 64.
+  void prepare(Backend& memory, std::int64_t rows, std::size_t row_bytes, std::size_t stride_bytes,
+               std::size_t shift = 0);
   /// Writes the rows that somebody is to read; `rows` has them one behind the other. REQUIRES:
   /// prepare().
   void fill(Backend& memory, const void* rows);
-  /// Address of the first row; a multiple of 64.
+  /// Address of the first row.
   [[nodiscard]] void* data() const;
   /// Reads the block back; waits for what was queued.
   void fetch(Backend& memory);
@@ -45,10 +47,11 @@ class GuardedBlock {
   template <class Is>
   [[nodiscard]] Count count(std::size_t value_bytes, const Is& is,
                             const std::function<bool(std::int64_t)>& counts) const;
-  [[nodiscard]] std::size_t span() const;  // bytes from the first row to the end of the last
+  [[nodiscard]] std::size_t begin() const;  // bytes before the first row
+  [[nodiscard]] std::size_t span() const;   // bytes from the first row to the end of the last
 
   std::int64_t rows_ = 0;
-  std::size_t row_bytes_ = 0, stride_bytes_ = 0, reserved_ = 0;
+  std::size_t row_bytes_ = 0, stride_bytes_ = 0, shift_ = 0, reserved_ = 0;
   DeviceMemory memory_;
   std::vector<unsigned char> bytes_;
 };

@@ -75,8 +75,9 @@ typedef struct isobit_rows {
   int32_t format; /* every value is exact in this format */
 } isobit_rows;
 
-/* Rows to be written, Reals in the device's memory, at an address that 64 divides. `stride` is
- * greater than cols, and what lies between two rows must stay as it is. */
+/* Rows to be written, Reals in the device's memory. `stride` is greater than cols, and what lies
+ * between two rows must stay as it is. In the forward pass of a model 64 divides the address; in a
+ * scenario of one operation the axes `align` and `stride` move the rows as they move operands. */
 typedef struct isobit_out {
   void* data;
   int64_t rows, cols;

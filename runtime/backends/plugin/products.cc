@@ -98,7 +98,8 @@ std::shared_ptr<WeightMatrix> PluginBackend::load_matrix(const MatrixSource& sou
   return matrix;
 }
 
-/// x as the plugin wants the operands of a product: itself, or narrowed, which is exact.
+/// x as the plugin wants the operands of a product: itself, or narrowed, which is exact, with as
+/// many elements before and between the rows.
 isobit_rows PluginBackend::operand(Rows x, Format format) {
   if (!stored_operands(format)) return rows_of(x, format);
   constexpr std::size_t kHalf = sizeof(std::uint16_t);
@@ -106,9 +107,10 @@ isobit_rows PluginBackend::operand(Rows x, Format format) {
   halves_.resize(values.size());
   std::transform(values.begin(), values.end(), halves_.begin(),
                  [&](double value) { return half_of(format, float(value)); });
-  narrowed_.prepare(*inner_, x.rows, std::size_t(x.cols) * kHalf, std::size_t(x.cols) * kHalf);
+  narrowed_.prepare(*inner_, x.rows, std::size_t(x.cols) * kHalf, std::size_t(x.stride) * kHalf,
+                    shift_of(x.data) / real_size() * kHalf);
   narrowed_.fill(*inner_, halves_.data());
-  return {narrowed_.data(), x.rows, x.cols, x.cols, int(format), int(format)};
+  return {narrowed_.data(), x.rows, x.cols, x.stride, int(format), int(format)};
 }
 
 void PluginBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
@@ -120,7 +122,7 @@ void PluginBackend::gemm(Rows x, const WeightMatrix& matrix, Rows out) {
   args.size = sizeof args;
   args.x = operand(x, w.input);
   args.w = w.w;
-  args.out = output(x.rows, w.outputs, mode_.wide() ? Format::f64 : Format::f32);
+  args.out = output(out, mode_.wide() ? Format::f64 : Format::f32);
   args.bounds = w.bounds.data();
   args.segments = w.segments;
   args.matrix = w.name.c_str();

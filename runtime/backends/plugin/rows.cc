@@ -39,7 +39,7 @@ void PluginBackend::rms_norm(Rows x, const void* weight, double eps, Rows out) {
   isobit_rms_norm args{};
   args.size = sizeof args;
   args.x = rows_of(x, mode_.stored);
-  args.out = output(x.rows, x.cols, mode_.stored);
+  args.out = output(out, mode_.stored);
   args.weight = weight;
   args.eps = eps;
   perform("rms_norm", table_.rms_norm, args,
@@ -55,7 +55,7 @@ void PluginBackend::layer_norm(Rows x, const void* weight, const void* bias, dou
   isobit_layer_norm args{};
   args.size = sizeof args;
   args.x = rows_of(x, mode_.stored);
-  args.out = output(x.rows, x.cols, mode_.stored);
+  args.out = output(out, mode_.stored);
   args.weight = weight;
   args.bias = bias;
   args.eps = eps;
@@ -84,7 +84,7 @@ void PluginBackend::rope(Rows x, std::int64_t heads, std::span<const std::int64_
   isobit_rope args{};
   args.size = sizeof args;
   args.x = rows_of(x, mode_.stored);
-  args.out = output(x.rows, x.cols, mode_.stored);
+  args.out = output(x, mode_.stored);
   args.cosine = rows_of(cosine, real);
   args.sine = rows_of(sine, real);
   args.heads = heads;
@@ -104,7 +104,7 @@ void PluginBackend::gated(Activation f, Rows gate, Rows up, Rows out) {
   args.size = sizeof args;
   args.gate = rows_of(gate, mode_.stored);
   args.up = rows_of(up, mode_.stored);
-  args.out = output(gate.rows, gate.cols, mode_.stored);
+  args.out = output(out, mode_.stored);
   args.activation = int(f);
   perform("gated", table_.gated, args, {{gate, up}, [&](std::int64_t row) {
                                           return bound_of_activation(largest(gate, row)) *
@@ -119,7 +119,7 @@ void PluginBackend::activate(Activation f, Rows x) {
   isobit_activate args{};
   args.size = sizeof args;
   args.x = rows_of(x, mode_.stored);
-  args.out = output(x.rows, x.cols, mode_.stored);
+  args.out = output(x, mode_.stored);
   args.activation = int(f);
   perform("activate", table_.activate, args,
           {{x}, [&](std::int64_t row) { return bound_of_activation(largest(x, row)); }});
@@ -133,7 +133,7 @@ void PluginBackend::add(Rows h, Rows y) {
   args.size = sizeof args;
   args.x = rows_of(h, mode_.stored);
   args.y = rows_of(y, mode_.stored);
-  args.out = output(h.rows, h.cols, mode_.stored);
+  args.out = output(h, mode_.stored);
   perform("add", table_.add, args,
           {{h, y}, [&](std::int64_t row) { return largest(h, row) + largest(y, row); }});
   give(h);
@@ -173,12 +173,10 @@ void PluginBackend::attention(Rows q, const AttentionRows& args, const void* k_p
   inner_->read_kv(slots, args.kv_heads, args.page_size, k_pool, v_pool, k, v);
 
   std::vector<isobit_sequence> sequences;
-  std::vector<std::int64_t> starts;  // of the sequences' rows in k and v
-  std::size_t first = 0;             // byte of the sequence in k and v
+  std::size_t first = 0;  // byte of the sequence in k and v
   for (const std::int32_t* table : tables) {
     const Span& span = spans.at(table);
     const std::int64_t count = span.end - span.begin;
-    starts.push_back(std::int64_t(first / (std::size_t(cols) * real_size())));
     sequences.push_back(
         {rows_of(dense(static_cast<char*>(k.data) + first, count, cols), mode_.cache),
          rows_of(dense(static_cast<char*>(v.data) + first, count, cols), mode_.cache), span.begin});
@@ -191,7 +189,7 @@ void PluginBackend::attention(Rows q, const AttentionRows& args, const void* k_p
   isobit_attention call{};
   call.size = sizeof call;
   call.q = rows_of(q, mode_.stored);
-  call.out = output(q.rows, q.cols, mode_.stored);
+  call.out = output(out, mode_.stored);
   call.heads = args.heads;
   call.kv_heads = args.kv_heads;
   call.head_dim = args.head_dim;
@@ -201,27 +199,31 @@ void PluginBackend::attention(Rows q, const AttentionRows& args, const void* k_p
   call.queries = queries.data();
   call.scale = args.scale;
   call.softcap = args.softcap;
-  std::map<std::int64_t, std::pair<double, double>> magnitudes;  // of a sequence's keys and values
-  const auto magnitude = [&](std::int64_t index) {
-    const auto [at, fresh] = magnitudes.try_emplace(index, 0.0, 0.0);
-    if (!fresh) return at->second;
-    const Span& span = spans.at(tables[std::size_t(index)]);
-    for (std::int64_t p = 0; p < span.end - span.begin; ++p) {
-      at->second.first = std::max(at->second.first, largest(k, starts[std::size_t(index)] + p));
-      at->second.second = std::max(at->second.second, largest(v, starts[std::size_t(index)] + p));
-    }
-    return at->second;
-  };
-  perform("attention", table_.attention, call,
-          {{q}, [&](std::int64_t row) {
-             const isobit_query& query = queries[std::size_t(row)];
-             const auto [key, value] = magnitude(query.sequence);
-             // The difference of two scores, and the sum of values with weights up to 1.
-             const double score = 2 * largest(q, row) * key * double(args.head_dim) *
-                                  std::max(std::abs(args.scale), 1.0);
-             return std::max(score, value * double(query.last + 1 - query.first));
-           }});
+  perform("attention", table_.attention, call, {{q}, bound_of_attention(q, call)});
   give(out);
+}
+
+/// The difference of two scores, and the sum of values with weights up to 1.
+std::function<double(std::int64_t)> PluginBackend::bound_of_attention(
+    Rows q, const isobit_attention& call) {
+  const auto all = [this](const isobit_rows& x) {
+    double most = 0;
+    for (std::int64_t r = 0; r < x.rows; ++r) {
+      most = std::max(most, largest({const_cast<void*>(x.data), x.rows, x.cols, x.stride}, r));
+    }
+    return most;
+  };
+  std::map<std::int64_t, std::pair<double, double>> known;  // of a sequence's keys and values
+  return [=, this, &call](std::int64_t row) mutable {
+    const isobit_query& query = call.queries[row];
+    const isobit_sequence& sequence = call.sequences[query.sequence];
+    const auto [at, fresh] = known.try_emplace(query.sequence, 0.0, 0.0);
+    if (fresh) at->second = {all(sequence.k), all(sequence.v)};
+    const auto [key, value] = at->second;
+    const double scale = std::max(std::abs(call.scale), 1.0) * double(call.head_dim);
+    return std::max(2 * largest(q, row) * key * scale,
+                    value * double(query.last + 1 - query.first));
+  };
 }
 
 void PluginBackend::attention_coded(Rows q, const AttentionRows& args, const KvPools& pools,

@@ -38,6 +38,17 @@ TEST(OperationScenario, HasNoModelAndNoPrompts) {
   EXPECT_EQ(asked.neighbours, Neighbours::random);
 }
 
+TEST(OperationScenario, APluginHasNoSoftmax) {
+  const std::string body = "include: [{rows: 3, engine: {plugin: my.so}}]\n";
+  const std::string why =
+      ": engine \"plugin:my.so\" has no softmax: a plugin's table has attention, and not the "
+      "weights inside it";
+  const std::string said =
+      error_of(body, "model: {op: softmax, shapes: shapes/softmax-ci.jsonl}\n");
+  EXPECT_EQ(said, "t.yaml:4:29" + why);
+  EXPECT_EQ(error_of(body), "");
+}
+
 TEST(OperationScenario, RefusesWhatIsOfAModel) {
   EXPECT_EQ(error_of("prompts: p.jsonl\n"),
             "t.yaml:4:1: \"prompts\" has no meaning in a scenario of one operation");

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "runtime/run/operand.h"
+#include "runtime/run/operation_data.h"
 #include "runtime/run/operation_engine.h"
 
 namespace isobit {
@@ -221,13 +222,19 @@ TEST(Operation, SoftmaxIsTheSoftmaxOfItsRow) {
   OperationEngine engine;
   const auto result = engine.generate(asked);
   ASSERT_TRUE(result);
+  ASSERT_EQ(result->captured.size(), std::size_t(kWatchedRows));
+  const OperationShape& shape = asked.operation.shapes[0];
+  const OperandStream stream(asked.sampler.seed, OperationKind::softmax, shape.id, "x");
   for (const auto& [key, values] : result->captured) {
+    std::vector<double> x(std::size_t(shape.width));
+    stream.draw(OperandData::random, Format::f64, key.second, x);
+    ASSERT_EQ(values.size(), x.size());
+    const double most = *std::max_element(x.begin(), x.end());
     double sum = 0;
-    for (const double v : values) {
-      EXPECT_GT(v, 0);
-      sum += v;
+    for (double& value : x) sum += value = std::exp(value - most);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      EXPECT_NEAR(values[i], x[i] / sum, 1e-14 * x[i] / sum) << "row " << key.second << ", " << i;
     }
-    EXPECT_NEAR(sum, 1, 1e-12);
   }
 }
 

@@ -3,6 +3,8 @@
 //   has: NAME       that operation alone (default: all)
 //   elements: stored
 //   fault: NAME     in operation `in` (default gemm): see spoil()
+//   offset: n, gap: n  fails unless results, and activations of gemm, lie n elements behind an
+//                      address that 64 divides, and (gap > 0) have n elements between two rows
 //   threads: n      says that so many took part
 #include <cfenv>
 #include <chrono>
@@ -28,7 +30,7 @@ using isobit::Format;
 
 struct Fake {
   std::string has, fault, in = "gemm";
-  int threads = 0;
+  int threads = 0, offset = -1, gap = 0;
   [[nodiscard]] bool gives(const char* operation) const { return has.empty() || has == operation; }
 };
 
@@ -59,6 +61,18 @@ bool exact(const isobit_rows& x) {
     }
   }
   return true;
+}
+
+std::size_t size_of(std::int32_t element) {
+  return element == ISOBIT_F64 ? 8 : element == ISOBIT_F32 ? 4 : 2;
+}
+
+/// Whether rows lie as the options say.
+template <class R>
+bool lie(const Fake& fake, const R& x) {
+  const std::size_t at = reinterpret_cast<std::uintptr_t>(x.data) % 64 / size_of(x.element);
+  return (fake.offset < 0 || at == std::size_t(fake.offset)) &&
+         (fake.gap == 0 || x.stride - x.cols == fake.gap);
 }
 
 /// What a fault does to the floating-point mode and beyond the arrays, once the result is there.
@@ -113,6 +127,8 @@ std::int32_t run(const char* name, void* state, isobit_call* call, const Args* a
   const auto& fake = *static_cast<const Fake*>(state);
   if (fake.threads > 0) call->threads_used = fake.threads;
   if (args->size != sizeof *args || call->size != sizeof *call) return 99;
+  if (!lie(fake, args->out)) return 97;
+  if (std::strcmp(name, "gemm") == 0 && !lie(fake, *inputs.begin())) return 96;
   const bool wide = args->out.element == ISOBIT_F64;
   for (const isobit_rows& x : inputs) {
     if (!(wide ? exact<double>(x) : exact<float>(x))) return 98;
@@ -245,6 +261,10 @@ std::int32_t isobit_plugin_open(const isobit_host* host, isobit_plugin* plugin) 
       fake->fault = value;
     } else if (name == "in") {
       fake->in = value;
+    } else if (name == "offset") {
+      fake->offset = std::stoi(value);
+    } else if (name == "gap") {
+      fake->gap = std::stoi(value);
     } else if (name == "threads") {
       fake->threads = std::stoi(value);
     } else if (name == "elements" && value == "stored") {

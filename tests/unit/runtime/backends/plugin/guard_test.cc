@@ -82,6 +82,17 @@ TEST_F(Guard, EveryByteAroundTheValuesIsACanary) {
   EXPECT_EQ(damage(2 * kStride), "");
 }
 
+TEST_F(Guard, ABlockLiesWhereItIsAsked) {
+  for (const std::size_t shift : {4, 60}) {
+    block_.prepare(*memory_, 3, 5 * sizeof(float), 8 * sizeof(float), shift);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(block_.data()) % 64, shift);
+    fill(1.0f);
+    EXPECT_EQ(block_.damage(), "");
+    write(-3, 1);
+    EXPECT_EQ(block_.damage(), "3 bytes before its begin");
+  }
+}
+
 TEST_F(Guard, ABlockIsUsedAgain) {
   block_.prepare(*memory_, 3, 5 * sizeof(float), 8 * sizeof(float));
   const void* const before = block_.data();

@@ -75,8 +75,12 @@ TEST_F(PluginOperation, WhereRowsLieIsNothingToIt) {
           request.operation.rows = 17;
           request.operation.align = align;
           if (kind != OperationKind::rms_norm) request.operation.stride = stride;
-          same(request);
-          if (kind == OperationKind::gemm) same(request, {{"elements", "stored"}});
+          const EnginePairs lies = {{"offset", std::to_string(align)},
+                                    {"gap", std::to_string(request.operation.stride)}};
+          same(request, lies);
+          EnginePairs stored = lies;
+          stored.emplace_back("elements", "stored");
+          if (kind == OperationKind::gemm) same(request, stored);
         }
       }
     }
