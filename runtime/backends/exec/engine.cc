@@ -243,7 +243,7 @@ std::vector<std::string> exec_libraries(const EngineChoice& choice) {
 }
 
 std::vector<EngineStatus> exec_status() {
-  std::vector<EngineStatus> out{{"exec", "ready (needs --allow-external)", adapter_names(), false}};
+  std::vector<EngineStatus> out{{"exec", "ready: with --allow-external", adapter_names(), false}};
   ExecSettings any;
   any.adapter = adapter_names().front();
   if (const auto words = any.words(); !words)
