@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <limits>
 #include <vector>
 
 #include "runtime/base/result.h"
 #include "runtime/base/sha256.h"
 #include "runtime/numerics/formats.h"
+#include "runtime/numerics/functions.h"
 #include "runtime/numerics/random.h"
 
 namespace isobit {
@@ -44,10 +44,17 @@ Subnormals subnormals_of(Format format) {
   }
 }
 
+/// x * 2^e, exact where the result is a number of the format: in two steps, since 2^e alone may be
+/// too small for one.
+double scaled(double x, int e) {
+  const int half = e / 2;
+  return (x * pow2_double(half)) * pow2_double(e - half);
+}
+
 double subnormal_number(std::uint32_t word, Format format) {
   const Subnormals range = subnormals_of(format);
   const std::uint32_t magnitude = ((word & 0x7fffffffU) >> (31 - range.bits)) | 1U;
-  return sign_of(word) * std::ldexp(double(magnitude), range.least);
+  return sign_of(word) * scaled(double(magnitude), range.least);
 }
 
 /// The lowest binade of `wide` and how many there are.
@@ -64,7 +71,7 @@ Binades binades_of(Format format, std::size_t length) {
 double wide_number(std::uint32_t word, const Binades& range) {
   const auto step = int((((word >> 23) & 0xffU) * std::uint32_t(range.count)) >> 8);
   const double fraction = 1.0 + double(word & 0x7fffffU) / 8388608.0;
-  return sign_of(word) * std::ldexp(fraction, range.lowest + step);
+  return sign_of(word) * scaled(fraction, range.lowest + step);
 }
 
 double largest_number(Format format) {

@@ -25,7 +25,7 @@ void put(std::int32_t element, float value, std::byte* to) {
     const std::uint16_t half = half_of(Format(element), value);
     std::memcpy(to, &half, sizeof half);
   } else if (element == ISOBIT_F64) {
-    const double wide = value;
+    const auto wide = double(value);
     std::memcpy(to, &wide, sizeof wide);
   } else {
     std::memcpy(to, &value, sizeof value);
