@@ -181,7 +181,8 @@ class Transformers(Real):
             engine.hello()
             self.assertEqual(engine.load("/no/such/folder")["reply"], "error")
 
-    @unittest.skipUnless(GGUF and has("gguf"), "no SmolLM2 or no package gguf")
+    @unittest.skipUnless(GGUF and has("gguf", "accelerate"),
+                         "no SmolLM2, or no package gguf or accelerate")
     def test_a_gguf_file(self):
         answer = self.generate(self.start(GGUF, "gguf", GGUF_VOCAB), PROMPTS[:2], 3)
         self.check_whole(answer, PROMPTS[:2], 3, GGUF_VOCAB)

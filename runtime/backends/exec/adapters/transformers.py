@@ -61,8 +61,9 @@ class Transformers(isobit_exec.Adapter):
         options = {"dtype": getattr(torch, DTYPES[request["precision"]]),
                    "attn_implementation": self.attention, "local_files_only": True}
         if request["model"]["kind"] == "gguf":
-            if importlib.util.find_spec("gguf") is None:
-                raise Refused("a GGUF file needs the package gguf: pip install gguf")
+            for package in ("gguf", "accelerate"):
+                if importlib.util.find_spec(package) is None:
+                    raise Refused(f"a GGUF file needs the package {package}: pip install {package}")
             place, options["gguf_file"] = place.parent, place.name
         model = transformers.AutoModelForCausalLM.from_pretrained(place, **options)
         self.model = model.to(request["device"]).eval()
