@@ -134,7 +134,8 @@ Result<int> model(const Arguments& arguments) {
   const std::string& what = arguments.words[0];
   if (what == "list") return list_models(arguments);
   if (arguments.words.size() < 2) {
-    return Error{"which model? " + did_you_mean("", manifest_names("")).substr(2), "model " + what};
+    const std::string known = did_you_mean("", manifest_names(""));  // "; known: …", or nothing
+    return Error{"which model?" + (known.empty() ? known : " " + known.substr(2)), "model " + what};
   }
   return what == "fetch"    ? fetch(arguments)
          : what == "info"   ? model_info(arguments)
