@@ -207,7 +207,7 @@ TEST_F(Plugin, ANanOfTheInputsIsHandedOn) {
   ASSERT_TRUE(backend);
   const DeviceMemory memory(**backend, 6 * sizeof(float));
   const Rows x{memory.get(), 2, 3, 3};
-  (*backend)->set_reals(std::vector<double>{1, 2, 3, 4, NAN, 6}, x);
+  (*backend)->set_reals(std::vector<double>{1, 2, 3, 4, double(NAN), 6}, x);
   (*backend)->add(x, x);
   EXPECT_EQ((*backend)->reals(x).front(), 2);
   EXPECT_TRUE(std::isnan((*backend)->reals(x)[4]));

@@ -83,7 +83,7 @@ TEST_F(Guard, EveryByteAroundTheValuesIsACanary) {
 }
 
 TEST_F(Guard, ABlockLiesWhereItIsAsked) {
-  for (const std::size_t shift : {4, 60}) {
+  for (const std::size_t shift : {std::size_t{4}, std::size_t{60}}) {
     block_.prepare(*memory_, 3, 5 * sizeof(float), 8 * sizeof(float), shift);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(block_.data()) % 64, shift);
     fill(1.0f);
