@@ -334,7 +334,7 @@ namespace {
 Result<void> check_external(const Plan& plan) {
   if (external_allowed()) return {};
   for (const Cell& cell : plan.matrix.cells) {
-    const EngineEntry* engine = find_engine(cell.requested().backend.engine.name);
+    const EngineEntry* engine = find_engine(cell.at("engine").head);
     if (engine == nullptr || !engine->external) continue;
     return Error{"engine " + in_quotes(cell.value("engine")) +
                      " runs code that is not Isobit's own; --allow-external allows it",

@@ -3,14 +3,9 @@
 
 #include "harness/execute/session.h"
 #include "harness/scenario/shapes.h"
+#include "runtime/run/operation_shapes.h"
 
 namespace isobit {
-namespace {
-
-constexpr std::int64_t kSegments = 8;  // of a reduction (runtime/run/operation_shapes.cc)
-
-}  // namespace
-
 Result<Session> open_operation(const Scenario& scenario) {
   const OperationChoice& operation = scenario.operation;
   const std::filesystem::path folder = std::filesystem::path(scenario.path).parent_path();
@@ -36,7 +31,7 @@ Result<Session> open_operation(const Scenario& scenario) {
   session.inputs.model_digest = scenario.model;
   session.inputs.tokenizer_digest = "none";
   session.inputs.numerics_version = kNumericsVersion;
-  session.inputs.segments = kSegments;
+  session.inputs.segments = kOperationSegments;
   return session;
 }
 

@@ -132,9 +132,9 @@ void name_class(const Loaded& loaded, const Cell& cell, const Environment& here,
 Result<void> check_engines(const Matrix& matrix) {
   std::set<std::string> seen;
   for (const Cell& cell : matrix.cells) {
-    const GenerateRequest asked = cell.requested();
-    const EngineEntry* engine = find_engine(asked.backend.engine.name);
+    const EngineEntry* engine = find_engine(cell.at("engine").head);
     if (engine == nullptr || engine->check == nullptr) continue;
+    const GenerateRequest asked = cell.requested();
     if (!unsupported_reason(asked.backend, mode_of(asked.precision)).empty()) continue;
     if (!seen.insert(cell.value("engine")).second) continue;
     if (auto ok = engine->check(asked.backend.engine); !ok) {

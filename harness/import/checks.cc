@@ -11,22 +11,13 @@
 #include "runtime/backend.h"
 #include "runtime/base/words.h"
 #include "runtime/numerics/evidence.h"
+#include "runtime/run/record_row.h"
 
 namespace isobit {
 namespace {
 
 std::string name_of_prompt(const std::string& id) {
   return "prompt " + in_quotes(id);
-}
-
-/// The best entries of a row, as an execution records them.
-void keep_top(const TopEntries& top, TokenRecord& token) {
-  token.top_count = top.count;
-  for (std::size_t i = 0; i < std::size_t(top.count); ++i) {
-    token.top_ids[i] = top.ids[i];
-    token.top_logits[i] = float(top.values[i]);
-  }
-  if (top.count >= 2) token.margin = float(top.values[0] - top.values[1]);
 }
 
 /// Whether a row that is known by its digest and best entries is said to be not finite.

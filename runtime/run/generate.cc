@@ -15,6 +15,7 @@
 #include "runtime/run/log_sum.h"
 #include "runtime/run/observe.h"
 #include "runtime/run/ranks.h"
+#include "runtime/run/record_row.h"
 #include "runtime/run/replicas.h"
 #include "runtime/run/trace_recorder.h"
 
@@ -109,12 +110,7 @@ class RankRun {
     TokenRecord token;
     token.position = position;
     token.non_finite = top.non_finite;
-    token.top_count = top.count;
-    for (std::size_t i = 0; i < std::size_t(top.count); ++i) {
-      token.top_ids[i] = top.ids[i];
-      token.top_logits[i] = float(top.values[i]);
-    }
-    if (top.count >= 2) token.margin = float(top.values[0] - top.values[1]);
+    keep_top(top, token);
     token.id = top.count > 0 ? top.ids[0] : 0;
     if (result_ != nullptr) token.digest = digests_[at];
 

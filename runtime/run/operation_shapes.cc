@@ -12,7 +12,6 @@
 namespace isobit {
 namespace {
 
-constexpr int kSegments = 8;  // of a reduction, as in a model
 constexpr double kEps = 1e-5;
 constexpr std::int32_t kPageSize = 16;
 
@@ -36,7 +35,7 @@ class GemmRun final : public ShapeRun {
     source.name = shape.id;
     source.outputs = shape.n;
     source.inputs = shape.k;
-    const int segments = segments_of(shape.k, kSegments);
+    const int segments = segments_of(shape.k, kOperationSegments);
     for (int s = 0; s <= segments; ++s) {
       source.bounds.push_back(segment_begin(shape.k, s, segments));
     }

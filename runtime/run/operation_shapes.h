@@ -11,6 +11,9 @@
 
 namespace isobit {
 
+/// Of a reduction, as in a model: part of the recipe of every cell.
+constexpr int kOperationSegments = 8;
+
 /// Who stands where in a launch: for each row the number of the watched row, or -1 - i of its i-th
 /// neighbour.
 using Launch = std::vector<std::int64_t>;

@@ -89,7 +89,7 @@ Result<int> repro(const Arguments& arguments) {
   const Cell& cell = matrix->cells[std::size_t(*found)];
   std::vector<std::string> line{"isobit", "repro", target->path, "--cell", "/" + cell.hash};
   for (const std::string& set : target->overrides) line.insert(line.end(), {"--set", set});
-  const EngineEntry* engine = find_engine(cell.requested().backend.engine.name);
+  const EngineEntry* engine = find_engine(cell.at("engine").head);
   const bool external = engine != nullptr && engine->external;
   if (external || arguments.has("allow-external")) line.emplace_back("--allow-external");
   if (arguments.has("dry-run")) {

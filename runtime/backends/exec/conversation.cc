@@ -11,6 +11,7 @@
 #include "runtime/numerics/digest.h"
 #include "runtime/numerics/evidence.h"
 #include "runtime/run/log_sum.h"
+#include "runtime/run/record_row.h"
 #include "runtime/run/trace_recorder.h"
 
 namespace isobit::exec {
@@ -212,12 +213,7 @@ class Conversation {
     }
     token.digest = digest_row(std::span<const float>(values_));
     token.non_finite = top.non_finite;
-    token.top_count = top.count;
-    for (std::size_t i = 0; i < std::size_t(top.count); ++i) {
-      token.top_ids[i] = top.ids[i];
-      token.top_logits[i] = float(top.values[i]);
-    }
-    if (top.count >= 2) token.margin = float(top.values[0] - top.values[1]);
+    keep_top(top, token);
     if (request_.log_sums) token.log_sum = row_log_sum(bytes, false);
     if (place.first_of_prompt) give_row(place.prompt, token.position, bytes);
     record_seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
