@@ -1,4 +1,4 @@
-// Inner parts of models.h: manifests as found, where their files are, the transform "outlier".
+// Inner parts of models.h: manifests as found, where their files are, the transforms.
 //
 // For harness/models*.cc and their tests only.
 #pragma once
@@ -49,5 +49,10 @@ struct OutlierDraw {
 };
 std::vector<OutlierDraw> outlier_draws(std::int64_t layer, int pair, std::int64_t n,
                                        std::int64_t count);
+
+/// The transform "multi-head", version 1: every query head gets a copy of its KV head, so that
+/// grouped-query attention becomes multi-head attention with the same weights. Errors: a model that
+/// has it already, one whose K is normalised over all heads together.
+Result<void> apply_multi_head(LoadedModel& model);
 
 }  // namespace isobit::models

@@ -42,22 +42,40 @@ Result<LoadedModel> open_files(const ModelManifest& manifest) {
   return load_model(*path);
 }
 
+struct Transform {
+  const char* name;
+  Result<void> (*apply)(LoadedModel& model);
+};
+
+Result<const Transform*> transform_of(const ModelManifest& manifest) {
+  static const Transform table[] = {{"outlier", models::apply_outlier},
+                                    {"multi-head", models::apply_multi_head}};
+  std::vector<std::string> known;
+  for (const Transform& each : table) {
+    if (manifest.transform == each.name && manifest.version == "1") return &each;
+    known.emplace_back(each.name);
+  }
+  return Error{"unknown transform " + in_quotes(manifest.transform) + " version " +
+                   in_quotes(manifest.version) + among_known(manifest.transform, known) +
+                   ", each in version 1",
+               manifest.place};
+}
+
 Result<LoadedModel> open_manifest(const std::string& name, const std::string& base) {
   auto chain = models::manifest_chain(name, base);
   ISOBIT_TRY(chain);
   const ModelManifest files = std::move(chain->back());
   chain->pop_back();
+  std::vector<const Transform*> transforms;  // the nearest to the files last
   for (const ModelManifest& manifest : *chain) {
-    if (manifest.transform != "outlier" || manifest.version != "1") {
-      return Error{"unknown transform " + in_quotes(manifest.transform) + " version " +
-                       in_quotes(manifest.version) + "; there is \"outlier\", version \"1\"",
-                   manifest.place};
-    }
+    auto transform = transform_of(manifest);
+    ISOBIT_TRY(transform);
+    transforms.push_back(*transform);
   }
   Result<LoadedModel> model = open_files(files);
   ISOBIT_TRY(model);
-  for (std::size_t each = 0; each < chain->size(); ++each) {
-    if (auto ok = models::apply_outlier(*model); !ok) return ok.error();
+  for (auto each = transforms.rbegin(); each != transforms.rend(); ++each) {
+    if (auto ok = (*each)->apply(*model); !ok) return ok.error();
   }
   return model;
 }

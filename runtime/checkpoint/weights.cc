@@ -171,16 +171,17 @@ void Tensor::read_row(std::int64_t row, std::int64_t col_begin, std::int64_t col
   ISOBIT_CHECK(out.size() == static_cast<std::size_t>(col_end - col_begin));
   const TypeLayout layout = layout_of(type);
   const std::int64_t row_bytes = cols / layout.elements * layout.bytes;
-  ISOBIT_CHECK(static_cast<std::int64_t>(bytes.size()) >= rows * row_bytes);
   const bool vector = shape.size() <= 1;
   const std::int64_t stored_row =
       vector || row_order.empty() ? row : row_order[static_cast<std::size_t>(row)];
   if (vector && !row_order.empty()) {
     for (std::int64_t col = col_begin; col < col_end; ++col) {
+      ISOBIT_CHECK(std::int64_t(bytes.size()) / layout.bytes > row_order[std::size_t(col)]);
       read_span(type, bytes.data(), row_order[static_cast<std::size_t>(col)],
                 out.subspan(static_cast<std::size_t>(col - col_begin), 1));
     }
   } else {
+    ISOBIT_CHECK(std::int64_t(bytes.size()) >= (stored_row + 1) * row_bytes);
     read_span(type, bytes.data() + stored_row * row_bytes, col_begin, out);
   }
   if (scales != nullptr) multiply(*scales, first_scale_row + stored_row, col_begin, out);

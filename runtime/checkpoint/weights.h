@@ -73,8 +73,8 @@ struct Tensor {
   std::int64_t cols = 0;
   std::vector<std::int64_t> shape;   // outermost first, as Hugging Face writes it
   std::span<const std::byte> bytes;  // the tensor's data, inside the mapping
-  // Empty: identity; else row r is stored at row_order[r]. For a one-dimensional tensor (the bias
-  // of a permuted matrix) it orders the elements instead.
+  // Empty: identity; else row r is stored at row_order[r], several at one place perhaps. For a
+  // one-dimensional tensor (the bias of a permuted matrix) it orders the elements instead.
   std::vector<std::int64_t> row_order;
   std::shared_ptr<const TensorScales> scales;  // null: none
   std::int64_t first_scale_row = 0;            // of row 0 in them
