@@ -69,6 +69,7 @@ const std::vector<PolicyRow>& policy_rows() {
   using enum PolicyRole;
   const std::vector<std::string> bits = {"round", "of", "at", "layers"};
   const std::vector<std::string> noise = {"seed", "keep_sign", "of", "at", "layers"};
+  const std::vector<std::string> lognormal = {"seed", "of", "at", "layers"};
   const std::vector<std::string> rtn = {"per", "group", "rotate", "when"};
   const std::vector<std::string> kvarn = {"form", "group", "sink", "iterations"};
   const std::vector<std::string> stream = {"sinks", "positions"};
@@ -78,6 +79,7 @@ const std::vector<PolicyRow>& policy_rows() {
       {"bits", "{bits: n, round: nearest|down}", codes, bits, parse_bits},
       {"uniform", "{uniform: [from, to], seed: n}", codes, noise, parse_noise},
       {"normal", "{normal: [mean, deviation], seed: n}", codes, noise, parse_noise},
+      {"lognormal", "{lognormal: deviation, seed: n}", codes, lognormal, parse_lognormal},
       {"q8_0", "q8_0", codes, {"rotate"}, parse_ggml},
       {"q4_0", "q4_0", codes, {"rotate"}, parse_ggml},
       {"q4_1", "q4_1", codes, {"rotate"}, parse_ggml},

@@ -122,6 +122,7 @@ TEST(WorkedExampleWide, PoliciesHaveTheDigestsOfThePage) {
                          "uniform:-0.5/0.5",
                          "normal:0/0.25",
                          "normal:0/0.25+at:before_rope+of:k",
+                         "lognormal:0.5",
                          "q8_0",
                          "q4_0",
                          "q4_1",

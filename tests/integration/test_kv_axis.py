@@ -21,6 +21,7 @@ FORMS = [
     ("bits:5+of:v", "{bits: 5, of: v}", "{at: before_rope, of: v, bits: 5}"),  # V is not turned
     ("uniform:-0.5/0.5", "{uniform: [-0.5, 0.5]}", "{seed: 0, uniform: [-5e-1, 0.50]}"),
     ("normal:0/0.25+of:k", "{normal: [0, 0.25], of: k}", "{of: k, normal: [-0.0, 2.5e-1]}"),
+    ("lognormal:0.5+of:v", "{lognormal: 0.5, of: v}", "{of: v, lognormal: 5.0e-1}"),
     ("normal:0/0.001+keep_sign:true+layers:0/1+seed:7",
      "{normal: [0, 0.001], seed: 7, keep_sign: true, layers: [0, 1]}",
      "{layers: [1, 0], keep_sign: yes, seed: 7, normal: [0, 1e-3]}"),
@@ -114,6 +115,8 @@ MALFORMED = [
     ("{window: [8, 9]}", 7, "window is a whole number"),
     ("{streaming: 9, sinks: [1, 2]}", 7, "option sinks of streaming is a whole number"),
     ("{normal: 0.25}", 7, "normal has two finite numbers"),
+    ("{lognormal: -1}", 7, "lognormal has a standard deviation from 0 to 1000"),
+    ("{lognormal: 0.5, keep_sign: true}", 7, "keep_sign"),
     ("{normal: [0, .inf]}", 7, "normal has two finite numbers"),
     ("{normal: [0, 1], layers: [1, 1]}", 7, "layer 1 is given twice"),
     ("{residual: {every: 0}}", 7, "every is a number of layers from 1"),

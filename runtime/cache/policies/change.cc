@@ -1,5 +1,5 @@
-// bits, uniform, normal: each value of K and V is changed once, as it is computed, and kept like
-// an exact one (Shebel 2025; NUMERICS.md, "bits" and "noise"). Pointwise.
+// bits, uniform, normal, lognormal: each value of K and V is changed once, as it is computed, and
+// kept like an exact one (Shebel 2025; NUMERICS.md, "bits" and "noise"). Pointwise.
 
 #include <algorithm>
 #include <set>
@@ -95,6 +95,19 @@ Result<void> read_two(const OptionArgs& args, const std::string& what, KvChange&
   return {};
 }
 
+/// What every kind of noise has beside its numbers.
+PolicyResult finish_noise(const OptionArgs& args, KvChange change, MadePolicy made) {
+  auto seed = args.whole("seed", 0, std::int64_t(1) << 62, 0);
+  ISOBIT_TRY(seed);
+  auto options = read_options(args, made);
+  ISOBIT_TRY(options);
+  change.seed = std::uint64_t(*seed);
+  if (*seed != 0) made.options["seed"] = std::to_string(*seed);
+  made.name = args.name;
+  made.policy = std::make_shared<ChangePolicy>(change, *options);
+  return made;
+}
+
 }  // namespace
 
 PolicyResult parse_bits(const OptionArgs& args) {
@@ -125,20 +138,25 @@ PolicyResult parse_noise(const OptionArgs& args) {
   if (auto ok = read_two(args, what, change); !ok) return ok.error();
   if (uniform && change.b < change.a) return Error{"uniform goes from the lower number up", ""};
   if (!uniform && change.b < 0) return Error{"a standard deviation is not negative", ""};
-  auto seed = args.whole("seed", 0, std::int64_t(1) << 62, 0);
-  ISOBIT_TRY(seed);
   auto keep_sign = args.flag("keep_sign", false);
   ISOBIT_TRY(keep_sign);
-  auto options = read_options(args, made);
-  ISOBIT_TRY(options);
-  change.seed = std::uint64_t(*seed);
   change.keep_sign = *keep_sign;
-  made.name = args.name;
   made.main = shortest_decimals(change.a) + "/" + shortest_decimals(change.b);
-  if (*seed != 0) made.options["seed"] = std::to_string(*seed);
   if (*keep_sign) made.options["keep_sign"] = "true";
-  made.policy = std::make_shared<ChangePolicy>(change, *options);
-  return made;
+  return finish_noise(args, change, std::move(made));
+}
+
+PolicyResult parse_lognormal(const OptionArgs& args) {
+  constexpr double kMost = 1000;
+  MadePolicy made;
+  KvChange change;
+  double deviation = 0;
+  if (!parse_real(args.main, deviation) || deviation < 0 || deviation > kMost) {
+    return Error{"lognormal has a standard deviation from 0 to 1000", ""};
+  }
+  set_lognormal(change, deviation);
+  made.main = shortest_decimals(deviation);
+  return finish_noise(args, change, std::move(made));
 }
 
 }  // namespace isobit

@@ -26,6 +26,7 @@ using PolicyResult = Result<MadePolicy>;
 // Errors say what is wrong with the arguments; the caller adds the value.
 PolicyResult parse_bits(const OptionArgs& args);
 PolicyResult parse_noise(const OptionArgs& args);
+PolicyResult parse_lognormal(const OptionArgs& args);
 PolicyResult parse_ggml(const OptionArgs& args);
 PolicyResult parse_kivi(const OptionArgs& args);
 PolicyResult parse_kvarn(const OptionArgs& args);

@@ -11,13 +11,14 @@ namespace isobit {
 
 /// A change of values, the same for every layer, head and position but for what is drawn.
 struct KvChange {
-  enum class Kind : std::uint8_t { none, bits, uniform, normal };
+  enum class Kind : std::uint8_t { none, bits, uniform, normal, lognormal };
   Kind kind = Kind::none;
   Format stored = Format::f32;  // R of the values
   std::int32_t bits = 0;        // of the fraction that stay
   bool nearest = false;         // bits: to the nearest value, halves to even; else toward zero
   bool keep_sign = false;       // noise: never turns a value's sign
-  double a = 0, b = 0;          // uniform: the interval; normal: mean and standard deviation
+  double a = 0, b = 0;          // uniform: the interval; normal: mean and standard deviation;
+                                // lognormal: those of the logarithm of 1 + e
   std::uint64_t seed = 0;
 };
 
@@ -58,6 +59,15 @@ ISOBIT_HD inline T with_fewer_bits(const KvChange& change, T x) {
   }
 }
 
+/// Errors of mean 0 and this standard deviation that turn no sign: 1 + e is log-normal.
+inline void set_lognormal(KvChange& change, double deviation) {
+  const double variance = log_(1.0 + deviation * deviation);  // of its logarithm
+  change.kind = KvChange::Kind::lognormal;
+  change.a = -0.5 * variance;
+  change.b = sqrt_(variance);
+  change.keep_sign = true;
+}
+
 /// The error that multiplies one value, drawn by what the value is.
 ISOBIT_HD inline double noise_of(const KvChange& change, const KvPlace& place,
                                  std::int64_t position, std::int32_t channel) {
@@ -74,6 +84,7 @@ ISOBIT_HD inline double noise_of(const KvChange& change, const KvPlace& place,
     const double v = double(2u * (out.word[1] >> 9) + 1u) * kUnit;
     const double radius = sqrt_(-2.0 * log_(u));
     e = change.a + change.b * (radius * cos_(0x1.921fb54442d18p+2 * v));
+    if (change.kind == KvChange::Kind::lognormal) e = exp_(e) - 1.0;
   }
   constexpr double kLeast = -1.0 + 0x1p-24;  // the least fp32 above -1
   return change.keep_sign && e < kLeast ? kLeast : e;

@@ -90,6 +90,13 @@ class Normal(Noise):
     kind = "normal"
 
 
+class LogNormal(Noise):
+    kind = "lognormal"
+
+    def __init__(self, numbers, **rest):
+        super().__init__(numbers, keep_sign="true", **rest)
+
+
 # ---- Coded when they are written -----------------------------------------------------------------
 
 class Ggml(Exact):
@@ -188,7 +195,7 @@ class Kvarn(Exact):
 
 # ---- Names ---------------------------------------------------------------------------------------
 
-CODECS = {"bits": Bits, "uniform": Uniform, "normal": Normal, "ggml": Ggml, "rtn": Rtn,
+CODECS = {"bits": Bits, "uniform": Uniform, "normal": Normal, "lognormal": LogNormal, "ggml": Ggml, "rtn": Rtn,
           "kivi": Kivi, "kvarn": Kvarn}
 
 

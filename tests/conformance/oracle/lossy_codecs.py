@@ -40,11 +40,16 @@ def drawn_noise(kind, numbers, seed, layer, is_value, shape, positions):
     words = drawn_words(seed, [2 * layer + is_value, np.arange(heads)[None, :, None],
                                positions[:, None, None], np.arange(channels)[None, None, :]])
     u, v = (odd_24_bits(w).astype(F64) * 2.0**-24 for w in words[:2])
-    first, second = numbers
     if kind == "uniform":
+        first, second = numbers
         return first + (F64(second) - F64(first)) * u
     turn = sin_cos(X("0x1.921fb54442d18p+2") * v)[1]
-    return first + second * (np.sqrt(-2 * log(u)) * turn)
+    drawn = np.sqrt(-2 * log(u)) * turn
+    if kind == "lognormal":
+        variance = log(np.asarray(1 + F64(numbers[0]) * F64(numbers[0])))
+        return exp(-0.5 * variance + np.sqrt(variance) * drawn) - 1
+    first, second = numbers
+    return first + second * drawn
 
 
 def noisy(x, e, keep_sign, stored):

@@ -117,6 +117,22 @@ TEST(KvNoise, KeepsTheSignWhereAsked) {
   EXPECT_GT(turned, 100);
 }
 
+TEST(KvNoise, LogNormalHasItsMomentsAndTurnsNoSign) {
+  KvChange change;
+  set_lognormal(change, 0.5);
+  constexpr int kDraws = 200000;
+  double sum = 0, squares = 0;
+  for (int i = 0; i < kDraws; ++i) {
+    const double e = noise_of(change, {}, i, i % 64);
+    ASSERT_GT(e, -1.0);
+    sum += e, squares += e * e;
+  }
+  const double mean = sum / kDraws, deviation = std::sqrt(squares / kDraws - mean * mean);
+  EXPECT_NEAR(mean, 0, 4 * 0.5 / std::sqrt(kDraws));
+  // Four standard errors of a deviation whose kurtosis is that of the log-normal: 8.0 - 3 above.
+  EXPECT_NEAR(deviation, 0.5, 4 * 0.5 * std::sqrt((8.0 - 1) / 4 / kDraws));
+}
+
 TEST(KvNoise, IsRoundedToR) {
   KvChange change = noise(KvChange::Kind::uniform, 0.1, 0.1);
   change.stored = Format::bf16;
