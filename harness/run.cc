@@ -385,7 +385,7 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   run.judged = judge({run.loaded.scenario, run.plan.matrix, run.traces.cells, run.traces.within,
                       run.by_goldens ? &run.golden : nullptr, run.asked, run.loaded.session.eos,
                       utc_now().substr(0, 10), run.whole, baseline, !options.judge_goldens,
-                      &run.traces.ensembles});
+                      &run.traces.ensembles, &run.traces.pairs});
   run.traces.interrupted |= run.judged.stopped;
   if (!run.traces.interrupted) {
     name_causes(run.golden, run.baseline ? &*run.baseline : nullptr, run.traces, run.records,

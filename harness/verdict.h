@@ -49,6 +49,7 @@ struct RowDistance {
   double kl = 0;              // KL(a || b), nats, fp64 log-softmax
   double js = 0;
   double total_variation = 0;
+  double mean_abs = 0;  // infinite where max_abs is
   double margin_a = 0, margin_b = 0;
   std::int32_t argmax_a = -1, argmax_b = -1;
   int first_segment = -1;  // of eight
@@ -132,13 +133,59 @@ struct GroupResult {
   EnsembleResult ensemble;        // of ensemble
 };
 
-/// One metric of a group of runtime configurations (harness/metric.h).
+/// One metric of a group of runtime configurations, or of a pair of them (harness/metric.h).
 struct MetricValue {
   std::string metric;           // its name
   std::optional<double> value;  // none: `reason` says why
   std::optional<double> error;  // standard error, jackknife over prompts
   std::int64_t prompts = 0;     // that it rests on
   std::string reason;
+  /// Of pairs: what else is told with it, by name: {"flips", 3}, {"bound_95", 1.2}.
+  std::vector<std::pair<std::string, double>> parts{};
+};
+
+/// The distances of one aligned logits row of a pair: a is the reference's.
+struct PairRow {
+  std::int32_t sample = 0, prompt = 0;
+  std::int64_t position = 0;
+  double kl = 0, js = 0, total_variation = 0;  // KL(a, b)
+  double max_abs = 0, mean_abs = 0;
+  double margin = 0;          // of a, top-1 minus top-2
+  std::uint64_t max_ulp = 0;  // 0 where the rows are of two types
+  bool flip = false;          // the argmax differs
+  bool operator==(const PairRow&) const = default;
+};
+
+/// Sums over the aligned rows of one layer and site of a pair; of k_seen and v_seen a row is one KV
+/// head's at one position. h is the reference's row, h' the configuration's.
+struct LayerSum {
+  std::int32_t layer = 0;
+  std::string site;
+  std::int64_t rows = 0;
+  double distance = 0;       // sum of |h - h'|
+  double norm = 0;           // sum of |h|
+  double max_abs = 0;        // of an element
+  double squares = 0;        // sum of |h|^2
+  double magnitude = 0;      // sum of (|h| - |h'|)^2
+  double direction = 0;      // sum of 2 |h| |h'| (1 - cos)
+  std::int64_t evicted = 0;  // rows left out: one of the two does not see them
+  bool operator==(const LayerSum&) const = default;
+};
+
+/// A configuration of a measured group against its reference.
+struct MeasuredPair {
+  std::string configuration, reference;    // "kv=q8_0,batch=8"
+  std::vector<std::pair<int, int>> cells;  // by sample: of the reference, of the configuration
+  std::string problem;                     // why there is no number; empty: there are
+  std::vector<MetricValue> values;         // in the order of the scenario
+  std::vector<LayerSum> layers;            // by site as computed, then layer
+  std::vector<PairRow> rows;               // by sample, prompt, position
+};
+
+/// Whether equal bits gave distances of exactly 0: pairs of cells of a group that are bit-equal.
+struct IdentityControl {
+  std::int64_t pairs = 0, exact = 0;
+  std::string problem;  // of the first that is not exact; then no other number is given
 };
 
 /// One group of one entry of `measure`. It has no verdict.
@@ -152,7 +199,9 @@ struct MeasuredGroup {
   std::int64_t samples = 1;           // of each configuration
   std::int64_t prompts = 0;           // that every configuration has
   std::int64_t left_out = 0;          // prompts that some configuration lacks
-  std::vector<MetricValue> values;    // in the order of the scenario
+  std::vector<MetricValue> values;    // in the order of the scenario, those of pairs apart
+  IdentityControl control{};
+  std::vector<MeasuredPair> pairs{};  // in the order of the configurations
 };
 
 /// Prompts of a cell that have an answer, and those whose reply is it.

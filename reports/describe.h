@@ -49,6 +49,24 @@ std::string basis_text(const MeasuredGroup& group);
 ///   std_accuracy   1.25 ± 0.41 points   Std@Acc
 ///   div_index      none: no prompt diverges
 std::vector<std::string> metric_lines(const MeasuredGroup& group);
+/// Its identity control and its pairs, each with its metrics and a table of its layers; `whole`: of
+/// every layer, else of the first and last few:
+///   identity control: 1 of 1 pairs exactly 0
+///   kv=q8_0 against kv=exact: 36 rows
+///     kl   0.00123 ± 0.0001 nats
+std::vector<std::string> measured_pair_lines(const MeasuredGroup& group, bool whole);
+/// One layer of a pair as the drift is told: both halves of a layer where they were recorded.
+struct LayerDrift {
+  std::int32_t layer = 0;
+  std::string site;
+  std::int64_t rows = 0, evicted = 0;
+  double mean_distance = 0;        // mean |h - h'|
+  std::optional<double> relative;  // to mean |h|; none where that is 0
+  double max_abs = 0;
+  std::optional<double>
+      added;  // of h1 what attention added to mean_distance, of h2 what the MLP did
+};
+std::vector<LayerDrift> layer_drifts(const MeasuredPair& pair);
 /// What an ensemble measured, a line for each number of members and for each spread; none where
 /// the group is no ensemble:
 ///   members   NLL       error     ECE       ambiguity  prompts right

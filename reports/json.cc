@@ -194,7 +194,10 @@ Json metric_json(const MetricValue& value) {
   const auto number = [](const std::optional<double>& real) {
     return real ? Json(*real) : Json(nullptr);
   };
+  Json parts = Json::object();
+  for (const auto& [name, part] : value.parts) parts[clean(name)] = part;
   return {{"metric", clean(value.metric)},
+          {"parts", parts},
           {"value", number(value.value)},
           {"value_hex", value.value ? Json(text::hex_float(*value.value)) : Json(nullptr)},
           {"standard_error", number(value.error)},
@@ -205,22 +208,58 @@ Json metric_json(const MetricValue& value) {
           {"source", entry != nullptr ? entry->source : ""}};
 }
 
+/// Absent where the group has no metric of pairs.
+void add_pairs(const Report& report, const MeasuredGroup& group, Json& out) {
+  const IdentityControl& control = group.control;
+  if (control.pairs > 0 || !control.problem.empty()) {
+    out["identity_control"] = {
+        {"pairs", control.pairs}, {"exact", control.exact}, {"problem", clean(control.problem)}};
+  }
+  for (const MeasuredPair& pair : group.pairs) {
+    Json values = Json::array(), layers = Json::array(), cells = Json::array();
+    for (const MetricValue& value : pair.values) values.push_back(metric_json(value));
+    for (const auto& [reference, cell] : pair.cells) {
+      cells.push_back({clean(cell_text(report.cells.at(std::size_t(reference)))),
+                       clean(cell_text(report.cells.at(std::size_t(cell))))});
+    }
+    for (const LayerDrift& one : layer_drifts(pair)) {
+      layers.push_back({{"layer", one.layer},
+                        {"site", clean(one.site)},
+                        {"rows", one.rows},
+                        {"evicted", one.evicted},
+                        {"mean_distance", one.mean_distance},
+                        {"relative", one.relative ? Json(*one.relative) : Json(nullptr)},
+                        {"max_abs", one.max_abs},
+                        {"added", one.added ? Json(*one.added) : Json(nullptr)}});
+    }
+    out["pairs"].push_back({{"configuration", clean(pair.configuration)},
+                            {"reference", clean(pair.reference)},
+                            {"cells", cells},
+                            {"rows", pair.rows.size()},
+                            {"problem", clean(pair.problem)},
+                            {"values", values},
+                            {"layers", layers}});
+  }
+}
+
 Json measured_json(const Report& report, const MeasuredGroup& group) {
   Json cells = Json::array(), values = Json::array();
   for (const int cell : group.cells) {
     cells.push_back(clean(cell_text(report.cells.at(std::size_t(cell)))));
   }
   for (const MetricValue& value : group.values) values.push_back(metric_json(value));
-  return {{"rule", clean(group.rule)},
-          {"key", clean(group.key)},
-          {"cells", cells},
-          {"unselected_cells", group.unselected_cells},
-          {"configurations", group.configurations},
-          {"lost", group.lost},
-          {"samples", group.samples},
-          {"prompts", group.prompts},
-          {"left_out", group.left_out},
-          {"values", values}};
+  Json out = {{"rule", clean(group.rule)},
+              {"key", clean(group.key)},
+              {"cells", cells},
+              {"unselected_cells", group.unselected_cells},
+              {"configurations", group.configurations},
+              {"lost", group.lost},
+              {"samples", group.samples},
+              {"prompts", group.prompts},
+              {"left_out", group.left_out},
+              {"values", values}};
+  add_pairs(report, group, out);
+  return out;
 }
 
 }  // namespace

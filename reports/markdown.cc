@@ -166,7 +166,9 @@ void add_costs(Page& page, const Report& report, std::size_t& left_out) {
 std::string measured_section(const MeasuredGroup& group) {
   std::string out = "**" + plain(group.rule) + "**";
   if (!group.key.empty()) out += " (" + plain(group.key) + ")";
-  return out + ": " + plain(basis_text(group)) + "\n\n" + block(metric_lines(group));
+  std::vector<std::string> lines = metric_lines(group);
+  for (std::string& line : measured_pair_lines(group, true)) lines.push_back(std::move(line));
+  return out + ": " + plain(basis_text(group)) + "\n\n" + block(lines);
 }
 
 /// What ensembles measured, each as the terminal tells it.

@@ -162,6 +162,9 @@ class Terminal {
       const MeasuredGroup& group = report_.measured[i];
       line("  " + title_of(group.rule, group.key) + "  " + basis_text(group));
       for (const std::string& row : metric_lines(group)) line("    " + row);
+      for (const std::string& row : measured_pair_lines(group, style_.verbose)) {
+        line("    " + row);
+      }
     }
     more(report_.measured.size(), shown, "measured groups");
     for (const GroupResult& group : report_.groups) {

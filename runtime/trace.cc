@@ -43,11 +43,21 @@ class CanonicalBytes {
 }  // namespace
 
 const char* name_of(Site site) {
-  static constexpr const char* kNames[kSites] = {"embed", "norm1", "q",          "k",     "v",
-                                                 "attn",  "o",     "h1",         "norm2", "act",
-                                                 "down",  "h2",    "final_norm", "logits"};
-  ISOBIT_CHECK(int(site) < kSites);
+  static constexpr const char* kNames[kValueSites] = {
+      "embed", "norm1", "q",    "k",  "v",          "attn",   "o",      "h1",
+      "norm2", "act",   "down", "h2", "final_norm", "logits", "k_seen", "v_seen"};
+  ISOBIT_CHECK(int(site) < kValueSites);
   return kNames[int(site)];
+}
+
+bool in_layers(Site site) {
+  return site != Site::embed && site != Site::final_norm && site != Site::logits;
+}
+
+bool ValueChoice::wants(Site site, std::int32_t layer) const {
+  if (std::find(sites.begin(), sites.end(), site) == sites.end()) return false;
+  return layers.empty() || !in_layers(site) ||
+         std::find(layers.begin(), layers.end(), layer) != layers.end();
 }
 
 const char* name_of(TraceLevel level) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -33,10 +34,17 @@ enum class Site : std::uint8_t {
   down,
   h2,
   final_norm,
-  logits
+  logits,
+  // Of values only, never of digests: K and V of a prompt's positions as the query after its last
+  // row would read them, (KV heads of the model * head_dim); a head that does not see it is NaN.
+  k_seen,
+  v_seen
 };
-constexpr int kSites = 14;
+constexpr int kSites = 14;       // that have digests
+constexpr int kValueSites = 16;  // that have values
 const char* name_of(Site site);
+/// Whether every layer has one.
+bool in_layers(Site site);
 /// Layer of a site outside the layers: embed -1, final_norm and logits = number of layers.
 
 /// How much a cell records.
@@ -44,6 +52,27 @@ enum class TraceLevel : std::uint8_t { logits, layers, ops };
 const char* name_of(TraceLevel level);
 /// layers: embed, h2 of every layer, final_norm. ops: every site. Logits are always there.
 bool records(TraceLevel level, Site site);
+
+/// Rows that a cell gives by value, beside what it records.
+struct ValueChoice {
+  std::vector<Site> sites;           // of which rows are wanted; empty: nothing is
+  std::vector<std::int32_t> layers;  // empty: all
+  std::int64_t prompts = -1;         // the first so many; -1: all
+  [[nodiscard]] bool any() const { return !sites.empty(); }
+  /// Sites outside the layers are of every choice of layers.
+  [[nodiscard]] bool wants(Site site, std::int32_t layer) const;
+  [[nodiscard]] bool wants_prompt(int prompt) const { return prompts < 0 || prompt < prompts; }
+  bool operator==(const ValueChoice&) const = default;
+};
+
+/// Names a row that was given by value.
+struct ValueKey {
+  int prompt = 0;
+  std::int64_t position = 0;
+  std::int32_t layer = 0;  // of sites outside the layers as with digests
+  Site site = Site::logits;
+  auto operator<=>(const ValueKey&) const = default;
+};
 
 /// The digest of one recorded row.
 struct Observation {

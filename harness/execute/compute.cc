@@ -5,7 +5,10 @@
 #include <chrono>
 #include <random>
 
+#include "harness/execute/pairs.h"
 #include "harness/execute/spill.h"
+#include "harness/execute/spill_size.h"
+#include "harness/judge/pairs.h"
 #include "runtime/base/interrupt.h"
 
 namespace isobit {
@@ -40,6 +43,7 @@ class Computation {
     if (auto ok = execute_rest(); !ok) return ok.error();
     if (auto ok = measure_within(); !ok) return ok.error();
     if (auto ok = measure_ensembles(); !ok) return ok.error();
+    if (auto ok = measure_value_pairs(); !ok) return ok.error();
     return std::move(out_);
   }
 
@@ -105,6 +109,7 @@ class Computation {
       std::mt19937_64 generator(options_.shuffle_seed);
       std::shuffle(waiting.begin(), waiting.end(), generator);
     }
+    note_spills(waiting);
     std::vector<const Cell*> cells;
     for (const int i : waiting) cells.push_back(&cell_at(i));
     auto taught =
@@ -127,6 +132,21 @@ class Computation {
     return {};
   }
 
+  /// Says how much disk the rows by value will take, where that is much.
+  void note_spills(const std::vector<int>& waiting) const {
+    constexpr double kGibibyte = 1 << 30;
+    double bytes = 0;
+    for (const int i : waiting) {
+      if (!by_value_[std::size_t(i)]) continue;
+      const bool inner = needs_pair_values(loaded_.scenario, cell_at(i), true);
+      bytes += double(spill_bytes(loaded_.scenario, loaded_.session, cell_at(i), inner));
+    }
+    if (bytes <= kGibibyte) return;
+    char text[80];
+    std::snprintf(text, sizeof text, "rows by value took up to %.1f GiB", bytes / kGibibyte);
+    records_.run.notes.push_back(std::string(text) + " beside the database while the run went on");
+  }
+
   /// Plans, runs and stores one attempt of every waiting cell; false: stopped early.
   Result<bool> execute_once(const std::vector<int>& waiting, int attempt) {
     std::vector<Job> jobs;
@@ -141,6 +161,7 @@ class Computation {
         auto spill = spills_.path(i);
         ISOBIT_TRY(spill);
         job.spill = std::move(*spill);
+        job.values = needs_pair_values(loaded_.scenario, *job.cell, true);
       }
       jobs.push_back(std::move(job));
       attempts.push_back(records_.cells[std::size_t(i)]);
@@ -314,6 +335,33 @@ class Computation {
     }
     if (out.result.targets == 0) out.problem = "there is no target: nothing was fed";
     return out;
+  }
+
+  /// The rows of every pair of a measured group, and of the pairs that must be equal.
+  Result<void> measure_value_pairs() {
+    for (const Group& group : measured_groups(loaded_.scenario, plan_.matrix)) {
+      const Measure& measure = loaded_.scenario.measures[std::size_t(group.rule)];
+      for (const auto& [a, b] : value_pairs(measure, group, plan_.matrix, out_.cells)) {
+        if (interrupted != 0) {
+          out_.interrupted = true;
+          return {};
+        }
+        if (out_.pairs.count({a, b}) != 0) continue;
+        const auto rows_a = spills_.path(a), rows_b = spills_.path(b);
+        ISOBIT_TRY(rows_a);
+        ISOBIT_TRY(rows_b);
+        auto values = measure_rows(spilled(a, *rows_a), spilled(b, *rows_b),
+                                   loaded_.session.model.config.head_dim);
+        ISOBIT_TRY(values);
+        out_.pairs[{a, b}] = std::move(*values);
+      }
+    }
+    return {};
+  }
+
+  [[nodiscard]] SpilledCell spilled(int i, const std::string& rows) const {
+    return {cell_at(i).name(), out_.cells[std::size_t(i)].attempts.front(), rows,
+            cell_at(i).value("precision") == "fp64"};
   }
 
   /// What every prompt of a cell was fed behind each recorded row: its targets.

@@ -47,6 +47,7 @@ struct Traces {
   std::vector<JudgeCell> cells;  // by plan.cells
   WithinResults within;
   EnsembleResults ensembles;
+  PairValueMap pairs;
   Teachers teachers;
   bool interrupted = false, out_of_time = false;
 };

@@ -22,6 +22,7 @@ struct Job {
   std::vector<std::vector<std::int32_t>> teacher;     // by prompt, or empty
   std::vector<std::pair<int, std::int64_t>> capture;  // rows wanted by value
   std::string spill;                                  // file for every logits row, or empty
+  bool values = false;                                // the scenario's inner rows go there too
 };
 
 struct JobResult {

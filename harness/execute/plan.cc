@@ -158,8 +158,15 @@ Result<void> check_weights(const LoadedModel& model, const Matrix& matrix) {
   return {};
 }
 
-/// The model takes what the cells ask of its weights and its cache.
-Result<void> check_with_model(const LoadedModel& model, const Matrix& matrix) {
+/// The model takes what the cells ask of its weights and its cache, and has the layers asked for.
+Result<void> check_with_model(const LoadedModel& model, const Scenario& scenario,
+                              const Matrix& matrix) {
+  for (const std::int32_t layer : scenario.values.layers) {
+    if (layer < model.config.layers) continue;
+    return Error{"observe asks for values of layer " + std::to_string(layer) + ", the model has " +
+                     std::to_string(model.config.layers) + " layers, counted from 0",
+                 scenario.path};
+  }
   if (auto ok = check_weights(model, matrix); !ok) return ok;
   const KvModel cached = kv_model(model.config);
   for (const Cell& cell : matrix.cells) {
@@ -209,7 +216,8 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
   std::map<std::string, std::vector<std::string>> binaries;  // by engine and device
   if (auto ok = check_engines(plan.matrix); !ok) return ok.error();
   if (loaded.scenario.operation.kind == OperationKind::none) {
-    if (auto ok = check_with_model(loaded.session.model, plan.matrix); !ok) return ok.error();
+    if (auto ok = check_with_model(loaded.session.model, loaded.scenario, plan.matrix); !ok)
+      return ok.error();
   }
   for (const Cell& cell : plan.matrix.cells) {
     PlannedCell planned;
@@ -242,6 +250,9 @@ std::vector<bool> needs_values(const Scenario& scenario, const Matrix& matrix) {
     using Kind = Expectation::Kind;
     if (rule.kind != Kind::within && rule.kind != Kind::ensemble) continue;
     for (const int cell : group.cells) out[std::size_t(cell)] = true;
+  }
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i] = out[i] || needs_pair_values(scenario, matrix.cells[i], false);
   }
   return out;
 }

@@ -56,7 +56,7 @@ Result<int> cell_named(const Matrix& matrix, const std::string& word);
 /// Cells for which a stored result may stand: not those that are needed by value, nor those of an
 /// engine that says so.
 std::vector<bool> may_be_reused(const Scenario& scenario, const Matrix& matrix);
-/// Cells that a `within` rule or an ensemble needs by value.
+/// Cells that a `within` rule, an ensemble or a metric of pairs needs by value.
 std::vector<bool> needs_values(const Scenario& scenario, const Matrix& matrix);
 
 }  // namespace isobit

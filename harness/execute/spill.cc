@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
@@ -19,45 +20,13 @@
 namespace isobit {
 namespace {
 
-struct SpillRow {
-  int prompt = 0;
-  std::int64_t position = 0;
-  std::int64_t offset = 0, bytes = 0;
-};
-
+/// The logits rows of a spill file by prompt and position.
 Result<std::vector<SpillRow>> read_index(const std::string& path) {
-  std::ifstream file(path + ".index");
-  if (!file) return Error{"cannot read the spilled rows", path};
-  std::vector<SpillRow> rows;
-  SpillRow row{};
-  while (file >> row.prompt >> row.position >> row.offset >> row.bytes) rows.push_back(row);
-  std::stable_sort(rows.begin(), rows.end(), [](const SpillRow& a, const SpillRow& b) {
-    return std::pair(a.prompt, a.position) < std::pair(b.prompt, b.position);
-  });
+  auto rows = read_spill_index(path);
+  ISOBIT_TRY(rows);
+  std::erase_if(*rows, [](const SpillRow& row) { return row.key.site != Site::logits; });
   return rows;
 }
-
-/// Rows of a spill file, read one at a time; none where the file does not reach.
-class SpillReader {
- public:
-  explicit SpillReader(const std::string& path) : file_(path, std::ios::binary | std::ios::ate) {
-    if (file_) size_ = std::max<std::int64_t>(file_.tellg(), 0);
-  }
-  std::vector<char> row(const SpillRow& place) {
-    const bool inside =
-        place.offset >= 0 && place.bytes >= 0 && place.bytes <= size_ - place.offset;
-    if (!inside) return {};
-    std::vector<char> bytes(std::size_t(place.bytes));
-    file_.seekg(place.offset);
-    file_.read(bytes.data(), std::streamsize(bytes.size()));
-    if (!file_) bytes.clear();
-    return bytes;
-  }
-
- private:
-  std::ifstream file_;
-  std::int64_t size_ = 0;
-};
 
 template <class T>
 RowDistance distance_of(const std::vector<char>& a, const std::vector<char>& b) {
@@ -75,7 +44,7 @@ class MemberRows {
     ISOBIT_TRY(index);
     auto made = std::make_unique<MemberRows>(member);
     for (const SpillRow& row : *index)
-      made->places_.emplace(std::pair(row.prompt, row.position), row);
+      made->places_.emplace(std::pair(row.key.prompt, row.key.position), row);
     return made;
   }
   explicit MemberRows(const SpilledMember& member) : member_(member), reader_(member.rows) {}
@@ -125,18 +94,66 @@ void remove_leftovers(const std::filesystem::path& parent) {
 
 }  // namespace
 
+Result<std::vector<SpillRow>> read_spill_index(const std::string& path) {
+  std::ifstream file(path + ".index");
+  if (!file) return Error{"cannot read the spilled rows", path};
+  std::vector<SpillRow> rows;
+  SpillRow row{};
+  int site = 0;
+  ValueKey& key = row.key;
+  while (file >> key.prompt >> key.position >> key.layer >> site >> row.offset >> row.bytes) {
+    if (site < 0 || site >= kValueSites) return Error{"a spill file has a strange index", path};
+    key.site = Site(site);
+    rows.push_back(row);
+  }
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const SpillRow& a, const SpillRow& b) { return a.key < b.key; });
+  return rows;
+}
+
+SpillReader::SpillReader(const std::string& path) : file_(path, std::ios::binary | std::ios::ate) {
+  if (file_) size_ = std::max<std::int64_t>(file_.tellg(), 0);
+}
+
+std::vector<char> SpillReader::row(const SpillRow& place) {
+  const bool inside = place.offset >= 0 && place.bytes >= 0 && place.bytes <= size_ - place.offset;
+  if (!inside) return {};
+  std::vector<char> bytes(std::size_t(place.bytes));
+  file_.seekg(place.offset);
+  file_.read(bytes.data(), std::streamsize(bytes.size()));
+  if (!file_) bytes.clear();
+  return bytes;
+}
+
 void SpillWriter::add(int prompt, std::int64_t position, std::span<const std::byte> row) {
+  add({prompt, position, 0, Site::logits}, row);
+}
+
+void SpillWriter::add(const ValueKey& key, std::span<const std::byte> row) {
+  if (error_ != 0) return;
+  errno = 0;
   rows_.write(reinterpret_cast<const char*>(row.data()), std::streamsize(row.size()));
-  index_ += std::to_string(prompt) + " " + std::to_string(position) + " " +
+  if (!rows_) error_ = errno != 0 ? errno : EIO;
+  index_ += std::to_string(key.prompt) + " " + std::to_string(key.position) + " " +
+            std::to_string(key.layer) + " " + std::to_string(int(key.site)) + " " +
             std::to_string(offset_) + " " + std::to_string(row.size()) + "\n";
   offset_ += std::int64_t(row.size());
 }
 
 bool SpillWriter::finish() {
+  errno = 0;
   rows_.close();
   std::ofstream index(path_ + ".index", std::ios::binary);
   index << index_;
-  return bool(rows_) && bool(index);
+  index.close();
+  const bool good = bool(rows_) && bool(index);
+  if (!good && error_ == 0) error_ = errno != 0 ? errno : EIO;
+  return error_ == 0;
+}
+
+std::string SpillWriter::problem() const {
+  return "cannot write rows by value to " + path_ + " after " + std::to_string(offset_) +
+         " bytes: " + std::strerror(error_) + "; they lie beside the database and go with the run";
 }
 
 Result<WithinResult> compare_spills(const std::string& a, const std::string& b, bool wide) {
@@ -145,14 +162,16 @@ Result<WithinResult> compare_spills(const std::string& a, const std::string& b, 
   auto rows_b = read_index(b);
   ISOBIT_TRY(rows_b);
   std::map<std::pair<int, std::int64_t>, SpillRow> other;
-  for (const SpillRow& row : *rows_b) other.emplace(std::pair(row.prompt, row.position), row);
+  for (const SpillRow& row : *rows_b)
+    other.emplace(std::pair(row.key.prompt, row.key.position), row);
   SpillReader reader_a(a), reader_b(b);
   WithinResult out;
   out.has_values = true;
   std::optional<int> flipped;  // the prompt whose later rows have other inputs
   for (const SpillRow& row : *rows_a) {
-    const auto at = other.find({row.prompt, row.position});
-    if (at == other.end() || row.prompt == flipped) continue;
+    const int prompt = row.key.prompt;
+    const auto at = other.find({prompt, row.key.position});
+    if (at == other.end() || prompt == flipped) continue;
     const std::vector<char> x = reader_a.row(row), y = reader_b.row(at->second);
     if (x.empty() || x.size() != y.size()) return Error{"a spill file is short", a};
     const RowDistance d = wide ? distance_of<double>(x, y) : distance_of<float>(x, y);
@@ -160,7 +179,7 @@ Result<WithinResult> compare_spills(const std::string& a, const std::string& b, 
     if (d.argmax_a == d.argmax_b) {
       ++out.equal_tokens;
     } else {
-      flipped = row.prompt;
+      flipped = prompt;
     }
     out.max_kl = std::max(out.max_kl, d.kl);
     out.max_abs = std::max(out.max_abs, d.max_abs);

@@ -1,4 +1,5 @@
-// Logits rows by value on disk, for rules that need every one of them (`within`, `ensemble`).
+// Rows by value on disk: of logits, for rules and metrics that need every one of them (`within`,
+// `ensemble`, metrics of pairs), and the inner rows that `observe: {values: …}` names.
 //
 // One file of rows and one of their places a cell, in a folder beside the database that goes with
 // the run. Rows are Reals of the cell's precision.
@@ -20,14 +21,37 @@ namespace isobit {
 class SpillWriter {
  public:
   explicit SpillWriter(const std::string& path) : path_(path), rows_(path, std::ios::binary) {}
+  /// A row of logits.
   void add(int prompt, std::int64_t position, std::span<const std::byte> row);
-  /// False when something could not be written.
+  void add(const ValueKey& key, std::span<const std::byte> row);
+  /// False when something could not be written; problem() says what.
   bool finish();
+  [[nodiscard]] std::string problem() const;
 
  private:
   std::string path_, index_;
   std::ofstream rows_;
   std::int64_t offset_ = 0;
+  int error_ = 0;  // errno of the first write that failed
+};
+
+/// Where a row lies in a spill file.
+struct SpillRow {
+  ValueKey key;
+  std::int64_t offset = 0, bytes = 0;
+};
+/// The places of all rows of a spill file, by key.
+Result<std::vector<SpillRow>> read_spill_index(const std::string& path);
+
+/// Rows of a spill file, read one at a time; empty where the file does not reach.
+class SpillReader {
+ public:
+  explicit SpillReader(const std::string& path);
+  std::vector<char> row(const SpillRow& place);
+
+ private:
+  std::ifstream file_;
+  std::int64_t size_ = 0;
 };
 
 /// Distances over rows that both cells have, up to each prompt's first flip. `wide`: rows of fp64.

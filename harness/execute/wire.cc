@@ -39,12 +39,12 @@ void Reader::get(CellTrace& trace) {
 }
 
 void Writer::put(const Job& job) {
-  put(job.id), put(job.attempt), put(job.teacher), put(job.spill);
+  put(job.id), put(job.attempt), put(job.teacher), put(job.spill), put(job.values);
   put(std::uint64_t(job.capture.size()));
   for (const auto& [prompt, position] : job.capture) put(prompt), put(position);
 }
 void Reader::get(Job& job) {
-  get(job.id), get(job.attempt), get(job.teacher), get(job.spill);
+  get(job.id), get(job.attempt), get(job.teacher), get(job.spill), get(job.values);
   std::uint64_t count = 0;
   get(count);
   for (std::uint64_t i = 0; i < count && !failed_; ++i) {

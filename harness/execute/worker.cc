@@ -86,7 +86,11 @@ JobResult CellRunner::run(const Job& job, World* across) {
     request.spill = [&spill](int prompt, std::int64_t position, std::span<const std::byte> row) {
       spill->add(prompt, position, row);
     };
+    request.value_row = [&spill](const ValueKey& key, std::span<const std::byte> row) {
+      spill->add(key, row);
+    };
   }
+  if (job.values) request.values = scenario_.values;
   if (hooks_ != nullptr && hooks_->request) hooks_->request(*job.cell, request);
   auto generated = generate(request);
   if (!generated) {
@@ -100,7 +104,7 @@ JobResult CellRunner::run(const Job& job, World* across) {
   if (keeps && result.trace.status == CellStatus::ok) {
     if (const std::string why = not_taught(job, result.trace); !why.empty()) fail(why);
   }
-  if (spill && !spill->finish()) fail("cannot write " + job.spill);
+  if (spill && !spill->finish()) fail(spill->problem());
   if (hooks_ != nullptr && hooks_->trace) hooks_->trace(*job.cell, result.trace);
   return result;
 }

@@ -66,6 +66,10 @@ Comparison compare(const PromptTrace& a, const GoldenBlock& golden,
 /// REQUIRES equal lengths. kl is infinite for NaN, for +inf, and where b gives 0 and a does not.
 RowDistance row_distance(std::span<const float> a, std::span<const float> b);
 RowDistance row_distance(std::span<const double> a, std::span<const double> b);
+/// The same without asking first whether the bits are equal: the numbers of equal rows are computed
+/// as those of others are, for the identity control.
+RowDistance value_distance(std::span<const float> a, std::span<const float> b);
+RowDistance value_distance(std::span<const double> a, std::span<const double> b);
 /// bits only: margin > 2*distance on both sides; flipped: argmax differs; else near tie.
 Severity severity_of(const RowDistance& distance);
 

@@ -177,6 +177,7 @@ Judged judge(const JudgeInput& input) {
   }
   if (input.golden != nullptr) judge_steps::judge_goldens(all);
   if (input.baseline != nullptr) judge_steps::judge_baseline(all);
+  if (!all.stopped()) all.out.measured = judge_steps::measure_groups(all);
   for (int i = 0; i < cells; ++i) {
     const bool compared = all.compared[std::size_t(i)] || !all.cell(i).has_trace();
     if (all.result(i).judgement.verdict == Verdict::pass && !compared) {
@@ -185,7 +186,6 @@ Judged judge(const JudgeInput& input) {
     judge_steps::expect_failure(all, i);
   }
   for (GroupResult& group : all.out.groups) judge_steps::expect_failures(all, group);
-  if (!all.stopped()) all.out.measured = judge_steps::measure_groups(all);
   all.out.stopped = all.stopped();
   return std::move(all.out);
 }

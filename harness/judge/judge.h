@@ -9,6 +9,7 @@
 
 #include "golden/golden.h"
 #include "harness/judge/compare.h"
+#include "harness/judge/pair_rows.h"
 #include "harness/matrix/matrix.h"
 #include "harness/verdict.h"
 #include "runtime/trace.h"
@@ -48,6 +49,19 @@ struct WithinResult {
 /// Cells of a `within` rule's groups, by (rule, cell, later cell): every pair whose bits differ.
 using WithinResults = std::map<std::tuple<int, int, int>, WithinResult>;
 
+/// What the rows by value of two cells gave; the first cell is the reference.
+struct PairValues {
+  std::vector<PairRow> rows;
+  std::vector<LayerSum> layers;  // by layer, then site
+  VectorErrors keys, values;     // of k_seen and v_seen
+  bool one_type = true;          // fp32 and fp64 rows have no ULPs between them
+  std::string problem;           // why there is nothing; empty: there is
+  std::string wrong;  // the values are not the rows that were recorded: an error of the harness
+  bool wrong_reference = false;  // those of the reference are not, else the other cell's
+};
+/// By reference and cell: every pair that a measured group needs by value (judge/pairs.h).
+using PairValueMap = std::map<std::pair<int, int>, PairValues>;
+
 /// What an ensemble of a group measured, or why it could not be.
 struct Measured {
   EnsembleResult result;
@@ -80,6 +94,7 @@ struct JudgeInput {
   const Baseline* baseline = nullptr;  // null: none
   bool repeats_suffice = false;        // two executions that agree are a comparison: for a blessing
   const EnsembleResults* ensembles = nullptr;  // of the groups of `ensemble`; null: none
+  const PairValueMap* pairs = nullptr;         // of the groups of `measure`; null: none
 };
 
 /// What was found out about one cell.

@@ -70,7 +70,7 @@ class Arranged {
 
 }  // namespace
 
-std::vector<MeasuredGroup> measure_groups(const Judging& all) {
+std::vector<MeasuredGroup> measure_groups(Judging& all) {
   std::vector<MeasuredGroup> out;
   for (const Group& group : measured_groups(all.in.scenario, all.in.matrix)) {
     const Measure& measure = all.in.scenario.measures[std::size_t(group.rule)];
@@ -85,6 +85,7 @@ std::vector<MeasuredGroup> measure_groups(const Judging& all) {
     measured.lost = arranged.all() - measured.configurations;
     measured.samples = arranged.samples();
     measure_configurations(measure.metrics, configurations, measured);
+    if (measure.has_pairs()) measure_pairs(all, measure, group, measured);
     out.push_back(std::move(measured));
   }
   return out;

@@ -85,6 +85,11 @@ Softmax softmax_of(std::span<const T> row) {
   return out;
 }
 
+/// log((1 + e^d) / 2): exactly 0 at 0, and no overflow.
+double log_mean_with_one(double d) {
+  return d > 0 ? d + std::log(0.5 * (1 + std::exp(-d))) : std::log(0.5 * (1 + std::exp(d)));
+}
+
 /// KL, JS and total variation of the two softmax distributions.
 template <class T>
 void divergences(std::span<const T> a, std::span<const T> b, RowDistance& out) {
@@ -102,12 +107,12 @@ void divergences(std::span<const T> a, std::span<const T> b, RowDistance& out) {
     const double log_q = static_cast<double>(b[i]) - sb.max - sb.log_sum;
     const double p = std::exp(log_p);
     const double q = std::exp(log_q);
-    const double log_middle = std::log(0.5 * (p + q));
+    // log p - log of the mean of p and q, without what cancels: equal p and q give exactly 0.
     if (p > 0) {
       kl += p * (log_p - log_q);
-      js += 0.5 * p * (log_p - log_middle);
+      js -= 0.5 * p * log_mean_with_one(log_q - log_p);
     }
-    if (q > 0) js += 0.5 * q * (log_q - log_middle);
+    if (q > 0) js -= 0.5 * q * log_mean_with_one(log_p - log_q);
     variation += std::abs(p - q);
   }
   // Rounding may leave a tiny negative number where the true value is about zero.
@@ -117,6 +122,7 @@ void divergences(std::span<const T> a, std::span<const T> b, RowDistance& out) {
 }
 
 int segment_of(std::int64_t element, std::int64_t n) {
+  if (element < 0) return -1;
   for (int s = 0; s < kDigestSegments; ++s) {
     if (element < segment_begin(n, s + 1, kDigestSegments)) return s;
   }
@@ -124,7 +130,7 @@ int segment_of(std::int64_t element, std::int64_t n) {
 }
 
 template <class T>
-RowDistance distance_of(std::span<const T> a, std::span<const T> b) {
+RowDistance distance_of(std::span<const T> a, std::span<const T> b, bool always) {
   ISOBIT_CHECK(a.size() == b.size());
   using U = typename Bits<T>::Unsigned;
   RowDistance out;
@@ -133,12 +139,14 @@ RowDistance distance_of(std::span<const T> a, std::span<const T> b) {
     if (out.differing++ == 0) out.first_element = static_cast<std::int64_t>(i);
     double distance = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
     if (std::isnan(distance)) distance = std::numeric_limits<double>::infinity();
+    out.mean_abs += distance;
     out.max_abs = std::max(out.max_abs, distance);
     out.max_ulp = std::max(out.max_ulp, ulp_distance(a[i], b[i]));
   }
   top_two(a, out.argmax_a, out.margin_a);
   top_two(b, out.argmax_b, out.margin_b);
-  if (out.differing == 0) return out;
+  if (!a.empty()) out.mean_abs /= static_cast<double>(a.size());
+  if (out.differing == 0 && !always) return out;
   out.first_segment = segment_of(out.first_element, static_cast<std::int64_t>(a.size()));
   divergences(a, b, out);
   return out;
@@ -147,10 +155,16 @@ RowDistance distance_of(std::span<const T> a, std::span<const T> b) {
 }  // namespace
 
 RowDistance row_distance(std::span<const float> a, std::span<const float> b) {
-  return distance_of(a, b);
+  return distance_of(a, b, false);
 }
 RowDistance row_distance(std::span<const double> a, std::span<const double> b) {
-  return distance_of(a, b);
+  return distance_of(a, b, false);
+}
+RowDistance value_distance(std::span<const float> a, std::span<const float> b) {
+  return distance_of(a, b, true);
+}
+RowDistance value_distance(std::span<const double> a, std::span<const double> b) {
+  return distance_of(a, b, true);
 }
 
 Severity severity_of(const RowDistance& distance) {

@@ -203,6 +203,8 @@ class Outputs {
           if (o.parts < 0) return {};
           return double(o.parts);
         });
+      default:
+        break;  // of pairs
     }
     return {};
   }
@@ -260,7 +262,10 @@ void measure_configurations(const std::vector<Metric>& metrics,
   const Outputs outputs(configurations);
   group.prompts = outputs.prompts();
   group.left_out = outputs.left_out();
-  for (const Metric metric : metrics) group.values.push_back(outputs.value(entry_of(metric)));
+  for (const Metric metric : metrics) {
+    const MetricEntry& entry = entry_of(metric);
+    if (!entry.of_pairs()) group.values.push_back(outputs.value(entry));
+  }
 }
 
 }  // namespace isobit

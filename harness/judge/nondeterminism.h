@@ -13,7 +13,7 @@ namespace isobit {
 /// The traces of one configuration, one a sample; without sampling there is one.
 using Configuration = std::vector<const CellTrace*>;
 
-/// Fills prompts, left_out and values of a group.
+/// Fills prompts, left_out and values of a group; metrics of pairs are passed over.
 ///
 /// Prompts are matched by their place, and by their tokens; one that some configuration lacks, or
 /// has no token of, is left out of every metric. With several samples the outputs of one prompt and

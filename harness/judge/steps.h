@@ -35,8 +35,12 @@ struct Judging {
 
 /// One group of one rule: compares its cells, raises their verdicts.
 GroupResult judge_group(Judging& all, const Group& group);
-/// What the entries of `measure` ask; no verdict comes of it.
-std::vector<MeasuredGroup> measure_groups(const Judging& all);
+/// What the entries of `measure` ask. No verdict comes of it but MISTRUSTED, of cells whose equal
+/// bits have distances: then the harness is wrong.
+std::vector<MeasuredGroup> measure_groups(Judging& all);
+/// The pairs of a measured group, behind its identity control (measured_pairs.cc).
+void measure_pairs(Judging& all, const Measure& measure, const Group& group,
+                   MeasuredGroup& measured);
 /// Every prompt of every cell with a golden class, and golden blocks that nobody asks for.
 void judge_goldens(Judging& all);
 

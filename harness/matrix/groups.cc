@@ -103,6 +103,12 @@ bool needs_log_sums(const Scenario& scenario, const Cell& cell) {
   });
 }
 
+bool needs_pair_values(const Scenario& scenario, const Cell& cell, bool inner) {
+  return std::any_of(scenario.measures.begin(), scenario.measures.end(), [&](const Measure& m) {
+    return (inner ? m.needs_inner_values() : m.needs_values()) && m.where.matches(cell.subject());
+  });
+}
+
 std::vector<std::vector<int>> united(const std::vector<Group>& groups, const Matrix& matrix) {
   std::vector<int> parent(matrix.cells.size());  // union-find; the root is the smallest
   std::iota(parent.begin(), parent.end(), 0);

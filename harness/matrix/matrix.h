@@ -79,6 +79,9 @@ std::vector<Group> groups_of(const Scenario& scenario, const Matrix& matrix);
 std::vector<Group> measured_groups(const Scenario& scenario, const Matrix& matrix);
 /// Whether a measure that the cell is in needs the log-sum-exp of its rows.
 bool needs_log_sums(const Scenario& scenario, const Cell& cell);
+/// Whether a metric of pairs of a measure that the cell is in needs its rows by value: any of them,
+/// or with `inner` those of `observe: {values: …}`.
+bool needs_pair_values(const Scenario& scenario, const Cell& cell, bool inner);
 /// Every cell of the matrix once, cells that share a group together: what may not be separated.
 /// In order of their first cells.
 std::vector<std::vector<int>> united(const std::vector<Group>& groups, const Matrix& matrix);

@@ -128,12 +128,7 @@ void Reader::top(const std::string& key, const TreeNode& node) {
 
 void Reader::contract(const std::string& key, const TreeNode& node) {
   if (key == "requires") requirements(node);
-  if (key == "observe") {
-    const std::string level = choice(node, "observe", {"logits", "layers", "ops"});
-    scenario_.observe = level == "ops"      ? TraceLevel::ops
-                        : level == "layers" ? TraceLevel::layers
-                                            : TraceLevel::logits;
-  }
+  if (key == "observe" && !error_) error_ = read_observe(tree_, node, scenario_);
   if (key == "golden") golden(node);
   if (key == "expect")
     for (const TreeNode& item : list(node, "expect")) expectation(item);
@@ -297,37 +292,7 @@ Values Reader::values(const std::string& axis, const TreeNode& node, ValueUse us
 
 AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse use) {
   if (axis == "seed" && seed_ == nullptr) seed_ = &node;
-  RawValue raw;
-  const Axis* known = find_axis(axis);
-  const bool nests = known != nullptr && known->nests;
-  if (node.kind == Kind::map) {
-    if (!map(node, "a value of axis " + axis, {})) return {};
-    for (std::size_t i = 0; i < node.keys.size(); ++i) {
-      const std::string& key = node.keys[i].text;
-      const TreeNode& item = node.items[i];
-      if (known != nullptr && known->lists && item.kind == Kind::list) {
-        raw.pairs.emplace_back(key, list_text(words(item, key)));
-        continue;
-      }
-      const bool plain = known != nullptr && known->lists;
-      raw.pairs.emplace_back(key, nests   ? flat(item, key)
-                                  : plain ? escaped(word(item, key))
-                                          : word(item, key));
-      if (!nests) no_quoted_number(item);
-    }
-  } else {
-    raw.scalar = word(node, "a value of axis " + axis);
-    no_quoted_number(node);
-  }
-  if (error_) return {};
-  raw.folder = std::filesystem::path(tree_.path).parent_path().string();
-  auto canonical = axis_value(axis, raw, use);
-  if (canonical) {
-    canonical->place = tree_.place(node);
-    return *canonical;
-  }
-  fail(node, canonical.error().message);
-  return {};
+  return axis_value_of(axis, node, use);
 }
 
 /// A word that somebody can enforce; a typing error would otherwise guard nothing.
@@ -463,6 +428,7 @@ void Reader::finish() {
                    scenario_.golden.place};
   }
   seeds();
+  if (!error_) error_ = check_measures(scenario_);
   if (operation_ != OperationKind::none && !error_) error_ = check_operation(scenario_);
   if (teacher_forced_ == nullptr) return;
   if (!varied_.insert("teacher_forced").second)

@@ -58,12 +58,18 @@ struct Expectation {
 /// What is measured of groups of runtime configurations, whatever they give: no part of the
 /// contract.
 struct Measure {
-  std::vector<Metric> metrics;      // in the order of the file
-  Filter where;                     // empty: every cell
-  std::vector<std::string> across;  // axes whose values make a group's configurations
-  std::string over;                 // axis of a configuration's samples ("seed"), or empty
-  std::string place;                // file:line:column of the entry
+  std::vector<Metric> metrics;               // in the order of the file
+  Filter where;                              // empty: every cell
+  std::vector<std::string> across;           // axes whose values make a group's configurations
+  std::string over;                          // axis of a configuration's samples ("seed"), or empty
+  std::map<std::string, AxisValue> against;  // of pairs: the reference's values of `across`; the
+                                             // others follow the configuration; empty: not said
+  std::string place;                         // file:line:column of the entry
   [[nodiscard]] bool needs_log_sums() const;
+  [[nodiscard]] bool has_pairs() const;           // a metric of pairs
+  [[nodiscard]] bool needs(PairNeed need) const;  // of some metric
+  [[nodiscard]] bool needs_values() const;        // logits or inner rows by value
+  [[nodiscard]] bool needs_inner_values() const;  // rows of `observe: {values: …}`
   [[nodiscard]] std::string text() const;  // as in reports: "measure across gemm, batch over seed"
 };
 
@@ -112,6 +118,7 @@ struct Scenario {
   PromptSelection prompts;
   Decode decode;
   TraceLevel observe = TraceLevel::logits;
+  ValueChoice values;  // inner rows that metrics of pairs need
   std::vector<std::pair<std::string, std::vector<AxisValue>>> axes;             // in file order
   std::vector<std::map<std::string, std::vector<AxisValue>>> zip;               // lock-step groups
   std::vector<std::map<std::string, std::vector<AxisValue>>> exclude, include;  // value or list

@@ -83,6 +83,8 @@ class NodeReader {
   Filter where(const TreeNode& node);
   /// Whether a key or a word names an axis.
   bool known_axis(const TreeNode& node);
+  /// A value of a known axis; seeds and files are the caller's to look at.
+  AxisValue axis_value_of(const std::string& axis, const TreeNode& node, ValueUse use);
   /// A list of different axes.
   std::vector<std::string> axis_list(const TreeNode& node, const std::string& what);
 
@@ -98,6 +100,12 @@ class NodeReader {
 /// scenario varies the axis of `over` is asked by whoever has read the whole file.
 std::optional<Error> read_measures(const Tree& tree, const TreeNode& node,
                                    std::vector<Measure>& out);
+
+/// What measures need of the rest of the file: axes' values, recorded values
+/// (scenario/measures.cc).
+std::optional<Error> check_measures(const Scenario& scenario);
+/// `observe`: a level, or a map of a level and of rows wanted by value (scenario/observe.cc).
+std::optional<Error> read_observe(const Tree& tree, const TreeNode& node, Scenario& scenario);
 
 /// What the scenario of one operation cannot ask (scenario/read_operation.cc); nothing: all is
 /// fine.

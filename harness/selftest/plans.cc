@@ -155,6 +155,11 @@ expect: [{same_bits: {across: [batch, gpus]}}]
       {"precision", {kGreedy, R"(axes: {precision: [fp32, bf16, fp16], batch: [1, 3]}
 expect: [{same_bits: {across: [batch]}}]
 )"}},
+      {"measured", {kGreedy, R"(axes: {batch: [1, 3]}
+observe: {level: layers, values: {sites: [h2, h1, k_seen]}}
+expect: [{same_bits: {across: [batch]}}]
+measure: [{across: [batch], metrics: [kl, layer_drift, k_error]}]
+)"}},
       {"fp8", {kGreedy, R"(axes: {precision: [fp32, fp8-e4m3, fp8-e5m2], gpus: [1, 2, 4]}
 expect: [{same_bits: {across: [gpus]}}]
 )"}},

@@ -21,7 +21,7 @@ namespace isobit {
 
 extern const char* const kStoreSchema;                  // schema.sql, embedded by the build
 constexpr std::int64_t kStoreApplication = 0x69736F62;  // "isob"
-constexpr std::int64_t kStoreVersion = 3;
+constexpr std::int64_t kStoreVersion = 4;
 /// Brings a database of schema `version` to kStoreVersion. REQUIRES: inside a transaction.
 Result<void> migrate_schema(Database& db, std::int64_t version);
 
@@ -104,6 +104,12 @@ class StoreImpl final : public Store {
   Result<void> insert_group(std::int64_t run, std::int64_t number, const GroupResult& group,
                             const std::vector<CellInfo>& cells);
   Result<void> insert_measured(std::int64_t run, std::int64_t number, const MeasuredGroup& group);
+  Result<void> insert_pairs(std::int64_t run, std::int64_t number, const MeasuredGroup& group);
+  Result<void> insert_pair(std::int64_t run, std::int64_t number, std::int64_t place,
+                           const MeasuredPair& pair);
+  /// Adds controls and pairs to the groups of a run of `cells` cells.
+  Result<void> read_pairs(std::int64_t run, std::int64_t cells, std::vector<MeasuredGroup>& groups);
+  Result<void> read_pair_numbers(std::int64_t run, std::vector<MeasuredGroup>& groups);
   Result<void> insert_prompts(std::int64_t cell, const CellTrace& trace);
   Result<void> insert_observations(std::int64_t cell, int index, TraceLevel level,
                                    const PromptTrace& prompt);

@@ -86,7 +86,7 @@ Result<void> StoreImpl::insert_measured(std::int64_t run, std::int64_t number,
     auto done = values.run();
     ISOBIT_TRY(done);
   }
-  return {};
+  return insert_pairs(run, number, group);
 }
 
 Result<std::vector<MeasuredGroup>> StoreImpl::measured(std::int64_t run) {
@@ -115,6 +115,7 @@ Result<std::vector<MeasuredGroup>> StoreImpl::measured(std::int64_t run) {
     out[std::size_t(number)].values.push_back(read_value(values));
   }
   if (!values.ok()) return values.error();
+  if (auto ok = read_pairs(run, cells, out); !ok) return ok.error();
   return out;
 }
 

@@ -60,6 +60,15 @@ Result<void> to_version_3(Database& db) {
   return {};
 }
 
+/// Version 4: pairs of configurations.
+Result<void> to_version_4(Database& db) {
+  for (const char* made : {"CREATE TABLE identity_control ", "CREATE TABLE measured_pair ",
+                           "CREATE TABLE pair_value ", "CREATE TABLE pair_layer "}) {
+    if (auto ok = db.execute(statement_of(made)); !ok) return ok;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> migrate_schema(Database& db, std::int64_t version) {
@@ -75,8 +84,11 @@ Result<void> migrate_schema(Database& db, std::int64_t version) {
   if (version == 1) {
     if (auto ok = to_version_2(db); !ok) return failed(ok.error());
   }
-  if (version <= 2) {  // 3: another process was faster
+  if (version <= 2) {
     if (auto ok = to_version_3(db); !ok) return failed(ok.error());
+  }
+  if (version <= 3) {  // 4: another process was faster
+    if (auto ok = to_version_4(db); !ok) return failed(ok.error());
   }
   return {};
 }

@@ -1,4 +1,4 @@
--- The database of traces, version 3. Explained in harness/store/SCHEMA.md.
+-- The database of traces, version 4. Explained in harness/store/SCHEMA.md.
 -- The build embeds this text; store/migrate.cc brings older databases to it.
 
 CREATE TABLE environment (
@@ -161,6 +161,66 @@ CREATE TABLE metric_value (
   reason         TEXT NOT NULL,
   PRIMARY KEY (run, number, place),
   FOREIGN KEY (run, number) REFERENCES measured_group (run, number) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+-- Of a measured group with metrics by value: pairs of cells with equal bits, and those of them whose
+-- distances are exactly 0.
+CREATE TABLE identity_control (
+  run     INTEGER NOT NULL,
+  number  INTEGER NOT NULL,              -- of the measured group
+  pairs   INTEGER NOT NULL,
+  exact   INTEGER NOT NULL,
+  problem TEXT NOT NULL,                 -- of the first that is not exact, or ''
+  PRIMARY KEY (run, number),
+  FOREIGN KEY (run, number) REFERENCES measured_group (run, number) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+-- One configuration of a measured group against its reference.
+CREATE TABLE measured_pair (
+  run           INTEGER NOT NULL,
+  number        INTEGER NOT NULL,        -- of the measured group
+  pair          INTEGER NOT NULL,        -- from 0, in the order of the configurations
+  configuration TEXT NOT NULL,           -- kv=q8_0
+  reference     TEXT NOT NULL,           -- kv=exact
+  cells         TEXT NOT NULL CHECK (json_valid(cells)),  -- by sample: [reference, configuration]
+  problem       TEXT NOT NULL,           -- why there is no number, or ''
+  row_bytes     BLOB,                    -- distances of every aligned row, or NULL
+  PRIMARY KEY (run, number, pair),
+  FOREIGN KEY (run, number) REFERENCES measured_group (run, number) ON DELETE CASCADE
+) STRICT;
+
+CREATE TABLE pair_value (
+  run            INTEGER NOT NULL,
+  number         INTEGER NOT NULL,
+  pair           INTEGER NOT NULL,
+  place          INTEGER NOT NULL,       -- in the pair, from 0
+  metric         TEXT NOT NULL,          -- kl
+  value          REAL,                   -- NULL: there is none, and reason says why
+  standard_error REAL,                   -- jackknife over prompts
+  prompts        INTEGER NOT NULL,       -- that it rests on
+  reason         TEXT NOT NULL,
+  parts          TEXT NOT NULL CHECK (json_valid(parts)),  -- [["flips", 3.0], …]
+  PRIMARY KEY (run, number, pair, place),
+  FOREIGN KEY (run, number, pair) REFERENCES measured_pair (run, number, pair) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+-- Sums over the aligned rows of one layer and site.
+CREATE TABLE pair_layer (
+  run       INTEGER NOT NULL,
+  number    INTEGER NOT NULL,
+  pair      INTEGER NOT NULL,
+  layer     INTEGER NOT NULL,
+  site      TEXT NOT NULL,               -- h1, h2, k, k_seen
+  row_count INTEGER NOT NULL,            -- of k_seen and v_seen: of every KV head
+  distance  REAL NOT NULL,               -- sum of |h - h'|, h the reference's
+  norm      REAL NOT NULL,               -- sum of |h|
+  max_abs   REAL NOT NULL,               -- of an element
+  squares   REAL NOT NULL,               -- sum of |h|^2
+  magnitude REAL NOT NULL,               -- sum of (|h| - |h'|)^2
+  direction REAL NOT NULL,               -- sum of 2 |h| |h'| (1 - cos)
+  evicted   INTEGER NOT NULL,            -- rows that one side does not see
+  PRIMARY KEY (run, number, pair, layer, site),
+  FOREIGN KEY (run, number, pair) REFERENCES measured_pair (run, number, pair) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE golden_event (

@@ -183,6 +183,7 @@ void KvCache::truncate(int sequence, std::int64_t n) {
 }
 
 void KvCache::close(int sequence) {
+  if (closing_) closing_(sequence);
   clear(sequence);
   at(sequence).open = false;
 }

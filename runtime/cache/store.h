@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -66,6 +67,8 @@ class KvCache {
   /// Opens a sequence whose prompt has n tokens; its number is reused after close().
   int open(std::int64_t n);
   void close(int sequence);
+  /// Called by close() with a sequence that still has its positions.
+  void on_close(std::function<void(int sequence)> call) { closing_ = std::move(call); }
   /// Takes `positions` (whole pages of it) from `donor`'s first pages; gives how many were taken.
   std::int64_t share_prefix(int sequence, int donor, std::int64_t positions);
   /// Makes room for positions [0, n), which the coming step completes. REQUIRES: within the demand.
@@ -137,6 +140,13 @@ class KvCache {
   /// K and V of positions [0, n) as queries see them, (n, kv_heads of this rank * head_dim) each.
   void read(std::int64_t layer, int sequence, std::int64_t n, std::vector<double>& keys,
             std::vector<double>& values);
+  /// Whether seen() has keys, or values: not where a package keeps the cache, where positions are
+  /// rebuilt when they are read, nor of keys that turn with their place in the cache.
+  [[nodiscard]] bool shows(bool keys) const;
+  /// K or V of positions [0, n) as the query at position n would see them, turned back, (n,
+  /// kv_heads of this rank * head_dim); NaN where a head does not see the position. REQUIRES:
+  /// shows(keys), n positions are stored and no coming step has begun.
+  std::vector<double> seen(std::int64_t layer, int sequence, std::int64_t n, bool keys);
   /// How a row of a sequence sees a layer now. The pointers hold until the layer changes.
   [[nodiscard]] AttentionRows::Row view(std::int64_t layer, int sequence, AttentionRows::Row row);
   [[nodiscard]] KvPools pools(std::int64_t layer) const;
@@ -212,6 +222,8 @@ class KvCache {
   static std::int64_t kept_groups(const KvPattern& pattern, const Layer& layer, std::int64_t head,
                                   std::int64_t begin, std::int64_t end, std::int64_t unit);
   void take_residual_memory(const KvDemand& demand);
+  void read_exact_seen(std::int64_t layer, const Sequence& s, bool turned, bool keys,
+                       std::span<const std::int64_t> positions, std::vector<double>& out);
   void release(Sequence& s);
   void count();
   void count_hidden(Sequence& s);
@@ -238,6 +250,7 @@ class KvCache {
   std::vector<Sequence> sequences_;
   std::map<std::int64_t, std::vector<std::uint8_t>> patterns_;  // by query, of the current step
   KvCounters counters_;
+  std::function<void(int)> closing_;
 };
 
 }  // namespace isobit

@@ -390,7 +390,9 @@ Rows Forward::logits(Rows h, std::span<const StepRow> rows) {
 }
 
 void Forward::record(Site site, int layer, Rows x, std::span<const StepRow> rows) {
-  if (recorder_ == nullptr || !recorder_->wants(site) || rows.empty()) return;
+  if (recorder_ == nullptr || rows.empty()) return;
+  if (recorder_->wants_values(site, layer)) recorder_->give_values(site, layer, rows, x, backend_);
+  if (!recorder_->wants(site)) return;
   std::vector<Digest> digests(rows.size());
   backend_.digests(x, digests);
   recorder_->record(site, layer, rows, digests);
@@ -398,7 +400,7 @@ void Forward::record(Site site, int layer, Rows x, std::span<const StepRow> rows
 
 void Forward::record_sliced(Site site, int layer, Rows local, std::span<const std::int64_t> widths,
                             std::span<const StepRow> rows) {
-  if (recorder_ == nullptr || !recorder_->wants(site)) return;
+  if (!wants_any(site, layer)) return;
   Rows dense = local;
   if (comm_.size() > 1 && local.stride != local.cols) {
     dense = scratch(kGathered, local.rows, local.cols);

@@ -44,6 +44,17 @@ class Recorder {
   [[nodiscard]] virtual bool wants(Site site) const = 0;
   virtual void record(Site site, int layer, std::span<const StepRow> rows,
                       std::span<const Digest> digests) = 0;
+  /// The same of values: x has the rows of all ranks, in backend memory, and stays as it is. Every
+  /// rank wants the same.
+  [[nodiscard]] virtual bool wants_values(Site site, int layer) const {
+    static_cast<void>(site), static_cast<void>(layer);
+    return false;
+  }
+  virtual void give_values(Site site, int layer, std::span<const StepRow> rows, Rows x,
+                           Backend& backend) {
+    static_cast<void>(site), static_cast<void>(layer), static_cast<void>(rows);
+    static_cast<void>(x), static_cast<void>(backend);
+  }
 };
 
 /// Sees, and may change, the residual stream that enters a layer, (hidden): exact copies as double,
@@ -62,6 +73,9 @@ class Forward {
   /// `past` lists earlier positions whose K and V are rebuilt first, in each layer.
   /// REQUIRES: the cache has room for every position; a row's earlier positions are computed.
   Rows run(std::span<const StepRow> rows, std::span<const StepRow> past);
+  /// Gives the recorder K and V of positions [0, n) of a sequence as the next query would see them,
+  /// of the sites k_seen and v_seen that it wants and the cache has (forward_seen.cc).
+  void give_seen(int sequence, std::int64_t n);
 
  private:
   void note_inputs(std::span<const StepRow> rows);
@@ -112,6 +126,8 @@ class Forward {
   /// Rows of all ranks side by side: local columns -> (rows, sum of widths).
   Rows gather_columns(Rows local, std::span<const std::int64_t> widths, int buffer);
   void record(Site site, int layer, Rows x, std::span<const StepRow> rows);
+  [[nodiscard]] bool wants_any(Site site, int layer) const;
+  Rows upload_seen(std::span<const double> values, std::int64_t n);
   void record_qkv(int index, Rows q, Rows k, Rows v, std::span<const StepRow> rows);
   void record_sliced(Site site, int layer, Rows local, std::span<const std::int64_t> widths,
                      std::span<const StepRow> rows);
@@ -202,6 +218,7 @@ class Forward {
     kSeenV,
     kSeenKPages,
     kSeenVPages,
+    kSeenRows,
     kBuffers
   };
   /// A named scratch array, grown when needed; contents do not survive another use of the name.

@@ -52,9 +52,11 @@ class RankRun {
                         config.kv_heads, p.kv_heads.begin,  p.heads.size(),  config.heads};
     KvCache cache(backend_, shape, request_.cache, request_.kv, batcher_.demand());
     // Without a recorder the digests of inner rows are not even computed.
-    const bool records_rows = request_.level != TraceLevel::logits;
+    const bool records_rows = request_.level != TraceLevel::logits || request_.values.any();
+    recorder_.gives = result_ != nullptr;
     Forward forward(model_, backend_, comm_, cache, records_rows ? &recorder_ : nullptr,
                     request_.residual);
+    cache.on_close([&](int sequence) { forward.give_seen(sequence, last_ + 1); });
     for (;;) {
       const Batcher::Step step = batcher_.next(cache);
       if (step.rows.empty()) break;
@@ -128,6 +130,7 @@ class RankRun {
       keep(prompt, token);
       result_->trace.prompts[std::size_t(prompt)].ended = eos;
     }
+    last_ = position;
     batcher_.accept(index, token.id, eos || token.non_finite, cache);
   }
 
@@ -220,6 +223,7 @@ class RankRun {
   std::vector<std::byte> bytes_;
   std::vector<TopEntries> best_;  // of the step's wanted rows, as the next
   std::vector<Digest> digests_;
+  std::int64_t last_ = -1;  // position of the row that was drawn from last
   double record_seconds_ = 0;
 };
 

@@ -60,6 +60,10 @@ struct GenerateRequest {
   std::vector<std::pair<int, std::int64_t>> capture;
   /// Every logits row as it is computed, rank 0 (spill files).
   std::function<void(int prompt, std::int64_t position, std::span<const std::byte> row)> spill;
+  /// Inner rows by value, as Reals of the precision: the same on every rank; rank 0 gives each once
+  /// to `value_row`, those of k_seen and v_seen when its prompt has ended.
+  ValueChoice values;
+  std::function<void(const ValueKey& key, std::span<const std::byte> row)> value_row;
   bool time_communication = false;       // also where it costs: a device's collectives
   std::uint64_t arrival_seed = 0;        // shuffles message arrival between ranks
   Topology topology = Topology::direct;  // of ranks that are threads

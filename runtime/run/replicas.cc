@@ -70,6 +70,18 @@ std::vector<GenerateRequest> deal_prompts(const GenerateRequest& request,
       if (prompt < int(begin) || prompt >= int(end)) continue;
       share.capture.emplace_back(prompt - int(begin), position);
     }
+    if (request.values.prompts >= 0) {
+      share.values.prompts =
+          std::max<std::int64_t>(0, request.values.prompts - std::int64_t(begin));
+    }
+    if (request.value_row) {
+      share.value_row = [&request, &one_at_a_time, begin](ValueKey key,
+                                                          std::span<const std::byte> row) {
+        const std::lock_guard lock(one_at_a_time);
+        key.prompt += int(begin);
+        request.value_row(key, row);
+      };
+    }
     if (!request.spill) continue;
     share.spill = [&request, &one_at_a_time, begin](int prompt, std::int64_t position,
                                                     std::span<const std::byte> row) {

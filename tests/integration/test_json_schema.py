@@ -74,6 +74,19 @@ class JsonSchema(tiny_project.Case):
         cell = self.told("list", "list", "tiny.yaml")["scenarios"][0]["cells"][0]
         self.told("report", "repro", "/" + cell["hash"], code=5)
 
+    def test_pairs(self):
+        """Metrics of pairs: with and without a value, with parts, layers and the control."""
+        text = (self.folder / "tiny.yaml").read_text()
+        values = "{level: layers, values: {sites: [h1, h2, k_seen]}}"
+        metrics = "kl, flip_rate, margin_law, layer_drift, k_error, tokens_per_second"
+        (self.folder / "pairs.yaml").write_text(
+            text + f"observe: {values}\n"
+            f"measure: [{{across: [precision, batch], metrics: [{metrics}, div_index]}}]\n")
+        report = self.told("report", "run", "pairs.yaml", "--update", "none", code=5)
+        pairs = [pair for group in report["measured"] for pair in group["pairs"]]
+        self.assertEqual(len(pairs), 6)
+        self.assertTrue(all(pair["layers"] for pair in pairs))
+
     def test_what_is_stored(self):
         self.isobit("check", "tiny.yaml", code=5)
         self.isobit("run", "many.yaml", "--repeat", 2, "--update", "none", code=1)

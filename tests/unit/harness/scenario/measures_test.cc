@@ -55,7 +55,7 @@ TEST(Measures, MistakesAreToldWithTheirPlace) {
   EXPECT_EQ(
       error_of(axes + "measure: [{metrics: [div_index], across: [batch], max: 1}]\n"),
       "t.yaml:6:51: unknown key \"max\" in an entry of measure; known: metrics, across, over, "
-      "where");
+      "where, against");
 }
 
 TEST(Measures, SamplesNeedSeeds) {
@@ -118,6 +118,49 @@ TEST(Measures, GroupsAreEqualButForAcrossAndOver) {
     EXPECT_EQ(needs_log_sums(s, cell), cell.value("precision") == "bf16");
     EXPECT_EQ(cell.requested().sampler.seed, std::uint64_t(std::stoi(cell.value("seed"))));
   }
+}
+
+TEST(Measures, PairsAreReadWhole) {
+  const Scenario s = read(
+      "axes: {kv: [exact, {rtn: 4, group: 8}], batch: [1, 3]}\n"
+      "observe: {level: layers, values: {sites: [h2, k_seen], layers: [1, 0], prompts: 3}}\n"
+      "measure:\n"
+      "  - {metrics: [kl, k_error, div_index], across: [kv, batch], against: {kv: exact}}\n"
+      "  - {metrics: [token_match, kv_bytes], across: [kv]}\n");
+  EXPECT_EQ(s.observe, TraceLevel::layers);
+  EXPECT_EQ(s.values.sites, (std::vector<Site>{Site::h2, Site::k_seen}));
+  EXPECT_EQ(s.values.layers, (std::vector<std::int32_t>{1, 0}));
+  EXPECT_EQ(s.values.prompts, 3);
+  const Measure& both = s.measures[0];
+  EXPECT_EQ(both.text(), "measure across kv, batch against kv=exact");
+  EXPECT_EQ(both.against.at("kv").text, "exact");
+  EXPECT_TRUE(both.has_pairs() && both.needs_values() && both.needs_inner_values());
+  EXPECT_FALSE(both.needs_log_sums());
+  EXPECT_TRUE(s.measures[1].has_pairs());
+  EXPECT_FALSE(s.measures[1].needs_values());
+  EXPECT_EQ(read("observe: ops\n").observe, TraceLevel::ops);
+  EXPECT_TRUE(read("observe: {values: {sites: [v], layers: all}}\n").values.layers.empty());
+}
+
+TEST(Measures, MistakesOfPairsAreToldWithTheirPlace) {
+  const std::string axes = "axes: {kv: [exact, {window: 8}], batch: [1, 3]}\n";
+  const std::string kl = "measure: [{metrics: [kl], across: [kv], against: ";
+  EXPECT_EQ(error_of(axes + kl + "{kv: {window: 9}}}]\n")
+                .find("t.yaml:6:55: against names kv \"window:9\", which no cell has"),
+            0U);
+  EXPECT_EQ(error_of(axes + kl + "{batch: 1}}]\n"),
+            "t.yaml:6:51: unknown key \"batch\" in against; known: kv");
+  EXPECT_NE(error_of(axes + "measure: [{metrics: [layer_drift], across: [kv]}]\n")
+                .find("t.yaml:6:11: measure across kv: its metrics need values of h2; add observe"),
+            std::string::npos);
+  EXPECT_NE(error_of("observe: {values: {sites: [logits]}}\n").find("t.yaml:5:28: unknown site"),
+            std::string::npos);
+  EXPECT_NE(error_of("observe: {values: {sites: [h1], layers: [0, 0]}}\n").find("layer 0 is given"),
+            std::string::npos);
+  EXPECT_NE(error_of("observe: {values: {layers: all}}\n").find("values needs sites"),
+            std::string::npos);
+  EXPECT_NE(error_of("observe: {values: {sites: [h1], prompts: 0}}\n").find("prompts"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -65,6 +65,75 @@ TEST_F(StoreTest, AMeasuredCellThatIsNotThereIsNoNumberToLookUp) {
   }
 }
 
+MeasuredGroup sample_pairs() {
+  MeasuredGroup group = sample_group();
+  group.control = {3, 2, "KL 1 at prompt 0"};
+  MeasuredPair pair;
+  pair.configuration = "kv=q8_0";
+  pair.reference = "kv=exact";
+  pair.cells = {{0, 1}};
+  pair.values = {{"kl", 0.1 + 0.2, 1e-300, 58, "", {}},
+                 {"flip_rate", std::nullopt, std::nullopt, 0, "free-running", {{"flips", 3.5}}}};
+  pair.layers = {{-1, "embed", 4, 0.25, 1e300, 0.5, 7, 0, 0, 0},
+                 {2, "k_seen", 9, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 11}};
+  pair.rows = {{0, 1, 7, 0.1, 0.2, 0.3, 0.4, 0.5, -0.0, UINT64_MAX, true},
+               {1, 2, INT64_MAX, std::numeric_limits<double>::infinity(), 0, 0, 0, 0, 0, 0, false}};
+  MeasuredPair nothing;
+  nothing.configuration = nothing.reference = "kv=?";
+  nothing.problem = "one of the two has no result";
+  group.pairs = {pair, nothing};
+  return group;
+}
+
+TEST_F(StoreTest, PairsAreReadBackWhole) {
+  const std::int64_t run = begin();
+  for (int i = 0; i < 2; ++i) executed(run, i, sample_trace(1, 4, 1));
+  const MeasuredGroup group = sample_pairs();
+  ASSERT_TRUE(store_->record(run, {MeasuredGroup{}, group}));
+  const auto read = store_->measured(run);
+  ASSERT_TRUE(read) << read.error().text();
+  EXPECT_TRUE((*read)[0].pairs.empty());
+  const MeasuredGroup& got = (*read)[1];
+  EXPECT_EQ(std::tie(got.control.pairs, got.control.exact, got.control.problem),
+            std::tie(group.control.pairs, group.control.exact, group.control.problem));
+  ASSERT_EQ(got.pairs.size(), 2U);
+  for (std::size_t i = 0; i < 2; ++i) {
+    const MeasuredPair &a = got.pairs[i], &b = group.pairs[i];
+    EXPECT_EQ(std::tie(a.configuration, a.reference, a.cells, a.problem),
+              std::tie(b.configuration, b.reference, b.cells, b.problem));
+    EXPECT_TRUE(a.rows == b.rows);
+    EXPECT_TRUE(a.layers == b.layers);
+    ASSERT_EQ(a.values.size(), b.values.size());
+    for (std::size_t v = 0; v < a.values.size(); ++v) {
+      EXPECT_EQ(std::tie(a.values[v].metric, a.values[v].value, a.values[v].error,
+                         a.values[v].prompts, a.values[v].reason, a.values[v].parts),
+                std::tie(b.values[v].metric, b.values[v].value, b.values[v].error,
+                         b.values[v].prompts, b.values[v].reason, b.values[v].parts));
+    }
+  }
+  ASSERT_TRUE(store_->gc(0, false));
+  for (const char* table : {"measured_pair", "pair_value", "pair_layer", "identity_control"}) {
+    EXPECT_EQ(rows("SELECT count(*) FROM " + std::string(table)), std::vector<std::string>{"0"});
+  }
+}
+
+TEST_F(StoreTest, ADamagedPairIsAnError) {
+  const std::int64_t run = begin();
+  for (int i = 0; i < 2; ++i) executed(run, i, sample_trace(1, 4, 1));
+  ASSERT_TRUE(store_->record(run, {sample_pairs()}));
+  for (const char* change :
+       {"measured_pair SET cells = '[[0, 2]]'", "measured_pair SET cells = '[[0]]'",
+        "measured_pair SET cells = '[]', row_bytes = x'00'", "pair_value SET parts = '[3]'",
+        "pair_value SET parts = '[[\"a\", \"b\"]]'"}) {
+    tamper("UPDATE " + std::string(change));
+    EXPECT_FALSE(store_->measured(run)) << change;
+    tamper(
+        "UPDATE measured_pair SET cells = '[[0, 1]]', row_bytes = NULL;"
+        " UPDATE pair_value SET parts = '[]'");
+    EXPECT_TRUE(store_->measured(run)) << change;
+  }
+}
+
 TEST_F(StoreTest, ALogSumIsKeptToItsBitsAndNothingStaysNothing) {
   CellTrace trace = sample_trace(1, 3, 1);
   trace.prompts[0].tokens[0].log_sum = 0.1 + 0.2;
@@ -88,7 +157,9 @@ TEST(StoreFile, VersionTwoGetsRoomForWhatIsMeasured) {
     auto db = Database::open(path, Database::Access::create, 1000);
     ASSERT_TRUE(db);
     ASSERT_TRUE(
-        (*db)->execute("DROP TABLE metric_value; DROP TABLE measured_group;"
+        (*db)->execute("DROP TABLE pair_layer; DROP TABLE pair_value; DROP TABLE measured_pair;"
+                       " DROP TABLE identity_control;"
+                       " DROP TABLE metric_value; DROP TABLE measured_group;"
                        " ALTER TABLE token DROP COLUMN log_sum; ALTER TABLE run DROP COLUMN cost;"
                        " PRAGMA user_version = 2"));
   }
@@ -104,6 +175,28 @@ TEST(StoreFile, VersionTwoGetsRoomForWhatIsMeasured) {
   ASSERT_TRUE((*store)->record(*run, {sample_group()}));
   EXPECT_EQ((*store)->measured(*run)->at(0).values.size(), 3U);
   EXPECT_TRUE(same_bytes((*store)->trace(cells[0], false)->prompts[0].tokens[1].log_sum, 2.5));
+}
+
+TEST(StoreFile, VersionThreeGetsRoomForPairs) {
+  const fakes::Folder folder;
+  const std::string path = folder.file("three.db");
+  {
+    ASSERT_TRUE(Store::open(path, Store::Mode::read_write));
+    auto db = Database::open(path, Database::Access::create, 1000);
+    ASSERT_TRUE(db);
+    ASSERT_TRUE(
+        (*db)->execute("DROP TABLE pair_layer; DROP TABLE pair_value;"
+                       " DROP TABLE measured_pair; DROP TABLE identity_control;"
+                       " PRAGMA user_version = 3"));
+  }
+  auto store = Store::open(path, Store::Mode::read_write);
+  ASSERT_TRUE(store) << store.error().text();
+  auto run = (*store)->begin_run(sample_run());
+  ASSERT_TRUE(run);
+  std::vector<CellInfo> cells{sample_cell(*run, 0), sample_cell(*run, 1)};
+  ASSERT_TRUE((*store)->plan(cells));
+  ASSERT_TRUE((*store)->record(*run, {sample_pairs()}));
+  EXPECT_EQ((*store)->measured(*run)->at(0).pairs.size(), 2U);
 }
 
 }  // namespace
