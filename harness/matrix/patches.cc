@@ -37,7 +37,7 @@ Result<void> check_patch(const Scenario& scenario, const Cell& cell) {
   if (patch->spec.prompt.empty() && !taught && scenario.decode.max_new_tokens > 1) {
     return wrong("patch from " + cell.at("patch").args.at("from") +
                  ": donor and cell may draw other tokens; it needs teacher_forced: true, or "
-                 "answer, or max_new_tokens: 1");
+                 "answer, under decode, and in the entries of include, or max_new_tokens: 1");
   }
   const std::string why = refuse_patch(patch->spec, cell.requested(), donor.requested());
   return why.empty() ? Result<void>() : wrong("patch " + patch->spec.text + " and " + why);
