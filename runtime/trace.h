@@ -169,6 +169,14 @@ struct Observed {
   std::int64_t kv_coded = 0;        // positions whose K or V were coded
   std::int64_t kv_rebuilt = 0;      // positions rebuilt from checkpoints, or coded again
   bool kv_identity = false;  // no query could see anything but exact values of every position
+  // Rows of a donor that were put in (run/patch.h); each counts once, however often it was
+  // computed.
+  std::string patch = "none";      // canonical
+  std::int64_t patch_rows = 0;     // rows put in
+  std::int64_t patch_changed = 0;  // of them, those whose bits differed from what was computed
+  std::string patch_sites;         // the same by site: "k: 12 rows, 3 changed"
+  bool patch_identity = false;     // every row put in had the very bits
+  std::string patch_doubt;  // why the donor may not be what was asked for, empty: nothing doubtful
   // A trace that was recorded elsewhere: the name of its file, and the hex SHA-256 of the bytes.
   std::string imported;  // empty: it was executed
   std::string imported_sha256;
@@ -230,6 +238,12 @@ void visit_fields(O& observed, F&& field) {
   field("kv_coded", observed.kv_coded);
   field("kv_rebuilt", observed.kv_rebuilt);
   field("kv_identity", observed.kv_identity);
+  field("patch", observed.patch);
+  field("patch_rows", observed.patch_rows);
+  field("patch_changed", observed.patch_changed);
+  field("patch_sites", observed.patch_sites);
+  field("patch_identity", observed.patch_identity);
+  field("patch_doubt", observed.patch_doubt);
   field("imported", observed.imported);
   field("imported_sha256", observed.imported_sha256);
   field("operation", observed.operation);

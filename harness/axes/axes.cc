@@ -33,6 +33,7 @@ const std::vector<Axis>& all_axes() {
                                           gemm_axis(),
                                           attention_axis(),
                                           of_model(weights_axis()),
+                                          of_model(patch_axis()),
                                           threads_axis(),
                                           of_model(teacher_forced_axis()),
                                           seed_axis(),

@@ -34,11 +34,20 @@ struct RankShape {
   std::uint64_t arrival = 0;  // other than 0: seed that shuffles the arrival of messages
 };
 
+/// How the donor of a patch differs from its cell: values of axes.
+struct DonorAxes;
+
+/// A value of the axis patch.
+struct PatchValue {
+  PatchSpec spec;
+  std::shared_ptr<const DonorAxes> donor{};  // null: nothing is patched
+};
+
 /// What a value says in the runtime's terms; monostate: a pattern that leaves something open.
 using AxisSetting =
     std::variant<std::monostate, bool, std::int64_t, std::string, Precision, BatchShape, CacheMode,
                  KvPolicySpec, RankShape, EngineChoice, std::shared_ptr<const ScheduleBook>,
-                 FlashSchedule, WeightChange, RowPlace, Neighbours, OperandData>;
+                 FlashSchedule, WeightChange, RowPlace, Neighbours, OperandData, PatchValue>;
 
 /// A value of an axis: a scalar as written ("bf16", "8"), a map as key:value pairs sorted by key
 /// and joined by "+": {chunked: 17} is "chunked:17", {size: 3, order: reversed} is
@@ -50,6 +59,10 @@ struct AxisValue {
   AxisSetting setting;
   std::string place{};  // file:line:column where a scenario has it; empty: a default
   bool operator==(const AxisValue& other) const { return text == other.text; }
+};
+
+struct DonorAxes {
+  std::map<std::string, AxisValue> values;  // by axis; empty: the donor is another prompt
 };
 
 /// Where and how a cell runs; what is computed; how text is made (architecture: three kinds of
@@ -89,6 +102,7 @@ Axis gemm_axis();
 Axis gpus_axis();
 Axis isa_axis();
 Axis kv_axis();
+Axis patch_axis();
 Axis precision_axis();
 Axis replicas_axis();
 Axis seed_axis();

@@ -62,7 +62,7 @@ std::vector<Need> needs_of(const Loaded& loaded, const Plan& plan, const std::ve
                    "/" + cell.value("replicas") + "/" + cell.value("weights");
     std::string key = need.weights + "/" + cell.value("batch") + "/" + cell.value("cache") + "/" +
                       cell.value("kv");
-    for (const char* axis : {"rows", "stride"}) {
+    for (const char* axis : {"patch", "rows", "stride"}) {
       if (cell.axes.count(axis) != 0) key += "/" + cell.value(axis);
     }
     const auto [at, fresh] = known.emplace(key, MemoryEstimate{});

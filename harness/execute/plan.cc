@@ -5,6 +5,8 @@
 #include <map>
 
 #include "golden/recipe.h"
+#include "harness/execute/patches.h"
+#include "harness/matrix/patches.h"
 #include "runtime/base/words.h"
 #include "runtime/model/changed_weights.h"
 
@@ -93,8 +95,13 @@ std::vector<std::string> binaries_of(const Cell& cell, const std::vector<std::st
 }
 
 /// The machine's lines in the recipe of a vendor's engine that can run here; none when it cannot be
-/// said what its bits depend on.
+/// said what its bits depend on: of those whose donor has another engine, or another device.
 std::vector<std::string> machine_lines(const Cell& cell, const Environment& here) {
+  if (const auto donor = donor_of(cell)) {
+    for (const char* axis : {"engine", "device"}) {
+      if (donor->value(axis) != cell.value(axis)) return {};
+    }
+  }
   const EngineEntry* engine = find_engine(cell.at("engine").head);
   const BackendOptions asked = cell.requested().backend;
   const std::string variant = engine->variant == nullptr ? "" : engine->variant(asked);
@@ -173,6 +180,11 @@ Result<void> check_with_model(const LoadedModel& model, const Scenario& scenario
     if (auto fits = check_kv_policy(cell.requested().kv, cached); !fits) {
       return Error{cell.name() + ": " + fits.error().message, cell.axes.at("kv").place};
     }
+    const auto donor = donor_of(cell);
+    if (!donor) continue;
+    if (auto fits = check_kv_policy(donor->requested().kv, cached); !fits) {
+      return Error{cell.name() + ": the donor: " + fits.error().message, cell.at("patch").place};
+    }
   }
   return {};
 }
@@ -218,6 +230,8 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
   if (loaded.scenario.operation.kind == OperationKind::none) {
     if (auto ok = check_with_model(loaded.session.model, loaded.scenario, plan.matrix); !ok)
       return ok.error();
+    if (auto ok = check_patches(loaded.scenario, loaded.session, plan.matrix); !ok)
+      return ok.error();
   }
   for (const Cell& cell : plan.matrix.cells) {
     PlannedCell planned;
@@ -225,6 +239,11 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
     auto& of_engine = binaries[cell.value("engine") + " on " + cell.value("device")];
     if (of_engine.empty()) of_engine = binaries_of(cell, common, here);
     std::vector<std::string> all = of_engine;
+    if (const auto donor = donor_of(cell)) {
+      for (const std::string& binary : binaries_of(*donor, {}, here)) {
+        all.push_back("donor." + binary);
+      }
+    }
     const std::string transport = transport_of(cell);
     if (!transport.empty()) all.push_back(transport);
     planned.key = execution_key(cell_recipe(loaded.scenario, cell, loaded.session.inputs), all);

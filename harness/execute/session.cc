@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <future>
 
+#include "harness/execute/patches.h"
+#include "harness/matrix/patches.h"
 #include "harness/models/models.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/words.h"
@@ -187,6 +189,7 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
     }
     const Sha256 hash = tokens_digest(*ids);
     all.append(reinterpret_cast<const char*>(hash.data()), hash.size());
+    session.inputs.prompt_digests[prompt.id] = to_hex(hash);
     session.tokens.push_back({std::move(*ids), {}, prompt.id});
   }
   session.inputs.prompts_digest = to_hex(sha256(all.data(), all.size()));
@@ -256,6 +259,7 @@ GenerateRequest request_for(const Scenario& scenario, const Session& session, co
     for (std::size_t p = 0; p < teacher.size(); ++p) request.prompts[p].teacher = teacher[p];
     request.eos.clear();  // the teacher's length ends a sequence
   }
+  add_donor(scenario, session, cell, teacher, request);
   return request;
 }
 
@@ -326,6 +330,10 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
   }
   for (const Requirement& requirement : requirements_of(scenario, cell)) {
     if (std::string why = missing_for(requirement, asked); !why.empty()) return why;
+  }
+  if (const auto donor = donor_of(cell)) {
+    const std::string why = skip_reason(scenario, session, *donor);
+    return why.empty() ? "" : "the donor: " + why;
   }
   return "";
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "harness/execute/spill.h"
+#include "harness/judge/judge.h"
 
 namespace isobit {
 namespace {
@@ -38,6 +39,21 @@ std::string not_taught(const Job& job, const CellTrace& trace) {
     }
   }
   return "";
+}
+
+/// What is to be thought of a donor's run: it gave the rows of what was asked, or the cell fails,
+/// or says why it is doubtful.
+void judge_donor(const GenerateRequest& request, const GenerateResult& generated,
+                 CellTrace& trace) {
+  if (generated.donor == nullptr || trace.status != CellStatus::ok) return;
+  const Judgement judged = check_observed(*request.patch.donor, *generated.donor, false);
+  if (judged.verdict == Verdict::pass) return;
+  if (judged.verdict == Verdict::mistrusted) {
+    trace.observed.patch_doubt = judged.reason;
+    return;
+  }
+  trace.status = CellStatus::failed;
+  trace.reason = "the donor: " + judged.reason;
 }
 
 }  // namespace
@@ -101,6 +117,7 @@ JobResult CellRunner::run(const Job& job, World* across) {
   result.captured = std::move(generated->captured);
   label_prompts(session_, result.trace);
   const bool keeps = across == nullptr || across->rank() == 0;
+  if (keeps) judge_donor(request, *generated, result.trace);
   if (keeps && result.trace.status == CellStatus::ok) {
     if (const std::string why = not_taught(job, result.trace); !why.empty()) fail(why);
   }

@@ -78,6 +78,26 @@ void judge_alone(Judging& all, int i) {
   }
 }
 
+/// Patches that were none: the donor's rows had the bits of the cell's own.
+void note_identities(Judging& all) {
+  constexpr std::size_t kMostNamed = 5;
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < all.in.cells.size(); ++i) {
+    const auto& attempts = all.in.cells[i].attempts;
+    if (attempts.empty() || !attempts.front().observed.patch_identity) continue;
+    names.push_back(all.in.matrix.cells[i].name());
+  }
+  if (names.empty()) return;
+  std::string note =
+      std::to_string(names.size()) +
+      (names.size() == 1 ? " patched cell is an identity" : " patched cells are identities") +
+      ": every row that was put in had the very bits: ";
+  for (std::size_t i = 0; i < std::min(names.size(), kMostNamed); ++i) {
+    note += (i == 0 ? "" : ", ") + names[i];
+  }
+  all.out.notes.push_back(note + (names.size() > kMostNamed ? ", …" : ""));
+}
+
 /// An execution that nothing was compared with proves nothing; a recording of another machine's is
 /// kept for what is executed here later.
 Judgement compared_with_nothing(const CellTrace& trace) {
@@ -170,6 +190,7 @@ Judged judge(const JudgeInput& input) {
   }
   const int cells = int(input.cells.size());
   for (int i = 0; i < cells; ++i) judge_steps::judge_alone(all, i);
+  judge_steps::note_identities(all);
   for (const Group& group : groups) {
     if (all.stopped()) break;
     all.out.groups.push_back(judge_steps::judge_group(all, group));

@@ -164,6 +164,15 @@ Judgement check_kv(const KvPolicySpec& policy, const Observed& o) {
   return {};
 }
 
+/// Was what was asked put in, from a donor that ran as it was asked?
+Judgement check_patch(const PatchSpec& patch, const Observed& o) {
+  if (patch.text != o.patch) return fail("patch", patch.text, o.patch);
+  if (!patch.patches()) return {};
+  if (o.patch_rows == 0) return mistrusted("patch " + patch.text + " put in no row");
+  if (!o.patch_doubt.empty()) return mistrusted("the donor: " + o.patch_doubt);
+  return {};
+}
+
 /// Were the weights changed as was asked, and did that change one?
 Judgement check_weights(const WeightChange& change, const Observed& o) {
   if (change.text == o.weights) return {};
@@ -315,7 +324,7 @@ Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
   return gravest({check_place(asked, trace.observed), check_ranks(asked, trace.observed),
                   check_replicas(asked, trace), check_batch(asked.batch, trace),
                   check_cache(asked.cache, trace, asks_about_cache),
-                  check_kv(asked.kv, trace.observed),
+                  check_kv(asked.kv, trace.observed), check_patch(asked.patch.spec, trace.observed),
                   check_gemm(asked.backend.gemm.get(), trace.observed),
                   check_attention(asked.backend.attention, trace.observed),
                   check_weights(asked.weights, trace.observed)});

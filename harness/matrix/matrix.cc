@@ -7,6 +7,7 @@
 #include <set>
 
 #include "harness/matrix/pairwise.h"
+#include "harness/matrix/patches.h"
 #include "harness/matrix/recipe.h"
 #include "harness/merged.h"
 #include "runtime/base/memory.h"
@@ -299,6 +300,20 @@ Result<void> check_attention(const GenerateRequest& asked) {
   return Error{"attention " + flash.text + " and kv " + asked.kv.text + ": " + why, ""};
 }
 
+/// What a cell asks of cache and orders fits together. `place`: of errors, where it is not the
+/// axis's own.
+Result<void> check_asked(const Cell& cell, const std::string& name, const std::string& place) {
+  const GenerateRequest asked = cell.requested();
+  const auto wrong = [&](const Result<void>& why, const char* axis) {
+    return Error{name + ": " + why.error().message, place.empty() ? cell.at(axis).place : place};
+  };
+  if (auto fits = check_kv_policy(asked.kv, asked.cache, asked.ranks); !fits)
+    return wrong(fits, "kv");
+  if (auto fits = check_attention(asked); !fits) return wrong(fits, "attention");
+  if (auto fits = check_orders(asked.backend); !fits) return wrong(fits, "gemm");
+  return {};
+}
+
 /// Members must predict the same positions from the same tokens.
 Result<void> check_ensemble(const Expectation& rule, const Matrix& matrix) {
   if (rule.kind != Expectation::Kind::ensemble) return {};
@@ -322,13 +337,12 @@ Result<void> check(const Scenario& scenario, const Matrix& matrix) {
       return scenario_error(scenario, "two cells are the same: " + seen[cell.hash]->name() +
                                           " and " + cell.name() +
                                           "; drop one include or zip entry");
-    const GenerateRequest asked = cell.requested();
-    if (auto fits = check_kv_policy(asked.kv, asked.cache, asked.ranks); !fits)
-      return Error{cell.name() + ": " + fits.error().message, cell.axes.at("kv").place};
-    if (auto fits = check_attention(asked); !fits)
-      return Error{cell.name() + ": " + fits.error().message, cell.axes.at("attention").place};
-    if (auto fits = check_orders(asked.backend); !fits)
-      return Error{cell.name() + ": " + fits.error().message, cell.axes.at("gemm").place};
+    if (auto fits = check_asked(cell, cell.name(), ""); !fits) return fits;
+    if (auto fits = check_patch(scenario, cell); !fits) return fits;
+    const auto donor = donor_of(cell);
+    if (!donor) continue;
+    const std::string& place = cell.at("patch").place;
+    if (auto fits = check_asked(*donor, cell.name() + ": the donor", place); !fits) return fits;
   }
   const auto selects = [&](const Filter& where) {
     const auto selected = [&](const Cell& cell) { return where.matches(cell.subject()); };
@@ -366,7 +380,9 @@ std::string meaning_of_model(const std::string& model) {
 
 bool Cell::deterministic() const {
   const EngineEntry* row = find_engine(at("engine").head);
-  return row != nullptr && row->deterministic;
+  if (row == nullptr || !row->deterministic) return false;
+  const auto donor = donor_of(*this);
+  return !donor || donor->deterministic();
 }
 
 std::string Cell::name() const {
@@ -434,12 +450,15 @@ std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& c
 }
 
 bool depends_on_steps(const Cell& cell) {
-  return depends_on_steps(cell.requested());
+  const auto donor = donor_of(cell);
+  return depends_on_steps(cell.requested()) || (donor && depends_on_steps(*donor));
 }
 
 bool depends_on_ranks(const Cell& cell) {
   const BackendOptions backend = cell.requested().backend;
-  return backend.gemm != nullptr || backend.attention.by_length;
+  const auto donor = donor_of(cell);
+  return backend.gemm != nullptr || backend.attention.by_length ||
+         (donor && depends_on_ranks(*donor));
 }
 
 std::string class_axes(const Cell& cell) {

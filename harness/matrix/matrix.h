@@ -31,7 +31,8 @@ struct Cell {
   }
   /// What its values ask of the runtime: a request without prompts.
   [[nodiscard]] GenerateRequest requested() const { return isobit::requested(axes); }
-  /// Whether its engine is of family F: it has a golden class that drops lossless values.
+  /// Whether its engine, and that of what is put into it, is of family F: it has a golden class
+  /// that drops lossless values.
   [[nodiscard]] bool deterministic() const;
   /// "kv-cache-equivalence%batch=3,cache=off,precision=bf16 /3fa91c0d"
   [[nodiscard]] std::string name() const;
@@ -90,8 +91,8 @@ std::vector<std::vector<int>> united(const std::vector<Group>& groups, const Mat
 /// {openblas: Haswell} too) or an axis on which it is not at the default.
 std::vector<Requirement> requirements_of(const Scenario& scenario, const Cell& cell);
 
-/// Whether what a cell gives depends on its steps: on batch and cache, and on the prompts of a
-/// batch (a cache as shipped, a schedule by rows or by length).
+/// Whether what a cell, or its donor, gives depends on its steps: on batch and cache, and on the
+/// prompts of a batch (a cache as shipped, a schedule by rows or by length).
 bool depends_on_steps(const Cell& cell);
 /// Whether it depends on the number of ranks: a schedule is of the product that one rank makes, a
 /// split by length of the heads that it has.

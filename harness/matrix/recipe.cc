@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "harness/matrix/patches.h"
+
 namespace isobit {
 namespace {
 
@@ -69,12 +71,21 @@ std::string class_recipe(const Scenario& scenario, const Cell& cell, const Recip
   lines += recipe_line("numerics", inputs.numerics_version);
   lines += recipe_line("segments", std::to_string(inputs.segments));
   lines += recipe_line("tokenizer", inputs.tokenizer_digest);
-  const bool in_company = cell.value("batch") != "1" || cell.requested().cache.shares_prefix;
+  const auto in_company_of = [](const Cell& one) {
+    return one.value("batch") != "1" || one.requested().cache.shares_prefix;
+  };
+  const auto donor = donor_of(cell);
+  const bool in_company = in_company_of(cell) || (donor && in_company_of(*donor));
   if (depends_on_steps(cell) && in_company) {
     lines += recipe_line("batch.prompts", inputs.prompts_digest);
   }
   if (cell.value("teacher_forced") == "answer") {
     lines += recipe_line("answers", inputs.answers_digest);
+  }
+  if (const PatchValue* patch = patch_of(cell); patch != nullptr && !patch->spec.prompt.empty()) {
+    const auto tokens = inputs.prompt_digests.find(patch->spec.prompt);
+    lines +=
+        recipe_line("patch.donor", tokens == inputs.prompt_digests.end() ? "" : tokens->second);
   }
   for (const std::string& line : machine) {
     const std::size_t equals = line.find('=');

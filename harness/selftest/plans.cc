@@ -16,6 +16,7 @@ struct Plan {
 };
 
 constexpr const char* kGreedy = "{strategy: greedy, max_new_tokens: 8, ignore_eos: true}";
+constexpr const char* kTaught = "{max_new_tokens: 8, teacher_forced: true, ignore_eos: true}";
 
 /// One cell a value of what no policy may see.
 std::string policy_star(const std::string& kv) {
@@ -72,6 +73,19 @@ expect: [{same_bits: {across: [replicas, batch]}}]
 )"}},
       {"drawn", {kGreedy, R"(axes: {weights: [{bsr: 4, seed: 1}], gpus: [1, 2], batch: [1, 3]}
 expect: [{same_bits: {across: [gpus, batch]}}]
+)"}},
+      {"patched", {kTaught, R"(observe: ops
+axes:
+  patch: [{residual: 1, k: 2, at: [5, 30], from: {weights: {rtn: 4}}}]
+  batch: [1, 3]
+  threads: [1, 2]
+expect: [{same_bits: {across: [batch, threads]}}]
+)"}},
+      {"patched-steps", {kTaught, R"(axes:
+  patch: [{residual: layers, from: {weights: {rtn: 4}}}]
+  batch: [1, 3]
+  cache: [on, off, {chunked: 17}, recomputed]
+expect: [{same_bits: {across: [batch, cache]}}]
 )"}},
       {"scheduled",
        {kGreedy, R"(axes: {gemm: [{split_k: 3, out: bf16}], batch: [1, 8], threads: [1, 2]}

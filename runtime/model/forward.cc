@@ -16,7 +16,7 @@ std::atomic<std::uint64_t> forwards{0};  // made so far in this process
 }  // namespace
 
 Forward::Forward(const RankModel& model, Backend& backend, Communicator& communicator,
-                 KvCache& cache, Recorder* recorder, const ResidualHook& residual)
+                 KvCache& cache, Recorder* recorder, const ResidualHook& residual, RowHook* hook)
     : model_(model),
       config_(model.config),
       backend_(backend),
@@ -24,6 +24,7 @@ Forward::Forward(const RankModel& model, Backend& backend, Communicator& communi
       cache_(cache),
       recorder_(recorder),
       residual_(residual),
+      hook_(hook),
       number_(++forwards),
       scratch_(kBuffers) {
   for (int r = 0; r < comm_.size(); ++r) {
@@ -60,13 +61,14 @@ Rows Forward::run(std::span<const StepRow> rows, std::span<const StepRow> past) 
   // Positions as ids and experts' rows are no inputs of a step.
   const bool fixed = model_.position_embedding.get() == nullptr && config_.experts == 0;
   inputs.repeatable = fixed && comm_.size() == 1 && recorder_ == nullptr && !residual_ &&
-                      cache_.policy() == nullptr && cache_.shipped() == nullptr &&
-                      !cache_.rebuilds() && past.empty();
+                      hook_ == nullptr && cache_.policy() == nullptr &&
+                      cache_.shipped() == nullptr && !cache_.rebuilds() && past.empty();
   if (backend_.begin_step(inputs)) {  // computed, or queued, like an earlier step of this shape
     return scratch(kLocalLogits, std::int64_t(wanted_.size()), model_.head.matrix->outputs);
   }
   const Rows h = embed(rows, ids_, position_ids_, kH);
   for (int i = 0; i < int(config_.layers); ++i) layer(i, h, rows, past);
+  apply_residual_hook(int(config_.layers), h, rows);
   const Rows out = logits(h, rows);
   backend_.end_step();
   return out;
@@ -117,6 +119,8 @@ void Forward::layer(int index, Rows h, std::span<const StepRow> rows,
   }
   Rows q, k, v;
   project(index, x, rows, positions_, &q, k, v);
+  apply_row_hook(RowSite::k, index, k, rows);
+  apply_row_hook(RowSite::v, index, v, rows);
   record_qkv(index, q, k, v, rows);
   store_kv(index, k, v, rows, cache_.by_layer() ? layer_slots_ : slots_, false);
   finish_layer(index, attend(index, q, rows), x, h, rows);
@@ -210,7 +214,8 @@ bool Forward::joins_next(int index) const {
   if (index < 0 || index + 1 >= int(config_.layers)) return false;
   const LayerPlan& plan = model_.layers[std::size_t(index)].plan;
   const bool next = plain(model_.layers[std::size_t(index) + 1].plan);
-  return plain(plan) && !plan.routed && next && !cache_.rebuilds() && !residual_;
+  return plain(plan) && !plan.routed && next && !cache_.rebuilds() && !residual_ &&
+         hook_ == nullptr;
 }
 
 void Forward::record_qkv(int index, Rows q, Rows k, Rows v, std::span<const StepRow> rows) {
@@ -365,7 +370,9 @@ Rows Forward::attend(int index, Rows q, std::span<const StepRow> rows) {
   } else {
     for (const Phase& phase : phases_) attend_phase(index, phase, q, rows, local);
   }
-  return gather_columns(local, head_widths_, kAttnFull);
+  const Rows all = gather_columns(local, head_widths_, kAttnFull);
+  apply_row_hook(RowSite::attn, index, all, rows);
+  return all;
 }
 
 Rows Forward::logits(Rows h, std::span<const StepRow> rows) {

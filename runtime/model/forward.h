@@ -58,15 +58,35 @@ class Recorder {
 };
 
 /// Sees, and may change, the residual stream that enters a layer, (hidden): exact copies as double,
-/// whatever the precision; what is left is rounded to the mode's Real. Empty: costs nothing.
+/// whatever the precision; what is left is rounded to the mode's Real. Layer = number of layers:
+/// the stream that enters the final norm. Empty: costs nothing.
 using ResidualHook =
     std::function<void(int layer, int sequence, std::int64_t position, std::span<double> residual)>;
 
+/// Rows that a hook may see and change: the residual stream that enters a layer (the number of
+/// layers: the final norm), (hidden); keys after RoPE and values as they go to the cache, (KV heads
+/// of this rank * head_dim); what attention gives for all heads, (heads * head_dim).
+enum class RowSite : std::uint8_t { residual, k, v, attn };
+constexpr int kRowSites = 4;
+const char* name_of(RowSite site);  // "residual", "k", "v", "attn"
+
+/// Sees, and may change, single rows of the forward pass. A row that is rebuilt, or computed again,
+/// is shown again. The steps of a Forward with a hook are never repeated from a recording.
+class RowHook {
+ public:
+  virtual ~RowHook() = default;
+  /// Whether this row is to be shown: nothing else is copied to the host.
+  [[nodiscard]] virtual bool wants(RowSite site, int layer, const StepRow& row) const = 0;
+  /// `values`: an exact copy as double. True: they were changed and are put back. REQUIRES of what
+  /// is left: it is exact in the format of the site (the mode's `stored`, of K and V `cache`).
+  virtual bool see(RowSite site, int layer, const StepRow& row, std::span<double> values) = 0;
+};
+
 class Forward {
  public:
-  /// REQUIRES: all references outlive the object. `recorder` may be null.
+  /// REQUIRES: all references outlive the object. `recorder` and `hook` may be null.
   Forward(const RankModel& model, Backend& backend, Communicator& communicator, KvCache& cache,
-          Recorder* recorder, const ResidualHook& residual);
+          Recorder* recorder, const ResidualHook& residual, RowHook* hook = nullptr);
 
   /// Computes the rows, in this order, and stores their K and V. Gives the logits of the rows that
   /// want them, (wanting rows, vocabulary), in backend memory, valid until the next call.
@@ -132,7 +152,9 @@ class Forward {
   void record_sliced(Site site, int layer, Rows local, std::span<const std::int64_t> widths,
                      std::span<const StepRow> rows);
 
+  /// Both hooks, of the stream that enters a layer.
   void apply_residual_hook(int index, Rows h, std::span<const StepRow> rows);
+  void apply_row_hook(RowSite site, int index, Rows x, std::span<const StepRow> rows);
 
   // Rebuilding K and V of earlier positions (forward_rebuild.cc).
 
@@ -232,6 +254,7 @@ class Forward {
   KvCache& cache_;
   Recorder* recorder_;
   const ResidualHook& residual_;
+  RowHook* hook_;                                      // null: none
   std::uint64_t number_;                               // of this object, in the process
   std::vector<Partition> partitions_;                  // of every rank
   std::vector<std::int64_t> head_widths_, kv_widths_;  // of q, and of k and v that they report

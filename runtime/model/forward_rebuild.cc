@@ -25,6 +25,8 @@ void Forward::rebuild(int index, std::span<const StepRow> past) {
   }
   Rows q, k, v;
   project(index, x, past, table_rows, goes_on ? &q : nullptr, k, v);
+  apply_row_hook(RowSite::k, index, k, past);
+  apply_row_hook(RowSite::v, index, v, past);
   if (goes_on) record_qkv(index, q, k, v, past);
   store_kv(index, k, v, past, layer_slots_, true);
   if (index == 0 && cache_.by_layer()) cache_.count_rebuilt(std::int64_t(past.size()));

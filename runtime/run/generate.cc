@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <optional>
 
 #include "runtime/model/arch/architecture.h"
 #include "runtime/model/forward.h"
@@ -43,6 +44,9 @@ class RankRun {
     for (const PromptTokens& prompt : request.prompts) {
       hashes_.push_back(prompt_hash(prompt.tokens));
     }
+    if (request.patch.bank != nullptr) {
+      patch_.emplace(request, model.partition, recorder_.prompt_of_slot);
+    }
   }
 
   void run() {
@@ -55,7 +59,7 @@ class RankRun {
     const bool records_rows = request_.level != TraceLevel::logits || request_.values.any();
     recorder_.gives = result_ != nullptr;
     Forward forward(model_, backend_, comm_, cache, records_rows ? &recorder_ : nullptr,
-                    request_.residual);
+                    request_.residual, patch_ ? &*patch_ : nullptr);
     cache.on_close([&](int sequence) { forward.give_seen(sequence, last_ + 1); });
     for (;;) {
       const Batcher::Step step = batcher_.next(cache);
@@ -218,6 +222,7 @@ class RankRun {
   GenerateResult* result_;
   Batcher batcher_;
   TraceRecorder recorder_;
+  std::optional<PatchHook> patch_;
   KvCounters kv_;
   std::vector<std::uint64_t> hashes_;
   std::vector<std::byte> bytes_;
@@ -399,6 +404,9 @@ Result<void> Runtime::equip(const GenerateRequest& request, Team& team) {
 }
 
 Result<GenerateResult> Runtime::generate(const GenerateRequest& request) {
+  if (request.patch.spec.patches() && request.patch.bank == nullptr) {
+    return generate_patched(request);
+  }
   Team team;
   if (auto ok = agree(request, equip(request, team)); !ok) return ok.error();
   if (request.replicas > 1) return run_replicas(request, team);

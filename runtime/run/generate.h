@@ -24,6 +24,7 @@
 #include "runtime/parallel/world.h"
 #include "runtime/run/engine.h"
 #include "runtime/run/operation.h"
+#include "runtime/run/patch.h"
 #include "runtime/run/weight_cache.h"
 #include "runtime/schedule/batcher.h"
 #include "runtime/trace.h"
@@ -52,6 +53,7 @@ struct GenerateRequest {
       operation;  // of kind none: a model runs; else nothing but its rows (operation.h)
 
   ResidualHook residual;  // sees and changes the residual stream
+  PatchRequest patch;     // rows of another run that are put in
   /// Called for each rank's parts before use; selftest wraps them in defects.
   std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> wrap_backend;
   std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)> wrap_communicator;
@@ -79,6 +81,7 @@ inline constexpr const char* kOtherRankFailed = "another rank failed";
 struct GenerateResult {
   CellTrace trace;  // prompts: one a request prompt, ids left empty
   std::map<std::pair<int, std::int64_t>, RowValues> captured;
+  std::shared_ptr<const CellTrace> donor;  // of a patched run: what its donor gave
 };
 
 /// What a cache policy may know of a model.
@@ -107,6 +110,7 @@ class Runtime final : public Engine {
  private:
   struct Team;
   Result<const PackedSet*> packed(const GenerateRequest& request);
+  Result<GenerateResult> generate_patched(const GenerateRequest& request);
   Result<void> equip(const GenerateRequest& request, Team& team);
   GenerateResult run_replicas(const GenerateRequest& request, const Team& team);
 

@@ -101,6 +101,21 @@ MemoryEstimate estimate_operation(const GenerateRequest& request) {
   return out;
 }
 
+/// The donor runs before the recipient; its rows stay, and so may its weights.
+void add_donor(const LoadedModel& model, const GenerateRequest& request, MemoryEstimate& out) {
+  const GenerateRequest& donor = *request.patch.donor;
+  out.cache = saturating_sum(out.cache, PatchBank::bytes(request, model.config));
+  if (donor.backend.device != "cpu") return;
+  const MemoryEstimate theirs = estimate_memory(model, donor);
+  out.cache = std::max(out.cache, theirs.cache);
+  out.activations = std::max(out.activations, theirs.activations);
+  const bool shared = donor.precision == request.precision && donor.ranks == request.ranks &&
+                      donor.replicas == request.replicas &&
+                      donor.backend.engine.text() == request.backend.engine.text() &&
+                      donor.weights.text == request.weights.text;
+  if (!shared) out.weights = saturating_sum(out.weights, theirs.weights);
+}
+
 }  // namespace
 
 MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& request) {
@@ -140,6 +155,7 @@ MemoryEstimate estimate_memory(const LoadedModel& model, const GenerateRequest& 
       saturating_product(wanted, config.vocab_size * real * (ranks > 1 ? 2 : 1));
   out.activations = saturating_product(
       replicas, saturating_sum(logits, saturating_product(rows, (whole * ranks + sliced) * real)));
+  if (request.patch.donor != nullptr) add_donor(model, request, out);
   return out;
 }
 

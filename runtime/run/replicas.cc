@@ -60,6 +60,7 @@ std::vector<GenerateRequest> deal_prompts(const GenerateRequest& request,
     const std::size_t end = first_prompt(prompts, r + 1, replicas);
     GenerateRequest& share = shares.emplace_back(request);
     share.replicas = 1;
+    share.patch.first_prompt = int(begin);
     share.prompts.assign(request.prompts.begin() + std::ptrdiff_t(begin),
                          request.prompts.begin() + std::ptrdiff_t(end));
     for (std::size_t p = 0; p < share.prompts.size(); ++p) {

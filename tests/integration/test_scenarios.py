@@ -13,8 +13,8 @@ import tempfile
 
 ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 SCENARIOS = ["smoke", "batch", "gpus", "cache", "kv", "kv-identity", "precision", "threads",
-             "drift", "equality", "migration", "vendor", "schedules", "papers/layercast",
-             "papers/ensembles", "kernel-change", "kernel-change-attention",
+             "drift", "equality", "migration", "vendor", "schedules", "patching",
+             "papers/layercast", "papers/ensembles", "kernel-change", "kernel-change-attention",
              "kernel-change-rms-norm", "kernel-change-softmax"]
 
 

@@ -5,7 +5,7 @@
 
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
-#include "harness/execute/session.h"
+#include "harness/execute/patches.h"
 #include "harness/matrix/matrix.h"
 #include "harness/models/files.h"
 #include "harness/scenario/prompts.h"
@@ -18,9 +18,10 @@ struct Validated {
   bool operation = false;  // its prompts are shapes
 };
 
-/// The model takes the prompts. One of a manifest need not be fetched yet; then only a run can
-/// tell.
-Result<void> check_prompts_with_model(const Scenario& scenario, const std::string& folder) {
+/// The model takes the prompts, and what is put into runs of them. One of a manifest need not be
+/// fetched yet; then only a run can tell.
+Result<void> check_prompts_with_model(const Scenario& scenario, const Matrix& matrix,
+                                      const std::string& folder) {
   auto model = open_model(scenario.model, folder);
   if (!model) {
     const bool by_name = models::path_of_model(scenario.model, folder).empty() &&
@@ -35,11 +36,12 @@ Result<void> check_prompts_with_model(const Scenario& scenario, const std::strin
   }
   Session session;
   session.model = std::move(*model);
-  return read_prompts(scenario, session);
+  if (auto ok = read_prompts(scenario, session); !ok) return ok;
+  return check_patches(scenario, session, matrix);
 }
 
 /// The prompts, or the shapes of one operation, and whether the model takes them: how many.
-Result<std::size_t> check_prompts(const Scenario& scenario) {
+Result<std::size_t> check_prompts(const Scenario& scenario, const Matrix& matrix) {
   const std::filesystem::path folder = std::filesystem::path(scenario.path).parent_path();
   if (scenario.operation.kind != OperationKind::none) {
     const auto session = open_operation(scenario);
@@ -49,7 +51,7 @@ Result<std::size_t> check_prompts(const Scenario& scenario) {
   const std::string file = (folder / scenario.prompts.file).lexically_normal().string();
   auto prompts = load_prompts(file, scenario.prompts);
   ISOBIT_TRY(prompts);
-  if (auto ok = check_prompts_with_model(scenario, folder.string()); !ok) return ok.error();
+  if (auto ok = check_prompts_with_model(scenario, matrix, folder.string()); !ok) return ok.error();
   return prompts->size();
 }
 
@@ -152,7 +154,7 @@ Result<Validated> validated(const std::string& path, const Arguments& arguments)
   if (auto ok = check_rules(*scenario, *matrix); !ok) return ok.error();
   if (auto ok = check_measures(*scenario, *matrix); !ok) return ok.error();
   if (auto ok = check_requirements(*scenario, *matrix); !ok) return ok.error();
-  const auto prompts = check_prompts(*scenario);
+  const auto prompts = check_prompts(*scenario, *matrix);
   ISOBIT_TRY(prompts);
   return Validated{matrix->cells.size(), groups_of(*scenario, *matrix).size(), *prompts,
                    scenario->operation.kind != OperationKind::none};

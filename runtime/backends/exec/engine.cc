@@ -92,6 +92,7 @@ std::string not_understood(const Hello& hello, const GenerateRequest& request) {
         check("gpus", std::to_string(request.ranks), request.ranks == 1),
         check("replicas", std::to_string(request.replicas), request.replicas == 1),
         check("weights", request.weights.text, !request.weights.changes()),
+        check("patch", request.patch.spec.text, !request.patch.spec.patches()),
         check("attention", request.backend.attention.text, !request.backend.attention.emulated()),
         check("gemm", request.backend.gemm == nullptr ? "" : request.backend.gemm->text,
               request.backend.gemm == nullptr),

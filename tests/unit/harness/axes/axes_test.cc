@@ -27,6 +27,10 @@ const std::map<std::string, std::vector<std::string>>& samples() {
       {"gemm",
        {"reference", "split_k:4+out:bf16+slice:64", "by_rows:(1:(split_k:4)+9:(split_k:1))"}},
       {"replicas", {"1", "2", "64"}},
+      {"patch",
+       {"none", "residual:all+from:(cache:off)", "kv:0-3/7+at:all+from:(engine:(openblas:Haswell))",
+        "residual:layers+k:2+v:all+attn:1/3+at:0/5-9+from:(prompt:a%2Bb)",
+        "attn:all+from:(cache:(chunked:17+paged:16)+gemm:(by_rows:(1:(split_k:4))))"}},
       {"attention",
        {"reference", "flash:64+p:bf16+splits:2+stabilise:(beta:7)", "flash:16+splits:by_length"}},
       {"threads", {"1", "1024"}},
@@ -201,6 +205,79 @@ TEST(Axes, LosslessnessIsAskedOfTheValue) {
     if (!axis.lossless(usual_value(axis.name))) continue;
     EXPECT_NE(axis.kind, AxisKind::decoding) << axis.name;
   }
+}
+
+const PatchSpec& patch_of(const AxisValue& value) {
+  return std::get<PatchValue>(value.setting).spec;
+}
+
+TEST(Axes, PatchesHaveOneText) {
+  const auto text = [](const std::vector<std::pair<std::string, std::string>>& pairs) {
+    const auto value = axis_value("patch", {"", pairs}, ValueUse::exact);
+    return value ? value->text : value.error().message;
+  };
+  const std::string off = "(cache:off)";
+  EXPECT_EQ(text({{"from", off}, {"at", "last"}, {"residual", "0/2/1/5"}}),
+            "residual:0-2/5+from:(cache:off)");
+  EXPECT_EQ(text({{"k", "all"}, {"from", off}, {"v", "all"}}), "kv:all+from:(cache:off)");
+  EXPECT_EQ(text({{"k", "all"}, {"from", off}, {"v", "1"}}), "k:all+v:1+from:(cache:off)");
+  EXPECT_EQ(text({{"kv", "layers"}, {"at", "3-3/1-2"}, {"from", "(precision:fp64+cache:no)"}}),
+            "kv:all+at:1-3+from:(cache:off+precision:fp64)");
+  EXPECT_EQ(text({{"attn", "all"}, {"from", "(prompt:a b)"}}), "attn:all+from:(prompt:a%20b)");
+  const AxisValue value =
+      *axis_value("patch", "residual:layers+k:2-3+at:5+from:(cache:off+weights:(rtn:4))");
+  const PatchSpec& spec = patch_of(value);
+  EXPECT_TRUE(spec.has(RowSite::residual) && spec.has(RowSite::k) && !spec.has(RowSite::v));
+  EXPECT_TRUE(spec.sites[0].has(5, 6, 6) && !spec.sites[0].has(6, 6, 6));
+  EXPECT_TRUE(spec.sites[1].has(3, 5, 6) && !spec.sites[1].has(4, 5, 6));
+  EXPECT_EQ(spec.positions, (PatchLayers::Ranges{{5, 5}}));
+  EXPECT_EQ(spec.donor.at("weights"), "rtn:4");
+  EXPECT_EQ(std::get<PatchValue>(value.setting).donor->values.at("cache").text, "off");
+  EXPECT_EQ(requested({{"patch", value}}).patch.spec.text, value.text);
+  for (const char* pattern : {"residual", "k", "k:2-3", "at:5", "residual:layers"}) {
+    ASSERT_TRUE(axis_value("patch", {pattern, {}}, ValueUse::pattern)) << pattern;
+    EXPECT_TRUE(value_matches(value, pattern)) << pattern;
+  }
+  EXPECT_FALSE(value_matches(value, "attn") || value_matches(value, "none"));
+}
+
+TEST(Axes, PatchesThatMeanNothingAreRefused) {
+  const auto error = [](const std::string& text) {
+    const auto value = axis_value("patch", text);
+    return value ? "none" : value.error().message;
+  };
+  EXPECT_EQ(error("residul"),
+            "unknown value \"residul\" for axis patch; did you mean \"residual\"?");
+  EXPECT_EQ(error("residul:all+from:(cache:off)"),
+            "unknown option \"residul\" of patch; did you mean \"residual\"?");
+  EXPECT_EQ(error("residual:all"),
+            "patch needs a donor: from: {axis: value} or from: {prompt: ID}");
+  EXPECT_EQ(error("from:(cache:off)"), "patch needs what is put in: residual, k, v, kv or attn");
+  EXPECT_EQ(error("kv:all+v:1+from:(cache:off)"), "patch has v twice: kv is both k and v");
+  EXPECT_EQ(
+      error("k:5-3+from:(cache:off)"),
+      "patch k cannot be \"5-3\"; it is all, layers, a layer, a range 0-5, or a list of these");
+  EXPECT_EQ(
+      error("k:0+at:first+from:(cache:off)"),
+      "patch at cannot be \"first\"; it is last, all, a position, a range, or a list of these");
+  EXPECT_EQ(error("k:0+from:(cach:off)"),
+            "a donor of patch differs by an axis, or is a prompt, not by \"cach\"; did you mean "
+            "\"cache\"?");
+  EXPECT_EQ(error("k:0+from:(cache:offf)"),
+            "patch from: unknown value \"offf\" for axis cache; did you mean \"off\"?");
+  for (const char* axis : {"teacher_forced:true", "seed:1", "patch:none", "rows:1"}) {
+    EXPECT_NE(error("k:0+from:(" + std::string(axis) + ")").find("cannot differ by"),
+              std::string::npos)
+        << axis;
+  }
+  EXPECT_NE(error("k:0+from:(prompt:a+cache:off)").find("not both"), std::string::npos);
+  EXPECT_NE(error("k:0+from:off"), "none");
+  EXPECT_NE(error("k:0+from:(prompt:a+prompt:b)"), "none");
+}
+
+TEST(Axes, APatchIsOfNoClassButItsOwn) {
+  EXPECT_TRUE(find_axis("patch")->lossless(*axis_value("patch", "none")));
+  EXPECT_FALSE(find_axis("patch")->lossless(*axis_value("patch", "kv:all+from:(cache:off)")));
 }
 
 }  // namespace

@@ -342,6 +342,28 @@ TEST_F(JudgeTest, SomethingElseRanThanWasAsked) {
       << "a policy that could not act is no fault";
 }
 
+TEST_F(JudgeTest, APatchThatPutInNothingIsSeen) {
+  use("axes: {batch: [1], teacher_forced: [true], patch: [{kv: all, from: {cache: off}}]}\n"
+      "expect: [{measure: {across: [batch]}}]\n");
+  const auto ran = [](Observed& o) {
+    o.patch = "kv:all+from:(cache:off)", o.patch_rows = 4, o.patch_changed = 1;
+  };
+  EXPECT_EQ(after(ran).substr(0, 20), "MISTRUSTED: vacuous:");
+  EXPECT_EQ(after([](Observed&) {}), "FAIL: patch kv:all+from:(cache:off) was asked, none ran");
+  EXPECT_EQ(after([&](Observed& o) { ran(o), o.patch_rows = 0; }),
+            "MISTRUSTED: patch kv:all+from:(cache:off) put in no row");
+  EXPECT_EQ(after([&](Observed& o) { ran(o), o.patch_doubt = "no position was recomputed"; }),
+            "MISTRUSTED: the donor: no position was recomputed");
+  EXPECT_TRUE(judged().notes.empty());
+  ran(cells_[0].attempts[0].observed);
+  cells_[0].attempts[0].observed.patch_identity = true;
+  const Judged identity = judged();
+  ASSERT_EQ(identity.notes.size(), 1u);
+  EXPECT_NE(identity.notes[0].find("is an identity: every row that was put in had the very bits"),
+            std::string::npos)
+      << identity.notes[0];
+}
+
 TEST_F(JudgeTest, AReplicaWithoutAPromptIsSeen) {
   use("axes: {replicas: [3], batch: [1]}\nexpect: [{measure: {across: [batch]}}]\n");
   EXPECT_EQ(after([](Observed& o) { o.replicas = 2; }),

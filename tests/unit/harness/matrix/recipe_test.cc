@@ -112,6 +112,36 @@ TEST(Recipe, EveryPartOfTheCellRecipeMatters) {
   EXPECT_TRUE(recipes.insert(recipe_of("", inputs)).second);
 }
 
+TEST(Recipe, APatchIsInTheClassWithItsDonor) {
+  const std::string taught = "decode: {teacher_forced: true}\n";
+  const auto patched = [&](const std::string& text) {
+    return class_of(taught + "axes: {patch: [" + text + "]}\n");
+  };
+  const std::string off = patched("{kv: all, from: {cache: off}}");
+  EXPECT_NE(off.find("\npatch=kv:all+from:(cache:off)\n"), std::string::npos) << off;
+  EXPECT_NE(off, patched("{kv: all, from: {cache: recomputed}}"));
+  EXPECT_EQ(class_of(taught), class_of(taught + "axes: {patch: [none]}\n"));
+  // Lossless values stay out, but where the donor follows its steps.
+  const std::string batch = "axes: {batch: [3], patch: [{kv: all, from: {";
+  EXPECT_EQ(class_of(taught + batch + "cache: off}}]}\n"), off);
+  const std::string by_rows =
+      class_of(taught + batch + "gemm: {by_rows: {1: {split_k: 4}, 2: {split_k: 1}}}}}]}\n");
+  EXPECT_NE(by_rows.find("batch=3\n"), std::string::npos) << by_rows;
+  EXPECT_NE(by_rows.find("batch.prompts=cc\n"), std::string::npos) << by_rows;
+  EXPECT_NE(patched("{kv: all, from: {engine: openblas, batch: 1}}"), off);
+}
+
+TEST(Recipe, ADonorPromptIsInTheClassByItsTokens) {
+  const std::string from = "axes: {patch: [{residual: 1, from: {prompt: a}}]}\n";
+  RecipeInputs inputs = kInputs;
+  inputs.prompt_digests = {{"a", "11"}, {"b", "22"}};
+  const std::string recipe = class_of(from, inputs);
+  EXPECT_NE(recipe.find("patch.donor=11\n"), std::string::npos) << recipe;
+  inputs.prompt_digests["a"] = "33";
+  EXPECT_NE(class_of(from, inputs), recipe);
+  EXPECT_EQ(class_of("", inputs), class_of(""));
+}
+
 TEST(Recipe, ExecutionKeyIgnoresOrderAndKeepsBoundaries) {
   const Sha256 key = execution_key("r", {"exe=1", "lib=2"});
   EXPECT_EQ(key, execution_key("r", {"lib=2", "exe=1"}));

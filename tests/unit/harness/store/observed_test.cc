@@ -18,6 +18,12 @@ void expect_same(const Observed& a, const Observed& b) {
   EXPECT_EQ(a.draft_hits, b.draft_hits);
   EXPECT_EQ(a.rolled_back, b.rolled_back);
   EXPECT_EQ(a.kv_identity, b.kv_identity);
+  EXPECT_EQ(a.patch, b.patch);
+  EXPECT_EQ(a.patch_rows, b.patch_rows);
+  EXPECT_EQ(a.patch_changed, b.patch_changed);
+  EXPECT_EQ(a.patch_sites, b.patch_sites);
+  EXPECT_EQ(a.patch_identity, b.patch_identity);
+  EXPECT_EQ(a.patch_doubt, b.patch_doubt);
 }
 
 Observed sample() {
@@ -28,6 +34,9 @@ Observed sample() {
   o.kv_evicted = 5, o.kv_coded = 6, o.kv_rebuilt = 7;
   o.drafted = 9, o.draft_hits = 4, o.rolled_back = 3;
   o.kv_identity = true;
+  o.patch = "k:1+from:(cache:off)", o.patch_rows = 12, o.patch_changed = 3;
+  o.patch_sites = "k: 12 rows, 3 changed", o.patch_identity = true;
+  o.patch_doubt = "the cache was never hit";
   return o;
 }
 
@@ -41,6 +50,7 @@ TEST(ObservedPolicy, AbsentIsExact) {
   EXPECT_EQ(old.kv, "exact");
   EXPECT_EQ(old.kv_bytes, 0);
   EXPECT_FALSE(old.kv_identity);
+  EXPECT_EQ(old.patch, "none");
 }
 
 TEST(ObservedPolicy, TravelsFromTheWorker) {
