@@ -170,7 +170,7 @@ class Computation {
   /// A file that was written to in place gives other bits than those that the key stands for. The
   /// file tells no earlier than it is written to, so what is asked after a cell holds for it.
   void refuse_other_model(JobResult& result) const {
-    const std::string why = model_changed(loaded_.session);
+    const std::string why = model_changed(loaded_.session.of(cell_at(result.id)));
     if (why.empty()) return;
     result.trace = CellTrace{};
     result.trace.status = CellStatus::failed;

@@ -71,6 +71,9 @@ class NodeReader {
   std::string date(const TreeNode& node, const std::string& what);
   /// A model's word, or the text of a merged model (harness/merged.h) from a map.
   std::string model(const TreeNode& node);
+  /// A value of an axis as a person wrote it.
+  RawValue raw_value(const std::string& axis, const TreeNode& node);
+  RawValue raw_model(const TreeNode& node);
   /// {op: gemm, shapes: FILE}
   OperationChoice operation(const TreeNode& node);
   static bool is_operation(const TreeNode& model);
@@ -83,7 +86,7 @@ class NodeReader {
   Filter where(const TreeNode& node);
   /// Whether a key or a word names an axis.
   bool known_axis(const TreeNode& node);
-  /// A list of different axes.
+  /// A list of different axes, none of which is `model`: cells of two models are not compared.
   std::vector<std::string> axis_list(const TreeNode& node, const std::string& what);
 
   /// Whether an axis is one of this scenario's; known_axis() and where() ask.
@@ -98,6 +101,11 @@ class NodeReader {
 /// scenario varies the axis of `over` is asked by whoever has read the whole file.
 std::optional<Error> read_measures(const Tree& tree, const TreeNode& node,
                                    std::vector<Measure>& out);
+
+/// A seed that the axis `seed` and a value of `decode` both give, and samples without seeds.
+std::optional<Error> check_draws(const Scenario& scenario, bool has_seeds);
+/// Two models with one name: cells could not tell them apart.
+std::optional<Error> check_model_names(const Scenario& scenario);
 
 /// What the scenario of one operation cannot ask (scenario/read_operation.cc); nothing: all is
 /// fine.

@@ -50,6 +50,7 @@ std::vector<Defect> rank_defects();       // between ranks
 std::vector<Defect> cache_defects();      // in what the cache holds, or where attention cuts it
 std::vector<Defect> policy_defects();     // in what a cache policy codes, shows or evicts
 std::vector<Defect> lossy_defects();      // the same, of policies that change, turn, hide and score
+std::vector<Defect> draw_defects();       // in what tokens are drawn with, and by
 std::vector<Defect> asked_defects();      // something else ran than was asked
 std::vector<Defect> operation_defects();  // in one operation, launched by itself
 std::vector<Defect> trace_defects();      // in the record, the process, or the comparison itself

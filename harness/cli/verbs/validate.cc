@@ -18,24 +18,23 @@ struct Validated {
   bool operation = false;  // its prompts are shapes
 };
 
-/// The model takes the prompts. One of a manifest need not be fetched yet; then only a run can
-/// tell.
-Result<void> check_prompts_with_model(const Scenario& scenario, const std::string& folder) {
-  auto model = open_model(scenario.model, folder);
+/// A model takes the prompts. One of a manifest need not be fetched yet; then only a run can tell.
+Result<void> check_prompts_with_model(const Scenario& scenario, const AxisValue& value,
+                                      const std::vector<Prompt>& prompts,
+                                      const std::string& folder) {
+  const std::string& word = std::get<std::string>(value.setting);
+  auto model = open_model(word, folder);
   if (!model) {
-    const bool by_name = models::path_of_model(scenario.model, folder).empty() &&
-                         !models::manifest_path(scenario.model, folder).empty();
-    if (!by_name && model.error().place.empty()) {
-      return Error{model.error().message, scenario.path};
-    }
-    if (!by_name) return model.error();
-    const auto chain = models::manifest_chain(scenario.model, folder);
+    const bool by_name =
+        models::path_of_model(word, folder).empty() && !models::manifest_path(word, folder).empty();
+    if (!by_name) return model_error(model.error(), value, scenario);
+    const auto chain = models::manifest_chain(word, folder);
     ISOBIT_TRY(chain);
     return {};
   }
-  Session session;
+  ModelSession session;
   session.model = std::move(*model);
-  return read_prompts(scenario, session);
+  return read_tokens(scenario, prompts, session);
 }
 
 /// The prompts, or the shapes of one operation, and whether the model takes them: how many.
@@ -46,10 +45,12 @@ Result<std::size_t> check_prompts(const Scenario& scenario) {
     ISOBIT_TRY(session);
     return session->prompts.size();
   }
-  const std::string file = (folder / scenario.prompts.file).lexically_normal().string();
-  auto prompts = load_prompts(file, scenario.prompts);
+  const auto prompts = read_prompts(scenario);
   ISOBIT_TRY(prompts);
-  if (auto ok = check_prompts_with_model(scenario, folder.string()); !ok) return ok.error();
+  for (const AxisValue& value : models_of(scenario)) {
+    auto ok = check_prompts_with_model(scenario, value, *prompts, folder.string());
+    ISOBIT_TRY(ok);
+  }
   return prompts->size();
 }
 
