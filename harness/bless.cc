@@ -64,13 +64,23 @@ void print_line(const std::string& line) {
   std::printf("%s\n", text::printable(line).c_str());
 }
 
+/// The tokenizer of the model that gave a class's rows, or null.
+const Tokenizer* tokenizer_of(const RunResult& run, const std::string& class_hash) {
+  for (std::size_t i = 0; i < run.plan.cells.size(); ++i) {
+    if (run.plan.cells[i].class_hash != class_hash) continue;
+    const auto& tokenizer = run.loaded.session.of(run.plan.matrix.cells[i]).tokenizer;
+    return tokenizer ? &*tokenizer : nullptr;
+  }
+  return nullptr;
+}
+
 /// What changes, and every cause once.
 void show(const RunResult& run, const std::vector<GoldenChange>& changes) {
-  const std::optional<Tokenizer>& tokenizer = run.loaded.session.tokenizer;
   Witnesses witnesses(run.records.store.get());
   std::map<std::string, std::int64_t> causes;
   for (const GoldenChange& change : changes) {
-    const ChangeView view = view_of(witnesses, change, tokenizer ? &*tokenizer : nullptr);
+    const ChangeView view =
+        view_of(witnesses, change, tokenizer_of(run, change.block.key.class_hash));
     if (!view.cause.empty()) ++causes[view.cause];
     for (const std::string& line : lines_of(view)) print_line(line);
   }

@@ -19,14 +19,6 @@ Error bad(const std::string& message) {
   return Error{"merged model: " + message, ""};
 }
 
-std::string last_component(const std::string& path) {
-  const std::size_t end = path.find_last_not_of('/');
-  if (end == std::string::npos) return path;
-  const std::size_t slash = path.find_last_of('/', end);
-  const std::size_t begin = slash == std::string::npos ? 0 : slash + 1;
-  return path.substr(begin, end + 1 - begin);
-}
-
 /// A JSON value without duplicate keys and not nested deeply, or one that is discarded.
 json parsed(const std::string& text) {
   std::vector<std::vector<std::string>> keys;
@@ -139,6 +131,19 @@ json store_json(const TaskStore& store) {
 }
 
 }  // namespace
+
+std::string last_component(const std::string& path) {
+  const std::size_t end = path.find_last_not_of('/');
+  if (end == std::string::npos) return path;
+  const std::size_t slash = path.find_last_of('/', end);
+  const std::size_t begin = slash == std::string::npos ? 0 : slash + 1;
+  return path.substr(begin, end + 1 - begin);
+}
+
+std::string meaning_of_model(const std::string& word) {
+  const auto merged = is_merged(word) ? parse_merged(word) : Result<MergedModel>(Error{});
+  return merged ? meaning_of(*merged) : last_component(word);
+}
 
 Result<MergedModel> parse_merged(const std::string& text) {
   const json value = text.size() <= kLongestText ? parsed(text) : json(json::value_t::discarded);

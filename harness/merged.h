@@ -40,6 +40,12 @@ inline bool is_merged(const std::string& model) {
   return !model.empty() && model[0] == '{';
 }
 
+/// The last component of a path; a word without '/' is its own.
+std::string last_component(const std::string& path);
+/// What a model's word means wherever its project is: its last component, or meaning_of() the
+/// merged model.
+std::string meaning_of_model(const std::string& word);
+
 /// Errors name the key; no place.
 Result<MergedModel> parse_merged(const std::string& text);
 /// The text. REQUIRES: check() found nothing.

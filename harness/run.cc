@@ -85,12 +85,14 @@ Result<Records> open_records(const Loaded& loaded, const Plan& plan, const RunOp
   run.cost = loaded.scenario.cost;
   run.overrides = options.overrides;
   Environment environment = with_git(here, git);
-  environment.entries["model." + loaded.scenario.model] = loaded.session.inputs.model_digest;
+  for (const ModelSession& model : loaded.session.models) {
+    environment.entries["model." + model.word] = model.inputs.model_digest;
+  }
   run.environment_json = environment.to_json();
   run.commit = git.commit;
   run.dirty = git.dirty;
   run.started = utc_now();
-  run.notes = loaded.session.warnings;
+  run.notes = loaded.session.warnings();
   if (plan.cells.empty()) run.notes.push_back(why_empty(options));
   if (!plan.cells.empty() && plan.unselected() > 0) {
     run.notes.push_back(unselected_text(plan.unselected(), std::int64_t(plan.cells.size())));
@@ -122,13 +124,13 @@ Result<GoldenFile> open_golden(const std::string& file, const std::string& scena
 
 constexpr const char* kTooLate = "stopped by --max-time while the model and prompts were loaded";
 
-/// load() within --max-time, of which a few seconds are for it in any case: `--max-time 0s` runs
-/// nothing, and tells every cell that it did not run.
+/// load_selected() within --max-time, of which a few seconds are for it in any case: `--max-time
+/// 0s` runs nothing, and tells every cell that it did not run.
 Result<Loaded> load_in_time(const std::string& path, const RunOptions& options) {
   constexpr double kLeastSeconds = 10;
-  if (options.max_seconds <= 0) return load(path, options.overrides);
+  if (options.max_seconds <= 0) return load_selected(path, options);
   const Deadline deadline(std::max(options.max_seconds, kLeastSeconds));
-  auto loaded = load(path, options.overrides);
+  auto loaded = load_selected(path, options);
   if (!loaded && Deadline::passed()) return Error{kTooLate, path};
   return loaded;
 }
@@ -249,9 +251,9 @@ Report without_run(const std::string& path, int exit_code, const std::string& wh
   return out;
 }
 
-std::string token_text(const Session& session, std::int32_t id) {
-  if (!session.tokenizer || id < 0) return "";
-  return session.tokenizer->token_bytes(id);
+std::string token_text(const ModelSession& model, std::int32_t id) {
+  if (!model.tokenizer || id < 0) return "";
+  return model.tokenizer->token_bytes(id);
 }
 
 void print_out(const std::string& text) {
@@ -297,32 +299,20 @@ Result<void> check_names(const RunOptions& options) {
   return {};
 }
 
-Result<Loaded> load(const std::string& path, const std::vector<std::string>& overrides) {
-  auto scenario = load_scenario(path, overrides);
+Result<Loaded> load_selected(const std::string& path, const RunOptions& options) {
+  if (!options.traces.empty()) return load(path, options.overrides);
+  auto scenario = load_scenario(path, options.overrides);
   ISOBIT_TRY(scenario);
-  auto session = open_session(*scenario);
-  ISOBIT_TRY(session);
-  return Loaded{std::move(*scenario), std::move(*session)};
+  const auto selection = selection_of(*scenario, options);
+  ISOBIT_TRY(selection);
+  return load(std::move(*scenario), *selection);
 }
 
-std::set<GoldenKey> asked_blocks(const Loaded& loaded, const Plan& plan) {
-  std::set<std::string> prompts;
-  for (const PromptTokens& prompt : loaded.session.tokens) {
-    prompts.insert(to_hex(tokens_digest(prompt.tokens)));
-  }
-  std::set<GoldenKey> out;
-  for (const PlannedCell& cell : plan.cells) {
-    if (cell.asked_class.empty()) continue;
-    for (const std::string& prompt : prompts) out.insert({cell.asked_class, prompt});
-  }
-  return out;
-}
-
-Result<Selection> selection_of(const Loaded& loaded, const RunOptions& options) {
+Result<Selection> selection_of(const Scenario& scenario, const RunOptions& options) {
   Selection selection{options.filter,    options.cells,      options.only_failed, {},
                       options.partition, options.partitions, options.allow_large};
   if (!options.only_failed) return selection;
-  auto failed = failed_cells(loaded.scenario.name, options.database);
+  auto failed = failed_cells(scenario.name, options.database);
   ISOBIT_TRY(failed);
   selection.failed = std::move(*failed);
   return selection;
@@ -354,7 +344,7 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   auto imported = read_traces(run.loaded, options.traces, options.trace_cells, options.allow_large);
   ISOBIT_TRY(imported);
   const bool executes = imported->empty();
-  auto selection = selection_of(run.loaded, options);
+  auto selection = selection_of(run.loaded.scenario, options);
   ISOBIT_TRY(selection);
   const Environment here = fingerprint();
   auto plan = make_plan(run.loaded, *selection, here);
@@ -381,9 +371,11 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
                          : take(std::move(*imported), run.plan, run.records);
   ISOBIT_TRY(traces);
   run.traces = std::move(*traces);
+  std::map<std::string, std::vector<std::int32_t>> eos;
+  for (const ModelSession& model : run.loaded.session.models) eos[model.name] = model.eos;
   const Baseline* baseline = run.baseline ? &run.baseline->baseline : nullptr;
   run.judged = judge({run.loaded.scenario, run.plan.matrix, run.traces.cells, run.traces.within,
-                      run.by_goldens ? &run.golden : nullptr, run.asked, run.loaded.session.eos,
+                      run.by_goldens ? &run.golden : nullptr, run.asked, eos,
                       utc_now().substr(0, 10), run.whole, baseline, !options.judge_goldens,
                       &run.traces.ensembles, &run.traces.pairs});
   run.traces.interrupted |= run.judged.stopped;
@@ -410,8 +402,9 @@ Result<void> record_end(RunResult& run, const RunOptions& options) {
     const CellResult& result = run.judged.cells[i];
     record.judgement = result.judgement;
     record.difference = result.difference;
-    record.difference.text_a = token_text(run.loaded.session, result.difference.id_a);
-    record.difference.text_b = token_text(run.loaded.session, result.difference.id_b);
+    const ModelSession& model = run.loaded.session.of(run.plan.matrix.cells[i]);
+    record.difference.text_a = token_text(model, result.difference.id_a);
+    record.difference.text_b = token_text(model, result.difference.id_b);
     record.score = result.score;
     record.judged = true;
     const JudgeCell& cell = run.traces.cells[i];

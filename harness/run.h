@@ -82,16 +82,15 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
                   bool color);
 
 // Steps that other commands take too.
-Result<Loaded> load(const std::string& path, const std::vector<std::string>& overrides);
+/// The scenario with the models of the cells that the options select: others need not be there.
+/// With traces of another program, which may be of any cell, it has all.
+Result<Loaded> load_selected(const std::string& path, const RunOptions& options);
 /// Only the partition left nothing for this run: another one has the cells.
 bool empty_share(const RunOptions& options);
 /// No two scenarios of the options share a golden file.
 Result<void> check_names(const RunOptions& options);
-/// asked_key() of the golden blocks that a plan's cells stand for, whether they can run here or
-/// not.
-std::set<GoldenKey> asked_blocks(const Loaded& loaded, const Plan& plan);
 /// The options' filters; reads the database for --failed.
-Result<Selection> selection_of(const Loaded& loaded, const RunOptions& options);
+Result<Selection> selection_of(const Scenario& scenario, const RunOptions& options);
 /// UTC, "2026-11-22T13:40:00Z".
 std::string utc_now();
 

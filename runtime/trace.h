@@ -155,6 +155,7 @@ struct Observed {
   std::int64_t max_position = 0;
   // What ran of the axes that change the computation, canonical; of schedules those alone that
   // some product or row had.
+  std::string decode;  // what tokens were drawn with, as of the axis; empty: nobody said
   std::string gemm = "reference";
   std::string attention = "reference";
   std::string weights = "stored";
@@ -224,6 +225,7 @@ void visit_fields(O& observed, F&& field) {
   field("draft_hits", observed.draft_hits);
   field("rolled_back", observed.rolled_back);
   field("max_position", observed.max_position);
+  field("decode", observed.decode);
   field("gemm", observed.gemm);
   field("attention", observed.attention);
   field("weights", observed.weights);

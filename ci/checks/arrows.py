@@ -73,7 +73,7 @@ ROOMS = {
     "harness/verdict": BASE,
     "harness/metric": BASE,
     "harness/merged": BASE,
-    "harness/axes": NUMERICS | {"runtime/run"},
+    "harness/axes": NUMERICS | {"harness/merged", "runtime/run"},
     "harness/environment": TRACE | {"runtime/run", "runtime/backends/cuda"},
     "harness/scenario": SCENARIO,
     "harness/store": STORE,

@@ -21,7 +21,8 @@ Axis of_operation(Axis axis) {
 }  // namespace
 
 const std::vector<Axis>& all_axes() {
-  static const std::vector<Axis> table = {engine_axis(),
+  static const std::vector<Axis> table = {of_model(model_axis()),
+                                          engine_axis(),
                                           device_axis(),
                                           isa_axis(),
                                           precision_axis(),
@@ -35,6 +36,7 @@ const std::vector<Axis>& all_axes() {
                                           of_model(weights_axis()),
                                           of_model(patch_axis()),
                                           threads_axis(),
+                                          of_model(decode_axis()),
                                           of_model(teacher_forced_axis()),
                                           seed_axis(),
                                           of_operation(rows_axis()),

@@ -22,6 +22,10 @@ const Axis* find_axis(const std::string& name);
 std::vector<std::string> axis_names();
 /// Its default. REQUIRES: a known axis.
 const AxisValue& usual_value(const std::string& axis);
+/// The values of the axes `model` and `decode` that stand for what the keys of a scenario say: any
+/// model's word, any options that a sampler takes.
+AxisValue model_value(const std::string& word);
+AxisValue decode_value(const SamplerOptions& options);
 bool is_usual(const std::string& axis, const AxisValue& value);
 
 /// The value of a known axis. Errors (without place): unknown axis, value or option, each with a

@@ -44,10 +44,10 @@ struct PatchValue {
 };
 
 /// What a value says in the runtime's terms; monostate: a pattern that leaves something open.
-using AxisSetting =
-    std::variant<std::monostate, bool, std::int64_t, std::string, Precision, BatchShape, CacheMode,
-                 KvPolicySpec, RankShape, EngineChoice, std::shared_ptr<const ScheduleBook>,
-                 FlashSchedule, WeightChange, RowPlace, Neighbours, OperandData, PatchValue>;
+using AxisSetting = std::variant<std::monostate, bool, std::int64_t, std::string, Precision,
+                                 BatchShape, CacheMode, KvPolicySpec, RankShape, EngineChoice,
+                                 std::shared_ptr<const ScheduleBook>, FlashSchedule, WeightChange,
+                                 RowPlace, Neighbours, OperandData, PatchValue, SamplerOptions>;
 
 /// A value of an axis: a scalar as written ("bf16", "8"), a map as key:value pairs sorted by key
 /// and joined by "+": {chunked: 17} is "chunked:17", {size: 3, order: reversed} is
@@ -87,6 +87,9 @@ struct Axis {
   bool nests = false;  // the pairs of a map may hold lists and maps
   bool lists = false;  // the pairs of a map may hold lists of words: list_text() of them
   AxisScope scope = AxisScope::both;
+  /// Meanings and recipes have lines of their own for it ("model=…", "decode.top_k=…"), which a key
+  /// of the scenario gives as well; there is none that begins with the axis's name.
+  bool own_lines = false;
   [[nodiscard]] bool belongs_to(AxisScope scenario) const {
     return scope == AxisScope::both || scope == scenario;
   }
@@ -96,12 +99,14 @@ struct Axis {
 Axis attention_axis();
 Axis batch_axis();
 Axis cache_axis();
+Axis decode_axis();
 Axis device_axis();
 Axis engine_axis();
 Axis gemm_axis();
 Axis gpus_axis();
 Axis isa_axis();
 Axis kv_axis();
+Axis model_axis();
 Axis patch_axis();
 Axis precision_axis();
 Axis replicas_axis();

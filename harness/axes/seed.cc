@@ -1,6 +1,6 @@
 // Axis seed: of the draws of sampling, one sample each. Each value is another text.
 //
-// Its default is decode.seed's, so a scenario gives one of the two.
+// At 0 the seed is that of the axis decode, so a scenario gives one of the two.
 #include "harness/axes/parse.h"
 
 namespace isobit {
@@ -15,13 +15,14 @@ Result<AxisValue> parse(const RawValue& raw, ValueUse) {
 }
 
 void apply(const AxisValue& value, GenerateRequest& request) {
-  request.sampler.seed = std::uint64_t(std::get<std::int64_t>(value.setting));
+  const auto seed = std::uint64_t(std::get<std::int64_t>(value.setting));
+  if (seed != 0) request.sampler.seed = seed;
 }
 
 }  // namespace
 
 Axis seed_axis() {
-  return {"seed",      "0",  "n, from 0; with strategy sample", AxisKind::decoding, true, {}, parse,
+  return {"seed",      "0",  "n, from 0; where decode samples", AxisKind::decoding, true, {}, parse,
           axes::never, apply};
 }
 

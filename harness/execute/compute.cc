@@ -191,7 +191,7 @@ class Computation {
   /// A file that was written to in place gives other bits than those that the key stands for. The
   /// file tells no earlier than it is written to, so what is asked after a cell holds for it.
   void refuse_other_model(JobResult& result) const {
-    const std::string why = model_changed(loaded_.session);
+    const std::string why = model_changed(loaded_.session.of(cell_at(result.id)));
     if (why.empty()) return;
     result.trace = CellTrace{};
     result.trace.status = CellStatus::failed;
@@ -350,8 +350,9 @@ class Computation {
         const auto rows_a = spills_.path(a), rows_b = spills_.path(b);
         ISOBIT_TRY(rows_a);
         ISOBIT_TRY(rows_b);
-        auto values = measure_rows(spilled(a, *rows_a), spilled(b, *rows_b),
-                                   loaded_.session.model.config.head_dim);
+        auto values = measure_rows(
+            spilled(a, *rows_a), spilled(b, *rows_b),
+            loaded_.session.of(plan_.matrix.cells[std::size_t(a)]).model.config.head_dim);
         ISOBIT_TRY(values);
         out_.pairs[{a, b}] = std::move(*values);
       }

@@ -48,19 +48,13 @@ std::string books_of(const Scenario& scenario) {
 }
 
 std::string digest_of(const Scenario& scenario, const Session& session) {
-  const std::string text = scenario.text + "\n" + session.inputs.model_digest + "\n" +
-                           session.inputs.tokenizer_digest + "\n" + session.inputs.prompts_digest +
-                           books_of(scenario);
+  std::string text = scenario.text;
+  for (const ModelSession& model : session.models) {
+    text += "\n" + model.inputs.model_digest + "\n" + model.inputs.tokenizer_digest + "\n" +
+            model.inputs.prompts_digest;
+  }
+  text += books_of(scenario);
   return to_hex(sha256(text.data(), text.size()));
-}
-
-/// What the runtime needs of a model; the session keeps the rest.
-LoadedModel weights_of(const Session& session) {
-  LoadedModel model;
-  model.config = session.model.config;
-  model.weights = session.model.weights;
-  model.path = session.model.path;
-  return model;
 }
 
 /// One process's end of a job, told to all.
@@ -134,7 +128,6 @@ class Leader {
         session_(session),
         options_(options),
         done_(done),
-        runtime_(weights_of(session)),
         runner_(scenario, session, runtime_, options.hooks) {}
 
   Result<bool> run(const std::vector<Job>& jobs) {
@@ -142,8 +135,8 @@ class Leader {
     for (const Job& job : jobs) order.push_back(&job);
     std::stable_sort(order.begin(), order.end(), [](const Job* a, const Job* b) {
       const auto key = [](const Cell& c) {
-        return c.value("engine") + "/" + c.value("precision") + "/" + c.value("gpus") + "/" +
-               c.value("weights");
+        return c.value("model") + "/" + c.value("engine") + "/" + c.value("precision") + "/" +
+               c.value("gpus") + "/" + c.value("weights");
       };
       return key(*a->cell) < key(*b->cell);
     });
@@ -170,7 +163,10 @@ class Leader {
   }
 
   void say_alone() const {
-    const std::string why = refuse_ranks(session_.model.config, world_.size());
+    std::string why;
+    for (const ModelSession& each : session_.models) {
+      if (why.empty()) why = refuse_ranks(each.model.config, world_.size());
+    }
     std::fprintf(stderr, "isobit: none of these cells has gpus: %d, all run in process 0%s%s\n",
                  world_.size(), why.empty() ? "" : ": ", why.c_str());
   }
@@ -180,7 +176,9 @@ class Leader {
     if (opened_) return {};
     wire::Writer writer;
     writer.put(Order::open), writer.put(scenario_.path), writer.put(scenario_.overrides);
-    writer.put(digest_of(scenario_, session_));
+    std::vector<std::string> models;
+    for (const ModelSession& model : session_.models) models.push_back(model.name);
+    writer.put(models), writer.put(digest_of(scenario_, session_));
     world_.exchange(writer.bytes());
     for (const std::string& fault : world_.exchange("")) {
       if (!fault.empty()) return Error{fault, scenario_.path};
@@ -216,7 +214,7 @@ class Leader {
   const Session& session_;
   const ExecutorOptions& options_;
   const std::function<bool(JobResult&&)>& done_;
-  Runtime runtime_;
+  ModelRuntime runtime_;
   CellRunner runner_;
   bool opened_ = false;
 };
@@ -225,26 +223,27 @@ class Leader {
 struct Follower {
   Scenario scenario;
   std::optional<Session> session;
-  std::unique_ptr<Runtime> runtime;
+  std::unique_ptr<ModelRuntime> runtime;
 
   /// Why this process cannot take part, or empty.
   std::string open(wire::Reader& order) {
     std::string path, digest;
-    std::vector<std::string> overrides;
-    order.get(path), order.get(overrides), order.get(digest);
+    std::vector<std::string> overrides, models;
+    order.get(path), order.get(overrides), order.get(models), order.get(digest);
     session.reset();
     runtime.reset();
     if (auto ok = run_numeric_probes(); !ok) return ok.error().text();
     auto read = load_scenario(path, overrides);
     if (!read) return read.error().text();
     scenario = std::move(*read);
-    auto opened = open_session(scenario);
+    const std::set<std::string> wanted(models.begin(), models.end());
+    auto opened = open_session(scenario, &wanted);
     if (!opened) return opened.error().text();
     session.emplace(std::move(*opened));
     if (digest_of(scenario, *session) != digest) {
       return "its scenario, model or prompts are not those of process 0";
     }
-    runtime = std::make_unique<Runtime>(weights_of(*session));
+    runtime = std::make_unique<ModelRuntime>();
     return "";
   }
 

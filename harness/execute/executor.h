@@ -1,8 +1,8 @@
 // Cell -> CellTrace, in worker processes (architecture.md, decision 10).
 //
-// A worker is a fork of this process; it serves one (engine, precision, device) and runs many cells
-// on shared packed weights. A crash or a time-out kills the worker, fails that cell, and a new one
-// goes on. The parent never computes; it packs what several CPU workers will share.
+// A worker is a fork of this process; it serves one (model, engine, precision, device) and runs
+// many cells on shared packed weights. A crash or a time-out kills the worker, fails that cell, and
+// a new one goes on. The parent never computes; it packs what several CPU workers will share.
 #pragma once
 
 #include <functional>

@@ -58,8 +58,9 @@ std::vector<Need> needs_of(const Loaded& loaded, const Plan& plan, const std::ve
     const Cell& cell = plan.matrix.cells[i];
     Need need;
     need.cell = &cell;
-    need.weights = cell.value("engine") + "/" + cell.value("precision") + "/" + cell.value("gpus") +
-                   "/" + cell.value("replicas") + "/" + cell.value("weights");
+    need.weights = cell.value("model") + "/" + cell.value("engine") + "/" +
+                   cell.value("precision") + "/" + cell.value("gpus") + "/" +
+                   cell.value("replicas") + "/" + cell.value("weights");
     std::string key = need.weights + "/" + cell.value("batch") + "/" + cell.value("cache") + "/" +
                       cell.value("kv");
     for (const char* axis : {"patch", "rows", "stride"}) {
@@ -67,7 +68,7 @@ std::vector<Need> needs_of(const Loaded& loaded, const Plan& plan, const std::ve
     }
     const auto [at, fresh] = known.emplace(key, MemoryEstimate{});
     if (fresh) {
-      at->second = estimate_memory(loaded.session.model,
+      at->second = estimate_memory(loaded.session.of(cell).model,
                                    request_for(loaded.scenario, loaded.session, cell, {}));
     }
     need.of = at->second;

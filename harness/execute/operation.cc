@@ -13,6 +13,8 @@ Result<Session> open_operation(const Scenario& scenario) {
       load_shapes((folder / operation.shapes).lexically_normal().string(), operation.kind);
   ISOBIT_TRY(shapes);
   Session session;
+  ModelSession& none = session.models.emplace_back();
+  none.name = none.word = scenario.model;
   std::string all;
   for (const PlacedShape& each : *shapes) {
     Prompt prompt;
@@ -23,15 +25,15 @@ Result<Session> open_operation(const Scenario& scenario) {
     for (const char byte : text) prompt.tokens.push_back(static_cast<unsigned char>(byte));
     const Sha256 hash = tokens_digest(prompt.tokens);
     all.append(reinterpret_cast<const char*>(hash.data()), hash.size());
-    session.tokens.push_back({prompt.tokens, {}, prompt.id});
+    none.tokens.push_back({prompt.tokens, {}, prompt.id});
     session.prompts.push_back(std::move(prompt));
     session.shapes.push_back(each.shape);
   }
-  session.inputs.prompts_digest = to_hex(sha256(all.data(), all.size()));
-  session.inputs.model_digest = scenario.model;
-  session.inputs.tokenizer_digest = "none";
-  session.inputs.numerics_version = kNumericsVersion;
-  session.inputs.segments = kOperationSegments;
+  none.inputs.prompts_digest = to_hex(sha256(all.data(), all.size()));
+  none.inputs.model_digest = scenario.model;
+  none.inputs.tokenizer_digest = "none";
+  none.inputs.numerics_version = kNumericsVersion;
+  none.inputs.segments = kOperationSegments;
   return session;
 }
 

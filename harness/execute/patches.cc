@@ -12,7 +12,8 @@ namespace {
 
 /// As long as what the cell will be fed, as far as that is known before it is made.
 std::vector<std::vector<std::int32_t>> likely_teacher(const Scenario& scenario,
-                                                      const Session& session, const Cell& cell) {
+                                                      const ModelSession& session,
+                                                      const Cell& cell) {
   const std::string& taught = cell.value("teacher_forced");
   if (taught == "false") return {};
   if (taught == "answer" && !session.answers.empty()) return session.answers;
@@ -49,16 +50,19 @@ Result<void> check_patches(const Scenario& scenario, const Session& session, con
   std::set<std::string> seen;
   for (const Cell& cell : matrix.cells) {
     const PatchValue* const patch = patch_of(cell);
-    if (patch == nullptr) continue;
+    const ModelSession* const model = session.find(cell);
+    if (patch == nullptr || model == nullptr) continue;
     const std::string& place = cell.at("patch").place;
     const auto wrong = [&](const Result<void>& why) {
       return Error{cell.name() + ": " + why.error().message, place};
     };
-    if (!seen.insert(patch->spec.text + "/" + cell.value("teacher_forced")).second) continue;
+    if (!seen.insert(model->name + "/" + patch->spec.text + "/" + cell.value("teacher_forced"))
+             .second)
+      continue;
     if (auto ok = check_prompt(patch->spec.prompt, session); !ok) return wrong(ok);
-    const auto teacher = likely_teacher(scenario, session, cell);
+    const auto teacher = likely_teacher(scenario, *model, cell);
     const GenerateRequest asked = request_for(scenario, session, cell, teacher);
-    if (auto ok = check_patch(asked, session.model.config); !ok) return wrong(ok);
+    if (auto ok = check_patch(asked, model->model.config); !ok) return wrong(ok);
   }
   return {};
 }

@@ -129,7 +129,8 @@ void name_class(const Loaded& loaded, const Cell& cell, const Environment& here,
     machine = machine_lines(cell, here);
     known = !machine.empty();
   }
-  planned.class_recipe = class_recipe(loaded.scenario, cell, loaded.session.inputs, machine);
+  planned.class_recipe =
+      class_recipe(loaded.scenario, cell, loaded.session.of(cell).inputs, machine);
   if (!wanted) return;
   planned.asked_class = asked_class(planned.class_recipe);
   if (known) planned.class_hash = to_hex(recipe_hash(planned.class_recipe));
@@ -151,32 +152,35 @@ Result<void> check_engines(const Matrix& matrix) {
   return {};
 }
 
-/// The model's weights can be changed as the cells ask.
-Result<void> check_weights(const LoadedModel& model, const Matrix& matrix) {
-  std::set<std::string> seen;  // scales do not depend on the seed
+/// The models' weights can be changed as the cells ask.
+Result<void> check_weights(const Session& session, const Matrix& matrix) {
+  std::set<std::pair<std::string, std::string>> seen;  // scales do not depend on the seed
   for (const Cell& cell : matrix.cells) {
     const WeightChange change = cell.requested().weights;
     const std::string own = change.text.substr(0, change.text.find("+seed:"));
-    if (!change.changes() || !seen.insert(own).second) continue;
-    if (auto fits = check_weight_change(model, change); !fits) {
+    if (!change.changes() || !seen.insert({cell.value("model"), own}).second) continue;
+    if (auto fits = check_weight_change(session.of(cell).model, change); !fits) {
       return Error{cell.name() + ": " + fits.error().message, cell.axes.at("weights").place};
     }
   }
   return {};
 }
 
-/// The model takes what the cells ask of its weights and its cache, and has the layers asked for.
-Result<void> check_with_model(const LoadedModel& model, const Scenario& scenario,
-                              const Matrix& matrix) {
-  for (const std::int32_t layer : scenario.values.layers) {
-    if (layer < model.config.layers) continue;
-    return Error{"observe asks for values of layer " + std::to_string(layer) + ", the model has " +
-                     std::to_string(model.config.layers) + " layers, counted from 0",
-                 scenario.path};
+/// The models have the layers asked for, and take what the cells ask of weights and caches.
+Result<void> check_with_models(const Scenario& scenario, const Session& session,
+                               const Matrix& matrix) {
+  for (const ModelSession& each : session.models) {
+    for (const std::int32_t layer : scenario.values.layers) {
+      if (layer < each.model.config.layers) continue;
+      return Error{"observe asks for values of layer " + std::to_string(layer) + ", model " +
+                       each.name + " has " + std::to_string(each.model.config.layers) +
+                       " layers, counted from 0",
+                   scenario.path};
+    }
   }
-  if (auto ok = check_weights(model, matrix); !ok) return ok;
-  const KvModel cached = kv_model(model.config);
+  if (auto ok = check_weights(session, matrix); !ok) return ok;
   for (const Cell& cell : matrix.cells) {
+    const KvModel cached = kv_model(session.of(cell).model.config);
     if (auto fits = check_kv_policy(cell.requested().kv, cached); !fits) {
       return Error{cell.name() + ": " + fits.error().message, cell.axes.at("kv").place};
     }
@@ -216,6 +220,28 @@ Result<int> cell_named(const Matrix& matrix, const std::string& word) {
   return Error{in_quotes(word) + " names more than one cell: " + candidates, "--cell"};
 }
 
+Result<Loaded> load(const std::string& path, const std::vector<std::string>& overrides) {
+  auto scenario = load_scenario(path, overrides);
+  ISOBIT_TRY(scenario);
+  auto session = open_session(*scenario);
+  ISOBIT_TRY(session);
+  return Loaded{std::move(*scenario), std::move(*session)};
+}
+
+Result<Loaded> load(Scenario scenario, const Selection& selection) {
+  std::set<std::string> models;
+  if (selection.active()) {
+    auto matrix = expand(scenario, selection.allow_large);
+    ISOBIT_TRY(matrix);
+    auto selected = select(scenario, selection, *matrix);
+    ISOBIT_TRY(selected);
+    for (const Cell& cell : matrix->cells) models.insert(cell.value("model"));
+  }
+  auto session = open_session(scenario, selection.active() ? &models : nullptr);
+  ISOBIT_TRY(session);
+  return Loaded{std::move(scenario), std::move(*session)};
+}
+
 Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const Environment& here) {
   Plan plan;
   auto matrix = expand(loaded.scenario, selection.allow_large);
@@ -228,7 +254,7 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
   std::map<std::string, std::vector<std::string>> binaries;  // by engine and device
   if (auto ok = check_engines(plan.matrix); !ok) return ok.error();
   if (loaded.scenario.operation.kind == OperationKind::none) {
-    if (auto ok = check_with_model(loaded.session.model, loaded.scenario, plan.matrix); !ok)
+    if (auto ok = check_with_models(loaded.scenario, loaded.session, plan.matrix); !ok)
       return ok.error();
     if (auto ok = check_patches(loaded.scenario, loaded.session, plan.matrix); !ok)
       return ok.error();
@@ -246,11 +272,29 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
     }
     const std::string transport = transport_of(cell);
     if (!transport.empty()) all.push_back(transport);
-    planned.key = execution_key(cell_recipe(loaded.scenario, cell, loaded.session.inputs), all);
+    const RecipeInputs& inputs = loaded.session.of(cell).inputs;
+    planned.key = execution_key(cell_recipe(loaded.scenario, cell, inputs), all);
     name_class(loaded, cell, here, planned);
     plan.cells.push_back(std::move(planned));
   }
   return plan;
+}
+
+std::set<GoldenKey> asked_blocks(const Loaded& loaded, const Plan& plan) {
+  std::map<const ModelSession*, std::set<std::string>> prompts;
+  for (const ModelSession& model : loaded.session.models) {
+    for (const PromptTokens& prompt : model.tokens) {
+      prompts[&model].insert(to_hex(tokens_digest(prompt.tokens)));
+    }
+  }
+  std::set<GoldenKey> out;
+  for (std::size_t i = 0; i < plan.cells.size(); ++i) {
+    const std::string& asked = plan.cells[i].asked_class;
+    if (asked.empty()) continue;
+    const ModelSession& model = loaded.session.of(plan.matrix.cells[i]);
+    for (const std::string& prompt : prompts[&model]) out.insert({asked, prompt});
+  }
+  return out;
 }
 
 std::vector<bool> may_be_reused(const Scenario& scenario, const Matrix& matrix) {

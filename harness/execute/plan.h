@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "golden/golden.h"
 #include "harness/environment/environment.h"
 #include "harness/execute/session.h"
 
@@ -46,6 +47,11 @@ struct Plan {
   bool filtered = false;           // some cells may be missing on purpose: no golden is obsolete
   [[nodiscard]] std::int64_t unselected() const { return std::int64_t(matrix.unselected.size()); }
 };
+/// A scenario with all of its models, or with those of the cells that are selected. Errors: those
+/// of the file, of prompts and models, and of the selection.
+Result<Loaded> load(const std::string& path, const std::vector<std::string>& overrides);
+Result<Loaded> load(Scenario scenario, const Selection& selection);
+
 /// Errors: the matrix does not expand, the filter is wrong, a word of `cells` names several cells,
 /// a cache policy cannot serve the model.
 Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const Environment& here);
@@ -53,6 +59,9 @@ Result<Plan> make_plan(const Loaded& loaded, const Selection& selection, const E
 /// The cell that a word names: its name with or without hash, its hash or a start of that which no
 /// other cell has, with or without '/'. -1: none. Several: an error that lists them.
 Result<int> cell_named(const Matrix& matrix, const std::string& word);
+/// asked_key() of the golden blocks that a plan's cells stand for, whether they can run here or
+/// not.
+std::set<GoldenKey> asked_blocks(const Loaded& loaded, const Plan& plan);
 /// Cells for which a stored result may stand: not those that are needed by value, nor those of an
 /// engine that says so.
 std::vector<bool> may_be_reused(const Scenario& scenario, const Matrix& matrix);

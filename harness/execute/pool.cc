@@ -77,7 +77,7 @@ void end_now(int) {
 }
 
 /// The worker's life: receive a job, answer, until the pipe closes.
-void serve_jobs(const Scenario& scenario, const Session& session, Runtime& runtime,
+void serve_jobs(const Scenario& scenario, const Session& session, ModelRuntime& runtime,
                 const ExecutorOptions& options, const std::vector<Job>& jobs, int in, int out) {
   CellRunner runner(scenario, session, runtime, options.hooks);
   std::string message;
@@ -94,7 +94,7 @@ void serve_jobs(const Scenario& scenario, const Session& session, Runtime& runti
 }
 
 /// Never returns. An engine in another process is ended in good order before.
-[[noreturn]] void work(const Scenario& scenario, const Session& session, Runtime& runtime,
+[[noreturn]] void work(const Scenario& scenario, const Session& session, ModelRuntime& runtime,
                        const ExecutorOptions& options, const std::vector<Job>& jobs, int in,
                        int out) {
   // The parent decides: a signal to the whole group must not look like a crashed cell.
@@ -117,7 +117,8 @@ struct Worker {
 
 /// What a worker process is for: cells with the same key share its packed weights.
 std::string worker_key(const Cell& cell) {
-  return cell.value("engine") + "/" + cell.value("precision") + "/" + cell.value("device");
+  return cell.value("model") + "/" + cell.value("engine") + "/" + cell.value("precision") + "/" +
+         cell.value("device");
 }
 
 /// One set of packed weights: the ranks cut it, replicas have one each, and it may be changed.
@@ -130,12 +131,7 @@ class Pool {
  public:
   Pool(const Scenario& scenario, const Session& session, const std::vector<Job>& jobs,
        const ExecutorOptions& options, const std::function<bool(JobResult&&)>& done)
-      : scenario_(scenario),
-        session_(session),
-        jobs_(jobs),
-        options_(options),
-        done_(done),
-        runtime_(std::shared_ptr<const LoadedModel>(std::shared_ptr<void>(), &session.model)) {}
+      : scenario_(scenario), session_(session), jobs_(jobs), options_(options), done_(done) {}
   ~Pool() {
     for (Worker& worker : workers_) stop(worker, worker.job >= 0);
   }
@@ -223,7 +219,7 @@ class Pool {
     if (sets.size() >= workers_.size() || jobs < 2) return;
     GenerateRequest request = request_for(scenario_, session_, cell, {});
     request.backend.threads = int(workers_.size()) - busy();
-    (void)runtime_.prepare(request);
+    (void)runtime_.of(session_.of(cell)).prepare(request);
   }
 
   Result<void> start(Worker& worker, const std::string& key) {
@@ -354,7 +350,7 @@ class Pool {
   const std::vector<Job>& jobs_;
   const ExecutorOptions& options_;
   const std::function<bool(JobResult&&)>& done_;
-  Runtime runtime_;  // of this process: packs, never computes; of a worker: its own
+  ModelRuntime runtime_;  // of this process: packs, never computes; of a worker: its own
   std::vector<Worker> workers_;
   std::deque<int> waiting_;
   bool stopped_ = false;

@@ -18,7 +18,7 @@ namespace isobit {
 namespace {
 
 /// Tokens of a chat without a template: the content of its only message as text.
-Result<std::vector<std::int32_t>> raw_tokens_of(const Prompt& prompt, const Session& session) {
+Result<std::vector<std::int32_t>> raw_tokens_of(const Prompt& prompt, const ModelSession& session) {
   if (prompt.messages.size() != 1 || prompt.messages.front().first != "user") {
     return Error{"prompt " + prompt.id + ": raw is for one message of role user; this prompt has " +
                      std::to_string(prompt.messages.size()) +
@@ -30,7 +30,7 @@ Result<std::vector<std::int32_t>> raw_tokens_of(const Prompt& prompt, const Sess
 
 /// Tokens of one prompt: as given, or encoded text or chat.
 Result<std::vector<std::int32_t>> tokens_of(const Prompt& prompt, bool raw,
-                                            const Session& session) {
+                                            const ModelSession& session) {
   const std::string& place = prompt.place;
   if (!prompt.tokens.empty()) return prompt.tokens;
   if (!session.tokenizer) return Error{"prompt " + prompt.id + " needs a tokenizer", place};
@@ -59,7 +59,7 @@ void pad(std::vector<std::int32_t>& tokens, std::int64_t length) {
 
 /// What the runtime would refuse, before anything is computed.
 Result<void> check_prompt(const Prompt& prompt, const std::vector<std::int32_t>& tokens,
-                          std::int64_t new_tokens, const Session& session) {
+                          std::int64_t new_tokens, const ModelSession& session) {
   const ModelConfig& config = session.model.config;
   const std::string name = "prompt " + prompt.id;
   if (tokens.empty()) return Error{name + " has no tokens", prompt.place};
@@ -88,10 +88,11 @@ bool feeds_answers(const Scenario& scenario) {
 }
 
 /// The answers as tokens that follow their prompts.
-Result<void> read_answers(const Scenario& scenario, Session& session) {
+Result<void> read_answers(const Scenario& scenario, const std::vector<Prompt>& prompts,
+                          ModelSession& session) {
   if (!feeds_answers(scenario)) return {};
   std::string all;
-  for (const Prompt& prompt : session.prompts) {
+  for (const Prompt& prompt : prompts) {
     const auto wrong = [&](const std::string& why) {
       return Error{"prompt " + prompt.id + why + ", and teacher_forced is answer", prompt.place};
     };
@@ -113,7 +114,7 @@ Result<void> read_answers(const Scenario& scenario, Session& session) {
 }
 
 /// One warning for all prompts of a kind: "2 prompts do not begin with the model's BOS: p1, p2".
-void warn_of_bos(const std::vector<std::string>& ids, Session& session) {
+void warn_of_bos(const std::vector<std::string>& ids, ModelSession& session) {
   if (ids.empty()) return;
   constexpr std::size_t kMost = 5;
   std::string text =
@@ -155,13 +156,15 @@ Result<std::string> digest_of(const LoadedModel& model, const std::string& name,
 
 }  // namespace
 
-Result<void> read_prompts(const Scenario& scenario, Session& session) {
+Result<std::vector<Prompt>> read_prompts(const Scenario& scenario) {
   const std::filesystem::path folder = std::filesystem::path(scenario.path).parent_path();
   const std::string file = (folder / scenario.prompts.file).lexically_normal().string();
-  auto prompts = load_prompts(file, scenario.prompts);
-  ISOBIT_TRY(prompts);
-  session.prompts = std::move(*prompts);
-  const bool all_tokens = std::all_of(session.prompts.begin(), session.prompts.end(),
+  return load_prompts(file, scenario.prompts);
+}
+
+Result<void> read_tokens(const Scenario& scenario, const std::vector<Prompt>& prompts,
+                         ModelSession& session) {
+  const bool all_tokens = std::all_of(prompts.begin(), prompts.end(),
                                       [](const Prompt& prompt) { return !prompt.tokens.empty(); });
   if (has_tokenizer(session.model) || !all_tokens) {
     auto tokenizer = Tokenizer::from_model(session.model);
@@ -176,7 +179,7 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
   }
   std::string all;
   std::vector<std::string> without_bos;
-  for (const Prompt& prompt : session.prompts) {
+  for (const Prompt& prompt : prompts) {
     auto ids = tokens_of(prompt, scenario.prompts.raw, session);
     ISOBIT_TRY(ids);
     if (interrupted != 0) return Error{"interrupted while prompts were tokenised", prompt.place};
@@ -193,34 +196,23 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
     session.tokens.push_back({std::move(*ids), {}, prompt.id});
   }
   session.inputs.prompts_digest = to_hex(sha256(all.data(), all.size()));
-  if (auto ok = read_answers(scenario, session); !ok) return ok;
+  if (auto ok = read_answers(scenario, prompts, session); !ok) return ok;
   warn_of_bos(without_bos, session);
   return {};
 }
 
-std::string model_changed(const Session& session) {
+std::string model_changed(const ModelSession& session) {
   for (const auto& file : session.model.weights.files()) {
     if (file->changed()) return "the model's files changed during the run (" + file->path() + ")";
   }
   return "";
 }
 
-Result<Session> open_session(const Scenario& scenario) {
-  if (scenario.operation.kind != OperationKind::none) return open_operation(scenario);
-  Session session;
-  const std::string folder = std::filesystem::path(scenario.path).parent_path().string();
-  auto model = open_model(scenario.model, folder);
-  if (!model && model.error().place.empty()) return Error{model.error().message, scenario.path};
-  ISOBIT_TRY(model);
-  session.model = std::move(*model);
-  // The files are verified while prompts are read; nothing computes before both are done.
-  auto digesting = std::async(std::launch::async,
-                              [&] { return digest_of(session.model, scenario.model, folder); });
-  const Result<void> prompts = read_prompts(scenario, session);
-  auto digest = digesting.get();
-  ISOBIT_TRY(digest);
-  ISOBIT_TRY(prompts);
-  session.inputs.model_digest = *digest;
+namespace {
+
+/// The digests that recipes need, and what ends a reply.
+void name_inputs(const Scenario& scenario, const std::string& digest, ModelSession& session) {
+  session.inputs.model_digest = digest;
   session.inputs.numerics_version = kNumericsVersion;
   session.inputs.segments = session.model.config.segments;
   session.inputs.tokenizer_digest = "none";
@@ -228,32 +220,93 @@ Result<Session> open_session(const Scenario& scenario) {
     const std::string text = session.tokenizer->fingerprint_text();
     session.inputs.tokenizer_digest = to_hex(sha256(text.data(), text.size()));
   }
-  if (!scenario.decode.ignore_eos) {
-    session.eos = session.model.config.eos_tokens;
-    const bool whole = session.model.config.stop_set_is_whole;
-    const std::int32_t eos = session.tokenizer && !whole ? session.tokenizer->eos() : -1;
-    if (eos >= 0 && std::find(session.eos.begin(), session.eos.end(), eos) == session.eos.end()) {
-      session.eos.push_back(eos);
-    }
+  if (scenario.decode.ignore_eos) return;
+  session.eos = session.model.config.eos_tokens;
+  const bool whole = session.model.config.stop_set_is_whole;
+  const std::int32_t eos = session.tokenizer && !whole ? session.tokenizer->eos() : -1;
+  if (eos >= 0 && std::find(session.eos.begin(), session.eos.end(), eos) == session.eos.end()) {
+    session.eos.push_back(eos);
+  }
+}
+
+Result<ModelSession> open_one(const Scenario& scenario, const AxisValue& value,
+                              const std::vector<Prompt>& prompts) {
+  ModelSession session;
+  session.name = value.text;
+  session.word = std::get<std::string>(value.setting);
+  const std::string folder = std::filesystem::path(scenario.path).parent_path().string();
+  auto model = open_model(session.word, folder);
+  if (!model) return model_error(model.error(), value, scenario);
+  session.model = std::move(*model);
+  // The files are verified while prompts are read; nothing computes before both are done.
+  auto digesting = std::async(std::launch::async,
+                              [&] { return digest_of(session.model, session.word, folder); });
+  const Result<void> tokens = read_tokens(scenario, prompts, session);
+  auto digest = digesting.get();
+  ISOBIT_TRY(digest);
+  ISOBIT_TRY(tokens);
+  name_inputs(scenario, *digest, session);
+  return session;
+}
+
+}  // namespace
+
+Error model_error(const Error& error, const AxisValue& value, const Scenario& scenario) {
+  const auto* word = std::get_if<std::string>(&value.setting);
+  const std::string place = value.place.empty() ? scenario.path : value.place;
+  if (error.place.empty()) return Error{error.message, place};
+  const bool names_it = word != nullptr && error.place == *word && !value.place.empty();
+  return names_it ? Error{error.place + ": " + error.message, place} : error;
+}
+
+const ModelSession* Session::find(const Cell& cell) const {
+  const auto at = std::find_if(models.begin(), models.end(), [&](const ModelSession& model) {
+    return model.name == cell.value("model");
+  });
+  return at == models.end() ? nullptr : &*at;
+}
+
+const ModelSession& Session::of(const Cell& cell) const {
+  const ModelSession* const model = find(cell);
+  ISOBIT_CHECK(model != nullptr);
+  return *model;
+}
+
+std::vector<std::string> Session::warnings() const {
+  std::vector<std::string> out;
+  for (const ModelSession& model : models) {
+    const std::string of = models.size() > 1 ? "model " + model.name + ": " : "";
+    for (const std::string& warning : model.warnings) out.push_back(of + warning);
+  }
+  return out;
+}
+
+Result<Session> open_session(const Scenario& scenario, const std::set<std::string>* wanted) {
+  if (scenario.operation.kind != OperationKind::none) return open_operation(scenario);
+  Session session;
+  auto prompts = read_prompts(scenario);
+  ISOBIT_TRY(prompts);
+  session.prompts = std::move(*prompts);
+  for (const AxisValue& value : models_of(scenario)) {
+    if (wanted != nullptr && wanted->count(value.text) == 0) continue;
+    auto model = open_one(scenario, value, session.prompts);
+    ISOBIT_TRY(model);
+    session.models.push_back(std::move(*model));
   }
   return session;
 }
 
 GenerateRequest request_for(const Scenario& scenario, const Session& session, const Cell& cell,
                             const std::vector<std::vector<std::int32_t>>& teacher) {
+  const ModelSession& model = session.of(cell);
   GenerateRequest request = cell.requested();
-  request.prompts = session.tokens;
+  request.prompts = model.tokens;
   request.operation.kind = scenario.operation.kind;
   request.operation.shapes = session.shapes;
   request.max_new_tokens = scenario.decode.max_new_tokens;
-  request.eos = session.eos;
+  request.eos = model.eos;
   request.level = scenario.observe;
   request.log_sums = needs_log_sums(scenario, cell);
-  if (scenario.decode.strategy == "sample") {
-    const Decode& decode = scenario.decode;  // its seed is 0 where the axis gives one
-    const std::uint64_t seed = decode.seed != 0 ? decode.seed : request.sampler.seed;
-    request.sampler = {decode.temperature, decode.top_k, decode.top_p, seed, 0};
-  }
   if (!teacher.empty()) {
     ISOBIT_CHECK(teacher.size() == request.prompts.size());
     for (std::size_t p = 0; p < teacher.size(); ++p) request.prompts[p].teacher = teacher[p];
@@ -325,7 +378,8 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
     if (std::string why = engine->refuse(asked); !why.empty()) return why;
   }
   if (scenario.operation.kind == OperationKind::none) {
-    if (std::string why = refuse_ranks(session.model.config, asked.ranks); !why.empty()) return why;
+    if (std::string why = refuse_ranks(session.of(cell).model.config, asked.ranks); !why.empty())
+      return why;
     if (std::string why = refuse_replicas(asked); !why.empty()) return why;
   }
   for (const Requirement& requirement : requirements_of(scenario, cell)) {

@@ -30,7 +30,7 @@ std::int64_t width_of(Site site, const ModelConfig& config) {
 
 std::int64_t spill_bytes(const Scenario& scenario, const Session& session, const Cell& cell,
                          bool inner) {
-  const ModelConfig& config = session.model.config;
+  const ModelConfig& config = session.of(cell).model.config;
   const std::int64_t real = mode_of(cell.requested().precision).wide() ? 8 : 4;
   const std::int64_t generated = scenario.decode.max_new_tokens;
   std::int64_t columns = 0;  // of all inner rows of one position
@@ -39,11 +39,12 @@ std::int64_t spill_bytes(const Scenario& scenario, const Session& session, const
     const std::int64_t layers = !in_layers(site) ? 1 : chosen > 0 ? chosen : config.layers;
     columns += layers * width_of(site, config);
   }
+  const std::vector<PromptTokens>& tokens = session.of(cell).tokens;
   std::int64_t bytes = 0;
-  for (std::size_t p = 0; p < session.tokens.size(); ++p) {
+  for (std::size_t p = 0; p < tokens.size(); ++p) {
     bytes += generated * config.vocab_size * real;
     if (!inner || !scenario.values.wants_prompt(int(p))) continue;
-    const auto positions = std::int64_t(session.tokens[p].tokens.size()) + generated - 1;
+    const auto positions = std::int64_t(tokens[p].tokens.size()) + generated - 1;
     bytes += positions * columns * real;
   }
   return bytes;

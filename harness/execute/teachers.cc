@@ -11,21 +11,28 @@ bool is_taught(const Cell& cell) {
   return cell.value("teacher_forced") == "true";
 }
 
+/// The axes on which a lesson is as its cell; the reference's other axes change none of its bits.
+constexpr const char* kOfLessons[] = {"model", "precision", "decode"};
+
+std::string key_of(const Cell& cell) {
+  std::string key;
+  for (const char* axis : kOfLessons) key += cell.value(axis) + "\n";
+  return key;
+}
+
 }  // namespace
 
 Result<void> Teachers::prepare(const Scenario& scenario, const Session& session,
                                const std::vector<const Cell*>& cells, ExecutorOptions options) {
-  answers_ = session.answers;
+  for (const ModelSession& model : session.models) answers_[model.name] = model.answers;
   std::vector<Cell> lessons;
   std::set<std::string> wanted;
   for (const Cell* cell : cells) {
-    const std::string& precision = cell->value("precision");
-    if (!is_taught(*cell) || taught_.count(precision) != 0) continue;
-    if (!wanted.insert(precision).second) continue;
+    const std::string key = key_of(*cell);
+    if (!is_taught(*cell) || taught_.count(key) != 0 || !wanted.insert(key).second) continue;
     Cell lesson = *cell;
-    for (const Axis& axis : all_axes()) {
-      if (axis.name != "precision") lesson.axes[axis.name] = usual_value(axis.name);
-    }
+    for (const Axis& axis : all_axes()) lesson.axes[axis.name] = usual_value(axis.name);
+    for (const char* axis : kOfLessons) lesson.axes[axis] = cell->at(axis);
     lessons.push_back(lesson);
   }
   if (lessons.empty()) return {};
@@ -38,7 +45,7 @@ Result<void> Teachers::prepare(const Scenario& scenario, const Session& session,
   options.hooks = nullptr;
   auto all = execute(scenario, session, jobs, options, [&](JobResult&& result) {
     if (result.trace.status != CellStatus::ok) failure = result.trace.reason;
-    auto& taught = taught_[lessons[std::size_t(result.id)].value("precision")];
+    auto& taught = taught_[key_of(lessons[std::size_t(result.id)])];
     for (const PromptTrace& prompt : result.trace.prompts) {
       taught.emplace_back();
       for (const TokenRecord& token : prompt.tokens) taught.back().push_back(token.id);
@@ -51,10 +58,11 @@ Result<void> Teachers::prepare(const Scenario& scenario, const Session& session,
 }
 
 std::vector<std::vector<std::int32_t>> Teachers::of(const Cell& cell) const {
-  if (cell.value("teacher_forced") == "answer") return answers_;
-  if (!is_taught(cell)) return {};
-  const auto at = taught_.find(cell.value("precision"));
-  return at == taught_.end() ? std::vector<std::vector<std::int32_t>>{} : at->second;
+  const bool answer = cell.value("teacher_forced") == "answer";
+  if (!answer && !is_taught(cell)) return {};
+  const auto& known = answer ? answers_ : taught_;
+  const auto at = known.find(answer ? cell.value("model") : key_of(cell));
+  return at == known.end() ? Lessons{} : at->second;
 }
 
 }  // namespace isobit

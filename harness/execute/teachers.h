@@ -1,5 +1,6 @@
 // What teacher-forced cells are fed: the tokens of the prompts' answers, or the reference's own
-// greedy choice in the cell's precision, one sequence at a time, made once a run.
+// choice with the cell's model, precision and way to decode, one sequence at a time, made once a
+// run.
 #pragma once
 
 #include <map>
@@ -20,8 +21,9 @@ class Teachers {
   [[nodiscard]] std::vector<std::vector<std::int32_t>> of(const Cell& cell) const;
 
  private:
-  std::map<std::string, std::vector<std::vector<std::int32_t>>> taught_;  // by precision
-  std::vector<std::vector<std::int32_t>> answers_;                        // the session's
+  using Lessons = std::vector<std::vector<std::int32_t>>;  // by prompt
+  std::map<std::string, Lessons> taught_;                  // by key_of() the cells
+  std::map<std::string, Lessons> answers_;                 // by model
 };
 
 }  // namespace isobit

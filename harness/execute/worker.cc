@@ -10,15 +10,15 @@ namespace isobit {
 namespace {
 
 /// Ids, answers and decoded text of the prompts, which the runtime does not know.
-void label_prompts(const Session& session, CellTrace& trace) {
+void label_prompts(const Session& session, const ModelSession& model, CellTrace& trace) {
   for (std::size_t p = 0; p < trace.prompts.size(); ++p) {
     PromptTrace& prompt = trace.prompts[p];
     prompt.id = session.prompts[p].id;
     prompt.answer = session.prompts[p].answer;
-    if (!session.tokenizer) continue;
+    if (!model.tokenizer) continue;
     std::vector<std::int32_t> ids;
     for (const TokenRecord& token : prompt.tokens) ids.push_back(token.id);
-    prompt.text = session.tokenizer->decode(ids);
+    prompt.text = model.tokenizer->decode(ids);
   }
 }
 
@@ -58,26 +58,39 @@ void judge_donor(const GenerateRequest& request, const GenerateResult& generated
 
 }  // namespace
 
-Engine& CellRunner::engine_of(const GenerateRequest& request) {
+Runtime& ModelRuntime::of(const ModelSession& model) {
+  if (model_ != &model) {
+    runtime_.reset();  // before the next is made: both may not fit
+    // The session outlives the runtime.
+    const std::shared_ptr<const LoadedModel> weights(std::shared_ptr<void>(), &model.model);
+    runtime_ = std::make_unique<Runtime>(weights);
+    model_ = &model;
+  }
+  return *runtime_;
+}
+
+Engine& CellRunner::engine_of(const ModelSession& model, const GenerateRequest& request) {
   if (request.operation.kind != OperationKind::none) return operations_;
   const EngineChoice& choice = request.backend.engine;
-  if (whole_name_ != choice.text()) {
+  if (whole_model_ != &model || whole_name_ != choice.text()) {
     // The session outlives the engine.
-    const std::shared_ptr<const LoadedModel> model(std::shared_ptr<void>(), &session_.model);
-    whole_ = make_whole_engine(model, choice);
+    const std::shared_ptr<const LoadedModel> weights(std::shared_ptr<void>(), &model.model);
+    whole_ = make_whole_engine(weights, choice);
     whole_name_ = choice.text();
+    whole_model_ = &model;
   }
   if (whole_ != nullptr) return *whole_;
-  return runtime_;
+  return runtime_.of(model);
 }
 
 /// What a device, the system or a library refuses before the ranks run is the cell's failure, not
 /// the end of the process: the next cell may need less. Over several processes it is the end: the
 /// others wait for this one somewhere else.
-Result<GenerateResult> CellRunner::generate(const GenerateRequest& request) {
-  if (request.world != nullptr) return engine_of(request).generate(request);
+Result<GenerateResult> CellRunner::generate(const ModelSession& model,
+                                            const GenerateRequest& request) {
+  if (request.world != nullptr) return engine_of(model, request).generate(request);
   try {
-    return engine_of(request).generate(request);
+    return engine_of(model, request).generate(request);
   } catch (const BackendError& error) {
     return Error{error.what(), ""};
   } catch (const std::bad_alloc& error) {
@@ -108,14 +121,15 @@ JobResult CellRunner::run(const Job& job, World* across) {
   }
   if (job.values) request.values = scenario_.values;
   if (hooks_ != nullptr && hooks_->request) hooks_->request(*job.cell, request);
-  auto generated = generate(request);
+  const ModelSession& model = session_.of(*job.cell);
+  auto generated = generate(model, request);
   if (!generated) {
     fail(generated.error().text());
     return result;
   }
   result.trace = std::move(generated->trace);
   result.captured = std::move(generated->captured);
-  label_prompts(session_, result.trace);
+  label_prompts(session_, model, result.trace);
   const bool keeps = across == nullptr || across->rank() == 0;
   if (keeps) judge_donor(request, *generated, result.trace);
   if (keeps && result.trace.status == CellStatus::ok) {

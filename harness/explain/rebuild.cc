@@ -5,7 +5,7 @@
 
 namespace isobit {
 
-Result<std::unique_ptr<Rebuilt>> rebuild(const RunInfo& run) {
+Result<std::unique_ptr<Rebuilt>> rebuild(const RunInfo& run, const CellInfo& stored) {
   auto rebuilt = std::make_unique<Rebuilt>();
   auto scenario = parse_scenario(run.scenario_text, run.scenario_path, run.overrides);
   ISOBIT_TRY(scenario);
@@ -13,7 +13,10 @@ Result<std::unique_ptr<Rebuilt>> rebuild(const RunInfo& run) {
   auto matrix = expand(rebuilt->scenario, true);
   ISOBIT_TRY(matrix);
   rebuilt->matrix = std::move(*matrix);
-  auto session = open_session(rebuilt->scenario);
+  const auto cell = cell_of(*rebuilt, stored);
+  ISOBIT_TRY(cell);
+  const std::set<std::string> model{(*cell)->value("model")};
+  auto session = open_session(rebuilt->scenario, &model);
   ISOBIT_TRY(session);
   rebuilt->session = std::move(*session);
   return rebuilt;

@@ -19,9 +19,9 @@ struct Rebuilt {
   Session session;
 };
 
-/// The scenario as the run stored it, with its overrides; the model and the prompts as they are
-/// now. An error when they cannot be opened.
-Result<std::unique_ptr<Rebuilt>> rebuild(const RunInfo& run);
+/// The scenario as the run stored it, with its overrides; the cell's model and the prompts as they
+/// are now. An error when they cannot be opened, or the cell is none of the scenario any more.
+Result<std::unique_ptr<Rebuilt>> rebuild(const RunInfo& run, const CellInfo& stored);
 /// The cell of this meaning, or an error.
 Result<const Cell*> cell_of(const Rebuilt& rebuilt, const CellInfo& stored);
 

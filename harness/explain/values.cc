@@ -42,8 +42,9 @@ const TokenRecord* row_at(const CellTrace& trace, int prompt, std::int64_t posit
 std::string not_that_recipe(const Rebuilt& rebuilt, const CellInfo& stored) {
   const auto cell = cell_of(rebuilt, stored);
   if (!cell || stored.class_recipe.empty()) return "";  // execute_again says why
-  std::vector<RecipeChange> changed = recipe_changes(
-      stored.class_recipe, class_recipe(rebuilt.scenario, **cell, rebuilt.session.inputs));
+  std::vector<RecipeChange> changed =
+      recipe_changes(stored.class_recipe,
+                     class_recipe(rebuilt.scenario, **cell, rebuilt.session.of(**cell).inputs));
   // Which library there is now is not asked here: what it gives is compared with what was stored.
   std::erase_if(changed, [](const RecipeChange& change) { return is_machine_key(change.key); });
   if (changed.empty()) return "";
@@ -55,7 +56,7 @@ Result<void> run_again(Store& store, Side& side, std::int64_t position, bool ops
   auto run = store.run(side.cell->run);
   ISOBIT_TRY(run);
   if (!*run) return Error{"its run is gone", side.cell->name};
-  auto rebuilt = rebuild(**run);
+  auto rebuilt = rebuild(**run, *side.cell);
   ISOBIT_TRY(rebuilt);
   if (const std::string why = not_that_recipe(**rebuilt, *side.cell); !why.empty()) {
     return Error{why, side.cell->name};

@@ -60,15 +60,16 @@ class Checker {
         path_(path),
         loaded_(loaded),
         session_(loaded.session),
+        model_(loaded.session.of(cell)),
         cell_(cell),
         taught_(cell.value("teacher_forced") != "false"),
-        greedy_(loaded.scenario.decode.strategy == "greedy"),
+        greedy_(decode_of(loaded.scenario, cell).strategy == "greedy"),
         wide_(cell.value("precision") == "fp64") {}
 
   Result<CellTrace> check() {
-    if (!file_.model.empty() && file_.model != session_.inputs.model_digest) {
+    if (!file_.model.empty() && file_.model != model_.inputs.model_digest) {
       return Error{"the trace is of model " + file_.model + ", the scenario's is " +
-                       session_.inputs.model_digest,
+                       model_.inputs.model_digest,
                    file_.place};
     }
     if (auto ok = check_prompts(); !ok) return ok.error();
@@ -128,7 +129,7 @@ class Checker {
 
   Result<PromptTrace> prompt_trace(std::size_t p) {
     const Prompt& own = session_.prompts[p];
-    const std::vector<std::int32_t>& tokens = session_.tokens[p].tokens;
+    const std::vector<std::int32_t>& tokens = model_.tokens[p].tokens;
     const TracePrompt& prompt = *find(own.id);
     if (auto ok = check_tokens(prompt, tokens); !ok) return ok.error();
     if (auto ok = check_length(prompt, std::int64_t(tokens.size())); !ok) return ok.error();
@@ -149,10 +150,10 @@ class Checker {
       out.tokens.push_back(*token);
     }
     if (auto ok = check_end(p, prompt, out); !ok) return ok.error();
-    if (session_.tokenizer) {
+    if (model_.tokenizer) {
       std::vector<std::int32_t> ids;
       for (const TokenRecord& token : out.tokens) ids.push_back(token.id);
-      out.text = session_.tokenizer->decode(ids);
+      out.text = model_.tokenizer->decode(ids);
     }
     return out;
   }
@@ -216,7 +217,7 @@ class Checker {
   }
 
   [[nodiscard]] bool ends(std::int32_t token) const {
-    return std::find(session_.eos.begin(), session_.eos.end(), token) != session_.eos.end();
+    return std::find(model_.eos.begin(), model_.eos.end(), token) != model_.eos.end();
   }
 
   /// A row that is not finite fails the cell. An execution ends there; an engine that did not see
@@ -227,7 +228,7 @@ class Checker {
 
   /// What was fed is the answer; nobody needs to say what came after the last row.
   Result<void> check_answer(std::size_t p, const TracePrompt& prompt, PromptTrace& out) const {
-    const std::vector<std::int32_t>& answer = session_.answers[p];
+    const std::vector<std::int32_t>& answer = model_.answers[p];
     for (std::size_t i = 0; i < std::min(answer.size(), prompt.rows.size()); ++i) {
       std::int32_t& fed = out.tokens[i].fed;
       if (!prompt.rows[i].fed) fed = answer[i];
@@ -282,7 +283,7 @@ class Checker {
   }
 
   [[nodiscard]] Result<void> check_ids(const TraceRow& row) const {
-    const std::int64_t vocabulary = session_.model.config.vocab_size;
+    const std::int64_t vocabulary = model_.model.config.vocab_size;
     const auto check = [&](std::int64_t id) -> Result<void> {
       if (id < vocabulary) return {};
       return Error{"token " + std::to_string(id) + " is outside the vocabulary of " +
@@ -350,7 +351,7 @@ class Checker {
   }
 
   [[nodiscard]] Result<void> check_table(const TracePrompt& prompt, const RowTable& table) const {
-    const std::int64_t vocabulary = session_.model.config.vocab_size;
+    const std::int64_t vocabulary = model_.model.config.vocab_size;
     if (table.cols != vocabulary) {
       return Error{"rows of " + std::to_string(table.cols) + " numbers; the vocabulary has " +
                        std::to_string(vocabulary),
@@ -374,6 +375,7 @@ class Checker {
   const std::string& path_;
   const Loaded& loaded_;
   const Session& session_;
+  const ModelSession& model_;
   const Cell& cell_;
   bool taught_, greedy_, wide_;
   std::map<std::string, RowFile> files_;

@@ -55,7 +55,9 @@ void judge_attempt(Judging& all, int i, const CellTrace& trace) {
     all.raise(i, check_observed(asked, trace, asks_about_cache));
     all.raise(i, check_library(all.cell(i).class_recipe, trace));
   }
-  all.raise(i, check_complete(all.in.scenario, cell, trace, all.in.eos));
+  const auto eos = all.in.eos.find(cell.value("model"));
+  all.raise(i, check_complete(all.in.scenario, cell, trace,
+                              eos == all.in.eos.end() ? std::vector<std::int32_t>{} : eos->second));
 }
 
 void judge_alone(Judging& all, int i) {

@@ -85,10 +85,11 @@ struct JudgeInput {
   const Matrix& matrix;
   const std::vector<JudgeCell>& cells;  // by matrix.cells
   const WithinResults& within;
-  const GoldenFile* golden = nullptr;    // null: goldens are not judged (differ-only, selftest)
-  const std::set<GoldenKey>& asked;      // asked_key() of the blocks that the cells stand for
-  const std::vector<std::int32_t>& eos;  // tokens that may end a prompt before max_new_tokens
-  std::string today;                     // YYYY-MM-DD, for xfail.until
+  const GoldenFile* golden = nullptr;  // null: goldens are not judged (differ-only, selftest)
+  const std::set<GoldenKey>& asked;    // asked_key() of the blocks that the cells stand for
+  /// By the value of axis model: tokens that may end a prompt before max_new_tokens.
+  const std::map<std::string, std::vector<std::int32_t>>& eos;
+  std::string today;  // YYYY-MM-DD, for xfail.until
   bool whole = true;  // the cells are those of the file as written: a block nobody asks for is
                       // OBSOLETE
   const Baseline* baseline = nullptr;  // null: none

@@ -230,6 +230,14 @@ Judgement check_gemm(const ScheduleBook* book, const Observed& o) {
   return {};
 }
 
+/// Were tokens drawn as was asked? Draws that are all the best of their row are draws.
+Judgement check_decode(const SamplerOptions& asked, const Observed& o) {
+  const std::string wanted = text_of(asked);
+  if (o.decode == wanted || (o.decode.empty() && wanted == "greedy")) return {};
+  if (o.decode.empty()) return mistrusted("nothing says how tokens were drawn");
+  return fail("decode", wanted, o.decode);
+}
+
 /// Of the judgements of a cell, the first that is graver than those before it.
 Judgement gravest(std::initializer_list<Judgement> all) {
   Judgement worst;
@@ -306,6 +314,7 @@ Judgement check_external(const GenerateRequest& asked, const CellTrace& trace,
   return gravest({had, check_said("device", asked.backend.device, "cpu", o.device),
                   check_said("precision", mode_of(asked.precision).name, "fp32", o.precision),
                   check_said("kv", asked.kv.text, "exact", o.kv),
+                  o.decode.empty() ? Judgement{} : check_decode(asked.sampler, o),
                   check_external_batch(asked.batch, trace),
                   check_external_cache(asked.cache, trace, asks_about_cache)});
 }
@@ -327,7 +336,8 @@ Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
                   check_kv(asked.kv, trace.observed), check_patch(asked.patch.spec, trace.observed),
                   check_gemm(asked.backend.gemm.get(), trace.observed),
                   check_attention(asked.backend.attention, trace.observed),
-                  check_weights(asked.weights, trace.observed)});
+                  check_weights(asked.weights, trace.observed),
+                  check_decode(asked.sampler, trace.observed)});
 }
 
 Judgement check_library(const std::string& class_recipe, const CellTrace& trace) {

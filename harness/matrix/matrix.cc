@@ -6,6 +6,7 @@
 #include <limits>
 #include <set>
 
+#include "harness/matrix/check.h"
 #include "harness/matrix/pairwise.h"
 #include "harness/matrix/patches.h"
 #include "harness/matrix/recipe.h"
@@ -44,15 +45,16 @@ std::vector<Factor> factors_of(const Scenario& scenario) {
   return factors;
 }
 
-/// The value on an axis of a draft: given, or the default.
-AxisValue value_on(const AxisPoint& given, const std::string& axis) {
+/// The value on an axis of a draft: given, or the scenario's default.
+const AxisValue& value_on(const AxisPoint& given, const AxisPoint& defaults,
+                          const std::string& axis) {
   const auto found = given.find(axis);
-  return found != given.end() ? found->second : usual_value(axis);
+  return found != given.end() ? found->second : defaults.at(axis);
 }
 
-bool excluded_by(const AxisPoint& cell, const AxisLists& pattern) {
+bool excluded_by(const AxisPoint& cell, const AxisPoint& defaults, const AxisLists& pattern) {
   return std::all_of(pattern.begin(), pattern.end(), [&](const auto& entry) {
-    const AxisValue value = value_on(cell, entry.first);
+    const AxisValue& value = value_on(cell, defaults, entry.first);
     return std::any_of(entry.second.begin(), entry.second.end(),
                        [&](const AxisValue& wanted) { return value_matches(value, wanted.text); });
   });
@@ -67,10 +69,6 @@ std::string text_of(const AxisLists& pattern) {
         (out.empty() ? "" : ", ") + axis + ": " + (values.size() == 1 ? texts : "[" + texts + "]");
   }
   return "{" + out + "}";
-}
-
-Error scenario_error(const Scenario& scenario, const std::string& message) {
-  return {message, scenario.path};
 }
 
 Error too_many(const Scenario& scenario, std::int64_t cells, std::int64_t limit) {
@@ -137,13 +135,14 @@ Result<std::vector<std::vector<int>>> product_rows(const Scenario& scenario,
   if (size > most) return too_many(scenario, size, most);
   std::vector<std::vector<int>> rows;
   std::vector<bool> used(scenario.exclude.size());
+  const AxisPoint defaults = defaults_of(scenario);
   for (std::int64_t index = 0; index < size; ++index) {
     std::vector<int> levels = levels_at(factors, index);
     bool excluded = false;
     if (!used.empty()) {
       const Draft draft = draft_at(factors, levels);
       for (std::size_t e = 0; e < used.size(); ++e)
-        if (excluded_by(draft.given, scenario.exclude[e])) used[e] = excluded = true;
+        if (excluded_by(draft.given, defaults, scenario.exclude[e])) used[e] = excluded = true;
     }
     if (!excluded) rows.push_back(std::move(levels));
   }
@@ -225,14 +224,15 @@ bool agrees(const Draft& draft, const AxisPoint& entry) {
 }
 
 /// Adds the entry to the cells it agrees with, or makes a cell of it; false: it changed nothing.
-bool include_entry(const AxisPoint& entry, std::size_t product_size, std::vector<Draft>& drafts) {
+bool include_entry(const AxisPoint& entry, const AxisPoint& defaults, std::size_t product_size,
+                   std::vector<Draft>& drafts) {
   bool agreed = false, changed = false;
   for (std::size_t i = 0; i < product_size; ++i) {
     if (!agrees(drafts[i], entry)) continue;
     agreed = true;
     for (const auto& [axis, value] : entry) {
       if (drafts[i].original.count(axis)) continue;
-      changed = changed || value_on(drafts[i].given, axis).text != value.text;
+      changed = changed || value_on(drafts[i].given, defaults, axis).text != value.text;
       drafts[i].given[axis] = value;
     }
   }
@@ -242,6 +242,7 @@ bool include_entry(const AxisPoint& entry, std::size_t product_size, std::vector
 
 Result<void> include(const Scenario& scenario, std::int64_t limit, std::vector<Draft>& drafts) {
   const std::size_t product_size = drafts.size();
+  const AxisPoint defaults = defaults_of(scenario);
   for (const AxisLists& entry : scenario.include) {
     std::int64_t size = 1;
     for (const auto& axis : entry) {
@@ -250,7 +251,7 @@ Result<void> include(const Scenario& scenario, std::int64_t limit, std::vector<D
     if (size > limit) return too_many(scenario, size, limit);
     bool changed = false;
     for (const AxisPoint& single : single_entries(entry))
-      changed = include_entry(single, product_size, drafts) || changed;
+      changed = include_entry(single, defaults, product_size, drafts) || changed;
     if (!changed) return scenario_error(scenario, "include " + text_of(entry) + " adds nothing");
     if (static_cast<std::int64_t>(drafts.size()) > limit)
       return too_many(scenario, static_cast<std::int64_t>(drafts.size()), limit);
@@ -258,14 +259,14 @@ Result<void> include(const Scenario& scenario, std::int64_t limit, std::vector<D
   return {};
 }
 
-Cell make_cell(const Scenario& scenario, const Draft& draft, int index) {
+Cell make_cell(const Scenario& scenario, const AxisPoint& defaults, const Draft& draft, int index) {
   Cell cell;
   cell.scenario = scenario.name;
   const bool operation = scenario.operation.kind != OperationKind::none;
   for (const Axis& axis : all_axes()) {
     // A cell of a model has no axis of an operation: a new one changes none of its recipes.
     if (axis.scope == AxisScope::operation && !operation) continue;
-    cell.axes[axis.name] = value_on(draft.given, axis.name);
+    cell.axes[axis.name] = value_on(draft.given, defaults, axis.name);
   }
   for (const auto& entry : draft.given) cell.named_axes.push_back(entry.first);
   cell.tags = scenario.tags;
@@ -273,107 +274,6 @@ Cell make_cell(const Scenario& scenario, const Draft& draft, int index) {
   const std::string meaning = cell_meaning(scenario, cell);
   cell.hash = to_hex(sha256(meaning.data(), meaning.size())).substr(0, 16);
   return cell;
-}
-
-/// Why attention over key blocks cannot read this cache, or empty.
-std::string unfit_for_flash(const KvPolicySpec& kv, bool by_length) {
-  if (kv.shipped != nullptr) return "a cache as shipped has an attention of its own";
-  if (kv.policy == nullptr) return "";
-  constexpr std::int64_t kPrompt = std::int64_t(1) << 20, kLate = std::int64_t(1) << 30;
-  if (kv.policy->coded(1, kLate) != CodedView{}) return "it reads exact keys and values, not codes";
-  for (std::int64_t q = kPrompt - 64; q < kPrompt + 64; ++q) {
-    if (kv.policy->observes(kPrompt, q)) return "it has no weights for a policy to choose by";
-  }
-  return by_length ? "splits: by_length counts the rows of a step, which a policy takes apart" : "";
-}
-
-/// A flash schedule and what it can stand with.
-Result<void> check_attention(const GenerateRequest& asked) {
-  const FlashSchedule& flash = asked.backend.attention;
-  if (!flash.emulated()) return {};
-  const Mode mode = mode_of(asked.precision);
-  if (flash.p != Format::f32 && mode.wide()) {
-    return Error{"attention p: in precision fp64 P is fp64, and is not rounded to 16 bits", ""};
-  }
-  const std::string why = unfit_for_flash(asked.kv, flash.by_length);
-  if (why.empty()) return {};
-  return Error{"attention " + flash.text + " and kv " + asked.kv.text + ": " + why, ""};
-}
-
-/// What a cell asks of cache and orders fits together. `place`: of errors, where it is not the
-/// axis's own.
-Result<void> check_asked(const Cell& cell, const std::string& name, const std::string& place) {
-  const GenerateRequest asked = cell.requested();
-  const auto wrong = [&](const Result<void>& why, const char* axis) {
-    return Error{name + ": " + why.error().message, place.empty() ? cell.at(axis).place : place};
-  };
-  if (auto fits = check_kv_policy(asked.kv, asked.cache, asked.ranks); !fits)
-    return wrong(fits, "kv");
-  if (auto fits = check_attention(asked); !fits) return wrong(fits, "attention");
-  if (auto fits = check_orders(asked.backend); !fits) return wrong(fits, "gemm");
-  return {};
-}
-
-/// Members must predict the same positions from the same tokens.
-Result<void> check_ensemble(const Expectation& rule, const Matrix& matrix) {
-  if (rule.kind != Expectation::Kind::ensemble) return {};
-  for (const Cell& cell : matrix.cells) {
-    if (cell.value("teacher_forced") != "false" || !rule.where.matches(cell.subject())) continue;
-    return Error{
-        rule.text() + ": " + cell.name() +
-            " is fed its own tokens; an ensemble needs teacher_forced: answer, or true, under "
-            "decode, and in the entries of include",
-        rule.place};
-  }
-  return {};
-}
-
-/// Every cell once; every rule and xfail selects something.
-Result<void> check(const Scenario& scenario, const Matrix& matrix) {
-  if (matrix.cells.empty()) return scenario_error(scenario, "exclude leaves no cell");
-  std::map<std::string, const Cell*> seen;
-  for (const Cell& cell : matrix.cells) {
-    if (!seen.emplace(cell.hash, &cell).second)
-      return scenario_error(scenario, "two cells are the same: " + seen[cell.hash]->name() +
-                                          " and " + cell.name() +
-                                          "; drop one include or zip entry");
-    if (auto fits = check_asked(cell, cell.name(), ""); !fits) return fits;
-    if (auto fits = check_patch(scenario, cell); !fits) return fits;
-    const auto donor = donor_of(cell);
-    if (!donor) continue;
-    const std::string& place = cell.at("patch").place;
-    if (auto fits = check_asked(*donor, cell.name() + ": the donor", place); !fits) return fits;
-  }
-  const auto selects = [&](const Filter& where) {
-    const auto selected = [&](const Cell& cell) { return where.matches(cell.subject()); };
-    return std::any_of(matrix.cells.begin(), matrix.cells.end(), selected);
-  };
-  for (const Expectation& rule : scenario.expect) {
-    if (!selects(rule.where)) return Error{rule.text() + ": selects no cell", rule.place};
-    if (auto fits = check_ensemble(rule, matrix); !fits) return fits;
-  }
-  for (const Measure& measure : scenario.measures)
-    if (!selects(measure.where)) return Error{measure.text() + ": selects no cell", measure.place};
-  for (const ExpectedFailure& expected : scenario.xfail)
-    if (!selects(expected.where))
-      return Error{"xfail where " + expected.where.text() + ": selects no cell", expected.place};
-  if (!selects(scenario.golden.where))
-    return Error{"golden where " + scenario.golden.where.text() + ": selects no cell",
-                 scenario.golden.place};
-  return {};
-}
-
-std::string last_component(const std::string& path) {
-  const std::size_t end = path.find_last_not_of('/');
-  if (end == std::string::npos) return path;
-  const std::size_t slash = path.find_last_of('/', end);
-  return path.substr(slash == std::string::npos ? 0 : slash + 1,
-                     slash == std::string::npos ? end + 1 : end - slash);
-}
-
-std::string meaning_of_model(const std::string& model) {
-  const auto merged = is_merged(model) ? parse_merged(model) : Result<MergedModel>(Error{});
-  return merged ? meaning_of(*merged) : last_component(model);
 }
 
 }  // namespace
@@ -407,12 +307,31 @@ Filter::Subject Cell::subject() const {
   return subject;
 }
 
+Decode decode_of(const Scenario& scenario, const Cell& cell) {
+  Decode out = scenario.decode;
+  const auto* options = std::get_if<SamplerOptions>(&cell.at("decode").setting);
+  const bool by_axis = out.strategy == "greedy" && options != nullptr && options->temperature != 0;
+  if (!by_axis) return out;  // the key says the same, or greedy
+  out.strategy = "sample";
+  out.temperature = options->temperature;
+  out.top_k = options->top_k;
+  out.top_p = options->top_p;
+  out.seed = options->seed;
+  return out;
+}
+
+std::string model_of(const Cell& cell) {
+  const auto* word = std::get_if<std::string>(&cell.at("model").setting);
+  return word == nullptr ? "" : *word;
+}
+
 std::string cell_meaning(const Scenario& scenario, const Cell& cell) {
   std::string out = "isobit cell 1\nscenario=" + scenario.name + "\n";
-  out += "model=" + meaning_of_model(scenario.model) + "\n";
+  out += "model=" + meaning_of_model(model_of(cell)) + "\n";
   for (const auto& [axis, value] : cell.axes)
-    if (!is_usual(axis, value)) out += "axis." + axis + "=" + value.text + "\n";
-  out += decode_lines(scenario.decode, DecodeLines::changed);
+    if (!find_axis(axis)->own_lines && !is_usual(axis, value))
+      out += "axis." + axis + "=" + value.text + "\n";
+  out += decode_lines(decode_of(scenario, cell), DecodeLines::changed);
   const PromptSelection& prompts = scenario.prompts;
   if (prompts.skip != 0) out += "prompts.skip=" + std::to_string(prompts.skip) + "\n";
   if (prompts.take != -1) out += "prompts.take=" + std::to_string(prompts.take) + "\n";
@@ -430,9 +349,12 @@ Result<Matrix> expand(const Scenario& scenario, bool allow_large) {
   const auto count = static_cast<std::int64_t>(drafts->size());
   if (count > limit) return too_many(scenario, count, limit);
   Matrix matrix;
-  for (const Draft& draft : drafts.value())
-    matrix.cells.push_back(make_cell(scenario, draft, static_cast<int>(matrix.cells.size())));
-  auto checked = check(scenario, matrix);
+  const AxisPoint defaults = defaults_of(scenario);
+  for (const Draft& draft : drafts.value()) {
+    const auto index = static_cast<int>(matrix.cells.size());
+    matrix.cells.push_back(make_cell(scenario, defaults, draft, index));
+  }
+  auto checked = check_matrix(scenario, matrix);
   ISOBIT_TRY(checked);
   return matrix;
 }
@@ -470,6 +392,7 @@ std::string class_axes(const Cell& cell) {
     const bool decides = (by_steps && (axis == "batch" || axis == "cache" || axis == "kv" ||
                                        axis == "replicas" || axis == "rows")) ||
                          (by_ranks && axis == "gpus");
+    if (find_axis(axis)->own_lines) continue;
     if (deterministic && !decides && find_axis(axis)->lossless(value)) continue;
     if (always || !is_usual(axis, value)) out += axis + "=" + value.text + "\n";
   }

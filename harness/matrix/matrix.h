@@ -56,6 +56,11 @@ struct Matrix {
 Result<Matrix> expand(const Scenario& scenario, bool allow_large);
 constexpr std::int64_t kLargestProduct = 1000000;
 
+/// How a cell decodes: what the key says, with the cell's value of the axis.
+Decode decode_of(const Scenario& scenario, const Cell& cell);
+/// The word of a cell's model, for open_model().
+std::string model_of(const Cell& cell);
+
 /// The text whose hash names a cell: scenario name, model (last component of a path), the decode
 /// parameters and axes that differ from their defaults, skip, take and pad_to of the prompts, one a
 /// line. Not in it: file names, trace level, the axes' other values, limits and tags. So a new axis

@@ -65,7 +65,7 @@ std::string class_recipe(const Scenario& scenario, const Cell& cell, const Recip
                          const std::vector<std::string>& machine) {
   std::string lines = class_axes(cell);
   if (scenario.operation.kind == OperationKind::none) {
-    lines += decode_lines(scenario.decode, DecodeLines::all);
+    lines += decode_lines(decode_of(scenario, cell), DecodeLines::all);
   }
   lines += recipe_line("model", inputs.model_digest);
   lines += recipe_line("numerics", inputs.numerics_version);
@@ -97,7 +97,9 @@ std::string class_recipe(const Scenario& scenario, const Cell& cell, const Recip
 std::string cell_recipe(const Scenario& scenario, const Cell& cell, const RecipeInputs& inputs) {
   static const char* const kLevels[] = {"logits", "layers", "ops"};
   std::string lines = class_recipe(scenario, cell, inputs);
-  for (const auto& [axis, value] : cell.axes) lines += recipe_line("axis." + axis, value.text);
+  for (const auto& [axis, value] : cell.axes) {
+    if (!find_axis(axis)->own_lines) lines += recipe_line("axis." + axis, value.text);
+  }
   lines += recipe_line("prompts", inputs.prompts_digest);
   lines += recipe_line("observe", kLevels[static_cast<int>(scenario.observe)]);
   // A trace without them cannot stand for one that a measure needs them of.

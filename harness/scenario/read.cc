@@ -62,7 +62,8 @@ class Reader : private NodeReader {
   void check_rule(const TreeNode& node, const TreeNode& body, const Expectation& rule);
   void expected_failure(const TreeNode& node);
   void golden(const TreeNode& node);
-  void seeds();
+  void check_axes_and_keys();
+  void check_seeds();
   void finish();
 
   Scenario scenario_;
@@ -70,7 +71,9 @@ class Reader : private NodeReader {
   std::vector<const TreeNode*> per_;          // pairwise.per
   const TreeNode* teacher_forced_ = nullptr;  // decode.teacher_forced
   const TreeNode* decode_seed_ = nullptr;     // decode.seed
-  const TreeNode* seed_ = nullptr;            // first value of the axis seed
+  const TreeNode* short_form_ = nullptr;      // first key of decode that is of the axis decode
+  const TreeNode* model_key_ = nullptr;
+  std::map<std::string, const TreeNode*> first_;  // of the axes: first value of each
 };
 
 Result<Scenario> Reader::read() {
@@ -85,6 +88,7 @@ Result<Scenario> Reader::read() {
   finish();
   for (const char* key : {"version", "name", "model", "prompts"}) {
     if (operation_ != OperationKind::none && key == std::string("prompts")) continue;
+    if (key == std::string("model") && first_.count(key) != 0) continue;
     const auto named = [&](const TreeNode& node) { return node.text == key; };
     if (std::none_of(root.keys.begin(), root.keys.end(), named))
       fail(root, std::string("the key \"") + key + "\" is missing");
@@ -111,6 +115,7 @@ void Reader::top(const std::string& key, const TreeNode& node) {
   }
   if (key == "name") name(node);
   if (key == "question") scenario_.question = word(node, "question");
+  if (key == "model") model_key_ = &node;
   if (key == "model" && operation_ == OperationKind::none) scenario_.model = model(node);
   if (key == "prompts") prompts(node);
   if (key == "decode") decode(node);
@@ -184,6 +189,11 @@ void Reader::decode(const TreeNode& node) {
   if (node.kind != Kind::map) return;
   for (std::size_t i = 0; i < node.keys.size(); ++i)
     decode_option(node.keys[i].text, node.items[i]);
+  for (const TreeNode& key : node.keys) {
+    const bool other =
+        key.text == "max_new_tokens" || key.text == "ignore_eos" || key.text == "teacher_forced";
+    if (!other && short_form_ == nullptr) short_form_ = &key;
+  }
   if (scenario_.decode.strategy != "greedy") return;
   for (const TreeNode& key : node.keys)
     for (const char* sampled : {"temperature", "top_k", "top_p", "seed"})
@@ -285,13 +295,14 @@ Values Reader::values(const std::string& axis, const TreeNode& node, ValueUse us
   for (const TreeNode& item : list(node, "axis " + axis)) {
     out.push_back(value(axis, item, use));
     if (!seen.insert(out.back().text).second)
-      fail(item, "value " + in_quotes(out.back().text) + " is twice in axis " + axis);
+      fail(item, "value " + in_quotes(out.back().text) + " is twice in axis " + axis +
+                     (axis == "model" ? "; a model's name is the last component of its path" : ""));
   }
   return out;
 }
 
 AxisValue Reader::value(const std::string& axis, const TreeNode& node, ValueUse use) {
-  if (axis == "seed" && seed_ == nullptr) seed_ = &node;
+  if (use == ValueUse::exact || axis == "seed") first_.emplace(axis, &node);
   return axis_value_of(axis, node, use);
 }
 
@@ -402,18 +413,29 @@ void Reader::golden(const TreeNode& node) {
   if (choice_of.where.empty()) fail(node, "a map of golden needs where");
 }
 
-/// The axis seed draws samples: it has a meaning with sampling alone, and decode.seed is its value.
-void Reader::seeds() {
-  if (operation_ != OperationKind::none) return;  // there it seeds the operands
-  if (seed_ != nullptr && scenario_.decode.strategy == "greedy")
-    fail(*seed_, "axis seed has no meaning with strategy greedy; add decode: {strategy: sample}");
-  if (seed_ != nullptr && decode_seed_ != nullptr)
-    fail(*decode_seed_, "seed is an axis already; give it in one place");
-  for (const Measure& measure : scenario_.measures) {
-    if (measure.over.empty() || seed_ != nullptr || error_) continue;
-    error_ = Error{measure.text() + ": no cell has a seed of its own; add the axis seed: [0, 1, 2]",
-                   measure.place};
+/// What a key says is not said by an axis as well.
+void Reader::check_axes_and_keys() {
+  if (short_form_ != nullptr && first_.count("decode") != 0) {
+    fail(*short_form_, "decode is an axis already; its values say " + in_quotes(short_form_->text) +
+                           ", under the key decode stand max_new_tokens and ignore_eos");
   }
+  if (model_key_ != nullptr && first_.count("model") != 0) {
+    fail(*model_key_, "model is an axis already; give it in one place");
+  }
+}
+
+/// The axis seed draws samples: it has a meaning with sampling alone, and it is the option seed.
+void Reader::check_seeds() {
+  if (operation_ != OperationKind::none) return;  // there it seeds the operands
+  const bool has_seeds = first_.count("seed") != 0;
+  bool samples = scenario_.decode.strategy != "greedy";
+  for (const AxisValue* value : values_on(scenario_, "decode")) samples |= value->text != "greedy";
+  if (has_seeds && !samples)
+    fail(*first_.at("seed"),
+         "axis seed has no meaning with strategy greedy; add decode: {strategy: sample}");
+  if (has_seeds && decode_seed_ != nullptr)
+    fail(*decode_seed_, "seed is an axis already; give it in one place");
+  if (!error_) error_ = check_draws(scenario_, has_seeds);
 }
 
 /// What needs the whole file. decode.teacher_forced is the axis with one value.
@@ -427,7 +449,9 @@ void Reader::finish() {
     error_ = Error{"golden: none, and expect has no rule: nothing would be compared",
                    scenario_.golden.place};
   }
-  seeds();
+  check_axes_and_keys();
+  check_seeds();
+  if (!error_) error_ = check_model_names(scenario_);
   if (!error_) error_ = check_measures(scenario_);
   if (operation_ != OperationKind::none && !error_) error_ = check_operation(scenario_);
   if (teacher_forced_ == nullptr) return;

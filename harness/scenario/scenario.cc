@@ -253,18 +253,45 @@ Result<Scenario> load_scenario(const std::string& path, const std::vector<std::s
   return parse_scenario(*text, path, overrides);
 }
 
-std::vector<std::string> value_texts(const Scenario& scenario, const std::string& axis) {
-  std::vector<std::string> texts;
+std::vector<const AxisValue*> values_on(const Scenario& scenario, const std::string& axis) {
+  std::vector<const AxisValue*> out;
   const auto add = [&](const auto& lists) {
     for (const auto& [name, values] : lists) {
       if (name != axis) continue;
-      for (const AxisValue& value : values) texts.push_back(value.text);
+      for (const AxisValue& value : values) out.push_back(&value);
     }
   };
   add(scenario.axes);
   for (const auto& group : scenario.zip) add(group);
   for (const auto& entry : scenario.include) add(entry);
+  return out;
+}
+
+std::vector<std::string> value_texts(const Scenario& scenario, const std::string& axis) {
+  std::vector<std::string> texts;
+  for (const AxisValue* value : values_on(scenario, axis)) texts.push_back(value->text);
   return texts;
+}
+
+AxisPoint defaults_of(const Scenario& scenario) {
+  AxisPoint out;
+  for (const Axis& axis : all_axes()) out.emplace(axis.name, usual_value(axis.name));
+  if (!scenario.model.empty()) out["model"] = model_value(scenario.model);
+  const Decode& decode = scenario.decode;
+  if (decode.strategy == "sample") {
+    out["decode"] = decode_value({decode.temperature, decode.top_k, decode.top_p, decode.seed, 0});
+  }
+  return out;
+}
+
+std::vector<AxisValue> models_of(const Scenario& scenario) {
+  std::vector<AxisValue> out;
+  for (const AxisValue* value : values_on(scenario, "model")) {
+    const auto same = [&](const AxisValue& known) { return known == *value; };
+    if (std::none_of(out.begin(), out.end(), same)) out.push_back(*value);
+  }
+  if (out.empty()) out.push_back(model_value(scenario.model));
+  return out;
 }
 
 }  // namespace isobit

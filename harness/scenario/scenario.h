@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "harness/axes/axis.h"
+#include "harness/axes/axes.h"
 #include "harness/metric.h"
 #include "harness/scenario/filter.h"
 #include "runtime/base/result.h"
@@ -20,6 +20,7 @@
 
 namespace isobit {
 
+/// What the key `decode` says; strategy to seed are short for the axis `decode` with one value.
 struct Decode {
   std::string strategy = "greedy";  // greedy | sample
   std::int64_t max_new_tokens = 16;
@@ -113,7 +114,7 @@ struct Scenario {
   std::int64_t version = 1;
   std::string name;
   std::string question;  // one sentence: what the scenario asks
-  std::string model;     // manifest name, directory or .gguf; "operation gemm"
+  std::string model;  // the key: a model's word, "operation gemm"; empty: the axis has the models
   OperationChoice operation;
   PromptSelection prompts;
   Decode decode;
@@ -147,6 +148,15 @@ inline AxisScope scope_of(const Scenario& scenario) {
   return scenario.operation.kind == OperationKind::none ? AxisScope::model : AxisScope::operation;
 }
 
+/// The values of a cell that names no axis: what the keys `model` and `decode` say, else defaults.
+/// Of `model` it is empty where the axis has the models.
+AxisPoint defaults_of(const Scenario& scenario);
+/// The models that cells may have: of the key, or the different values of the axis in the order of
+/// the file. Of one operation: the one that stands for none.
+std::vector<AxisValue> models_of(const Scenario& scenario);
+
+/// An axis' values in axes, zip and include, in this order.
+std::vector<const AxisValue*> values_on(const Scenario& scenario, const std::string& axis);
 /// The texts of an axis' values in axes, zip and include, in this order.
 std::vector<std::string> value_texts(const Scenario& scenario, const std::string& axis);
 

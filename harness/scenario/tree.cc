@@ -279,6 +279,10 @@ std::vector<std::string> NodeReader::axis_list(const TreeNode& node, const std::
     if (!is(axis, Kind::scalar, "an axis of " + what) || !known_axis(axis)) continue;
     if (std::count(out.begin(), out.end(), axis.text) != 0)
       fail(axis, "axis " + axis.text + " is twice in " + what);
+    if (axis.text == "model")
+      fail(axis, "axis model cannot be in " + what +
+                     ": another model is another function of other tokens. Each model has groups "
+                     "of its own; where: model=NAME chooses one");
     out.push_back(axis.text);
   }
   return out;

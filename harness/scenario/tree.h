@@ -71,6 +71,9 @@ class NodeReader {
   std::string date(const TreeNode& node, const std::string& what);
   /// A model's word, or the text of a merged model (harness/merged.h) from a map.
   std::string model(const TreeNode& node);
+  /// A value of an axis as a person wrote it.
+  RawValue raw_value(const std::string& axis, const TreeNode& node);
+  RawValue raw_model(const TreeNode& node);
   /// {op: gemm, shapes: FILE}
   OperationChoice operation(const TreeNode& node);
   static bool is_operation(const TreeNode& model);
@@ -85,7 +88,7 @@ class NodeReader {
   bool known_axis(const TreeNode& node);
   /// A value of a known axis; seeds and files are the caller's to look at.
   AxisValue axis_value_of(const std::string& axis, const TreeNode& node, ValueUse use);
-  /// A list of different axes.
+  /// A list of different axes, none of which is `model`: cells of two models are not compared.
   std::vector<std::string> axis_list(const TreeNode& node, const std::string& what);
 
   /// Whether an axis is one of this scenario's; known_axis() and where() ask.
@@ -106,6 +109,10 @@ std::optional<Error> read_measures(const Tree& tree, const TreeNode& node,
 std::optional<Error> check_measures(const Scenario& scenario);
 /// `observe`: a level, or a map of a level and of rows wanted by value (scenario/observe.cc).
 std::optional<Error> read_observe(const Tree& tree, const TreeNode& node, Scenario& scenario);
+/// A seed that the axis `seed` and a value of `decode` both give, and samples without seeds.
+std::optional<Error> check_draws(const Scenario& scenario, bool has_seeds);
+/// Two models with one name: cells could not tell them apart.
+std::optional<Error> check_model_names(const Scenario& scenario);
 
 /// What the scenario of one operation cannot ask (scenario/read_operation.cc); nothing: all is
 /// fine.

@@ -39,11 +39,6 @@ class RunnerUp final : public ForwardingBackend {
   }
 };
 
-/// Seeds of a batch are counted by its size.
-void batch_seed(const Cell&, GenerateRequest& request) {
-  request.sampler.seed += std::uint64_t(request.batch.size - 1);
-}
-
 /// The teacher's tokens arrive one late.
 void late_teacher(const Cell&, GenerateRequest& request) {
   for (PromptTokens& prompt : request.prompts) {
@@ -129,8 +124,6 @@ std::vector<Defect> asked_defects() {
       "gpus", "2", [](GenerateRequest& r) { r.weights = *parse_weight_change("bsr:4+seed:2"); });
   add("drawn-by-rank", "gpus", "draws of changed weights", "drawn", "gpus=2", Verdict::diff, "")
       .request = where("gpus", "2", [](GenerateRequest& r) { ++r.weights.seed; });
-  add("batch-seed", "batch", "sampler's seed", "sample", "batch>1", Verdict::diff, "").request =
-      batch_seed;
   add("late-teacher", "teacher_forced", "teacher", "teacher", "teacher_forced=true", kFail,
       "teacher")
       .request = late_teacher;

@@ -51,6 +51,7 @@ std::vector<Defect> cache_defects();      // in what the cache holds, or where a
 std::vector<Defect> policy_defects();     // in what a cache policy codes, shows or evicts
 std::vector<Defect> lossy_defects();      // the same, of policies that change, turn, hide and score
 std::vector<Defect> patch_defects();      // rows of a donor in the wrong place
+std::vector<Defect> draw_defects();       // in what tokens are drawn with, and by
 std::vector<Defect> asked_defects();      // something else ran than was asked
 std::vector<Defect> measured_defects();   // in rows by value, on their way to the metrics of pairs
 std::vector<Defect> operation_defects();  // in one operation, launched by itself

@@ -199,7 +199,8 @@ std::vector<Defect> engine_defects() {
   add("never-done", "served", kBatches, Verdict::fail, "no result within");
   add("late-teacher", "served-teacher", kBatches, Verdict::fail, "was not fed");
   add("keeps-cache", "served-cache", "engine=exec and cache=off", Verdict::fail, "was read");
-  add("stale-seed", "served-seed", "engine=exec and seed=2", Verdict::diff, "differs");
+  add("stale-seed", "served-seed", "engine=exec and seed=2", Verdict::fail,
+      "decode seed:2+temperature:0.8 was asked, seed:1+temperature:0.8 ran");
   add("rounded-logprobs", "served-logprobs", kBatches, Verdict::diff, "differs",
       ", evidence: logprobs");
   return all;

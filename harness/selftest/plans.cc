@@ -71,6 +71,11 @@ const std::map<std::string, Plan>& laboratory_plans() {
       {"dealt", {kGreedy, R"(axes: {replicas: [1, 2], batch: [1, 3]}
 expect: [{same_bits: {across: [replicas, batch]}}]
 )"}},
+      {"draws",
+       {"{max_new_tokens: 8, ignore_eos: true}",
+        R"(axes: {decode: [{top_k: 2, temperature: 0.7, seed: 3}], batch: [1, 3, 8], gpus: [1, 2]}
+expect: [{same_bits: {across: [batch, gpus]}}]
+)"}},
       {"drawn", {kGreedy, R"(axes: {weights: [{bsr: 4, seed: 1}], gpus: [1, 2], batch: [1, 3]}
 expect: [{same_bits: {across: [gpus, batch]}}]
 )"}},

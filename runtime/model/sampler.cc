@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "runtime/base/option_text.h"
 #include "runtime/base/result.h"
 #include "runtime/numerics/digest.h"
 #include "runtime/numerics/functions.h"
@@ -41,6 +42,19 @@ std::vector<Candidate<T>> ordered(std::span<const T> logits, const SamplerOption
 }
 
 }  // namespace
+
+std::string text_of(const SamplerOptions& options) {
+  if (options.temperature == 0.0) return "greedy";
+  std::string text;
+  const auto add = [&](const char* name, const std::string& value) {
+    text += (text.empty() ? "" : "+") + std::string(name) + ":" + value;
+  };
+  if (options.seed != 0) add("seed", std::to_string(options.seed));
+  if (options.temperature != 1.0) add("temperature", shortest_decimals(options.temperature));
+  if (options.top_k != 0) add("top_k", std::to_string(options.top_k));
+  if (options.top_p != 1.0) add("top_p", shortest_decimals(options.top_p));
+  return text.empty() ? "sample" : text;
+}
 
 std::uint64_t prompt_hash(std::span<const std::int32_t> tokens) {
   return hash64(std::as_bytes(tokens));

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 namespace isobit {
 
@@ -18,6 +19,10 @@ struct SamplerOptions {
   std::uint64_t seed = 0;
   std::uint32_t stream = 0;
 };
+
+/// "greedy", "sample", "seed:3+temperature:0.7+top_k:50+top_p:0.9": sorted, without what is at its
+/// default, which is 1 of the temperature. The stream is no part of it.
+std::string text_of(const SamplerOptions& options);
 
 /// XXH3-64 of a prompt's token ids, int32 little-endian.
 std::uint64_t prompt_hash(std::span<const std::int32_t> tokens);

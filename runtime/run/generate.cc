@@ -104,13 +104,14 @@ class RankRun {
       const std::size_t at = wanted++;
       if (!batcher_.counts(step.owners[i], row.position)) continue;
       if (row.draft) recorder_.keep_draft(row.sequence, row.position);
-      draw(step.owners[i], row.position, logits, at, cache);
+      draw(step.owners[i], row, logits, at, cache);
     }
     recorder_.drop_drafts();
   }
 
   /// Draws from one row, records it, and feeds the sequence.
-  void draw(int index, std::int64_t position, Rows logits, std::size_t at, KvCache& cache) {
+  void draw(int index, const StepRow& row, Rows logits, std::size_t at, KvCache& cache) {
+    const std::int64_t position = row.position;
     const int prompt = batcher_.prompt_of(index);
     const TopEntries& top = best_[at];
     TokenRecord token;
@@ -124,7 +125,7 @@ class RankRun {
     const bool needs_row = result_ != nullptr && by_value;
     if (request_.sampler.temperature != 0.0 || needs_row) fetch(logits, at);
     if (request_.sampler.temperature != 0.0 && !token.non_finite) {
-      token.id = sample_row(prompt, position);
+      token.id = sample_row(prompt, row);
     }
     token.fed = batcher_.fed(index, token.id);
     if (needs_row) give_row(prompt, position);
@@ -150,10 +151,13 @@ class RankRun {
     return {reinterpret_cast<const T*>(bytes_.data()), bytes_.size() / sizeof(T)};
   }
 
-  std::int32_t sample_row(int prompt, std::int64_t position) const {
-    const std::uint64_t hash = hashes_[std::size_t(prompt)];
-    return backend_.mode().wide() ? sample(values<double>(), request_.sampler, hash, position + 1)
-                                  : sample(values<float>(), request_.sampler, hash, position + 1);
+  std::int32_t sample_row(int prompt, const StepRow& row) {
+    Draw draw{request_.sampler, hashes_[std::size_t(prompt)], row.position + 1, int(row.sequence)};
+    drew_ = true;
+    if (request_.change_draw) request_.change_draw(draw);
+    return backend_.mode().wide()
+               ? sample(values<double>(), draw.options, draw.prompt, draw.position)
+               : sample(values<float>(), draw.options, draw.prompt, draw.position);
   }
 
   void give_row(int prompt, std::int64_t position) {
@@ -205,6 +209,7 @@ class RankRun {
   void finish_trace() {
     CellTrace& trace = result_->trace;
     trace.record_seconds = record_seconds_ + recorder_.seconds;
+    trace.observed.decode = text_of(drew_ ? request_.sampler : SamplerOptions{});
     if (!recorder_.conflict.empty()) fail(CellStatus::recomputed_differs, recorder_.conflict);
     for (std::size_t p = 0; p < request_.prompts.size(); ++p) {
       PromptTrace& prompt = trace.prompts[p];
@@ -230,6 +235,7 @@ class RankRun {
   std::vector<Digest> digests_;
   std::int64_t last_ = -1;  // position of the row that was drawn from last
   double record_seconds_ = 0;
+  bool drew_ = false;  // some token by the sampler
 };
 
 Result<void> check_request(const GenerateRequest& request, const ModelConfig& config) {

@@ -34,6 +34,14 @@ namespace isobit {
 /// A logits row as computed: fp32 values are exact as double.
 using RowValues = std::vector<double>;
 
+/// What one token is drawn with.
+struct Draw {
+  SamplerOptions options;
+  std::uint64_t prompt = 0;   // prompt_hash()
+  std::int64_t position = 0;  // of the token that is drawn
+  int slot = 0;               // of the sequence in the cache: nothing may depend on it
+};
+
 struct GenerateRequest {
   Precision precision = Precision::fp32;
   BackendOptions backend;
@@ -52,6 +60,8 @@ struct GenerateRequest {
   OperationRequest
       operation;  // of kind none: a model runs; else nothing but its rows (operation.h)
 
+  /// Changes a draw behind the record of it, on every rank; selftest's defects.
+  std::function<void(Draw&)> change_draw;
   ResidualHook residual;  // sees and changes the residual stream
   PatchRequest patch;     // rows of another run that are put in
   /// Called for each rank's parts before use; selftest wraps them in defects.

@@ -48,6 +48,7 @@ inline Observed observed_as_asked(const GenerateRequest& asked) {
   o.prefix_hits = asked.cache.shares_prefix ? 1 : 0;
   o.recomputed = asked.cache.recomputes ? 1 : 0;
   o.drafted = asked.cache.drafts;
+  o.decode = text_of(asked.sampler);
   o.weights = asked.weights.text;
   o.kv = asked.kv.text;
   o.kv_coded = asked.kv.policy == nullptr ? 0 : 1;

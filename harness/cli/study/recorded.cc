@@ -131,12 +131,13 @@ Result<std::vector<BiasLine>> recorded_bias(const std::string& model, const std:
   ISOBIT_TRY(session);
   BiasTable table(kBlock);
   request.precision = *known;
-  request.prompts = session->tokens;
+  ModelSession& own = session->models.front();
+  request.prompts = own.tokens;
   request.max_new_tokens = 1;
   request.wrap_backend = [&](std::unique_ptr<Backend> inner) {
     return std::make_unique<Recording>(std::move(inner), table);
   };
-  Runtime runtime(std::move(session->model));
+  Runtime runtime(std::move(own.model));
   auto result = runtime.generate(request);
   ISOBIT_TRY(result);
   if (result->trace.status != CellStatus::ok) return Error{result->trace.reason, "--model"};

@@ -59,10 +59,11 @@ Result<void> add_models(const std::vector<std::string>& scenarios, Environment& 
     }
     const auto loaded = load(path, {});
     ISOBIT_TRY(loaded);
-    const std::string& digest = loaded->session.inputs.model_digest;
-    const auto [at, is_new] =
-        environment.entries.emplace("model." + loaded->scenario.model, digest);
-    if (!is_new && at->second != digest) environment.entries[at->first + " of " + path] = digest;
+    for (const ModelSession& model : loaded->session.models) {
+      const std::string& digest = model.inputs.model_digest;
+      const auto [at, is_new] = environment.entries.emplace("model." + model.word, digest);
+      if (!is_new && at->second != digest) environment.entries[at->first + " of " + path] = digest;
+    }
   }
   return {};
 }

@@ -54,7 +54,12 @@ Result<Listing> listing_without_model(const std::string& path, const RunOptions&
   auto scenario = load_scenario(path, options.overrides);
   ISOBIT_TRY(scenario);
   const std::string folder = std::filesystem::path(path).parent_path().string();
-  if (open_model(scenario->model, folder)) return why;
+  const std::vector<AxisValue> models = models_of(*scenario);
+  if (std::all_of(models.begin(), models.end(), [&](const AxisValue& value) {
+        return open_model(std::get<std::string>(value.setting), folder).has_value();
+      })) {
+    return why;
+  }
   auto matrix = expand(*scenario, options.allow_large);
   ISOBIT_TRY(matrix);
   if (!options.filter.empty() || !options.cells.empty() || options.only_failed) return why;
@@ -68,9 +73,9 @@ Result<Listing> listing_without_model(const std::string& path, const RunOptions&
 }
 
 Result<Listing> listing_of(const std::string& path, const RunOptions& options, Axes axes) {
-  auto loaded = load(path, options.overrides);
+  auto loaded = load_selected(path, options);
   if (!loaded) return listing_without_model(path, options, axes, loaded.error());
-  auto selection = selection_of(*loaded, options);
+  auto selection = selection_of(loaded->scenario, options);
   ISOBIT_TRY(selection);
   auto plan = make_plan(*loaded, *selection, fingerprint());
   ISOBIT_TRY(plan);

@@ -206,7 +206,7 @@ std::string row_bytes(const RowValues& row) {
 /// Executes a cell again and writes its rows; false when the bits are no longer the stored ones.
 Result<bool> write_logits(const RunInfo& run, const CellInfo& cell, const CellTrace& trace,
                           const std::string& folder) {
-  auto rebuilt = rebuild(run);
+  auto rebuilt = rebuild(run, cell);
   ISOBIT_TRY(rebuilt);
   std::vector<std::pair<int, std::int64_t>> capture;
   for (std::size_t p = 0; p < trace.prompts.size(); ++p) {

@@ -18,26 +18,29 @@ struct Validated {
   bool operation = false;  // its prompts are shapes
 };
 
-/// The model takes the prompts, and what is put into runs of them. One of a manifest need not be
+/// A model takes the prompts, and what is put into runs of them. One of a manifest need not be
 /// fetched yet; then only a run can tell.
 Result<void> check_prompts_with_model(const Scenario& scenario, const Matrix& matrix,
+                                      const AxisValue& value, const std::vector<Prompt>& prompts,
                                       const std::string& folder) {
-  auto model = open_model(scenario.model, folder);
+  const std::string& word = std::get<std::string>(value.setting);
+  auto model = open_model(word, folder);
   if (!model) {
-    const bool by_name = models::path_of_model(scenario.model, folder).empty() &&
-                         !models::manifest_path(scenario.model, folder).empty();
-    if (!by_name && model.error().place.empty()) {
-      return Error{model.error().message, scenario.path};
-    }
-    if (!by_name) return model.error();
-    const auto chain = models::manifest_chain(scenario.model, folder);
+    const bool by_name =
+        models::path_of_model(word, folder).empty() && !models::manifest_path(word, folder).empty();
+    if (!by_name) return model_error(model.error(), value, scenario);
+    const auto chain = models::manifest_chain(word, folder);
     ISOBIT_TRY(chain);
     return {};
   }
-  Session session;
+  ModelSession session;
   session.model = std::move(*model);
-  if (auto ok = read_prompts(scenario, session); !ok) return ok;
-  return check_patches(scenario, session, matrix);
+  session.name = value.text;
+  if (auto ok = read_tokens(scenario, prompts, session); !ok) return ok;
+  Session one;
+  one.prompts = prompts;
+  one.models.push_back(std::move(session));
+  return check_patches(scenario, one, matrix);
 }
 
 /// The prompts, or the shapes of one operation, and whether the model takes them: how many.
@@ -48,10 +51,12 @@ Result<std::size_t> check_prompts(const Scenario& scenario, const Matrix& matrix
     ISOBIT_TRY(session);
     return session->prompts.size();
   }
-  const std::string file = (folder / scenario.prompts.file).lexically_normal().string();
-  auto prompts = load_prompts(file, scenario.prompts);
+  const auto prompts = read_prompts(scenario);
   ISOBIT_TRY(prompts);
-  if (auto ok = check_prompts_with_model(scenario, matrix, folder.string()); !ok) return ok.error();
+  for (const AxisValue& value : models_of(scenario)) {
+    auto ok = check_prompts_with_model(scenario, matrix, value, *prompts, folder.string());
+    ISOBIT_TRY(ok);
+  }
   return prompts->size();
 }
 

@@ -279,7 +279,7 @@ class Conversation {
     sum(ran_.joined_late, ran.joined_late);
     sum(ran_.left_early, ran.left_early);
     for (const auto text :
-         {&Ran::device, &Ran::precision, &Ran::kv, &Ran::kernels, &Ran::library}) {
+         {&Ran::device, &Ran::precision, &Ran::kv, &Ran::kernels, &Ran::library, &Ran::decode}) {
       if (!(ran.*text).empty()) ran_.*text = ran.*text;
     }
   }

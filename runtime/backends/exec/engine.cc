@@ -193,6 +193,7 @@ class ExecEngine final : public Engine {
     out.prefix_hits = known(ran.prefix_hits);
     out.cached_reads = ran.cached_reads;  // -1: it does not say
     out.kv = ran.kv;
+    out.decode = ran.decode;
     for (const PromptTrace& prompt : prompts) {
       out.max_position = std::max(out.max_position, prompt.tokens.back().position);
     }

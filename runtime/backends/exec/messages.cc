@@ -145,11 +145,9 @@ void read_ran(const Value& object, Reply& reply, std::string& error) {
                                                            {"left_early", &ran.left_early},
                                                            {"threads", &ran.threads}};
   for (const auto& [key, value] : numbers) *value = in.whole(key, 0, kMost, -1);
-  const std::pair<const char*, std::string*> texts[] = {{"device", &ran.device},
-                                                        {"precision", &ran.precision},
-                                                        {"kv", &ran.kv},
-                                                        {"kernels", &ran.kernels},
-                                                        {"library", &ran.library}};
+  const std::pair<const char*, std::string*> texts[] = {
+      {"device", &ran.device},   {"precision", &ran.precision}, {"kv", &ran.kv},
+      {"kernels", &ran.kernels}, {"library", &ran.library},     {"decode", &ran.decode}};
   for (const auto& [key, value] : texts) *value = in.text(key, false);
   error = in.error;
 }

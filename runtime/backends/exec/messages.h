@@ -69,7 +69,7 @@ struct Row {
 struct Ran {
   std::int64_t live_rows = -1, cached_reads = -1, prefix_hits = -1, chunks = -1, steps = -1;
   std::int64_t joined_late = -1, left_early = -1, threads = -1;
-  std::string device, precision, kv, kernels, library;
+  std::string device, precision, kv, kernels, library, decode;
 };
 
 struct Reply {

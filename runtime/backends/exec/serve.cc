@@ -165,7 +165,7 @@ class Server {
     Ran ran{observed.live_rows, observed.cached_reads, observed.prefix_hits, observed.chunks,
             observed.steps,     observed.joined_late,  observed.left_early,  observed.threads,
             observed.device,    observed.precision,    observed.kv,          observed.kernels,
-            observed.library};
+            observed.library,   observed.decode};
     if (hooks_.done) hooks_.done(asked, ran);
     finish(asked.id, ran);
     return flush();
@@ -241,6 +241,7 @@ class Server {
     observed["precision"] = ran.precision;
     observed["kv"] = ran.kv;
     observed["kernels"] = ran.kernels;
+    if (!ran.decode.empty()) observed["decode"] = ran.decode;
     put({{"reply", "done"}, {"id", id}, {"observed", observed}});
   }
 

@@ -66,7 +66,7 @@ class JudgeTest : public testing::Test {
   WithinResults within_;
   EnsembleResults ensembles_;
   const GoldenFile* golden_ = nullptr;
-  std::vector<std::int32_t> eos_;
+  std::map<std::string, std::vector<std::int32_t>> eos_;
   std::set<GoldenKey> asked_;
 };
 

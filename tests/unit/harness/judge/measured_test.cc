@@ -50,7 +50,7 @@ class MeasuredTest : public testing::Test {
   Matrix matrix_;
   std::vector<JudgeCell> cells_;
   WithinResults within_;
-  std::vector<std::int32_t> eos_;
+  std::map<std::string, std::vector<std::int32_t>> eos_;
   std::set<GoldenKey> asked_;
 };
 

@@ -122,7 +122,7 @@ TEST(OperationJudge, SaysBetweenWhichRowsBitsChange) {
   }
   const WithinResults within;
   const std::set<GoldenKey> asked;
-  const std::vector<std::int32_t> eos;
+  const std::map<std::string, std::vector<std::int32_t>> eos;
   const Judged judged =
       judge({*scenario, *matrix, cells, within, nullptr, asked, eos, "2026-11-29"});
   ASSERT_EQ(judged.groups.size(), 1U);

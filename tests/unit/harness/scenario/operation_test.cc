@@ -124,7 +124,7 @@ TEST(OperationScenario, GoldenClassesDropTheLaunchAndKeepTheNumbers) {
   EXPECT_EQ(session->shapes.size(), 4U);
   std::set<std::string> classes;
   for (const Cell& cell : matrix->cells) {
-    const std::string recipe = class_recipe(*scenario, cell, session->inputs);
+    const std::string recipe = class_recipe(*scenario, cell, session->models.front().inputs);
     const std::string data = cell.value("data") == "wide" ? "data=wide\n" : "";
     const std::string seed = cell.value("seed") == "3" ? "seed=3\n" : "";
     EXPECT_EQ(recipe, data + "engine=reference\nmodel=operation gemm\nnumerics=" +
