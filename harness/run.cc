@@ -385,7 +385,7 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   run.judged = judge({run.loaded.scenario, run.plan.matrix, run.traces.cells, run.traces.within,
                       run.by_goldens ? &run.golden : nullptr, run.asked, run.loaded.session.eos,
                       utc_now().substr(0, 10), run.whole, baseline, !options.judge_goldens,
-                      &run.traces.ensembles});
+                      &run.traces.ensembles, &run.loaded.session.lines});
   run.traces.interrupted |= run.judged.stopped;
   if (!run.traces.interrupted) {
     name_causes(run.golden, run.baseline ? &*run.baseline : nullptr, run.traces, run.records,
@@ -413,6 +413,7 @@ Result<void> record_end(RunResult& run, const RunOptions& options) {
     record.difference.text_a = token_text(run.loaded.session, result.difference.id_a);
     record.difference.text_b = token_text(run.loaded.session, result.difference.id_b);
     record.score = result.score;
+    record.scores = result.scores;
     record.judged = true;
     const JudgeCell& cell = run.traces.cells[i];
     const Sha256 root = cell.has_trace() ? cell_root(cell.attempts.front()) : Sha256{};

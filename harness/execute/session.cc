@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <future>
 
+#include "harness/execute/given.h"
 #include "harness/models/models.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/words.h"
@@ -79,37 +80,6 @@ Result<void> check_prompt(const Prompt& prompt, const std::vector<std::int32_t>&
   return {};
 }
 
-/// Whether some cell is fed the answers.
-bool feeds_answers(const Scenario& scenario) {
-  const std::vector<std::string> texts = value_texts(scenario, "teacher_forced");
-  return std::find(texts.begin(), texts.end(), "answer") != texts.end();
-}
-
-/// The answers as tokens that follow their prompts.
-Result<void> read_answers(const Scenario& scenario, Session& session) {
-  if (!feeds_answers(scenario)) return {};
-  std::string all;
-  for (const Prompt& prompt : session.prompts) {
-    const auto wrong = [&](const std::string& why) {
-      return Error{"prompt " + prompt.id + why + ", and teacher_forced is answer", prompt.place};
-    };
-    if (prompt.answer.empty()) return wrong(" has no answer");
-    if (!session.tokenizer) return wrong(" has an answer that no tokenizer can read");
-    std::vector<std::int32_t> ids = session.tokenizer->encode(prompt.answer, false);
-    const auto size = std::int64_t(ids.size());
-    if (ids.empty()) return wrong(" has an answer of no token");
-    if (size > scenario.decode.max_new_tokens) {
-      return wrong(" has an answer of " + std::to_string(size) + " tokens, max_new_tokens is " +
-                   std::to_string(scenario.decode.max_new_tokens));
-    }
-    const Sha256 hash = tokens_digest(ids);
-    all.append(reinterpret_cast<const char*>(hash.data()), hash.size());
-    session.answers.push_back(std::move(ids));
-  }
-  session.inputs.answers_digest = to_hex(sha256(all.data(), all.size()));
-  return {};
-}
-
 /// One warning for all prompts of a kind: "2 prompts do not begin with the model's BOS: p1, p2".
 void warn_of_bos(const std::vector<std::string>& ids, Session& session) {
   if (ids.empty()) return;
@@ -158,7 +128,9 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
   const std::string file = (folder / scenario.prompts.file).lexically_normal().string();
   auto prompts = load_prompts(file, scenario.prompts);
   ISOBIT_TRY(prompts);
-  session.prompts = std::move(*prompts);
+  auto expanded = expand_choices(*prompts);
+  ISOBIT_TRY(expanded);
+  session.prompts = std::move(*expanded);
   const bool all_tokens = std::all_of(session.prompts.begin(), session.prompts.end(),
                                       [](const Prompt& prompt) { return !prompt.tokens.empty(); });
   if (has_tokenizer(session.model) || !all_tokens) {
@@ -190,9 +162,15 @@ Result<void> read_prompts(const Scenario& scenario, Session& session) {
     session.tokens.push_back({std::move(*ids), {}, prompt.id});
   }
   session.inputs.prompts_digest = to_hex(sha256(all.data(), all.size()));
-  if (auto ok = read_answers(scenario, session); !ok) return ok;
+  if (auto ok = read_given_tokens(scenario, session); !ok) return ok;
+  if (auto ok = read_score_lines(scenario, session); !ok) return ok;
   warn_of_bos(without_bos, session);
   return {};
+}
+
+const std::vector<std::vector<std::int32_t>>& Session::given(const std::string& taught) const {
+  static const std::vector<std::vector<std::int32_t>> kNone;
+  return taught == "answer" ? answers : taught == "continuation" ? continuations : kNone;
 }
 
 std::string model_changed(const Session& session) {
@@ -246,6 +224,7 @@ GenerateRequest request_for(const Scenario& scenario, const Session& session, co
   request.eos = session.eos;
   request.level = scenario.observe;
   request.log_sums = needs_log_sums(scenario, cell);
+  request.fed_logits = needs_fed_logits(scenario);
   if (scenario.decode.strategy == "sample") {
     const Decode& decode = scenario.decode;  // its seed is 0 where the axis gives one
     const std::uint64_t seed = decode.seed != 0 ? decode.seed : request.sampler.seed;

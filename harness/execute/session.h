@@ -19,10 +19,15 @@ struct Session {
   std::vector<OperationShape> shapes;  // of that operation, by prompt
   std::optional<Tokenizer> tokenizer;  // empty when every prompt is given as tokens
   std::vector<Prompt> prompts;
-  std::vector<PromptTokens> tokens;                // by prompt
-  std::vector<std::vector<std::int32_t>> answers;  // by prompt; empty: no cell is fed them
+  std::vector<PromptTokens> tokens;                      // by prompt
+  std::vector<std::vector<std::int32_t>> answers;        // by prompt; empty: no cell is fed them
+  std::vector<std::vector<std::int32_t>> continuations;  // the same
+  std::vector<ScoreLine> lines;                          // by prompt: what scores read
   std::vector<std::int32_t> eos;
   RecipeInputs inputs;
+  /// What the prompt file says that a cell with this teacher_forced is fed; empty: it does not.
+  [[nodiscard]] const std::vector<std::vector<std::int32_t>>& given(
+      const std::string& taught) const;
   std::vector<std::string> warnings;  // "1 prompt does not begin with the model's BOS: p1"
 };
 

@@ -6,7 +6,7 @@
 namespace isobit {
 namespace {
 
-/// By the reference's own choice; not by the answers.
+/// By the reference's own choice; not by what the prompt file gives.
 bool is_taught(const Cell& cell) {
   return cell.value("teacher_forced") == "true";
 }
@@ -16,6 +16,7 @@ bool is_taught(const Cell& cell) {
 Result<void> Teachers::prepare(const Scenario& scenario, const Session& session,
                                const std::vector<const Cell*>& cells, ExecutorOptions options) {
   answers_ = session.answers;
+  continuations_ = session.continuations;
   std::vector<Cell> lessons;
   std::set<std::string> wanted;
   for (const Cell* cell : cells) {
@@ -52,6 +53,7 @@ Result<void> Teachers::prepare(const Scenario& scenario, const Session& session,
 
 std::vector<std::vector<std::int32_t>> Teachers::of(const Cell& cell) const {
   if (cell.value("teacher_forced") == "answer") return answers_;
+  if (cell.value("teacher_forced") == "continuation") return continuations_;
   if (!is_taught(cell)) return {};
   const auto at = taught_.find(cell.value("precision"));
   return at == taught_.end() ? std::vector<std::vector<std::int32_t>>{} : at->second;

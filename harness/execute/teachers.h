@@ -1,5 +1,5 @@
-// What teacher-forced cells are fed: the tokens of the prompts' answers, or the reference's own
-// greedy choice in the cell's precision, one sequence at a time, made once a run.
+// What teacher-forced cells are fed: the tokens of the prompts' answers or continuations, or the
+// reference's own greedy choice in the cell's precision, one sequence at a time, made once a run.
 #pragma once
 
 #include <map>
@@ -21,7 +21,7 @@ class Teachers {
 
  private:
   std::map<std::string, std::vector<std::vector<std::int32_t>>> taught_;  // by precision
-  std::vector<std::vector<std::int32_t>> answers_;                        // the session's
+  std::vector<std::vector<std::int32_t>> answers_, continuations_;        // the session's
 };
 
 }  // namespace isobit

@@ -10,6 +10,7 @@
 #include "golden/golden.h"
 #include "harness/judge/compare.h"
 #include "harness/matrix/matrix.h"
+#include "harness/score/line.h"
 #include "harness/verdict.h"
 #include "runtime/trace.h"
 
@@ -79,7 +80,8 @@ struct JudgeInput {
                       // OBSOLETE
   const Baseline* baseline = nullptr;  // null: none
   bool repeats_suffice = false;        // two executions that agree are a comparison: for a blessing
-  const EnsembleResults* ensembles = nullptr;  // of the groups of `ensemble`; null: none
+  const EnsembleResults* ensembles = nullptr;     // of the groups of `ensemble`; null: none
+  const std::vector<ScoreLine>* lines = nullptr;  // of the prompts; null: no score but the answers
 };
 
 /// What was found out about one cell.
@@ -89,6 +91,7 @@ struct CellResult {
   int against = -1;  // cell it was found different from, or -1: golden, or none
   Divergence first;  // place of that difference
   Score score;
+  std::vector<ScoreValue> scores;
 };
 
 struct Judged {

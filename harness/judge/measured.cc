@@ -84,7 +84,7 @@ std::vector<MeasuredGroup> measure_groups(const Judging& all) {
     measured.configurations = std::int64_t(configurations.size());
     measured.lost = arranged.all() - measured.configurations;
     measured.samples = arranged.samples();
-    measure_configurations(measure.metrics, configurations, measured);
+    measure_configurations(measure.metrics, configurations, measured, reply_score(all.in.scenario));
     out.push_back(std::move(measured));
   }
   return out;

@@ -52,6 +52,7 @@ std::vector<Defect> policy_defects();     // in what a cache policy codes, shows
 std::vector<Defect> lossy_defects();      // the same, of policies that change, turn, hide and score
 std::vector<Defect> asked_defects();      // something else ran than was asked
 std::vector<Defect> operation_defects();  // in one operation, launched by itself
+std::vector<Defect> score_defects();      // in what a score reads
 std::vector<Defect> trace_defects();      // in the record, the process, or the comparison itself
 
 /// YAML of a named scenario; `model` and `prompts` are relative to it. REQUIRES: a known name.

@@ -34,6 +34,11 @@ ALTER TABLE run ADD COLUMN cost INTEGER NOT NULL DEFAULT 0 CHECK (cost IN (0, 1)
 ALTER TABLE token ADD COLUMN log_sum REAL;
 )sql";
 
+/// Version 4: the log-probabilities of what was fed.
+constexpr const char* kToVersion4 = R"sql(
+ALTER TABLE token ADD COLUMN fed_logit REAL;
+)sql";
+
 /// The statement of the schema that makes a table or an index.
 std::string statement_of(const std::string& begin) {
   const std::string schema = kStoreSchema;
@@ -60,6 +65,11 @@ Result<void> to_version_3(Database& db) {
   return {};
 }
 
+Result<void> to_version_4(Database& db) {
+  if (auto ok = db.execute(kToVersion4); !ok) return ok;
+  return db.execute(statement_of("CREATE TABLE score_value "));
+}
+
 }  // namespace
 
 Result<void> migrate_schema(Database& db, std::int64_t version) {
@@ -75,8 +85,11 @@ Result<void> migrate_schema(Database& db, std::int64_t version) {
   if (version == 1) {
     if (auto ok = to_version_2(db); !ok) return failed(ok.error());
   }
-  if (version <= 2) {  // 3: another process was faster
+  if (version <= 2) {
     if (auto ok = to_version_3(db); !ok) return failed(ok.error());
+  }
+  if (version <= 3) {  // 4: another process was faster
+    if (auto ok = to_version_4(db); !ok) return failed(ok.error());
   }
   return {};
 }

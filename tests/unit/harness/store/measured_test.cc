@@ -89,6 +89,7 @@ TEST(StoreFile, VersionTwoGetsRoomForWhatIsMeasured) {
     ASSERT_TRUE(db);
     ASSERT_TRUE(
         (*db)->execute("DROP TABLE metric_value; DROP TABLE measured_group;"
+                       " DROP TABLE score_value; ALTER TABLE token DROP COLUMN fed_logit;"
                        " ALTER TABLE token DROP COLUMN log_sum; ALTER TABLE run DROP COLUMN cost;"
                        " PRAGMA user_version = 2"));
   }
