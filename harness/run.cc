@@ -372,12 +372,16 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
   ISOBIT_TRY(traces);
   run.traces = std::move(*traces);
   std::map<std::string, std::vector<std::int32_t>> eos;
-  for (const ModelSession& model : run.loaded.session.models) eos[model.name] = model.eos;
+  LinesByModel lines;
+  for (const ModelSession& model : run.loaded.session.models) {
+    eos[model.name] = model.eos;
+    lines[model.name] = &model.lines;
+  }
   const Baseline* baseline = run.baseline ? &run.baseline->baseline : nullptr;
   run.judged = judge({run.loaded.scenario, run.plan.matrix, run.traces.cells, run.traces.within,
                       run.by_goldens ? &run.golden : nullptr, run.asked, eos,
                       utc_now().substr(0, 10), run.whole, baseline, !options.judge_goldens,
-                      &run.traces.ensembles, &run.traces.pairs});
+                      &run.traces.ensembles, &run.traces.pairs, &lines});
   run.traces.interrupted |= run.judged.stopped;
   if (!run.traces.interrupted) {
     name_causes(run.golden, run.baseline ? &*run.baseline : nullptr, run.traces, run.records,
@@ -406,6 +410,7 @@ Result<void> record_end(RunResult& run, const RunOptions& options) {
     record.difference.text_a = token_text(model, result.difference.id_a);
     record.difference.text_b = token_text(model, result.difference.id_b);
     record.score = result.score;
+    record.scores = result.scores;
     record.judged = true;
     const JudgeCell& cell = run.traces.cells[i];
     const Sha256 root = cell.has_trace() ? cell_root(cell.attempts.front()) : Sha256{};

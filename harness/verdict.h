@@ -204,6 +204,21 @@ struct MeasuredGroup {
   std::vector<MeasuredPair> pairs{};  // in the order of the configurations
 };
 
+/// One value of a score of a cell (harness/score/score.h), and what it was compared with.
+struct ScoreValue {
+  std::string score, value_name;  // "ifeval", "prompt_strict"
+  std::int64_t n = 0;             // units: prompts, instructions, tokens, bytes
+  std::int64_t right = -1;        // of them; -1: the value is no share
+  std::int64_t left_out = 0;      // prompts with something that is not judged
+  std::optional<double> value;    // none: `reason` says why
+  std::optional<double> error;    // standard error over prompt lines
+  std::string reason;
+  int reference = -1;                 // cell that it is compared with, -1: none, or it is this one
+  std::optional<double> difference;   // from that cell's value
+  std::int64_t gained = 0, lost = 0;  // units right here and wrong there, and the other way round
+  std::optional<double> p;            // McNemar's exact test of these two; only of shares
+};
+
 /// Prompts of a cell that have an answer, and those whose reply is it.
 struct Score {
   std::int64_t scored = 0, correct = 0;

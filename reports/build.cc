@@ -138,6 +138,8 @@ Result<Report> build_report(Store& store, std::int64_t id) {
                    : Result<std::map<std::string, ReportCost>>(std::map<std::string, ReportCost>{});
   ISOBIT_TRY(costs);
   report.measured = std::move(*measured);
+  auto scores = store.scores(id);
+  ISOBIT_TRY(scores);
   ClassLabels labels;
   std::map<std::string, std::int64_t> executions;  // by hash
   for (const CellInfo& stored : *cells) executions[stored.hash] += gave_bits(stored) ? 1 : 0;
@@ -150,6 +152,7 @@ Result<Report> build_report(Store& store, std::int64_t id) {
     cell.class_label = labels.of(stored);
     cell.executions = executions[stored.hash];
     cell.cost = (*costs)[stored.hash];
+    cell.scores = std::move(scores->at(report.cells.size()));
     report.cells_cached += cell.cached ? 1 : 0;
     ++report.counts[std::size_t(cell.verdict)];
     report.tokens += cell.tokens;

@@ -13,19 +13,6 @@ namespace {
 
 constexpr const char* kNotMeasured = "not measured";
 
-/// Axes with more than one value among the cells, in the order of their names.
-std::vector<std::string> varied_axes(const Report& report) {
-  std::map<std::string, std::set<std::string>> values;
-  for (const ReportCell& cell : report.cells) {
-    for (const auto& [axis, value] : cell.axes) values[axis].insert(value);
-  }
-  std::vector<std::string> out;
-  for (const auto& [axis, seen] : values) {
-    if (seen.size() > 1) out.push_back(axis);
-  }
-  return out;
-}
-
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const std::size_t n = values.size();
@@ -100,6 +87,18 @@ std::vector<std::string> row_of(const ReportCell& cell, const std::vector<std::s
 }
 
 }  // namespace
+
+std::vector<std::string> varied_axes(const Report& report) {
+  std::map<std::string, std::set<std::string>> values;
+  for (const ReportCell& cell : report.cells) {
+    for (const auto& [axis, value] : cell.axes) values[axis].insert(value);
+  }
+  std::vector<std::string> out;
+  for (const auto& [axis, seen] : values) {
+    if (seen.size() > 1) out.push_back(axis);
+  }
+  return out;
+}
 
 std::vector<std::vector<std::string>> cost_rows(const Report& report) {
   std::vector<std::vector<std::string>> rows;

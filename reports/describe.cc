@@ -238,6 +238,10 @@ std::vector<std::string> picture_lines(const GroupResult& group, const Report& r
   return lines;
 }
 
+bool of_scores(const GroupResult& group) {
+  return group.rule.starts_with("score ");
+}
+
 std::string measured_text(const GroupResult& group, const Report& report) {
   const bool of_tokens = !of_operation(report);
   const auto cells = std::int64_t(group.cells.size());
@@ -245,6 +249,7 @@ std::string measured_text(const GroupResult& group, const Report& report) {
   if (group.compared_cells < cells && (group.compared_cells > 0 || group.compared_tokens == 0)) {
     out = "rests on " + text::count(group.compared_cells) + " of " + out;
   }
+  if (of_scores(group)) return out + text::count(group.compared_tokens, "token") + " scored";
   out += text::count(group.compared_tokens, of_tokens ? "token" : "row") + " compared";
   if (group.differing > 0) out += ", " + text::count(group.differing) + " with other bits";
   // Without a difference nothing could flip: a rate would be one of something else.
@@ -274,7 +279,7 @@ std::vector<std::string> answer_lines(const Report& report) {
   };
   std::vector<Answers> classes;
   for (const ReportCell& cell : report.cells) {
-    if (cell.score.scored == 0) continue;
+    if (cell.score.scored == 0 || !cell.scores.empty()) continue;  // the table of scores has it
     const auto same = [&](const Answers& known) {
       return known.first->class_label == cell.class_label &&
              known.first->score.scored == cell.score.scored &&

@@ -38,6 +38,8 @@ std::vector<std::string> picture_lines(const GroupResult& group, const Report& r
 std::string measured_text(const GroupResult& group, const Report& report);
 /// Whether it is of single operations: shapes and rows instead of prompts and tokens.
 bool of_operation(const Report& report);
+/// Whether its rule bounds a score: nothing was compared row by row.
+bool of_scores(const GroupResult& group);
 /// A line for each cell of a group whose cells need not be equal, against its first cell:
 ///   batch 48 cache on   95 of 96 rows in 8 of 8 prompts, first at token 1, 2 flips
 std::vector<std::string> pair_lines(const GroupResult& group, const Report& report);
@@ -76,6 +78,15 @@ std::vector<std::string> ensemble_lines(const GroupResult& group);
 /// A line a class of cells with equal bits, whose answers are equal too; never a sum over classes:
 ///   answers  A  98 of 100 correct  (4 cells, the first is kv%precision=bf16 /3fa91c0d)
 std::vector<std::string> answer_lines(const Report& report);
+
+/// Axes with more than one value among the cells, in the order of their names.
+std::vector<std::string> varied_axes(const Report& report);
+
+/// The table of scores, its header first; a row a value and cell, the cells of one value beside
+/// each other. Empty: none was asked for. (scores.cc)
+std::vector<std::vector<std::string>> score_rows(const Report& report);
+/// What the differences are from, in lines for people.
+std::vector<std::string> score_notes(const Report& report);
 
 /// The table of costs, its header first; a column an axis that varies, and of every cell with a
 /// trace the correct answers, tokens a second (median of the executions, least and most), memory,

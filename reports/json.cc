@@ -6,6 +6,7 @@
 #include <string>
 
 #include "harness/metric.h"
+#include "harness/score/score.h"
 #include "reports/describe.h"
 #include "reports/report.h"
 #include "runtime/base/text.h"
@@ -91,7 +92,36 @@ Json cost_json(const ReportCost& cost) {
           {"energy_source", clean(cost.energy_source)}};
 }
 
-Json cell_json(const ReportCell& cell) {
+Json number_json(const std::optional<double>& real) {
+  return real ? Json(*real) : Json(nullptr);
+}
+
+Json score_json(const Report& report, const ScoreValue& value) {
+  const ScoreEntry* entry = find_score(value.score + "." + value.value_name);
+  const bool compared = value.reference >= 0;
+  return {{"score", clean(value.score)},
+          {"name", clean(value.value_name)},
+          {"n", value.n},
+          {"right", value.right < 0 ? Json(nullptr) : Json(value.right)},
+          {"left_out", value.left_out},
+          {"value", number_json(value.value)},
+          {"value_hex", value.value ? Json(text::hex_float(*value.value)) : Json(nullptr)},
+          {"standard_error", number_json(value.error)},
+          {"reason", clean(value.reason)},
+          {"reference",
+           compared ? clean(cell_text(report.cells.at(std::size_t(value.reference)))) : ""},
+          {"difference", number_json(value.difference)},
+          {"gained", value.gained},
+          {"lost", value.lost},
+          {"p", number_json(value.p)},
+          {"unit", entry != nullptr ? entry->unit : ""},
+          {"formula", entry != nullptr ? entry->formula : ""},
+          {"source", entry != nullptr ? entry->source : ""}};
+}
+
+Json cell_json(const Report& report, const ReportCell& cell) {
+  Json scores = Json::array();
+  for (const ScoreValue& value : cell.scores) scores.push_back(score_json(report, value));
   return {{"name", clean(cell.name)},
           {"hash", clean(cell.hash)},
           {"axes", strings(cell.axes)},
@@ -106,6 +136,7 @@ Json cell_json(const ReportCell& cell) {
           {"virtual_ranks", cell.virtual_ranks},
           {"scored", cell.score.scored},
           {"correct", cell.score.correct},
+          {"scores", scores},
           {"tokens", cell.tokens},
           {"executions", cell.executions},
           {"seconds", cell.seconds},
@@ -271,7 +302,7 @@ std::string render_json(const Report& report) {
   }
   const std::int64_t trials = independent_executions(report);
   Json cells = Json::array(), groups = Json::array(), measured = Json::array();
-  for (const ReportCell& cell : report.cells) cells.push_back(cell_json(cell));
+  for (const ReportCell& cell : report.cells) cells.push_back(cell_json(report, cell));
   for (const GroupResult& group : report.groups) groups.push_back(group_json(report, group));
   for (const MeasuredGroup& group : report.measured) {
     measured.push_back(measured_json(report, group));

@@ -138,26 +138,27 @@ void add_red(Page& page, const Report& report, std::size_t& left_out) {
   }
 }
 
-std::string cost_row(const std::vector<std::string>& row) {
+std::string table_row(const std::vector<std::string>& row) {
   std::string out = "|";
   for (const std::string& cell : row) out += " " + plain(cell) + " |";
   return out + "\n";
 }
 
-void add_costs(Page& page, const Report& report, std::size_t& left_out) {
-  const std::vector<std::vector<std::string>> rows = cost_rows(report);
+void add_table(Page& page, const std::string& title,
+               const std::vector<std::vector<std::string>>& rows,
+               const std::vector<std::string>& notes, std::size_t& left_out) {
   if (rows.empty()) return;
-  std::string head = "### Cost\n\n" + cost_row(rows[0]) + "|";
+  std::string head = "### " + title + "\n\n" + table_row(rows[0]) + "|";
   for (std::size_t i = 0; i < rows[0].size(); ++i) head += " --- |";
   if (!page.add(head + "\n")) {
     left_out += rows.size() - 1;
     return;
   }
   for (std::size_t i = 1; i < rows.size(); ++i) {
-    if (!page.add(cost_row(rows[i]))) ++left_out;
+    if (!page.add(table_row(rows[i]))) ++left_out;
   }
   page.must_add("\n");
-  for (const std::string& note : cost_notes(report)) {
+  for (const std::string& note : notes) {
     if (!page.add("- " + plain(note) + "\n")) ++left_out;
   }
   page.must_add("\n");
@@ -230,7 +231,10 @@ std::string render_markdown(const std::vector<Report>& reports) {
   }
   // All that is red comes before any table of what is fine.
   for (const Report& report : reports) add_red(page, report, left_out);
-  for (const Report& report : reports) add_costs(page, report, left_out);
+  for (const Report& report : reports) {
+    add_table(page, "Scores", score_rows(report), score_notes(report), left_out);
+    add_table(page, "Cost", cost_rows(report), cost_notes(report), left_out);
+  }
   for (const Report& report : reports) add_ensembles(page, report, left_out);
   for (const Report& report : reports) add_tables(page, report, left_out);
   if (left_out > 0) {

@@ -45,6 +45,7 @@ struct ReportCell {
   double seconds = 0;
   Difference divergence;
   Score score;
+  std::vector<ScoreValue> scores;  // references: indices into the report's cells
   ReportCost cost;
   std::string repro;  // the one line that repeats this cell
 };

@@ -16,6 +16,7 @@
 namespace isobit {
 namespace {
 
+constexpr std::size_t kMostRows = 60;   // of a table
 constexpr std::size_t kMostShown = 20;  // groups, and failing cells; --verbose shows all
 
 class Terminal {
@@ -30,7 +31,8 @@ class Terminal {
       groups();
       measured();
       notes();
-      costs();
+      table("score", score_rows(report_), score_notes(report_));
+      table("cost", cost_rows(report_), cost_notes(report_));
       open_cells();
       red_groups();
       red_cells();
@@ -187,26 +189,31 @@ class Terminal {
     }
   }
 
-  void costs() {
-    const std::vector<std::vector<std::string>> rows = cost_rows(report_);
+  void table(const char* title, const std::vector<std::vector<std::string>>& rows,
+             const std::vector<std::string>& remarks) {
     if (rows.empty()) return;
     std::vector<std::size_t> widths(rows[0].size());
     for (const auto& row : rows) {
       for (std::size_t i = 0; i < row.size(); ++i) {
-        widths[i] = std::max(widths[i], text::printable(row[i]).size());
+        widths[i] = std::max(widths[i], text::length(text::printable(row[i])));
       }
     }
-    line("  cost");
-    for (const auto& row : rows) {
+    line(std::string("  ") + title);
+    const std::size_t shown = std::max(limit(rows.size()), std::min(rows.size(), kMostRows));
+    for (std::size_t r = 0; r < shown; ++r) {
+      const auto& row = rows[r];
       std::string cells;
       for (std::size_t i = 0; i < row.size(); ++i) {
         std::string cell = text::printable(row[i]);
-        cell.resize(i + 1 < row.size() ? widths[i] + 2 : cell.size(), ' ');
+        if (i + 1 < row.size()) cell.append(widths[i] + 2 - text::length(cell), ' ');
         cells += cell;
       }
       line("    " + cells);
     }
-    for (const std::string& note : cost_notes(report_)) line(paint("2", "    " + note));
+    if (shown < rows.size()) {
+      line("    and " + text::count(std::int64_t(rows.size() - shown)) + " more: -v shows all");
+    }
+    for (const std::string& remark : remarks) line(paint("2", "    " + remark));
   }
 
   // Cells that prove nothing, by verdict and reason, with the first of them to begin with.

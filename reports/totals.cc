@@ -46,9 +46,18 @@ std::string seen_text(std::int64_t executions) {
 
 namespace {
 
+/// Without what was scored and held against nothing row by row.
+std::int64_t rows_compared(const Report& report) {
+  std::int64_t rows = report.tokens_compared;
+  for (const GroupResult& group : report.groups) {
+    if (of_scores(group)) rows -= group.compared_tokens;
+  }
+  return rows;
+}
+
 /// Executions of the cell that has fewest; 0: nothing was compared, or executions disagree.
 std::int64_t agreeing_executions(const Report& report) {
-  if (report.tokens_compared == 0) return 0;
+  if (rows_compared(report) == 0) return 0;
   std::int64_t fewest = 0;
   for (const ReportCell& cell : report.cells) {
     if (cell.verdict == Verdict::nondet) return 0;
@@ -82,7 +91,7 @@ std::string agreement_text(const Report& report) {
   if (executions == 0) return "";
   std::string out;
   if (!anything_differs(report)) {
-    out = "0 of " + text::count(report.tokens_compared, "row") + " differ; ";
+    out = "0 of " + text::count(rows_compared(report), "row") + " differ; ";
   }
   if (executions == 1) {
     out += "each cell was executed once: ";

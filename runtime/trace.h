@@ -8,6 +8,7 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <span>
 #include <string>
@@ -91,6 +92,8 @@ const char* name_of(Evidence evidence);
 Evidence evidence_named(const std::string& name);
 
 constexpr int kTopK = 8;
+/// Of a value that was not asked for; a row that is not finite ends its cell.
+constexpr double kNotRecorded = std::numeric_limits<double>::quiet_NaN();
 
 /// One position whose logits were wanted: the last prompt token and every later one.
 struct TokenRecord {
@@ -102,8 +105,9 @@ struct TokenRecord {
   std::int32_t top_count = 0;
   std::array<std::int32_t, kTopK> top_ids{};  // logit descending, id ascending
   std::array<float, kTopK> top_logits{};
-  bool non_finite = false;  // some logit is NaN or infinite
-  double log_sum = 0;       // log-sum-exp of the row; 0 when it was not asked for
+  bool non_finite = false;          // some logit is NaN or infinite
+  double log_sum = 0;               // log-sum-exp of the row; 0 when it was not asked for
+  double fed_logit = kNotRecorded;  // of token `fed`; log_sum more than its log-probability
 };
 
 /// Names a prompt by its tokens: SHA-256 over their ids as int32, little-endian.

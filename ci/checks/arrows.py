@@ -26,10 +26,12 @@ RUN = MODEL | {"runtime/model", "runtime/schedule", "runtime/backends", "runtime
                "runtime/backends/cuda"}
 
 # The floors of the harness, from the ground up.
-SCENARIO = BASE | {"runtime/trace", "harness/axes", "harness/metric", "harness/merged"}
+SCENARIO = BASE | {"runtime/trace", "harness/axes", "harness/metric", "harness/merged",
+                   "harness/score"}
 STORE = TRACE | {"harness/verdict"}
 MATRIX = SCENARIO | {"harness/scenario"}
-JUDGE = TRACE | {"golden", "harness/verdict", "harness/metric", "harness/matrix"}
+JUDGE = TRACE | {"golden", "harness/verdict", "harness/metric", "harness/score",
+                 "harness/matrix"}
 EXECUTE = MATRIX | JUDGE | STORE | {"harness/environment", "harness/models", "harness/store",
                                     "harness/judge", "runtime/run", "runtime/model",
                                     "runtime/parallel", "runtime/tokenizer"}
@@ -69,10 +71,12 @@ ROOMS = {
                                    "runtime/backends/exec", "runtime/backends/plugin"},
     "runtime/run": RUN,
     "golden": TRACE,
-    "reports": BASE | {"harness/store", "harness/verdict", "harness/metric"},
+    "reports": BASE | {"harness/store", "harness/verdict", "harness/metric", "harness/score"},
     "harness/verdict": BASE,
     "harness/metric": BASE,
     "harness/merged": BASE,
+    # Replies and records to numbers; text is read with the tokenizer's tables of Unicode.
+    "harness/score": TRACE | {"harness/verdict", "runtime/tokenizer"},
     "harness/axes": NUMERICS | {"harness/merged", "runtime/run"},
     "harness/environment": TRACE | {"runtime/run", "runtime/backends/cuda"},
     "harness/scenario": SCENARIO,
@@ -103,7 +107,8 @@ PACKAGES = [
     ("xxhash.h", ["runtime/numerics/digest.cc"]),
     ("nlohmann/*", ["harness/cli/*", "harness/environment/*", "harness/import/*",
                     "harness/merged.cc", "harness/models/*", "harness/run.cc",
-                    "harness/scenario/json_line.*", "harness/scenario/prompts.cc",
+                    "harness/scenario/json_line.*", "harness/scenario/prompt_line.*",
+                    "harness/scenario/prompts.cc", "harness/score/ifeval_checks.cc",
                     "harness/selftest/selftest.cc", "harness/store/*", "reports/*",
                     "runtime/checkpoint/*", "runtime/tokenizer/*",
                     "runtime/backends/cuda/device/probe.cc",

@@ -16,7 +16,7 @@ std::vector<std::vector<std::int32_t>> likely_teacher(const Scenario& scenario,
                                                       const Cell& cell) {
   const std::string& taught = cell.value("teacher_forced");
   if (taught == "false") return {};
-  if (taught == "answer" && !session.answers.empty()) return session.answers;
+  if (!session.given(taught).empty()) return session.given(taught);
   const std::vector<std::int32_t> some(std::size_t(scenario.decode.max_new_tokens), 0);
   return std::vector<std::vector<std::int32_t>>(session.tokens.size(), some);
 }

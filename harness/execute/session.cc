@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <future>
 
+#include "harness/execute/given.h"
 #include "harness/execute/patches.h"
 #include "harness/matrix/patches.h"
 #include "harness/models/models.h"
@@ -81,38 +82,6 @@ Result<void> check_prompt(const Prompt& prompt, const std::vector<std::int32_t>&
   return {};
 }
 
-/// Whether some cell is fed the answers.
-bool feeds_answers(const Scenario& scenario) {
-  const std::vector<std::string> texts = value_texts(scenario, "teacher_forced");
-  return std::find(texts.begin(), texts.end(), "answer") != texts.end();
-}
-
-/// The answers as tokens that follow their prompts.
-Result<void> read_answers(const Scenario& scenario, const std::vector<Prompt>& prompts,
-                          ModelSession& session) {
-  if (!feeds_answers(scenario)) return {};
-  std::string all;
-  for (const Prompt& prompt : prompts) {
-    const auto wrong = [&](const std::string& why) {
-      return Error{"prompt " + prompt.id + why + ", and teacher_forced is answer", prompt.place};
-    };
-    if (prompt.answer.empty()) return wrong(" has no answer");
-    if (!session.tokenizer) return wrong(" has an answer that no tokenizer can read");
-    std::vector<std::int32_t> ids = session.tokenizer->encode(prompt.answer, false);
-    const auto size = std::int64_t(ids.size());
-    if (ids.empty()) return wrong(" has an answer of no token");
-    if (size > scenario.decode.max_new_tokens) {
-      return wrong(" has an answer of " + std::to_string(size) + " tokens, max_new_tokens is " +
-                   std::to_string(scenario.decode.max_new_tokens));
-    }
-    const Sha256 hash = tokens_digest(ids);
-    all.append(reinterpret_cast<const char*>(hash.data()), hash.size());
-    session.answers.push_back(std::move(ids));
-  }
-  session.inputs.answers_digest = to_hex(sha256(all.data(), all.size()));
-  return {};
-}
-
 /// One warning for all prompts of a kind: "2 prompts do not begin with the model's BOS: p1, p2".
 void warn_of_bos(const std::vector<std::string>& ids, ModelSession& session) {
   if (ids.empty()) return;
@@ -159,7 +128,9 @@ Result<std::string> digest_of(const LoadedModel& model, const std::string& name,
 Result<std::vector<Prompt>> read_prompts(const Scenario& scenario) {
   const std::filesystem::path folder = std::filesystem::path(scenario.path).parent_path();
   const std::string file = (folder / scenario.prompts.file).lexically_normal().string();
-  return load_prompts(file, scenario.prompts);
+  auto prompts = load_prompts(file, scenario.prompts);
+  ISOBIT_TRY(prompts);
+  return expand_choices(*prompts);
 }
 
 Result<void> read_tokens(const Scenario& scenario, const std::vector<Prompt>& prompts,
@@ -196,9 +167,15 @@ Result<void> read_tokens(const Scenario& scenario, const std::vector<Prompt>& pr
     session.tokens.push_back({std::move(*ids), {}, prompt.id});
   }
   session.inputs.prompts_digest = to_hex(sha256(all.data(), all.size()));
-  if (auto ok = read_answers(scenario, prompts, session); !ok) return ok;
+  if (auto ok = read_given_tokens(scenario, prompts, session); !ok) return ok;
+  if (auto ok = read_score_lines(scenario, prompts, session); !ok) return ok;
   warn_of_bos(without_bos, session);
   return {};
+}
+
+const Lessons& ModelSession::given(const std::string& taught) const {
+  static const Lessons kNone;
+  return taught == "answer" ? answers : taught == "continuation" ? continuations : kNone;
 }
 
 std::string model_changed(const ModelSession& session) {
@@ -307,6 +284,7 @@ GenerateRequest request_for(const Scenario& scenario, const Session& session, co
   request.eos = model.eos;
   request.level = scenario.observe;
   request.log_sums = needs_log_sums(scenario, cell);
+  request.fed_logits = needs_fed_logits(scenario);
   if (!teacher.empty()) {
     ISOBIT_CHECK(teacher.size() == request.prompts.size());
     for (std::size_t p = 0; p < teacher.size(); ++p) request.prompts[p].teacher = teacher[p];

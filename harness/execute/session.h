@@ -16,16 +16,23 @@
 
 namespace isobit {
 
+/// Tokens that a cell is fed, by prompt.
+using Lessons = std::vector<std::vector<std::int32_t>>;
+
 /// One of the models: a value of the axis `model`, or what the key says.
 struct ModelSession {
-  std::string name;                                // text of the axis' value
-  std::string word;                                // for open_model()
-  LoadedModel model;                               // empty when the scenario is one operation
-  std::optional<Tokenizer> tokenizer;              // empty when every prompt is given as tokens
-  std::vector<PromptTokens> tokens;                // by prompt
-  std::vector<std::vector<std::int32_t>> answers;  // by prompt; empty: no cell is fed them
-  std::vector<std::int32_t> eos;                   // tokens that may end a reply early
+  std::string name;                    // text of the axis' value
+  std::string word;                    // for open_model()
+  LoadedModel model;                   // empty when the scenario is one operation
+  std::optional<Tokenizer> tokenizer;  // empty when every prompt is given as tokens
+  std::vector<PromptTokens> tokens;    // by prompt
+  Lessons answers;                     // empty: no cell is fed them
+  Lessons continuations;               // the same
+  std::vector<ScoreLine> lines;        // by prompt: what scores read
+  std::vector<std::int32_t> eos;       // tokens that may end a reply early
   RecipeInputs inputs;
+  /// What the prompt file says that a cell with this teacher_forced is fed; empty: it does not.
+  [[nodiscard]] const Lessons& given(const std::string& taught) const;
   std::vector<std::string> warnings;  // "1 prompt does not begin with the model's BOS: p1"
 };
 

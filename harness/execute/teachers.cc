@@ -6,7 +6,7 @@
 namespace isobit {
 namespace {
 
-/// By the reference's own choice; not by the answers.
+/// By the reference's own choice; not by what the prompt file gives.
 bool is_taught(const Cell& cell) {
   return cell.value("teacher_forced") == "true";
 }
@@ -24,7 +24,11 @@ std::string key_of(const Cell& cell) {
 
 Result<void> Teachers::prepare(const Scenario& scenario, const Session& session,
                                const std::vector<const Cell*>& cells, ExecutorOptions options) {
-  for (const ModelSession& model : session.models) answers_[model.name] = model.answers;
+  for (const ModelSession& model : session.models) {
+    for (const char* what : {"answer", "continuation"}) {
+      given_[{model.name, what}] = model.given(what);
+    }
+  }
   std::vector<Cell> lessons;
   std::set<std::string> wanted;
   for (const Cell* cell : cells) {
@@ -58,11 +62,12 @@ Result<void> Teachers::prepare(const Scenario& scenario, const Session& session,
 }
 
 std::vector<std::vector<std::int32_t>> Teachers::of(const Cell& cell) const {
-  const bool answer = cell.value("teacher_forced") == "answer";
-  if (!answer && !is_taught(cell)) return {};
-  const auto& known = answer ? answers_ : taught_;
-  const auto at = known.find(answer ? cell.value("model") : key_of(cell));
-  return at == known.end() ? Lessons{} : at->second;
+  if (is_taught(cell)) {
+    const auto at = taught_.find(key_of(cell));
+    return at == taught_.end() ? Lessons{} : at->second;
+  }
+  const auto at = given_.find({cell.value("model"), cell.value("teacher_forced")});
+  return at == given_.end() ? Lessons{} : at->second;
 }
 
 }  // namespace isobit

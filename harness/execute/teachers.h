@@ -1,6 +1,6 @@
-// What teacher-forced cells are fed: the tokens of the prompts' answers, or the reference's own
-// choice with the cell's model, precision and way to decode, one sequence at a time, made once a
-// run.
+// What teacher-forced cells are fed: the tokens of the prompts' answers or continuations, or the
+// reference's own choice with the cell's model, precision and way to decode, one sequence at a
+// time, made once a run.
 #pragma once
 
 #include <map>
@@ -21,9 +21,8 @@ class Teachers {
   [[nodiscard]] std::vector<std::vector<std::int32_t>> of(const Cell& cell) const;
 
  private:
-  using Lessons = std::vector<std::vector<std::int32_t>>;  // by prompt
-  std::map<std::string, Lessons> taught_;                  // by key_of() the cells
-  std::map<std::string, Lessons> answers_;                 // by model
+  std::map<std::string, Lessons> taught_;                         // by key_of() the cells
+  std::map<std::pair<std::string, std::string>, Lessons> given_;  // by model, and what is fed
 };
 
 }  // namespace isobit

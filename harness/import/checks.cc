@@ -11,6 +11,7 @@
 #include "runtime/backend.h"
 #include "runtime/base/words.h"
 #include "runtime/numerics/evidence.h"
+#include "runtime/run/log_sum.h"
 #include "runtime/run/record_row.h"
 
 namespace isobit {
@@ -34,9 +35,15 @@ TopEntries best_of(TopList list) {
   return out;
 }
 
+struct RecordedValues {
+  bool log_sums = false, fed_logits = false;
+};
+
 /// A row by value: digest, best entries and whether it is finite.
+/// `values`: what the cell records of a row's numbers.
 template <class T>
-void take_row(const RowTable& table, std::int64_t index, std::vector<T>& row, TokenRecord& token) {
+void take_row(const RowTable& table, std::int64_t index, const RecordedValues& values,
+              std::vector<T>& row, TokenRecord& token) {
   read_row(table, index, row);
   token.digest = digest_row(std::span<const T>(row));
   TopEntries top;
@@ -45,6 +52,9 @@ void take_row(const RowTable& table, std::int64_t index, std::vector<T>& row, To
   }
   token.non_finite = top.non_finite;
   keep_top(top, token);
+  const auto bytes = std::as_bytes(std::span<const T>(row));
+  if (values.log_sums) token.log_sum = row_log_sum(bytes, sizeof(T) == 8);
+  if (values.fed_logits) token.fed_logit = row_logit(bytes, sizeof(T) == 8, token.fed);
 }
 
 std::vector<TokenRecord>::const_iterator first_non_finite(const PromptTrace& prompt) {
@@ -64,7 +74,8 @@ class Checker {
         cell_(cell),
         taught_(cell.value("teacher_forced") != "false"),
         greedy_(decode_of(loaded.scenario, cell).strategy == "greedy"),
-        wide_(cell.value("precision") == "fp64") {}
+        wide_(cell.value("precision") == "fp64"),
+        recorded_{needs_log_sums(loaded.scenario, cell), needs_fed_logits(loaded.scenario)} {}
 
   Result<CellTrace> check() {
     if (!file_.model.empty() && file_.model != model_.inputs.model_digest) {
@@ -145,7 +156,7 @@ class Checker {
       if (taught_ && !last && !prompt.rows[i].fed) {
         return Error{"a taught cell's row needs fed", prompt.rows[i].place};
       }
-      auto token = token_record(prompt.rows[i], *values, i);
+      auto token = token_record(prompt.rows[i], *values, i, given_token(p, i));
       ISOBIT_TRY(token);
       out.tokens.push_back(*token);
     }
@@ -194,7 +205,9 @@ class Checker {
     const std::string& place = prompt.rows.back().place;
     const auto rows = std::int64_t(out.tokens.size());
     const std::int64_t most = loaded_.scenario.decode.max_new_tokens;
-    if (cell_.value("teacher_forced") == "answer") return check_answer(p, prompt, out);
+    if (!model_.given(cell_.value("teacher_forced")).empty()) {
+      return check_given(p, prompt, out);
+    }
     if (taught_) {  // what was fed ends a sequence, whatever was drawn
       if (rows == most || ends(out.tokens.back().fed) || is_broken(out)) return {};
       return Error{name + " ends after " + std::to_string(rows) + " rows; max_new_tokens is " +
@@ -226,31 +239,38 @@ class Checker {
     return first_non_finite(prompt) != prompt.tokens.end();
   }
 
-  /// What was fed is the answer; nobody needs to say what came after the last row.
-  Result<void> check_answer(std::size_t p, const TracePrompt& prompt, PromptTrace& out) const {
-    const std::vector<std::int32_t>& answer = model_.answers[p];
-    for (std::size_t i = 0; i < std::min(answer.size(), prompt.rows.size()); ++i) {
-      std::int32_t& fed = out.tokens[i].fed;
-      if (!prompt.rows[i].fed) fed = answer[i];
-      if (fed == answer[i]) continue;
-      return Error{
-          "fed is " + std::to_string(fed) + ", the answer's token is " + std::to_string(answer[i]),
-          prompt.rows[i].place};
+  /// What was fed is the answer, or the continuation; nobody needs to say what came after the last
+  /// row.
+  Result<void> check_given(std::size_t p, const TracePrompt& prompt, PromptTrace& out) const {
+    const std::string& what = cell_.value("teacher_forced");
+    const std::vector<std::int32_t>& given = model_.given(what)[p];
+    for (std::size_t i = 0; i < std::min(given.size(), prompt.rows.size()); ++i) {
+      const std::int32_t fed = out.tokens[i].fed;
+      if (fed == given[i]) continue;
+      return Error{"fed is " + std::to_string(fed) + ", the " + what + "'s token is " +
+                       std::to_string(given[i]),
+                   prompt.rows[i].place};
     }
-    if (answer.size() == prompt.rows.size()) return {};
-    if (answer.size() > prompt.rows.size() && is_broken(out)) return {};
+    if (given.size() == prompt.rows.size()) return {};
+    if (given.size() > prompt.rows.size() && is_broken(out)) return {};
     return Error{name_of_prompt(prompt.id) + " has " + std::to_string(prompt.rows.size()) +
-                     " rows, its answer has " + std::to_string(answer.size()) + " tokens",
+                     " rows, its " + what + " has " + std::to_string(given.size()) + " tokens",
                  prompt.rows.back().place};
   }
 
+  /// What the prompt file says that the cell is fed behind a row; -1: it does not.
+  [[nodiscard]] std::int32_t given_token(std::size_t p, std::size_t row) const {
+    const auto& given = model_.given(cell_.value("teacher_forced"));
+    return p < given.size() && row < given[p].size() ? given[p][row] : -1;
+  }
+
   Result<TokenRecord> token_record(const TraceRow& row, const std::optional<RowTable>& values,
-                                   std::size_t index) {
+                                   std::size_t index, std::int32_t given) {
     if (auto ok = check_ids(row); !ok) return ok.error();
     TokenRecord out;
     out.position = row.position;
     out.id = row.token;
-    out.fed = row.fed.value_or(taught_ ? -1 : row.token);
+    out.fed = row.fed.value_or(taught_ ? given : row.token);
     out.margin = std::numeric_limits<float>::quiet_NaN();  // as long as nothing says it
     if (!taught_ && out.fed != out.id) {
       return Error{"fed is " + std::to_string(out.fed) + ", token " + std::to_string(out.id) +
@@ -259,8 +279,8 @@ class Checker {
     }
     keep_top(best_of(row.top), out);
     if (values) {
-      if (wide_) take_row(*values, std::int64_t(index), wide_row_, out);
-      if (!wide_) take_row(*values, std::int64_t(index), row_, out);
+      if (wide_) take_row(*values, std::int64_t(index), recorded_, wide_row_, out);
+      if (!wide_) take_row(*values, std::int64_t(index), recorded_, row_, out);
       if (row.finite && *row.finite == out.non_finite) {
         return Error{std::string("finite is ") + (*row.finite ? "true" : "false") +
                          ", and the row (row " + std::to_string(index) + " of the file) is " +
@@ -378,6 +398,7 @@ class Checker {
   const ModelSession& model_;
   const Cell& cell_;
   bool taught_, greedy_, wide_;
+  RecordedValues recorded_;
   std::map<std::string, RowFile> files_;
   std::vector<float> row_;
   std::vector<double> wide_row_;

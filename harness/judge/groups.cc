@@ -4,6 +4,7 @@
 #include <set>
 
 #include "harness/judge/operation.h"
+#include "harness/judge/scores.h"
 #include "harness/judge/steps.h"
 
 namespace isobit::judge_steps {
@@ -320,7 +321,8 @@ GroupResult judge_group(Judging& all, const Group& group) {
   out.flip_rate_bound = 1;  // until rows were compared
   const std::vector<int> members = comparable(all, group);
   out.compared_cells = std::int64_t(members.size());
-  if (members.size() < 2) {
+  const bool alone = rule.kind == Kind::score && !rule.drop && !rule.rise && members.size() == 1;
+  if (members.size() < 2 && !alone) {
     judge_vacuous(all, group, members, out);
     return out;
   }
@@ -329,6 +331,8 @@ GroupResult judge_group(Judging& all, const Group& group) {
   } else if (rule.kind == Kind::ensemble) {
     compare_pairs(all, group.rule, members, false, out);
     judge_ensemble(all, group, out);
+  } else if (rule.kind == Kind::score) {
+    judge_score(all, group, members, out);
   } else {
     compare_pairs(all, group.rule, members, rule.kind == Kind::same_bits, out);
     const bool all_pairs = rule.kind == Kind::differ_all;

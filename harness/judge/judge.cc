@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "harness/judge/score.h"
+#include "harness/judge/scores.h"
 #include "harness/judge/steps.h"
 
 namespace isobit {
@@ -60,7 +60,7 @@ void judge_attempt(Judging& all, int i, const CellTrace& trace) {
                               eos == all.in.eos.end() ? std::vector<std::int32_t>{} : eos->second));
 }
 
-void judge_alone(Judging& all, int i) {
+void judge_alone(Judging& all, int i, Scores& scores) {
   const JudgeCell& cell = all.cell(i);
   if (!cell.has_trace()) {
     const bool skipped = cell.state == JudgeCell::State::skipped;
@@ -69,7 +69,7 @@ void judge_alone(Judging& all, int i) {
     return;
   }
   for (const CellTrace& trace : cell.attempts) judge_attempt(all, i, trace);
-  all.result(i).score = score_of(all.trace(i));
+  score_cell(all, i, scores);
   if (all.in.repeats_suffice && cell.attempts.size() > 1) all.compared[std::size_t(i)] = true;
   for (std::size_t a = 1; a < cell.attempts.size(); ++a) {
     if (cell_root(cell.attempts[a]) == cell_root(cell.attempts[0])) continue;
@@ -191,7 +191,9 @@ Judged judge(const JudgeInput& input) {
     all.strict.insert(group.cells.begin(), group.cells.end());
   }
   const int cells = int(input.cells.size());
-  for (int i = 0; i < cells; ++i) judge_steps::judge_alone(all, i);
+  judge_steps::Scores scores;
+  for (int i = 0; i < cells; ++i) judge_steps::judge_alone(all, i, scores);
+  judge_steps::compare_scores(all, groups, scores);
   judge_steps::note_identities(all);
   for (const Group& group : groups) {
     if (all.stopped()) break;
@@ -209,6 +211,7 @@ Judged judge(const JudgeInput& input) {
     judge_steps::expect_failure(all, i);
   }
   for (GroupResult& group : all.out.groups) judge_steps::expect_failures(all, group);
+  judge_steps::note_sign_tests(all, groups);
   all.out.stopped = all.stopped();
   return std::move(all.out);
 }

@@ -11,6 +11,7 @@
 #include "harness/judge/compare.h"
 #include "harness/judge/pair_rows.h"
 #include "harness/matrix/matrix.h"
+#include "harness/score/line.h"
 #include "harness/verdict.h"
 #include "runtime/trace.h"
 
@@ -80,6 +81,9 @@ struct Baseline {
   std::map<std::string, CellOf> cells;  // by Cell::hash
 };
 
+/// What scores read of the prompt file, for each model.
+using LinesByModel = std::map<std::string, const std::vector<ScoreLine>*>;
+
 struct JudgeInput {
   const Scenario& scenario;
   const Matrix& matrix;
@@ -96,6 +100,7 @@ struct JudgeInput {
   bool repeats_suffice = false;        // two executions that agree are a comparison: for a blessing
   const EnsembleResults* ensembles = nullptr;  // of the groups of `ensemble`; null: none
   const PairValueMap* pairs = nullptr;         // of the groups of `measure`; null: none
+  const LinesByModel* lines = nullptr;         // of the prompts; null: no score but the answers
 };
 
 /// What was found out about one cell.
@@ -105,6 +110,7 @@ struct CellResult {
   int against = -1;  // cell it was found different from, or -1: golden, or none
   Divergence first;  // place of that difference
   Score score;
+  std::vector<ScoreValue> scores;
 };
 
 struct Judged {

@@ -84,7 +84,7 @@ std::vector<MeasuredGroup> measure_groups(Judging& all) {
     measured.configurations = std::int64_t(configurations.size());
     measured.lost = arranged.all() - measured.configurations;
     measured.samples = arranged.samples();
-    measure_configurations(measure.metrics, configurations, measured);
+    measure_configurations(measure.metrics, configurations, measured, reply_score(all.in.scenario));
     if (measure.has_pairs()) measure_pairs(all, measure, group, measured);
     out.push_back(std::move(measured));
   }

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "harness/judge/score.h"
+#include "harness/score/reply.h"
 #include "runtime/numerics/functions.h"
 
 namespace isobit {
@@ -92,7 +92,8 @@ std::optional<double> jitter_of(const std::vector<const PromptTrace*>& all, std:
 /// The outputs of one group, and the metrics of all of them or of all but one prompt's.
 class Outputs {
  public:
-  explicit Outputs(const std::vector<Configuration>& configurations) : all_(configurations) {
+  Outputs(const std::vector<Configuration>& configurations, ScoreKind replies)
+      : all_(configurations), replies_(replies) {
     if (all_.empty()) return;
     std::size_t prompts = 0;
     for (const Configuration& one : all_) {
@@ -139,14 +140,14 @@ class Outputs {
   void add(std::size_t p, std::size_t sample) {
     Output out;
     out.prompt = int(p);
-    out.scored = !prompt_at(all_.front(), sample, p).answer.empty();
+    out.scored = scores(replies_, prompt_at(all_.front(), sample, p));
     std::vector<const PromptTrace*> traces;
     Values length;
     for (const Configuration& one : all_) {
       const PromptTrace& prompt = prompt_at(one, sample, p);
       traces.push_back(&prompt);
       length.push_back(double(prompt.tokens.size()));
-      out.correct.push_back(out.scored && answers(prompt) ? 1 : 0);
+      out.correct.push_back(out.scored && is_right(replies_, prompt) ? 1 : 0);
     }
     out.length = mean_of(length);
     if (all_.size() > 1) out.length_std = std_of(length);
@@ -250,6 +251,7 @@ class Outputs {
   }
 
   const std::vector<Configuration>& all_;
+  ScoreKind replies_;
   std::vector<Output> outputs_;  // by prompt, then by sample
   std::int64_t prompts_ = 0, left_out_ = 0;
 };
@@ -257,9 +259,9 @@ class Outputs {
 }  // namespace
 
 void measure_configurations(const std::vector<Metric>& metrics,
-                            const std::vector<Configuration>& configurations,
-                            MeasuredGroup& group) {
-  const Outputs outputs(configurations);
+                            const std::vector<Configuration>& configurations, MeasuredGroup& group,
+                            ScoreKind replies) {
+  const Outputs outputs(configurations, replies);
   group.prompts = outputs.prompts();
   group.left_out = outputs.left_out();
   for (const Metric metric : metrics) {

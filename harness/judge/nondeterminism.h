@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "harness/metric.h"
+#include "harness/score/score.h"
 #include "harness/verdict.h"
 #include "runtime/trace.h"
 
@@ -24,8 +25,10 @@ using Configuration = std::vector<const CellTrace*>;
 ///
 /// No value, and the reason: fewer than two configurations for one that spreads, no prompt with an
 /// answer, none that diverges, a row without log-sum-exp.
+/// `replies`: the rule by which a reply is right, answer or last_number.
 /// REQUIRES: as many samples in every configuration.
 void measure_configurations(const std::vector<Metric>& metrics,
-                            const std::vector<Configuration>& configurations, MeasuredGroup& group);
+                            const std::vector<Configuration>& configurations, MeasuredGroup& group,
+                            ScoreKind replies = ScoreKind::answer);
 
 }  // namespace isobit

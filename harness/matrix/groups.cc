@@ -98,6 +98,7 @@ std::vector<Group> measured_groups(const Scenario& scenario, const Matrix& matri
 }
 
 bool needs_log_sums(const Scenario& scenario, const Cell& cell) {
+  if (needs_fed_logits(scenario)) return true;
   return std::any_of(scenario.measures.begin(), scenario.measures.end(), [&](const Measure& m) {
     return m.needs_log_sums() && m.where.matches(cell.subject());
   });

@@ -83,7 +83,7 @@ std::vector<Group> groups_of(const Scenario& scenario, const Matrix& matrix);
 /// The groups of `measure`: `rule` is an index in Scenario::measures, and cells of one group may
 /// differ on `over` too.
 std::vector<Group> measured_groups(const Scenario& scenario, const Matrix& matrix);
-/// Whether a measure that the cell is in needs the log-sum-exp of its rows.
+/// Whether a measure that the cell is in, or a score, needs the log-sum-exp of its rows.
 bool needs_log_sums(const Scenario& scenario, const Cell& cell);
 /// Whether a metric of pairs of a measure that the cell is in needs its rows by value: any of them,
 /// or with `inner` those of `observe: {values: …}`.

@@ -82,6 +82,9 @@ std::string class_recipe(const Scenario& scenario, const Cell& cell, const Recip
   if (cell.value("teacher_forced") == "answer") {
     lines += recipe_line("answers", inputs.answers_digest);
   }
+  if (cell.value("teacher_forced") == "continuation") {
+    lines += recipe_line("continuations", inputs.continuations_digest);
+  }
   if (const PatchValue* patch = patch_of(cell); patch != nullptr && !patch->spec.prompt.empty()) {
     const auto tokens = inputs.prompt_digests.find(patch->spec.prompt);
     lines +=
@@ -104,6 +107,7 @@ std::string cell_recipe(const Scenario& scenario, const Cell& cell, const Recipe
   lines += recipe_line("observe", kLevels[static_cast<int>(scenario.observe)]);
   // A trace without them cannot stand for one that a measure needs them of.
   if (needs_log_sums(scenario, cell)) lines += recipe_line("log_sums", "true");
+  if (needs_fed_logits(scenario)) lines += recipe_line("fed_logits", "true");
   return sorted_lines(lines);
 }
 

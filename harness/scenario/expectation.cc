@@ -18,16 +18,18 @@ std::string shortest(T value) {
 }  // namespace
 
 std::string Expectation::text() const {
-  static const char* const kNames[] = {"same_bits",  "within",  "differ",
-                                       "differ_all", "measure", "ensemble"};
+  static const char* const kNames[] = {"same_bits", "within",   "differ", "differ_all",
+                                       "measure",   "ensemble", "score"};
   std::string out = kNames[static_cast<int>(kind)], limits;
   const auto add = [&limits](const char* name, const auto& bound) {
     if (bound) limits += std::string(limits.empty() ? " " : ", ") + name + " " + shortest(*bound);
   };
   add("token_match", token_match), add("max_kl", max_kl), add("max_abs", max_abs);
   add("max_ulp", max_ulp);
+  add("min", min), add("max", max), add("drop", drop), add("rise", rise);
   if (kind == Kind::ensemble) add("bins", std::optional(bins));
   if (of != Evidence::logits) out += std::string(" of ") + name_of(of);
+  if (kind == Kind::score) out += " of " + score;
   out += limits + " across ";
   for (std::size_t i = 0; i < across.size(); ++i) out += (i == 0 ? "" : ", ") + across[i];
   return where.empty() ? out : out + " where " + where.text();

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "harness/scenario/json_line.h"
+#include "harness/scenario/prompt_line.h"
 #include "runtime/base/file.h"
 #include "runtime/base/words.h"
 
@@ -19,7 +20,10 @@ using Json = nlohmann::json;
 constexpr std::size_t kLargestFile = std::size_t{1} << 28;
 constexpr std::size_t kLongestLine = std::size_t{1} << 24;
 
-const std::vector<std::string> kOwnKeys = {"id", "text", "messages", "tokens", "answer"};
+const std::vector<std::string> kOwnKeys = {"id",      "text",   "messages",
+                                           "tokens",  "answer", "continuation",
+                                           "choices", "values", "instruction_id_list",
+                                           "kwargs"};
 
 std::string place_of(const std::string& path, std::size_t line) {
   return path + ":" + std::to_string(line);
@@ -72,6 +76,7 @@ Result<Prompt> read_ifeval(const Json& object, const std::string& place, std::si
     prompt.id = "ifeval-" + (key.is_string() ? key.get<std::string>() : key.dump());
     if (auto ok = check_id(prompt.id, place); !ok) return ok.error();
   }
+  if (auto ok = read_given(object, place, false, prompt); !ok) return ok.error();
   return prompt;
 }
 
@@ -87,20 +92,6 @@ Result<void> read_messages(const Json& list, const std::string& place, Prompt& p
     if (std::find(roles.begin(), roles.end(), role) == roles.end())
       return Error{"unknown role " + in_quotes(role) + did_you_mean(role, roles), place};
     prompt.messages.emplace_back(role, message["content"].get<std::string>());
-  }
-  return {};
-}
-
-Result<void> read_tokens(const Json& list, const std::string& place, Prompt& prompt) {
-  if (!list.is_array() || list.empty())
-    return Error{"tokens must be a list of token ids that is not empty", place};
-  for (const Json& token : list) {
-    const bool whole = token.is_number_unsigned();
-    if (!whole || token.get<std::uint64_t>() > INT32_MAX)
-      return Error{"token " + std::to_string(prompt.tokens.size() + 1) + " is " +
-                       in_quotes(token.dump(-1, ' ', true)) + ", not an id from 0 to 2147483647",
-                   place};
-    prompt.tokens.push_back(static_cast<std::int32_t>(token.get<std::uint64_t>()));
   }
   return {};
 }
@@ -138,8 +129,9 @@ Result<Prompt> read_own(const Json& object, const std::string& place) {
   }
   Result<void> read;
   if (messages) read = read_messages(object["messages"], place, prompt);
-  if (tokens) read = read_tokens(object["tokens"], place, prompt);
+  if (tokens) read = read_tokens(object["tokens"], "tokens", place, prompt.tokens);
   ISOBIT_TRY(read);
+  if (auto ok = read_given(object, place, true, prompt); !ok) return ok.error();
   return prompt;
 }
 
@@ -192,6 +184,7 @@ Result<std::vector<Prompt>> parse_prompts(const std::string& jsonl, const std::s
     if (!fresh)
       return Error{"id " + in_quotes(prompt->id) + " is that of line " + std::to_string(at->second),
                    place_of(path, number)};
+    prompt->line = int(prompts.size());
     prompts.push_back(std::move(prompt.value()));
   }
   return select(std::move(prompts), path, selection);

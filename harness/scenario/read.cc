@@ -11,6 +11,7 @@
 
 #include "harness/axes/axes.h"
 #include "harness/scenario/ensembles.h"
+#include "harness/scenario/scores.h"
 #include "harness/scenario/tree.h"
 #include "runtime/base/option_text.h"
 #include "runtime/base/words.h"
@@ -23,9 +24,10 @@ using AxisLists = std::map<std::string, Values>;
 using Kind = TreeNode::Kind;
 
 const std::vector<std::string> kTopKeys = {
-    "version",    "name",     "question",   "model",   "prompts", "decode",  "axes",    "zip",
-    "exclude",    "include",  "requires",   "observe", "expect",  "xfail",   "tags",    "max_cells",
-    "time_limit", "pairwise", "min_tokens", "golden",  "cost",    "measure", "ensemble"};
+    "version",    "name",   "question", "model",     "prompts",    "decode",
+    "axes",       "zip",    "exclude",  "include",   "requires",   "observe",
+    "expect",     "xfail",  "tags",     "max_cells", "time_limit", "pairwise",
+    "min_tokens", "golden", "cost",     "measure",   "ensemble",   "score"};
 /// What a cell can require: hardware, an instruction set, or that an engine can run here.
 std::vector<std::string> requirements_known() {
   std::vector<std::string> out = {"gpu", "nccl", "mpi", "real", "avx2", "avx512", "neon"};
@@ -139,6 +141,7 @@ void Reader::contract(const std::string& key, const TreeNode& node) {
     for (const TreeNode& item : list(node, "expect")) expectation(item);
   if (key == "measure" && !error_) error_ = read_measures(tree_, node, scenario_.measures);
   if (key == "ensemble" && !error_) error_ = read_ensembles(tree_, node, scenario_.expect);
+  if (key == "score" && !error_) error_ = read_scores(tree_, node, scenario_.scores);
   if (key == "xfail")
     for (const TreeNode& item : list(node, "xfail")) expected_failure(item);
   if (key != "tags") return;
@@ -218,8 +221,9 @@ void Reader::decode_option(const std::string& key, const TreeNode& node) {
   if (key == "top_p") decode.top_p = number(node, key, 0, 1);
   if (key == "seed") decode_seed_ = &node;
   if (key == "seed") decode.seed = static_cast<std::uint64_t>(integer(node, key, 0, INT64_MAX));
-  const bool answers = key == "teacher_forced" && node.text == "answer";
-  if (key == "teacher_forced" && (answers || boolean(node, key))) teacher_forced_ = &node;
+  if (key != "teacher_forced") return;
+  const bool given = node.text == "answer" || node.text == "continuation";
+  if (given || boolean(node, key)) teacher_forced_ = &node;
 }
 
 void Reader::axes(const TreeNode& node) {
@@ -337,17 +341,22 @@ void Reader::requirements(const TreeNode& node) {
 
 /// {same_bits: {…}} and its siblings.
 void Reader::expectation(const TreeNode& node) {
-  static const std::vector<std::string> kKinds = {"same_bits", "within", "differ", "differ_all",
-                                                  "measure"};
+  static const std::vector<std::string> kKinds = {"same_bits",  "within",  "differ",
+                                                  "differ_all", "measure", "score"};
   if (!map(node, "a rule of expect", kKinds)) return;
   if (node.keys.size() != 1)
     fail(node.keys.back(), "one rule an entry; start this one with \"- \"");
   Expectation rule;
   const auto kind = std::find(kKinds.begin(), kKinds.end(), node.keys[0].text);
   if (kind == kKinds.end()) return;
-  rule.kind = static_cast<Expectation::Kind>(kind - kKinds.begin());
   rule.place = tree_.place(node.keys[0]);
   const TreeNode& body = node.items[0];
+  if (*kind == "score" && !error_) {
+    error_ = read_score_rule(tree_, body, rule);
+    scenario_.expect.push_back(rule);
+    return;
+  }
+  rule.kind = static_cast<Expectation::Kind>(kind - kKinds.begin());
   std::vector<std::string> known = {"where", "across"};
   if (rule.kind == Expectation::Kind::within)
     known.insert(known.end(), {"token_match", "max_kl", "max_abs", "max_ulp"});
@@ -453,6 +462,7 @@ void Reader::finish() {
   check_seeds();
   if (!error_) error_ = check_model_names(scenario_);
   if (!error_) error_ = check_measures(scenario_);
+  if (!error_) add_scores_of_rules(scenario_);
   if (operation_ != OperationKind::none && !error_) error_ = check_operation(scenario_);
   if (teacher_forced_ == nullptr) return;
   if (!varied_.insert("teacher_forced").second)

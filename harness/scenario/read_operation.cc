@@ -65,7 +65,7 @@ bool NodeReader::belongs(const std::string& axis, const TreeNode& node) {
 
 void NodeReader::refuse_key(const TreeNode& key) {
   if (operation_ == OperationKind::none) return;
-  for (const char* of_model : {"prompts", "decode", "observe", "measure", "ensemble"}) {
+  for (const char* of_model : {"prompts", "decode", "observe", "measure", "ensemble", "score"}) {
     if (key.text == of_model)
       fail(key, in_quotes(key.text) + " has no meaning in a scenario of one operation");
   }
@@ -74,6 +74,9 @@ void NodeReader::refuse_key(const TreeNode& key) {
 std::optional<Error> check_operation(const Scenario& scenario) {
   const std::string with = std::string(" with op ") + name_of(scenario.operation.kind);
   for (const Expectation& rule : scenario.expect) {
+    if (rule.kind == Expectation::Kind::score) {
+      return Error{rule.text() + ": rows" + with + " are no replies and have no score", rule.place};
+    }
     if (!rule.token_match && !rule.max_kl) continue;
     return Error{rule.text() + ": rows" + with + " are no distributions over tokens; bounds are " +
                      "max_abs and max_ulp",

@@ -15,6 +15,7 @@
 #include "harness/axes/axes.h"
 #include "harness/metric.h"
 #include "harness/scenario/filter.h"
+#include "harness/score/score.h"
 #include "runtime/base/result.h"
 #include "runtime/trace.h"
 
@@ -42,7 +43,7 @@ struct PromptSelection {
 /// One rule of the contract.
 struct Expectation {
   // measure, ensemble: demand nothing. An ensemble is an entry of the key of that name.
-  enum class Kind { same_bits, within, differ, differ_all, measure, ensemble };
+  enum class Kind { same_bits, within, differ, differ_all, measure, ensemble, score };
   Kind kind = Kind::same_bits;
   Filter where;                            // empty: every cell
   std::vector<std::string> across;         // axes the rule ranges over
@@ -52,6 +53,9 @@ struct Expectation {
   std::optional<std::int64_t> max_ulp;     // within
   Evidence of = Evidence::logits;          // same_bits, differ, differ_all: what must agree
   std::int64_t bins = 15;                  // ensemble: of the calibration error
+  std::string score;                       // score: "answer", "ifeval.prompt_loose"
+  std::optional<double> min, drop;         // score: least value; most below the reference cell's
+  std::optional<double> max, rise;         // the same where less is better
   std::string place;                       // file:line:column of the rule
   [[nodiscard]] std::string text() const;  // as in reports: "within max_kl 1e-06 across cache"
 };
@@ -126,6 +130,7 @@ struct Scenario {
   std::vector<Requirement> requirements;
   std::vector<Expectation> expect;
   std::vector<Measure> measures;
+  std::vector<ScoreSpec> scores;  // those of rules included; empty: replies against answers alone
   GoldenChoice golden;
   std::vector<ExpectedFailure> xfail;
   std::vector<std::string> tags;
@@ -159,6 +164,13 @@ std::vector<AxisValue> models_of(const Scenario& scenario);
 std::vector<const AxisValue*> values_on(const Scenario& scenario, const std::string& axis);
 /// The texts of an axis' values in axes, zip and include, in this order.
 std::vector<std::string> value_texts(const Scenario& scenario, const std::string& axis);
+
+/// Whether cells record the log-probabilities of what they are fed: some score needs them.
+bool needs_fed_logits(const Scenario& scenario);
+
+/// Which rule says that a reply is right where one is asked for (`correct`, accuracy): the
+/// scenario's first score, where that is last_number, else answer.
+ScoreKind reply_score(const Scenario& scenario);
 
 /// Today as YYYY-MM-DD is passed in where it matters (xfail.until), never read from a clock here.
 

@@ -55,6 +55,7 @@ std::vector<Defect> draw_defects();       // in what tokens are drawn with, and 
 std::vector<Defect> asked_defects();      // something else ran than was asked
 std::vector<Defect> measured_defects();   // in rows by value, on their way to the metrics of pairs
 std::vector<Defect> operation_defects();  // in one operation, launched by itself
+std::vector<Defect> score_defects();      // in what a score reads
 std::vector<Defect> trace_defects();      // in the record, the process, or the comparison itself
 
 /// YAML of a named scenario; `model` and `prompts` are relative to it. REQUIRES: a known name.

@@ -136,6 +136,25 @@ std::string every_token_file() {
   return out;
 }
 
+/// Lines of three choices, one of which the selftest calls right.
+std::string choices_file() {
+  Random random(977);
+  const auto tokens = [&random](int count) {
+    std::string out;
+    for (int i = 0; i < count; ++i) {
+      out += (i == 0 ? "[" : ", ") + std::to_string(random.bits() % std::uint64_t(kVocabulary));
+    }
+    return out + "]";
+  };
+  std::string out;
+  for (const int length : {24, 31}) {
+    out += "{\"id\": \"c" + std::to_string(length) + "\", \"tokens\": " + tokens(length) +
+           ", \"choices\": [" + tokens(8) + ", " + tokens(8) + ", " + tokens(6) +
+           "], \"answer\": 1}\n";
+  }
+  return out;
+}
+
 Result<void> write_file(const std::string& path, const std::string& content) {
   std::ofstream file(path, std::ios::binary);
   file << content;
@@ -157,6 +176,7 @@ Result<void> write_selftest_inputs(const std::string& folder) {
     if (auto ok = write_file(model + "/model.safetensors", model_file()); !ok) return ok;
   }
   if (auto ok = write_file(folder + "/every_token.jsonl", every_token_file()); !ok) return ok;
+  if (auto ok = write_file(folder + "/choices.jsonl", choices_file()); !ok) return ok;
   if (auto ok = write_file(folder + "/products.jsonl", kProducts); !ok) return ok;
   if (auto ok = write_file(folder + "/norms.jsonl", kNorms); !ok) return ok;
   return write_file(folder + "/prompts.jsonl", prompts_file());

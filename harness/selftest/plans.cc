@@ -218,6 +218,21 @@ expect: [{within: {across: [cache, threads], max_abs: 1e-9, token_match: 1.0}}]
   return all;
 }
 
+/// Of what scores read.
+const std::map<std::string, Plan>& score_plans() {
+  static const std::map<std::string, Plan> all = {
+      {"scores",
+       {"{max_new_tokens: 8, ignore_eos: true, teacher_forced: continuation}",
+        R"(golden: none
+axes: {batch: [1, 3]}
+expect:
+  - {score: {of: choice, across: [batch], drop: 0}}
+  - {score: {of: likelihood, across: [batch], rise: 0}}
+)",
+        "choices.jsonl"}}};
+  return all;
+}
+
 }  // namespace
 
 std::string plan_text(const std::string& name) {
@@ -227,6 +242,7 @@ std::string plan_text(const std::string& name) {
   const auto& all = policy_plans().count(name) != 0       ? policy_plans()
                     : laboratory_plans().count(name) != 0 ? laboratory_plans()
                     : served_plans().count(name) != 0     ? served_plans()
+                    : score_plans().count(name) != 0      ? score_plans()
                                                           : plans();
   const Plan& plan = all.at(name);
   return head + "model: " + plan.model + "\nprompts: " + plan.prompts + "\ndecode: " + plan.decode +

@@ -32,7 +32,7 @@ std::vector<Defect> all_defects() {
         selftest::rank_defects(), selftest::cache_defects(), selftest::policy_defects(),
         selftest::lossy_defects(), selftest::patch_defects(), selftest::draw_defects(),
         selftest::asked_defects(), selftest::measured_defects(), selftest::operation_defects(),
-        selftest::trace_defects(), selftest::engine_defects()}) {
+        selftest::score_defects(), selftest::trace_defects(), selftest::engine_defects()}) {
     std::move(part.begin(), part.end(), std::back_inserter(all));
   }
   return all;

@@ -90,6 +90,7 @@ class StoreImpl final : public Store {
                                             std::int64_t but_not,
                                             const std::string& rather) override;
   Result<std::vector<GroupResult>> groups(std::int64_t run) override;
+  Result<std::vector<std::vector<ScoreValue>>> scores(std::int64_t run) override;
   Result<std::vector<MeasuredGroup>> measured(std::int64_t run) override;
   Result<CellTrace> trace(const CellInfo& cell, bool with_observations) override;
   Result<std::string> damage(const CellInfo& cell) override;
@@ -103,6 +104,7 @@ class StoreImpl final : public Store {
   Result<std::int64_t> environment_id(const std::string& json);
   Result<void> insert_group(std::int64_t run, std::int64_t number, const GroupResult& group,
                             const std::vector<CellInfo>& cells);
+  Result<void> insert_scores(const CellInfo& cell);
   Result<void> insert_measured(std::int64_t run, std::int64_t number, const MeasuredGroup& group);
   Result<void> insert_pairs(std::int64_t run, std::int64_t number, const MeasuredGroup& group);
   Result<void> insert_pair(std::int64_t run, std::int64_t number, std::int64_t place,

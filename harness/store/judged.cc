@@ -200,6 +200,8 @@ Result<void> StoreImpl::judge(const std::vector<CellInfo>& cells,
     if (db_->changes() != 1) {
       return Error{"there is no cell " + std::to_string(cell.id), db_->path()};
     }
+    auto scored = insert_scores(cell);
+    ISOBIT_TRY(scored);
   }
   for (std::size_t g = 0; g < groups.size(); ++g) {
     auto inserted = insert_group(cells.front().run, std::int64_t(g), groups[g], cells);

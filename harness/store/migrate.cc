@@ -34,6 +34,11 @@ ALTER TABLE run ADD COLUMN cost INTEGER NOT NULL DEFAULT 0 CHECK (cost IN (0, 1)
 ALTER TABLE token ADD COLUMN log_sum REAL;
 )sql";
 
+/// Version 4: the log-probabilities of what was fed.
+constexpr const char* kToVersion4 = R"sql(
+ALTER TABLE token ADD COLUMN fed_logit REAL;
+)sql";
+
 /// The statement of the schema that makes a table or an index.
 std::string statement_of(const std::string& begin) {
   const std::string schema = kStoreSchema;
@@ -60,10 +65,12 @@ Result<void> to_version_3(Database& db) {
   return {};
 }
 
-/// Version 4: pairs of configurations.
+/// Version 4: scores, and pairs of configurations.
 Result<void> to_version_4(Database& db) {
-  for (const char* made : {"CREATE TABLE identity_control ", "CREATE TABLE measured_pair ",
-                           "CREATE TABLE pair_value ", "CREATE TABLE pair_layer "}) {
+  if (auto ok = db.execute(kToVersion4); !ok) return ok;
+  for (const char* made :
+       {"CREATE TABLE score_value ", "CREATE TABLE identity_control ",
+        "CREATE TABLE measured_pair ", "CREATE TABLE pair_value ", "CREATE TABLE pair_layer "}) {
     if (auto ok = db.execute(statement_of(made)); !ok) return ok;
   }
   return {};

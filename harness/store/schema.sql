@@ -94,6 +94,7 @@ CREATE TABLE token (
   non_finite INTEGER NOT NULL CHECK (non_finite IN (0, 1)),
   top        BLOB NOT NULL CHECK (length(top) % 8 = 0),
   log_sum    REAL,                       -- log-sum-exp of the row; NULL: it was not asked for
+  fed_logit  REAL,                       -- logit of token fed; NULL: it was not asked for
   PRIMARY KEY (cell, prompt, position),
   FOREIGN KEY (cell, prompt) REFERENCES prompt (cell, prompt) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
@@ -221,6 +222,26 @@ CREATE TABLE pair_layer (
   evicted   INTEGER NOT NULL,            -- rows that one side does not see
   PRIMARY KEY (run, number, pair, layer, site),
   FOREIGN KEY (run, number, pair) REFERENCES measured_pair (run, number, pair) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+-- One value of a score of a judged cell.
+CREATE TABLE score_value (
+  cell           INTEGER NOT NULL REFERENCES cell (id) ON DELETE CASCADE,
+  place          INTEGER NOT NULL,       -- among the cell's values, from 0
+  score          TEXT NOT NULL,          -- ifeval
+  name           TEXT NOT NULL,          -- prompt_strict
+  n              INTEGER NOT NULL,       -- prompts, instructions, tokens or bytes that it is of
+  right          INTEGER,                -- of them, NULL: the value is no share
+  left_out       INTEGER NOT NULL,       -- prompts with something that is not judged
+  value          REAL,                   -- NULL: there is none, and reason says why
+  standard_error REAL,
+  reason         TEXT NOT NULL,
+  reference      INTEGER,                -- number of the first attempt it is compared with, from 0
+  difference     REAL,                   -- from the reference's value
+  gained         INTEGER NOT NULL,       -- units right here and wrong there
+  lost           INTEGER NOT NULL,       -- units wrong here and right there
+  p              REAL,                   -- of McNemar's exact test, NULL: of no shares
+  PRIMARY KEY (cell, place)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE golden_event (

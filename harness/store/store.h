@@ -62,6 +62,7 @@ struct CellInfo {
   bool judged = false;
   Difference difference;
   Score score;
+  std::vector<ScoreValue> scores;          // written by judge(), read by scores()
   double seconds = 0, record_seconds = 0;  // of the execution; 0 when reused
   std::int64_t tokens = 0;                 // rows of its trace
   bool virtual_ranks = false;
@@ -137,6 +138,8 @@ class Store {
   virtual Result<std::vector<CellCost>> costs(std::int64_t run) = 0;
   /// As they were judged; cells are places among the run's first attempts, by id.
   virtual Result<std::vector<GroupResult>> groups(std::int64_t run) = 0;
+  /// The scores of a run's first attempts, by place; a reference is such a place.
+  virtual Result<std::vector<std::vector<ScoreValue>>> scores(std::int64_t run) = 0;
   /// As they were recorded.
   virtual Result<std::vector<MeasuredGroup>> measured(std::int64_t run) = 0;
   /// By name (with or without its hash; of several cells with one name the newest), hash, or a

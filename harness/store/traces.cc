@@ -29,6 +29,7 @@ TokenRecord read_token(const Query& row, int first) {
     std::memcpy(&token.top_logits[i], top.data() + 8 * i + 4, 4);
   }
   token.log_sum = row.real(first + 7);  // 0 where it is NULL
+  if (!row.null(first + 8)) token.fed_logit = row.real(first + 8);
   return token;
 }
 
@@ -159,7 +160,8 @@ Result<void> StoreImpl::read_prompts(std::int64_t cell, StoredTrace& out) {
 
 Result<void> StoreImpl::read_tokens(std::int64_t cell, StoredTrace& out) {
   Query query(*db_,
-              "SELECT prompt, position, id, fed, digest, margin, non_finite, top, log_sum"
+              "SELECT prompt, position, id, fed, digest, margin, non_finite, top, log_sum,"
+              " fed_logit"
               " FROM token WHERE cell = ?1 ORDER BY prompt, position",
               cell);
   while (query.next()) {

@@ -133,7 +133,8 @@ Result<void> StoreImpl::finish(CellInfo& cell, const CellTrace& trace) {
 Result<void> StoreImpl::insert_prompts(std::int64_t cell, const CellTrace& trace) {
   Query tokens(*db_,
                "INSERT INTO token (cell, prompt, position, id, fed, digest, margin, non_finite,"
-               " top, log_sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, nullif(?10, 0.0))");
+               " top, log_sum, fed_logit)"
+               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, nullif(?10, 0.0), ?11)");
   for (std::size_t i = 0; i < trace.prompts.size(); ++i) {
     const PromptTrace& prompt = trace.prompts[i];
     const int index = static_cast<int>(i);
@@ -148,7 +149,7 @@ Result<void> StoreImpl::insert_prompts(std::int64_t cell, const CellTrace& trace
     for (const TokenRecord& token : prompt.tokens) {
       tokens.rebind(cell, index, token.position, token.id, token.fed, token.digest.bytes,
                     static_cast<double>(token.margin), token.non_finite,
-                    std::span<const std::uint8_t>(top_blob(token)), token.log_sum);
+                    std::span<const std::uint8_t>(top_blob(token)), token.log_sum, token.fed_logit);
       auto done = tokens.run();
       ISOBIT_TRY(done);
     }

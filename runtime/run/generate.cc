@@ -121,7 +121,8 @@ class RankRun {
     token.id = top.count > 0 ? top.ids[0] : 0;
     if (result_ != nullptr) token.digest = digests_[at];
 
-    const bool by_value = request_.spill || !request_.capture.empty() || request_.log_sums;
+    const bool by_value =
+        request_.spill || !request_.capture.empty() || request_.log_sums || request_.fed_logits;
     const bool needs_row = result_ != nullptr && by_value;
     if (request_.sampler.temperature != 0.0 || needs_row) fetch(logits, at);
     if (request_.sampler.temperature != 0.0 && !token.non_finite) {
@@ -176,7 +177,9 @@ class RankRun {
   /// Stores a token; a prompt that several sequences repeat must give the same bits again.
   void keep(int prompt, TokenRecord token) {
     const Clock::time_point start = Clock::now();
-    if (request_.log_sums) token.log_sum = row_log_sum(bytes_, backend_.mode().wide());
+    const bool wide = backend_.mode().wide();
+    if (request_.log_sums) token.log_sum = row_log_sum(bytes_, wide);
+    if (request_.fed_logits) token.fed_logit = row_logit(bytes_, wide, token.fed);
     CellTrace& trace = result_->trace;
     auto& tokens = trace.prompts[std::size_t(prompt)].tokens;
     const auto at =

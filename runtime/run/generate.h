@@ -56,7 +56,8 @@ struct GenerateRequest {
   SamplerOptions sampler;
   std::vector<std::int32_t> eos;  // empty: never stop early
   TraceLevel level = TraceLevel::logits;
-  bool log_sums = false;  // of every recorded row of logits
+  bool log_sums = false;    // of every recorded row of logits
+  bool fed_logits = false;  // the logit of the token that is fed behind each of them
   OperationRequest
       operation;  // of kind none: a model runs; else nothing but its rows (operation.h)
 

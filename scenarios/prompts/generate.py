@@ -107,6 +107,94 @@ def mixed(tokenizer, heldout):
     return lines
 
 
+def retrieval(tokenizer, length, count):
+    """Lists of keys with different values, one of which is asked for; at most `length` tokens."""
+    rng, lines = random.Random(f"{SEED}/retrieval/{length}"), []
+    while len(lines) < count:
+        keys = rng.sample(procedural.UNIQUE_WORDS, min(length // 6, 170))
+        values = [str(value) for value in rng.sample(range(100, 1000), len(keys))]
+        for entries in range(len(keys), 3, -1):
+            listed = "\n".join(f"{k}: {v}" for k, v in zip(keys[:entries], values))
+            asked = rng.randrange(entries)
+            text = f"Remember this list.\n{listed}\nLook up:\n{keys[asked]}"
+            if len(tokenizer.encode(tokens.chat_prompt([("user", text)])).ids) <= length:
+                break
+        if not procedural.is_test(listed[:64]):
+            continue
+        lines.append({"id": f"retrieval-{length}-{len(lines):03d}",
+                      "messages": [{"role": "user", "content": text}],
+                      "answer": values[asked], "values": values[:entries]})
+    return lines
+
+
+def places(heldout, group):
+    """Beginnings of sentences in held-back prose, as (source, words to the end of the document),
+    evenly over the sources and at random, without end."""
+    rng, by_source = random.Random(f"{SEED}/{group}"), {}
+    for source, text in heldout:
+        by_source.setdefault(source, []).append(text)
+    while True:
+        for source in ("austen", "bible", "jargon", "sqlite"):
+            text = rng.choice(by_source[source])
+            starts = [m.end() for m in re.finditer(r"[.!?]\s+(?=[A-Z])", text)]
+            if starts:
+                yield source, re.findall(r"\S+", text[rng.choice(starts):])
+
+
+def is_plain(words):
+    return all(re.fullmatch(r"[\x21-\x7e]+", word) for word in words)
+
+
+def next_string(heldout, count):
+    """Ten strings in a row, the tenth withheld."""
+    lines = []
+    for _, words in places(heldout, "next-string"):
+        if len(words) >= 10 and is_plain(words[:10]):
+            lines.append({"id": f"next-string-{len(lines):03d}", "text": " ".join(words[:9]),
+                          "answer": words[9]})
+        if len(lines) == count:
+            return lines
+
+
+def choice(heldout, count):
+    """Thirty words, and which twelve come next: the right ones, and three from other places of the
+    same source."""
+    rng, lines, others = random.Random(f"{SEED}/choice/order"), [], {}
+    for source, words in places(heldout, "choice"):
+        if len(words) < 42 or not is_plain(words[:42]):
+            continue
+        known = others.setdefault(source, [])
+        right = " " + " ".join(words[30:42])
+        if len(known) >= 12 and right not in known:
+            choices = rng.sample(known, 3) + [right]
+            rng.shuffle(choices)
+            lines.append({"id": f"choice-{len(lines):03d}", "text": " ".join(words[:30]),
+                          "choices": choices, "answer": choices.index(right)})
+        if right not in known:
+            known.append(right)
+        if len(lines) == count:
+            return lines
+
+
+def likelihood(tokenizer, heldout, count):
+    """Prose of 40 to 60 words, and the text behind it, 256 to 512 tokens of it."""
+    rng, lines = random.Random(f"{SEED}/likelihood/lengths"), []
+    for _, words in places(heldout, "likelihood"):
+        begin, size = rng.randint(40, 60), rng.randint(256, 512)
+        if len(words) < begin + size or not is_plain(words[:begin + size]):
+            continue
+        text, end = " ".join(words[:begin]), begin
+        while True:
+            longer_text = " " + " ".join(words[begin:end + 1])
+            if len(tokenizer.encode(longer_text, add_special_tokens=False).ids) > size:
+                break
+            end += 1
+        lines.append({"id": f"likelihood-{len(lines):03d}", "text": text,
+                      "continuation": " " + " ".join(words[begin:end])})
+        if len(lines) == count:
+            return lines
+
+
 def lengths():
     """Pseudo-random ids in [8, 500) for any model of at least 512 ids; position 0 is id 0 (BOS)."""
     lines, state = [], 12345
@@ -140,6 +228,10 @@ def build(corpus):
         "prose": openings(tokenizer, heldout, 64),
         "mixed-lengths": mixed(tokenizer, heldout),
         "lengths": lengths(),
+        "retrieval": [line for n in (200, 400, 900) for line in retrieval(tokenizer, n, 16)],
+        "next-string": next_string(heldout, 160),
+        "choice": choice(heldout, 60),
+        "likelihood": likelihood(tokenizer, heldout, 24),
     }
     sets["smoke"] = smoke(sets)
     sets["continuations"] = continuations(sets["prose"])

@@ -27,6 +27,10 @@ Json token_json(const TokenRecord& token) {
               {"margin", token.margin},
               {"top", top}};
   if (token.log_sum != 0) out["log_sum"] = token.log_sum;
+  if (std::isfinite(token.fed_logit)) {
+    out["fed"] = token.fed;
+    out["fed_logit"] = token.fed_logit;
+  }
   return out;
 }
 

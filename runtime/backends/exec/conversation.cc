@@ -215,6 +215,7 @@ class Conversation {
     token.non_finite = top.non_finite;
     keep_top(top, token);
     if (request_.log_sums) token.log_sum = row_log_sum(bytes, false);
+    if (request_.fed_logits) token.fed_logit = row_logit(bytes, false, token.fed);
     if (place.first_of_prompt) give_row(place.prompt, token.position, bytes);
     record_seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
     if (token.non_finite) {

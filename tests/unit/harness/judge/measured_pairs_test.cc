@@ -57,7 +57,7 @@ class MeasuredPairs : public testing::Test {
   std::vector<JudgeCell> cells_;
   WithinResults within_;
   PairValueMap pairs_;
-  std::vector<std::int32_t> eos_;
+  std::map<std::string, std::vector<std::int32_t>> eos_;
   std::set<GoldenKey> asked_;
 };
 

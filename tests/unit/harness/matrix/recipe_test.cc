@@ -11,7 +11,7 @@
 namespace isobit {
 namespace {
 
-const RecipeInputs kInputs = {"aa", "bb", "cc", "ee", "F1", 8};
+const RecipeInputs kInputs = {"aa", "bb", "cc", "ee", "F1", 8, ""};
 
 struct OneCell {
   Scenario scenario;

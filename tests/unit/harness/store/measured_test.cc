@@ -158,8 +158,9 @@ TEST(StoreFile, VersionTwoGetsRoomForWhatIsMeasured) {
     ASSERT_TRUE(db);
     ASSERT_TRUE(
         (*db)->execute("DROP TABLE pair_layer; DROP TABLE pair_value; DROP TABLE measured_pair;"
-                       " DROP TABLE identity_control;"
+                       " DROP TABLE identity_control; DROP TABLE score_value;"
                        " DROP TABLE metric_value; DROP TABLE measured_group;"
+                       " ALTER TABLE token DROP COLUMN fed_logit;"
                        " ALTER TABLE token DROP COLUMN log_sum; ALTER TABLE run DROP COLUMN cost;"
                        " PRAGMA user_version = 2"));
   }

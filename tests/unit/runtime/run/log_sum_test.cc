@@ -57,5 +57,45 @@ TEST(LogSum, OfARunIsThatOfItsRowsAndOfNoOtherRun) {
   }
 }
 
+TEST(FedLogit, IsExactlyTheRowsAtWhatWasFed) {
+  Runtime runtime(fakes::toy_model(fakes::worked_example()));
+  const std::vector<std::int32_t> teacher = {3, 1, 4};
+  for (const Precision precision : {Precision::fp32, Precision::fp64, Precision::bf16}) {
+    for (const bool taught : {false, true}) {
+      GenerateRequest request;
+      request.precision = precision;
+      request.prompts = {{fakes::prompt(20), {}}};
+      if (taught) request.prompts[0].teacher = teacher;
+      request.max_new_tokens = 3;
+      const auto plain = runtime.generate(request);
+      request.fed_logits = true;
+      request.capture = {{0, 19}, {0, 20}, {0, 21}};
+      const auto asked = runtime.generate(request);
+      ASSERT_TRUE(plain && asked);
+      EXPECT_EQ(cell_root(plain->trace), cell_root(asked->trace));
+      for (std::size_t t = 0; t < 3; ++t) {
+        const TokenRecord& token = asked->trace.prompts[0].tokens[t];
+        const RowValues& row = asked->captured.at({0, token.position});
+        EXPECT_EQ(token.fed, taught ? teacher[t] : token.id);
+        EXPECT_EQ(std::bit_cast<std::uint64_t>(token.fed_logit),
+                  std::bit_cast<std::uint64_t>(row[std::size_t(token.fed)]));
+        EXPECT_NE(plain->trace.prompts[0].tokens[t].fed_logit,
+                  plain->trace.prompts[0].tokens[t].fed_logit)
+            << "not asked for";
+      }
+    }
+  }
+}
+
+TEST(FedLogit, OfAnIdThatTheRowDoesNotHaveIsNotRecorded) {
+  const std::vector<float> row = {1, 2};
+  const auto bytes = std::as_bytes(std::span(row));
+  EXPECT_EQ(row_logit(bytes, false, 1), 2.0);
+  for (const std::int32_t id : {-1, 2, 2147483647}) {
+    const double value = row_logit(bytes, false, id);
+    EXPECT_NE(value, value) << id;
+  }
+}
+
 }  // namespace
 }  // namespace isobit
