@@ -120,7 +120,7 @@ void add_likelihoods(const Lines& lines, const CellTrace& trace, const std::stri
     const std::optional<Fed> fed = fed_of(trace.prompts[p]);
     if (!fed) return refuse(out, no_log_p(lines[p]), false);
     const std::string& text = taught == "answer" ? lines[p].answer : lines[p].given;
-    for (const std::size_t v : {0, 1}) {
+    for (std::size_t v = 0; v < 2; ++v) {
       out[v].units.push_back({lines[p].line, fed->nll, double(fed->tokens)});
     }
     out[2].units.push_back({lines[p].line, fed->nll / kLog2, double(text.size())});
