@@ -23,8 +23,8 @@ struct RecipeInputs {
   std::string answers_digest;    // hex over the token ids of the answers, where cells are fed them
   std::string numerics_version;  // "F1"
   std::int64_t segments = 8;     // V of the model (NUMERICS.md), part of the class
+  std::string continuations_digest{};                   // as that of the answers
   std::map<std::string, std::string> prompt_digests{};  // hex of a prompt's token ids, by its id
-  std::string continuations_digest;  // as that of the answers
 };
 
 /// "decode.key=value" lines, sorted. `all` writes every parameter that has a meaning (those of

@@ -195,8 +195,8 @@ class Kvarn(Exact):
 
 # ---- Names ---------------------------------------------------------------------------------------
 
-CODECS = {"bits": Bits, "uniform": Uniform, "normal": Normal, "lognormal": LogNormal, "ggml": Ggml, "rtn": Rtn,
-          "kivi": Kivi, "kvarn": Kvarn}
+CODECS = {"bits": Bits, "uniform": Uniform, "normal": Normal, "lognormal": LogNormal,
+          "ggml": Ggml, "rtn": Rtn, "kivi": Kivi, "kvarn": Kvarn}
 
 
 @dataclasses.dataclass

@@ -156,11 +156,9 @@ TEST(StoreFile, VersionTwoGetsRoomForWhatIsMeasured) {
     ASSERT_TRUE(made);
     auto db = Database::open(path, Database::Access::create, 1000);
     ASSERT_TRUE(db);
+    ASSERT_TRUE((*db)->execute(kBackToVersion3));
     ASSERT_TRUE(
-        (*db)->execute("DROP TABLE pair_layer; DROP TABLE pair_value; DROP TABLE measured_pair;"
-                       " DROP TABLE identity_control; DROP TABLE score_value;"
-                       " DROP TABLE metric_value; DROP TABLE measured_group;"
-                       " ALTER TABLE token DROP COLUMN fed_logit;"
+        (*db)->execute("DROP TABLE metric_value; DROP TABLE measured_group;"
                        " ALTER TABLE token DROP COLUMN log_sum; ALTER TABLE run DROP COLUMN cost;"
                        " PRAGMA user_version = 2"));
   }
@@ -185,10 +183,7 @@ TEST(StoreFile, VersionThreeGetsRoomForPairs) {
     ASSERT_TRUE(Store::open(path, Store::Mode::read_write));
     auto db = Database::open(path, Database::Access::create, 1000);
     ASSERT_TRUE(db);
-    ASSERT_TRUE(
-        (*db)->execute("DROP TABLE pair_layer; DROP TABLE pair_value;"
-                       " DROP TABLE measured_pair; DROP TABLE identity_control;"
-                       " PRAGMA user_version = 3"));
+    ASSERT_TRUE((*db)->execute(kBackToVersion3));
   }
   auto store = Store::open(path, Store::Mode::read_write);
   ASSERT_TRUE(store) << store.error().text();

@@ -69,9 +69,7 @@ TEST(StoreFile, VersionThreeGetsRoomForScores) {
     ASSERT_TRUE(made);
     auto db = Database::open(path, Database::Access::create, 1000);
     ASSERT_TRUE(db);
-    ASSERT_TRUE(
-        (*db)->execute("DROP TABLE score_value; ALTER TABLE token DROP COLUMN fed_logit;"
-                       " PRAGMA user_version = 3"));
+    ASSERT_TRUE((*db)->execute(kBackToVersion3));
   }
   auto store = Store::open(path, Store::Mode::read_write);
   ASSERT_TRUE(store) << store.error().text();

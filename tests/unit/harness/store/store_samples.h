@@ -159,4 +159,10 @@ class StoreTest : public testing::Test {
   std::unique_ptr<Store> store_;
 };
 
+/// Takes from a database of version 4 what version 3 did not have.
+inline constexpr const char* kBackToVersion3 =
+    "DROP TABLE pair_layer; DROP TABLE pair_value; DROP TABLE measured_pair;"
+    " DROP TABLE identity_control; DROP TABLE score_value;"
+    " ALTER TABLE token DROP COLUMN fed_logit; PRAGMA user_version = 3";
+
 }  // namespace isobit::store_samples
