@@ -14,8 +14,10 @@ import tempfile
 ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 SCENARIOS = ["smoke", "batch", "gpus", "cache", "kv", "kv-identity", "precision", "threads",
              "drift", "equality", "migration", "vendor", "schedules", "patching",
-             "papers/layercast", "papers/ensembles", "kernel-change", "kernel-change-attention",
-             "kernel-change-rms-norm", "kernel-change-softmax"]
+             "papers/layercast", "papers/ensembles", "papers/illusion-of-equivalence",
+             "papers/kv-error", "papers/kvarn", "papers/kv-direct", "scores",
+             "kernel-change", "kernel-change-attention", "kernel-change-rms-norm",
+             "kernel-change-softmax"]
 
 
 QUICK = ["smoke", "batch", "cache"]  # under sanitizers, ten times slower
