@@ -338,12 +338,16 @@ std::string openblas_variant(const BackendOptions& options) {
 
 std::vector<EngineStatus> openblas_status() {
   const std::string why = openblas_unsupported({}, mode_of(Precision::fp32));
-  EngineStatus status{"openblas", why.empty() ? "ready" : why, {}, false};
+  EngineStatus status{"openblas", why.empty() ? "ready" : why, {}, false, ""};
+  if (!why.empty()) status.fix = "apt-get install libopenblas0-pthread";
   if (why.empty()) {
     const auto core = chosen_core();
     status.broken = !core;
     if (!core) {
       status.state = core.error().message.empty() ? core.error().text() : core.error().message;
+      status.fix =
+          "install it again (apt-get install --reinstall libopenblas0-pthread), or take the file "
+          "out of LD_LIBRARY_PATH";
     }
   }
   for (const OpenBlasCore& core : openblas_cores()) {

@@ -234,11 +234,25 @@ class BrokenLibrary(tiny_project.Case):
         subprocess.run([compiler, "-shared", "-fPIC", "-o", library, folder / "x.c"], check=True)
         env = {"LD_LIBRARY_PATH": str(folder)}
         told = self.isobit("doctor", env=env, code=6).stdout
-        for word in ("bad  engine openblas", str(library), "cblas_dgemm, openblas_get_config"):
+        for word in ("bad  engine openblas", str(library), "cblas_dgemm, openblas_get_config",
+                     "fix: install it again (apt-get install --reinstall libopenblas0-pthread)"):
             self.assertIn(word, told)
         done = self.isobit("check", "tiny.yaml", "--set", "axes.engine=[openblas]", "--set",
                            "axes.precision=[fp32]", env=env, code=1)
         self.assertIn(f"{library}: lacks cblas_dgemm, openblas_get_config", done.stdout)
+
+
+class ProgramAlone(tiny_project.Case):
+    """The program copied out of its checkout: adapters of other engines are not there."""
+
+    def test_each_engine_says_its_own_fix(self):
+        alone = self.folder / "bin/isobit"
+        alone.parent.mkdir()
+        shutil.copy(tiny_project.program(), alone)
+        told = subprocess.run([alone, "doctor"], cwd=self.folder, text=True, capture_output=True,
+                              check=False).stdout
+        fix = told.split("bad  engine exec: ")[1].splitlines()[1]
+        self.assertIn("run the program from its checkout or its installation", fix)
 
 
 class Models(tiny_project.Case):

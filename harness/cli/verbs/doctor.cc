@@ -64,13 +64,10 @@ class Doctor {
       if (status.state == "ready") {
         good("engine " + status.engine, "ready:" + variants);
       } else if (status.broken) {
-        bad("engine " + status.engine, status.state,
-            "install it again (apt-get install --reinstall libopenblas0-pthread), or take the file "
-            "out of LD_LIBRARY_PATH");
+        bad("engine " + status.engine, status.state, status.fix);
       } else {
         note("engine " + status.engine, status.state,
-             status.engine == "openblas" ? "apt-get install libopenblas0-pthread"
-                                         : "its cells are skipped; nothing else is touched");
+             status.fix.empty() ? "its cells are skipped; nothing else is touched" : status.fix);
       }
     }
   }

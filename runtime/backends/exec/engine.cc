@@ -245,12 +245,15 @@ std::vector<std::string> exec_libraries(const EngineChoice& choice) {
 }
 
 std::vector<EngineStatus> exec_status() {
-  std::vector<EngineStatus> out{{"exec", "ready: with --allow-external", adapter_names(), false}};
+  EngineStatus status{"exec", "ready: with --allow-external", adapter_names(), false, ""};
   ExecSettings any;
   any.adapter = adapter_names().front();
-  if (const auto words = any.words(); !words)
-    out[0].state = words.error().message, out[0].broken = true;
-  return out;
+  if (const auto words = any.words(); !words) {
+    status.state = words.error().message;
+    status.broken = true;
+    status.fix = "run the program from its checkout or its installation, which has the adapters";
+  }
+  return {status};
 }
 
 std::unique_ptr<Engine> make_exec(std::shared_ptr<const LoadedModel> model,
