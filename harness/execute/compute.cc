@@ -151,7 +151,14 @@ class Computation {
   Result<bool> execute_once(const std::vector<int>& waiting, int attempt) {
     std::vector<Job> jobs;
     std::vector<CellInfo> attempts;
+    std::vector<JobResult> untaught;
     for (const int i : waiting) {
+      attempts.push_back(records_.cells[std::size_t(i)]);
+      attempts.back().attempt = attempt;
+      if (const std::string why = out_.teachers.failure_of(cell_at(i)); !why.empty()) {
+        untaught.push_back(refused(i, attempt, why));
+        continue;
+      }
       Job job;
       job.id = i;
       job.attempt = attempt;
@@ -164,8 +171,6 @@ class Computation {
         job.values = needs_pair_values(loaded_.scenario, *job.cell, true);
       }
       jobs.push_back(std::move(job));
-      attempts.push_back(records_.cells[std::size_t(i)]);
-      attempts.back().attempt = attempt;
     }
     if (attempt > 1) {
       if (auto ok = records_.store->plan(attempts); !ok) return ok.error();
@@ -173,19 +178,34 @@ class Computation {
     std::map<int, CellInfo*> record_of;
     for (std::size_t i = 0; i < waiting.size(); ++i) record_of[waiting[i]] = &attempts[i];
     std::optional<Error> lost;
-    auto all = execute(loaded_.scenario, loaded_.session, jobs, options_.executor,
-                       [&](JobResult&& result) {
-                         CellInfo& record = *record_of.at(result.id);
-                         refuse_other_model(result);
-                         if (auto ok = records_.store->finish(record, result.trace); !ok) {
-                           lost = ok.error();
-                           return false;
-                         }
-                         return keep(std::move(result), record);
-                       });
+    const auto take = [&](JobResult&& result) {
+      CellInfo& record = *record_of.at(result.id);
+      refuse_other_model(result);
+      if (auto ok = records_.store->finish(record, result.trace); !ok) {
+        lost = ok.error();
+        return false;
+      }
+      return keep(std::move(result), record);
+    };
+    for (JobResult& result : untaught) {
+      if (take(std::move(result))) continue;
+      if (lost) return *lost;
+      return false;
+    }
+    auto all = execute(loaded_.scenario, loaded_.session, jobs, options_.executor, take);
     ISOBIT_TRY(all);
     if (lost) return *lost;
     return *all;
+  }
+
+  /// The result of a cell that cannot run.
+  static JobResult refused(int id, int attempt, const std::string& why) {
+    JobResult result;
+    result.id = id;
+    result.attempt = attempt;
+    result.trace.status = CellStatus::failed;
+    result.trace.reason = why;
+    return result;
   }
 
   /// A file that was written to in place gives other bits than those that the key stands for. The

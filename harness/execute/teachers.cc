@@ -45,20 +45,27 @@ Result<void> Teachers::prepare(const Scenario& scenario, const Session& session,
     jobs[i].id = int(i);
     jobs[i].cell = &lessons[i];
   }
-  std::string failure;
   options.hooks = nullptr;
   auto all = execute(scenario, session, jobs, options, [&](JobResult&& result) {
-    if (result.trace.status != CellStatus::ok) failure = result.trace.reason;
-    auto& taught = taught_[key_of(lessons[std::size_t(result.id)])];
+    const std::string key = key_of(lessons[std::size_t(result.id)]);
+    if (result.trace.status != CellStatus::ok) {
+      failed_[key] = "the teacher failed: " + result.trace.reason;
+      return true;
+    }
+    auto& taught = taught_[key];
     for (const PromptTrace& prompt : result.trace.prompts) {
       taught.emplace_back();
       for (const TokenRecord& token : prompt.tokens) taught.back().push_back(token.id);
     }
-    return failure.empty();
+    return true;
   });
   ISOBIT_TRY(all);
-  if (!failure.empty()) return Error{"the teacher failed: " + failure, scenario.path};
   return {};
+}
+
+std::string Teachers::failure_of(const Cell& cell) const {
+  const auto at = is_taught(cell) ? failed_.find(key_of(cell)) : failed_.end();
+  return at == failed_.end() ? "" : at->second;
 }
 
 std::vector<std::vector<std::int32_t>> Teachers::of(const Cell& cell) const {

@@ -104,6 +104,18 @@ class Told(tiny_project.Case):
         verbose = self.isobit("report", "last", "-v", code=1).stdout
         self.assertEqual(verbose.count("repro   isobit repro"), 8)
 
+    def test_a_teacher_that_fails_fails_its_cells_alone(self):
+        tiny_project.write_model(self.folder / "model", last_norm=1e5)  # beyond fp16, not fp32
+        name = self.scenario("taught", "axes: {precision: [fp16, fp32], batch: [1, 2]}\n"
+                             "decode: {max_new_tokens: 10, teacher_forced: true}\n"
+                             "expect:\n  - same_bits: {across: [batch]}\n")
+        out = json.loads(self.isobit("check", name, "--json", code=1).stdout)
+        for cell in out["cells"]:
+            half = "precision=fp16" in cell["name"]
+            self.assertEqual(cell["verdict"], "FAIL" if half else "NOGOLD", cell["name"])
+            self.assertEqual("the teacher failed: prompt short, position 4: non-finite logit"
+                             in cell["reason"], half, cell["reason"])
+
     def test_prompts_without_a_bos_are_one_note(self):
         (self.folder / "prompts.jsonl").write_text("".join(
             json.dumps({"id": f"p{n}", "tokens": [50 + n, 6]}) + "\n" for n in range(7)))

@@ -86,13 +86,16 @@ def shapes():
         yield prefix + "mlp.down_proj.weight", (HIDDEN, MLP)
 
 
-def write_model(folder, seed=7):
+def write_model(folder, seed=7, last_norm=1.0):
+    """`last_norm`: a factor of the last normalisation, and so of every logit."""
     draw = random.Random(seed)
     header, blobs, offset = {}, [], 0
     for name, shape in shapes():
         count = shape[0] * (shape[1] if len(shape) == 2 else 1)
         values = [1.0 + 0.1 * draw.gauss(0, 1) if len(shape) == 1 else 0.2 * draw.gauss(0, 1)
                   for _ in range(count)]
+        if name == "model.norm.weight":
+            values = [last_norm * value for value in values]
         blob = struct.pack(f"<{count}f", *values)
         header[name] = {"dtype": "F32", "shape": list(shape),
                         "data_offsets": [offset, offset + len(blob)]}

@@ -77,8 +77,8 @@ class Files(unittest.TestCase):
             self.assertEqual(len({p["id"] for p in prompts}), len(prompts), path.name)
             for p in prompts:
                 self.assertEqual(len({"text", "messages", "tokens"} & set(p)), 1, p["id"])
-                self.assertLessEqual(set(p), {"id", "text", "messages", "tokens", "answer", "values",
-                                              "continuation", "choices"})
+                self.assertLessEqual(set(p), {"id", "text", "messages", "tokens", "answer",
+                                              "values", "continuation", "choices"})
 
     def test_lengths(self):
         prompts = lines("lengths")
