@@ -142,7 +142,7 @@ Section histograms_section(const Report& report, const Place& place) {
     Markup part = paragraph(words_of(all[i]));
     part += chart("histogram", place, i, all[i].title + ", number of " + all[i].unit);
     out += tag("div", {{"class", "card"}},
-               heading(place.level + 1, all[i].title) + part + counts_table(all[i]));
+               heading(place.level + 1, all[i].title) + part + numbers(counts_table(all[i])));
   }
   return {id, "First divergences and margins", out};
 }

@@ -55,6 +55,11 @@ Markup heading(int level, std::string_view words, const std::string& id = "");
 /// <details><summary>…</summary>…</details>
 Markup fold(const Markup& summary, const Markup& content, bool open, const char* kind = "");
 
+/// A table that says what a chart shows: open until a script draws the chart.
+inline Markup numbers(const Markup& table) {
+  return fold(text("Numbers"), table, true, "numbers");
+}
+
 /// The one way in which a number becomes text here: six significant digits, whatever the locale.
 std::string number(double value);
 

@@ -149,7 +149,7 @@ Markup measured_part(const MeasuredGroup& group, std::size_t n, bool drifts, con
   out += control_words(group.control) + pairs_table(group);
   if (drifts) {
     out += chart("drift", place, n, "Mean distance of the residual stream, layer by layer");
-    out += drift_table(group);
+    out += numbers(drift_table(group));
   }
   return tag("div", {{"class", "card"}}, out);
 }

@@ -197,8 +197,8 @@
   function canvas(figure, height, margin) {
     const width = Math.max(280, figure.clientWidth);
     const svg = d3.select(figure).insert('svg', 'figcaption')
-        .attr('role', 'img').attr('aria-label', figure.dataset.label + '; the table below has the numbers')
-        .attr('width', width).attr('height', height);
+        .attr('role', 'img').attr('aria-label', figure.dataset.label + '; the table of numbers below it says the same')
+        .attr('width', width).attr('height', height).attr('viewBox', '0 0 ' + width + ' ' + height);
     return {
       svg: svg, width: width, height: height, left: margin.left, right: width - margin.right,
       top: margin.top, bottom: height - margin.bottom
@@ -336,7 +336,9 @@
     const c = canvas(figure, top + 200 + (long ? 86 : 30), {left: 50, right: 12, top: top, bottom: long ? 86 : 30});
     legend(c, entries);
     const x = d3.scaleBand().domain(view.steps).range([c.left, c.right]).padding(0.15);
-    const inner = d3.scaleBand().domain(d3.range(view.series.length)).range([0, x.bandwidth()]);
+    const group = Math.min(x.bandwidth(), 48 * view.series.length);
+    const inner = d3.scaleBand().domain(d3.range(view.series.length))
+        .range([(x.bandwidth() - group) / 2, (x.bandwidth() + group) / 2]);
     const most = d3.max(view.series, function (one) { return d3.max(one.counts); });
     const y = d3.scaleLinear().domain([0, Math.max(1, most)]).nice().range([c.bottom, c.top]);
     view.series.forEach(function (one, i) {
@@ -365,7 +367,7 @@
     const entries = view.map(function (line, i) {
       return {name: line.name, kind: 's' + i % 9, shape: shapes[i % shapes.length]};
     });
-    const top = legendHeight(figure, entries) + 10;
+    const top = legendHeight(figure, entries) + 18;
     const c = canvas(figure, top + 260, {left: 62, right: 14, top: top, bottom: 40});
     legend(c, entries);
     const values = [], layers = [];
@@ -391,7 +393,7 @@
         .call(d3.axisBottom(x).tickValues(names).tickFormat(d3.format('d')).tickSizeOuter(0));
     c.svg.append('g').attr('transform', 'translate(' + c.left + ',0)').call(d3.axisLeft(y).ticks(5, '.1e'));
     words(c, (c.left + c.right) / 2, c.height - 4, 'layer', 'middle');
-    words(c, 4, c.top - 4, log ? 'mean distance (log)' : 'mean distance');
+    words(c, 4, c.top - 12, log ? 'mean distance (log)' : 'mean distance');
   }
 
   const drawers = {timeline: drawTimeline, heatmap: drawHeatmap, histogram: drawHistogram, drift: drawDrift};
@@ -416,5 +418,9 @@
   document.querySelectorAll('table.sortable').forEach(makeSortable);
   document.querySelectorAll('table.filtered').forEach(makeFiltered);
   document.querySelectorAll('.grid').forEach(makeMatrix);
-  if (d3) document.querySelectorAll('figure.chart').forEach(makeChart);
+  if (d3) {
+    document.querySelectorAll('figure.chart').forEach(makeChart);
+    // Beside a chart its numbers are one click away.
+    for (const fold of document.querySelectorAll('details.numbers')) fold.open = false;
+  }
 })();

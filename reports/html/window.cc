@@ -65,15 +65,16 @@ Markup rows_table(const Report& report, const ReportWindow& window) {
     TableRow& out = rows.emplace_back();
     if (row.position == parting) out.kind = "first";
     const std::string state = state_of(row, one_sided);
-    out.cells = {{text(text::count(row.position)), "", ""},
-                 {text(state), "", state == "same bits" || state.empty() ? "" : "other"}};
+    out.cells = {
+        {text(text::count(row.position)), "", ""},
+        {text(state), "", state == "same bits" || state.empty() ? "state" : "state other"}};
     if (of_tokens) {
       for (const ReportSide* side : {&row.a, &row.b}) {
         out.cells.push_back(token_cell(*side));
         out.cells.push_back(margin_cell(*side));
       }
-      out.cells.push_back({top_text(row.a), "", ""});
-      out.cells.push_back({top_text(row.b), "", ""});
+      out.cells.push_back({top_text(row.a), "", "long"});
+      out.cells.push_back({top_text(row.b), "", "long"});
     } else {
       out.cells.push_back({tag("code", text(row.a.digest)), "", ""});
       out.cells.push_back({tag("code", text(row.b.digest)), "", ""});
@@ -122,10 +123,13 @@ Markup layers_part(const Report& report, std::size_t n, const Place& place) {
         "layers: “observe: layers” or “observe: ops” in the scenario records them, and isobit diff "
         "computes those of two cells again.");
   }
-  const std::string what = "Where in the model bits differ, " + layer_name(layers, 0) + " to " +
-                           layer_name(layers, layers.layers.size() - 1);
+  const std::string what =
+      "Where in the model bits differ; positions count from the prompt's first token, layers go "
+      "from " +
+      layer_name(layers, 0) + " to " + layer_name(layers, layers.layers.size() - 1);
   Markup out = chart("heatmap", place, n, what + ", of " + cell);
-  return out + layers_table(layers, "Rows inside the model that differ, by position, of " + cell);
+  return out + numbers(layers_table(layers,
+                                    "Rows inside the model that differ, by position, of " + cell));
 }
 
 Markup texts_part(const ReportWindow& window) {

@@ -11,6 +11,8 @@ import os
 import pathlib
 import re
 import shutil
+import stat
+import struct
 import subprocess
 import sys
 import unittest
@@ -45,6 +47,10 @@ measure:
     against: {precision: fp32}
 """
 GREEN = tiny_project.SCENARIO
+
+# The leading coefficient of exp in fp32 (NUMERICS.md), and the same number 2^-9 larger.
+KERNEL_CONSTANT = struct.pack("<f", float.fromhex("0x1.6a2466p-10"))
+EDITED_CONSTANT = struct.pack("<f", float.fromhex("0x1.6af876p-10"))
 
 
 def chromium():
@@ -178,6 +184,36 @@ class Html(tiny_project.Case):
             out = tiny_project.run(["report", "last", "--db", str(database), "--report", "html=-"],
                                    self.folder)
             self.assertEqual(out.stdout, self.pages[name])
+
+    def test_a_changed_kernel_is_told_beside_the_rows_that_were_blessed(self):
+        """The golden holds digests; the execution that gave them has the rows."""
+        edited = self.folder / "edited-isobit"
+        blob = pathlib.Path(tiny_project.program()).read_bytes()
+        self.assertIn(KERNEL_CONSTANT, blob)
+        edited.write_bytes(blob.replace(KERNEL_CONSTANT, EDITED_CONSTANT))
+        edited.chmod(edited.stat().st_mode | stat.S_IXUSR)
+        database = self.folder / "kernel.db"
+        shutil.copy(self.folder / "green.yaml", self.folder / "kernel.yaml")
+        text = (self.folder / "kernel.yaml").read_text().replace("name: green", "name: kernel")
+        (self.folder / "kernel.yaml").write_text(text)
+        self.isobit("bless", "kernel.yaml", "--reason", "test", "--db", database)
+        done = subprocess.run([edited, "check", "kernel.yaml", "--db", str(database), "--report",
+                               "html=kernel.html"], cwd=self.folder, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        page = (self.folder / "kernel.html").read_text()
+        words = "".join(Page(page).text)
+        for told in ("golden, as run", "other bits", "which gave the golden's bits: ",
+                     "the last green one of this scenario", "executable"):
+            self.assertIn(told, words)
+        data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+        first = data[0]["windows"][0]["rows"][0]
+        self.assertTrue(first["differs"] and first["a"]["top"] and first["b"]["top"])
+        self.assertEqual(data[0]["windows"][0]["layers"]["layers"], [])
+        # A golden's rows that no execution here gave cannot be shown, and the page says so.
+        with_golden = subprocess.run([edited, "check", "kernel.yaml", "--db", "fresh.db",
+                                      "--report", "html=fresh.html"], cwd=self.folder)
+        self.assertEqual(with_golden.returncode, 1)
+        self.assertIn("holds no rows of golden", (self.folder / "fresh.html").read_text())
 
     # --- in a browser ---------------------------------------------------------------------------
 
