@@ -47,6 +47,16 @@ measure:
     against: {precision: fp32}
 """
 GREEN = tiny_project.SCENARIO
+# Another function for each precision: rows of one shape differ, and no token is drawn.
+OPERATION = """version: 1
+name: operation
+question: Are products of two precisions equal?
+model: {op: gemm, shapes: gemm.jsonl}
+axes: {precision: [fp32, bf16], rows: [17], place: [first], neighbours: [random], align: [0]}
+golden: none
+expect:
+  - same_bits: {across: [precision]}
+"""
 
 # The leading coefficient of exp in fp32 (NUMERICS.md), and the same number 2^-9 larger.
 KERNEL_CONSTANT = struct.pack("<f", float.fromhex("0x1.6a2466p-10"))
@@ -145,8 +155,9 @@ class Html(tiny_project.Case):
     def test_red_explains_itself(self):
         page = Page(self.pages["red"])
         words = "".join(page.text)
-        for told in ("✗ RED", "What broke", "bits differ", "a flip comes later", "isobit repro red.yaml",
-                     "Layer and operation", "ran alike but for precision fp32 against bf16",
+        for told in ("✗ RED", "What broke", "bits differ", "a flip comes later",
+                     "isobit repro red.yaml", "Layer and operation",
+                     "ran alike but for precision fp32 against bf16",
                      "Matrix of cells", "Drift by layer", "Margin of every row"):
             self.assertIn(told, words)
         shown = json.loads(tiny_project.run(["report", "last", "--db", "red.db", "--json"],
@@ -163,6 +174,21 @@ class Html(tiny_project.Case):
         self.assertEqual([row["differs"] for row in parting], [True])
         self.assertTrue(any(window["layers"]["differing"]))
         self.assertTrue(data[0]["drifts"][0])
+
+    def test_operations_expected_failures_and_skips(self):
+        (self.folder / "gemm.jsonl").write_text('{"id": "q<b>", "n": 24, "k": 128}\n')
+        (self.folder / "operation.yaml").write_text(OPERATION)
+        (self.folder / "many.yaml").write_text(tiny_project.MANY)
+        self.isobit("run", "operation.yaml", "many.yaml", "--update", "none", "--report",
+                    "html=two.html", code=1)
+        text = (self.folder / "two.html").read_text()
+        page = Page(text)
+        self.assertEqual(page.problems, [])
+        self.assertEqual(page.tags["article"], 2)
+        words = "".join(page.text)
+        for told in ("0 of 2 scenarios pass", "First at shapeq<b>", "digest A",
+                     "Differences that are allowed or expected", "XFAIL", "SKIP4"):
+            self.assertIn(told, words.replace("SKIP 4", "SKIP4"))
 
     def test_green_says_so(self):
         words = "".join(Page(self.pages["green"]).text)
