@@ -431,14 +431,14 @@ Result<void> record_end(RunResult& run, const RunOptions& options) {
   return run.records.store->end_run(info);
 }
 
-Result<Report> run_scenario(const std::string& path, const RunOptions& options) {
+Result<Report> run_scenario(const std::string& path, const RunOptions& options, bool detail) {
   auto run = run_to_verdicts(path, options);
   ISOBIT_TRY(run);
   if (auto ok = update_pending(*run, options); !ok) {  // the verdict stands
     run->records.run.notes.push_back("no golden block was kept for later: " + ok.error().text());
   }
   if (auto ok = record_end(*run, options); !ok) return ok.error();
-  auto report = build_report(*run->records.store, run->records.run.id);
+  auto report = build_report(*run->records.store, run->records.run.id, detail);
   ISOBIT_TRY(report);
   if (report->cells.empty()) report->run = 0;  // it was kept nowhere
   return report;
@@ -452,14 +452,14 @@ int run_scenarios(const RunOptions& options, const std::vector<std::string>& rep
     return kExitUsage;
   }
   std::vector<Report> done, empty;
-  const bool only_report = goes_to_standard_output(reports);
+  const bool only_report = goes_to_standard_output(reports), detail = wants_detail(reports);
   const TerminalStyle style{color, options.quiet, options.verbose, 100};
   for (const std::string& path : options.scenarios) {
     if (interrupted != 0) {
       done.push_back(without_run(path, kExitInterrupted, "interrupted before it began"));
       continue;
     }
-    auto result = run_scenario(path, options);
+    auto result = run_scenario(path, options, detail);
     if (!result) {
       complain(result.error());
       const int why = interrupted != 0                     ? int(kExitInterrupted)

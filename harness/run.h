@@ -76,7 +76,8 @@ Result<RunResult> run_to_verdicts(const std::string& path, const RunOptions& opt
 Result<void> record_end(RunResult& run, const RunOptions& options);
 
 /// One scenario, start to end: the report is what `isobit report` makes of the database later.
-Result<Report> run_scenario(const std::string& path, const RunOptions& options);
+Result<Report> run_scenario(const std::string& path, const RunOptions& options,
+                            bool with_detail = false);
 /// All scenarios of the options, rendering each; gives the exit code of the whole.
 int run_scenarios(const RunOptions& options, const std::vector<std::string>& reports, bool json,
                   bool color);

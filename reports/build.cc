@@ -109,7 +109,7 @@ int exit_code_of(const RunInfo& run) {
 
 }  // namespace
 
-Result<Report> build_report(Store& store, std::int64_t id) {
+Result<Report> build_report(Store& store, std::int64_t id, bool with_detail) {
   auto run = store.run(id);
   ISOBIT_TRY(run);
   if (!*run) return Error{"there is no run " + std::to_string(id), "report"};
@@ -162,6 +162,9 @@ Result<Report> build_report(Store& store, std::int64_t id) {
   }
   report.counts[std::size_t(Verdict::obsolete)] = info.obsolete;
   report.environment = texts_of(info.environment_json);
+  if (with_detail) {
+    if (auto ok = read_detail(store, info, *cells, report); !ok) return ok.error();
+  }
   return report;
 }
 

@@ -210,6 +210,15 @@ std::vector<std::string> equal_pair_lines(const GroupResult& group, const Report
   return lines;
 }
 
+std::vector<ClassPart> class_parts(const GroupResult& group, const Report& report) {
+  const AxisValues all = axes_of(group, report);
+  std::vector<ClassPart> out;
+  for (const ClassOfCells& each : classes_of(group, report)) {
+    out.push_back({each.label, axes_text(each.axes, all), each.cells});
+  }
+  return out;
+}
+
 std::vector<std::string> picture_lines(const GroupResult& group, const Report& report,
                                        std::size_t width) {
   std::vector<std::string> lines;
@@ -224,13 +233,12 @@ std::vector<std::string> picture_lines(const GroupResult& group, const Report& r
   }
   if (!letters.empty()) lines.push_back(letters);
 
-  const AxisValues all = axes_of(group, report);
-  const std::vector<ClassOfCells> classes = classes_of(group, report);
+  const std::vector<ClassPart> classes = class_parts(group, report);
   constexpr std::size_t kMost = 12;
   for (std::size_t i = 0; i < std::min(classes.size(), kMost); ++i) {
-    const std::string axes = axes_text(classes[i].axes, all);
-    lines.push_back(text::printable(classes[i].label) + "  " + (axes.empty() ? "" : axes + "   ") +
-                    text::count(classes[i].cells, "cell"));
+    const ClassPart& each = classes[i];
+    lines.push_back(text::printable(each.label) + "  " +
+                    (each.axes.empty() ? "" : each.axes + "   ") + text::count(each.cells, "cell"));
   }
   if (classes.size() > kMost) {
     lines.push_back("and " + text::count(std::int64_t(classes.size() - kMost)) + " more classes");

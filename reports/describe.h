@@ -33,6 +33,13 @@ std::vector<std::string> equal_pair_lines(const GroupResult& group, const Report
 /// Only axes that vary within the group are named. Letters are wrapped at `width`.
 std::vector<std::string> picture_lines(const GroupResult& group, const Report& report,
                                        std::size_t width);
+/// Of each class of a group, by first appearance: its letter, what its cells have in common as in
+/// the picture, and how many they are.
+struct ClassPart {
+  std::string label, axes;
+  std::int64_t cells = 0;
+};
+std::vector<ClassPart> class_parts(const GroupResult& group, const Report& report);
 /// What the group measured: the cells it rests on where these are not all, tokens compared,
 /// differing, flips with the bound of their rate, and where the prompts part.
 std::string measured_text(const GroupResult& group, const Report& report);

@@ -1,4 +1,5 @@
-// What is told: one plain Report value, rendered as terminal text, JSON, JUnit XML or Markdown.
+// What is told: one plain Report value, rendered as terminal text, JSON, JUnit XML, Markdown or
+// HTML.
 //
 // A Report is built from the database alone (build.h), by `check` and `report` alike; renderers are
 // pure functions of it and never look elsewhere. Files are written atomically.
@@ -50,6 +51,66 @@ struct ReportCell {
   std::string repro;  // the one line that repeats this cell
 };
 
+/// One side of a row of logits, as it was stored.
+struct ReportSide {
+  std::int32_t id = -1;  // token drawn from it; -1: this side has no such row
+  std::string digest;    // hex; empty: no such row
+  double margin = 0;
+  std::vector<std::pair<std::int32_t, double>> top;  // token and logit, largest first
+};
+
+struct ReportRow {
+  std::int64_t position = 0;
+  ReportSide a, b;
+  bool same_inputs = true;  // all tokens fed before are equal
+  [[nodiscard]] bool differs() const { return a.digest != b.digest || a.id != b.id; }
+};
+
+/// Recorded rows inside the model, by position and layer, around the first that differs.
+struct ReportLayers {
+  std::vector<std::int64_t> positions;
+  std::vector<std::int32_t> layers;               // -1: the embedding; the last: after all layers
+  std::vector<std::int64_t> compared, differing;  // (positions, layers): sites on both sides
+  std::vector<std::string> first;                 // by position: "layer 3, attn"; empty: equal
+};
+
+/// The rows around the first difference of a cell, with those of what it was compared with.
+struct ReportWindow {
+  int cell = -1;  // index among the report's cells
+  std::string prompt_id, name_a, name_b;
+  std::string text_a, text_b;  // generated, the beginning
+  std::string missing;         // why there are no rows of the other side; empty: they are there
+  std::vector<ReportRow> rows;
+  std::int64_t before = 0, after = 0;  // rows of the prompt that are left out
+  ReportLayers layers;
+};
+
+/// Margins of all rows of the first cell of a class, counted between kMarginSteps.
+struct ReportMargins {
+  std::string class_label;
+  std::vector<std::int64_t> counts;
+};
+/// Lower ends of the steps; a margin of exactly 0 is in the first.
+constexpr std::array<double, 9> kMarginSteps = {0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10};
+
+/// The run of the same scenario that this one is held against, and what its machine had else.
+struct ReportEarlier {
+  std::int64_t run = 0;  // 0: there is none
+  int exit_code = 0;
+  std::string started;
+  std::vector<std::array<std::string, 3>> changes;  // name, then, now; "" where a side lacks it
+};
+
+/// What only some kinds tell, read from the traces for them (detail.cc).
+struct ReportDetail {
+  bool read = false;
+  std::string started, commit;
+  std::vector<ReportWindow> windows;
+  std::int64_t windows_left_out = 0;
+  std::vector<ReportMargins> margins;
+  ReportEarlier earlier;
+};
+
 struct Report {
   std::string scenario, question, path, command;
   std::int64_t run = 0;
@@ -65,6 +126,7 @@ struct Report {
   std::map<std::string, std::string> environment;
   bool cost = false;  // tell it
   int exit_code = 0;
+  ReportDetail detail;
 };
 
 struct TerminalStyle {
@@ -80,6 +142,9 @@ std::string render_json(const Report& report);  // {"format": 1, …}
 std::string render_json(const std::vector<Report>& reports);
 std::string render_junit(const std::vector<Report>& reports);
 std::string render_markdown(const std::vector<Report>& reports);  // at most 900 kB
+/// One page without any request, under strict rules of content. The same bytes for the same
+/// reports.
+std::string render_html(const std::vector<Report>& reports);
 /// At most ten "::error …" lines for GitHub Actions; the last one counts the rest.
 std::string render_annotations(const std::vector<Report>& reports);
 
@@ -88,11 +153,14 @@ using Reports = std::vector<Report>;
 struct ReportKind {
   std::string name;  // of KIND=PATH
   std::string (*render)(const Reports& reports, const std::string& path);
+  bool detail = false;  // tells what is read from the traces
 };
 const std::vector<ReportKind>& report_kinds();
 /// The PATH that is standard output. A run that writes a report there prints nothing else there.
 constexpr const char* kStandardOutput = "-";
 bool goes_to_standard_output(const std::vector<std::string>& targets);
+/// Whether one of them tells Report::detail.
+bool wants_detail(const std::vector<std::string>& targets);
 /// PATH of a KIND=PATH of a known kind; an error says what is known.
 Result<std::string> check_report_target(const std::string& kind_and_path);
 /// Renders and writes atomically. Under GitHub Actions "md" also prints the annotations to stderr,

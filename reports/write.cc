@@ -70,6 +70,8 @@ const std::vector<ReportKind>& report_kinds() {
       {"json", [](const Reports& reports, const std::string&) { return render_json(reports); }},
       {"md", render_step_summary},
       {"markdown", render_step_summary},
+      {"html", [](const Reports& reports, const std::string&) { return render_html(reports); },
+       true},
   };
   return kinds;
 }
@@ -84,6 +86,13 @@ bool goes_to_standard_output(const std::vector<std::string>& targets) {
   return std::any_of(targets.begin(), targets.end(), [](const std::string& each) {
     const auto target = target_of(each);
     return target && target->path == kStandardOutput;
+  });
+}
+
+bool wants_detail(const std::vector<std::string>& targets) {
+  return std::any_of(targets.begin(), targets.end(), [](const std::string& each) {
+    const auto target = target_of(each);
+    return target && target->kind->detail;
   });
 }
 

@@ -52,7 +52,7 @@ std::vector<OptionInfo> running_options() {
        "fail unless this machine is as `isobit env --json` said"},
       // What is said.
       {"report", 0, Takes::many, "KIND=PATH",
-       "also write junit=, md= or json=PATH (-: standard output); repeatable"},
+       "also write html=, junit=, md= or json=PATH (-: standard output); repeatable"},
       {"json", 0, Takes::nothing, "", "JSON on standard output"},
       {"quiet", 'q', Takes::nothing, "", "only the summary"},
       {"verbose", 'v', Takes::nothing, "", "every cell"},

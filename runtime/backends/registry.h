@@ -58,7 +58,7 @@ struct EngineStatus {
   std::string engine, state;          // "ready", or why not
   std::vector<std::string> variants;  // isa names or core types
   bool broken = false;                // it is there, and cells that ask for it would fail
-  std::string fix;                    // what would make it ready, or whole; "" nothing to do here
+  std::string fix{};                  // what would make it ready, or whole; "": nothing
 };
 
 struct EngineEntry {

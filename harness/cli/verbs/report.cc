@@ -19,7 +19,7 @@ Result<int> report(const Arguments& arguments) {
     if (!names_run(word)) return Error{"give run numbers, last or last~N", "report"};
     auto run = find_run(**store, word);
     ISOBIT_TRY(run);
-    auto one = build_report(**store, run->id);
+    auto one = build_report(**store, run->id, wants_detail(arguments.all("report")));
     ISOBIT_TRY(one);
     codes.push_back(one->exit_code);
     reports.push_back(std::move(*one));

@@ -152,9 +152,10 @@ const std::vector<Verb> kReadingVerbs = {
      commands::history},
     {"report",
      "[RUN…]",
-     "reports of stored runs: JUnit, Markdown, JSON",
-     "Tells a stored run again (default: the last one) as text, or writes files.",
-     "isobit report last --report md=summary.md",
+     "reports of stored runs: HTML, JUnit, Markdown, JSON",
+     "Tells a stored run again (default: the last one) as text, or writes files. html=PATH is one\n"
+     "page that asks for nothing: verdict, what broke and where, matrix, charts, tables.",
+     "isobit report last --report html=run.html",
      {},
      Names{"db"} + kTell,
      0,
