@@ -230,8 +230,8 @@ struct Follower {
     std::string path, digest;
     std::vector<std::string> overrides, models;
     order.get(path), order.get(overrides), order.get(models), order.get(digest);
+    runtime.reset();  // it points into the session
     session.reset();
-    runtime.reset();
     if (auto ok = run_numeric_probes(); !ok) return ok.error().text();
     auto read = load_scenario(path, overrides);
     if (!read) return read.error().text();

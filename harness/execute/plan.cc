@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "golden/recipe.h"
 #include "harness/execute/patches.h"
@@ -300,8 +301,13 @@ std::set<GoldenKey> asked_blocks(const Loaded& loaded, const Plan& plan) {
 std::vector<bool> may_be_reused(const Scenario& scenario, const Matrix& matrix) {
   std::vector<bool> out = needs_values(scenario, matrix);
   for (std::size_t i = 0; i < out.size(); ++i) {
-    const EngineEntry* engine = find_engine(matrix.cells[i].at("engine").head);
-    out[i] = !out[i] && engine != nullptr && engine->cacheable;
+    const auto is_cacheable = [](const Cell& cell) {
+      const EngineEntry* engine = find_engine(cell.at("engine").head);
+      return engine != nullptr && engine->cacheable;
+    };
+    const Cell& cell = matrix.cells[i];
+    const std::optional<Cell> donor = donor_of(cell);
+    out[i] = !out[i] && is_cacheable(cell) && (!donor || is_cacheable(*donor));
   }
   return out;
 }

@@ -4,6 +4,7 @@
 #include "harness/judge/pair_metrics.h"
 #include "harness/judge/pairs.h"
 #include "harness/judge/steps.h"
+#include "harness/matrix/patches.h"
 
 namespace isobit::judge_steps {
 namespace {
@@ -15,13 +16,14 @@ const PairValues* values_of(const Judging& all, std::pair<int, int> cells) {
 }
 
 /// Sites whose values must be equal where two cells are: those with equal digests, and what the
-/// caches show where they follow one policy.
-std::vector<std::string> equal_sites(const CellTrace& a, const CellTrace& b) {
+/// caches show where they follow one policy and nothing is put in, which a patch of the stream does
+/// above the K of its layer.
+std::vector<std::string> equal_sites(const CellTrace& a, const CellTrace& b, bool patched) {
   std::vector<std::string> out;
   for (int i = 0; i < kSites; ++i) {
     if (records(a.level, Site(i)) && records(b.level, Site(i))) out.emplace_back(name_of(Site(i)));
   }
-  if (a.observed.kv == b.observed.kv) {
+  if (!patched && a.observed.kv == b.observed.kv) {
     out.insert(out.end(), {name_of(Site::k_seen), name_of(Site::v_seen)});
   }
   return out;
@@ -32,8 +34,12 @@ std::string fault_of(const Judging& all, std::pair<int, int> cells, bool equal) 
   const PairValues* values = values_of(all, cells);
   if (values == nullptr) return "";
   if (!values->wrong.empty() || !equal) return values->wrong;
+  const auto is_patched = [&](int i) {
+    return patch_of(all.in.matrix.cells[std::size_t(i)]) != nullptr;
+  };
   return not_identical(values->rows, values->layers,
-                       equal_sites(all.trace(cells.first), all.trace(cells.second)));
+                       equal_sites(all.trace(cells.first), all.trace(cells.second),
+                                   is_patched(cells.first) || is_patched(cells.second)));
 }
 
 /// Every equal pair has distances of 0, and every value is the one that was recorded.
@@ -62,6 +68,18 @@ IdentityControl control_of(Judging& all, const Group& group,
     for (const std::pair<int, int>& cells : pair.cells) look(cells, false);
   }
   return out;
+}
+
+/// Whether `reference` is the run whose rows were put into `patched`; a cell without a patch has
+/// the recovery 0 against any.
+bool is_donor_of(const Cell& reference, const Cell& patched) {
+  const PatchValue* const patch = patch_of(patched);
+  if (patch == nullptr) return true;
+  const Cell donor = *donor_of(patched);
+  const auto same = [&](const auto& axis) {
+    return axis.second.text == reference.value(axis.first);
+  };
+  return patch->spec.prompt.empty() && std::all_of(donor.axes.begin(), donor.axes.end(), same);
 }
 
 bool is_forced(const Cell& cell) {
@@ -151,6 +169,10 @@ MeasuredPair measured_pair(const Judging& all, const Measure& measure,
       evidence.patched = true;
     }
   }
+  evidence.of_donor = std::all_of(out.cells.begin(), out.cells.end(), [&](const auto& each) {
+    return is_donor_of(all.in.matrix.cells[std::size_t(each.first)],
+                       all.in.matrix.cells[std::size_t(each.second)]);
+  });
   out.values = measure_pair(measure.metrics, evidence);
   out.layers = std::move(evidence.layers);
   out.rows = std::move(evidence.rows);

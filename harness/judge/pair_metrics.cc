@@ -277,6 +277,10 @@ class PairMetrics {
       out.reason = "no patched run: its configuration, or the one with patch: none, is missing";
       return;
     }
+    if (!in_.of_donor) {
+      out.reason = "undefined: the reference is not the donor of the patch";
+      return;
+    }
     const Recovery found = recovery(in_.rows, in_.donor);
     out.value = found.value;
     out.reason = found.reason;

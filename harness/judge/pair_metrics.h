@@ -24,6 +24,7 @@ struct PairEvidence {
   std::string no_values;       // why there are no rows by value, or none of inner rows
   std::vector<PairRow> donor;  // of recovery: the same reference against the unpatched recipient
   bool patched = false;        // there is such a recipient
+  bool of_donor = true;        // the reference is the donor of the patch
 };
 
 /// One value for each metric of pairs in `metrics`, in their order.

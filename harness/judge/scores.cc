@@ -2,7 +2,9 @@
 #include "harness/judge/scores.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "harness/score/paired.h"
@@ -86,19 +88,40 @@ std::map<std::string, std::vector<int>> cells_with_scores(const Judging& all) {
   return out;
 }
 
-/// Why a cell breaks a rule, or empty.
-std::string broken_bound(const Expectation& rule, double value, double reference,
+/// Why drop and rise cannot be judged: the cell that the group as a whole refers to has no score
+/// here, and another one would be taken for it.
+std::optional<Judgement> no_reference(const Judging& all, const Group& group,
+                                      const std::vector<int>& scored) {
+  const Expectation& rule = all.in.scenario.expect[std::size_t(group.rule)];
+  if (!rule.drop && !rule.rise) return {};
+  const int meant = reference_of(all.in.matrix, group.cells, rule.across);
+  if (std::find(scored.begin(), scored.end(), meant) == scored.end()) {
+    return Judgement{Verdict::mistrusted, Severity::none,
+                     "the reference, " + all.name(meant) + ", has no score"};
+  }
+  const Cell& cell = all.in.matrix.cells[std::size_t(meant)];
+  const bool usual = std::all_of(
+      rule.across.begin(), rule.across.end(),
+      [&](const std::string& axis) { return cell.value(axis) == usual_value(axis).text; });
+  if (group.unselected == 0 || usual) return {};
+  return Judgement{Verdict::not_run, Severity::none,
+                   "the reference may be one of the cells that were not selected"};
+}
+
+/// Why a cell breaks a rule, or empty. Without a reference drop and rise are not judged.
+std::string broken_bound(const Expectation& rule, double value, std::optional<double> reference,
                          const std::string& reference_name) {
   const auto said = [&](const std::string& what, double bound) {
     return "score " + rule.score + " " + text::number(value) + what + text::number(bound);
   };
-  const std::string than =
-      text::number(reference) + ", that of " + reference_name + ", by more than ";
   if (rule.min && value < *rule.min - kRounding) return said(" is below min ", *rule.min);
   if (rule.max && value > *rule.max + kRounding) return said(" is above max ", *rule.max);
-  if (rule.drop && reference - value > *rule.drop + kRounding)
+  if (!reference) return "";
+  const std::string than =
+      text::number(*reference) + ", that of " + reference_name + ", by more than ";
+  if (rule.drop && *reference - value > *rule.drop + kRounding)
     return said(" is below " + than, *rule.drop);
-  if (rule.rise && value - reference > *rule.rise + kRounding)
+  if (rule.rise && value - *reference > *rule.rise + kRounding)
     return said(" is above " + than, *rule.rise);
   return "";
 }
@@ -133,10 +156,17 @@ std::string arm_of(const Judging& all, const Expectation& rule, int cell) {
 
 int reference_of(const Matrix& matrix, const std::vector<int>& cells,
                  const std::vector<std::string>& axes) {
+  const auto value = [&](int i, const std::string& axis) {
+    return matrix.cells[std::size_t(i)].value(axis);
+  };
+  std::vector<std::string> varied;  // an axis with one value has no say in which cell it is
+  std::copy_if(axes.begin(), axes.end(), std::back_inserter(varied), [&](const std::string& axis) {
+    return std::any_of(cells.begin(), cells.end(),
+                       [&](int i) { return value(i, axis) != value(cells.front(), axis); });
+  });
   const auto usual = [&](int i) {
-    const Cell& cell = matrix.cells[std::size_t(i)];
-    return std::all_of(axes.begin(), axes.end(), [&](const std::string& axis) {
-      return cell.value(axis) == usual_value(axis).text;
+    return std::all_of(varied.begin(), varied.end(), [&](const std::string& axis) {
+      return value(i, axis) == usual_value(axis).text;
     });
   };
   const auto at = std::find_if(cells.begin(), cells.end(), usual);
@@ -217,11 +247,13 @@ void judge_score(Judging& all, const Group& group, const std::vector<int>& membe
   out.compared_cells = std::int64_t(scored.size());
   if (scored.empty()) return;
   const int reference = reference_of(all.in.matrix, scored, rule.across);
-  const double at = *find_value(all.result(reference), rule.score)->value;
+  const std::optional<Judgement> doubt = no_reference(all, group, scored);
+  std::optional<double> at;
+  if (!doubt) at = find_value(all.result(reference), rule.score)->value;
   std::string first;
   for (const int i : scored) {
     for (const PromptTrace& prompt : all.trace(i).prompts)
-      out.compared_tokens += std::int64_t(prompt.tokens.size());
+      out.compared_tokens += doubt ? 0 : std::int64_t(prompt.tokens.size());
     const double value = *find_value(all.result(i), rule.score)->value;
     const std::string why = broken_bound(rule, value, at, all.name(reference));
     if (why.empty()) continue;
@@ -230,6 +262,8 @@ void judge_score(Judging& all, const Group& group, const std::vector<int>& membe
   }
   if (!first.empty()) {
     out.judgement = {Verdict::diff, Severity::none, first};
+  } else if (doubt) {
+    out.judgement = *doubt;
   } else if (out.judgement.verdict == Verdict::pass) {
     out.judgement.reason = summary_of(all, rule, scored, reference);
   }

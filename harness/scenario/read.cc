@@ -218,7 +218,11 @@ void Reader::decode_option(const std::string& key, const TreeNode& node) {
                " is above 0 and below 1e-30, where logits divided by it overflow; 0 is greedy");
   }
   if (key == "top_k") decode.top_k = integer(node, key, 0, 1 << 30);
-  if (key == "top_p") decode.top_p = number(node, key, 0, 1);
+  if (key == "top_p") {
+    decode.top_p = number(node, key, 0, 1);
+    if (decode.top_p == 0)
+      fail(node, "top_p must be above 0, up to 1; without randomness decode is greedy");
+  }
   if (key == "seed") decode_seed_ = &node;
   if (key == "seed") decode.seed = static_cast<std::uint64_t>(integer(node, key, 0, INT64_MAX));
   if (key != "teacher_forced") return;

@@ -105,4 +105,15 @@ std::size_t find_word(const Text32& text, const Text32& word, std::size_t from, 
   return Text32::npos;
 }
 
+std::size_t find_apart(const Text32& text, const Text32& value) {
+  for (std::size_t at = 0;; ++at) {
+    at = find_word(text, value, at, false);
+    if (at == Text32::npos) return at;
+    const std::size_t end = at + value.size();
+    const bool beside =
+        (at > 0 && is_word(text[at - 1])) || (end < text.size() && is_word(text[end]));
+    if (!beside) return at;
+  }
+}
+
 }  // namespace isobit

@@ -30,5 +30,8 @@ bool ends_with(const Text32& text, const Text32& end);
 /// Where `word` stands from `from` on; with `whole`, where \b stands at both ends of it. npos:
 /// nowhere, and an empty word nowhere.
 std::size_t find_word(const Text32& text, const Text32& word, std::size_t from, bool whole);
+/// Where `value` stands first with no letter, digit or _ beside it, whatever its own ends are;
+/// npos.
+std::size_t find_apart(const Text32& text, const Text32& value);
 
 }  // namespace isobit

@@ -25,18 +25,25 @@ bool is_digit(char c) {
   return std::isdigit(static_cast<unsigned char>(c)) != 0;
 }
 
-/// The last number of a text as a decimal in one form, commas dropped; empty: there is none. A
-/// minus counts where no digit, letter or other minus stands before it.
+bool is_alphanumeric(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0;
+}
+
+/// The last number of a text as a decimal in one form, commas dropped; empty: there is none. It may
+/// begin with a point. A minus, also one before a $, counts where no digit, letter or other minus
+/// stands before it.
 std::string last_number(const std::string& text) {
   std::string best;
   for (std::size_t i = 0; i < text.size();) {
-    if (!is_digit(text[i])) {
+    const bool fraction = text[i] == '.' && i + 1 < text.size() && is_digit(text[i + 1]) &&
+                          (i == 0 || !is_digit(text[i - 1]));
+    if (!is_digit(text[i]) && !fraction) {
       ++i;
       continue;
     }
-    const bool minus = i > 0 && text[i - 1] == '-' &&
-                       (i < 2 || (text[i - 2] != '-' &&
-                                  std::isalnum(static_cast<unsigned char>(text[i - 2])) == 0));
+    const std::size_t sign = i > 0 && text[i - 1] == '$' ? i - 1 : i;
+    const bool minus = sign > 0 && text[sign - 1] == '-' &&
+                       (sign < 2 || (text[sign - 2] != '-' && !is_alphanumeric(text[sign - 2])));
     best = minus ? "-" : "";
     bool point = false;
     for (; i < text.size(); ++i) {
@@ -125,12 +132,12 @@ bool is_retrieved(const std::string& reply, const std::string& answer,
     return ignore_case ? lower(points) : points;
   };
   const Text32 said = read(reply), wanted = read(answer);
-  const std::size_t own = find_word(said, wanted, 0, true);
+  const std::size_t own = find_apart(said, wanted);
   if (own == Text32::npos) return false;
   return std::none_of(values.begin(), values.end(), [&](const std::string& value) {
     const Text32 other = read(value);
     if (other == wanted) return false;
-    const std::size_t at = find_word(said, other, 0, true);
+    const std::size_t at = find_apart(said, other);
     return at < own || (at == own && other.size() > wanted.size());
   });
 }

@@ -107,9 +107,10 @@ class Told(tiny_project.Case):
     def test_a_teacher_that_fails_fails_its_cells_alone(self):
         tiny_project.write_model(self.folder / "model", last_norm=1e5)  # beyond fp16, not fp32
         name = self.scenario("taught", "axes: {precision: [fp16, fp32], batch: [1, 2]}\n"
-                             "decode: {max_new_tokens: 10, teacher_forced: true}\n"
                              "expect:\n  - same_bits: {across: [batch]}\n")
-        out = json.loads(self.isobit("check", name, "--json", code=1).stdout)
+        out = json.loads(self.isobit("check", name, "--set", "decode.teacher_forced=true", "--json",
+                                     code=1).stdout)
+        self.assertEqual(len(out["cells"]), 4)
         for cell in out["cells"]:
             half = "precision=fp16" in cell["name"]
             self.assertEqual(cell["verdict"], "FAIL" if half else "NOGOLD", cell["name"])

@@ -98,6 +98,15 @@ TEST(Metrics, DivergencesOfTwoKnownDistributions) {
   EXPECT_EQ(s.max_abs, 1000);
 }
 
+TEST(Metrics, DivergencesOfTwoRowsOneUnitApartAreNoRoundingNoise) {
+  // p = (1/2, 1/2) and one logit higher by e: KL = e^2 / 8 and JS = e^2 / 32, up to e^3.
+  const float next = std::nextafter(1.0F, 2.0F);
+  const double e = double(next) - 1;
+  const RowDistance d = distance_between({1, 1}, {1, next});
+  EXPECT_LT(std::abs(d.kl - e * e / 8), 1e-6 * d.kl) << d.kl;
+  EXPECT_LT(std::abs(d.js - e * e / 32), 1e-6 * d.js) << d.js;
+}
+
 TEST(Metrics, NonFiniteRowsAreFarAndNeverSafe) {
   for (const float bad : {kNan, kInf}) {
     const RowDistance d = distance_between({1, 2, 3}, {1, bad, 3});

@@ -94,6 +94,24 @@ TEST_F(ScoresTest, ADropIsFromTheCellWithTheDefaults) {
   EXPECT_EQ(out.cells[1].scores[0].reference, -1);
 }
 
+TEST_F(ScoresTest, NoOtherCellStandsForAReferenceWithoutAScore) {
+  use("axes: {batch: [3, 1, 5]}\n"
+      "expect: [{score: {of: answer, across: [batch], drop: 0.34}}]\n",
+      {"rr....", "rrrr..", "r....."});
+  cells_[1].attempts[0].status = CellStatus::failed;
+  const Judged out = judged();
+  EXPECT_EQ(out.groups[0].judgement.verdict, Verdict::mistrusted);
+  EXPECT_NE(out.groups[0].judgement.reason.find("has no score"), std::string::npos)
+      << out.groups[0].judgement.reason;
+}
+
+TEST_F(ScoresTest, AnAxisWithOneValueHasNoSayInTheReference) {
+  use("axes: {threads: [2], batch: [3, 1]}\n"
+      "expect: [{score: {of: answer, across: [batch, threads], drop: 0.5}}]\n",
+      {"rr....", "rrrr.."});
+  EXPECT_EQ(judged().cells[0].scores[0].reference, 1);
+}
+
 TEST_F(ScoresTest, WithoutTheDefaultsTheFirstCellIsTheReference) {
   use("axes: {batch: [3, 5]}\nexpect: [{score: {of: answer, across: [batch], drop: 0}}]\n",
       {"rrr...", "...rrr"});

@@ -39,7 +39,11 @@ TEST(Replies, TheLastNumberIsComparedAsADecimal) {
   EXPECT_TRUE(is_last_number("it fell to -7.50", "-7.5"));
   EXPECT_TRUE(is_last_number("-0", "0"));
   EXPECT_TRUE(is_last_number("ends, 5, 6.", "6"));
-  EXPECT_TRUE(is_last_number(".5", "5"));
+  EXPECT_FALSE(is_last_number(".5", "5"));
+  EXPECT_TRUE(is_last_number("it is .50", "0.5"));
+  EXPECT_TRUE(is_last_number("version 1.2.3", "3"));
+  EXPECT_TRUE(is_last_number("it lost -$5", "-5"));
+  EXPECT_FALSE(is_last_number("it lost -$5", "5"));
   EXPECT_FALSE(has_gold_number("blue"));
   EXPECT_FALSE(has_gold_number("shore: 390"));
   EXPECT_TRUE(has_gold_number("$1,000"));
@@ -84,6 +88,15 @@ TEST(Replies, ARetrievedValueIsTheFirstOfTheListsValues) {
   EXPECT_TRUE(right("blue sky", "blue sky"));
   EXPECT_FALSE(right("Blue", "blue"));
   EXPECT_TRUE(is_retrieved("Blue", "blue", values, true));
+}
+
+TEST(Replies, ARetrievedValueMayBeginAndEndWithPunctuation) {
+  const std::vector<std::string> values = {"$5", "-5", "C", "C++", "(1)"};
+  for (const std::string& value : values) {
+    EXPECT_TRUE(is_retrieved("it is " + value + " today", value, values, false)) << value;
+    EXPECT_FALSE(is_retrieved("it is a" + value + "b", value, values, false)) << value;
+  }
+  EXPECT_FALSE(is_retrieved("C++ is right", "C", values, false));
 }
 
 TEST(Replies, ATraceIsScoredByItsOwnAnswers) {
