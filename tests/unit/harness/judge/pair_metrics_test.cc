@@ -266,6 +266,11 @@ TEST(PairMetrics, RecoveryIsThatOfNumpyAndUndefinedWhereNothingDiverges) {
   EXPECT_FALSE(value.value);
   EXPECT_EQ(value.reason.find("no patched run"), 0U);
   evidence.patched = true;
+  evidence.of_donor = false;
+  value = measured({Metric::recovery}, evidence)[0];
+  EXPECT_FALSE(value.value);
+  EXPECT_EQ(value.reason, "undefined: the reference is not the donor of the patch");
+  evidence.of_donor = true;
   value = measured({Metric::recovery}, evidence)[0];
   EXPECT_EQ(digits(value.value) + " " + digits(value.error), stored("patch")["recovery"]);
   for (PairRow& row : evidence.donor) row.kl = 0;
