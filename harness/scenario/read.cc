@@ -220,8 +220,7 @@ void Reader::decode_option(const std::string& key, const TreeNode& node) {
   if (key == "top_k") decode.top_k = integer(node, key, 0, 1 << 30);
   if (key == "top_p") {
     decode.top_p = number(node, key, 0, 1);
-    if (decode.top_p == 0)
-      fail(node, "top_p must be above 0, up to 1; without randomness decode is greedy");
+    if (decode.top_p == 0) fail(node, "top_p must be above 0, up to 1; 0 would be greedy");
   }
   if (key == "seed") decode_seed_ = &node;
   if (key == "seed") decode.seed = static_cast<std::uint64_t>(integer(node, key, 0, INT64_MAX));

@@ -201,8 +201,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadScenario{"decode: {strategy: sample, top_p: nan}\n",
                     "t.yaml:5:35: top_p must be a number from 0 to 1, not \"nan\""},
         BadScenario{"decode: {strategy: sample, top_p: 0}\n",
-                    "t.yaml:5:35: top_p must be above 0, up to 1; without randomness decode is "
-                    "greedy"},
+                    "t.yaml:5:35: top_p must be above 0, up to 1; 0 would be greedy"},
         BadScenario{"decode: {strategy: sample, temperature: 1e-39}\n",
                     "t.yaml:5:41: temperature \"1e-39\" is above 0 and below 1e-30, where logits "
                     "divided by it overflow; 0 is greedy"},
