@@ -222,16 +222,13 @@ Json group_json(const Report& report, const GroupResult& group) {
 
 Json metric_json(const MetricValue& value) {
   const MetricEntry* entry = find_metric(value.metric);
-  const auto number = [](const std::optional<double>& real) {
-    return real ? Json(*real) : Json(nullptr);
-  };
   Json parts = Json::object();
   for (const auto& [name, part] : value.parts) parts[clean(name)] = part;
   return {{"metric", clean(value.metric)},
           {"parts", parts},
-          {"value", number(value.value)},
+          {"value", number_json(value.value)},
           {"value_hex", value.value ? Json(text::hex_float(*value.value)) : Json(nullptr)},
-          {"standard_error", number(value.error)},
+          {"standard_error", number_json(value.error)},
           {"prompts", value.prompts},
           {"reason", clean(value.reason)},
           {"unit", entry != nullptr ? entry->unit : ""},
@@ -259,9 +256,9 @@ void add_pairs(const Report& report, const MeasuredGroup& group, Json& out) {
                         {"rows", one.rows},
                         {"evicted", one.evicted},
                         {"mean_distance", one.mean_distance},
-                        {"relative", one.relative ? Json(*one.relative) : Json(nullptr)},
+                        {"relative", number_json(one.relative)},
                         {"max_abs", one.max_abs},
-                        {"added", one.added ? Json(*one.added) : Json(nullptr)}});
+                        {"added", number_json(one.added)}});
     }
     out["pairs"].push_back({{"configuration", clean(pair.configuration)},
                             {"reference", clean(pair.reference)},

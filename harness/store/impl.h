@@ -9,6 +9,7 @@
 //   diff.cc     comparing two cells; gc
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,6 +33,14 @@ Enum enum_of(std::string_view name, int count, Enum otherwise) {
     if (name == name_of(static_cast<Enum>(i))) return static_cast<Enum>(i);
   }
   return otherwise;
+}
+
+/// A number that may be missing: to bind (NaN becomes NULL), and back from a column.
+inline double or_null(const std::optional<double>& value) {
+  return value.value_or(std::numeric_limits<double>::quiet_NaN());
+}
+inline std::optional<double> real_of(const Query& row, int column) {
+  return row.null(column) ? std::nullopt : std::optional(row.real(column));
 }
 
 const char* name_of(CellStatus status);

@@ -1,21 +1,10 @@
 // What `measure` found in a run, written and read back whole.
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "harness/store/impl.h"
 
 namespace isobit {
 namespace {
-
-/// NaN is stored as NULL.
-double or_null(const std::optional<double>& value) {
-  return value.value_or(std::numeric_limits<double>::quiet_NaN());
-}
-
-std::optional<double> real_of(const Query& row, int column) {
-  if (row.null(column)) return std::nullopt;
-  return row.real(column);
-}
 
 /// Whole numbers of a JSON array below `limit`; false: there is something else in it.
 bool read_places(std::string_view text, std::int64_t limit, std::vector<int>& out) {

@@ -58,16 +58,6 @@ bool unpack(std::span<const std::uint8_t> bytes, std::vector<PairRow>& out) {
   return true;
 }
 
-/// NaN is stored as NULL.
-double or_null(const std::optional<double>& value) {
-  return value.value_or(std::numeric_limits<double>::quiet_NaN());
-}
-
-std::optional<double> real_of(const Query& row, int column) {
-  if (row.null(column)) return std::nullopt;
-  return row.real(column);
-}
-
 /// A number that is not finite is text in JSON.
 Json parts_json(const MetricValue& value) {
   Json out = Json::array();

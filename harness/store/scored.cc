@@ -1,21 +1,10 @@
 // The scores of a run's cells, written when they are judged and read back whole.
-#include <limits>
 #include <map>
 
 #include "harness/store/impl.h"
 
 namespace isobit {
 namespace {
-
-/// NaN is stored as NULL.
-double or_null(const std::optional<double>& value) {
-  return value.value_or(std::numeric_limits<double>::quiet_NaN());
-}
-
-std::optional<double> real_of(const Query& row, int column) {
-  if (row.null(column)) return std::nullopt;
-  return row.real(column);
-}
 
 ScoreValue read_value(const Query& row) {
   ScoreValue out;
