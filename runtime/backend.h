@@ -248,6 +248,11 @@ class Backend {
   virtual void quantize(Rows x, const void* scale, Format format, Rows out) = 0;
   /// out = sums of the matrix's own segments (a complete subtree).
   virtual void gemm(Rows x, const WeightMatrix& matrix, Rows out) = 0;
+  /// What a library says that it chooses for this product, in its own words; what `out` holds
+  /// afterwards is open. Empty: it says nothing.
+  virtual std::string gemm_choice(Rows /*x*/, const WeightMatrix& /*matrix*/, Rows /*out*/) {
+    return "";
+  }
   /// out = R((tree(parts) * scales + 0) + bias). parts: subtree sums in rank order, each like out.
   virtual void finish(std::span<const Rows> parts, const WeightMatrix& matrix,
                       const void* row_scale, const void* bias, Format stored, Rows out) = 0;

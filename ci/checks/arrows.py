@@ -92,8 +92,10 @@ ROOMS = {
     "harness/pending": RECIPE | {"harness/run"},
     "harness/bless": RECIPE | {"harness/run", "harness/pending"},
     # Its fake engines are the reference behind the protocol.
+    # Products of drawn operands on any backend, and the search for their schedules.
+    "harness/probe": BACKEND | {"runtime/backends", "runtime/device_memory"},
     "harness/selftest": TOP | {"runtime/backends/exec"},
-    "harness/cli": TOP | {"harness/selftest"},
+    "harness/cli": TOP | {"harness/selftest", "harness/probe"},
     "harness/main": TOP | {"harness/cli"},
     "tests": {"*"},
 }

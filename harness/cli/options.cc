@@ -92,6 +92,12 @@ std::vector<OptionInfo> options_of_single_verbs() {
       {"prompts", 0, Takes::one, "FILE", "prompts to record (JSONL)"},
       {"layers", 0, Takes::one, "N", "layers of a synthetic model (default: all of its shape)"},
       {"out", 0, Takes::one, "FILE", "the new file of task vectors, NAME.tasks"},
+      {"shape", 0, Takes::many, "N,K",
+       "probe products of N outputs over K inputs; repeatable"},
+      {"shapes", 0, Takes::one, "FILE", "the same, N K [M…] a line"},
+      {"most-rows", 0, Takes::one, "N", "rows of the largest product (default: 4096)"},
+      {"draws", 0, Takes::one, "N", "operands for each product (default: 2)"},
+      {"capture", 0, Takes::one, "FILE", "keep what the engine returned, to search it elsewhere"},
       {"help", 'h', Takes::nothing, "", "this text"},
   };
 }

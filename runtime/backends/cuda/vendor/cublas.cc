@@ -66,8 +66,16 @@ class GemmProducts {
     // The names after the product: by now the library has loaded what it starts.
     const auto place = [](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % 256; };
     if (!seen_.emplace(p.outputs, p.rows, p.inputs, place(p.x), place(p.out)).second) return;
-    const std::string names = kernel_names(stream_, [&] { return call(p); });
+    const std::string names = choice(p);
     record_.note(p.outputs, p.inputs, p.rows, names.empty() ? "kernel unknown" : names);
+  }
+  /// The names of the kernels that it starts. A library that has not loaded them yet starts them
+  /// once.
+  [[nodiscard]] std::string choice(const LtProduct& p) {
+    const auto names = [&] { return kernel_names(stream_, [&] { return call(p); }); };
+    std::string found = names();
+    if (found.empty() && call(p) == 0) found = names();
+    return found;
   }
   [[nodiscard]] std::string seen() const { return record_.text(); }
   [[nodiscard]] int version() const {
@@ -174,6 +182,11 @@ class CublasBackend final : public CudaBackend {
     enter();
     multiply(operand_of(x), matrix, out);
   }
+  std::string gemm_choice(Rows x, const WeightMatrix& matrix, Rows out) override {
+    enter();
+    const LtProduct product = product_of(operand_place(x), matrix, out);
+    return choice_.lt ? lt_->configuration(product) : gemm_->choice(product);
+  }
   /// One narrowing of x serves them all.
   void gemms(Rows x, std::span<const WeightMatrix* const> matrices,
              std::span<const Rows> outs) override {
@@ -188,20 +201,28 @@ class CublasBackend final : public CudaBackend {
     return types_.element == kReal16 || types_.element == kReal16b;
   }
 
-  /// x in the library's element: itself, or a narrowed copy that the next call overwrites.
-  Rows operand_of(Rows x) {
+  /// Where x lies in the library's element: itself, or a place that the next call overwrites.
+  Rows operand_place(Rows x) {
     if (!narrow_elements() || x.rows == 0) return x;
-    void* to = inputs_.reserve(std::size_t(x.rows * x.cols) * 2, stream_);
-    narrow(stream_, static_cast<const float*>(x.data), x.stride, x.rows, x.cols,
-           types_.element == kReal16, to);
-    return {to, x.rows, x.cols, x.cols};
+    return {inputs_.reserve(std::size_t(x.rows * x.cols) * 2, stream_), x.rows, x.cols, x.cols};
+  }
+  /// x there.
+  Rows operand_of(Rows x) {
+    const Rows to = operand_place(x);
+    if (to.data != x.data) {
+      narrow(stream_, static_cast<const float*>(x.data), x.stride, x.rows, x.cols,
+             types_.element == kReal16, to.data);
+    }
+    return to;
   }
 
-  void multiply(Rows x, const WeightMatrix& matrix, Rows out) {
+  static LtProduct product_of(Rows x, const WeightMatrix& matrix, Rows out) {
     const auto& w = static_cast<const CudaMatrix&>(matrix);
-    if (x.rows == 0 || w.outputs == 0 || w.segments == 0) return;
-    const LtProduct product{w.outputs, x.rows,   w.inputs, w.words.data,
-                            x.data,    x.stride, out.data, out.stride};
+    return {w.outputs, x.rows, w.inputs, w.words.data, x.data, x.stride, out.data, out.stride};
+  }
+  void multiply(Rows x, const WeightMatrix& matrix, Rows out) {
+    if (x.rows == 0 || matrix.outputs == 0 || matrix.segments == 0) return;
+    const LtProduct product = product_of(x, matrix, out);
     choice_.lt ? lt_->run(product) : gemm_->run(product);
   }
 

@@ -1,0 +1,121 @@
+// The text of captures (capture.h).
+#include "harness/probe/capture.h"
+
+#include <cstdio>
+#include <sstream>
+
+#include "harness/probe/draw.h"
+#include "runtime/base/words.h"
+
+namespace isobit::probe {
+namespace {
+
+constexpr const char* kHeader = "isobit capture 1";
+constexpr std::int64_t kMost = std::int64_t{1} << 31;
+
+std::string rest_of(std::istringstream& words) {
+  std::string rest;
+  std::getline(words >> std::ws, rest);
+  return rest;
+}
+
+bool whole(std::istringstream& words, std::int64_t least, std::int64_t& out) {
+  std::string word;
+  return bool(words >> word) && parse_integer(word, least, kMost, out);
+}
+
+/// What is wrong with a call, or empty.
+std::string read_call(std::istringstream& words, const MatrixCapture& matrix, Call& call) {
+  if (!whole(words, 1, call.rows) || !whole(words, 0, call.draw)) return "a call is M DRAW HEX…";
+  std::string hex;
+  while (words >> hex) {
+    unsigned bits = 0;
+    int used = 0;
+    if (hex.size() != 8 || std::sscanf(hex.c_str(), "%8x%n", &bits, &used) != 1 || used != 8) {
+      return "results have eight hexadecimal digits; " + in_quotes(hex) + " has not";
+    }
+    call.bits.push_back(bits);
+  }
+  if (call.bits.size() != kept_places(call.rows, matrix.outputs).size()) {
+    return "a call has " + std::to_string(kKeptPlaces) + " results, this one " +
+           std::to_string(call.bits.size());
+  }
+  return "";
+}
+
+std::string read_line(const std::string& line, Capture& out) {
+  std::istringstream words(line);
+  std::string kind;
+  words >> kind;
+  if (kind == "fact") {
+    std::string name;
+    words >> name;
+    out.facts[name] = rest_of(words);
+    return name.empty() ? "a fact has a name" : "";
+  }
+  if (kind == "matrix") {
+    MatrixCapture matrix;
+    if (!(words >> matrix.precision) || !whole(words, 1, matrix.outputs) ||
+        !whole(words, 1, matrix.inputs)) {
+      return "a matrix is PRECISION N K";
+    }
+    out.matrices.push_back(std::move(matrix));
+    return "";
+  }
+  if (kind != "choice" && kind != "call") return "unknown word " + in_quotes(kind);
+  if (out.matrices.empty()) return "there is no matrix before it";
+  MatrixCapture& matrix = out.matrices.back();
+  if (kind == "call") return read_call(words, matrix, matrix.calls.emplace_back());
+  Choice choice;
+  if (!whole(words, 1, choice.from) || !whole(words, choice.from, choice.to)) {
+    return "a choice is FROM TO TEXT";
+  }
+  choice.text = rest_of(words);
+  matrix.choices.push_back(std::move(choice));
+  return "";
+}
+
+}  // namespace
+
+std::string facts_text(const std::map<std::string, std::string>& facts) {
+  std::string out = std::string(kHeader) + "\n";
+  for (const auto& [name, value] : facts) out += "fact " + name + " " + value + "\n";
+  return out;
+}
+
+std::string text_of(const MatrixCapture& matrix) {
+  std::string out = "matrix " + matrix.precision + " " + std::to_string(matrix.outputs) + " " +
+                    std::to_string(matrix.inputs) + "\n";
+  for (const Choice& choice : matrix.choices) {
+    out += "choice " + std::to_string(choice.from) + " " + std::to_string(choice.to) + " " +
+           choice.text + "\n";
+  }
+  for (const Call& call : matrix.calls) {
+    out += "call " + std::to_string(call.rows) + " " + std::to_string(call.draw);
+    char hex[10];
+    for (const std::uint32_t bits : call.bits) {
+      std::snprintf(hex, sizeof hex, " %08x", bits);
+      out += hex;
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+Result<Capture> parse_capture(const std::string& bytes, const std::string& name) {
+  Capture out;
+  std::istringstream text(bytes);
+  std::string line;
+  for (int number = 1; std::getline(text, line); ++number) {
+    const std::string place = name + ":" + std::to_string(number);
+    if (number == 1) {
+      if (line != kHeader) return Error{std::string("a capture begins with ") + kHeader, place};
+      continue;
+    }
+    if (const std::string why = read_line(line, out); !why.empty()) return Error{why, place};
+  }
+  if (out.matrices.empty()) return Error{"the capture holds no matrix", name};
+  return out;
+}
+
+}  // namespace isobit::probe

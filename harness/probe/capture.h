@@ -1,0 +1,46 @@
+// What a library returned, kept as text: products of drawn operands at a few places each.
+//
+// A capture is written once where the library is and read where the schedules are searched. The
+// file begins with "isobit capture 1", then lines
+//   fact NAME VALUE              what ran, and where
+//   matrix PRECISION N K         the weights of what follows
+//   choice FROM TO TEXT          what the library said that it chooses for these numbers of rows
+//   call M DRAW HEX…             the fp32 results at kept_places(M, N), eight digits each
+// Callers: cli, tests.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "runtime/base/result.h"
+
+namespace isobit::probe {
+
+struct Call {
+  std::int64_t rows = 0, draw = 0;
+  std::vector<std::uint32_t> bits;
+};
+/// Numbers of rows for which the library named the same kernels.
+struct Choice {
+  std::int64_t from = 0, to = 0;
+  std::string text;  // "" where it says nothing
+};
+struct MatrixCapture {
+  std::string precision;
+  std::int64_t outputs = 0, inputs = 0;
+  std::vector<Choice> choices;
+  std::vector<Call> calls;
+};
+struct Capture {
+  std::map<std::string, std::string> facts;
+  std::vector<MatrixCapture> matrices;
+};
+
+std::string facts_text(const std::map<std::string, std::string>& facts);  // with the first line
+std::string text_of(const MatrixCapture& matrix);
+/// Errors have the place "NAME:line".
+Result<Capture> parse_capture(const std::string& bytes, const std::string& name);
+
+}  // namespace isobit::probe

@@ -1,0 +1,42 @@
+// What a probe multiplies: rows and weights drawn by place, so that a machine without the library
+// makes the same operands again, and the places of a product that are kept.
+//
+// Promise: a value depends on (draw, side, row, column) alone, through Philox. Row r of a side is
+// row r mod its period: a library does not read what it multiplies before it chooses a kernel, and
+// a large matrix costs no more than its first rows. Callers: this folder, tests.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "runtime/numerics/precision.h"
+
+namespace isobit::probe {
+
+constexpr std::int64_t kWeightPeriod = 61, kRowPeriod = 53;
+constexpr int kKeptPlaces = 68;  // four corners, the rest drawn
+
+/// Operands of one draw. Even draws: about a normal distribution. Odd ones: magnitudes spread
+/// evenly over 2^-8 to 2^8, so that a sum is ruled by few of its terms and shows where they meet.
+class Operands {
+ public:
+  Operands(std::int64_t draw, std::int64_t inputs, Format weights, Format rows);
+  /// Row n of the weights, (inputs), rounded to their format.
+  [[nodiscard]] std::span<const float> weights(std::int64_t n) const;
+  /// Row m of the rows, (inputs), rounded to theirs.
+  [[nodiscard]] std::span<const float> row(std::int64_t m) const;
+
+ private:
+  std::int64_t inputs_;
+  std::vector<float> weights_, rows_;
+};
+
+struct Place {
+  std::int64_t row, output;
+  bool operator==(const Place&) const = default;
+};
+/// Where a product of so many rows and outputs is kept: the corners first.
+std::vector<Place> kept_places(std::int64_t rows, std::int64_t outputs);
+
+}  // namespace isobit::probe
