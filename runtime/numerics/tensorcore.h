@@ -105,6 +105,7 @@ struct TensorSum {
 
 /// significand * 2^-shift cut toward zero, with a sign; a shift below 0 is exact.
 ISOBIT_HD inline std::int64_t tensor_cut(std::int64_t significand, int shift, bool negative) {
+  if (significand == 0) return 0;  // whatever the shift
   const std::int64_t cut = shift > 62  ? 0
                            : shift < 0 ? significand << -shift
                                        : significand >> shift;

@@ -321,7 +321,7 @@ TEST(TensorCore, InfinityAndNaN) {
   EXPECT_TRUE(nan(group(hopper, {}, float_of(0x7fc00000u))));
   // A sum past the largest number.
   EXPECT_EQ(group(hopper, {{0x1p+127f, 1.0f}, {0x1p+127f, 1.0f}}, 0), kInfinity);
-  EXPECT_EQ(group(hopper, {{0x1p+127f, -1.0f}, {0x1p+127f, -1.0f}}, 0), -kInfinity);
+  EXPECT_EQ(group(hopper, {{0x1p+127f, -1.0f}, {0x1.8p+127f, -1.0f}}, 0), -kInfinity);
 }
 
 TEST(TensorCore, ResultsBelowTheSmallestNormalAreCut) {
