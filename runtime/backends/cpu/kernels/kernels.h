@@ -237,6 +237,8 @@ struct TensorColumn {
 /// numerics' tensor_group(), for lanes that the registers cannot have; compiled once, in a file
 /// without an instruction set of its own.
 float literal_tensor_group(const TensorUnit& unit, TensorColumn a, TensorColumn b, int n, float c);
+/// How often this thread has called it: for tests, which must know which way they went.
+std::int64_t literal_tensor_groups();
 
 /// Throws std::bad_alloc; here, so that no file with an instruction set of its own holds the code.
 [[noreturn]] void out_of_memory();

@@ -12,6 +12,7 @@ namespace isobit::cpu {
 namespace {
 
 constexpr int kMaxSegments = 32;  // V of a model is 8, 16 or 32
+thread_local std::int64_t tensor_groups = 0;
 
 template <class T>
 void gemm(const GemmArgs<T>& args) {
@@ -255,9 +256,14 @@ const Kernels& scalar_kernels() {
 }
 
 float literal_tensor_group(const TensorUnit& unit, TensorColumn a, TensorColumn b, int n, float c) {
+  ++tensor_groups;
   return tensor_group(
       unit, [&](int k) { return a.p[k * a.stride]; }, [&](int k) { return b.p[k * b.stride]; }, n,
       c);
+}
+
+std::int64_t literal_tensor_groups() {
+  return tensor_groups;
 }
 
 }  // namespace isobit::cpu

@@ -33,7 +33,6 @@ struct TensorTypes {
   static constexpr int kRegisters = kPanel / V::kWidth;  // of floats
   typedef std::int16_t Shorts __attribute__((vector_size(kBytes)));
   typedef std::uint16_t Unsigned __attribute__((vector_size(kBytes)));
-  typedef std::int16_t Narrow __attribute__((vector_size(kBytes / 2)));
 };
 
 /// One group's weights of a panel.
@@ -64,6 +63,20 @@ inline std::int16_t tensor_exponent(float x, int smallest) {
                            : std::int16_t(exponent < smallest ? smallest : exponent);
 }
 
+/// The same of a register of floats.
+template <class V>
+inline void tensor_exponents(typename V::Reg x, int smallest, std::int16_t* out) {
+  using Ints = typename V::Ints;
+  const Ints u = (Ints)((typename V::Bits)x << 1);
+  const Ints field = (Ints)((typename V::Bits)u >> 24);
+  const Ints floor = Ints{} + smallest;
+  Ints e = field - 127;
+  e = e > floor ? e : floor;
+  e = field == 255 ? Ints{} + kNoNumber : e;
+  e = u == 0 ? Ints{} + kZeroExponent : e;
+  V::store_shorts(out, e);
+}
+
 /// The same of a register of 16-bit elements.
 template <class V, Format kElement>
 inline typename TensorTypes<V>::Shorts tensor_exponents(const std::uint16_t* p, int smallest) {
@@ -91,10 +104,11 @@ void tensor_weights(const PackedMatrix& w, std::int64_t panel, const TensorStep&
     const std::int64_t at = (panel * w.k + step.column(i)) * kPanel;
     if constexpr (kElement == Format::f32) {
       const float* p = static_cast<const float*>(w.data.get()) + at;
-      for (int j = 0; j < kPanel; ++j) {
-        out.value[i][j] = p[j];
-        out.exponent[i][j] = tensor_exponent<V>(p[j], smallest);
-      }
+      unroll<Types::kRegisters>([&](auto j) ISOBIT_ALWAYS_INLINE {
+        const typename V::Reg x = load<V>(p + j * V::kWidth);
+        store<V>(out.value[i] + j * V::kWidth, x);
+        tensor_exponents<V>(x, smallest, out.exponent[i] + j * V::kWidth);
+      });
     } else {
       const std::uint16_t* p = static_cast<const std::uint16_t*>(w.data.get()) + at;
       unroll<Types::kRegisters>([&](auto j) ISOBIT_ALWAYS_INLINE {
@@ -120,7 +134,7 @@ TensorWeightsFunction<V> tensor_weights_function(Format element) {
                                    : tensor_weights<V, Format::f32>;
 }
 
-/// The greatest exponent of each product of R rows and a panel: (R, 32).
+/// The products' greatest exponent of each lane of R rows and a panel: (R, 32).
 template <class V, int R>
 inline void greatest_exponents(const TensorWeights<V>& w, int count, const std::int32_t* e,
                                std::int16_t* out) {
@@ -140,10 +154,14 @@ inline void greatest_exponents(const TensorWeights<V>& w, int count, const std::
       });
     });
   }
-  std::memcpy(out, m, sizeof m);
+  unroll<R>([&](auto r) ISOBIT_ALWAYS_INLINE {
+    unroll<Types::kShorts>([&](auto j) ISOBIT_ALWAYS_INLINE {
+      std::memcpy(out + r * kPanel + j * Types::kLanes, &m[r][j], sizeof(Shorts));
+    });
+  });
 }
 
-/// What one register of a group has before and after its products are summed.
+/// One register of outputs of a row in a group.
 template <class V>
 struct TensorLanes {
   using Reg = typename V::Reg;
@@ -151,41 +169,37 @@ struct TensorLanes {
   using Ints = typename V::Ints;
   Reg up, down;  // 2^(F-E), 2^(E-F)
   Ints literal;  // -1: of the literal text
-  Bits sum{};    // wraps; exact when it fits
+  Bits sum;      // of the products; wraps
 
   /// c: the accumulator, greatest: the products' greatest exponents.
-  ISOBIT_ALWAYS_INLINE inline void begin(const TensorUnit& unit, Reg c,
-                                         const std::int16_t* greatest) {
-    typename TensorTypes<V>::Narrow narrow;
-    std::memcpy(&narrow, greatest, sizeof narrow);
-    const Ints products = __builtin_convertvector(narrow, Ints);
+  ISOBIT_ALWAYS_INLINE inline void begin(int fraction, Reg c, const std::int16_t* greatest) {
+    const Ints products = V::load_shorts(greatest);
     const Bits twice = (Bits)c << 1;
     const Ints own = (Ints)(twice >> 24) - 127;
     const Ints raw = own > products ? own : products;
     const Ints lowest = Ints{} + kLowestExponent;
     const Ints e = raw > lowest ? raw : lowest;
-    const Ints zeros = (products < kOnlyZeros) & (Ints)(twice == 0);
-    literal = (e > kHighestExponent) | ((raw < lowest) & ~zeros);
-    up = (Reg)((127 + unit.fraction - e) << 23);
-    down = (Reg)((127 - unit.fraction + e) << 23);
+    const Ints zeros = (Ints)(products < kOnlyZeros) & (Ints)(twice == 0);
+    literal = (Ints)(e > kHighestExponent) | ((Ints)(raw < lowest) & ~zeros);
+    const Ints scale = (e - fraction) << 23;
+    down = (Reg)(scale + (127 << 23));
+    up = (Reg)((127 << 23) - scale);
   }
-  /// Adds what may take the sum out of 32 bits.
+  /// Sixteen products more. All of them may leave 32 bits.
   ISOBIT_ALWAYS_INLINE inline void add(Bits more) {
     const Bits all = sum + more;
     literal |= (Ints)((sum ^ all) & (more ^ all)) >> 31;
     sum = all;
   }
-  ISOBIT_ALWAYS_INLINE inline Reg end(const TensorUnit& unit, Reg c) {
-    add((Bits) __builtin_convertvector(c * up, Ints));
-    const Ints s = (Ints)sum;
+  ISOBIT_ALWAYS_INLINE inline Reg end(std::uint32_t kept, Reg c) {
+    // c is below 2^26 units: with it the sum stays in 32 bits, and its conversion too.
+    literal |= (Ints)(sum + 0x78000000u > 0xf0000000u);
+    const Ints s = (Ints)(sum + (Bits) __builtin_convertvector(c * up, Ints));
     const Ints sign = s >> 31;
-    const Ints magnitude = s ^ sign;  // less one where it is negative
-    literal |= magnitude > 0x7fffff00;
     const Reg near = __builtin_convertvector(s, Reg);
     const Ints back = __builtin_convertvector(near, Ints);
-    const Ints above = (back ^ sign) > magnitude;  // -1: rounded away from zero
-    const std::uint32_t kept = ~0u << (23 - unit.kept);
-    return (Reg)((Bits)((Ints)near + above) & kept) * down;
+    const Ints away = (Ints)((back ^ sign) > (s ^ sign));  // -1: rounded away from zero
+    return (Reg)((Bits)((Ints)near + away) & kept) * down;
   }
 };
 
@@ -197,32 +211,46 @@ bool tensor_tile(const TensorStep& step, const TensorWeights<V>& w, const float*
   using Reg = typename V::Reg;
   using Bits = typename V::Bits;
   using Ints = typename V::Ints;
+  constexpr int kAtOnce = TensorTypes<V>::kRegisters < kTensorTile / R
+                              ? TensorTypes<V>::kRegisters
+                              : kTensorTile / R;  // registers of a row
+  const int fraction = step.unit.fraction;
+  const std::uint32_t kept = ~0u << (23 - step.unit.kept);
   alignas(64) std::int16_t greatest[R * kPanel];
   greatest_exponents<V, R>(w, step.count, e, greatest);
   Ints any{};
-  for (int column = 0; column < kPanel; column += V::kWidth) {
-    TensorLanes<V> lanes[R];
-    unroll<R>([&](auto r) ISOBIT_ALWAYS_INLINE {
-      const int at = r * kPanel + column;
-      lanes[r].begin(step.unit, load<V>(c + at), greatest + at);
-    });
-    for (int from = 0; from < step.count; from += kSafeProducts) {
+  for (int column = 0; column < kPanel; column += kAtOnce * V::kWidth) {
+    TensorLanes<V> lanes[R][kAtOnce];
+    const auto each = [&](auto&& f) ISOBIT_ALWAYS_INLINE {
+      unroll<R>([&](auto r) ISOBIT_ALWAYS_INLINE {
+        unroll<kAtOnce>([&](auto j)
+                            ISOBIT_ALWAYS_INLINE { f(r, j, r * kPanel + column + j * V::kWidth); });
+      });
+    };
+    each([&](auto r, auto j, int at)
+             ISOBIT_ALWAYS_INLINE { lanes[r][j].begin(fraction, load<V>(c + at), greatest + at); });
+    const auto products = [&](int from, Bits(&part)[R][kAtOnce]) ISOBIT_ALWAYS_INLINE {
       const int to = step.count < from + kSafeProducts ? step.count : from + kSafeProducts;
-      Bits part[R] = {};
       for (int k = from; k < to; ++k) {
-        const Reg weight = load<V>(w.value[k] + column);
-        unroll<R>([&](auto r) ISOBIT_ALWAYS_INLINE {
-          const Reg term = (weight * V::set1(x[k * R + r])) * lanes[r].up;
-          part[r] += (Bits) __builtin_convertvector(term, Ints);
+        each([&](auto r, auto j, int) ISOBIT_ALWAYS_INLINE {
+          const Reg weight = load<V>(w.value[k] + column + j * V::kWidth);
+          const Reg term = (weight * V::set1(x[k * R + r])) * lanes[r][j].up;
+          part[r][j] += (Bits) __builtin_convertvector(term, Ints);
         });
       }
-      unroll<R>([&](auto r) ISOBIT_ALWAYS_INLINE { lanes[r].add(part[r]); });
+    };
+    Bits first[R][kAtOnce] = {};
+    products(0, first);
+    each([&](auto r, auto j, int) ISOBIT_ALWAYS_INLINE { lanes[r][j].sum = first[r][j]; });
+    if (step.count > kSafeProducts) {
+      Bits second[R][kAtOnce] = {};
+      products(kSafeProducts, second);
+      each([&](auto r, auto j, int) ISOBIT_ALWAYS_INLINE { lanes[r][j].add(second[r][j]); });
     }
-    unroll<R>([&](auto r) ISOBIT_ALWAYS_INLINE {
-      const int at = r * kPanel + column;
-      store<V>(next + at, lanes[r].end(step.unit, load<V>(c + at)));
-      std::memcpy(literal + at, &lanes[r].literal, sizeof(Ints));
-      any |= lanes[r].literal;
+    each([&](auto r, auto j, int at) ISOBIT_ALWAYS_INLINE {
+      store<V>(next + at, lanes[r][j].end(kept, load<V>(c + at)));
+      std::memcpy(literal + at, &lanes[r][j].literal, sizeof(Ints));
+      any |= lanes[r][j].literal;
     });
   }
   std::uint64_t words[sizeof(Ints) / 8], all = 0;
@@ -307,10 +335,11 @@ TensorRows<V>::TensorRows(const TensorArgs& args, std::int64_t begin, std::int64
   });
 }
 
-/// One step of all rows of a block: c -> next, both (rows, 32).
+/// One step of all rows of a block: c -> next, both (rows, 32). What fills up tiles and panels may
+/// hold anything.
 template <class V>
 void tensor_step(const TensorStep& step, std::int64_t place, const TensorRows<V>& rows,
-                 const TensorWeights<V>& w, const float* c, float* next) {
+                 const TensorWeights<V>& w, std::int64_t outputs, const float* c, float* next) {
   static constexpr TensorTileFunction<V> kTiles[] = {tensor_tile<V, 1>, tensor_tile<V, 2>, nullptr,
                                                      tensor_tile<V, 4>};
   alignas(64) std::int32_t literal[kTensorTile * kPanel];
@@ -322,8 +351,9 @@ void tensor_step(const TensorStep& step, std::int64_t place, const TensorRows<V>
     if (!kTiles[size - 1](step, w, x, rows.exponent + at, c + first, next + first, literal)) {
       continue;
     }
-    for (int i = 0; i < size * kPanel; ++i) {
-      if (literal[i] == 0) continue;
+    const std::int64_t left = rows.rows() - std::int64_t(tile) * kTensorTile;
+    for (int i = 0; i < size * kPanel && i / kPanel < left; ++i) {
+      if (literal[i] == 0 || i % kPanel >= outputs) continue;
       next[first + i] =
           literal_tensor_group(step.unit, {x + i / kPanel, size}, {w.value[0] + i % kPanel, kPanel},
                                step.count, c[first + i]);
@@ -335,6 +365,7 @@ void tensor_step(const TensorStep& step, std::int64_t place, const TensorRows<V>
 template <class V>
 void tensor_panel(const TensorArgs& args, const TensorRows<V>& rows, std::int64_t begin,
                   std::int64_t panel) {
+  const std::int64_t left = args.w->n - panel * kPanel, outputs = left < kPanel ? left : kPanel;
   alignas(64) float memory[3][kTensorRows * kPanel];
   TensorWeights<V> weights;
   const TensorWeightsFunction<V> widen = tensor_weights_function<V>(args.w->element);
@@ -344,20 +375,19 @@ void tensor_panel(const TensorArgs& args, const TensorRows<V>& rows, std::int64_
   each_tensor_step(args, [&](const TensorStep& step, std::int64_t place) {
     widen(*args.w, panel, step, weights);
     if (step.pass < 0) {
-      tensor_step(step, place, rows, weights, c, next);
+      tensor_step(step, place, rows, weights, outputs, c, next);
       std::swap(c, next);
     } else if (step.pass == 0) {
       std::memset(next, 0, bytes);
-      tensor_step(step, place, rows, weights, next, split);
+      tensor_step(step, place, rows, weights, outputs, next, split);
     } else {
-      tensor_step(step, place, rows, weights, split, next);
+      tensor_step(step, place, rows, weights, outputs, split, next);
       for (std::int64_t i = 0; i < rows.rows() * kPanel; i += V::kWidth) {
         const typename V::Reg sum = load<V>(next + i) + load<V>(c + i);
         store<V>(c + i, sum != sum ? from_bits<V>(0x7fffffffu) : sum);
       }
     }
   });
-  const std::int64_t left = args.w->n - panel * kPanel, outputs = left < kPanel ? left : kPanel;
   for (std::int64_t r = 0; r < rows.rows(); ++r) {
     std::memcpy(args.out + (begin + r) * args.out_stride + panel * kPanel, c + r * kPanel,
                 std::size_t(outputs) * sizeof(float));
