@@ -196,6 +196,25 @@ TEST_P(TensorChain, WideExponents) {
   }
 }
 
+TEST_P(TensorChain, SubnormalOperandsDecideTheUnit) {
+  struct Range {
+    Format format;
+    int low, high;  // of its subnormal numbers
+    int from, to;   // of the other operand
+  };
+  for (const Range& r :
+       {Range{Format::fp16, -24, -15, -3, 3}, Range{Format::e4m3, -9, -7, -3, 3},
+        Range{Format::e5m2, -16, -15, -3, 3}, Range{Format::bf16, -133, -127, 60, 66},
+        Range{Format::tf32, -136, -127, 60, 66}}) {
+    const Value tiny = wide(r.low, r.high), other = wide(r.from, r.to);
+    for (const TensorCore chip : {TensorCore::sm89, TensorCore::sm90}) {
+      const TensorUnit unit = tensor_unit(chip, r.format).value();
+      check(unit, {.rows = 8, .k = 192, .x = tiny, .w = other});
+      check(unit, {.rows = 8, .k = 192, .x = other, .w = tiny});
+    }
+  }
+}
+
 TEST_P(TensorChain, TheEdgesOfTheRegisters) {
   const TensorUnit unit = hopper(Format::bf16);
   const auto at = [&](float x, float w, Literal literal) {
@@ -283,21 +302,30 @@ TEST_P(TensorChain, InfinityAndNaN) {
     if (kind < 9) return 0.0f;  // times an infinity: NaN
     return float(random.unit());
   };
-  for (const Format f : {Format::fp16, Format::bf16, Format::tf32}) {
+  const TensorUnit split = mma_sync_unit(TensorCore::sm90, Format::e5m2).value();
+  for (const TensorUnit& unit :
+       {hopper(Format::fp16), hopper(Format::bf16), hopper(Format::tf32), split}) {
     for (std::uint64_t seed = 1; seed <= 4; ++seed) {
-      check(hopper(f), {.rows = 9, .k = 192, .x = rare, .w = normal, .literal = Literal::some},
-            seed);
-      check(hopper(f), {.rows = 9, .k = 192, .x = normal, .w = rare, .literal = Literal::some},
-            seed);
+      const ChainCase c{.rows = 9, .k = 192, .x = rare, .w = normal, .literal = Literal::some};
+      check(unit, c, seed);
+      ChainCase turned = c;
+      std::swap(turned.x, turned.w);
+      check(unit, turned, seed);
     }
   }
-  // An infinity beside the smallest of numbers, and beside zeros alone.
-  const Value one = [=](Random&, std::int64_t, std::int64_t column) {
-    return column == 3 ? infinity : 1.0f;
+  // Infinities beside the smallest of numbers, and beside zeros alone. Two of them, since the
+  // integers that registers make of them cancel.
+  const Value two = [=](Random&, std::int64_t, std::int64_t column) {
+    return column == 3 || column == 5 ? infinity : 1.0f;
   };
-  check(hopper(Format::bf16),
-        {.k = 16, .x = one, .w = everywhere(0x1p-133f), .literal = Literal::all});
-  check(hopper(Format::bf16), {.k = 16, .x = one, .w = everywhere(0.0f), .literal = Literal::all});
+  for (const float small : {0x1p-133f, 0.0f}) {
+    for (const bool turned : {false, true}) {
+      check(hopper(Format::bf16), {.k = 16,
+                                   .x = turned ? everywhere(small) : two,
+                                   .w = turned ? two : everywhere(small),
+                                   .literal = Literal::all});
+    }
+  }
 }
 
 TEST(TensorChainTables, EveryTableHasTheLeafInFp32Alone) {
