@@ -15,6 +15,7 @@
 #include "runtime/kv_layout.h"
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/precision.h"
+#include "runtime/numerics/tensorcore.h"
 
 namespace isobit::cpu {
 
@@ -58,6 +59,20 @@ struct GemmArgs {
   std::int64_t x_stride;  // elements between rows
   const PackedMatrix* w;
   T* out;  // (rows, n)
+  std::int64_t out_stride;
+  std::int64_t row_begin, row_end, panel_begin, panel_end;
+};
+
+/// A tensor core's chain of groups over columns [begin, end), the first group from `begin`:
+/// out(r, j) for rows [row_begin, row_end) and panels [panel_begin, panel_end).
+/// REQUIRES: w has no blocks, and its elements are exact in the unit's operand, as x is.
+struct TensorArgs {
+  const TensorUnit* unit;
+  const float* x;         // (rows, k): the slice's columns
+  std::int64_t x_stride;  // elements between rows
+  const PackedMatrix* w;
+  std::int64_t begin, end;
+  float* out;  // (rows, n)
   std::int64_t out_stride;
   std::int64_t row_begin, row_end, panel_begin, panel_end;
 };
@@ -194,6 +209,8 @@ struct KernelsOf {
   void (*widen)(const std::uint16_t* x, std::int64_t n, Format format, T* out);
   /// y = exp(x), n elements: attention's exponential by itself, for the exhaustive proof.
   void (*exp)(const T* x, std::int64_t n, T* y);
+  /// Null in the table of doubles.
+  void (*tensor_chain)(const TensorArgs& args);
 };
 
 struct Kernels {
@@ -211,6 +228,17 @@ const Kernels* neon_kernels();
 const Kernels& best_kernels();
 /// "auto" (the best), "scalar", "avx2", "avx512", "neon"; nullptr when there is none of that name.
 const Kernels* kernels_named(const std::string& isa);
+
+/// Operands of a group: k is at p[k * stride].
+struct TensorColumn {
+  const float* p;
+  std::int64_t stride;
+};
+/// numerics' tensor_group(), for lanes that the registers cannot have; compiled once, in a file
+/// without an instruction set of its own.
+float literal_tensor_group(const TensorUnit& unit, TensorColumn a, TensorColumn b, int n, float c);
+/// How often this thread has called it: for tests, which must know which way they went.
+std::int64_t literal_tensor_groups();
 
 /// Throws std::bad_alloc; here, so that no file with an instruction set of its own holds the code.
 [[noreturn]] void out_of_memory();

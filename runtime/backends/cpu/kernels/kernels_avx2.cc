@@ -57,6 +57,14 @@ struct Float256 : simd::Vector<float, 32> {
   static Reg load_fp16(const std::uint16_t* p) {
     return (Reg)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
+  static Ints load_shorts(const std::int16_t* p) {
+    return (Ints)_mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static void store_shorts(std::int16_t* p, Ints x) {
+    const __m256i all = (__m256i)x;
+    const __m128i low = _mm256_castsi256_si128(all), high = _mm256_extracti128_si256(all, 1);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(low, high));
+  }
   /// In each byte the table's entry of the place that it holds, below 16.
   static Bits look_up(const std::int8_t* table, Bits places) {
     const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));

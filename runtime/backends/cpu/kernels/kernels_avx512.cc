@@ -43,6 +43,14 @@ struct Float512 : simd::Vector<float, 64> {
     return (Reg)_mm512_maskz_cvtph_ps(kAll,
                                       _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
+  static Ints load_shorts(const std::int16_t* p) {
+    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return (Ints)_mm512_maskz_cvtepi16_epi32(kAll, half);
+  }
+  static void store_shorts(std::int16_t* p, Ints x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_maskz_cvtepi32_epi16(kAll, (__m512i)x));
+  }
   /// In each byte the table's entry of the place that it holds, below 16.
   static Bits look_up(const std::int8_t* table, Bits places) {
     const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));

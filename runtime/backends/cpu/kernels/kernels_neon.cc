@@ -44,6 +44,8 @@ struct Float128 : simd::Vector<float, 16> {
   static Reg load_fp16(const std::uint16_t* p) {
     return (Reg)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
   }
+  static Ints load_shorts(const std::int16_t* p) { return (Ints)vmovl_s16(vld1_s16(p)); }
+  static void store_shorts(std::int16_t* p, Ints x) { vst1_s16(p, vmovn_s32((int32x4_t)x)); }
   /// In each byte the table's entry of the place that it holds, below 16.
   static Bits look_up(const std::int8_t* table, Bits places) {
     return (Bits)vqtbl1q_s8(vld1q_s8(table), (uint8x16_t)places);

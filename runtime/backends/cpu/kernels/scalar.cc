@@ -12,6 +12,7 @@ namespace isobit::cpu {
 namespace {
 
 constexpr int kMaxSegments = 32;  // V of a model is 8, 16 or 32
+thread_local std::int64_t tensor_groups = 0;
 
 template <class T>
 void gemm(const GemmArgs<T>& args) {
@@ -217,19 +218,52 @@ void exp_all(const T* x, std::int64_t n, T* y) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = exp_(x[i]);
 }
 
+void tensor_chains(const TensorArgs& args) {
+  const PackedMatrix& w = *args.w;
+  const std::int64_t first = args.panel_begin * kPanel;
+  const std::int64_t last = args.panel_end * kPanel < w.n ? args.panel_end * kPanel : w.n;
+  std::vector<float> weights(std::size_t(w.k));
+  for (std::int64_t n = first; n < last; ++n) {
+    w.read(n, weights.data());
+    for (std::int64_t r = args.row_begin; r < args.row_end; ++r) {
+      const float* x = args.x + r * args.x_stride;
+      args.out[r * args.out_stride + n] = tensor_chain(
+          *args.unit, [&](std::int64_t k) { return x[k]; },
+          [&](std::int64_t k) { return weights[std::size_t(k)]; }, args.begin, args.end);
+    }
+  }
+}
+
 template <class T>
 constexpr KernelsOf<T> table() {
   return {gemm<T>, finish<T>,    rms_norm<T>,     rope<T>,          gated_silu<T>,
           add<T>,  round_all<T>, quantize<T>,     amax<T>,          attention<T>,
           nullptr, nullptr,      weights_part<T>, weights_merge<T>, nullptr,
-          nullptr, nullptr,      nullptr,         exp_all<T>};
+          nullptr, nullptr,      nullptr,         exp_all<T>,       nullptr};
+}
+
+constexpr KernelsOf<float> float_table() {
+  KernelsOf<float> kernels = table<float>();
+  kernels.tensor_chain = tensor_chains;
+  return kernels;
 }
 
 }  // namespace
 
 const Kernels& scalar_kernels() {
-  static constexpr Kernels kernels{"scalar", table<float>(), table<double>()};
+  static constexpr Kernels kernels{"scalar", float_table(), table<double>()};
   return kernels;
+}
+
+float literal_tensor_group(const TensorUnit& unit, TensorColumn a, TensorColumn b, int n, float c) {
+  ++tensor_groups;
+  return tensor_group(
+      unit, [&](int k) { return a.p[k * a.stride]; }, [&](int k) { return b.p[k * b.stride]; }, n,
+      c);
+}
+
+std::int64_t literal_tensor_groups() {
+  return tensor_groups;
 }
 
 }  // namespace isobit::cpu
