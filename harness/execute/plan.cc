@@ -105,6 +105,7 @@ std::vector<std::string> machine_lines(const Cell& cell, const Environment& here
   }
   const EngineEntry* engine = find_engine(cell.at("engine").head);
   const BackendOptions asked = cell.requested().backend;
+  if (const auto original = original_of(asked.engine)) return original->machine;
   const std::string variant = engine->variant == nullptr ? "" : engine->variant(asked);
   if (variant.empty()) return {};
   std::vector<std::string> out{"variant=" + variant};

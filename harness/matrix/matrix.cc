@@ -386,8 +386,15 @@ bool depends_on_ranks(const Cell& cell) {
 std::string class_axes(const Cell& cell) {
   const bool deterministic = cell.deterministic(), by_steps = depends_on_steps(cell),
              by_ranks = depends_on_ranks(cell);
+  const auto original = original_of(cell.requested().backend.engine);
   std::string out;
   for (const auto& [axis, value] : cell.axes) {
+    // A twin is in the class of what it stands for, whatever it runs on.
+    if (original && (axis == "isa" || axis == "threads")) continue;
+    if (original && (axis == "engine" || axis == "device")) {
+      out += axis + "=" + (axis == "engine" ? original->engine : original->device) + "\n";
+      continue;
+    }
     const bool always = axis == "engine" || axis == "precision";
     const bool decides = (by_steps && (axis == "batch" || axis == "cache" || axis == "kv" ||
                                        axis == "replicas" || axis == "rows")) ||

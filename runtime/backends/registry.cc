@@ -8,6 +8,8 @@
 #include "runtime/backends/openblas.h"
 #include "runtime/backends/plugin/engine.h"
 #include "runtime/backends/reference.h"
+#include "runtime/backends/tensor_model.h"
+#include "runtime/backends/twin.h"
 #include "runtime/backends/vendor_choice.h"
 #include "runtime/base/words.h"
 #if defined(ISOBIT_HAVE_CUDA)
@@ -78,9 +80,16 @@ std::vector<EngineEntry>& table() {
       {"cublaslt", "cublaslt | {cublaslt: heuristic, index: n, …} | {cublaslt: ALGORITHM, …}",
        false, true, false, parse_cublaslt, cublas_unsupported, make_cublas, nullptr,
        cublaslt_libraries, cublas_variant, cublaslt_status},
+      {"model", "{model: sm70 | sm75 | sm80 | sm89 | sm90 | sm100}", true, true, false,
+       parse_tensor_model, tensor_model_unsupported, make_tensor_model, nullptr, no_libraries,
+       nullptr, tensor_model_status},
+      {"twin", "{twin: BOOK, forecast: true | false}", false, true, false, parse_twin,
+       twin_unsupported, make_twin, nullptr, twin_libraries, nullptr, twin_status, check_twin,
+       twin_original},
       {"exec", "{exec: ADAPTER, option: value, …} | {exec: [program, argument, …]}", false, false,
        true, exec::parse_exec, exec::exec_unsupported, nullptr, exec::make_exec,
-       exec::exec_libraries, nullptr, exec::exec_status, exec::exec_check, exec::exec_refuse},
+       exec::exec_libraries, nullptr, exec::exec_status, exec::exec_check, nullptr,
+       exec::exec_refuse},
       // Not cacheable: its bits may depend on files and variables that only the plugin knows.
       {"plugin", "{plugin: FILE, option: value, …}", false, false, true, parse_plugin,
        plugin_unsupported, make_plugin, nullptr, plugin_libraries, nullptr, plugin_status,
@@ -113,6 +122,12 @@ const EngineEntry* find_engine(const std::string& name) {
   const auto found = std::find_if(table().begin(), table().end(),
                                   [&](const EngineEntry& row) { return row.name == name; });
   return found == table().end() ? nullptr : &*found;
+}
+
+std::optional<OriginalEngine> original_of(const EngineChoice& choice) {
+  const EngineEntry* row = find_engine(choice.name);
+  if (row == nullptr || row->original == nullptr) return std::nullopt;
+  return row->original(choice);
 }
 
 void add_engine(EngineEntry entry) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -61,6 +62,13 @@ struct EngineStatus {
   std::string fix{};                  // what would make it ready, or whole; "": nothing
 };
 
+/// The engine of another machine whose bits an engine gives: its text, its device, and the lines
+/// that name its machine in a class recipe ("variant=NVIDIA H200", "library.libcublas.so.13=…").
+struct OriginalEngine {
+  std::string engine, device;
+  std::vector<std::string> machine;
+};
+
 struct EngineEntry {
   std::string name;
   std::string help;  // what its value may hold, for messages: "openblas | {openblas: CORETYPE, …}"
@@ -88,6 +96,8 @@ struct EngineEntry {
   /// Options that only the engine itself knows: an error is a mistake in the scenario. nullptr:
   /// parse() knows them all. REQUIRES: unsupported() is empty.
   Result<void> (*check)(const EngineChoice& choice) = nullptr;
+  /// Of a twin: whose class its cells are in. nullptr, or an empty answer: its own.
+  std::optional<OriginalEngine> (*original)(const EngineChoice& choice) = nullptr;
   /// Why it cannot take a cell's request, beyond what unsupported() reads, or empty. nullptr: the
   /// reference runtime says. REQUIRES: unsupported() is empty.
   std::string (*refuse)(const GenerateRequest& request) = nullptr;
@@ -96,6 +106,8 @@ struct EngineEntry {
 const std::vector<EngineEntry>& engine_entries();
 /// nullptr when there is none of this name.
 const EngineEntry* find_engine(const std::string& name);
+/// EngineEntry::original of a choice.
+std::optional<OriginalEngine> original_of(const EngineChoice& choice);
 /// Adds a row, or replaces the one of its name; takes one away. Not thread-safe.
 void add_engine(EngineEntry entry);
 void remove_engine(const std::string& name);

@@ -15,7 +15,7 @@
 #include "runtime/kv_layout.h"
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/precision.h"
-#include "runtime/numerics/tensorcore.h"
+#include "runtime/numerics/product_order.h"
 
 namespace isobit::cpu {
 
@@ -72,6 +72,21 @@ struct TensorArgs {
   std::int64_t x_stride;  // elements between rows
   const PackedMatrix* w;
   std::int64_t begin, end;
+  float* out;  // (rows, n)
+  std::int64_t out_stride;
+  std::int64_t row_begin, row_end, panel_begin, panel_end;
+};
+
+/// Sums of FMAs in the order of a library's kernel (numerics/product_order.h):
+/// out(r, j) for rows [row_begin, row_end) and panels [panel_begin, panel_end).
+/// REQUIRES: w has no blocks.
+struct OrderedArgs {
+  const ProductStep* steps;
+  std::int64_t step_count;
+  std::int32_t lanes;
+  const float* x;         // (rows, k): the slice's columns
+  std::int64_t x_stride;  // elements between rows
+  const PackedMatrix* w;
   float* out;  // (rows, n)
   std::int64_t out_stride;
   std::int64_t row_begin, row_end, panel_begin, panel_end;
@@ -211,6 +226,7 @@ struct KernelsOf {
   void (*exp)(const T* x, std::int64_t n, T* y);
   /// Null in the table of doubles.
   void (*tensor_chain)(const TensorArgs& args);
+  void (*ordered)(const OrderedArgs& args);  // likewise
 };
 
 struct Kernels {

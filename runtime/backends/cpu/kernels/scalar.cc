@@ -234,17 +234,36 @@ void tensor_chains(const TensorArgs& args) {
   }
 }
 
+void ordered_sums(const OrderedArgs& args) {
+  const PackedMatrix& w = *args.w;
+  const std::int64_t first = args.panel_begin * kPanel;
+  const std::int64_t last = args.panel_end * kPanel < w.n ? args.panel_end * kPanel : w.n;
+  const std::span steps(args.steps, std::size_t(args.step_count));
+  std::vector<float> weights(std::size_t(w.k)), sums(std::size_t(args.lanes));
+  for (std::int64_t n = first; n < last; ++n) {
+    w.read(n, weights.data());
+    for (std::int64_t r = args.row_begin; r < args.row_end; ++r) {
+      const float* x = args.x + r * args.x_stride;
+      args.out[r * args.out_stride + n] = ordered_product(
+          steps, nullptr, [&](std::int64_t k) { return x[k]; },
+          [&](std::int64_t k) { return weights[std::size_t(k)]; }, sums.data());
+    }
+  }
+}
+
 template <class T>
 constexpr KernelsOf<T> table() {
   return {gemm<T>, finish<T>,    rms_norm<T>,     rope<T>,          gated_silu<T>,
           add<T>,  round_all<T>, quantize<T>,     amax<T>,          attention<T>,
           nullptr, nullptr,      weights_part<T>, weights_merge<T>, nullptr,
-          nullptr, nullptr,      nullptr,         exp_all<T>,       nullptr};
+          nullptr, nullptr,      nullptr,         exp_all<T>,       nullptr,
+          nullptr};
 }
 
 constexpr KernelsOf<float> float_table() {
   KernelsOf<float> kernels = table<float>();
   kernels.tensor_chain = tensor_chains;
+  kernels.ordered = ordered_sums;
   return kernels;
 }
 

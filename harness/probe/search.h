@@ -1,0 +1,59 @@
+// Which order gives a capture's results? Candidates are tried until one reproduces every bit.
+//
+// The candidates are those of the libraries' kernels that are known: one chain; contiguous slices
+// of a length that is a multiple of 1 to 256; tiles dealt in turn; the lanes of kernels for few
+// rows; each as FMAs or as the groups of a tensor core. An order counts as found only when every
+// kept result of every call of its rows is reproduced; nothing is near. Callers: cli, tests.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "harness/probe/capture.h"
+#include "harness/probe/draw.h"
+#include "runtime/numerics/product_book.h"
+
+namespace isobit::probe {
+
+/// Orders to try for a product over k columns, the likeliest first. `chip`: whose groups; empty:
+/// FMAs alone. `hint`: what the library said, whose numbers are tried as numbers of slices.
+std::vector<ProductOrder> candidates(std::optional<TensorCore> chip, Format operand, std::int64_t k,
+                                     const std::string& hint);
+
+/// Values of drawn products by order, computed once each.
+class Values {
+ public:
+  Values(std::int64_t inputs, Format weights, Format rows, Format operand)
+      : inputs_(inputs), weights_(weights), rows_(rows), operand_(operand) {}
+  /// Bits of one product of a draw.
+  std::uint32_t bits(const ProductOrder& order, std::int64_t draw, Place place);
+  /// How many of a call's results an order gives; stops at the first that it does not when `all`.
+  std::int64_t fitting(const ProductOrder& order, const Call& call,
+                       const std::vector<Place>& places, bool all);
+
+ private:
+  struct Table {
+    ProductSteps steps;
+    std::optional<TensorUnit> unit;
+    std::vector<float> sums;
+    std::map<std::int64_t, std::uint32_t> known;  // by draw, row and output of their periods
+  };
+  const Operands& operands(std::int64_t draw);
+
+  std::int64_t inputs_;
+  Format weights_, rows_, operand_;
+  std::map<std::int64_t, Operands> drawn_;
+  std::map<std::string, Table> tables_;
+};
+
+struct SearchPlan {
+  std::optional<TensorCore> chip;
+  std::function<void(const std::string& line)> progress;  // one line a matrix; may be empty
+};
+/// Lines of a capture's matrices: one for each run of rows with one choice that one order explains;
+/// where none does, one for each number of rows that was called.
+std::vector<ProductLine> search_orders(const Capture& capture, const SearchPlan& plan);
+
+}  // namespace isobit::probe

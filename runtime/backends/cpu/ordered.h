@@ -1,0 +1,40 @@
+// The CPU backend with its products in the order of a library's kernels, or of a tensor core.
+//
+// Only gemm is replaced: everything else is the reference's. Callers: twin.cc, tensor_model.cc.
+#pragma once
+
+#include <vector>
+
+#include "runtime/backends/cpu/cpu_backend.h"
+#include "runtime/numerics/product_order.h"
+
+namespace isobit::cpu {
+
+class OrderedBackend : public CpuBackend {
+ public:
+  OrderedBackend(const Mode& mode, const Kernels& kernels, int threads,
+                 const FlashSchedule& attention);
+
+  /// Blocks are widened: a kernel's order is one of plain elements.
+  std::shared_ptr<WeightMatrix> load_matrix(const MatrixSource& source) override;
+
+ protected:
+  /// out = x * w by the steps, of a tensor core's groups or, without a unit, of FMAs.
+  void ordered(const ProductSteps& steps, const TensorUnit* unit, Rows x, const PackedMatrix& w,
+               Rows out);
+
+ private:
+  void chains(const TensorUnit& unit, Rows x, const PackedMatrix& w, std::int64_t begin,
+              std::int64_t end, Rows out);
+  void sliced(const ProductSteps& steps, const TensorUnit& unit, Rows x, const PackedMatrix& w,
+              Rows out);
+  template <class F>
+  void shared(Rows x, const PackedMatrix& w, F&& f);
+
+  std::vector<float> sums_;
+};
+
+/// The format by which libraries take a mode's operands: 8-bit values go as bf16.
+Format library_operand(const Mode& mode);
+
+}  // namespace isobit::cpu

@@ -1,0 +1,171 @@
+// Engine twin: products by a schedule book (twin.h).
+#include "runtime/backends/twin.h"
+
+#include <filesystem>
+#include <map>
+
+#include "runtime/backends/cpu/ordered.h"
+#include "runtime/base/option_text.h"
+#include "runtime/base/words.h"
+#include "runtime/numerics/product_book.h"
+
+namespace isobit {
+namespace {
+
+using Book = std::shared_ptr<const ProductBook>;
+
+struct TwinSettings : EngineSettings {
+  std::string file;
+  bool forecast = false;
+};
+
+const TwinSettings& settings_of(const EngineChoice& choice) {
+  static const TwinSettings none;
+  const auto* settings = static_cast<const TwinSettings*>(choice.settings.get());
+  return settings == nullptr ? none : *settings;
+}
+
+Result<Book> book_of(const EngineChoice& choice) {
+  const std::string& file = settings_of(choice).file;
+  if (file.empty()) {
+    return Error{"engine twin needs a schedule book, e.g. {twin: ../golden/schedules/h200.book}",
+                 ""};
+  }
+  auto book = read_product_book(file, choice.folder);
+  if (!book) return Error{"twin: " + book.error().text(), ""};
+  if ((*book)->keys.count("engine") == 0 || (*book)->keys.count("device") == 0) {
+    return Error{"twin: " + file + ": the book does not say whose it is: key engine, key device",
+                 ""};
+  }
+  return book;
+}
+
+class TwinBackend final : public cpu::OrderedBackend {
+ public:
+  TwinBackend(const Mode& mode, const cpu::Kernels& kernels, int threads,
+              const FlashSchedule& attention, Book book, bool forecast)
+      : OrderedBackend(mode, kernels, threads, attention),
+        book_(std::move(book)),
+        forecast_(forecast),
+        operand_(cpu::library_operand(mode)) {}
+
+  BackendInfo describe() const override {
+    BackendInfo info = OrderedBackend::describe();
+    info.engine = "twin:" + book_->name + "@" + book_->digest;
+    info.kernels += " products of " + book_->keys.at("engine") + " by " + book_->name + ": " +
+                    std::to_string(used_.size()) + " shapes proved, " + std::to_string(forecasts_) +
+                    " forecast";
+    return info;
+  }
+
+  void gemm(Rows x, const WeightMatrix& matrix, Rows out) override {
+    const cpu::PackedMatrix& w = static_cast<const cpu::CpuMatrix&>(matrix).packed;
+    if (x.rows == 0 || w.n == 0) return;
+    if (w.segments() == 0) return OrderedBackend::gemm(x, matrix, out);
+    const Steps& steps = steps_of(w.n, w.k, x.rows);
+    ordered(steps.steps, steps.unit ? &*steps.unit : nullptr, x, w, out);
+  }
+
+ private:
+  struct Steps {
+    ProductSteps steps;
+    std::optional<TensorUnit> unit;
+  };
+
+  const Steps& steps_of(std::int64_t outputs, std::int64_t inputs, std::int64_t rows) {
+    const ProductLine* line = book_->find(operand_, outputs, inputs, rows);
+    const auto refuse = [&](const std::string& why) {
+      throw BackendError("book " + book_->name + " " + why + " for " + std::string(mode_.name) +
+                         ", outputs " + std::to_string(outputs) + ", inputs " +
+                         std::to_string(inputs) + ", rows " + std::to_string(rows));
+    };
+    if (line == nullptr) refuse("has no line");
+    if (line->evidence == ProductLine::Evidence::open) refuse("knows no order that fits");
+    const bool forecast = line->evidence == ProductLine::Evidence::forecast;
+    if (forecast && !forecast_) refuse("has only a forecast");
+    const auto [at, fresh] = used_.try_emplace(line);
+    if (fresh) {
+      at->second = {product_steps(line->order, inputs), unit_of(line->order, operand_)};
+      forecasts_ += forecast ? 1 : 0;
+    }
+    return at->second;
+  }
+
+  Book book_;
+  bool forecast_;
+  Format operand_;
+  std::map<const ProductLine*, Steps> used_;
+  std::int64_t forecasts_ = 0;
+};
+
+}  // namespace
+
+Result<EngineChoice> parse_twin(const EnginePairs& pairs) {
+  EngineChoice engine;
+  engine.name = "twin";
+  auto settings = std::make_shared<TwinSettings>();
+  for (const auto& [key, text] : pairs) {
+    const std::string word = unescaped(text);
+    if (key == "twin" && settings->file.empty() && !word.empty()) {
+      settings->file = std::filesystem::path(word).lexically_normal().string();
+    } else if (key == "forecast") {
+      if (!parse_boolean(word, settings->forecast)) {
+        return Error{"forecast of engine twin is true or false, not " + in_quotes(word), ""};
+      }
+    } else if (key != "twin") {
+      return Error{"unknown option " + in_quotes(key) + " of engine twin" +
+                       did_you_mean(key, {"twin", "forecast"}),
+                   ""};
+    }
+  }
+  if (!settings->file.empty()) engine.pairs.emplace_back("twin", escaped(settings->file));
+  if (settings->forecast) engine.pairs.emplace_back("forecast", "true");
+  engine.settings = std::move(settings);
+  return engine;
+}
+
+std::string twin_unsupported(const BackendOptions& options, const Mode& mode) {
+  if (options.device != "cpu") return "engine twin runs on the CPU";
+  if (cpu::kernels_named(options.isa) == nullptr) return "this CPU or build has no " + options.isa;
+  return mode.wide() ? "engine twin has no products in fp64" : "";
+}
+
+Result<void> check_twin(const EngineChoice& choice) {
+  const auto book = book_of(choice);
+  ISOBIT_TRY(book);
+  return {};
+}
+
+Result<std::unique_ptr<Backend>> make_twin(const BackendOptions& options, const Mode& mode) {
+  auto book = book_of(options.engine);
+  ISOBIT_TRY(book);
+  return std::unique_ptr<Backend>(std::make_unique<TwinBackend>(
+      mode, *cpu::kernels_named(options.isa), options.threads_asked(), options.attention, *book,
+      settings_of(options.engine).forecast));
+}
+
+std::vector<std::string> twin_libraries(const EngineChoice& choice) {
+  const std::string& file = settings_of(choice).file;
+  const std::filesystem::path path = std::filesystem::path(choice.folder) / file;
+  std::error_code problem;
+  if (file.empty() || !std::filesystem::is_regular_file(path, problem)) return {};
+  return {path.string()};
+}
+
+std::vector<EngineStatus> twin_status() {
+  return {{"twin", "ready", {}}};
+}
+
+std::optional<OriginalEngine> twin_original(const EngineChoice& choice) {
+  const auto book = book_of(choice);
+  if (!book) return std::nullopt;
+  OriginalEngine out{(*book)->keys.at("engine"), (*book)->keys.at("device"), {}};
+  for (const auto& [name, value] : (*book)->keys) {
+    if (name == "variant" || name.starts_with("library.") || name.starts_with("variable.")) {
+      out.machine.push_back(name + "=" + value);
+    }
+  }
+  return out;
+}
+
+}  // namespace isobit

@@ -1,0 +1,69 @@
+// The order in which a library's kernel adds one element of a product (NUMERICS.md, "Products of
+// libraries"): data that a search finds, and the one literal text of what it means.
+//
+// K columns are dealt to lanes. A lane is one chain of FMAs, or of a tensor core's groups, over its
+// columns ascending, from +0. At the end of a block, and of all, lanes' sums are added as FP32.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "runtime/numerics/tensorcore.h"
+
+namespace isobit {
+
+struct ProductOrder {
+  /// How lanes' sums meet: ((l0 + l1) + l2) + …, or l[i] + l[i + h] for h = P/2 … 1, P the next
+  /// power of two, without what is absent.
+  enum class Meet : std::uint8_t { ascending, halves };
+  std::optional<TensorCore> chip;  // empty: FMAs
+  std::int32_t group = 0;          // products of a tensor core's group; 0: the chip's own
+  std::int64_t slice = 0;          // lane i has columns [i slice, (i + 1) slice); 0: one lane
+  std::int32_t deal = 0;           // else tiles of so many columns go to the lanes in turn,
+  std::int32_t lanes = 1;          // to so many
+  std::int64_t block = 0;          // dealt lanes begin anew every so many columns; 0: never
+  Meet meet = Meet::ascending;
+  bool operator==(const ProductOrder&) const = default;
+};
+constexpr std::int64_t kMostLanes = 4096;
+
+/// The unit of an order's groups for operands of a format; empty where the chip has none.
+std::optional<TensorUnit> unit_of(const ProductOrder& order, Format operand);
+
+/// One operation of an order: lane `to` goes on over columns [begin, end), from +0 when `fresh`;
+/// or, where begin is end, lane `to` takes lane `from` in.
+struct ProductStep {
+  std::int32_t to = 0, from = 0;
+  std::int64_t begin = 0, end = 0;
+  bool fresh = false;
+};
+/// The operations of a sum over k columns, in an order that gives its value; lane 0 holds it. None
+/// for k = 0. A tensor core's lane has one chain.
+struct ProductSteps {
+  std::int32_t lanes = 1;
+  std::vector<ProductStep> steps;
+};
+ProductSteps product_steps(const ProductOrder& order, std::int64_t k);
+
+/// One element. `sums`: of as many lanes.
+template <class A, class B>
+float ordered_product(std::span<const ProductStep> steps, const TensorUnit* unit, const A& a,
+                      const B& b, float* sums) {
+  sums[0] = 0.0f;
+  for (const ProductStep& step : steps) {
+    float& sum = sums[step.to];
+    if (step.begin == step.end) {
+      sum = sum + sums[step.from];
+    } else if (unit != nullptr) {
+      sum = tensor_chain(*unit, a, b, step.begin, step.end);
+    } else {
+      if (step.fresh) sum = 0.0f;
+      for (std::int64_t i = step.begin; i < step.end; ++i) sum = fma_(a(i), b(i), sum);
+    }
+  }
+  return sums[0];
+}
+
+}  // namespace isobit
