@@ -27,12 +27,6 @@ const std::vector<std::string> kEvidence = {"proved", "forecast", "open"};
 const std::vector<std::pair<std::string, Format>> kOperands = {
     {"bf16", Format::bf16}, {"fp16", Format::fp16}, {"tf32", Format::tf32}, {"fp32", Format::f32}};
 
-std::string name_of(Format operand) {
-  const auto found = std::find_if(kOperands.begin(), kOperands.end(),
-                                  [&](const auto& row) { return row.second == operand; });
-  return found->first;
-}
-
 Result<Format> operand_of(const std::string& text) {
   std::vector<std::string> known;
   for (const auto& [name, format] : kOperands) {
@@ -60,7 +54,7 @@ auto key_of(const ProductLine& line) {
 }
 
 std::string line_text(const ProductLine& line) {
-  std::string out = name_of(line.operand) + " " + std::to_string(line.outputs) + " " +
+  std::string out = name_of_operand(line.operand) + " " + std::to_string(line.outputs) + " " +
                     std::to_string(line.inputs) + " " + rows_text(line) + " " +
                     text_of(line.order) + " " + kEvidence[std::size_t(line.evidence)];
   if (line.evidence != Evidence::forecast) {
@@ -150,6 +144,13 @@ Result<void> in_order(ProductBook& book, const std::string& name) {
 
 }  // namespace
 
+std::string name_of_operand(Format operand) {
+  const auto found = std::find_if(kOperands.begin(), kOperands.end(),
+                                  [&](const auto& row) { return row.second == operand; });
+  ISOBIT_CHECK(found != kOperands.end());
+  return found->first;
+}
+
 std::string text_of(const ProductOrder& order) {
   const ProductOrder usual;
   std::string text = order.chip ? text_of(*order.chip) : "fma";
@@ -228,9 +229,12 @@ const ProductLine* ProductBook::find(Format operand, std::int64_t outputs, std::
 }
 
 std::string text_of(const ProductBook& book) {
+  std::vector<ProductLine> lines = book.lines;
+  std::stable_sort(lines.begin(), lines.end(),
+                   [](const auto& a, const auto& b) { return key_of(a) < key_of(b); });
   std::string out = std::string(kHeader) + "\n";
   for (const auto& [name, value] : book.keys) out += "key " + name + " " + value + "\n";
-  for (const ProductLine& line : book.lines) out += line_text(line);
+  for (const ProductLine& line : lines) out += line_text(line);
   return out;
 }
 

@@ -25,6 +25,9 @@ std::string text_of(const ProductOrder& order);
 /// Errors name the option and what it may be.
 Result<ProductOrder> parse_product_order(const std::string& text);
 
+/// "bf16", "fp16", "tf32", "fp32".
+std::string name_of_operand(Format operand);
+
 struct ProductLine {
   enum class Evidence : std::uint8_t { proved, forecast, open };
   Format operand = Format::bf16;

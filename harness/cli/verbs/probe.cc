@@ -1,17 +1,30 @@
-// `isobit probe gemm`: what order do an engine's products add in?
+// `isobit probe gemm`: in which order do an engine's products add? Runs them, searches, writes a
+// schedule book.
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <sstream>
 
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
+#include "harness/environment/environment.h"
 #include "harness/models/models.h"
 #include "harness/probe/products.h"
+#include "harness/probe/reveal.h"
+#include "harness/probe/search.h"
 #include "runtime/base/file.h"
+#include "runtime/base/interrupt.h"
 #include "runtime/base/words.h"
+#include "runtime/numerics/tensorcore_text.h"
 
 namespace isobit::commands {
 namespace {
+
+using Evidence = ProductLine::Evidence;
+
+constexpr std::size_t kLargestCapture = std::size_t{1} << 30;
+constexpr std::int64_t kMostColumns = std::int64_t{1} << 24;
 
 struct Shape {
   std::int64_t outputs = 0, inputs = 0;
@@ -23,7 +36,7 @@ Result<Shape> shape_of(const std::string& text) {
   std::vector<std::int64_t> numbers;
   for (std::string word; words >> word;) {
     numbers.push_back(0);
-    if (!parse_integer(word, 1, std::int64_t{1} << 24, numbers.back())) {
+    if (!parse_integer(word, 1, kMostColumns, numbers.back())) {
       return Error{"a shape is N K, then numbers of rows; " + in_quotes(word) + " is none", ""};
     }
   }
@@ -31,7 +44,7 @@ Result<Shape> shape_of(const std::string& text) {
   return Shape{numbers[0], numbers[1], {numbers.begin() + 2, numbers.end()}};
 }
 
-/// The products of one rank of a model.
+/// The products of a model on one rank.
 Result<std::vector<Shape>> shapes_of_model(const std::string& name) {
   auto model = open_model(name, "");
   ISOBIT_TRY(model);
@@ -49,50 +62,71 @@ Result<std::vector<Shape>> shapes_of_model(const std::string& name) {
   return out;
 }
 
+Result<void> read_shapes(const std::string& file, std::vector<Shape>& out) {
+  auto bytes = read_file(file, kLargestCapture, "a list of shapes");
+  if (!bytes) return bytes.error();
+  std::istringstream text(*bytes);
+  std::string line;
+  for (int number = 1; std::getline(text, line); ++number) {
+    if (line.empty() || line[0] == '#') continue;
+    auto shape = shape_of(line);
+    if (!shape) return Error{shape.error().message, file + ":" + std::to_string(number)};
+    out.push_back(*shape);
+  }
+  return {};
+}
+
 Result<std::vector<Shape>> shapes_of(const Arguments& arguments) {
   std::vector<Shape> out;
   if (arguments.has("model")) {
     auto of_model = shapes_of_model(arguments.text("model"));
     if (!of_model) return Error{of_model.error().text(), "--model"};
-    out = *of_model;
+    out = std::move(*of_model);
   }
   for (std::string text : arguments.all("shape")) {
     std::replace(text.begin(), text.end(), ',', ' ');
     auto shape = shape_of(text);
     if (!shape) return Error{shape.error().message, "--shape"};
-    out.push_back(*shape);
+    out.push_back(std::move(*shape));
   }
   if (arguments.has("shapes")) {
-    const std::string file = arguments.text("shapes");
-    auto bytes = read_file(file, std::size_t{64} << 20, "a list of shapes");
-    ISOBIT_TRY(bytes);
-    std::istringstream text(*bytes);
-    std::string line;
-    for (int number = 1; std::getline(text, line); ++number) {
-      if (line.empty() || line[0] == '#') continue;
-      auto shape = shape_of(line);
-      if (!shape) return Error{shape.error().message, file + ":" + std::to_string(number)};
-      out.push_back(*shape);
-    }
+    if (auto ok = read_shapes(arguments.text("shapes"), out); !ok) return ok.error();
   }
-  if (out.empty()) return Error{"which products: --model, --shape or --shapes", "--shape"};
+  if (out.empty()) {
+    return Error{"which products: --model MODEL, --shape N,K[,M] or --shapes FILE", "--shape"};
+  }
   return out;
 }
 
-Result<probe::ProductPlan> plan_of(const Arguments& arguments, const std::string& precision) {
-  probe::ProductPlan plan;
-  bool known = false;
+Result<std::vector<const Mode*>> modes_of(const Arguments& arguments) {
+  std::vector<const Mode*> out;
+  std::vector<std::string> known;
   for (const Mode& mode : kModes) {
-    if (precision != mode.name) continue;
-    plan.precision = mode.precision;
-    known = true;
+    if (!mode.wide() && !mode.scaled()) known.emplace_back(mode.name);
   }
-  if (!known) return Error{"unknown precision " + in_quotes(precision), "--precision"};
+  std::stringstream words(arguments.text("precision", "bf16"));
+  for (std::string word; std::getline(words, word, ',');) {
+    if (std::find(known.begin(), known.end(), word) == known.end()) {
+      return Error{
+          "no products to probe in precision " + in_quotes(word) + did_you_mean(word, known),
+          "--precision"};
+    }
+    for (const Mode& mode : kModes) {
+      if (word == mode.name) out.push_back(&mode);
+    }
+  }
+  return out;
+}
+
+Result<probe::ProductPlan> plan_of(const Arguments& arguments) {
+  probe::ProductPlan plan;
   auto engine = parse_engine(arguments.text("engine", "cublas"));
   if (!engine) return Error{engine.error().message, "--engine"};
-  plan.backend.engine = *engine;
-  plan.backend.device =
-      arguments.text("device", engine->name.starts_with("cublas") ? "cuda" : "cpu");
+  const EngineEntry* row = find_engine(engine->name);
+  if (row->make == nullptr) return Error{"engine " + engine->name + " is no backend", "--engine"};
+  plan.backend.engine = std::move(*engine);
+  const bool vendor = plan.backend.engine.name.starts_with("cublas");
+  plan.backend.device = arguments.text("device", vendor ? "cuda" : "cpu");
   const auto threads = arguments.number("threads", 1, 1, 1024);
   ISOBIT_TRY(threads);
   plan.backend.threads = int(*threads);
@@ -105,42 +139,217 @@ Result<probe::ProductPlan> plan_of(const Arguments& arguments, const std::string
   return plan;
 }
 
+/// What a book of these products is about: engine, device, variant, libraries, variables.
+std::map<std::string, std::string> keys_of(const BackendOptions& options) {
+  std::map<std::string, std::string> keys = {{"engine", options.engine.text()},
+                                             {"device", options.device}};
+  const EngineEntry* row = find_engine(options.engine.name);
+  const std::string variant = row->variant == nullptr ? "" : row->variant(options);
+  if (!variant.empty()) keys["variant"] = variant;
+  for (const std::string& library : row->libraries(options.engine)) {
+    keys["library." + library.substr(library.rfind('/') + 1)] = library_sha256(library);
+  }
+  const Environment here = fingerprint();
+  if (options.device == "cuda") {
+    for (const std::string& variable : choosing_variables(here)) {
+      const std::size_t equals = variable.find('=');
+      keys["variable." + variable.substr(0, equals)] = variable.substr(equals + 1);
+    }
+    keys["driver"] = here.at("gpu.driver");
+  }
+  std::erase_if(keys, [](const auto& key) { return key.second.empty(); });
+  return keys;
+}
+
+/// What a capture file holds already, so that an interrupted probe goes on.
+Result<probe::Capture> begun_capture(const std::string& file) {
+  std::error_code problem;
+  if (file.empty() || !std::filesystem::exists(file, problem)) return probe::Capture{};
+  auto bytes = read_file(file, kLargestCapture, "a capture");
+  ISOBIT_TRY(bytes);
+  return probe::parse_capture(*bytes, file);
+}
+
+bool holds(const probe::Capture& capture, const Mode& mode, const Shape& shape) {
+  return std::any_of(capture.matrices.begin(), capture.matrices.end(), [&](const auto& matrix) {
+    return matrix.precision == mode.name && matrix.outputs == shape.outputs &&
+           matrix.inputs == shape.inputs;
+  });
+}
+
+/// Runs what the capture lacks; each matrix is in the file when it is done.
+Result<void> run_products(const Arguments& arguments, probe::Capture& capture) {
+  auto shapes = shapes_of(arguments);
+  if (!shapes) return shapes.error();
+  auto modes = modes_of(arguments);
+  if (!modes) return modes.error();
+  auto plan = plan_of(arguments);
+  if (!plan) return plan.error();
+  const auto keys = keys_of(plan->backend);
+  if (!capture.facts.empty() && capture.facts != keys) {
+    return Error{"the capture there is of another engine, library or machine; give another file",
+                 arguments.text("capture")};
+  }
+  std::ofstream file;
+  if (arguments.has("capture")) {
+    const bool fresh = capture.facts.empty();
+    file.open(arguments.text("capture"), std::ios::app);
+    if (fresh) file << probe::facts_text(keys);
+    if (!file) return Error{"cannot be written", arguments.text("capture")};
+  }
+  capture.facts = keys;
+  install_interrupt_handler();
+  for (const Mode* mode : *modes) {
+    plan->precision = mode->precision;
+    auto backend = make_backend(plan->backend, *mode);
+    if (!backend) return Error{backend.error().text(), "--engine"};
+    for (const Shape& shape : *shapes) {
+      if (holds(capture, *mode, shape)) continue;
+      if (interrupted != 0) return Error{"interrupted; the same command goes on", "probe"};
+      probe::ProductPlan mine = *plan;
+      mine.outputs = shape.outputs;
+      mine.inputs = shape.inputs;
+      mine.rows = shape.rows;
+      if (!mine.rows.empty()) {
+        mine.most_rows = *std::max_element(mine.rows.begin(), mine.rows.end());
+      }
+      std::fprintf(stderr, "%s %s x %s\n", mode->name, std::to_string(mine.outputs).c_str(),
+                   std::to_string(mine.inputs).c_str());
+      try {
+        capture.matrices.push_back(probe::capture_products(**backend, mine));
+      } catch (const BackendError& error) {
+        return Error{error.what(), "probe"};
+      } catch (const std::bad_alloc& error) {
+        return Error{memory_text(error), "probe"};
+      }
+      if (file.is_open()) {
+        file << probe::text_of(capture.matrices.back()) << std::flush;
+        if (!file) return Error{"cannot be written", arguments.text("capture")};
+      }
+    }
+  }
+  return {};
+}
+
+/// Captures that were made elsewhere, as one.
+Result<void> read_captures(const std::vector<std::string>& files, probe::Capture& out) {
+  for (const std::string& file : files) {
+    auto bytes = read_file(file, kLargestCapture, "a capture");
+    if (!bytes) return bytes.error();
+    auto one = probe::parse_capture(*bytes, file);
+    if (!one) return one.error();
+    if (!out.facts.empty() && one->facts != out.facts) {
+      return Error{"is of another engine, library or machine than " + files.front(), file};
+    }
+    out.facts = one->facts;
+    for (auto& matrix : one->matrices) out.matrices.push_back(std::move(matrix));
+  }
+  return {};
+}
+
+/// The chip whose groups are tried: given, or that of the capture's GPU.
+Result<std::optional<TensorCore>> chip_of(const Arguments& arguments,
+                                          const probe::Capture& capture) {
+  if (arguments.has("chip")) {
+    auto chip = parse_tensor_core(arguments.text("chip"));
+    if (!chip) return Error{chip.error().message, "--chip"};
+    return std::optional(*chip);
+  }
+  const auto device = capture.facts.find("device");
+  const bool gpu = device != capture.facts.end() && device->second == "cuda";
+  return gpu ? std::optional(TensorCore::sm90) : std::nullopt;
+}
+
+std::string evidence_text(const ProductLine& line) {
+  switch (line.evidence) {
+    case Evidence::proved:
+      return "proved, " + std::to_string(line.calls) + " calls, " + std::to_string(line.results) +
+             " results";
+    case Evidence::forecast:
+      return "forecast";
+    default:
+      return "open: " + std::to_string(line.calls) + " of " + std::to_string(line.results) +
+             " results fit";
+  }
+}
+
+void print_lines(const std::vector<ProductLine>& lines) {
+  std::vector<std::vector<std::string>> rows = {
+      {"precision", "outputs", "inputs", "rows", "order", "evidence"}};
+  std::int64_t proved = 0, calls = 0, results = 0;
+  for (const ProductLine& line : lines) {
+    if (line.evidence == Evidence::proved) {
+      proved += 1;
+      calls += line.calls;
+      results += line.results;
+    }
+    const std::string to = line.to_rows > line.from_rows ? ".." + std::to_string(line.to_rows) : "";
+    rows.push_back({name_of_operand(line.operand), std::to_string(line.outputs),
+                    std::to_string(line.inputs), std::to_string(line.from_rows) + to,
+                    line.evidence == Evidence::open ? "-" : text_of(line.order),
+                    evidence_text(line)});
+  }
+  print(table(rows));
+  print(std::to_string(proved) + " of " + std::to_string(lines.size()) +
+        " lines proved: " + std::to_string(calls) + " calls reproduced, " +
+        std::to_string(results) + " results bit for bit\n");
+}
+
+/// What the masks say of products whose order is of no kind that the search knows.
+Result<void> reveal_open(const Arguments& arguments, const std::vector<ProductLine>& lines) {
+  constexpr int kMost = 8;
+  auto plan = plan_of(arguments);
+  if (!plan) return plan.error();
+  int shown = 0;
+  for (const ProductLine& line : lines) {
+    if (line.evidence != Evidence::open || shown++ >= kMost) continue;
+    if (line.operand == Format::fp16) {
+      print("fp16 has no masks: its largest number is too small\n");
+      continue;
+    }
+    const Mode* mode = &mode_of(line.operand == Format::bf16   ? Precision::bf16
+                                : line.operand == Format::tf32 ? Precision::tf32
+                                                               : Precision::fp32);
+    auto backend = make_backend(plan->backend, *mode);
+    if (!backend) return backend.error();
+    plan->outputs = line.outputs;
+    plan->inputs = line.inputs;
+    const auto tree = probe::reveal_product(**backend, *plan, line.from_rows);
+    print("masks: " + name_of_operand(line.operand) + " " + std::to_string(line.outputs) + " x " +
+          std::to_string(line.inputs) + ", " + std::to_string(line.from_rows) +
+          " rows: " + (tree ? probe::text_of(*tree) : tree.error().text()) + "\n");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<int> probe(const Arguments& arguments) {
-  auto shapes = shapes_of(arguments);
-  ISOBIT_TRY(shapes);
-  std::FILE* out = std::fopen(arguments.text("capture").c_str(), "w");
-  if (out == nullptr) return Error{"cannot be written", arguments.text("capture")};
-  std::stringstream precisions(arguments.text("precision", "bf16"));
-  bool begun = false;
-  for (std::string precision; std::getline(precisions, precision, ',');) {
-    auto plan = plan_of(arguments, precision);
-    ISOBIT_TRY(plan);
-    auto backend = make_backend(plan->backend, mode_of(plan->precision));
-    ISOBIT_TRY(backend);
-    if (!begun) std::fputs(probe::facts_text(probe::facts_of(**backend)).c_str(), out);
-    begun = true;
-    for (const Shape& shape : *shapes) {
-      plan->outputs = shape.outputs;
-      plan->inputs = shape.inputs;
-      plan->rows = shape.rows;
-      probe::ProductPlan mine = *plan;
-      if (!shape.rows.empty()) {
-        mine.most_rows = *std::max_element(shape.rows.begin(), shape.rows.end());
-      }
-      try {
-        std::fputs(probe::text_of(probe::capture_products(**backend, mine)).c_str(), out);
-      } catch (const BackendError& error) {
-        std::fprintf(stderr, "%s %lld x %lld: %s\n", precision.c_str(), (long long)shape.outputs,
-                     (long long)shape.inputs, error.what());
-      } catch (const std::bad_alloc& error) {
-        std::fprintf(stderr, "%s: %s\n", precision.c_str(), memory_text(error).c_str());
-      }
-      std::fflush(out);
-    }
+  const std::vector<std::string> from = arguments.all("from");
+  probe::Capture capture;
+  if (!from.empty()) {
+    if (auto ok = read_captures(from, capture); !ok) return ok.error();
+  } else {
+    auto begun = begun_capture(arguments.text("capture"));
+    ISOBIT_TRY(begun);
+    capture = std::move(*begun);
+    if (auto ok = run_products(arguments, capture); !ok) return ok.error();
   }
-  std::fclose(out);
+  const auto chip = chip_of(arguments, capture);
+  ISOBIT_TRY(chip);
+  ProductBook book;
+  book.keys = capture.facts;
+  book.lines = probe::search_orders(capture, {*chip, [](const std::string& line) {
+                                                std::fprintf(stderr, "%s\n", line.c_str());
+                                              }});
+  print_lines(book.lines);
+  if (from.empty()) {
+    if (auto ok = reveal_open(arguments, book.lines); !ok) return ok.error();
+  }
+  if (!arguments.has("book")) return int(kExitOk);
+  const std::string text = text_of(book), file = arguments.text("book");
+  if (auto whole = parse_product_book(text, file); !whole) return whole.error();
+  if (auto written = write_file_atomically(file, text); !written) return written.error();
   return int(kExitOk);
 }
 

@@ -324,11 +324,20 @@ const std::vector<Verb> kMachineVerbs = {
     {"probe",
      "gemm",
      "find the order in which an engine's products add",
-     "Runs products of drawn operands on an engine.",
-     "isobit probe gemm --engine cublas --precision bf16 --model smollm2-135m --capture h200.txt",
+     "Runs products of drawn operands on an engine and searches the order that gives every bit: "
+     "one\n"
+     "chain, slices or dealt tiles of K, lanes; FMAs or a tensor core's groups. Where none does, "
+     "masks\n"
+     "reveal the tree of the sum. Numbers of rows are probed at both ends of every run for which "
+     "the\n"
+     "library names the same kernels. --book writes what was found for {twin: BOOK}; --capture "
+     "keeps\n"
+     "what came back, and --from searches it on a machine without the library.",
+     "isobit probe gemm --engine cublas --precision bf16,fp32 --model smollm2-135m --book "
+     "h200.book",
      {"gemm"},
      {"engine", "device", "precision", "model", "shape", "shapes", "most-rows", "draws", "threads",
-      "capture"},
+      "capture", "from", "chip", "book"},
      1,
      1,
      commands::probe},
