@@ -14,7 +14,8 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 sources="tests/conformance/oracle/scalar_hash.cc runtime/backends/cpu/kernels/scalar.cc
-         runtime/backends/cpu/packed.cc"
+         runtime/backends/cpu/packed.cc runtime/backends/cpu/packed_blocks.cc
+         runtime/numerics/blocks.cc"
 machine=()
 if [ "$(uname -m)" = x86_64 ]; then machine=(-march=haswell); fi
 

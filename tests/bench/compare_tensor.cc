@@ -138,9 +138,9 @@ int main(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = argv[i];
     if (name == "--isa") options.isa = argv[i + 1];
-    if (name == "--rounds") options.rounds = std::atoi(argv[i + 1]);
-    if (name == "--n") options.n = std::atoll(argv[i + 1]);
-    if (name == "--k") options.k = std::atoll(argv[i + 1]);
+    if (name == "--rounds") options.rounds = int(std::strtol(argv[i + 1], nullptr, 10));
+    if (name == "--n") options.n = std::strtoll(argv[i + 1], nullptr, 10);
+    if (name == "--k") options.k = std::strtoll(argv[i + 1], nullptr, 10);
   }
   return isobit::cpu::run(options);
 }

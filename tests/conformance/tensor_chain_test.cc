@@ -21,6 +21,7 @@ struct ChainCase {
   std::int64_t begin = 0, end = -1;  // -1: k
   Value x, w;
   Literal literal = Literal::none;
+  Format rounded = Format::f32;  // both operands; f32: the unit's own
 };
 
 std::vector<float> matrix(Random& random, std::int64_t rows, std::int64_t k, std::int64_t stride,
@@ -60,7 +61,7 @@ void compare(const KernelsOf<float>& want, const KernelsOf<float>& got, const Te
                << " g " << unit.group << " F " << unit.fraction << " operand " << int(unit.operand)
                << " split " << unit.split_fp8 << " seed " << seed);
   Random random(seed);
-  const Format format = unit.operand;
+  const Format format = c.rounded == Format::f32 ? unit.operand : c.rounded;
   const std::vector<float> w = matrix(random, c.n, c.k, c.k, format, c.w);
   PackSpec spec;
   spec.n = c.n;
@@ -144,6 +145,17 @@ TEST_P(TensorChain, NormalDataOfEveryUnit) {
   EXPECT_EQ(every_unit().size(), 14u);
   for (const TensorUnit& unit : every_unit()) {
     check(unit, {.rows = 9, .n = 70, .k = 160, .x = normal, .w = normal}, ++seed);
+  }
+}
+
+TEST_P(TensorChain, SplitUnitsOverEightBitWeights) {
+  // Held as bf16, seen as fp16: e5m2's smallest numbers are subnormal there.
+  for (const Format f : {Format::e4m3, Format::e5m2}) {
+    const TensorUnit unit = mma_sync_unit(TensorCore::sm90, f).value();
+    for (const Value& w : {Value(normal), wide(-16, -14)}) {
+      check(unit, {.rows = 6, .n = 40, .k = 135, .x = normal, .w = w, .rounded = f});
+      check(unit, {.rows = 6, .n = 40, .k = 135, .x = w, .w = normal, .rounded = f});
+    }
   }
 }
 

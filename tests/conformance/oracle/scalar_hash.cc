@@ -1,6 +1,6 @@
-// Prints one hash of the literal scalar text over adversarial data: products, norms, RoPE,
-// attention, roundings and functions. ci/checks/optimisation_levels.sh compiles it at several
-// optimisation levels and compilers and compares what they print.
+// Prints one hash of the literal scalar text over adversarial data: products, chains of tensor-core
+// groups, norms, RoPE, attention, roundings and functions. ci/checks/optimisation_levels.sh
+// compiles it at several optimisation levels and compilers and compares what they print.
 #include <cstdio>
 #include <vector>
 
@@ -90,10 +90,33 @@ void hash_kernels(const KernelsOf<T>& kernels, Format weights, Format stored, Fn
   hash.add(o);
 }
 
+/// Chains of a tensor core's groups.
+void hash_chains(TensorCore chip, Format format, Fnv& hash) {
+  constexpr std::int64_t kRows = 3, kN = 40, kK = 131;
+  const TensorUnit unit = mma_sync_unit(chip, format).value();
+  PackSpec spec;
+  spec.n = kN;
+  spec.k = kK;
+  spec.rounded = format;
+  const std::vector<float> w = data<float>(kN * kK, 6);
+  const PackedMatrix packed = pack(spec, [&](std::int64_t row, std::span<float> out) {
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = w[std::size_t(row * kK) + i];
+  });
+  std::vector<float> x = data<float>(kRows * kK, 7), y(kRows * kN);
+  for (float& value : x) value = round_to(format, value);
+  scalar_kernels().f32.tensor_chain(
+      {&unit, x.data(), kK, &packed, 0, kK, y.data(), kN, 0, kRows, 0, packed.panels()});
+  hash.add(y);
+}
+
 }  // namespace
 
 int main() {
   Fnv hash;
+  for (const Format format : {Format::tf32, Format::bf16, Format::fp16, Format::e4m3}) {
+    hash_chains(TensorCore::sm90, format, hash);
+    hash_chains(TensorCore::sm89, format, hash);
+  }
   for (const Format format :
        {Format::f32, Format::tf32, Format::bf16, Format::fp16, Format::e4m3, Format::e5m2}) {
     hash_kernels(scalar_kernels().f32, format, format, hash);

@@ -181,9 +181,9 @@ struct TensorLanes {
     const Ints e = raw > lowest ? raw : lowest;
     const Ints zeros = (Ints)(products < kOnlyZeros) & (Ints)(twice == 0);
     literal = (Ints)(e > kHighestExponent) | ((Ints)(raw < lowest) & ~zeros);
-    const Ints scale = (e - fraction) << 23;
-    down = (Reg)(scale + (127 << 23));
-    up = (Reg)((127 << 23) - scale);
+    const Bits scale = (Bits)(e - fraction) << 23;
+    down = (Reg)(scale + (127u << 23));
+    up = (Reg)((127u << 23) - scale);
   }
   /// Sixteen products more. All of them may leave 32 bits.
   ISOBIT_ALWAYS_INLINE inline void add(Bits more) {
@@ -199,7 +199,7 @@ struct TensorLanes {
     const Reg near = __builtin_convertvector(s, Reg);
     const Ints back = __builtin_convertvector(near, Ints);
     const Ints away = (Ints)((back ^ sign) > (s ^ sign));  // -1: rounded away from zero
-    return (Reg)((Bits)((Ints)near + away) & kept) * down;
+    return (Reg)(((Bits)near + (Bits)away) & kept) * down;
   }
 };
 
