@@ -51,10 +51,11 @@ class Orders {
     order.block = block < k ? block : 0;
     if (order.lanes < 2) return;
     add(order);
-    if (order.lanes > 2) {
-      order.meet = Meet::halves;
-      add(order);
-    }
+    order.meet = Meet::halves;
+    if (order.lanes > 2) add(order);
+    order.meet = Meet::paired;
+    order.lanes = std::int32_t(lanes);
+    if (lanes > 2) add(order);
   }
   std::vector<ProductOrder> take() { return std::move(all_); }
 
@@ -64,13 +65,24 @@ class Orders {
 
 constexpr std::int64_t kMultiples[] = {64, 32, 128, 8, 16, 256, 4, 1};
 
-/// Lanes of a warp or half of one that each take single columns, or one slice.
-void few_rows(std::int64_t k, Orders& out) {
+/// Lanes of a warp or half of one that each take single columns, or one slice; in slices of the
+/// numbers that the library said.
+void few_rows(std::int64_t k, const std::set<std::int64_t>& said, Orders& out) {
   for (const std::int64_t block : {std::int64_t{256}, std::int64_t{512}, k}) {
     out.dealt(k, 1, 16, block);
   }
   out.dealt(k, 1, 32, k);
   out.slices({}, k, 32, 1);
+  for (const std::int64_t n : said) {
+    ProductOrder order;
+    order.deal = 1;
+    order.lanes = 16;
+    order.slice = (k + n - 1) / n;
+    for (const std::int64_t block : {256, 512}) {
+      order.block = block < order.slice ? block : 0;
+      if (order.slice < k) out.add(order);
+    }
+  }
 }
 
 struct Found {
@@ -222,15 +234,19 @@ std::vector<ProductOrder> candidates(std::optional<TensorCore> chip, Format oper
   ProductOrder kind;
   kind.chip = chip;
   if (const auto unit = unit_of(kind, operand)) {
-    kinds.push_back(kind);
-    kind.group = unit->group / 2;  // instructions of half the depth
-    kinds.push_back(kind);
+    for (const std::int32_t tile : {0, 32, 64, 16}) {
+      kind.tile = tile;
+      for (const std::int32_t group : {0, unit->group / 2}) {  // or instructions of half the depth
+        kind.group = group;
+        if (tile == 0 || k % tile != 0) kinds.push_back(kind);
+      }
+    }
   }
   kinds.emplace_back();
   Orders out;
   for (const ProductOrder& each : kinds) out.add(each);
-  few_rows(k, out);
   const std::set<std::int64_t> said = numbers_in(hint);
+  few_rows(k, said, out);
   for (const ProductOrder& each : kinds) {
     for (const std::int64_t n : said) {
       for (const std::int64_t multiple : kMultiples) out.slices(each, k, n, multiple);

@@ -22,7 +22,9 @@ constexpr const char* kHeader = "isobit products 1";
 constexpr std::size_t kLargestBook = std::size_t{64} << 20;
 constexpr std::int64_t kMostColumns = std::int64_t{1} << 24, kMostRows = std::int64_t{1} << 40;
 
-const std::vector<std::string> kOptions = {"group", "slice", "deal", "lanes", "block", "meet"};
+const std::vector<std::string> kOptions = {"group", "slice", "tile", "deal",
+                                           "lanes", "block", "meet"};
+const std::vector<std::string> kMeets = {"ascending", "halves", "paired"};
 const std::vector<std::string> kEvidence = {"proved", "forecast", "open"};
 const std::vector<std::pair<std::string, Format>> kOperands = {
     {"bf16", Format::bf16}, {"fp16", Format::fp16}, {"tf32", Format::tf32}, {"fp32", Format::f32}};
@@ -159,10 +161,11 @@ std::string text_of(const ProductOrder& order) {
   };
   add("group", order.group, usual.group);
   add("slice", order.slice, usual.slice);
+  add("tile", order.tile, usual.tile);
   add("deal", order.deal, usual.deal);
   add("lanes", order.lanes, usual.lanes);
   add("block", order.block, usual.block);
-  if (order.meet != usual.meet) text += "+meet:halves";
+  if (order.meet != usual.meet) text += "+meet:" + kMeets[std::size_t(order.meet)];
   return text;
 }
 
@@ -198,20 +201,21 @@ Result<ProductOrder> parse_product_order(const std::string& text) {
   };
   for (const auto& read :
        {number("group", 4, 32, 0, order.group), number("slice", 1, kMostColumns, 0, order.slice),
-        number("deal", 1, kMostColumns, 0, order.deal),
+        number("tile", 1, 4096, 0, order.tile), number("deal", 1, kMostColumns, 0, order.deal),
         number("lanes", 1, kMostLanes, 1, order.lanes),
         number("block", 1, kMostColumns, 0, order.block)}) {
     if (!read) return read.error();
   }
-  const auto meet = args.word("meet", {"ascending", "halves"}, "ascending");
+  const auto meet = args.word("meet", kMeets, kMeets[0]);
   ISOBIT_TRY(meet);
-  if (*meet == "halves") order.meet = ProductOrder::Meet::halves;
+  order.meet = ProductOrder::Meet(std::find(kMeets.begin(), kMeets.end(), *meet) - kMeets.begin());
   if (order.deal == 0 && (order.lanes > 1 || order.block > 0)) {
     return Error{"lanes and block are of columns that are dealt: deal", ""};
   }
-  if (order.deal > 0 && order.slice > 0) return Error{"columns are sliced or dealt, not both", ""};
   if (order.deal > 0 && order.chip) return Error{"a tensor core's columns are not dealt", ""};
-  if (order.group > 0 && !order.chip) return Error{"group is a tensor core's", ""};
+  if ((order.group > 0 || order.tile > 0) && !order.chip) {
+    return Error{"group and tile are a tensor core's", ""};
+  }
   return order;
 }
 

@@ -6,7 +6,36 @@
 namespace isobit {
 namespace {
 
-/// Dealt lanes of one block: chains into lanes [first, first + lanes). Gives how many have columns.
+/// Lanes first, first + apart, …, of `all` as many as have columns: how they meet in the first.
+void meet(ProductOrder::Meet how, std::int32_t all, std::int32_t lanes, std::int32_t first,
+          std::int32_t apart, ProductSteps& out) {
+  const auto add = [&](std::int32_t to, std::int32_t from) {
+    out.steps.push_back({first + to * apart, first + from * apart, 0, 0, false, 0});
+  };
+  switch (how) {
+    case ProductOrder::Meet::ascending:
+      for (std::int32_t i = 1; i < lanes; ++i) add(0, i);
+      return;
+    case ProductOrder::Meet::halves: {
+      std::int32_t half = 1;
+      while (2 * half < lanes) half *= 2;
+      for (; half >= 1; half /= 2) {
+        for (std::int32_t i = 0; i + half < lanes && i < half; ++i) add(i, i + half);
+        lanes = std::min(lanes, half);
+      }
+      return;
+    }
+    case ProductOrder::Meet::paired: {
+      const std::int32_t buffers = (all + 1) / 2, to_buffers = std::min(lanes, all - 1);
+      for (std::int32_t i = 0; i + buffers < to_buffers; ++i) add(i, i + buffers);
+      if (lanes == all && all > 1) add(0, all - 1);
+      for (std::int32_t i = 1; i < std::min(buffers, lanes); ++i) add(0, i);
+      return;
+    }
+  }
+}
+
+/// Dealt lanes of one block: chains into lanes from `first` on. Gives how many have columns.
 std::int32_t deal_block(const ProductOrder& order, std::int64_t begin, std::int64_t end,
                         std::int32_t first, ProductSteps& out) {
   const std::int64_t tiles = (end - begin + order.deal - 1) / order.deal;
@@ -15,26 +44,28 @@ std::int32_t deal_block(const ProductOrder& order, std::int64_t begin, std::int6
     bool fresh = true;
     for (std::int64_t t = lane; t < tiles; t += order.lanes) {
       const std::int64_t from = begin + t * order.deal;
-      out.steps.push_back({first + lane, 0, from, std::min(from + order.deal, end), fresh});
+      out.steps.push_back({first + lane, 0, from, std::min(from + order.deal, end), fresh, 0});
       fresh = false;
     }
   }
   return used;
 }
 
-void meet(ProductOrder::Meet how, std::int32_t lanes, ProductSteps& out) {
-  if (how == ProductOrder::Meet::ascending) {
-    for (std::int32_t i = 1; i < lanes; ++i) out.steps.push_back({0, i, 0, 0, false});
-    return;
-  }
-  std::int32_t power = 1;
-  while (power < lanes) power *= 2;
-  for (std::int32_t h = power / 2; h >= 1; h /= 2) {
-    for (std::int32_t i = 0; i + h < lanes && i < h; ++i) {
-      out.steps.push_back({i, i + h, 0, 0, false});
+/// Dealt lanes of columns [begin, end), which meet in lane `first`; it uses 2 * order.lanes of
+/// them.
+void deal(const ProductOrder& order, std::int64_t begin, std::int64_t end, std::int32_t first,
+          ProductSteps& out) {
+  const std::int64_t block = order.block > 0 ? order.block : end - begin;
+  std::int32_t lanes = 0;
+  for (std::int64_t at = begin; at < end; at += block) {
+    const std::int32_t to = at == begin ? first : first + order.lanes;
+    const std::int32_t used = deal_block(order, at, std::min(at + block, end), to, out);
+    if (at == begin) lanes = used;
+    for (std::int32_t i = 0; to != first && i < used; ++i) {
+      out.steps.push_back({first + i, to + i, 0, 0, false, 0});
     }
-    lanes = std::min(lanes, h);
   }
+  meet(order.meet, order.lanes, lanes, first, 1, out);
 }
 
 }  // namespace
@@ -49,26 +80,21 @@ std::optional<TensorUnit> unit_of(const ProductOrder& order, Format operand) {
 ProductSteps product_steps(const ProductOrder& order, std::int64_t k) {
   ProductSteps out;
   if (k == 0) return out;
-  std::int32_t lanes = 0;
-  if (order.deal > 0) {
-    const std::int64_t block = order.block > 0 ? order.block : k;
-    for (std::int64_t begin = 0; begin < k; begin += block) {
-      const std::int32_t first = begin == 0 ? 0 : order.lanes;
-      const std::int32_t used = deal_block(order, begin, std::min(begin + block, k), first, out);
-      if (begin == 0) lanes = used;
-      for (std::int32_t i = 0; first > 0 && i < used; ++i) {
-        out.steps.push_back({i, first + i, 0, 0, false});
-      }
+  const bool dealt = order.deal > 0;
+  const std::int32_t apart = dealt ? (order.block > 0 ? 2 : 1) * order.lanes : 1;
+  const std::int64_t slice = order.slice > 0 ? order.slice : k;
+  std::int32_t slices = 0;
+  for (std::int64_t begin = 0; begin < k; begin += slice, ++slices) {
+    const std::int64_t end = std::min(begin + slice, k);
+    if (dealt) {
+      deal(order, begin, end, slices * apart, out);
+    } else {
+      const std::int64_t lead = order.tile > 0 ? (end - begin) % order.tile : 0;
+      out.steps.push_back({slices, 0, begin, end, true, lead});
     }
-    out.lanes = order.block > 0 ? 2 * order.lanes : order.lanes;
-  } else {
-    const std::int64_t slice = order.slice > 0 ? order.slice : k;
-    for (std::int64_t begin = 0; begin < k; begin += slice) {
-      out.steps.push_back({lanes++, 0, begin, std::min(begin + slice, k), true});
-    }
-    out.lanes = lanes;
   }
-  meet(order.meet, lanes, out);
+  out.lanes = slices * apart;
+  meet(dealt ? ProductOrder::Meet::ascending : order.meet, slices, slices, 0, apart, out);
   return out;
 }
 

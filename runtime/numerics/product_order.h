@@ -15,15 +15,20 @@
 namespace isobit {
 
 struct ProductOrder {
-  /// How lanes' sums meet: ((l0 + l1) + l2) + …, or l[i] + l[i + h] for h = P/2 … 1, P the next
-  /// power of two, without what is absent.
-  enum class Meet : std::uint8_t { ascending, halves };
+  /// How lanes' sums meet, n of them:
+  /// ascending: ((l0 + l1) + l2) + …
+  /// halves: l[i] + l[i + h] for h = P/2 … 1, P the next power of two, without what is absent.
+  /// paired: all but the last go to h = ⌈n/2⌉ buffers in turn, b[i] = l[i] + l[i + h]; the last
+  /// takes them in, ((l[n - 1] + b0) + b1) + …; n counts lanes without columns, which add nothing
+  enum class Meet : std::uint8_t { ascending, halves, paired };
   std::optional<TensorCore> chip;  // empty: FMAs
   std::int32_t group = 0;          // products of a tensor core's group; 0: the chip's own
   std::int64_t slice = 0;          // lane i has columns [i slice, (i + 1) slice); 0: one lane
-  std::int32_t deal = 0;           // else tiles of so many columns go to the lanes in turn,
-  std::int32_t lanes = 1;          // to so many
+  std::int32_t deal = 0;           // tiles of so many columns go to the lanes in turn,
+  std::int32_t lanes = 1;          // to so many; of each slice, if there are slices, which then
+                                   // meet ascending
   std::int64_t block = 0;          // dealt lanes begin anew every so many columns; 0: never
+  std::int32_t tile = 0;  // a tensor core's slice begins with what is no whole tile of so many
   Meet meet = Meet::ascending;
   bool operator==(const ProductOrder&) const = default;
 };
@@ -38,6 +43,7 @@ struct ProductStep {
   std::int32_t to = 0, from = 0;
   std::int64_t begin = 0, end = 0;
   bool fresh = false;
+  std::int64_t lead = 0;  // columns of a tensor core's first tile; 0: it is like the others
 };
 /// The operations of a sum over k columns, in an order that gives its value; lane 0 holds it. None
 /// for k = 0. A tensor core's lane has one chain.
@@ -57,7 +63,7 @@ float ordered_product(std::span<const ProductStep> steps, const TensorUnit* unit
     if (step.begin == step.end) {
       sum = sum + sums[step.from];
     } else if (unit != nullptr) {
-      sum = tensor_chain(*unit, a, b, step.begin, step.end);
+      sum = tensor_chain(*unit, a, b, step.begin, step.end, step.lead);
     } else {
       if (step.fresh) sum = 0.0f;
       for (std::int64_t i = step.begin; i < step.end; ++i) sum = fma_(a(i), b(i), sum);

@@ -46,11 +46,11 @@ void OrderedBackend::shared(Rows x, const PackedMatrix& w, F&& f) {
 }
 
 void OrderedBackend::chains(const TensorUnit& unit, Rows x, const PackedMatrix& w,
-                            std::int64_t begin, std::int64_t end, Rows out) {
+                            const ProductStep& step, Rows out) {
   shared(x, w, [&](Range rows, Range panels) {
-    kernels_.f32.tensor_chain({&unit, row<float>(x, 0), x.stride, &w, begin, end,
+    kernels_.f32.tensor_chain({&unit, row<float>(x, 0), x.stride, &w, step.begin, step.end,
                                row<float>(out, 0), out.stride, rows.begin, rows.end, panels.begin,
-                               panels.end});
+                               panels.end, step.lead});
   });
 }
 
@@ -67,7 +67,7 @@ void OrderedBackend::sliced(const ProductSteps& steps, const TensorUnit& unit, R
         float *to = lane(step.to), *from = lane(step.from);
         for (std::int64_t i = 0; i < rows * w.n; ++i) to[i] = to[i] + from[i];
       } else {
-        chains(unit, {row<float>(x, first), rows, x.cols, x.stride}, w, step.begin, step.end,
+        chains(unit, {row<float>(x, first), rows, x.cols, x.stride}, w, step,
                {lane(step.to), rows, w.n, w.n});
       }
     }
@@ -78,7 +78,7 @@ void OrderedBackend::sliced(const ProductSteps& steps, const TensorUnit& unit, R
 void OrderedBackend::ordered(const ProductSteps& steps, const TensorUnit* unit, Rows x,
                              const PackedMatrix& w, Rows out) {
   if (unit != nullptr) {
-    if (steps.lanes == 1) return chains(*unit, x, w, 0, w.k, out);
+    if (steps.lanes == 1) return chains(*unit, x, w, steps.steps[0], out);
     return sliced(steps, *unit, x, w, out);
   }
   shared(x, w, [&](Range rows, Range panels) {

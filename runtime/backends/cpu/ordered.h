@@ -24,8 +24,9 @@ class OrderedBackend : public CpuBackend {
                Rows out);
 
  private:
-  void chains(const TensorUnit& unit, Rows x, const PackedMatrix& w, std::int64_t begin,
-              std::int64_t end, Rows out);
+  /// One chain of groups over a step's columns.
+  void chains(const TensorUnit& unit, Rows x, const PackedMatrix& w, const ProductStep& step,
+              Rows out);
   void sliced(const ProductSteps& steps, const TensorUnit& unit, Rows x, const PackedMatrix& w,
               Rows out);
   template <class F>

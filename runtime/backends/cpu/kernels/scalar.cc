@@ -229,7 +229,7 @@ void tensor_chains(const TensorArgs& args) {
       const float* x = args.x + r * args.x_stride;
       args.out[r * args.out_stride + n] = tensor_chain(
           *args.unit, [&](std::int64_t k) { return x[k]; },
-          [&](std::int64_t k) { return weights[std::size_t(k)]; }, args.begin, args.end);
+          [&](std::int64_t k) { return weights[std::size_t(k)]; }, args.begin, args.end, args.lead);
     }
   }
 }
@@ -253,11 +253,10 @@ void ordered_sums(const OrderedArgs& args) {
 
 template <class T>
 constexpr KernelsOf<T> table() {
-  return {gemm<T>, finish<T>,    rms_norm<T>,     rope<T>,          gated_silu<T>,
-          add<T>,  round_all<T>, quantize<T>,     amax<T>,          attention<T>,
-          nullptr, nullptr,      weights_part<T>, weights_merge<T>, nullptr,
-          nullptr, nullptr,      nullptr,         exp_all<T>,       nullptr,
-          nullptr};
+  return {gemm<T>,         finish<T>,        rms_norm<T>, rope<T>,      gated_silu<T>, add<T>,
+          round_all<T>,    quantize<T>,      amax<T>,     attention<T>, nullptr,       nullptr,
+          weights_part<T>, weights_merge<T>, nullptr,     nullptr,      nullptr,       nullptr,
+          exp_all<T>,      nullptr,          nullptr};
 }
 
 constexpr KernelsOf<float> float_table() {

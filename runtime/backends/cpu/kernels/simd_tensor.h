@@ -291,8 +291,9 @@ template <class F>
 ISOBIT_ALWAYS_INLINE inline void each_tensor_step(const TensorArgs& args, F&& f) {
   const TensorUnit& unit = *args.unit;
   std::int64_t place = 0;
-  for (std::int64_t k = args.begin; k < args.end; k += unit.group) {
-    const std::int64_t left = args.end - k;
+  const std::int64_t tile = args.begin + args.lead;  // the end of the first
+  for (std::int64_t k = args.begin; k < args.end;) {
+    const std::int64_t left = (k < tile ? tile : args.end) - k;
     const int n = left < unit.group ? int(left) : unit.group;
     TensorStep step{unit, k, n, -1};
     if (!unit.split_fp8) {
@@ -308,6 +309,7 @@ ISOBIT_ALWAYS_INLINE inline void each_tensor_step(const TensorArgs& args, F&& f)
       f(step, place + n - second);
     }
     place += n;
+    k += n;
   }
 }
 
