@@ -6,8 +6,10 @@ cos, tanh), no tensor core (mma, wgmma), no atomic on floats, every fma/add/mul/
 nearest even. In SASS (what the assembler made of it, every architecture in the file): no MUFU but
 RCP and RSQ, no tensor core, no float atomic; .FTZ only where the compiler's own division and square
 root use it (comparisons with infinity, functions that start from MUFU.RCP or RSQ) and in integer
-division. One exception, by name: the kernels mma_* of gemm_tensor.cu may use mma.sync and HMMA, for
-they are a tensor core's own order; all else is forbidden to them too. Exit: 0 clean, 1 something forbidden, or nothing was looked at; 77 without cuobjdump.
+division.
+One exception, by name: the kernels mma_rows and mma_tile of gemm_tensor.cu may use
+mma.sync m16n8k16, for they are a tensor core's own order; all else is forbidden to them too.
+Exit: 0 clean, 1 something forbidden, or nothing was looked at; 77 without cuobjdump.
 """
 import re
 import shutil
