@@ -195,7 +195,9 @@ class Engine {
     auto made = cuda::make_tensor(options, mode_of(precision_of(format)), chip, kernel);
     EXPECT_TRUE(made.has_value()) << (made ? "" : made.error().text());
     if (made) backend_ = std::move(*made);
-    if (backend_) EXPECT_EQ(backend_->describe().engine, "model:" + text_of(chip));
+    if (ready()) {
+      EXPECT_EQ(backend_->describe().engine, "model:" + text_of(chip));
+    }
   }
   [[nodiscard]] bool ready() const { return backend_ != nullptr; }
   [[nodiscard]] Backend& backend() { return *backend_; }
@@ -336,8 +338,8 @@ class TensorMmaGpu : public ::testing::TestWithParam<Format> {
   }
 };
 INSTANTIATE_TEST_SUITE_P(Operand, TensorMmaGpu, ::testing::Values(Format::bf16, Format::fp16),
-                         [](const auto& info) {
-                           return std::string(info.param == Format::bf16 ? "bf16" : "fp16");
+                         [](const auto& of) {
+                           return std::string(of.param == Format::bf16 ? "bf16" : "fp16");
                          });
 
 class TensorLiteralGpu : public ::testing::TestWithParam<TensorCore> {
@@ -345,7 +347,7 @@ class TensorLiteralGpu : public ::testing::TestWithParam<TensorCore> {
   void SetUp() override { need_gpu(); }
 };
 INSTANTIATE_TEST_SUITE_P(Chip, TensorLiteralGpu, ::testing::ValuesIn(tensor_cores()),
-                         [](const auto& info) { return text_of(info.param); });
+                         [](const auto& of) { return text_of(of.param); });
 
 TEST_P(TensorLiteralGpu, EveryFormatIsTheScalarTables) {
   int formats = 0;
