@@ -29,7 +29,7 @@ constexpr const char* kTiles = "mma.sync m16n8k16 (tiles)";
 struct Kind {
   const char* name;
   Value x, w;
-  bool substance = true;  // some result is finite and not zero
+  bool substance = true;  // of all shapes together, some result is finite and not zero
 };
 
 struct Shape {
@@ -104,7 +104,7 @@ std::vector<Kind> kinds_of(Format format) {
     return float(own.unit());
   };
   const Value rare = [=](Random& random, std::int64_t row, std::int64_t) {
-    const std::int64_t kind = row % 3 == 0 ? random.below(400) : 9;
+    const std::int64_t kind = row % 3 == 1 ? random.below(400) : 9;
     if (kind == 0) return std::numeric_limits<float>::quiet_NaN();
     if (kind == 1) return infinity;
     if (kind == 2) return -infinity;
@@ -261,10 +261,11 @@ void check(TensorCore chip, Format format, const std::vector<Variant>& variants,
   }
   std::uint64_t seed = 0;
   for (const Kind& kind : kinds) {
+    bool substance = false;
     for (const Shape& s : shapes) {
       const Operands operands(format, s, kind, ++seed);
       const std::vector<float> want = expected(unit, format, operands, s.m);
-      EXPECT_TRUE(!kind.substance || cpu::testing::has_substance(want)) << kind.name;
+      substance = substance || cpu::testing::has_substance(want);
       for (std::size_t i = 0; i < engines.size(); ++i) {
         SCOPED_TRACE(::testing::Message()
                      << text_of(chip) << " " << mode_of(precision_of(format)).name << " "
@@ -279,6 +280,7 @@ void check(TensorCore chip, Format format, const std::vector<Variant>& variants,
         EXPECT_TRUE(cpu::testing::same(want, got));
       }
     }
+    EXPECT_TRUE(substance || !kind.substance) << kind.name;
   }
 }
 
