@@ -115,6 +115,33 @@ class Checks(unittest.TestCase):
         self.assertIn(found, text)
         os.remove(self.at(f"build/isobit_runtime.dir/{path}.o"))
 
+    def test_machine_code_of_cuda(self):
+        if not (shutil.which("nvcc") and shutil.which("cuobjdump")):
+            self.skipTest("no nvcc or cuobjdump")
+        multiply = """namespace { __global__ void %s(float* c, const unsigned* a) {
+          asm volatile("mma.sync.aligned.%s {%%0, %%1, %%2, %%3}, {%%4, %%4, %%4, %%4}, {%%4, %%4},"
+            " {%%0, %%1, %%2, %%3};" : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]));
+          %s } }
+          void start(float* c, unsigned* a) { %s<<<1, 32>>>(c, a); }"""
+        bf16 = "m16n8k16.row.col.f32.bf16.bf16.f32"
+        for file, kernel, shape, more, found in (
+                ("gemm_tensor", "mma_rows_kernel", bf16, "", None),
+                ("gemm_tensor", "mma_tile_kernel", bf16, "", None),
+                ("gemm_tensor", "literal_kernel", bf16, "", "tensor core"),
+                ("gemm_rows", "mma_rows_kernel", bf16, "", "tensor core"),
+                ("gemm_tensor", "mma_rows_kernel", "m16n8k8.row.col.f32.tf32.tf32.f32", "",
+                 "tensor core"),
+                ("gemm_tensor", "mma_rows_kernel", bf16, "c[0] = __expf(c[0]);", "approximation"),
+                ("gemm_tensor", "mma_rows_kernel", bf16, "atomicAdd(c, 1.0f);", "float atomic")):
+            source, target = self.at(f"{file}.cu"), self.at("kernel.o")
+            write(source, multiply % (kernel, shape, more, kernel))
+            subprocess.run(["nvcc", "-arch=sm_90", "-c", source, "-o", target], check=True)
+            code, text = self.run_check("machine_code_cuda", target)
+            self.assertEqual(code, 0 if found is None else 1, text)
+            if found is not None:
+                self.assertIn(found, text)
+                self.assertRegex(text, found + ".*(HMMA|mma|MUFU|RED|ATOM)")
+
     def test_machine_code_of_aarch64(self):
         cross = "aarch64-linux-gnu-g++"
         if not shutil.which(cross):

@@ -9,6 +9,7 @@
 
 #include "runtime/backends/real_ranks.h"
 #include "runtime/backends/registry.h"
+#include "runtime/numerics/tensorcore.h"
 
 namespace isobit::cuda {
 
@@ -18,6 +19,16 @@ Result<std::unique_ptr<Backend>> make_cuda(const BackendOptions& options, const 
 /// The same for engines cublas and cublaslt.
 std::string cublas_unsupported(const BackendOptions& options, const Mode& mode);
 Result<std::unique_ptr<Backend>> make_cublas(const BackendOptions& options, const Mode& mode);
+/// Which kernel a tensor core's products take. `best`: mma.sync where this GPU is of the modelled
+/// kind and the operands have 16 bits, else the literal text. The others are for tests and
+/// benchmarks; mma_rows and mma_tiles are refused where mma.sync would have other bits.
+enum class TensorKernel { best, literal, mma_rows, mma_tiles };
+/// Why there are no products of this chip's tensor core in this precision here, or empty.
+std::string tensor_unsupported(const BackendOptions& options, const Mode& mode, TensorCore chip);
+/// describe().kernels names what ran: "literal", or "mma.sync m16n8k16" and how it was dealt out.
+Result<std::unique_ptr<Backend>> make_tensor(const BackendOptions& options, const Mode& mode,
+                                             TensorCore chip,
+                                             TensorKernel kernel = TensorKernel::best);
 /// Files of libcublas and libcublasLt as the loader finds them, empty: none or no GPU.
 std::string cublas_path();
 std::string cublaslt_path();
