@@ -234,7 +234,7 @@ std::vector<ProductOrder> candidates(std::optional<TensorCore> chip, Format oper
   ProductOrder kind;
   kind.chip = chip;
   if (const auto unit = unit_of(kind, operand)) {
-    for (const std::int32_t tile : {0, 32, 64, 16}) {
+    for (const std::int32_t tile : {0, 32, 64, 16, 128}) {
       kind.tile = tile;
       for (const std::int32_t group : {0, unit->group / 2}) {  // or instructions of half the depth
         kind.group = group;

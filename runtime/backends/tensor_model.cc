@@ -2,8 +2,12 @@
 #include "runtime/backends/tensor_model.h"
 
 #include "runtime/backends/cpu/ordered.h"
+#include "runtime/backends/reference.h"
 #include "runtime/base/words.h"
 #include "runtime/numerics/tensorcore_text.h"
+#if defined(ISOBIT_HAVE_CUDA)
+#include "runtime/backends/cuda/engine.h"
+#endif
 
 namespace isobit {
 namespace {
@@ -84,23 +88,29 @@ Result<EngineChoice> parse_tensor_model(const EnginePairs& pairs) {
 }
 
 std::string tensor_model_unsupported(const BackendOptions& options, const Mode& mode) {
-  if (options.device != "cpu") return "engine model runs on the CPU";
-  if (cpu::kernels_named(options.isa) == nullptr) return "this CPU or build has no " + options.isa;
   const ModelSettings* settings = settings_of(options.engine);
-  if (settings == nullptr) return "";
-  const TensorCore chip = settings->chip;
-  for (const Format operand : {mode.gemm_input, mode.head_input}) {
-    if (!tensor_unit(chip, operand)) {
-      return text_of(chip) + " has no tensor core for precision " + std::string(mode.name);
+  if (settings != nullptr) {
+    for (const Format operand : {mode.gemm_input, mode.head_input}) {
+      if (tensor_unit(settings->chip, operand)) continue;
+      return text_of(settings->chip) + " has no tensor core for precision " +
+             std::string(mode.name);
     }
   }
-  return "";
+#if defined(ISOBIT_HAVE_CUDA)
+  if (options.device == "cuda" && settings != nullptr) {
+    return cuda::tensor_unsupported(options, mode, settings->chip);
+  }
+#endif
+  return reference_unsupported(options, mode);
 }
 
 Result<std::unique_ptr<Backend>> make_tensor_model(const BackendOptions& options,
                                                    const Mode& mode) {
   const ModelSettings* settings = settings_of(options.engine);
   ISOBIT_CHECK(settings != nullptr);
+#if defined(ISOBIT_HAVE_CUDA)
+  if (options.device == "cuda") return cuda::make_tensor(options, mode, settings->chip);
+#endif
   return std::unique_ptr<Backend>(std::make_unique<TensorModelBackend>(
       mode, *cpu::kernels_named(options.isa), options.threads_asked(), options.attention,
       settings->chip));

@@ -90,6 +90,13 @@ Result<ProductLine> book_line(const std::string& text) {
   if (line.order.chip && !unit_of(line.order, line.operand)) {
     return Error{text_of(*line.order.chip) + " has no tensor core for " + operand, ""};
   }
+  const std::int64_t slices =
+      line.order.slice > 0 ? (line.inputs + line.order.slice - 1) / line.order.slice : 1;
+  if (slices * line.order.lanes > kMostLanes) {
+    return Error{"an order has at most " + std::to_string(kMostLanes) + " lanes, this one " +
+                     std::to_string(slices * line.order.lanes),
+                 ""};
+  }
   const auto known = std::find(kEvidence.begin(), kEvidence.end(), evidence);
   if (known == kEvidence.end()) {
     return Error{"unknown evidence " + in_quotes(evidence) + among_known(evidence, kEvidence), ""};

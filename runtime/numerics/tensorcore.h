@@ -170,7 +170,8 @@ ISOBIT_HD inline int highest_bit(std::int64_t m) {
   return top;
 }
 
-/// Rule 6 to fp32: `kept` fraction bits, the rest cut off. Overflow gives infinity.
+/// Rule 6 to fp32: `kept` fraction bits, the rest cut off. Overflow gives infinity; what is cut to
+/// nothing gives +0, whatever its sign.
 ISOBIT_HD inline float tensor_truncated(const TensorSum& s, int kept) {
   if (!s.finite) return s.special;
   const std::int64_t m = s.sum < 0 ? -s.sum : s.sum;
@@ -183,7 +184,7 @@ ISOBIT_HD inline float tensor_truncated(const TensorSum& s, int kept) {
                           : subnormal
                               ? float_of(cut)
                               : float_of((std::uint32_t(exponent + 127) << 23) | (cut & 0x7fffffu));
-  return with_sign(magnitude, s.sum < 0);
+  return magnitude == 0.0f ? 0.0f : with_sign(magnitude, s.sum < 0);
 }
 
 /// Rule 6 to fp16, to nearest even; the value as fp32. Overflow gives infinity.

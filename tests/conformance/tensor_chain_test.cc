@@ -19,6 +19,7 @@ using Value = std::function<float(Random&, std::int64_t row, std::int64_t column
 struct ChainCase {
   std::int64_t rows = 5, n = 40, k = 64;
   std::int64_t begin = 0, end = -1;  // -1: k
+  std::int64_t lead = 0;             // columns of a first tile
   Value x, w;
   Literal literal = Literal::none;
   Format rounded = Format::f32;  // both operands; f32: the unit's own
@@ -75,8 +76,8 @@ void compare(const KernelsOf<float>& want, const KernelsOf<float>& got, const Te
   const std::vector<float> x = matrix(random, c.rows, c.k, x_stride, format, c.x);
   for (const bool share : {false, true}) {
     std::vector<float> a(std::size_t(c.rows * out_stride), 7.0f), b = a;
-    TensorArgs args{&unit,    x.data(),   x_stride, &packed, c.begin, end,
-                    a.data(), out_stride, 0,        c.rows,  0,       packed.panels()};
+    TensorArgs args{&unit,      x.data(), x_stride, &packed, c.begin,         end,   a.data(),
+                    out_stride, 0,        c.rows,   0,       packed.panels(), c.lead};
     if (share && c.rows > 1) args.row_begin = 1;
     if (share && packed.panels() > 1) args.panel_begin = 1;
     want.tensor_chain(args);
@@ -85,7 +86,9 @@ void compare(const KernelsOf<float>& want, const KernelsOf<float>& got, const Te
     got.tensor_chain(args);
     EXPECT_TRUE(same(a, b));
     EXPECT_EQ(a[std::size_t(c.n)], 7.0f);  // beyond the outputs
-    const std::int64_t steps = (end - c.begin + unit.group - 1) / unit.group;
+    const std::int64_t tile = c.begin + c.lead;
+    const std::int64_t steps =
+        (c.lead + unit.group - 1) / unit.group + (end - tile + unit.group - 1) / unit.group;
     const std::int64_t outputs = c.n - args.panel_begin * kPanel;
     check_literal(c.literal, literal_tensor_groups() - before,
                   steps * outputs * (c.rows - args.row_begin) * (unit.split_fp8 ? 2 : 1));
@@ -138,6 +141,18 @@ TensorUnit hopper(Format format) {
 }
 TensorUnit ampere(Format format) {
   return tensor_unit(TensorCore::sm80, format).value();
+}
+
+TEST_P(TensorChain, AFirstTileEndsItsLastGroup) {
+  for (const TensorUnit& unit : every_unit()) {
+    for (const std::int64_t lead : {1, 11, 16, 45}) {
+      ChainCase c;
+      c.k = 133;
+      c.lead = lead;
+      c.x = c.w = normal;
+      check(unit, c);
+    }
+  }
 }
 
 TEST_P(TensorChain, NormalDataOfEveryUnit) {
