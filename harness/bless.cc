@@ -30,9 +30,9 @@ std::string refusal(const RunResult& run) {
              (judgement.reason.empty() ? "" : ": " + judgement.reason);
     }
     const JudgeCell& cell = run.traces.cells[i];
-    usable += cell.has_trace() && !cell.class_hash.empty() ? 1 : 0;
+    usable += gives_goldens(cell) ? 1 : 0;
   }
-  return usable == 0 ? "no cell of the scenario has a golden class" : "";
+  return usable == 0 ? "no cell of the scenario has a golden class of its own" : "";
 }
 
 /// Every prompt of every cell with a class. An expected failure gives a block only where no cell
@@ -43,7 +43,7 @@ std::vector<GoldenBlock> blocks_of(const RunResult& run) {
     for (std::size_t i = 0; i < run.traces.cells.size(); ++i) {
       const JudgeCell& cell = run.traces.cells[i];
       const bool failed = run.judged.cells[i].judgement.verdict == Verdict::xfail;
-      if (failed != expected_failures || !cell.has_trace() || cell.class_hash.empty()) continue;
+      if (failed != expected_failures || !gives_goldens(cell)) continue;
       const Sha256 root = cell_root(cell.attempts.front());
       const bool agree =
           std::all_of(cell.attempts.begin(), cell.attempts.end(),

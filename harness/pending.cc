@@ -15,7 +15,7 @@ namespace {
 /// A golden block may come only from a cell that nothing is wrong with.
 bool trustworthy(const JudgeCell& cell, const CellResult& result) {
   const Verdict v = result.judgement.verdict;
-  return cell.has_trace() && !cell.class_hash.empty() &&
+  return gives_goldens(cell) &&
          (v == Verdict::pass || v == Verdict::nogold || v == Verdict::stale ||
           (v == Verdict::diff && result.against < 0 && result.difference.against == "golden"));
 }
@@ -51,6 +51,11 @@ Result<std::size_t> change_pending(const std::string& path, const std::string& s
 }
 
 }  // namespace
+
+bool gives_goldens(const JudgeCell& cell) {
+  return cell.has_trace() && !cell.class_hash.empty() &&
+         !cell.attempts.front().observed.engine.starts_with("twin:");
+}
 
 void add_blocks(const JudgeCell& cell, std::vector<GoldenBlock>& blocks) {
   for (const PromptTrace& prompt : cell.attempts.front().prompts) {

@@ -5,6 +5,9 @@
 
 namespace isobit {
 
+/// Whether a cell's rows may become goldens: it has a trace and a class, and is no twin, which is
+/// judged by what its original gave and never stands for it.
+bool gives_goldens(const JudgeCell& cell);
 /// A block of each prompt of a cell. REQUIRES: it has a trace and a class.
 void add_blocks(const JudgeCell& cell, std::vector<GoldenBlock>& blocks);
 /// Fills the area as --update says, and notes it in the run. What other cells left there stays

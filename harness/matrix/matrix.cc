@@ -391,8 +391,13 @@ std::string class_axes(const Cell& cell) {
   for (const auto& [axis, value] : cell.axes) {
     // A twin is in the class of what it stands for, whatever it runs on.
     if (original && (axis == "isa" || axis == "threads")) continue;
-    if (original && (axis == "engine" || axis == "device")) {
-      out += axis + "=" + (axis == "engine" ? original->engine : original->device) + "\n";
+    if (original && axis == "engine") {
+      out += "engine=" + original->engine + "\n";
+      continue;
+    }
+    if (original && axis == "device") {
+      if (original->device != usual_value("device").text)
+        out += "device=" + original->device + "\n";
       continue;
     }
     const bool always = axis == "engine" || axis == "precision";

@@ -11,7 +11,7 @@ namespace isobit::probe {
 namespace {
 
 constexpr const char* kHeader = "isobit capture 1";
-constexpr std::int64_t kMost = std::int64_t{1} << 31;
+constexpr std::int64_t kMost = std::int64_t{1} << 24, kMostDraw = 63;
 
 std::string rest_of(std::istringstream& words) {
   std::string rest;
@@ -19,14 +19,17 @@ std::string rest_of(std::istringstream& words) {
   return rest;
 }
 
-bool whole(std::istringstream& words, std::int64_t least, std::int64_t& out) {
+bool whole(std::istringstream& words, std::int64_t least, std::int64_t& out,
+           std::int64_t most = kMost) {
   std::string word;
-  return bool(words >> word) && parse_integer(word, least, kMost, out);
+  return bool(words >> word) && parse_integer(word, least, most, out);
 }
 
 /// What is wrong with a call, or empty.
 std::string read_call(std::istringstream& words, const MatrixCapture& matrix, Call& call) {
-  if (!whole(words, 1, call.rows) || !whole(words, 0, call.draw)) return "a call is M DRAW HEX…";
+  if (!whole(words, 1, call.rows) || !whole(words, 0, call.draw, kMostDraw)) {
+    return "a call is M DRAW HEX…";
+  }
   std::string hex;
   while (words >> hex) {
     unsigned bits = 0;
@@ -59,12 +62,25 @@ std::string read_line(const std::string& line, Capture& out) {
         !whole(words, 1, matrix.inputs)) {
       return "a matrix is PRECISION N K";
     }
+    if (operand_of(matrix.precision) == nullptr) {
+      return "unknown precision " + in_quotes(matrix.precision);
+    }
+    if (!out.matrices.empty() && !out.matrices.back().ended) {
+      return "the matrix before it has no end";
+    }
     out.matrices.push_back(std::move(matrix));
     return "";
   }
-  if (kind != "choice" && kind != "call") return "unknown word " + in_quotes(kind);
+  if (kind != "choice" && kind != "call" && kind != "end") return "unknown word " + in_quotes(kind);
   if (out.matrices.empty()) return "there is no matrix before it";
   MatrixCapture& matrix = out.matrices.back();
+  if (matrix.ended) return "the matrix before it has ended";
+  if (kind == "end") {
+    std::int64_t calls = 0;
+    matrix.ended = true;
+    const bool all = whole(words, 0, calls) && calls == std::int64_t(matrix.calls.size());
+    return all ? "" : "the matrix has " + std::to_string(matrix.calls.size()) + " calls";
+  }
   if (kind == "call") return read_call(words, matrix, matrix.calls.emplace_back());
   Choice choice;
   if (!whole(words, 1, choice.from) || !whole(words, choice.from, choice.to)) {
@@ -99,7 +115,21 @@ std::string text_of(const MatrixCapture& matrix) {
     }
     out += "\n";
   }
-  return out;
+  return out + "end " + std::to_string(matrix.calls.size()) + "\n";
+}
+
+const Mode* operand_of(const std::string& precision) {
+  for (const Precision known :
+       {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16}) {
+    if (precision == mode_of(known).name) return &mode_of(known);
+  }
+  return nullptr;
+}
+
+std::string whole_part(const std::string& bytes) {
+  const std::size_t last = bytes.rfind("\nend ");
+  const std::size_t end = last == std::string::npos ? last : bytes.find('\n', last + 1);
+  return end == std::string::npos ? "" : bytes.substr(0, end + 1);
 }
 
 Result<Capture> parse_capture(const std::string& bytes, const std::string& name) {
@@ -115,6 +145,7 @@ Result<Capture> parse_capture(const std::string& bytes, const std::string& name)
     if (const std::string why = read_line(line, out); !why.empty()) return Error{why, place};
   }
   if (out.matrices.empty()) return Error{"the capture holds no matrix", name};
+  if (!out.matrices.back().ended) return Error{"the last matrix has no end", name};
   return out;
 }
 

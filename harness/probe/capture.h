@@ -6,6 +6,7 @@
 //   matrix PRECISION N K         the weights of what follows
 //   choice FROM TO TEXT          what the library said that it chooses for these numbers of rows
 //   call M DRAW HEX…             the fp32 results at kept_places(M, N), eight digits each
+//   end CALLS                    the matrix is whole
 // Callers: cli, tests.
 #pragma once
 
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "runtime/base/result.h"
+#include "runtime/numerics/precision.h"
 
 namespace isobit::probe {
 
@@ -32,12 +34,17 @@ struct MatrixCapture {
   std::int64_t outputs = 0, inputs = 0;
   std::vector<Choice> choices;
   std::vector<Call> calls;
+  bool ended = false;  // as it was read
 };
 struct Capture {
   std::map<std::string, std::string> facts;
   std::vector<MatrixCapture> matrices;
 };
 
+/// The mode of a precision that can be probed: fp32, tf32, bf16, fp16; else nullptr.
+const Mode* operand_of(const std::string& precision);
+/// A capture's text up to its last whole matrix: what an interrupted probe left. "": none.
+std::string whole_part(const std::string& bytes);
 std::string facts_text(const std::map<std::string, std::string>& facts);  // with the first line
 std::string text_of(const MatrixCapture& matrix);
 /// Errors have the place "NAME:line".

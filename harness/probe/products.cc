@@ -5,11 +5,16 @@
 #include <set>
 
 #include "harness/probe/draw.h"
+#include "runtime/base/interrupt.h"
 #include "runtime/device_memory.h"
 #include "runtime/numerics/order.h"
 
 namespace isobit::probe {
 namespace {
+
+void stop_when_interrupted() {
+  if (interrupted != 0) throw BackendError("interrupted");
+}
 
 MatrixSource source_of(const ProductPlan& plan, const Mode& mode, const Operands& drawn) {
   MatrixSource source;
@@ -75,6 +80,7 @@ class Products {
     return backend_.gemm_choice(in(rows), *matrix_, out(rows));
   }
   Call call(std::int64_t rows, std::int64_t draw) {
+    stop_when_interrupted();
     backend_.gemm(in(rows), *matrix_, out(rows));
     Call call{rows, draw, {}};
     for (const Place& place : kept_places(rows, plan_.outputs)) {
@@ -107,6 +113,7 @@ class Products {
 std::vector<Choice> choices_of(Products& products, const ProductPlan& plan) {
   std::vector<Choice> out;
   for (std::int64_t m = plan.least_rows; m <= plan.most_rows; ++m) {
+    stop_when_interrupted();
     const std::string text = products.choice(m);
     if (text.empty()) return {};
     if (out.empty() || out.back().text != text) out.push_back({m, m, text});
@@ -116,19 +123,6 @@ std::vector<Choice> choices_of(Products& products, const ProductPlan& plan) {
 }
 
 }  // namespace
-
-std::map<std::string, std::string> facts_of(const Backend& backend) {
-  const BackendInfo info = backend.describe();
-  std::map<std::string, std::string> facts = {{"engine", info.engine},
-                                              {"device", info.device},
-                                              {"isa", info.isa},
-                                              {"kernels", info.kernels}};
-  if (!info.library.empty()) {
-    facts["library"] = info.library;
-    facts["library_sha256"] = info.library_sha256;
-  }
-  return facts;
-}
 
 MatrixCapture capture_products(Backend& backend, const ProductPlan& plan) {
   MatrixCapture out;

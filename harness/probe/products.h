@@ -15,12 +15,9 @@ struct ProductPlan {
   std::int64_t draws = 2;
 };
 
-/// Facts of an engine that a capture begins with: engine, device, kernels, library, library_sha256.
-std::map<std::string, std::string> facts_of(const Backend& backend);
-
 /// The products of one matrix. Where the library says what it chooses, each run of rows with one
 /// choice is called at both ends and in its middle; where it says nothing, at powers of two and
-/// their halves and neighbours. Throws BackendError, std::bad_alloc.
+/// their halves and neighbours. Throws BackendError, also when interrupted, and std::bad_alloc.
 MatrixCapture capture_products(Backend& backend, const ProductPlan& plan);
 
 }  // namespace isobit::probe

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "runtime/base/interrupt.h"
 #include "runtime/device_memory.h"
 #include "runtime/numerics/order.h"
 
@@ -33,8 +34,9 @@ class Masks {
       const std::size_t count = std::min(pairs.size() - first, std::size_t(plan_.outputs));
       const auto answers = product({pairs.data() + first, count});
       for (std::size_t i = 0; i < count; ++i) {
-        const std::int64_t apart = std::int64_t(answers[i]);
-        if (float(apart) != answers[i] || apart < 0 || apart > plan_.inputs - 2) {
+        const bool known = answers[i] >= 0 && answers[i] <= float(plan_.inputs - 2);
+        const std::int64_t apart = known ? std::int64_t(answers[i]) : -1;
+        if (!known || float(apart) != answers[i]) {
           return Error{"the engine's answer " + std::to_string(answers[i]) + " is no count", ""};
         }
         sizes[pairs[first + i]] = plan_.inputs - apart;
@@ -157,6 +159,7 @@ Result<SumTree> reveal_product(Backend& backend, const ProductPlan& plan, std::i
   Masks masks(backend, plan, rows);
   // A round asks all sets that are open. Where nothing is learned, the terms meet in one operation.
   for (std::vector<Open> open = {all}; !open.empty();) {
+    if (interrupted != 0) return Error{"interrupted", ""};
     std::vector<Pair> pairs;
     for (const Open& each : open) {
       for (std::size_t i = 1; i < each.terms.size(); ++i) {

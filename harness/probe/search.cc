@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "runtime/base/interrupt.h"
 #include "runtime/numerics/order.h"
 
 namespace isobit::probe {
@@ -14,8 +15,9 @@ using Evidence = ProductLine::Evidence;
 
 /// The whole numbers in a text that can be numbers of slices.
 std::set<std::int64_t> numbers_in(const std::string& text) {
+  constexpr std::size_t kMostNumbers = 32;
   std::set<std::int64_t> out;
-  for (std::size_t i = 0; i < text.size();) {
+  for (std::size_t i = 0; i < text.size() && out.size() < kMostNumbers;) {
     std::size_t end = i;
     while (end < text.size() && text[end] >= '0' && text[end] <= '9') ++end;
     if (end > i && end - i <= 4) {
@@ -80,7 +82,7 @@ void few_rows(std::int64_t k, const std::set<std::int64_t>& said, Orders& out) {
     order.slice = (k + n - 1) / n;
     for (const std::int64_t block : {256, 512}) {
       order.block = block < order.slice ? block : 0;
-      if (order.slice < k) out.add(order);
+      if (order.slice < k && n * order.lanes <= kMostLanes) out.add(order);
     }
   }
 }
@@ -148,11 +150,6 @@ class Search {
   std::vector<ProductOrder> before_;
 };
 
-Format operand_of(const Mode& mode) {
-  const Format format = mode.gemm_input;
-  return format == Format::e4m3 || format == Format::e5m2 ? Format::bf16 : format;
-}
-
 std::vector<const Call*> calls_between(const MatrixCapture& matrix, std::int64_t from,
                                        std::int64_t to) {
   std::vector<const Call*> out;
@@ -201,10 +198,9 @@ void append(ProductLine line, std::size_t first, std::vector<ProductLine>& out) 
 }
 
 void add_lines(const MatrixCapture& matrix, const SearchPlan& plan, std::vector<ProductLine>& out) {
-  const Mode* mode = nullptr;
-  for (const Mode& known : kModes) mode = matrix.precision == known.name ? &known : mode;
-  if (mode == nullptr) return;
-  const Format operand = operand_of(*mode);
+  const Mode* mode = operand_of(matrix.precision);
+  ISOBIT_CHECK(mode != nullptr);
+  const Format operand = mode->gemm_input;
   Values values(matrix.inputs, mode->matrix, mode->gemm_input, operand);
   Search search(matrix, operand, plan, values);
   const std::size_t first = out.size();
@@ -310,6 +306,7 @@ std::int64_t Values::fitting(const ProductOrder& order, const Call& call,
 std::vector<ProductLine> search_orders(const Capture& capture, const SearchPlan& plan) {
   std::vector<ProductLine> out;
   for (const MatrixCapture& matrix : capture.matrices) {
+    if (interrupted != 0) break;
     const std::size_t before = out.size();
     add_lines(matrix, plan, out);
     std::int64_t proved = 0;

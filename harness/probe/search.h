@@ -53,7 +53,8 @@ struct SearchPlan {
   std::function<void(const std::string& line)> progress;  // one line a matrix; may be empty
 };
 /// Lines of a capture's matrices: one for each run of rows with one choice that one order explains;
-/// where none does, one for each number of rows that was called.
+/// where none does, one for each number of rows that was called. Ends early when interrupted. An
+/// open line has the best of the likeliest orders alone. REQUIRES: operand_of() every precision.
 std::vector<ProductLine> search_orders(const Capture& capture, const SearchPlan& plan);
 
 }  // namespace isobit::probe

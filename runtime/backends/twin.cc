@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "runtime/backends/cpu/ordered.h"
 #include "runtime/base/option_text.h"
@@ -104,9 +105,13 @@ Result<EngineChoice> parse_twin(const EnginePairs& pairs) {
   EngineChoice engine;
   engine.name = "twin";
   auto settings = std::make_shared<TwinSettings>();
+  std::set<std::string> seen;
   for (const auto& [key, text] : pairs) {
     const std::string word = unescaped(text);
-    if (key == "twin" && settings->file.empty() && !word.empty()) {
+    if (!seen.insert(key).second) {
+      return Error{"option " + in_quotes(key) + " of twin is given twice", ""};
+    }
+    if (key == "twin" && !word.empty()) {
       settings->file = std::filesystem::path(word).lexically_normal().string();
     } else if (key == "forecast") {
       if (!parse_boolean(word, settings->forecast)) {
@@ -161,7 +166,10 @@ std::optional<OriginalEngine> twin_original(const EngineChoice& choice) {
   if (!book) return std::nullopt;
   OriginalEngine out{(*book)->keys.at("engine"), (*book)->keys.at("device"), {}};
   for (const auto& [name, value] : (*book)->keys) {
-    if (name == "variant" || name.starts_with("library.") || name.starts_with("variable.")) {
+    // Of a library whose order depends on its threads they are an axis of the class.
+    const bool threads = name == "threads" && value != "1";
+    if (threads || name == "variant" || name.starts_with("library.") ||
+        name.starts_with("variable.")) {
       out.machine.push_back(name + "=" + value);
     }
   }

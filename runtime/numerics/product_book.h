@@ -1,13 +1,14 @@
 // Schedule books of libraries: which order each product of an engine has, by its shape.
 //
 // A book is a text file. It begins with "isobit products 1", then lines of facts
-//   key NAME VALUE          engine, gpu, library.FILE, variable.NAME, …: what the book speaks of
+//   key NAME VALUE          engine, device, variant (the GPU or core type), library.FILE,
+//                           variable.NAME, threads, driver: what the book speaks of
 // and of products
 //   PRECISION N K M ORDER EVIDENCE
 // PRECISION is bf16, fp16, tf32 or fp32 (the operands' format); N and K are outputs and inputs; M
 // is rows, n or n..m. EVIDENCE is "proved CALLS RESULTS" (so many calls were reproduced, so many
 // results compared, none differed), "forecast" (a rule's, not called), or "open FIT RESULTS" with
-// the order that fits most results; such a product is refused. '#' begins a comment.
+// an order that fits so many results; such a product is refused. '#' begins a comment.
 #pragma once
 
 #include <map>
@@ -51,7 +52,7 @@ struct ProductBook {
 
 /// The text of a file, lines sorted.
 std::string text_of(const ProductBook& book);
-/// Errors have the place "NAME:line". Two lines that speak of one product are an error.
+/// Errors of a line have the place "NAME:line", those of the whole book NAME. Two lines that speak of one product are an error.
 Result<ProductBook> parse_product_book(const std::string& bytes, const std::string& name);
 /// `file` relative to `folder`. One that this process has read is not read again.
 Result<std::shared_ptr<const ProductBook>> read_product_book(const std::string& file,

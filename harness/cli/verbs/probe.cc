@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
+#include <set>
 #include <sstream>
 
 #include "harness/cli/verbs/common.h"
@@ -41,6 +41,8 @@ Result<Shape> shape_of(const std::string& text) {
     }
   }
   if (numbers.size() < 2) return Error{"a shape is N K, then numbers of rows", ""};
+  std::sort(numbers.begin() + 2, numbers.end());
+  numbers.erase(std::unique(numbers.begin() + 2, numbers.end()), numbers.end());
   return Shape{numbers[0], numbers[1], {numbers.begin() + 2, numbers.end()}};
 }
 
@@ -100,20 +102,15 @@ Result<std::vector<Shape>> shapes_of(const Arguments& arguments) {
 
 Result<std::vector<const Mode*>> modes_of(const Arguments& arguments) {
   std::vector<const Mode*> out;
-  std::vector<std::string> known;
-  for (const Mode& mode : kModes) {
-    if (!mode.wide() && !mode.scaled()) known.emplace_back(mode.name);
-  }
   std::stringstream words(arguments.text("precision", "bf16"));
   for (std::string word; std::getline(words, word, ',');) {
-    if (std::find(known.begin(), known.end(), word) == known.end()) {
-      return Error{
-          "no products to probe in precision " + in_quotes(word) + did_you_mean(word, known),
-          "--precision"};
+    const Mode* mode = probe::operand_of(word);
+    if (mode == nullptr) {
+      return Error{"no products to probe in precision " + in_quotes(word) +
+                       among_known(word, {"fp32", "tf32", "bf16", "fp16"}),
+                   "--precision"};
     }
-    for (const Mode& mode : kModes) {
-      if (word == mode.name) out.push_back(&mode);
-    }
+    if (std::find(out.begin(), out.end(), mode) == out.end()) out.push_back(mode);
   }
   return out;
 }
@@ -149,8 +146,9 @@ std::map<std::string, std::string> keys_of(const BackendOptions& options) {
   for (const std::string& library : row->libraries(options.engine)) {
     keys["library." + library.substr(library.rfind('/') + 1)] = library_sha256(library);
   }
-  const Environment here = fingerprint();
+  if (options.device == "cpu") keys["threads"] = std::to_string(options.threads_asked());
   if (options.device == "cuda") {
+    const Environment here = fingerprint();
     for (const std::string& variable : choosing_variables(here)) {
       const std::size_t equals = variable.find('=');
       keys["variable." + variable.substr(0, equals)] = variable.substr(equals + 1);
@@ -161,23 +159,75 @@ std::map<std::string, std::string> keys_of(const BackendOptions& options) {
   return keys;
 }
 
-/// What a capture file holds already, so that an interrupted probe goes on.
+/// What a capture file holds already, so that an interrupted probe goes on: its whole matrices.
 Result<probe::Capture> begun_capture(const std::string& file) {
   std::error_code problem;
   if (file.empty() || !std::filesystem::exists(file, problem)) return probe::Capture{};
   auto bytes = read_file(file, kLargestCapture, "a capture");
   ISOBIT_TRY(bytes);
-  return probe::parse_capture(*bytes, file);
+  if (!bytes->empty() && !bytes->starts_with(probe::facts_text({}))) {
+    return Error{"is no capture; give another file", file};
+  }
+  const std::string whole = probe::whole_part(*bytes);
+  if (whole.empty()) return probe::Capture{};
+  return probe::parse_capture(whole, file);
 }
 
-bool holds(const probe::Capture& capture, const Mode& mode, const Shape& shape) {
-  return std::any_of(capture.matrices.begin(), capture.matrices.end(), [&](const auto& matrix) {
-    return matrix.precision == mode.name && matrix.outputs == shape.outputs &&
-           matrix.inputs == shape.inputs;
-  });
+std::string capture_text(const probe::Capture& capture) {
+  std::string out = probe::facts_text(capture.facts);
+  for (const auto& matrix : capture.matrices) out += probe::text_of(matrix);
+  return out;
 }
 
-/// Runs what the capture lacks; each matrix is in the file when it is done.
+/// The calls that a plan makes of a product, or of those in a capture, as text to compare.
+std::string calls_text(const std::vector<std::int64_t>& rows, std::int64_t most,
+                       std::int64_t draws) {
+  std::string out = std::to_string(draws) + " draws of ";
+  if (rows.empty()) return out + "1 to " + std::to_string(most) + " rows";
+  for (const std::int64_t m : rows) out += (m == rows.front() ? "" : ", ") + std::to_string(m);
+  return out + " rows";
+}
+
+/// Whether a capture holds a product's calls already; an error where it holds others of it.
+Result<bool> holds(const probe::Capture& capture, const std::string& precision,
+                   const probe::ProductPlan& plan) {
+  for (const auto& matrix : capture.matrices) {
+    if (matrix.precision != precision || matrix.outputs != plan.outputs ||
+        matrix.inputs != plan.inputs) {
+      continue;
+    }
+    std::set<std::int64_t> rows, draws;
+    for (const auto& call : matrix.calls) {
+      rows.insert(call.rows);
+      draws.insert(call.draw);
+    }
+    const bool same = std::int64_t(draws.size()) == plan.draws &&
+                      (plan.rows.empty() ? !rows.empty() && *rows.rbegin() == plan.most_rows
+                                         : std::equal(rows.begin(), rows.end(), plan.rows.begin(),
+                                                      plan.rows.end()));
+    if (same) return true;
+    return Error{"holds other calls of " + std::to_string(plan.outputs) + " x " +
+                     std::to_string(plan.inputs) + " than " +
+                     calls_text(plan.rows, plan.most_rows, plan.draws) + "; give another file",
+                 "--capture"};
+  }
+  return false;
+}
+
+Result<void> capture_matrix(Backend& backend, const probe::ProductPlan& plan,
+                            probe::Capture& capture) {
+  try {
+    capture.matrices.push_back(probe::capture_products(backend, plan));
+    return {};
+  } catch (const BackendError& error) {
+    return Error{error.what(), "probe"};
+  } catch (const std::bad_alloc& error) {
+    return Error{memory_text(error), "probe"};
+  }
+}
+
+/// Runs what the capture lacks; a matrix is in the file when it is done. Ends early when
+/// interrupted.
 Result<void> run_products(const Arguments& arguments, probe::Capture& capture) {
   auto shapes = shapes_of(arguments);
   if (!shapes) return shapes.error();
@@ -186,46 +236,30 @@ Result<void> run_products(const Arguments& arguments, probe::Capture& capture) {
   auto plan = plan_of(arguments);
   if (!plan) return plan.error();
   const auto keys = keys_of(plan->backend);
+  const std::string file = arguments.text("capture");
   if (!capture.facts.empty() && capture.facts != keys) {
-    return Error{"the capture there is of another engine, library or machine; give another file",
-                 arguments.text("capture")};
-  }
-  std::ofstream file;
-  if (arguments.has("capture")) {
-    const bool fresh = capture.facts.empty();
-    file.open(arguments.text("capture"), std::ios::app);
-    if (fresh) file << probe::facts_text(keys);
-    if (!file) return Error{"cannot be written", arguments.text("capture")};
+    return Error{"is of another engine, library or machine; give another file", file};
   }
   capture.facts = keys;
-  install_interrupt_handler();
   for (const Mode* mode : *modes) {
-    plan->precision = mode->precision;
     auto backend = make_backend(plan->backend, *mode);
     if (!backend) return Error{backend.error().text(), "--engine"};
     for (const Shape& shape : *shapes) {
-      if (holds(capture, *mode, shape)) continue;
-      if (interrupted != 0) return Error{"interrupted; the same command goes on", "probe"};
       probe::ProductPlan mine = *plan;
       mine.outputs = shape.outputs;
       mine.inputs = shape.inputs;
       mine.rows = shape.rows;
-      if (!mine.rows.empty()) {
-        mine.most_rows = *std::max_element(mine.rows.begin(), mine.rows.end());
-      }
+      if (!mine.rows.empty()) mine.most_rows = mine.rows.back();
+      const auto held = holds(capture, mode->name, mine);
+      if (!held) return held.error();
+      if (*held) continue;
       std::fprintf(stderr, "%s %s x %s\n", mode->name, std::to_string(mine.outputs).c_str(),
                    std::to_string(mine.inputs).c_str());
-      try {
-        capture.matrices.push_back(probe::capture_products(**backend, mine));
-      } catch (const BackendError& error) {
-        return Error{error.what(), "probe"};
-      } catch (const std::bad_alloc& error) {
-        return Error{memory_text(error), "probe"};
-      }
-      if (file.is_open()) {
-        file << probe::text_of(capture.matrices.back()) << std::flush;
-        if (!file) return Error{"cannot be written", arguments.text("capture")};
-      }
+      const auto done = capture_matrix(**backend, mine, capture);
+      if (interrupted != 0) return {};
+      if (!done) return done.error();
+      if (file.empty()) continue;
+      if (auto ok = write_file_atomically(file, capture_text(capture)); !ok) return ok.error();
     }
   }
   return {};
@@ -295,6 +329,17 @@ void print_lines(const std::vector<ProductLine>& lines) {
         std::to_string(results) + " results bit for bit\n");
 }
 
+Result<probe::SumTree> tree_of(Backend& backend, const probe::ProductPlan& plan,
+                               std::int64_t rows) {
+  try {
+    return probe::reveal_product(backend, plan, rows);
+  } catch (const BackendError& error) {
+    return Error{error.what(), ""};
+  } catch (const std::bad_alloc& error) {
+    return Error{memory_text(error), ""};
+  }
+}
+
 /// What the masks say of products whose order is of no kind that the search knows.
 Result<void> reveal_open(const Arguments& arguments, const std::vector<ProductLine>& lines) {
   constexpr int kMost = 8;
@@ -311,10 +356,11 @@ Result<void> reveal_open(const Arguments& arguments, const std::vector<ProductLi
                                 : line.operand == Format::tf32 ? Precision::tf32
                                                                : Precision::fp32);
     auto backend = make_backend(plan->backend, *mode);
-    if (!backend) return backend.error();
+    if (!backend) return Error{backend.error().text(), "--engine"};
     plan->outputs = line.outputs;
     plan->inputs = line.inputs;
-    const auto tree = probe::reveal_product(**backend, *plan, line.from_rows);
+    const Result<probe::SumTree> tree = tree_of(**backend, *plan, line.from_rows);
+    if (interrupted != 0) return {};
     print("masks: " + name_of_operand(line.operand) + " " + std::to_string(line.outputs) + " x " +
           std::to_string(line.inputs) + ", " + std::to_string(line.from_rows) +
           " rows: " + (tree ? probe::text_of(*tree) : tree.error().text()) + "\n");
@@ -326,6 +372,17 @@ Result<void> reveal_open(const Arguments& arguments, const std::vector<ProductLi
 
 Result<int> probe(const Arguments& arguments) {
   const std::vector<std::string> from = arguments.all("from");
+  for (const char* option : {"engine", "device", "precision", "model", "shape", "shapes",
+                             "most-rows", "draws", "threads", "capture"}) {
+    if (!from.empty() && arguments.has(option)) {
+      return Error{"nothing runs when captures are searched: --from", std::string("--") + option};
+    }
+  }
+  install_interrupt_handler();
+  const auto stopped = [&] {
+    complain(arguments.has("capture") ? "interrupted; the same command goes on" : "interrupted");
+    return int(kExitInterrupted);
+  };
   probe::Capture capture;
   if (!from.empty()) {
     if (auto ok = read_captures(from, capture); !ok) return ok.error();
@@ -342,15 +399,17 @@ Result<int> probe(const Arguments& arguments) {
   book.lines = probe::search_orders(capture, {*chip, [](const std::string& line) {
                                                 std::fprintf(stderr, "%s\n", line.c_str());
                                               }});
+  if (interrupted != 0) return stopped();
   print_lines(book.lines);
+  if (arguments.has("book")) {
+    const std::string text = text_of(book), file = arguments.text("book");
+    if (auto whole = parse_product_book(text, file); !whole) return whole.error();
+    if (auto written = write_file_atomically(file, text); !written) return written.error();
+  }
   if (from.empty()) {
     if (auto ok = reveal_open(arguments, book.lines); !ok) return ok.error();
   }
-  if (!arguments.has("book")) return int(kExitOk);
-  const std::string text = text_of(book), file = arguments.text("book");
-  if (auto whole = parse_product_book(text, file); !whole) return whole.error();
-  if (auto written = write_file_atomically(file, text); !written) return written.error();
-  return int(kExitOk);
+  return interrupted != 0 ? stopped() : int(kExitOk);
 }
 
 }  // namespace isobit::commands

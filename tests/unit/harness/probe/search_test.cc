@@ -104,6 +104,17 @@ TEST(Capture, ReadsBackWhatItWrote) {
   EXPECT_EQ(text_of(capture->matrices[0]), text_of(matrix));
 }
 
+TEST(Capture, WhatAnInterruptedProbeLeftEndsWithItsLastWholeMatrix) {
+  const std::string one =
+      facts_text({{"engine", "cublas"}}) + text_of(captured("fp32", "fma", 40, 64, {3}));
+  const std::string two = one + text_of(captured("fp32", "fma", 40, 65, {3}));
+  EXPECT_EQ(whole_part(two), two);
+  for (const std::size_t lost : {1U, 5U, 100U}) {
+    EXPECT_EQ(whole_part(two.substr(0, two.size() - lost)), one) << lost;
+  }
+  EXPECT_EQ(whole_part(one.substr(0, one.size() - 20)), "");
+}
+
 TEST(Capture, SaysTheLineOfAMistake) {
   const std::string head = "isobit capture 1\nmatrix fp32 4 4\n";
   for (const auto& [line, says] :
@@ -111,6 +122,8 @@ TEST(Capture, SaysTheLineOfAMistake) {
         std::pair{"call 1 0 3f800000", "has 68 results, this one 1"},
         std::pair{"call 0 0", "M DRAW HEX"}, std::pair{"choice 3 2 x", "FROM TO"},
         std::pair{"matrix fp32 4", "PRECISION N K"},
+        std::pair{"matrix fp64 4 4", "unknown precision"},
+        std::pair{"matrix fp32 4 4", "has no end"}, std::pair{"end 1", "the matrix has 0 calls"},
         std::pair{"calls", "unknown word \"calls\""}}) {
     const auto capture = parse_capture(head + line + "\n", "c");
     ASSERT_FALSE(capture) << line;
@@ -118,6 +131,7 @@ TEST(Capture, SaysTheLineOfAMistake) {
     EXPECT_NE(capture.error().message.find(says), std::string::npos) << capture.error().message;
   }
   EXPECT_FALSE(parse_capture("isobit capture 1\n", "c"));
+  EXPECT_FALSE(parse_capture(head, "c"));  // no end
   EXPECT_FALSE(parse_capture("isobit products 1\n", "c"));
 }
 

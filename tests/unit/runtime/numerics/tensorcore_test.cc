@@ -328,7 +328,7 @@ TEST(TensorCore, ResultsBelowTheSmallestNormalAreCut) {
   const TensorUnit hopper = unit(TensorCore::sm90, Format::bf16);
   EXPECT_TRUE(same_bits(group(hopper, {{0x1p-70f, 0x1.8p-70f}}, 0), 0x1.8p-140f));
   EXPECT_TRUE(same_bits(group(hopper, {{0x1p-75f, 0x1.fp-74f}}, 0), 0x1p-149f));
-  EXPECT_TRUE(same_bits(group(hopper, {{0x1p-90f, -0x1p-90f}}, 0), -0.0f));
+  EXPECT_TRUE(same_bits(group(hopper, {{0x1p-90f, -0x1p-90f}}, 0), 0.0f));  // +0, as on an H200
 }
 
 TEST(TensorCore, Fp16ResultsAreRoundedToNearestEven) {
