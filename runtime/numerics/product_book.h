@@ -52,7 +52,8 @@ struct ProductBook {
 
 /// The text of a file, lines sorted.
 std::string text_of(const ProductBook& book);
-/// Errors of a line have the place "NAME:line", those of the whole book NAME. Two lines that speak of one product are an error.
+/// Errors of a line have the place "NAME:line", those of the whole book NAME. Two lines that speak
+/// of one product are an error.
 Result<ProductBook> parse_product_book(const std::string& bytes, const std::string& name);
 /// `file` relative to `folder`. One that this process has read is not read again.
 Result<std::shared_ptr<const ProductBook>> read_product_book(const std::string& file,

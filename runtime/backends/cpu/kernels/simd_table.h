@@ -28,11 +28,11 @@ constexpr auto ordered_leaf() -> void (*)(const OrderedArgs&) {
 
 template <class V>
 constexpr KernelsOf<typename V::T> table() {
-  return {gemm<V>,         finish<V>,        rms_norm<V>,       rope<V>,
-          gated_silu<V>,   add<V>,           round_all<V>,      quantize<V>,
-          amax<V>,         attention<V>,     attention_part<V>, attention_merge<V>,
-          weights_part<V>, weights_merge<V>, decode_rows<V>,    decode_turned<V>,
-          turn_codes<V>,   widen<V>,         exp_all<V>,        tensor_leaf<V>(),
+  return {gemm<V>,          finish<V>,        rms_norm<V>,       rope<V>,
+          gated_silu<V>,    add<V>,           round_all<V>,      quantize<V>,
+          amax<V>,          attention<V>,     attention_part<V>, attention_merge<V>,
+          weights_part<V>,  weights_merge<V>, decode_rows<V>,    decode_turned<V>,
+          turn_codes<V>,    widen<V>,         exp_all<V>,        tensor_leaf<V>(),
           ordered_leaf<V>()};
 }
 
