@@ -1,6 +1,7 @@
 // The text of captures (capture.h).
 #include "harness/probe/capture.h"
 
+#include <charconv>
 #include <cstdio>
 #include <sstream>
 
@@ -32,9 +33,10 @@ std::string read_call(std::istringstream& words, const MatrixCapture& matrix, Ca
   }
   std::string hex;
   while (words >> hex) {
-    unsigned bits = 0;
-    int used = 0;
-    if (hex.size() != 8 || std::sscanf(hex.c_str(), "%8x%n", &bits, &used) != 1 || used != 8) {
+    std::uint32_t bits = 0;
+    const char* const end = hex.data() + hex.size();
+    const auto read = std::from_chars(hex.data(), end, bits, 16);
+    if (hex.size() != 8 || read.ec != std::errc() || read.ptr != end) {
       return "results have eight hexadecimal digits; " + in_quotes(hex) + " has not";
     }
     call.bits.push_back(bits);
