@@ -129,9 +129,10 @@ const Mode* operand_of(const std::string& precision) {
 }
 
 std::string whole_part(const std::string& bytes) {
-  const std::size_t last = bytes.rfind("\nend ");
-  const std::size_t end = last == std::string::npos ? last : bytes.find('\n', last + 1);
-  return end == std::string::npos ? "" : bytes.substr(0, end + 1);
+  const std::string lines = bytes.substr(0, bytes.rfind('\n') + 1);  // npos + 1 is 0
+  const std::size_t last = lines.rfind("\nend ");
+  if (last == std::string::npos) return "";
+  return lines.substr(0, lines.find('\n', last + 1) + 1);
 }
 
 Result<Capture> parse_capture(const std::string& bytes, const std::string& name) {

@@ -292,7 +292,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "t.yaml:5:30: value \"cublas:1\" is twice in axis engine"},
         BadScenario{"axes: {engine: [vllm]}\n",
                     "t.yaml:5:17: unknown engine \"vllm\"; known: reference, openblas, cublas, "
-                    "cublaslt, exec, plugin"},
+                    "cublaslt, model, twin, exec, plugin"},
         BadScenario{"axes: {gpus: [{topology: ring}]}\n",
                     "t.yaml:5:15: a map of gpus needs ranks, e.g. {ranks: 4, topology: ring}"},
         BadScenario{"axes: {engine: [{reference: x}]}\n",
@@ -352,7 +352,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadScenario{"requires: {cublas: gup}\n",
                     "t.yaml:5:20: nobody can enforce the requirement \"gup\"; did you mean "
                     "\"gpu\"? (known: gpu, nccl, mpi, real, avx2, avx512, neon, openblas, "
-                    "cublas, cublaslt, exec, plugin)"},
+                    "cublas, cublaslt, twin, exec, plugin)"},
         BadScenario{"requires: gpu\n",
                     "t.yaml:5:11: requires must be a map of an axis or a value to what it needs, "
                     "e.g. {cuda: gpu}"}));

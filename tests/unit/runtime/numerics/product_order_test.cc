@@ -114,7 +114,11 @@ TEST(ProductOrder, WhatIsNoWholeTileComesFirst) {
     return ordered_product(steps.steps, &unit, x, y, &sum);
   };
   EXPECT_EQ(value_of("sm90+tile:32", 75), c);
-  EXPECT_NE(value_of("sm90", 75), c);
+  int differing = 0;
+  for (std::int64_t k = 65; k < 96; ++k) {
+    differing += value_of("sm90", k) != value_of("sm90+tile:32", k) ? 1 : 0;
+  }
+  EXPECT_GT(differing, 3);
   EXPECT_EQ(value_of("sm90+tile:32", 64), value_of("sm90", 64));
 }
 
