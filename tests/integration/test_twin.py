@@ -133,6 +133,13 @@ class Probe(Case):
         self.assertEqual((self.folder / "c.txt").stat().st_size, size)
         self.assertEqual(self.probe("--from", "c.txt").stdout, result.stdout)
 
+    def test_a_product_that_is_named_twice_has_the_rows_of_both(self):
+        result = self.probe("--engine", "model:sm90", "--precision", "bf16", "--shape", "40,48,2",
+                            "--shape", "40,48,5,2")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        # Below 64 columns the model has one segment: one chain, as a library's.
+        self.assertIn("2 of 2 lines proved: 4 calls reproduced", result.stdout)
+
     def test_masks_reveal_what_is_no_librarys_order(self):
         result = self.probe("--engine", "reference", "--precision", "fp32", "--shape", "40,100,3")
         self.assertEqual(result.returncode, 0, result.stderr)

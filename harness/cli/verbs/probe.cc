@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <set>
 #include <sstream>
 
@@ -46,6 +47,20 @@ Result<Shape> shape_of(const std::string& text) {
   return Shape{numbers[0], numbers[1], {numbers.begin() + 2, numbers.end()}};
 }
 
+/// Each product once; one that is there twice has the rows of both, or all.
+void add_shape(Shape shape, std::vector<Shape>& out) {
+  const auto same = std::find_if(out.begin(), out.end(), [&](const Shape& known) {
+    return known.outputs == shape.outputs && known.inputs == shape.inputs;
+  });
+  if (same == out.end()) return out.push_back(std::move(shape));
+  if (same->rows.empty()) return;
+  if (shape.rows.empty()) return same->rows.clear();
+  std::vector<std::int64_t> both;
+  std::set_union(same->rows.begin(), same->rows.end(), shape.rows.begin(), shape.rows.end(),
+                 std::back_inserter(both));
+  same->rows = std::move(both);
+}
+
 /// The products of a model on one rank.
 Result<std::vector<Shape>> shapes_of_model(const std::string& name) {
   auto model = open_model(name, "");
@@ -58,8 +73,7 @@ Result<std::vector<Shape>> shapes_of_model(const std::string& name) {
         std::pair{c.hidden_size, c.heads * c.head_dim},
         std::pair{c.intermediate_size, c.hidden_size},
         std::pair{c.hidden_size, c.intermediate_size}, std::pair{c.vocab_size, c.hidden_size}}) {
-    const auto same = [&, n = n, k = k](const Shape& s) { return s.outputs == n && s.inputs == k; };
-    if (std::none_of(out.begin(), out.end(), same)) out.push_back({n, k, {}});
+    add_shape({n, k, {}}, out);
   }
   return out;
 }
@@ -73,7 +87,7 @@ Result<void> read_shapes(const std::string& file, std::vector<Shape>& out) {
     if (line.empty() || line[0] == '#') continue;
     auto shape = shape_of(line);
     if (!shape) return Error{shape.error().message, file + ":" + std::to_string(number)};
-    out.push_back(*shape);
+    add_shape(std::move(*shape), out);
   }
   return {};
 }
@@ -89,7 +103,7 @@ Result<std::vector<Shape>> shapes_of(const Arguments& arguments) {
     std::replace(text.begin(), text.end(), ',', ' ');
     auto shape = shape_of(text);
     if (!shape) return Error{shape.error().message, "--shape"};
-    out.push_back(std::move(*shape));
+    add_shape(std::move(*shape), out);
   }
   if (arguments.has("shapes")) {
     if (auto ok = read_shapes(arguments.text("shapes"), out); !ok) return ok.error();
@@ -281,7 +295,7 @@ Result<void> read_captures(const std::vector<std::string>& files, probe::Capture
   return {};
 }
 
-/// The chip whose groups are tried: given, or that of the capture's GPU.
+/// The chip whose groups are tried: given, that of engine model, or sm90 for what ran on a GPU.
 Result<std::optional<TensorCore>> chip_of(const Arguments& arguments,
                                           const probe::Capture& capture) {
   if (arguments.has("chip")) {
@@ -289,9 +303,14 @@ Result<std::optional<TensorCore>> chip_of(const Arguments& arguments,
     if (!chip) return Error{chip.error().message, "--chip"};
     return std::optional(*chip);
   }
-  const auto device = capture.facts.find("device");
-  const bool gpu = device != capture.facts.end() && device->second == "cuda";
-  return gpu ? std::optional(TensorCore::sm90) : std::nullopt;
+  const auto fact = [&](const char* name) {
+    const auto found = capture.facts.find(name);
+    return found == capture.facts.end() ? std::string() : found->second;
+  };
+  for (const TensorCore chip : tensor_cores()) {
+    if (fact("engine") == "model:" + text_of(chip)) return std::optional(chip);
+  }
+  return fact("device") == "cuda" ? std::optional(TensorCore::sm90) : std::nullopt;
 }
 
 std::string evidence_text(const ProductLine& line) {
