@@ -41,11 +41,12 @@ class Recorded(Case):
         self.assertGreaterEqual(report["tokens_compared"], 12 * 8 * 96)
 
     def test_every_digest_with_the_cache_off(self):
-        """One prompt: its products have up to 132 rows, other ones in each step."""
-        code, report = self.check("engine=twin and cache=off and batch=1 and precision!=fp16",
+        """One prompt: its products have up to 132 rows, other ones in each step. In fp32 the
+        order changes with them."""
+        code, report = self.check("engine=twin and cache=off and batch=1 and precision=fp32",
                                   "--set", "prompts.take=1")
         self.assertEqual(code, 0, report["counts"])
-        self.assertEqual(report["counts"]["PASS"], 4)
+        self.assertEqual(report["counts"]["PASS"], 2)
 
 
 class Changed(Case):
@@ -63,9 +64,9 @@ class Changed(Case):
         path.write_text(scenario)
         return path
 
-    def verdicts(self, edit):
+    def verdicts(self, edit, precisions="precision!=fp16"):
         scenario = self.book(edit)
-        _, report = self.check("engine=twin and cache=on", scenario=scenario)
+        _, report = self.check("engine=twin and cache=on and " + precisions, scenario=scenario)
         cells = {}
         for cell in report["cells"]:
             axes = cell["axes"]
@@ -88,7 +89,8 @@ class Changed(Case):
             changed, count = re.subn(r"(?m)^(fp32 8192 8192 1 )\S+ ", r"\1fma ", text)
             self.assertEqual(count, 1)
             return changed
-        self.assertEqual({verdict for verdict, _ in self.verdicts(edit).values()}, {"PASS"})
+        cells = self.verdicts(edit, "precision=fp32")
+        self.assertEqual([verdict for verdict, _ in cells.values()], ["PASS", "PASS"])
 
     def test_a_product_that_the_book_lacks_is_refused_by_name(self):
         cells = self.verdicts(lambda text: re.sub(r"(?m)^bf16 4096 256 .*\n", "", text))
