@@ -53,8 +53,7 @@ Result<std::size_t> change_pending(const std::string& path, const std::string& s
 }  // namespace
 
 bool gives_goldens(const JudgeCell& cell) {
-  return cell.has_trace() && !cell.class_hash.empty() &&
-         !cell.attempts.front().observed.engine.starts_with("twin:");
+  return cell.has_trace() && !cell.class_hash.empty() && !is_twin(cell.attempts.front().observed);
 }
 
 void add_blocks(const JudgeCell& cell, std::vector<GoldenBlock>& blocks) {

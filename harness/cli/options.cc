@@ -75,7 +75,9 @@ std::vector<OptionInfo> options_of_single_verbs() {
       {"keep", 0, Takes::one, "N", "runs to keep (default: 50)"},
       {"work", 0, Takes::one, "DIR",
        "folder for temporary files (default: a new one under TMPDIR)"},
-      {"precision", 0, Takes::one, "NAME", "precision to measure (default: fp32; of study: bf16)"},
+      {"precision", 0, Takes::one, "NAME",
+       "precision to measure (default: fp32; of study and probe: bf16); probe takes a list: "
+       "bf16,fp32"},
       {"threads", 0, Takes::one, "N", "threads of an operation (default: 1)"},
       {"prompt-tokens", 0, Takes::one, "N", "length of the prompt (default: 64)"},
       {"new-tokens", 0, Takes::one, "N", "tokens to decode (default: 32)"},
@@ -84,11 +86,14 @@ std::vector<OptionInfo> options_of_single_verbs() {
        "tokens before the first decoded one (default: the prompt's)"},
       {"device", 0, Takes::one, "cpu|cuda", "where to compute (default: what the engine needs)"},
       {"engine", 0, Takes::one, "NAME",
-       "reference, openblas, cublas, … (default: reference); openblas:Haswell chooses a core"},
+       "reference, openblas, cublas, … (default: reference; of probe: cublas); openblas:Haswell "
+       "chooses "
+       "a core"},
       {"rows", 0, Takes::one, "N", "drawn rows of each line (default: 1000)"},
       {"seed", 0, Takes::one, "N", "of what is drawn (default: 1)"},
       {"fault", 0, Takes::one, "NAME", "serve with a seeded defect of the selftest"},
-      {"model", 0, Takes::one, "MODEL", "record the rows of this model instead of drawing them"},
+      {"model", 0, Takes::one, "MODEL",
+       "record the rows of this model instead of drawing them; of probe: its products"},
       {"prompts", 0, Takes::one, "FILE", "prompts to record (JSONL)"},
       {"layers", 0, Takes::one, "N", "layers of a synthetic model (default: all of its shape)"},
       {"out", 0, Takes::one, "FILE", "the new file of task vectors, NAME.tasks"},

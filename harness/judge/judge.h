@@ -33,6 +33,8 @@ struct JudgeCell {
 /// the scenario names the axis; otherwise replies of one token, which read no cache, are fine.
 Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
                          bool asks_about_cache = true);
+/// Whether a twin ran, which loads no library of its own and stands for another engine.
+bool is_twin(const Observed& ran);
 /// FAIL when a vendor's engine computed with another library file or core type than those in the
 /// recipe of its goldens, e.g. because the file was replaced during the run.
 Judgement check_library(const std::string& class_recipe, const CellTrace& trace);

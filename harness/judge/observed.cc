@@ -340,13 +340,16 @@ Judgement check_observed(const GenerateRequest& asked, const CellTrace& trace,
                   check_decode(asked.sampler, trace.observed)});
 }
 
+bool is_twin(const Observed& ran) {
+  return ran.engine.starts_with("twin:");
+}
+
 Judgement check_library(const std::string& class_recipe, const CellTrace& trace) {
   const auto lines = recipe_lines(class_recipe);
   const auto variant = lines.find("variant");
   if (variant == lines.end()) return {};
   const Observed& ran = trace.observed;
-  // A twin loads no library: its book says whose it has.
-  if (ran.engine.starts_with("twin:")) return {};
+  if (is_twin(ran)) return {};  // its book says whose library it has
   const bool known = std::any_of(lines.begin(), lines.end(), [&](const auto& line) {
     return is_machine_key(line.first) && line.second == ran.library_sha256;
   });

@@ -100,9 +100,9 @@ std::optional<Judgement> no_reference(const Judging& all, const Group& group,
                      "the reference, " + all.name(meant) + ", has no score"};
   }
   const Cell& cell = all.in.matrix.cells[std::size_t(meant)];
-  const bool usual = std::all_of(
-      rule.across.begin(), rule.across.end(),
-      [&](const std::string& axis) { return cell.value(axis) == usual_value(axis).text; });
+  const bool usual =
+      std::all_of(rule.across.begin(), rule.across.end(),
+                  [&](const std::string& axis) { return is_usual(axis, cell.at(axis)); });
   if (group.unselected == 0 || usual) return {};
   return Judgement{Verdict::not_run, Severity::none,
                    "the reference may be one of the cells that were not selected"};
@@ -166,7 +166,7 @@ int reference_of(const Matrix& matrix, const std::vector<int>& cells,
   });
   const auto usual = [&](int i) {
     return std::all_of(varied.begin(), varied.end(), [&](const std::string& axis) {
-      return value(i, axis) == usual_value(axis).text;
+      return is_usual(axis, matrix.cells[std::size_t(i)].at(axis));
     });
   };
   const auto at = std::find_if(cells.begin(), cells.end(), usual);

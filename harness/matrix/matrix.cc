@@ -391,22 +391,16 @@ std::string class_axes(const Cell& cell) {
   for (const auto& [axis, value] : cell.axes) {
     // A twin is in the class of what it stands for, whatever it runs on.
     if (original && (axis == "isa" || axis == "threads")) continue;
-    if (original && axis == "engine") {
-      out += "engine=" + original->engine + "\n";
-      continue;
-    }
-    if (original && axis == "device") {
-      if (original->device != usual_value("device").text)
-        out += "device=" + original->device + "\n";
-      continue;
-    }
+    const std::string& text = original && axis == "engine"   ? original->engine
+                              : original && axis == "device" ? original->device
+                                                             : value.text;
     const bool always = axis == "engine" || axis == "precision";
     const bool decides = (by_steps && (axis == "batch" || axis == "cache" || axis == "kv" ||
                                        axis == "replicas" || axis == "rows")) ||
                          (by_ranks && axis == "gpus");
     if (find_axis(axis)->own_lines) continue;
     if (deterministic && !decides && find_axis(axis)->lossless(value)) continue;
-    if (always || !is_usual(axis, value)) out += axis + "=" + value.text + "\n";
+    if (always || text != usual_value(axis).text) out += axis + "=" + text + "\n";
   }
   return out;
 }

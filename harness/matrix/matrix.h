@@ -105,8 +105,8 @@ bool depends_on_ranks(const Cell& cell);
 /// The axes part of the class recipe of a cell: sorted "axis=value" lines. Lossless values are
 /// dropped for a deterministic engine, but for batch, cache and rows where steps matter, and for
 /// gpus where ranks do; other engines keep all, and a twin has the engine and the device that it
-/// stands for. engine and precision always stand there, another
-/// axis when it is not at its default, so that a later axis makes no golden stale.
+/// stands for. engine and precision always stand there, another axis when it is not at its default,
+/// so that a later axis makes no golden stale.
 std::string class_axes(const Cell& cell);
 
 }  // namespace isobit

@@ -48,7 +48,8 @@ std::string read_call(std::istringstream& words, const MatrixCapture& matrix, Ca
   return "";
 }
 
-std::string read_line(const std::string& line, Capture& out) {
+/// `open`: whether the last matrix has no end yet.
+std::string read_line(const std::string& line, Capture& out, bool& open) {
   std::istringstream words(line);
   std::string kind;
   words >> kind;
@@ -67,19 +68,18 @@ std::string read_line(const std::string& line, Capture& out) {
     if (operand_of(matrix.precision) == nullptr) {
       return "unknown precision " + in_quotes(matrix.precision);
     }
-    if (!out.matrices.empty() && !out.matrices.back().ended) {
-      return "the matrix before it has no end";
-    }
+    if (open) return "the matrix before it has no end";
+    open = true;
     out.matrices.push_back(std::move(matrix));
     return "";
   }
   if (kind != "choice" && kind != "call" && kind != "end") return "unknown word " + in_quotes(kind);
   if (out.matrices.empty()) return "there is no matrix before it";
   MatrixCapture& matrix = out.matrices.back();
-  if (matrix.ended) return "the matrix before it has ended";
+  if (!open) return "the matrix before it has ended";
   if (kind == "end") {
     std::int64_t calls = 0;
-    matrix.ended = true;
+    open = false;
     const bool all = whole(words, 0, calls) && calls == std::int64_t(matrix.calls.size());
     return all ? "" : "the matrix has " + std::to_string(matrix.calls.size()) + " calls";
   }
@@ -137,6 +137,7 @@ std::string whole_part(const std::string& bytes) {
 
 Result<Capture> parse_capture(const std::string& bytes, const std::string& name) {
   Capture out;
+  bool open = false;
   std::istringstream text(bytes);
   std::string line;
   for (int number = 1; std::getline(text, line); ++number) {
@@ -145,10 +146,10 @@ Result<Capture> parse_capture(const std::string& bytes, const std::string& name)
       if (line != kHeader) return Error{std::string("a capture begins with ") + kHeader, place};
       continue;
     }
-    if (const std::string why = read_line(line, out); !why.empty()) return Error{why, place};
+    if (const std::string why = read_line(line, out, open); !why.empty()) return Error{why, place};
   }
   if (out.matrices.empty()) return Error{"the capture holds no matrix", name};
-  if (!out.matrices.back().ended) return Error{"the last matrix has no end", name};
+  if (open) return Error{"the last matrix has no end", name};
   return out;
 }
 

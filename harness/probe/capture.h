@@ -34,7 +34,6 @@ struct MatrixCapture {
   std::int64_t outputs = 0, inputs = 0;
   std::vector<Choice> choices;
   std::vector<Call> calls;
-  bool ended = false;  // as it was read
 };
 struct Capture {
   std::map<std::string, std::string> facts;

@@ -7,7 +7,7 @@
 #include "harness/probe/draw.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/device_memory.h"
-#include "runtime/numerics/order.h"
+#include "runtime/numerics/segments.h"
 
 namespace isobit::probe {
 namespace {
@@ -16,29 +16,11 @@ void stop_when_interrupted() {
   if (interrupted != 0) throw BackendError("interrupted");
 }
 
-MatrixSource source_of(const ProductPlan& plan, const Mode& mode, const Operands& drawn) {
-  MatrixSource source;
-  source.name = "drawn";
-  source.outputs = plan.outputs;
-  source.inputs = plan.inputs;
-  source.format = mode.matrix;
-  const std::int64_t segments = segments_of(plan.inputs, 8);
-  for (std::int64_t s = 0; s <= segments; ++s) {
-    source.bounds.push_back(segment_begin(plan.inputs, s, segments));
-  }
-  source.read = [&drawn](std::int64_t row, std::span<float> out) {
-    const std::span<const float> from = drawn.weights(row);
-    std::copy(from.begin(), from.end(), out.begin());
-  };
-  source.amax = [](std::int64_t) { return 1.0F; };
-  return source;
-}
-
 std::vector<std::int64_t> usual_rows(const ProductPlan& plan) {
-  std::set<std::int64_t> out{plan.least_rows, plan.most_rows};
+  std::set<std::int64_t> out{1, plan.most_rows};
   for (std::int64_t m = 1; m <= plan.most_rows; m *= 2) {
     for (const std::int64_t at : {m - 1, m, m + 1, m + m / 2}) {
-      if (at >= plan.least_rows && at <= plan.most_rows) out.insert(at);
+      if (at >= 1 && at <= plan.most_rows) out.insert(at);
     }
   }
   return {out.begin(), out.end()};
@@ -65,7 +47,11 @@ class Products {
   void load(std::int64_t draw) {
     const Mode& mode = backend_.mode();
     const Operands drawn(draw, plan_.inputs, mode.matrix, mode.gemm_input);
-    matrix_ = backend_.load_matrix(source_of(plan_, mode, drawn));
+    matrix_ = backend_.load_matrix(
+        matrix_of(plan_, mode, [&drawn](std::int64_t row, std::span<float> out) {
+          const std::span<const float> from = drawn.weights(row);
+          std::copy(from.begin(), from.end(), out.begin());
+        }));
     std::vector<float> block;
     const std::int64_t period = std::min(kRowPeriod, plan_.most_rows);
     for (std::int64_t m = 0; m < period; ++m) {
@@ -112,7 +98,7 @@ class Products {
 
 std::vector<Choice> choices_of(Products& products, const ProductPlan& plan) {
   std::vector<Choice> out;
-  for (std::int64_t m = plan.least_rows; m <= plan.most_rows; ++m) {
+  for (std::int64_t m = 1; m <= plan.most_rows; ++m) {
     stop_when_interrupted();
     const std::string text = products.choice(m);
     if (text.empty()) return {};
@@ -123,6 +109,19 @@ std::vector<Choice> choices_of(Products& products, const ProductPlan& plan) {
 }
 
 }  // namespace
+
+MatrixSource matrix_of(const ProductPlan& plan, const Mode& mode,
+                       std::function<void(std::int64_t row, std::span<float> out)> read) {
+  MatrixSource source;
+  source.name = "probe";
+  source.outputs = plan.outputs;
+  source.inputs = plan.inputs;
+  source.bounds = segment_bounds(plan.inputs, 8);
+  source.format = mode.matrix;
+  source.read = std::move(read);
+  source.amax = [](std::int64_t) { return 1.0F; };
+  return source;
+}
 
 MatrixCapture capture_products(Backend& backend, const ProductPlan& plan) {
   MatrixCapture out;

@@ -6,7 +6,6 @@
 
 #include "runtime/base/interrupt.h"
 #include "runtime/device_memory.h"
-#include "runtime/numerics/order.h"
 
 namespace isobit::probe {
 namespace {
@@ -47,23 +46,13 @@ class Masks {
 
  private:
   std::vector<float> product(std::span<const Pair> pairs) {
-    MatrixSource source;
-    source.name = "masks";
-    source.outputs = plan_.outputs;
-    source.inputs = plan_.inputs;
-    source.format = backend_.mode().matrix;
-    const std::int64_t segments = segments_of(plan_.inputs, 8);
-    for (std::int64_t s = 0; s <= segments; ++s) {
-      source.bounds.push_back(segment_begin(plan_.inputs, s, segments));
-    }
-    source.read = [&](std::int64_t row, std::span<float> out) {
+    const auto mask = [&](std::int64_t row, std::span<float> out) {
       std::fill(out.begin(), out.end(), 1.0F);
       const Pair& pair = pairs[std::size_t(row) % pairs.size()];
       out[std::size_t(pair.first)] = kLarge;
       out[std::size_t(pair.second)] = -kLarge;
     };
-    source.amax = [](std::int64_t) { return 1.0F; };
-    const auto matrix = backend_.load_matrix(source);
+    const auto matrix = backend_.load_matrix(matrix_of(plan_, backend_.mode(), mask));
     backend_.gemm({x_.get(), rows_, plan_.inputs, plan_.inputs}, *matrix,
                   {out_.get(), rows_, plan_.outputs, plan_.outputs});
     std::vector<float> answers(pairs.size());
@@ -111,14 +100,18 @@ std::vector<Open> split(const Open& open, const std::map<Pair, std::int64_t>& si
   return rest;
 }
 
+/// The space before a part, but for the first.
+const char* apart(const std::string& out) {
+  return out.empty() || out.back() == '(' || out.back() == '{' ? "" : " ";
+}
+
 void append_terms(std::string& out, const std::vector<std::int64_t>& terms) {
   for (std::size_t i = 0; i < terms.size();) {
     std::size_t end = i + 1;
     while (end + 1 < terms.size() && terms[end + 1] - terms[end] == terms[i + 1] - terms[i]) {
       ++end;
     }
-    out += (out.empty() || out.back() == '(' || out.back() == '{' ? "" : " ") +
-           std::to_string(terms[i]);
+    out += apart(out) + std::to_string(terms[i]);
     if (end > i + 1) {
       out += " " + std::to_string(terms[i + 1]) + " .. " + std::to_string(terms[end]);
       i = end + 1;
@@ -137,8 +130,7 @@ void append(std::string& out, const SumTree& tree) {
     }
     append_terms(out, run);
     run.clear();
-    const bool begins = out.empty() || out.back() == '(' || out.back() == '{';
-    out += begins ? "" : " ";
+    out += apart(out);
     out += part.together ? "{" : "(";
     append(out, part);
     out += part.together ? "}" : ")";

@@ -33,7 +33,7 @@ std::set<std::int64_t> numbers_in(const std::string& text) {
 class Orders {
  public:
   void add(const ProductOrder& order) {
-    if (std::find(all_.begin(), all_.end(), order) == all_.end()) all_.push_back(order);
+    if (seen_.insert(order).second) all_.push_back(order);
   }
   /// Slices of ceil(k / n) columns, rounded up to a multiple.
   void slices(ProductOrder like, std::int64_t k, std::int64_t n, std::int64_t multiple) {
@@ -63,6 +63,7 @@ class Orders {
 
  private:
   std::vector<ProductOrder> all_;
+  std::set<ProductOrder> seen_;
 };
 
 constexpr std::int64_t kMultiples[] = {64, 32, 128, 8, 16, 256, 4, 1};
@@ -201,7 +202,7 @@ void add_lines(const MatrixCapture& matrix, const SearchPlan& plan, std::vector<
   const Mode* mode = operand_of(matrix.precision);
   ISOBIT_CHECK(mode != nullptr);
   const Format operand = mode->gemm_input;
-  Values values(matrix.inputs, mode->matrix, mode->gemm_input, operand);
+  Values values(matrix.inputs, *mode);
   Search search(matrix, operand, plan, values);
   const std::size_t first = out.size();
   for (const Choice& run : runs_of(matrix)) {
@@ -265,15 +266,16 @@ std::vector<ProductOrder> candidates(std::optional<TensorCore> chip, Format oper
 const Operands& Values::operands(std::int64_t draw) {
   const auto known = drawn_.find(draw);
   if (known != drawn_.end()) return known->second;
-  return drawn_.emplace(draw, Operands(draw, inputs_, weights_, rows_)).first->second;
+  return drawn_.emplace(draw, Operands(draw, inputs_, mode_.matrix, mode_.gemm_input))
+      .first->second;
 }
 
 std::uint32_t Values::bits(const ProductOrder& order, std::int64_t draw, Place place) {
-  const auto [at, fresh] = tables_.try_emplace(text_of(order));
+  const auto [at, fresh] = tables_.try_emplace(order);
   Table& table = at->second;
   if (fresh) {
     table.steps = product_steps(order, inputs_);
-    table.unit = unit_of(order, operand_);
+    table.unit = unit_of(order, mode_.gemm_input);
     table.sums.resize(std::size_t(table.steps.lanes));
   }
   const std::int64_t key =

@@ -8,7 +8,6 @@
 
 #include <functional>
 #include <map>
-#include <memory>
 #include <string>
 
 #include "harness/probe/capture.h"
@@ -25,8 +24,8 @@ std::vector<ProductOrder> candidates(std::optional<TensorCore> chip, Format oper
 /// Values of drawn products by order, computed once each.
 class Values {
  public:
-  Values(std::int64_t inputs, Format weights, Format rows, Format operand)
-      : inputs_(inputs), weights_(weights), rows_(rows), operand_(operand) {}
+  /// Operands as a mode's products have them. REQUIRES: the mode outlives the object.
+  Values(std::int64_t inputs, const Mode& mode) : inputs_(inputs), mode_(mode) {}
   /// Bits of one product of a draw.
   std::uint32_t bits(const ProductOrder& order, std::int64_t draw, Place place);
   /// How many of a call's results an order gives; stops at the first that it does not when `all`.
@@ -43,9 +42,9 @@ class Values {
   const Operands& operands(std::int64_t draw);
 
   std::int64_t inputs_;
-  Format weights_, rows_, operand_;
+  const Mode& mode_;
   std::map<std::int64_t, Operands> drawn_;
-  std::map<std::string, Table> tables_;
+  std::map<ProductOrder, Table> tables_;
 };
 
 struct SearchPlan {

@@ -5,6 +5,7 @@
 // columns ascending, from +0. At the end of a block, and of all, lanes' sums are added as FP32.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -30,7 +31,7 @@ struct ProductOrder {
   std::int64_t block = 0;          // dealt lanes begin anew every so many columns; 0: never
   std::int32_t tile = 0;  // a tensor core's slice begins with what is no whole tile of so many
   Meet meet = Meet::ascending;
-  bool operator==(const ProductOrder&) const = default;
+  auto operator<=>(const ProductOrder&) const = default;
 };
 constexpr std::int64_t kMostLanes = 4096;
 

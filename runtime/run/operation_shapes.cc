@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "runtime/kv_layout.h"
-#include "runtime/numerics/order.h"
+#include "runtime/numerics/segments.h"
 #include "runtime/run/operation_data.h"
 
 namespace isobit {
@@ -35,10 +35,7 @@ class GemmRun final : public ShapeRun {
     source.name = shape.id;
     source.outputs = shape.n;
     source.inputs = shape.k;
-    const int segments = segments_of(shape.k, kOperationSegments);
-    for (int s = 0; s <= segments; ++s) {
-      source.bounds.push_back(segment_begin(shape.k, s, segments));
-    }
+    source.bounds = segment_bounds(shape.k, kOperationSegments);
     source.format = backend.mode().matrix;
     source.read = read;
     source.amax = [read, k = shape.k](std::int64_t row) {

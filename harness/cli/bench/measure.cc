@@ -11,7 +11,7 @@
 
 #include "harness/models/models.h"
 #include "runtime/backends/cpu/kernels/fma_peak.h"
-#include "runtime/numerics/order.h"
+#include "runtime/numerics/segments.h"
 #include "runtime/run/generate.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -150,10 +150,7 @@ MatrixSource matrix_source(const Tensor& tensor, const ModelConfig& config, cons
   source.outputs = tensor.rows;
   source.inputs = tensor.cols;
   source.format = mode.matrix;
-  const std::int64_t segments = segments_of(tensor.cols, int(config.segments));
-  for (std::int64_t s = 0; s <= segments; ++s) {
-    source.bounds.push_back(segment_begin(tensor.cols, s, segments));
-  }
+  source.bounds = segment_bounds(tensor.cols, int(config.segments));
   source.read = [&tensor](std::int64_t row, std::span<float> out) {
     tensor.read_row(row, 0, tensor.cols, out);
   };

@@ -193,12 +193,13 @@ std::string capture_text(const probe::Capture& capture) {
   return out;
 }
 
-/// The calls that a plan makes of a product, or of those in a capture, as text to compare.
-std::string calls_text(const std::vector<std::int64_t>& rows, std::int64_t most,
-                       std::int64_t draws) {
-  std::string out = std::to_string(draws) + " draws of ";
-  if (rows.empty()) return out + "1 to " + std::to_string(most) + " rows";
-  for (const std::int64_t m : rows) out += (m == rows.front() ? "" : ", ") + std::to_string(m);
+/// The calls that a plan makes of a product, for messages.
+std::string calls_text(const probe::ProductPlan& plan) {
+  std::string out = std::to_string(plan.draws) + " draws of ";
+  if (plan.rows.empty()) return out + "1 to " + std::to_string(plan.most_rows) + " rows";
+  for (const std::int64_t m : plan.rows) {
+    out += (m == plan.rows.front() ? "" : ", ") + std::to_string(m);
+  }
   return out + " rows";
 }
 
@@ -221,18 +222,18 @@ Result<bool> holds(const probe::Capture& capture, const std::string& precision,
                                                       plan.rows.end()));
     if (same) return true;
     return Error{"holds other calls of " + std::to_string(plan.outputs) + " x " +
-                     std::to_string(plan.inputs) + " than " +
-                     calls_text(plan.rows, plan.most_rows, plan.draws) + "; give another file",
+                     std::to_string(plan.inputs) + " than " + calls_text(plan) +
+                     "; give another file",
                  "--capture"};
   }
   return false;
 }
 
-Result<void> capture_matrix(Backend& backend, const probe::ProductPlan& plan,
-                            probe::Capture& capture) {
+/// What a backend gives, its exceptions as an Error.
+template <class F>
+auto caught(F&& f) -> Result<decltype(f())> {
   try {
-    capture.matrices.push_back(probe::capture_products(backend, plan));
-    return {};
+    return f();
   } catch (const BackendError& error) {
     return Error{error.what(), "probe"};
   } catch (const std::bad_alloc& error) {
@@ -269,9 +270,10 @@ Result<void> run_products(const Arguments& arguments, probe::Capture& capture) {
       if (*held) continue;
       std::fprintf(stderr, "%s %s x %s\n", mode->name, std::to_string(mine.outputs).c_str(),
                    std::to_string(mine.inputs).c_str());
-      const auto done = capture_matrix(**backend, mine, capture);
+      auto matrix = caught([&] { return probe::capture_products(**backend, mine); });
       if (interrupted != 0) return {};
-      if (!done) return done.error();
+      if (!matrix) return matrix.error();
+      capture.matrices.push_back(std::move(*matrix));
       if (file.empty()) continue;
       if (auto ok = write_file_atomically(file, capture_text(capture)); !ok) return ok.error();
     }
@@ -348,17 +350,6 @@ void print_lines(const std::vector<ProductLine>& lines) {
         std::to_string(results) + " results bit for bit\n");
 }
 
-Result<probe::SumTree> tree_of(Backend& backend, const probe::ProductPlan& plan,
-                               std::int64_t rows) {
-  try {
-    return probe::reveal_product(backend, plan, rows);
-  } catch (const BackendError& error) {
-    return Error{error.what(), ""};
-  } catch (const std::bad_alloc& error) {
-    return Error{memory_text(error), ""};
-  }
-}
-
 /// What the masks say of products whose order is of no kind that the search knows.
 Result<void> reveal_open(const Arguments& arguments, const std::vector<ProductLine>& lines) {
   constexpr int kMost = 8;
@@ -371,18 +362,18 @@ Result<void> reveal_open(const Arguments& arguments, const std::vector<ProductLi
       print("fp16 has no masks: its largest number is too small\n");
       continue;
     }
-    const Mode* mode = &mode_of(line.operand == Format::bf16   ? Precision::bf16
-                                : line.operand == Format::tf32 ? Precision::tf32
-                                                               : Precision::fp32);
+    const Mode* mode = probe::operand_of(name_of_operand(line.operand));
     auto backend = make_backend(plan->backend, *mode);
     if (!backend) return Error{backend.error().text(), "--engine"};
     plan->outputs = line.outputs;
     plan->inputs = line.inputs;
-    const Result<probe::SumTree> tree = tree_of(**backend, *plan, line.from_rows);
+    const auto asked =
+        caught([&] { return probe::reveal_product(**backend, *plan, line.from_rows); });
     if (interrupted != 0) return {};
+    const Result<probe::SumTree> tree = asked ? *asked : asked.error();
     print("masks: " + name_of_operand(line.operand) + " " + std::to_string(line.outputs) + " x " +
           std::to_string(line.inputs) + ", " + std::to_string(line.from_rows) +
-          " rows: " + (tree ? probe::text_of(*tree) : tree.error().text()) + "\n");
+          " rows: " + (tree ? probe::text_of(*tree) : tree.error().message) + "\n");
   }
   return {};
 }

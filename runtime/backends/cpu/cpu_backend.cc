@@ -19,7 +19,6 @@ namespace {
 constexpr std::int64_t kElementwiseGrain = 32768;  // elements worth a thread
 constexpr std::int64_t kGemmGrain = 65536;         // FMAs worth a thread
 constexpr std::int64_t kManyRows = 128;            // of a thread: rows are cut, not outputs
-constexpr std::int64_t kSliceSums = std::int64_t(1) << 22;  // of a scheduled product, at once
 
 /// A source as the packer wants it; 8-bit formats get the power-of-two scale of the whole row.
 PackSpec pack_spec(const MatrixSource& source, ThreadPool& pool) {
@@ -194,26 +193,27 @@ void CpuBackend::quantize(Rows x, const void* scale, Format format, Rows out) {
   });
 }
 
-template <class T>
-void CpuBackend::product(const Rows& x, const PackedMatrix& w, const Rows& out) {
-  const std::int64_t work = x.rows * w.n * std::max<std::int64_t>(w.k, 1);
+void CpuBackend::cut_product(std::int64_t rows, const PackedMatrix& w,
+                             const std::function<void(Range rows, Range panels)>& leaf) {
+  const std::int64_t work = rows * w.n * std::max<std::int64_t>(w.k, 1);
   pool_.run(work / kGemmGrain + 1, [&](int index, int shares) {
-    GemmArgs<T> args{row<T>(x, 0), x.stride, &w,        row<T>(out, 0), out.stride, 0,
-                     x.rows,       0,        w.panels()};
+    Range my_rows{0, rows}, panels{0, w.panels()};
     // Few rows: each thread reads its own weights once. Many: each turns its own rows into
     // tiles once. Either way an output is computed whole by one thread.
-    if (x.rows < kManyRows * shares && (w.panels() >= 2 * shares || x.rows < shares)) {
-      const Range panels = share_of(w.panels(), index, shares);
-      args.panel_begin = panels.begin;
-      args.panel_end = panels.end;
+    if (rows < kManyRows * shares && (w.panels() >= 2 * shares || rows < shares)) {
+      panels = share_of(w.panels(), index, shares);
     } else {
-      const Range rows = share_of(x.rows, index, shares);
-      args.row_begin = rows.begin;
-      args.row_end = rows.end;
+      my_rows = share_of(rows, index, shares);
     }
-    if (args.row_begin < args.row_end && args.panel_begin < args.panel_end) {
-      table<T>().gemm(args);
-    }
+    if (my_rows.begin < my_rows.end && panels.begin < panels.end) leaf(my_rows, panels);
+  });
+}
+
+template <class T>
+void CpuBackend::product(const Rows& x, const PackedMatrix& w, const Rows& out) {
+  cut_product(x.rows, w, [&](Range rows, Range panels) {
+    table<T>().gemm({row<T>(x, 0), x.stride, &w, row<T>(out, 0), out.stride, rows.begin, rows.end,
+                     panels.begin, panels.end});
   });
 }
 

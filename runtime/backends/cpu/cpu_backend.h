@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -85,6 +86,11 @@ class CpuBackend : public Backend {
   /// Output scales of a matrix: what finish() multiplies with, or null.
   [[nodiscard]] virtual const float* output_scales(const WeightMatrix& matrix) const;
 
+  /// Calls `leaf` with the shares of a product of so many rows, each with rows and panels.
+  void cut_product(std::int64_t rows, const PackedMatrix& w,
+                   const std::function<void(Range rows, Range panels)>& leaf);
+
+  static constexpr std::int64_t kSliceSums = std::int64_t(1) << 22;  // of a product, at once
   ThreadPool pool_;
   const Kernels& kernels_;
 

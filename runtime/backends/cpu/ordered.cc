@@ -4,13 +4,6 @@
 #include <algorithm>
 
 namespace isobit::cpu {
-namespace {
-
-constexpr std::int64_t kGrain = 65536;                 // products worth a thread
-constexpr std::int64_t kSums = std::int64_t(1) << 22;  // of slices, at once
-
-}  // namespace
-
 Format library_operand(const Mode& mode) {
   switch (mode.gemm_input) {
     case Format::f32:
@@ -34,20 +27,9 @@ std::shared_ptr<WeightMatrix> OrderedBackend::load_matrix(const MatrixSource& so
   return CpuBackend::load_matrix(plain);
 }
 
-/// Shares of outputs, or of rows where there are many: f(rows from, to, panels from, to).
-template <class F>
-void OrderedBackend::shared(Rows x, const PackedMatrix& w, F&& f) {
-  pool_.run(x.rows * w.n * w.k / kGrain + 1, [&](int index, int shares) {
-    Range rows{0, x.rows}, panels{0, w.panels()};
-    const bool by_panels = w.panels() >= 2 * shares || x.rows < shares;
-    (by_panels ? panels : rows) = share_of(by_panels ? w.panels() : x.rows, index, shares);
-    if (rows.begin < rows.end && panels.begin < panels.end) f(rows, panels);
-  });
-}
-
 void OrderedBackend::chains(const TensorUnit& unit, Rows x, const PackedMatrix& w,
                             const ProductStep& step, Rows out) {
-  shared(x, w, [&](Range rows, Range panels) {
+  cut_product(x.rows, w, [&](Range rows, Range panels) {
     kernels_.f32.tensor_chain({&unit, row<float>(x, 0), x.stride, &w, step.begin, step.end,
                                row<float>(out, 0), out.stride, rows.begin, rows.end, panels.begin,
                                panels.end, step.lead});
@@ -57,7 +39,8 @@ void OrderedBackend::chains(const TensorUnit& unit, Rows x, const PackedMatrix& 
 /// Some rows at a time, so that the slices' sums stay small.
 void OrderedBackend::sliced(const ProductSteps& steps, const TensorUnit& unit, Rows x,
                             const PackedMatrix& w, Rows out) {
-  const std::int64_t at_once = std::clamp<std::int64_t>(kSums / (steps.lanes * w.n), 1, x.rows);
+  const std::int64_t at_once =
+      std::clamp<std::int64_t>(kSliceSums / (steps.lanes * w.n), 1, x.rows);
   sums_.resize(std::size_t(steps.lanes * at_once * w.n));
   for (std::int64_t first = 0; first < x.rows; first += at_once) {
     const std::int64_t rows = std::min(at_once, x.rows - first);
@@ -81,7 +64,7 @@ void OrderedBackend::ordered(const ProductSteps& steps, const TensorUnit* unit, 
     if (steps.lanes == 1) return chains(*unit, x, w, steps.steps[0], out);
     return sliced(steps, *unit, x, w, out);
   }
-  shared(x, w, [&](Range rows, Range panels) {
+  cut_product(x.rows, w, [&](Range rows, Range panels) {
     kernels_.f32.ordered({steps.steps.data(), std::int64_t(steps.steps.size()), steps.lanes,
                           row<float>(x, 0), x.stride, &w, row<float>(out, 0), out.stride,
                           rows.begin, rows.end, panels.begin, panels.end});

@@ -29,8 +29,6 @@ class OrderedBackend : public CpuBackend {
               Rows out);
   void sliced(const ProductSteps& steps, const TensorUnit& unit, Rows x, const PackedMatrix& w,
               Rows out);
-  template <class F>
-  void shared(Rows x, const PackedMatrix& w, F&& f);
 
   std::vector<float> sums_;
 };

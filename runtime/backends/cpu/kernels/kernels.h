@@ -225,9 +225,9 @@ struct KernelsOf {
   void (*widen)(const std::uint16_t* x, std::int64_t n, Format format, T* out);
   /// y = exp(x), n elements: attention's exponential by itself, for the exhaustive proof.
   void (*exp)(const T* x, std::int64_t n, T* y);
-  /// Null in the table of doubles.
-  void (*tensor_chain)(const TensorArgs& args);
-  void (*ordered)(const OrderedArgs& args);  // likewise
+  // Null in the table of doubles.
+  void (*tensor_chain)(const TensorArgs& args) = nullptr;
+  void (*ordered)(const OrderedArgs& args) = nullptr;
 };
 
 struct Kernels {

@@ -14,8 +14,9 @@ namespace {
 constexpr int kMaxSegments = 32;  // V of a model is 8, 16 or 32
 thread_local std::int64_t tensor_groups = 0;
 
-template <class T>
-void gemm(const GemmArgs<T>& args) {
+/// Writes f(x row, weights) of every output: each row of the weights is read once.
+template <class T, class Args, class F>
+void each_output(const Args& args, const F& f) {
   const PackedMatrix& w = *args.w;
   const std::int64_t first = args.panel_begin * kPanel;
   const std::int64_t last = args.panel_end * kPanel < w.n ? args.panel_end * kPanel : w.n;
@@ -24,15 +25,23 @@ void gemm(const GemmArgs<T>& args) {
     w.read(n, weights.data());
     for (std::int64_t r = args.row_begin; r < args.row_end; ++r) {
       const T* x = args.x + r * args.x_stride;
-      T sum[kMaxSegments] = {T(0)};
-      for (int s = 0; s < w.segments(); ++s) {
-        sum[s] = dot_chain<T>([&](std::int64_t k) { return x[k]; },
-                              [&](std::int64_t k) { return weights[std::size_t(k)]; },
-                              w.bounds[std::size_t(s)], w.bounds[std::size_t(s) + 1]);
-      }
-      args.out[r * args.out_stride + n] = canonical(neighbour_tree(sum, w.segments()));
+      args.out[r * args.out_stride + n] =
+          f([x](std::int64_t k) { return x[k]; },
+            [&](std::int64_t k) { return weights[std::size_t(k)]; });
     }
   }
+}
+
+template <class T>
+void gemm(const GemmArgs<T>& args) {
+  const PackedMatrix& w = *args.w;
+  each_output<T>(args, [&](const auto& a, const auto& b) {
+    T sum[kMaxSegments] = {T(0)};
+    for (int s = 0; s < w.segments(); ++s) {
+      sum[s] = dot_chain<T>(a, b, w.bounds[std::size_t(s)], w.bounds[std::size_t(s) + 1]);
+    }
+    return canonical(neighbour_tree(sum, w.segments()));
+  });
 }
 
 template <class T>
@@ -219,44 +228,25 @@ void exp_all(const T* x, std::int64_t n, T* y) {
 }
 
 void tensor_chains(const TensorArgs& args) {
-  const PackedMatrix& w = *args.w;
-  const std::int64_t first = args.panel_begin * kPanel;
-  const std::int64_t last = args.panel_end * kPanel < w.n ? args.panel_end * kPanel : w.n;
-  std::vector<float> weights(std::size_t(w.k));
-  for (std::int64_t n = first; n < last; ++n) {
-    w.read(n, weights.data());
-    for (std::int64_t r = args.row_begin; r < args.row_end; ++r) {
-      const float* x = args.x + r * args.x_stride;
-      args.out[r * args.out_stride + n] = tensor_chain(
-          *args.unit, [&](std::int64_t k) { return x[k]; },
-          [&](std::int64_t k) { return weights[std::size_t(k)]; }, args.begin, args.end, args.lead);
-    }
-  }
+  each_output<float>(args, [&](const auto& a, const auto& b) {
+    return tensor_chain(*args.unit, a, b, args.begin, args.end, args.lead);
+  });
 }
 
 void ordered_sums(const OrderedArgs& args) {
-  const PackedMatrix& w = *args.w;
-  const std::int64_t first = args.panel_begin * kPanel;
-  const std::int64_t last = args.panel_end * kPanel < w.n ? args.panel_end * kPanel : w.n;
   const std::span steps(args.steps, std::size_t(args.step_count));
-  std::vector<float> weights(std::size_t(w.k)), sums(std::size_t(args.lanes));
-  for (std::int64_t n = first; n < last; ++n) {
-    w.read(n, weights.data());
-    for (std::int64_t r = args.row_begin; r < args.row_end; ++r) {
-      const float* x = args.x + r * args.x_stride;
-      args.out[r * args.out_stride + n] = ordered_product(
-          steps, nullptr, [&](std::int64_t k) { return x[k]; },
-          [&](std::int64_t k) { return weights[std::size_t(k)]; }, sums.data());
-    }
-  }
+  std::vector<float> sums(std::size_t(args.lanes));
+  each_output<float>(args, [&](const auto& a, const auto& b) {
+    return ordered_product(steps, nullptr, a, b, sums.data());
+  });
 }
 
 template <class T>
 constexpr KernelsOf<T> table() {
-  return {gemm<T>,         finish<T>,        rms_norm<T>, rope<T>,      gated_silu<T>, add<T>,
-          round_all<T>,    quantize<T>,      amax<T>,     attention<T>, nullptr,       nullptr,
-          weights_part<T>, weights_merge<T>, nullptr,     nullptr,      nullptr,       nullptr,
-          exp_all<T>,      nullptr,          nullptr};
+  return {gemm<T>, finish<T>,    rms_norm<T>,     rope<T>,          gated_silu<T>,
+          add<T>,  round_all<T>, quantize<T>,     amax<T>,          attention<T>,
+          nullptr, nullptr,      weights_part<T>, weights_merge<T>, nullptr,
+          nullptr, nullptr,      nullptr,         exp_all<T>};
 }
 
 constexpr KernelsOf<float> float_table() {

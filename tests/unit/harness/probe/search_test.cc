@@ -12,7 +12,7 @@ MatrixCapture captured(const std::string& precision, const std::string& order, s
   const Mode& mode = mode_of(precision == "bf16"   ? Precision::bf16
                              : precision == "tf32" ? Precision::tf32
                                                    : Precision::fp32);
-  Values values(k, mode.matrix, mode.gemm_input, mode.gemm_input);
+  Values values(k, mode);
   MatrixCapture out{precision, n, k, {}, {}};
   for (const std::int64_t m : rows) {
     for (std::int64_t draw = 0; draw < 2; ++draw) {
