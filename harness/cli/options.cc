@@ -104,6 +104,7 @@ std::vector<OptionInfo> options_of_single_verbs() {
       {"capture", 0, Takes::one, "FILE",
        "keep what the engine returned, to search it elsewhere; goes on where one was interrupted"},
       {"from", 0, Takes::many, "FILE", "search a capture; nothing runs; repeatable"},
+      {"forecast", 0, Takes::nothing, "", "tell orders from what the library would start"},
       {"book", 0, Takes::one, "FILE", "write the schedule book"},
       {"chip", 0, Takes::one, "sm70|sm75|sm80|sm89|sm90|sm100",
        "whose tensor core is tried (default: sm90 for what ran on a GPU)"},

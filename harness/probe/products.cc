@@ -130,14 +130,15 @@ MatrixCapture capture_products(Backend& backend, const ProductPlan& plan) {
   out.inputs = plan.inputs;
   Products products(backend, plan);
   std::vector<std::int64_t> rows = plan.rows;
+  products.load(0);
+  if (rows.empty()) {
+    out.choices = choices_of(products, plan);
+    rows = out.choices.empty() ? usual_rows(plan) : rows_of(out.choices);
+  } else {
+    for (const std::int64_t m : rows) out.choices.push_back({m, m, products.choice(m)});
+  }
   for (std::int64_t draw = 0; draw < plan.draws; ++draw) {
-    products.load(draw);
-    if (draw == 0 && rows.empty()) {
-      out.choices = choices_of(products, plan);
-      rows = out.choices.empty() ? usual_rows(plan) : rows_of(out.choices);
-    } else if (draw == 0) {
-      for (const std::int64_t m : rows) out.choices.push_back({m, m, products.choice(m)});
-    }
+    if (draw > 0) products.load(draw);
     for (const std::int64_t m : rows) out.calls.push_back(products.call(m, draw));
   }
   return out;

@@ -12,7 +12,7 @@ struct ProductPlan {
   std::int64_t outputs = 0, inputs = 0;
   std::int64_t most_rows = 4096;
   std::vector<std::int64_t> rows;  // these alone; empty: wherever the library's choice changes
-  std::int64_t draws = 2;
+  std::int64_t draws = 2;          // 0: nothing is called, the library alone is asked
 };
 
 /// A plan's matrix, whose rows `read` fills.

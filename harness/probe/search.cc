@@ -59,6 +59,13 @@ class Orders {
     order.lanes = std::int32_t(lanes);
     if (lanes > 2) add(order);
   }
+  void nested(std::int64_t k, std::int32_t lanes) {
+    ProductOrder order;
+    order.deal = 1;
+    order.lanes = std::int32_t(std::min<std::int64_t>(lanes, k));
+    order.meet = Meet::nested;
+    add(order);
+  }
   std::vector<ProductOrder> take() { return std::move(all_); }
 
  private:
@@ -75,6 +82,7 @@ void few_rows(std::int64_t k, const std::set<std::int64_t>& said, Orders& out) {
     out.dealt(k, 1, 16, block);
   }
   out.dealt(k, 1, 32, k);
+  for (const std::int32_t blocks : {8, 16, 31, 32}) out.nested(k, 256 * blocks);
   out.slices({}, k, 32, 1);
   for (const std::int64_t n : said) {
     ProductOrder order;

@@ -24,7 +24,7 @@ constexpr std::int64_t kMostColumns = std::int64_t{1} << 24, kMostRows = std::in
 
 const std::vector<std::string> kOptions = {"group", "slice", "tile", "deal",
                                            "lanes", "block", "meet"};
-const std::vector<std::string> kMeets = {"ascending", "halves", "paired"};
+const std::vector<std::string> kMeets = {"ascending", "halves", "paired", "nested"};
 const std::vector<std::string> kEvidence = {"proved", "forecast", "open"};
 const std::vector<std::pair<std::string, Format>> kOperands = {
     {"bf16", Format::bf16}, {"fp16", Format::fp16}, {"tf32", Format::tf32}, {"fp32", Format::f32}};

@@ -6,6 +6,24 @@
 namespace isobit {
 namespace {
 
+/// The `lanes` that have columns in 256s (ProductOrder::Meet::nested). `add(to, from)`.
+template <class Add>
+void meet_nested(std::int32_t lanes, const Add& add) {
+  constexpr std::int32_t kGroup = 256, kBuckets = 4;
+  for (std::int32_t group = 0; group < lanes; group += kGroup) {
+    const std::int32_t end = std::min(group + kGroup, lanes);
+    for (std::int32_t i = group; i + 1 < end; i += 2) add(i, i + 1);
+    for (std::int32_t half = kGroup / 2; half >= 2; half /= 2) {
+      for (std::int32_t i = group; i < group + half && i + half < end; i += 2) add(i, i + half);
+    }
+  }
+  const auto take = [&](std::int32_t to, std::int32_t from) {
+    for (; from < lanes; from += kBuckets * kGroup) add(to, from);
+  };
+  for (std::int32_t i = 0; i < kBuckets; ++i) take(i * kGroup, (i + kBuckets) * kGroup);
+  for (std::int32_t i = 1; i < kBuckets && i * kGroup < lanes; ++i) add(0, i * kGroup);
+}
+
 /// Lanes first, first + apart, …, of `all` as many as have columns: how they meet in the first.
 void meet(ProductOrder::Meet how, std::int32_t all, std::int32_t lanes, std::int32_t first,
           std::int32_t apart, ProductSteps& out) {
@@ -32,6 +50,8 @@ void meet(ProductOrder::Meet how, std::int32_t all, std::int32_t lanes, std::int
       for (std::int32_t i = 1; i < std::min(buffers, lanes); ++i) add(0, i);
       return;
     }
+    case ProductOrder::Meet::nested:
+      return meet_nested(lanes, add);
   }
 }
 

@@ -21,7 +21,10 @@ struct ProductOrder {
   /// halves: l[i] + l[i + h] for h = P/2 … 1, P the next power of two, without what is absent.
   /// paired: all but the last go to h = ⌈n/2⌉ buffers in turn, b[i] = l[i] + l[i + h]; the last
   /// takes them in, ((l[n - 1] + b0) + b1) + …; n counts lanes without columns, which add nothing
-  enum class Meet : std::uint8_t { ascending, halves, paired };
+  /// nested: in every 256 lanes neighbours first, l[2i] + l[2i + 1], and these 128 in halves; of
+  /// the sums s[j] of 256 lanes every fourth, c[i] = (s[i] + s[i + 4]) + …, then ((c0 + c1) + c2) +
+  /// c3
+  enum class Meet : std::uint8_t { ascending, halves, paired, nested };
   std::optional<TensorCore> chip;  // empty: FMAs
   std::int32_t group = 0;          // products of a tensor core's group; 0: the chip's own
   std::int64_t slice = 0;          // lane i has columns [i slice, (i + 1) slice); 0: one lane
@@ -33,7 +36,7 @@ struct ProductOrder {
   Meet meet = Meet::ascending;
   auto operator<=>(const ProductOrder&) const = default;
 };
-constexpr std::int64_t kMostLanes = 4096;
+constexpr std::int64_t kMostLanes = 8192;
 
 /// The unit of an order's groups for operands of a format; empty where the chip has none.
 std::optional<TensorUnit> unit_of(const ProductOrder& order, Format operand);

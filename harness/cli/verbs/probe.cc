@@ -1,16 +1,16 @@
 // `isobit probe gemm`: in which order do an engine's products add? Runs them, searches, writes a
-// schedule book.
+// schedule book; or asks the library alone what it would start, and forecasts.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <iterator>
 #include <set>
 #include <sstream>
 
 #include "harness/cli/verbs/common.h"
+#include "harness/cli/verbs/probe_shapes.h"
 #include "harness/cli/verbs/verbs.h"
 #include "harness/environment/environment.h"
-#include "harness/models/models.h"
+#include "harness/probe/forecast.h"
 #include "harness/probe/products.h"
 #include "harness/probe/reveal.h"
 #include "harness/probe/search.h"
@@ -25,94 +25,6 @@ namespace {
 using Evidence = ProductLine::Evidence;
 
 constexpr std::size_t kLargestCapture = std::size_t{1} << 30;
-constexpr std::int64_t kMostColumns = std::int64_t{1} << 24;
-
-struct Shape {
-  std::int64_t outputs = 0, inputs = 0;
-  std::vector<std::int64_t> rows;  // these alone
-};
-
-Result<Shape> shape_of(const std::string& text) {
-  std::istringstream words(text);
-  std::vector<std::int64_t> numbers;
-  for (std::string word; words >> word;) {
-    numbers.push_back(0);
-    if (!parse_integer(word, 1, kMostColumns, numbers.back())) {
-      return Error{"a shape is N K, then numbers of rows; " + in_quotes(word) + " is none", ""};
-    }
-  }
-  if (numbers.size() < 2) return Error{"a shape is N K, then numbers of rows", ""};
-  std::sort(numbers.begin() + 2, numbers.end());
-  numbers.erase(std::unique(numbers.begin() + 2, numbers.end()), numbers.end());
-  return Shape{numbers[0], numbers[1], {numbers.begin() + 2, numbers.end()}};
-}
-
-/// Each product once; one that is there twice has the rows of both, or all.
-void add_shape(Shape shape, std::vector<Shape>& out) {
-  const auto same = std::find_if(out.begin(), out.end(), [&](const Shape& known) {
-    return known.outputs == shape.outputs && known.inputs == shape.inputs;
-  });
-  if (same == out.end()) return out.push_back(std::move(shape));
-  if (same->rows.empty()) return;
-  if (shape.rows.empty()) return same->rows.clear();
-  std::vector<std::int64_t> both;
-  std::set_union(same->rows.begin(), same->rows.end(), shape.rows.begin(), shape.rows.end(),
-                 std::back_inserter(both));
-  same->rows = std::move(both);
-}
-
-/// The products of a model on one rank.
-Result<std::vector<Shape>> shapes_of_model(const std::string& name) {
-  auto model = open_model(name, "");
-  ISOBIT_TRY(model);
-  std::vector<Shape> out;
-  const ModelConfig& c = model->config;
-  for (const auto& [n, k] :
-       {std::pair{c.heads * c.head_dim, c.hidden_size},
-        std::pair{c.kv_heads * c.head_dim, c.hidden_size},
-        std::pair{c.hidden_size, c.heads * c.head_dim},
-        std::pair{c.intermediate_size, c.hidden_size},
-        std::pair{c.hidden_size, c.intermediate_size}, std::pair{c.vocab_size, c.hidden_size}}) {
-    add_shape({n, k, {}}, out);
-  }
-  return out;
-}
-
-Result<void> read_shapes(const std::string& file, std::vector<Shape>& out) {
-  auto bytes = read_file(file, kLargestCapture, "a list of shapes");
-  if (!bytes) return bytes.error();
-  std::istringstream text(*bytes);
-  std::string line;
-  for (int number = 1; std::getline(text, line); ++number) {
-    if (line.empty() || line[0] == '#') continue;
-    auto shape = shape_of(line);
-    if (!shape) return Error{shape.error().message, file + ":" + std::to_string(number)};
-    add_shape(std::move(*shape), out);
-  }
-  return {};
-}
-
-Result<std::vector<Shape>> shapes_of(const Arguments& arguments) {
-  std::vector<Shape> out;
-  if (arguments.has("model")) {
-    auto of_model = shapes_of_model(arguments.text("model"));
-    if (!of_model) return Error{of_model.error().text(), "--model"};
-    out = std::move(*of_model);
-  }
-  for (std::string text : arguments.all("shape")) {
-    std::replace(text.begin(), text.end(), ',', ' ');
-    auto shape = shape_of(text);
-    if (!shape) return Error{shape.error().message, "--shape"};
-    add_shape(std::move(*shape), out);
-  }
-  if (arguments.has("shapes")) {
-    if (auto ok = read_shapes(arguments.text("shapes"), out); !ok) return ok.error();
-  }
-  if (out.empty()) {
-    return Error{"which products: --model MODEL, --shape N,K[,M] or --shapes FILE", "--shape"};
-  }
-  return out;
-}
 
 Result<std::vector<const Mode*>> modes_of(const Arguments& arguments) {
   std::vector<const Mode*> out;
@@ -146,7 +58,7 @@ Result<probe::ProductPlan> plan_of(const Arguments& arguments) {
   plan.most_rows = *most;
   const auto draws = arguments.number("draws", 2, 1, 64);
   ISOBIT_TRY(draws);
-  plan.draws = *draws;
+  plan.draws = arguments.has("forecast") ? 0 : *draws;
   return plan;
 }
 
@@ -195,7 +107,7 @@ std::string capture_text(const probe::Capture& capture) {
 
 /// The calls that a plan makes of a product, for messages.
 std::string calls_text(const probe::ProductPlan& plan) {
-  std::string out = std::to_string(plan.draws) + " draws of ";
+  std::string out = plan.draws == 0 ? "forecasts of " : std::to_string(plan.draws) + " draws of ";
   if (plan.rows.empty()) return out + "1 to " + std::to_string(plan.most_rows) + " rows";
   for (const std::int64_t m : plan.rows) {
     out += (m == plan.rows.front() ? "" : ", ") + std::to_string(m);
@@ -215,6 +127,9 @@ Result<bool> holds(const probe::Capture& capture, const std::string& precision,
     for (const auto& call : matrix.calls) {
       rows.insert(call.rows);
       draws.insert(call.draw);
+    }
+    if (matrix.calls.empty()) {
+      for (const auto& choice : matrix.choices) rows.insert(choice.to);
     }
     const bool same = std::int64_t(draws.size()) == plan.draws &&
                       (plan.rows.empty() ? !rows.empty() && *rows.rbegin() == plan.most_rows
@@ -297,6 +212,31 @@ Result<void> read_captures(const std::vector<std::string>& files, probe::Capture
   return {};
 }
 
+/// How many calls of a capture the rules foretell.
+void print_judged(const probe::Capture& capture, TensorCore chip) {
+  std::vector<std::vector<std::string>> rows = {
+      {"precision", "kernels", "calls", "right", "wrong", "no forecast", "right %"}};
+  const auto add = [&rows](const std::string& precision, const std::string& kind,
+                           const probe::ForecastCount& count) {
+    const std::int64_t calls = count.right + count.wrong + count.none;
+    if (calls == 0) return;
+    char share[16];
+    std::snprintf(share, sizeof share, "%.3f", 100.0 * double(count.right) / double(calls));
+    rows.push_back({precision, kind, std::to_string(calls), std::to_string(count.right),
+                    std::to_string(count.wrong), std::to_string(count.none), share});
+  };
+  std::map<std::string, probe::ForecastCount> sums;
+  for (const auto& [of, count] : probe::judge_forecasts(capture, chip)) {
+    add(of.first, of.second, count);
+    probe::ForecastCount& sum = sums[of.first];
+    sum.right += count.right;
+    sum.wrong += count.wrong;
+    sum.none += count.none;
+  }
+  for (const auto& [precision, sum] : sums) add(precision, "all", sum);
+  print(table(rows));
+}
+
 /// The chip whose groups are tried: given, that of engine model, or sm90 for what ran on a GPU.
 Result<std::optional<TensorCore>> chip_of(const Arguments& arguments,
                                           const probe::Capture& capture) {
@@ -331,8 +271,9 @@ std::string evidence_text(const ProductLine& line) {
 void print_lines(const std::vector<ProductLine>& lines) {
   std::vector<std::vector<std::string>> rows = {
       {"precision", "outputs", "inputs", "rows", "order", "evidence"}};
-  std::int64_t proved = 0, calls = 0, results = 0;
+  std::int64_t proved = 0, forecast = 0, calls = 0, results = 0;
   for (const ProductLine& line : lines) {
+    forecast += line.evidence == Evidence::forecast ? 1 : 0;
     if (line.evidence == Evidence::proved) {
       proved += 1;
       calls += line.calls;
@@ -347,7 +288,36 @@ void print_lines(const std::vector<ProductLine>& lines) {
   print(table(rows));
   print(std::to_string(proved) + " of " + std::to_string(lines.size()) +
         " lines proved: " + std::to_string(calls) + " calls reproduced, " +
-        std::to_string(results) + " results bit for bit\n");
+        std::to_string(results) + " results bit for bit" +
+        (forecast > 0 ? "; " + std::to_string(forecast) + " forecast" : std::string()) + "\n");
+}
+
+/// Searched where a matrix has calls; forecast where it has none, and everywhere with --forecast.
+Result<std::vector<ProductLine>> lines_of(const Arguments& arguments, const probe::Capture& capture,
+                                          std::optional<TensorCore> chip) {
+  const bool foretell = arguments.has("forecast");
+  probe::Capture called, asked;
+  for (const auto& matrix : capture.matrices) {
+    (matrix.calls.empty() || foretell ? asked : called).matrices.push_back(matrix);
+  }
+  std::vector<ProductLine> out = probe::search_orders(
+      called, {chip, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }});
+  if (asked.matrices.empty()) return out;
+  if (!chip) return Error{"whose products are forecast: the tensor core of a chip", "--chip"};
+  if (foretell && arguments.has("from")) print_judged(asked, *chip);
+  std::int64_t silent = 0;
+  for (const auto& matrix : asked.matrices) {
+    const auto lines = probe::forecast_lines(matrix, *chip);
+    out.insert(out.end(), lines.begin(), lines.end());
+    std::int64_t rows = 0, told = 0;
+    for (const auto& choice : matrix.choices) rows += choice.to - choice.from + 1;
+    for (const auto& line : lines) told += line.to_rows - line.from_rows + 1;
+    silent += rows - told;
+  }
+  if (silent > 0) {
+    complain(std::to_string(silent) + " products have no forecast, of kernels that no rule knows");
+  }
+  return out;
 }
 
 /// What the masks say of products whose order is of no kind that the search knows.
@@ -388,6 +358,9 @@ Result<int> probe(const Arguments& arguments) {
       return Error{"nothing runs when captures are searched: --from", std::string("--") + option};
     }
   }
+  if (arguments.has("forecast") && arguments.has("draws")) {
+    return Error{"a forecast draws nothing and calls nothing", "--draws"};
+  }
   install_interrupt_handler();
   const auto stopped = [&] {
     complain(arguments.has("capture") ? "interrupted; the same command goes on" : "interrupted");
@@ -402,21 +375,22 @@ Result<int> probe(const Arguments& arguments) {
     capture = std::move(*begun);
     if (auto ok = run_products(arguments, capture); !ok) return ok.error();
   }
+  if (interrupted != 0) return stopped();
   const auto chip = chip_of(arguments, capture);
   ISOBIT_TRY(chip);
+  auto lines = lines_of(arguments, capture, *chip);
+  ISOBIT_TRY(lines);
+  if (interrupted != 0) return stopped();
   ProductBook book;
   book.keys = capture.facts;
-  book.lines = probe::search_orders(capture, {*chip, [](const std::string& line) {
-                                                std::fprintf(stderr, "%s\n", line.c_str());
-                                              }});
-  if (interrupted != 0) return stopped();
+  book.lines = std::move(*lines);
   print_lines(book.lines);
   if (arguments.has("book")) {
     const std::string text = text_of(book), file = arguments.text("book");
     if (auto whole = parse_product_book(text, file); !whole) return whole.error();
     if (auto written = write_file_atomically(file, text); !written) return written.error();
   }
-  if (from.empty()) {
+  if (from.empty() && !arguments.has("forecast")) {
     if (auto ok = reveal_open(arguments, book.lines); !ok) return ok.error();
   }
   return interrupted != 0 ? stopped() : int(kExitOk);

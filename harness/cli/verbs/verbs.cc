@@ -332,12 +332,16 @@ const std::vector<Verb> kMachineVerbs = {
      "the\n"
      "library names the same kernels. --book writes what was found for {twin: BOOK}; --capture "
      "keeps\n"
-     "what came back, and --from searches it on a machine without the library.",
+     "what came back, and --from searches it on a machine without the library. --forecast calls\n"
+     "nothing: it asks the library what it would start, for every number of rows, and writes "
+     "lines\n"
+     "that a rule tells from it; with --from it says how many of a capture's calls the rules "
+     "foretell.",
      "isobit probe gemm --engine cublas --precision bf16,fp32 --model smollm2-135m --book "
      "h200.book",
      {"gemm"},
      {"engine", "device", "precision", "model", "shape", "shapes", "most-rows", "draws", "threads",
-      "capture", "from", "chip", "book"},
+      "capture", "from", "chip", "book", "forecast"},
      1,
      1,
      commands::probe},

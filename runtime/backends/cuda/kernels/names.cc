@@ -5,8 +5,8 @@
 #include <cuda.h>
 #include <dlfcn.h>
 
+#include <optional>
 #include <span>
-#include <vector>
 
 #include "runtime/numerics/digest.h"
 
@@ -38,20 +38,23 @@ const Driver& driver() {
   return once;
 }
 
-/// Name and third grid size of one node, "" when it is no kernel or has no name.
-std::string name_of(cudaGraphNode_t node) {
+/// Nothing when the node is neither a kernel with a name nor memory that is set.
+std::optional<StartedKernel> kernel_of(cudaGraphNode_t node) {
   cudaGraphNodeType type{};
-  if (cudaGraphNodeGetType(node, &type) != cudaSuccess || type != cudaGraphNodeTypeKernel) {
-    return "";
-  }
+  if (cudaGraphNodeGetType(node, &type) != cudaSuccess) return std::nullopt;
+  if (type == cudaGraphNodeTypeMemset) return StartedKernel{};
+  if (type != cudaGraphNodeTypeKernel) return std::nullopt;
   CUDA_KERNEL_NODE_PARAMS_v2 params{};
-  if (driver().node_params(node, &params) != CUDA_SUCCESS) return "";
+  if (driver().node_params(node, &params) != CUDA_SUCCESS) return std::nullopt;
   const char* name = nullptr;
   const CUresult found = params.func != nullptr ? driver().function_name(&name, params.func)
                                                 : driver().kernel_name(&name, params.kern);
-  if (found != CUDA_SUCCESS || name == nullptr) return "";
-  const std::string split = params.gridDimZ > 1 ? " z" + std::to_string(params.gridDimZ) : "";
-  return short_kernel_name(name) + split;
+  if (found != CUDA_SUCCESS || name == nullptr) return std::nullopt;
+  return StartedKernel{name, params.blockDimX, params.gridDimZ};
+}
+
+std::string slices_text(const StartedKernel& kernel) {
+  return kernel.slices > 1 ? " z" + std::to_string(kernel.slices) : "";
 }
 
 }  // namespace
@@ -63,26 +66,45 @@ std::string short_kernel_name(const std::string& name) {
   return name.substr(0, kMost - kDigits - 1) + "~" + to_hex(digest_bytes(bytes)).substr(0, kDigits);
 }
 
-std::string kernel_names(cudaStream_t stream, const std::function<int()>& call) {
+std::string brief_text(const std::vector<StartedKernel>& kernels) {
+  std::string out;
+  for (const StartedKernel& kernel : kernels) {
+    if (kernel.name.empty()) continue;
+    out += (out.empty() ? "" : " + ") + short_kernel_name(kernel.name) + slices_text(kernel);
+  }
+  return out;
+}
+
+std::string full_text(const std::vector<StartedKernel>& kernels) {
+  std::string out;
+  for (const StartedKernel& kernel : kernels) {
+    if (!out.empty()) out += " + ";
+    out += kernel.name.empty()
+               ? "memset"
+               : kernel.name + " b" + std::to_string(kernel.width) + slices_text(kernel);
+  }
+  return out;
+}
+
+std::vector<StartedKernel> started_kernels(cudaStream_t stream, const std::function<int()>& call) {
   cudaStreamCaptureStatus busy{};
   if (!driver().complete() || cudaStreamIsCapturing(stream, &busy) != cudaSuccess ||
       busy != cudaStreamCaptureStatusNone ||
       cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) != cudaSuccess) {
     cudaGetLastError();
-    return "";
+    return {};
   }
   const int status = call();
   cudaGraph_t graph = nullptr;
   const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
-  std::string out;
+  std::vector<StartedKernel> out;
   std::size_t count = 0;
   if (status == 0 && ended == cudaSuccess && graph != nullptr &&
       cudaGraphGetNodes(graph, nullptr, &count) == cudaSuccess) {
     std::vector<cudaGraphNode_t> nodes(count);
     if (count > 0 && cudaGraphGetNodes(graph, nodes.data(), &count) != cudaSuccess) nodes.clear();
     for (const cudaGraphNode_t node : nodes) {
-      const std::string name = name_of(node);
-      if (!name.empty()) out += (out.empty() ? "" : " + ") + name;
+      if (auto kernel = kernel_of(node)) out.push_back(std::move(*kernel));
     }
   }
   if (graph != nullptr) cudaGraphDestroy(graph);

@@ -33,6 +33,13 @@ ProductTypes types_of(const Mode& mode, VendorChoice::Math math) {
   return types;
 }
 
+/// The kernels that a call starts. A library that has not loaded them yet starts them once.
+std::vector<StartedKernel> kernels_of(cudaStream_t stream, const std::function<int()>& call) {
+  auto found = started_kernels(stream, call);
+  if (found.empty() && call() == 0) found = started_kernels(stream, call);
+  return found;
+}
+
 /// The same products by cublasGemmEx, whose choice is seen only in the kernels that it starts.
 class GemmProducts {
  public:
@@ -66,16 +73,11 @@ class GemmProducts {
     // The names after the product: by now the library has loaded what it starts.
     const auto place = [](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % 256; };
     if (!seen_.emplace(p.outputs, p.rows, p.inputs, place(p.x), place(p.out)).second) return;
-    const std::string names = choice(p);
+    const std::string names = brief_text(started(p));
     record_.note(p.outputs, p.inputs, p.rows, names.empty() ? "kernel unknown" : names);
   }
-  /// The names of the kernels that it starts. A library that has not loaded them yet starts them
-  /// once.
-  [[nodiscard]] std::string choice(const LtProduct& p) {
-    const auto names = [&] { return kernel_names(stream_, [&] { return call(p); }); };
-    std::string found = names();
-    if (found.empty() && call(p) == 0) found = names();
-    return found;
+  std::vector<StartedKernel> started(const LtProduct& p) {
+    return kernels_of(stream_, [&] { return call(p); });
   }
   [[nodiscard]] std::string seen() const { return record_.text(); }
   [[nodiscard]] int version() const {
@@ -133,6 +135,7 @@ class CublasBackend final : public CudaBackend {
     cudaSetDevice(gpu_.index);
     cudaStreamSynchronize(stream_);
     lt_.reset();
+    explaining_.reset();
     gemm_.reset();
   }
   CublasBackend(const CublasBackend&) = delete;
@@ -185,7 +188,14 @@ class CublasBackend final : public CudaBackend {
   std::string gemm_choice(Rows x, const WeightMatrix& matrix, Rows out) override {
     enter();
     const LtProduct product = product_of(operand_place(x), matrix, out);
-    return choice_.lt ? lt_->configuration(product) : gemm_->choice(product);
+    if (choice_.lt) {
+      return full_text(started(*lt_, product)) + " ; " + lt_->configuration(product);
+    }
+    const std::vector<StartedKernel> kernels = gemm_->started(product);
+    // What cublasGemmEx starts is the first answer of cublasLt's heuristic, as a rule: where its
+    // kernels are the same, it says what kernels' names do not.
+    const bool told = explains_itself() && started(*explaining_, product) == kernels;
+    return full_text(kernels) + (told ? " ; " + explaining_->configuration(product) : "");
   }
   /// One narrowing of x serves them all.
   void gemms(Rows x, std::span<const WeightMatrix* const> matrices,
@@ -214,6 +224,27 @@ class CublasBackend final : public CudaBackend {
              types_.element == kReal16, to.data);
     }
     return to;
+  }
+
+  std::vector<StartedKernel> started(LtProducts& products, const LtProduct& product) const {
+    return kernels_of(stream_, [&] {
+      try {
+        products.run(product);
+      } catch (const BackendError&) {
+        return 1;
+      }
+      return 0;
+    });
+  }
+  /// Whether cublasLt is there to be asked what cublasGemmEx does.
+  bool explains_itself() {
+    if (explaining_ != nullptr) return true;
+    const auto library = load_cublaslt();
+    if (!library) return false;
+    explaining_ = std::make_unique<LtProducts>(
+        (*library)->calls, VendorChoice{.lt = true, .math = choice_.math}, types_,
+        memory_.reserve(kVendorWorkspace, stream_), stream_);
+    return true;
   }
 
   static LtProduct product_of(Rows x, const WeightMatrix& matrix, Rows out) {
@@ -254,7 +285,7 @@ class CublasBackend final : public CudaBackend {
   ProductTypes types_;
   std::string path_, sha256_hex_;  // of the library
   Buffer memory_, inputs_;         // the library's workspace; operands as it wants them
-  std::unique_ptr<LtProducts> lt_;
+  std::unique_ptr<LtProducts> lt_, explaining_;
   std::unique_ptr<GemmProducts> gemm_;
 };
 

@@ -96,7 +96,7 @@ void LtProducts::run(const LtProduct& product) {
 }
 
 std::string LtProducts::configuration(const LtProduct& product) {
-  return plan_of(product).text;
+  return plan_of(product).options;
 }
 
 const LtProducts::Plan& LtProducts::plan_of(const LtProduct& product) {
@@ -125,7 +125,8 @@ const LtProducts::Plan& LtProducts::plan_of(const LtProduct& product) {
     free_layouts(plan);
     throw;
   }
-  record_.note(product.outputs, product.inputs, product.rows, plan.text);
+  record_.note(product.outputs, product.inputs, product.rows,
+               plan.options + " workspace " + std::to_string(plan.workspace));
   return plans_.emplace(key, std::move(plan)).first->second;
 }
 
@@ -210,15 +211,14 @@ void LtProducts::read_back(const LtProduct& product, Plan& plan) const {
   if (choice_.algorithm >= 0 && id != choice_.algorithm) {
     refuse(product, "algorithm " + std::to_string(id) + " came");
   }
-  plan.text = std::to_string(id);
+  plan.options = std::to_string(id);
   for (std::size_t i = 0; i < kLtOptions.size(); ++i) {
     std::uint32_t value = 0;
-    plan.text += option_text(kLtOptions[i], calls_, plan.algorithm, value);
+    plan.options += option_text(kLtOptions[i], calls_, plan.algorithm, value);
     if (choice_.options[i] && value != *choice_.options[i]) {
       refuse(product, std::string(kLtOptions[i].name) + " " + std::to_string(value) + " came");
     }
   }
-  plan.text += " workspace " + std::to_string(plan.workspace);
 }
 
 }  // namespace isobit::cuda

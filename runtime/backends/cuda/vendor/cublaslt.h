@@ -51,8 +51,8 @@ class LtProducts {
   LtProducts& operator=(const LtProducts&) = delete;
 
   void run(const LtProduct& product);
-  /// What the library says it runs: "66 tile 20 stages 4 split_k 1 … workspace 0", the words of a
-  /// scenario. Chooses first when the shape is new.
+  /// What the library says it runs: "66 tile 20 stages 4 split_k 1 …", the words of a scenario.
+  /// Chooses first when the shape is new.
   std::string configuration(const LtProduct& product);
   [[nodiscard]] std::string seen() const { return record_.text(); }
   [[nodiscard]] std::size_t version() const { return calls_.version(); }
@@ -65,7 +65,7 @@ class LtProducts {
     LtObject a = nullptr, b = nullptr, d = nullptr;  // layouts
     LtAlgorithm algorithm{};
     std::size_t workspace = 0;
-    std::string text;
+    std::string options;  // in words
   };
 
   const Plan& plan_of(const LtProduct& product);

@@ -90,6 +90,31 @@ TEST(ProductOrder, PairedLanesMeetInTheLast) {
       (((lane(7) + (lane(0) + lane(4))) + (lane(1) + lane(5))) + (lane(2) + lane(6))) + lane(3));
 }
 
+TEST(ProductOrder, NestedLanesMeetInNeighboursThenHalvesThenFours) {
+  // 256 lanes: neighbours, then 128 in halves.
+  const auto group = [](std::int64_t begin, std::int64_t end, std::int64_t every) {
+    std::vector<float> sums;
+    for (std::int64_t i = begin; i < begin + 256; i += 2) {
+      float pair = 0;
+      if (i < end) pair = chain(i, end, every);
+      if (i + 1 < end) pair = pair + chain(i + 1, end, every);
+      sums.push_back(pair);
+    }
+    for (std::size_t half = 64; half >= 1; half /= 2) {
+      for (std::size_t i = 0; i < half; ++i) sums[i] = sums[i] + sums[i + half];
+    }
+    return sums[0];
+  };
+  EXPECT_EQ(value("fma+deal:1+lanes:8192+meet:nested", 200), group(0, 200, 8192));
+  // 1,500 columns: six groups, the first and the fifth meet first.
+  const auto sum = [&](std::int64_t i) { return group(256 * i, 1500, 8192); };
+  EXPECT_EQ(value("fma+deal:1+lanes:8192+meet:nested", 1500),
+            (((sum(0) + sum(4)) + (sum(1) + sum(5))) + sum(2)) + sum(3));
+  // 512 lanes: columns 512 later go on in their lanes.
+  EXPECT_EQ(value("fma+deal:1+lanes:512+meet:nested", 1500),
+            group(0, 1500, 512) + group(256, 1500, 512));
+}
+
 TEST(ProductOrder, LanesOfASliceMeetBeforeTheSlices) {
   const auto slice = [](std::int64_t begin) {
     return chain(begin, begin + 50, 2) + chain(begin + 1, begin + 50, 2);
@@ -224,7 +249,7 @@ TEST(ProductBook, SaysTheLineOfAMistake) {
         std::pair{"bf16 576 1536 9..8 sm90 forecast", "M is n or n..m"},
         std::pair{"bf16 576 1536 1 sm91 forecast", "tensor core"},
         std::pair{"bf16 576 1536 1 sm70 forecast", "sm70 has no tensor core for bf16"},
-        std::pair{"fp32 576 99999 1 fma+slice:1 forecast", "at most 4096 lanes"},
+        std::pair{"fp32 576 99999 1 fma+slice:1 forecast", "at most 8192 lanes"},
         std::pair{"bf16 576 1536 1 sm90 proven 1 1", "did you mean \"proved\""},
         std::pair{"bf16 576 1536 1 sm90 proved 0 0", "two whole numbers"},
         std::pair{"bf16 576 1536 1 sm90 forecast 3", "nothing follows"},
