@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "harness/probe/forecast.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/numerics/order.h"
 
@@ -122,7 +123,11 @@ class Search {
       }
       return true;
     };
-    // What explained other rows of this matrix comes first.
+    // What the library says comes first, then what explained other rows of this matrix.
+    if (plan_.chip) {
+      const auto told = forecast_order(hint, *plan_.chip, operand_, matrix_.inputs);
+      if (told && fits(*told)) return {*told, true, results};
+    }
     for (const ProductOrder& order : before_) {
       if (fits(order)) return {order, true, results};
     }

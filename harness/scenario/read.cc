@@ -37,6 +37,11 @@ std::vector<std::string> requirements_known() {
   return out;
 }
 
+/// "--set include=[]": as if the key were not there.
+bool taken_away(const TreeNode& node) {
+  return node.origin >= 0 && node.kind == TreeNode::Kind::list && node.items.empty();
+}
+
 class Reader : private NodeReader {
  public:
   using NodeReader::NodeReader;
@@ -85,6 +90,7 @@ Result<Scenario> Reader::read() {
   for (std::size_t i = 0; i < root.keys.size(); ++i) find_operation(root.keys[i], root.items[i]);
   for (std::size_t i = 0; i < root.keys.size(); ++i) {
     refuse_key(root.keys[i]);
+    if (taken_away(root.items[i])) continue;
     top(root.keys[i].text, root.items[i]);
   }
   finish();

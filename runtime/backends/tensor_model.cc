@@ -60,7 +60,7 @@ class TensorModelBackend final : public cpu::OrderedBackend {
     const cpu::PackedMatrix& w = static_cast<const cpu::CpuMatrix&>(matrix).packed;
     if (x.rows == 0 || w.n == 0) return;
     if (w.segments() == 0) return OrderedBackend::gemm(x, matrix, out);
-    const Format operand = matrix.scaled ? mode_.gemm_input : cpu::library_operand(mode_);
+    const Format operand = matrix.scaled ? mode_.gemm_input : library_operand(mode_);
     const auto unit = tensor_unit(chip_, operand);
     ISOBIT_CHECK(unit.has_value());
     ordered(segment_steps(w.bounds), &*unit, x, w, out);

@@ -48,7 +48,7 @@ class TwinBackend final : public cpu::OrderedBackend {
       : OrderedBackend(mode, kernels, threads, attention),
         book_(std::move(book)),
         forecast_(forecast),
-        operand_(cpu::library_operand(mode)) {}
+        operand_(library_operand(mode)) {}
 
   BackendInfo describe() const override {
     BackendInfo info = OrderedBackend::describe();

@@ -97,6 +97,17 @@ std::optional<TensorUnit> unit_of(const ProductOrder& order, Format operand) {
   return unit;
 }
 
+Format library_operand(const Mode& mode) {
+  switch (mode.gemm_input) {
+    case Format::f32:
+    case Format::tf32:
+    case Format::fp16:
+      return mode.gemm_input;
+    default:
+      return Format::bf16;
+  }
+}
+
 ProductSteps product_steps(const ProductOrder& order, std::int64_t k) {
   ProductSteps out;
   if (k == 0) return out;

@@ -36,10 +36,13 @@ struct ProductOrder {
   Meet meet = Meet::ascending;
   auto operator<=>(const ProductOrder&) const = default;
 };
-constexpr std::int64_t kMostLanes = 8192;
+constexpr std::int64_t kMostLanes = 16384;
 
 /// The unit of an order's groups for operands of a format; empty where the chip has none.
 std::optional<TensorUnit> unit_of(const ProductOrder& order, Format operand);
+
+/// The format by which libraries take a mode's operands: 8-bit values go as bf16.
+Format library_operand(const Mode& mode);
 
 /// One operation of an order: lane `to` goes on over columns [begin, end), from +0 when `fresh`;
 /// or, where begin is end, lane `to` takes lane `from` in.
@@ -48,6 +51,7 @@ struct ProductStep {
   std::int64_t begin = 0, end = 0;
   bool fresh = false;
   std::int64_t lead = 0;  // columns of a tensor core's first tile; 0: it is like the others
+  bool operator==(const ProductStep&) const = default;
 };
 /// The operations of a sum over k columns, in an order that gives its value; lane 0 holds it. None
 /// for k = 0. A tensor core's lane has one chain.

@@ -137,6 +137,13 @@ class JsonSchema(tiny_project.Case):
         self.told("study", "study", "flash-bias", "--rows", 2)
         self.told("study", "study", "flash-bias", "--model", "model", "--prompts", "prompts.jsonl")
         self.told("selftest", "selftest", "one-ulp")
+        for name, order in (("a", "fma"), ("b", "fma+slice:32")):
+            (self.folder / f"{name}.book").write_text(
+                "isobit products 1\nkey engine cublas\nkey device cuda\n" +
+                "".join(f"fp32 {shape} 1..4096 {order} forecast\n"
+                        for shape in ("64 64", "128 64", "64 128")))
+        self.told("migrate", "migrate", "--from", "a.book", "--to", "b.book", "tiny.yaml", "--set",
+                  "axes.precision=[fp32]", code=1)
         self.told("bench", "bench", "model", "--new-tokens", 200, "--prompt-tokens", 8)
 
 

@@ -80,6 +80,11 @@ std::map<std::string, std::string> keys_of(const BackendOptions& options) {
       keys["variable." + variable.substr(0, equals)] = variable.substr(equals + 1);
     }
     keys["driver"] = here.at("gpu.driver");
+    constexpr std::string_view told = "driver ";  // "driver 580.159.04, CUDA 13.0 (driver), …"
+    if (keys["driver"].starts_with(told)) {
+      const std::size_t end = keys["driver"].find(',');
+      keys["driver"] = keys["driver"].substr(told.size(), end - told.size());
+    }
   }
   std::erase_if(keys, [](const auto& key) { return key.second.empty(); });
   return keys;

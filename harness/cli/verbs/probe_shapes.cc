@@ -44,19 +44,12 @@ void add_shape(Shape shape, std::vector<Shape>& out) {
   same->rows = std::move(both);
 }
 
-/// The products of a model on one rank.
 Result<std::vector<Shape>> shapes_of_model(const std::string& name) {
   auto model = open_model(name, "");
   ISOBIT_TRY(model);
   std::vector<Shape> out;
-  const ModelConfig& c = model->config;
-  for (const auto& [n, k] :
-       {std::pair{c.heads * c.head_dim, c.hidden_size},
-        std::pair{c.kv_heads * c.head_dim, c.hidden_size},
-        std::pair{c.hidden_size, c.heads * c.head_dim},
-        std::pair{c.intermediate_size, c.hidden_size},
-        std::pair{c.hidden_size, c.intermediate_size}, std::pair{c.vocab_size, c.hidden_size}}) {
-    add_shape({n, k, {}}, out);
+  for (const ModelProduct& product : products_of(model->config)) {
+    add_shape({product.outputs, product.inputs, {}}, out);
   }
   return out;
 }
@@ -76,6 +69,15 @@ Result<void> read_shapes(const std::string& file, std::vector<Shape>& out) {
 }
 
 }  // namespace
+
+std::vector<ModelProduct> products_of(const ModelConfig& c) {
+  return {{"q", c.heads * c.head_dim, c.hidden_size},
+          {"k, v", c.kv_heads * c.head_dim, c.hidden_size},
+          {"o", c.hidden_size, c.heads * c.head_dim},
+          {"gate, up", c.intermediate_size, c.hidden_size},
+          {"down", c.hidden_size, c.intermediate_size},
+          {"lm_head", c.vocab_size, c.hidden_size}};
+}
 
 Result<std::vector<Shape>> shapes_of(const Arguments& arguments) {
   std::vector<Shape> out;

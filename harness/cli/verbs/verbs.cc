@@ -345,6 +345,24 @@ const std::vector<Verb> kMachineVerbs = {
      1,
      1,
      commands::probe},
+    {"migrate",
+     "SCENARIO",
+     "forecast what another library or GPU will change",
+     "Computes the scenario by two schedule books (isobit probe), on a CPU: its engines' places "
+     "are\n"
+     "taken by their twins, fed the same tokens. Says which products have another order, for "
+     "which\n"
+     "numbers of rows, and of each cell whether bits change, where first, down to the operation,\n"
+     "by how much, and how often a token could flip. Forecast lines are used, and named. Exit "
+     "code\n"
+     "1: bits change.",
+     "isobit migrate --from h200-cublas.book --to h200-cublaslt.book scenarios/precision.yaml",
+     {},
+     {"from", "to", "filter", "set", "raw", "allow-large", "jobs", "max-time", "isolate", "db",
+      "golden", "offline", "json", "quiet", "color"},
+     1,
+     1,
+     commands::migrate},
     {"gc",
      "",
      "delete old runs from the database",

@@ -28,6 +28,7 @@ Result<int> selftest(const Arguments& arguments);    // selftest.cc
 Result<int> model(const Arguments& arguments);       // model.cc
 Result<int> bench(const Arguments& arguments);       // bench.cc
 Result<int> study(const Arguments& arguments);       // study.cc
+Result<int> migrate(const Arguments& arguments);     // migrate.cc
 Result<int> probe(const Arguments& arguments);       // probe.cc
 Result<int> serve(const Arguments& arguments);       // serve.cc
 Result<int> gc(const Arguments& arguments);          // gc.cc

@@ -4,17 +4,6 @@
 #include <algorithm>
 
 namespace isobit::cpu {
-Format library_operand(const Mode& mode) {
-  switch (mode.gemm_input) {
-    case Format::f32:
-    case Format::tf32:
-    case Format::fp16:
-      return mode.gemm_input;
-    default:
-      return Format::bf16;
-  }
-}
-
 OrderedBackend::OrderedBackend(const Mode& mode, const Kernels& kernels, int threads,
                                const FlashSchedule& attention)
     : CpuBackend(mode, kernels, threads, nullptr, attention) {

@@ -33,7 +33,4 @@ class OrderedBackend : public CpuBackend {
   std::vector<float> sums_;
 };
 
-/// The format by which libraries take a mode's operands: 8-bit values go as bf16.
-Format library_operand(const Mode& mode);
-
 }  // namespace isobit::cpu
