@@ -173,8 +173,9 @@ Forecast gemvx(const Said& said, TensorCore /*chip*/, Format /*operand*/, std::i
 }
 
 Forecast dot(const Said& said, TensorCore /*chip*/, Format /*operand*/, std::int64_t k) {
+  // More than 32 blocks meet otherwise.
   const std::int64_t blocks = number_after(said.configuration, "split_k ");
-  if (blocks < 1 || 256 * blocks > kMostLanes) return std::nullopt;
+  if (blocks < 1 || blocks > 32) return std::nullopt;
   ProductOrder order = lanes(k, 256 * blocks, k);
   order.meet = Meet::nested;
   return order;

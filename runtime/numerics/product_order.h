@@ -36,7 +36,7 @@ struct ProductOrder {
   Meet meet = Meet::ascending;
   auto operator<=>(const ProductOrder&) const = default;
 };
-constexpr std::int64_t kMostLanes = 16384;
+constexpr std::int64_t kMostLanes = 8192;
 
 /// The unit of an order's groups for operands of a format; empty where the chip has none.
 std::optional<TensorUnit> unit_of(const ProductOrder& order, Format operand);

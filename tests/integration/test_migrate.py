@@ -1,5 +1,5 @@
-"""`isobit migrate`: two schedule books, the products that change between them and the bits of a tiny
-model that do; forecasts of `isobit probe gemm --forecast`; and what is wrong with books and files."""
+"""`isobit migrate`: two schedule books, the products that change between them and the bits of a
+tiny model that do; forecasts of `isobit probe gemm --forecast`; what is wrong with books."""
 import json
 import unittest
 
@@ -64,11 +64,13 @@ class Migrate(tiny_project.Case):
             self.assertGreater(cell["rows"], 0)
             self.assertEqual(cell["root_from"], cell["root_to"])
             self.assertIsNone(cell["first"])
-        self.assertIn("no product of the scenario has another order", self.migrate(book(PLAIN)).stdout)
+        self.assertIn("no product of the scenario has another order",
+                      self.migrate(book(PLAIN)).stdout)
 
     def test_another_order_of_one_product_is_found_where_it_is(self):
         # The down projection in fp32 alone: 64 outputs over 128 inputs.
-        told, cells = self.cells(book({**PLAIN, ("fp32", 64, 128): "fma+slice:32 forecast"}), 1)
+        other = book({**PLAIN, ("fp32", 64, 128): "fma+slice:32 forecast"})
+        told, cells = self.cells(other, 1)
         self.assertEqual(len(told["products"]), 1)
         change = told["products"][0]
         self.assertEqual((change["product"], change["precision"], change["from_rows"]),
@@ -77,14 +79,14 @@ class Migrate(tiny_project.Case):
         self.assertEqual((change["evidence_from"], change["evidence_to"]), ("proved", "forecast"))
         self.assertEqual(change["decode_batches"], [1, 3])
         for name, cell in cells.items():
-            other = "fp32" in name
-            self.assertEqual(cell["differing"] > 0, other, name)
-            self.assertEqual(cell["root_from"] != cell["root_to"], other, name)
-            if other:
+            differs = "fp32" in name
+            self.assertEqual(cell["differing"] > 0, differs, name)
+            self.assertEqual(cell["root_from"] != cell["root_to"], differs, name)
+            if differs:
                 self.assertEqual(cell["first"]["layer_site"], "position 0, layer 0, down")
                 self.assertGreater(cell["kl_max"], 0)
                 self.assertGreater(cell["flip_rate_bound_95"], 0)
-        text = self.migrate(book({**PLAIN, ("fp32", 64, 128): "fma+slice:32 forecast"}), code=1).stdout
+        text = self.migrate(other, code=1).stdout
         self.assertIn("down", text)
         self.assertIn("proved, forecast", text)
         self.assertIn("layer 0, down", text)
@@ -161,7 +163,8 @@ class Forecast(tiny_project.Case):
         self.assertRegex(told, r"fp32 +all +2 +1 +1 +0 +50\.000")
 
     def test_a_forecast_draws_nothing(self):
-        result = self.isobit("probe", "gemm", "--forecast", "--draws", "3", "--shape", "8,8", code=2)
+        result = self.isobit("probe", "gemm", "--forecast", "--draws", "3", "--shape", "8,8",
+                             code=2)
         self.assertIn("--draws", result.stderr)
 
 

@@ -113,6 +113,7 @@ TEST(Forecast, FewRows) {
   EXPECT_EQ(forecast(dot + " ; 14 split_k 32", Format::bf16, 12000),
             "fma+deal:1+lanes:8192+meet:nested");
   EXPECT_EQ(forecast(dot, Format::bf16, 12000), "none");
+  EXPECT_EQ(forecast(dot + " ; 14 split_k 33", Format::f32, 12000), "none");
 }
 
 TEST(Forecast, UnknownKernelsHaveNone) {

@@ -249,7 +249,7 @@ TEST(ProductBook, SaysTheLineOfAMistake) {
         std::pair{"bf16 576 1536 9..8 sm90 forecast", "M is n or n..m"},
         std::pair{"bf16 576 1536 1 sm91 forecast", "tensor core"},
         std::pair{"bf16 576 1536 1 sm70 forecast", "sm70 has no tensor core for bf16"},
-        std::pair{"fp32 576 99999 1 fma+slice:1 forecast", "at most 16384 lanes"},
+        std::pair{"fp32 576 99999 1 fma+slice:1 forecast", "at most 8192 lanes"},
         std::pair{"bf16 576 1536 1 sm90 proven 1 1", "did you mean \"proved\""},
         std::pair{"bf16 576 1536 1 sm90 proved 0 0", "two whole numbers"},
         std::pair{"bf16 576 1536 1 sm90 forecast 3", "nothing follows"},
