@@ -122,7 +122,7 @@ std::string text_of(const MatrixCapture& matrix) {
 
 const Mode* operand_of(const std::string& precision) {
   for (const Precision known :
-       {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16}) {
+       {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16, Precision::fp8_e4m3}) {
     if (precision == mode_of(known).name) return &mode_of(known);
   }
   return nullptr;

@@ -40,7 +40,7 @@ struct Capture {
   std::vector<MatrixCapture> matrices;
 };
 
-/// The mode of a precision that can be probed: fp32, tf32, bf16, fp16; else nullptr.
+/// The mode of a precision that can be probed: fp32, tf32, bf16, fp16, fp8-e4m3; else nullptr.
 const Mode* operand_of(const std::string& precision);
 /// A capture's text up to its last whole matrix: what an interrupted probe left. "": none.
 std::string whole_part(const std::string& bytes);

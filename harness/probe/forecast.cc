@@ -81,11 +81,16 @@ ProductOrder lanes(std::int64_t k, std::int64_t n, std::int64_t block) {
   return order;
 }
 
-Forecast nvjet(const Said& said, TensorCore chip, Format /*operand*/, std::int64_t k) {
+/// Slices begin at multiples of 128 bytes. Sums of 8-bit operands are promoted after 128 columns.
+Forecast nvjet(const Said& said, TensorCore chip, Format operand, std::int64_t k) {
+  constexpr std::int64_t kPromoted = 128;
+  const bool fp8 = operand == Format::e4m3;
   ProductOrder order;
   order.chip = chip;
-  if (has(said.first().name, "splitK"))
-    cut(order, k, number_after(said.configuration, "split_k "), 64);
+  if (fp8 && k > kPromoted) order.block = kPromoted;
+  if (has(said.first().name, "splitK")) {
+    cut(order, k, number_after(said.configuration, "split_k "), fp8 ? 128 : 64);
+  }
   return order;
 }
 

@@ -7,6 +7,7 @@
 #include "harness/probe/draw.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/device_memory.h"
+#include "runtime/numerics/formats.h"
 #include "runtime/numerics/segments.h"
 
 namespace isobit::probe {
@@ -119,7 +120,11 @@ MatrixSource matrix_of(const ProductPlan& plan, const Mode& mode,
   source.bounds = segment_bounds(plan.inputs, 8);
   source.format = mode.matrix;
   source.read = std::move(read);
-  source.amax = [](std::int64_t) { return 1.0F; };
+  // Of 8-bit matrices what needs no scale: drawn values are theirs already.
+  source.amax = [&mode](std::int64_t) {
+    const bool scaled = mode.matrix == Format::e4m3 || mode.matrix == Format::e5m2;
+    return scaled ? largest_finite(mode.matrix) : 1.0F;
+  };
   return source;
 }
 

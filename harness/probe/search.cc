@@ -238,11 +238,18 @@ void add_lines(const MatrixCapture& matrix, const SearchPlan& plan, std::vector<
 
 }  // namespace
 
+constexpr std::int64_t kFp8Block = 128;  // columns after which libraries promote a sum
+
 std::vector<ProductOrder> candidates(std::optional<TensorCore> chip, Format operand, std::int64_t k,
                                      const std::string& hint) {
   std::vector<ProductOrder> kinds;
   ProductOrder kind;
   kind.chip = chip;
+  if (operand == Format::e4m3 && k > kFp8Block) {
+    kind.block = kFp8Block;
+    kinds.push_back(kind);
+    kind.block = 0;
+  }
   if (const auto unit = unit_of(kind, operand)) {
     for (const std::int32_t tile : {0, 32, 64, 16, 128}) {
       kind.tile = tile;

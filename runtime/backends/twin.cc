@@ -48,7 +48,8 @@ class TwinBackend final : public cpu::OrderedBackend {
       : OrderedBackend(mode, kernels, threads, attention),
         book_(std::move(book)),
         forecast_(forecast),
-        operand_(library_operand(mode)) {}
+        operand_(library_operand(mode)),
+        fp8_(book_->keys.at("engine").find("operands:fp8") != std::string::npos) {}
 
   BackendInfo describe() const override {
     BackendInfo info = OrderedBackend::describe();
@@ -63,7 +64,8 @@ class TwinBackend final : public cpu::OrderedBackend {
     const cpu::PackedMatrix& w = static_cast<const cpu::CpuMatrix&>(matrix).packed;
     if (x.rows == 0 || w.n == 0) return;
     if (w.segments() == 0) return OrderedBackend::gemm(x, matrix, out);
-    const Steps& steps = steps_of(w.n, w.k, x.rows);
+    const bool fp8 = fp8_ && matrix.scaled;
+    const Steps& steps = steps_of(fp8 ? mode_.gemm_input : operand_, w.n, w.k, x.rows);
     ordered(steps.steps, steps.unit ? &*steps.unit : nullptr, x, w, out);
   }
 
@@ -73,10 +75,11 @@ class TwinBackend final : public cpu::OrderedBackend {
     std::optional<TensorUnit> unit;
   };
 
-  const Steps& steps_of(std::int64_t outputs, std::int64_t inputs, std::int64_t rows) {
-    const ProductLine* line = book_->find(operand_, outputs, inputs, rows);
+  const Steps& steps_of(Format operand, std::int64_t outputs, std::int64_t inputs,
+                        std::int64_t rows) {
+    const ProductLine* line = book_->find(operand, outputs, inputs, rows);
     const auto refuse = [&](const std::string& why) {
-      throw BackendError("book " + book_->name + " " + why + " for " + std::string(mode_.name) +
+      throw BackendError("book " + book_->name + " " + why + " for " + name_of_operand(operand) +
                          ", outputs " + std::to_string(outputs) + ", inputs " +
                          std::to_string(inputs) + ", rows " + std::to_string(rows));
     };
@@ -86,7 +89,7 @@ class TwinBackend final : public cpu::OrderedBackend {
     if (forecast && !forecast_) refuse("has only a forecast");
     const auto [at, fresh] = used_.try_emplace(line);
     if (fresh) {
-      at->second = {product_steps(line->order, inputs), unit_of(line->order, operand_)};
+      at->second = {product_steps(line->order, inputs), unit_of(line->order, operand)};
       forecasts_ += forecast ? 1 : 0;
     }
     return at->second;
@@ -94,7 +97,8 @@ class TwinBackend final : public cpu::OrderedBackend {
 
   Book book_;
   bool forecast_;
-  Format operand_;
+  Format operand_;  // of matrices that are not 8-bit ones for the library
+  bool fp8_;        // whether there are such
   std::map<const ProductLine*, Steps> used_;
   std::int64_t forecasts_ = 0;
 };

@@ -18,6 +18,7 @@ constexpr std::int64_t kMostCublas = 23;  // CUBLAS_GEMM_ALGO23
 constexpr std::int64_t kMostLt = 4095;    // ids are small; the library knows which exist
 constexpr std::int64_t kMostIndex = 99;
 constexpr const char* kMaths[] = {"default", "pedantic", "tf32"};
+constexpr const char *kUsualOperands = "default", *kFp8 = "fp8";
 
 Error out_of_range(const std::string& engine, const std::string& name, const std::string& text,
                    const std::string& wanted) {
@@ -63,6 +64,12 @@ Result<void> read_option(const std::string& engine, const std::string& name,
     choice.math = VendorChoice::Math(found - std::begin(kMaths));
     return {};
   }
+  if (name == "operands") {
+    choice.fp8 = text == kFp8;
+    return choice.fp8 || text == kUsualOperands
+               ? Result<void>{}
+               : out_of_range(engine, name, text, "default or fp8");
+  }
   if (name == "index") {
     if (!parse_integer(text, 0, kMostIndex, number)) {
       return out_of_range(engine, name, text, range(0, kMostIndex));
@@ -93,8 +100,8 @@ Result<void> read_option(const std::string& engine, const std::string& name,
 /// Options that an engine knows beside its own value: cublasLt's, exact or not.
 std::vector<std::string> option_names(const std::string& engine, bool exact) {
   if (engine != kLt) return {"math"};
-  if (!exact) return {"algorithm", "index", "math"};
-  std::vector<std::string> names{"math"};
+  if (!exact) return {"algorithm", "index", "math", "operands"};
+  std::vector<std::string> names{"math", "operands"};
   for (const LtOption& option : kLtOptions) names.emplace_back(option.name);
   std::sort(names.begin(), names.end());
   return names;
@@ -149,6 +156,7 @@ EnginePairs pairs_of(const std::string& engine, const VendorChoice& choice) {
   if (choice.math != VendorChoice::Math::standard) {
     rest.emplace_back("math", kMaths[std::size_t(choice.math)]);
   }
+  if (choice.fp8) rest.emplace_back("operands", kFp8);
   std::sort(rest.begin(), rest.end());
   const bool numbered = choice.lt ? choice.exact : choice.algorithm >= 0;
   if (rest.empty() && !numbered) return {};

@@ -37,6 +37,7 @@ struct VendorChoice {
   int index = 0;       // not exact: which of the heuristic's answers, the best is 0
   std::array<std::optional<std::uint32_t>, kLtOptions.size()> options{};  // exact only
   Math math = Math::standard;
+  bool fp8 = false;  // cublasLt: 8-bit operands go to it as they are; else as bf16
 };
 
 /// What a choice is as an engine's settings.

@@ -26,8 +26,11 @@ const std::vector<std::string> kOptions = {"group", "slice", "tile", "deal",
                                            "lanes", "block", "meet"};
 const std::vector<std::string> kMeets = {"ascending", "halves", "paired", "nested"};
 const std::vector<std::string> kEvidence = {"proved", "forecast", "open"};
-const std::vector<std::pair<std::string, Format>> kOperands = {
-    {"bf16", Format::bf16}, {"fp16", Format::fp16}, {"tf32", Format::tf32}, {"fp32", Format::f32}};
+const std::vector<std::pair<std::string, Format>> kOperands = {{"bf16", Format::bf16},
+                                                               {"fp16", Format::fp16},
+                                                               {"tf32", Format::tf32},
+                                                               {"fp32", Format::f32},
+                                                               {"fp8-e4m3", Format::e4m3}};
 
 Result<Format> operand_of(const std::string& text) {
   std::vector<std::string> known;
@@ -216,8 +219,8 @@ Result<ProductOrder> parse_product_order(const std::string& text) {
   const auto meet = args.word("meet", kMeets, kMeets[0]);
   ISOBIT_TRY(meet);
   order.meet = ProductOrder::Meet(std::find(kMeets.begin(), kMeets.end(), *meet) - kMeets.begin());
-  if (order.deal == 0 && (order.lanes > 1 || order.block > 0)) {
-    return Error{"lanes and block are of columns that are dealt: deal", ""};
+  if (order.deal == 0 && order.lanes > 1) {
+    return Error{"lanes are of columns that are dealt: deal", ""};
   }
   if (order.deal > 0 && order.chip) return Error{"a tensor core's columns are not dealt", ""};
   if ((order.group > 0 || order.tile > 0) && !order.chip) {

@@ -5,10 +5,11 @@
 //                           variable.NAME, threads, driver: what the book speaks of
 // and of products
 //   PRECISION N K M ORDER EVIDENCE
-// PRECISION is bf16, fp16, tf32 or fp32 (the operands' format); N and K are outputs and inputs; M
-// is rows, n or n..m. EVIDENCE is "proved CALLS RESULTS" (so many calls were reproduced, so many
-// results compared, none differed), "forecast" (a rule's, not called), or "open FIT RESULTS" with
-// an order that fits so many results; such a product is refused. '#' begins a comment.
+// PRECISION is bf16, fp16, tf32, fp32 or fp8-e4m3 (the operands' format); N and K are outputs and
+// inputs; M is rows, n or n..m. EVIDENCE is "proved CALLS RESULTS" (so many calls were reproduced,
+// so many results compared, none differed), "forecast" (a rule's, not called), or "open FIT
+// RESULTS" with an order that fits so many results; such a product is refused. '#' begins a
+// comment.
 #pragma once
 
 #include <map>
@@ -26,7 +27,7 @@ std::string text_of(const ProductOrder& order);
 /// Errors name the option and what it may be.
 Result<ProductOrder> parse_product_order(const std::string& text);
 
-/// "bf16", "fp16", "tf32", "fp32".
+/// "bf16", "fp16", "tf32", "fp32", "fp8-e4m3".
 std::string name_of_operand(Format operand);
 
 struct ProductLine {

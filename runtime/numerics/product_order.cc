@@ -88,6 +88,18 @@ void deal(const ProductOrder& order, std::int64_t begin, std::int64_t end, std::
   meet(order.meet, order.lanes, lanes, first, 1, out);
 }
 
+/// One lane's columns [begin, end), its blocks added in lane `first`; it uses the next one too.
+void chain(const ProductOrder& order, std::int64_t begin, std::int64_t end, std::int32_t first,
+           ProductSteps& out) {
+  const std::int64_t lead = order.tile > 0 ? (end - begin) % order.tile : 0;
+  const std::int64_t block = order.block > 0 ? order.block : end - begin;
+  for (std::int64_t at = begin; at < end; at += block) {
+    const std::int32_t to = at == begin ? first : first + 1;
+    out.steps.push_back({to, 0, at, std::min(at + block, end), true, at == begin ? lead : 0});
+    if (to != first) out.steps.push_back({first, to, 0, 0, false, 0});
+  }
+}
+
 }  // namespace
 
 std::optional<TensorUnit> unit_of(const ProductOrder& order, Format operand) {
@@ -112,7 +124,7 @@ ProductSteps product_steps(const ProductOrder& order, std::int64_t k) {
   ProductSteps out;
   if (k == 0) return out;
   const bool dealt = order.deal > 0;
-  const std::int32_t apart = dealt ? (order.block > 0 ? 2 : 1) * order.lanes : 1;
+  const std::int32_t apart = (order.block > 0 ? 2 : 1) * (dealt ? order.lanes : 1);
   const std::int64_t slice = order.slice > 0 ? order.slice : k;
   std::int32_t slices = 0;
   for (std::int64_t begin = 0; begin < k; begin += slice, ++slices) {
@@ -120,8 +132,7 @@ ProductSteps product_steps(const ProductOrder& order, std::int64_t k) {
     if (dealt) {
       deal(order, begin, end, slices * apart, out);
     } else {
-      const std::int64_t lead = order.tile > 0 ? (end - begin) % order.tile : 0;
-      out.steps.push_back({slices, 0, begin, end, true, lead});
+      chain(order, begin, end, slices * apart, out);
     }
   }
   out.lanes = slices * apart;

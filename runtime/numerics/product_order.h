@@ -31,7 +31,8 @@ struct ProductOrder {
   std::int32_t deal = 0;           // tiles of so many columns go to the lanes in turn,
   std::int32_t lanes = 1;          // to so many; of each slice, if there are slices, which then
                                    // meet ascending
-  std::int64_t block = 0;          // dealt lanes begin anew every so many columns; 0: never
+  std::int64_t block = 0;          // lanes begin anew every so many columns, and the lane's sums
+                                   // are added ascending; 0: never
   std::int32_t tile = 0;  // a tensor core's slice begins with what is no whole tile of so many
   Meet meet = Meet::ascending;
   auto operator<=>(const ProductOrder&) const = default;

@@ -38,8 +38,9 @@ TEST_P(Ordered, EveryOrderHasTheLiteralBits) {
     for (const std::int64_t rows : {1, 3, 9}) {
       const std::vector<float> x = values(random, rows * kColumns);
       for (const char* text :
-           {"fma", "fma+slice:64", "fma+slice:19+meet:halves", "fma+deal:8+lanes:9",
+           {"fma", "fma+slice:64", "fma+slice:19+meet:halves", "fma+deal:8+lanes:9", "fma+block:64",
             "fma+deal:8+lanes:80+meet:paired", "fma+deal:1+lanes:16+block:256",
+            "fma+deal:1+lanes:512+meet:nested", "fma+deal:1+lanes:8192+meet:nested",
             "fma+deal:1+lanes:32+meet:halves", "fma+slice:200+deal:1+lanes:16+block:64"}) {
         SCOPED_TRACE(text);
         const ProductSteps steps = product_steps(*parse_product_order(text), kColumns);

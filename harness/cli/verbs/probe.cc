@@ -33,7 +33,7 @@ Result<std::vector<const Mode*>> modes_of(const Arguments& arguments) {
     const Mode* mode = probe::operand_of(word);
     if (mode == nullptr) {
       return Error{"no products to probe in precision " + in_quotes(word) +
-                       among_known(word, {"fp32", "tf32", "bf16", "fp16"}),
+                       among_known(word, {"fp32", "tf32", "bf16", "fp16", "fp8-e4m3"}),
                    "--precision"};
     }
     if (std::find(out.begin(), out.end(), mode) == out.end()) out.push_back(mode);
@@ -176,7 +176,15 @@ Result<void> run_products(const Arguments& arguments, probe::Capture& capture) {
     return Error{"is of another engine, library or machine; give another file", file};
   }
   capture.facts = keys;
+  const std::string engine = plan->backend.engine.text();
   for (const Mode* mode : *modes) {
+    if (mode->gemm_input == Format::e4m3 && engine.starts_with("cublas") &&
+        engine.find("operands:fp8") == std::string::npos) {
+      return Error{engine +
+                       " multiplies 8-bit values as bf16; cublaslt:heuristic+operands:fp8 does "
+                       "not",
+                   "--precision"};
+    }
     auto backend = make_backend(plan->backend, *mode);
     if (!backend) return Error{backend.error().text(), "--engine"};
     for (const Shape& shape : *shapes) {

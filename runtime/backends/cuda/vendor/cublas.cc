@@ -123,6 +123,9 @@ class CublasBackend final : public CudaBackend {
       path_ = (*library)->path;
       sha256_hex_ = (*library)->sha256_hex;
       lt_ = std::make_unique<LtProducts>((*library)->calls, choice, types_, workspace, stream_);
+      if (!choice.fp8) return;
+      const ProductTypes fp8{kReal8e4m3, kReal32, kCompute32};
+      fp8_ = std::make_unique<LtProducts>((*library)->calls, choice, fp8, workspace, stream_);
       return;
     }
     const auto library = load_cublas();
@@ -135,6 +138,7 @@ class CublasBackend final : public CudaBackend {
     cudaSetDevice(gpu_.index);
     cudaStreamSynchronize(stream_);
     lt_.reset();
+    fp8_.reset();
     explaining_.reset();
     gemm_.reset();
   }
@@ -148,7 +152,8 @@ class CublasBackend final : public CudaBackend {
                                : " cublasGemmEx " + std::to_string(gemm_->version()) +
                                      " algorithm " + std::to_string(choice_.algorithm);
     info.kernels += " compute " + std::to_string(types_.compute) +
-                    " workspace 32 MiB: " + (choice_.lt ? lt_->seen() : gemm_->seen());
+                    " workspace 32 MiB: " + (choice_.lt ? lt_->seen() : gemm_->seen()) +
+                    (fp8_ != nullptr ? "; fp8: " + fp8_->seen() : "");
     info.library = path_;
     info.library_sha256 = sha256_hex_;
     return info;
@@ -183,13 +188,14 @@ class CublasBackend final : public CudaBackend {
 
   void gemm(Rows x, const WeightMatrix& matrix, Rows out) override {
     enter();
-    multiply(operand_of(x), matrix, out);
+    multiply(operand_of(x, narrowed(matrix)), matrix, out);
   }
   std::string gemm_choice(Rows x, const WeightMatrix& matrix, Rows out) override {
     enter();
-    const LtProduct product = product_of(operand_place(x), matrix, out);
+    const LtProduct product = product_of(operand_place(x, narrowed(matrix)), matrix, out);
     if (choice_.lt) {
-      return full_text(started(*lt_, product)) + " ; " + lt_->configuration(product);
+      LtProducts& products = lt_of(matrix);
+      return full_text(started(products, product)) + " ; " + products.configuration(product);
     }
     const std::vector<StartedKernel> kernels = gemm_->started(product);
     // What cublasGemmEx starts is the first answer of cublasLt's heuristic, as a rule: where its
@@ -197,33 +203,45 @@ class CublasBackend final : public CudaBackend {
     const bool told = explains_itself() && started(*explaining_, product) == kernels;
     return full_text(kernels) + (told ? " ; " + explaining_->configuration(product) : "");
   }
-  /// One narrowing of x serves them all.
+  /// One narrowing of x serves them all: matrices of one input have one format.
   void gemms(Rows x, std::span<const WeightMatrix* const> matrices,
              std::span<const Rows> outs) override {
     ISOBIT_CHECK(matrices.size() == outs.size());
     enter();
-    const Rows input = operand_of(x);
+    if (matrices.empty()) return;
+    const auto element = narrowed(*matrices[0]);
+    for (const WeightMatrix* matrix : matrices) ISOBIT_CHECK(narrowed(*matrix) == element);
+    const Rows input = operand_of(x, element);
     for (std::size_t i = 0; i < outs.size(); ++i) multiply(input, *matrices[i], outs[i]);
   }
 
  private:
-  [[nodiscard]] bool narrow_elements() const {
-    return types_.element == kReal16 || types_.element == kReal16b;
+  /// As what the library takes a matrix and the rows beside it; empty: as they are.
+  [[nodiscard]] std::optional<Format> narrowed(const WeightMatrix& matrix) const {
+    if (choice_.fp8 && static_cast<const CudaMatrix&>(matrix).scaled) return Format::e4m3;
+    if (types_.element == kReal16) return Format::fp16;
+    if (types_.element == kReal16b) return Format::bf16;
+    return std::nullopt;
   }
+  static std::size_t bytes_of(Format element) { return element == Format::e4m3 ? 1 : 2; }
 
   /// Where x lies in the library's element: itself, or a place that the next call overwrites.
-  Rows operand_place(Rows x) {
-    if (!narrow_elements() || x.rows == 0) return x;
-    return {inputs_.reserve(std::size_t(x.rows * x.cols) * 2, stream_), x.rows, x.cols, x.cols};
+  Rows operand_place(Rows x, std::optional<Format> element) {
+    if (!element || x.rows == 0) return x;
+    return {inputs_.reserve(std::size_t(x.rows * x.cols) * bytes_of(*element), stream_), x.rows,
+            x.cols, x.cols};
   }
   /// x there.
-  Rows operand_of(Rows x) {
-    const Rows to = operand_place(x);
+  Rows operand_of(Rows x, std::optional<Format> element) {
+    const Rows to = operand_place(x, element);
     if (to.data != x.data) {
-      narrow(stream_, static_cast<const float*>(x.data), x.stride, x.rows, x.cols,
-             types_.element == kReal16, to.data);
+      narrow(stream_, static_cast<const float*>(x.data), x.stride, x.rows, x.cols, *element,
+             to.data);
     }
     return to;
+  }
+  [[nodiscard]] LtProducts& lt_of(const WeightMatrix& matrix) const {
+    return narrowed(matrix) == Format::e4m3 ? *fp8_ : *lt_;
   }
 
   std::vector<StartedKernel> started(LtProducts& products, const LtProduct& product) const {
@@ -254,7 +272,7 @@ class CublasBackend final : public CudaBackend {
   void multiply(Rows x, const WeightMatrix& matrix, Rows out) {
     if (x.rows == 0 || matrix.outputs == 0 || matrix.segments == 0) return;
     const LtProduct product = product_of(x, matrix, out);
-    choice_.lt ? lt_->run(product) : gemm_->run(product);
+    choice_.lt ? lt_of(matrix).run(product) : gemm_->run(product);
   }
 
   void store(const std::vector<float>& rows, CudaMatrix& matrix) {
@@ -266,17 +284,18 @@ class CublasBackend final : public CudaBackend {
       matrix.words.data = to;
       return;
     }
-    if (!narrow_elements()) {
+    const auto element = narrowed(matrix);
+    if (!element) {
       void* to = matrix.take(n * 4);
       upload(to, rows.data(), n * 4);
       matrix.words.data = to;
       return;
     }
-    void* to = matrix.take(n * 2);
+    void* to = matrix.take(n * bytes_of(*element));
     void* staging = inputs_.reserve(n * 4, stream_);
     upload(staging, rows.data(), n * 4);
     narrow(stream_, static_cast<const float*>(staging), matrix.inputs, matrix.outputs,
-           matrix.inputs, types_.element == kReal16, to);
+           matrix.inputs, *element, to);
     check(cudaStreamSynchronize(stream_), "narrow");
     matrix.words.data = to;
   }
@@ -285,7 +304,7 @@ class CublasBackend final : public CudaBackend {
   ProductTypes types_;
   std::string path_, sha256_hex_;  // of the library
   Buffer memory_, inputs_;         // the library's workspace; operands as it wants them
-  std::unique_ptr<LtProducts> lt_, explaining_;
+  std::unique_ptr<LtProducts> lt_, fp8_, explaining_;
   std::unique_ptr<GemmProducts> gemm_;
 };
 
@@ -300,6 +319,9 @@ std::string cublas_unsupported(const BackendOptions& options, const Mode& mode) 
   if (choice.math == VendorChoice::Math::tf32 && !takes_tf32) {
     return "math tf32 of engine " + engine + " needs fp32 operands; precision " +
            std::string(mode.name) + " has others";
+  }
+  if (choice.fp8 && mode.gemm_input == Format::e5m2) {
+    return "operands fp8 of engine " + engine + ": cublasLt multiplies no two e5m2 matrices";
   }
   if (std::string why = cuda_unsupported(options); !why.empty()) return why;
   if (choice.lt) {

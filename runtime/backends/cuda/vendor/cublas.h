@@ -12,8 +12,9 @@
 
 namespace isobit::cuda {
 
-/// x (rows, cols) fp32 with a stride -> out (rows, cols) dense bf16, or fp16 when `half`.
+/// x (rows, cols) fp32 with a stride -> out (rows, cols) dense bf16, fp16 or e4m3, whose values
+/// they are already.
 void narrow(cudaStream_t stream, const float* x, std::int64_t stride, std::int64_t rows,
-            std::int64_t cols, bool half, void* out);
+            std::int64_t cols, Format element, void* out);
 
 }  // namespace isobit::cuda

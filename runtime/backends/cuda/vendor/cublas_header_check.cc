@@ -22,7 +22,7 @@ static_assert(kComputeTf32 == CUBLAS_COMPUTE_32F_FAST_TF32);
 static_assert(kMathDefault == CUBLAS_DEFAULT_MATH && kMathPedantic == CUBLAS_PEDANTIC_MATH);
 static_assert(kMathTf32 == CUBLAS_TF32_TENSOR_OP_MATH);
 static_assert(kReal32 == CUDA_R_32F && kReal64 == CUDA_R_64F);
-static_assert(kReal16 == CUDA_R_16F && kReal16b == CUDA_R_16BF);
+static_assert(kReal16 == CUDA_R_16F && kReal16b == CUDA_R_16BF && kReal8e4m3 == CUDA_R_8F_E4M3);
 static_assert(CUBLAS_STATUS_NOT_SUPPORTED == 15 && CUBLAS_STATUS_ALLOC_FAILED == 3);
 static_assert(CUBLAS_POINTER_MODE_HOST == 0 && CUBLASLT_POINTER_MODE_HOST == 0);
 

@@ -17,9 +17,10 @@ namespace isobit::cuda {
 constexpr int kOperationNormal = 0, kOperationTransposed = 1;  // cublasOperation_t
 constexpr int kCompute32 = 68, kCompute32Pedantic = 69;        // cublasComputeType_t
 constexpr int kCompute64 = 70, kCompute64Pedantic = 71, kComputeTf32 = 77;
-constexpr int kMathDefault = 0, kMathPedantic = 2, kMathTf32 = 3;    // cublasMath_t
-constexpr int kReal32 = 0, kReal64 = 1, kReal16 = 2, kReal16b = 14;  // cudaDataType
-constexpr std::size_t kVendorWorkspace = std::size_t(32) << 20;      // bytes, given to both
+constexpr int kMathDefault = 0, kMathPedantic = 2, kMathTf32 = 3;  // cublasMath_t
+constexpr int kReal32 = 0, kReal64 = 1, kReal16 = 2, kReal16b = 14,
+              kReal8e4m3 = 28;                                   // cudaDataType
+constexpr std::size_t kVendorWorkspace = std::size_t(32) << 20;  // bytes, given to both
 
 /// "status 15 (not supported)".
 std::string vendor_status(int status);

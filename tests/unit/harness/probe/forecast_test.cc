@@ -43,6 +43,14 @@ TEST(Forecast, TensorCoresOf16Bits) {
             "sm90+slice:96+tile:128");
 }
 
+TEST(Forecast, TensorCoresOf8Bits) {
+  const std::string nvjet = "nvjet_sm90_qqsss_64x8_128x16_4x2_h_bz_algo2_";
+  EXPECT_EQ(forecast(nvjet + "TNT b384 ; 66 split_k 1", Format::e4m3, 1536), "sm90+block:128");
+  EXPECT_EQ(forecast(nvjet + "TNT b384 ; 66 split_k 1", Format::e4m3, 128), "sm90");
+  EXPECT_EQ(forecast(nvjet + "splitK_TNT b384" + kReduce + " ; 66 split_k 3", Format::e4m3, 3136),
+            "sm90+slice:1152+block:128");
+}
+
 TEST(Forecast, TensorCoresOf32Bits) {
   EXPECT_EQ(forecast("cutlass_80_tensorop_s1688gemm_64x64_16x6_tn_align4 b128 z8" + kReduce +
                          " ; 21 split_k 8",

@@ -30,6 +30,13 @@ TEST(VendorChoice, OneTextAMeaning) {
   EXPECT_EQ(text_of({{"cublas", "5"}}), "cublas:5");
   EXPECT_EQ(text_of({{"math", "pedantic"}, {"cublas", "default"}}), "cublas:default+math:pedantic");
   EXPECT_EQ(text_of({{"cublaslt", "heuristic"}, {"index", "3"}}), "cublaslt:heuristic+index:3");
+  EXPECT_EQ(text_of({{"operands", "fp8"}, {"cublaslt", "heuristic"}}),
+            "cublaslt:heuristic+operands:fp8");
+  EXPECT_EQ(text_of({{"cublaslt", "heuristic"}, {"operands", "default"}}), "cublaslt");
+  EXPECT_NE(text_of({{"cublaslt", "heuristic"}, {"operands", "fp7"}}).find("default or fp8"),
+            std::string::npos);
+  EXPECT_NE(text_of({{"cublas", "default"}, {"operands", "fp8"}}).find("unknown option"),
+            std::string::npos);
   EXPECT_EQ(text_of({{"cublaslt", "heuristic"}, {"algorithm", "66"}}),
             "cublaslt:heuristic+algorithm:66");
   EXPECT_EQ(

@@ -90,6 +90,24 @@ TEST(ProductOrder, PairedLanesMeetInTheLast) {
       (((lane(7) + (lane(0) + lane(4))) + (lane(1) + lane(5))) + (lane(2) + lane(6))) + lane(3));
 }
 
+TEST(ProductOrder, AChainBeginsAnewEveryBlock) {
+  EXPECT_EQ(value("fma+block:32", 80), (chain(0, 32) + chain(32, 64)) + chain(64, 80));
+  EXPECT_EQ(value("fma+slice:64+block:32", 80), (chain(0, 32) + chain(32, 64)) + chain(64, 80));
+  EXPECT_EQ(value("fma+slice:80+block:32", 140),
+            ((chain(0, 32) + chain(32, 64)) + chain(64, 80)) + (chain(80, 112) + chain(112, 140)));
+  // As libraries promote 8-bit sums.
+  const auto x = [](std::int64_t i) { return round_to(Format::e4m3, a(i)); };
+  const auto y = [](std::int64_t i) { return round_to(Format::e4m3, b(i)); };
+  const auto unit = unit_of(*parse_product_order("sm90+block:128"), Format::e4m3);
+  ASSERT_TRUE(unit);
+  EXPECT_EQ(unit->kept, 13);
+  const ProductSteps steps = product_steps(*parse_product_order("sm90+block:128"), 300);
+  std::vector<float> sums(std::size_t(steps.lanes));
+  EXPECT_EQ(ordered_product(steps.steps, &*unit, x, y, sums.data()),
+            (tensor_chain(*unit, x, y, 0, 128) + tensor_chain(*unit, x, y, 128, 256)) +
+                tensor_chain(*unit, x, y, 256, 300));
+}
+
 TEST(ProductOrder, NestedLanesMeetInNeighboursThenHalvesThenFours) {
   // 256 lanes: neighbours, then 128 in halves.
   const auto group = [](std::int64_t begin, std::int64_t end, std::int64_t every) {
