@@ -49,6 +49,14 @@ class Recorded(Case):
         self.assertEqual(report["counts"]["PASS"], 2)
 
 
+    def test_every_digest_of_8_bit_products(self):
+        code, report = self.check("engine=twin and cache=on",
+                                  scenario=ROOT / "scenarios" / "twin-h200-fp8.yaml")
+        self.assertEqual(code, 0, report["counts"])
+        self.assertEqual(report["counts"]["PASS"], 2)
+        self.assertGreaterEqual(report["tokens_compared"], 2 * 8 * 96)
+
+
 class Changed(Case):
     """A copy of the scenario beside a book that is not what was proved."""
 
