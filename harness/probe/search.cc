@@ -76,6 +76,30 @@ class Orders {
 
 constexpr std::int64_t kMultiples[] = {64, 32, 128, 8, 16, 256, 4, 1};
 
+/// Chains of a tensor core's groups: tiles whose residue comes first, instructions of half the
+/// depth, 8-bit sums that are promoted.
+void tensor_kinds(std::optional<TensorCore> chip, Format operand, std::int64_t k,
+                  ProductOrder::Operands operands, std::vector<ProductOrder>& out) {
+  constexpr std::int64_t kPromoted = 128;
+  ProductOrder kind;
+  kind.chip = chip;
+  kind.operands = operands;
+  const auto unit = unit_of(kind, operand);
+  if (!unit) return;
+  if (operand == Format::e4m3 && k > kPromoted) {
+    kind.block = kPromoted;
+    out.push_back(kind);
+    kind.block = 0;
+  }
+  for (const std::int32_t tile : {0, 32, 64, 16, 128}) {
+    kind.tile = tile;
+    for (const std::int32_t group : {0, unit->group / 2}) {
+      kind.group = group;
+      if (tile == 0 || k % tile != 0) out.push_back(kind);
+    }
+  }
+}
+
 /// Lanes of a warp or half of one that each take single columns, or one slice; in slices of the
 /// numbers that the library said.
 void few_rows(std::int64_t k, const std::set<std::int64_t>& said, Orders& out) {
@@ -131,7 +155,7 @@ class Search {
     for (const ProductOrder& order : before_) {
       if (fits(order)) return {order, true, results};
     }
-    const auto tried = candidates(plan_.chip, operand_, matrix_.inputs, hint);
+    const auto tried = candidates(plan_.chip, operand_, matrix_.inputs, hint, plan_.rounds);
     for (const ProductOrder& order : tried) {
       if (!fits(order)) continue;
       before_.insert(before_.begin(), order);
@@ -238,25 +262,13 @@ void add_lines(const MatrixCapture& matrix, const SearchPlan& plan, std::vector<
 
 }  // namespace
 
-constexpr std::int64_t kFp8Block = 128;  // columns after which libraries promote a sum
-
 std::vector<ProductOrder> candidates(std::optional<TensorCore> chip, Format operand, std::int64_t k,
-                                     const std::string& hint) {
+                                     const std::string& hint, bool rounds) {
   std::vector<ProductOrder> kinds;
-  ProductOrder kind;
-  kind.chip = chip;
-  if (operand == Format::e4m3 && k > kFp8Block) {
-    kind.block = kFp8Block;
-    kinds.push_back(kind);
-    kind.block = 0;
-  }
-  if (const auto unit = unit_of(kind, operand)) {
-    for (const std::int32_t tile : {0, 32, 64, 16, 128}) {
-      kind.tile = tile;
-      for (const std::int32_t group : {0, unit->group / 2}) {  // or instructions of half the depth
-        kind.group = group;
-        if (tile == 0 || k % tile != 0) kinds.push_back(kind);
-      }
+  using How = ProductOrder::Operands;
+  for (const How how : {How::exact, How::tf32_away, How::tf32}) {
+    if (how == How::exact || (rounds && operand == Format::f32)) {
+      tensor_kinds(chip, operand, k, how, kinds);
     }
   }
   kinds.emplace_back();
@@ -305,11 +317,13 @@ std::uint32_t Values::bits(const ProductOrder& order, std::int64_t draw, Place p
     const Operands& drawn = operands(draw);
     const float* a = drawn.row(place.row).data();
     const float* b = drawn.weights(place.output).data();
-    value->second = bits_of(ordered_product(
-                                table.steps.steps, table.unit ? &*table.unit : nullptr,
-                                [a](std::int64_t i) { return a[i]; },
-                                [b](std::int64_t i) { return b[i]; }, table.sums.data()) +
-                            0.0F);
+    const ProductOrder::Operands how = order.operands;
+    value->second =
+        bits_of(ordered_product(
+                    table.steps.steps, table.unit ? &*table.unit : nullptr,
+                    [a, how](std::int64_t i) { return taken(how, a[i]); },
+                    [b, how](std::int64_t i) { return taken(how, b[i]); }, table.sums.data()) +
+                0.0F);
   }
   return value->second;
 }

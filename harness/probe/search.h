@@ -18,8 +18,9 @@ namespace isobit::probe {
 
 /// Orders to try for a product over k columns, the likeliest first. `chip`: whose groups; empty:
 /// FMAs alone. `hint`: what the library said, whose numbers are tried as numbers of slices.
+/// `rounds`: SearchPlan's.
 std::vector<ProductOrder> candidates(std::optional<TensorCore> chip, Format operand, std::int64_t k,
-                                     const std::string& hint);
+                                     const std::string& hint, bool rounds = false);
 
 /// Values of drawn products by order, computed once each.
 class Values {
@@ -50,6 +51,7 @@ class Values {
 struct SearchPlan {
   std::optional<TensorCore> chip;
   std::function<void(const std::string& line)> progress;  // one line a matrix; may be empty
+  bool rounds = false;  // fp32 operands may be rounded to tf32: math tf32
 };
 /// Lines of a capture's matrices: one for each run of rows with one choice that one order explains;
 /// where none does, one for each number of rows that was called. Ends early when interrupted. An

@@ -1,6 +1,7 @@
 // Engine twin: products by a schedule book (twin.h).
 #include "runtime/backends/twin.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -41,6 +42,12 @@ Result<Book> book_of(const EngineChoice& choice) {
   return book;
 }
 
+/// Beside a matrix, the same with operands as a tensor core takes them.
+struct TwinMatrix final : cpu::CpuMatrix {
+  explicit TwinMatrix(cpu::CpuMatrix&& plain) : CpuMatrix(std::move(plain)) {}
+  std::shared_ptr<WeightMatrix> tf32, tf32_away;
+};
+
 class TwinBackend final : public cpu::OrderedBackend {
  public:
   TwinBackend(const Mode& mode, const cpu::Kernels& kernels, int threads,
@@ -49,7 +56,11 @@ class TwinBackend final : public cpu::OrderedBackend {
         book_(std::move(book)),
         forecast_(forecast),
         operand_(library_operand(mode)),
-        fp8_(book_->keys.at("engine").find("operands:fp8") != std::string::npos) {}
+        fp8_(book_->keys.at("engine").find("operands:fp8") != std::string::npos),
+        rounds_(mode.gemm_input == Format::f32 &&
+                std::any_of(book_->lines.begin(), book_->lines.end(), [](const ProductLine& line) {
+                  return line.order.operands != Operands::exact;
+                })) {}
 
   BackendInfo describe() const override {
     BackendInfo info = OrderedBackend::describe();
@@ -61,19 +72,58 @@ class TwinBackend final : public cpu::OrderedBackend {
   }
 
   void gemm(Rows x, const WeightMatrix& matrix, Rows out) override {
-    const cpu::PackedMatrix& w = static_cast<const cpu::CpuMatrix&>(matrix).packed;
+    const cpu::PackedMatrix& w = packed_of(matrix);
     if (x.rows == 0 || w.n == 0) return;
     if (w.segments() == 0) return OrderedBackend::gemm(x, matrix, out);
     const bool fp8 = fp8_ && matrix.scaled;
     const Steps& steps = steps_of(fp8 ? mode_.gemm_input : operand_, w.n, w.k, x.rows);
-    ordered(steps.steps, steps.unit ? &*steps.unit : nullptr, x, w, out);
+    const TensorUnit* unit = steps.unit ? &*steps.unit : nullptr;
+    if (steps.operands == Operands::exact) return ordered(steps.steps, unit, x, w, out);
+    const auto& held = static_cast<const TwinMatrix&>(matrix);
+    const bool even = steps.operands == Operands::tf32;
+    ordered(steps.steps, unit, taken_rows(steps.operands, x),
+            packed_of(even ? *held.tf32 : *held.tf32_away), out);
+  }
+
+  std::shared_ptr<WeightMatrix> load_matrix(const MatrixSource& source) override {
+    auto plain = OrderedBackend::load_matrix(source);
+    if (!rounds_) return plain;
+    auto out = std::make_shared<TwinMatrix>(std::move(static_cast<cpu::CpuMatrix&>(*plain)));
+    const auto rounded = [&](Operands how) {
+      MatrixSource of = source;
+      of.blocks = {};
+      of.read = [read = source.read, how](std::int64_t row, std::span<float> to) {
+        read(row, to);
+        for (float& value : to) value = taken(how, value);
+      };
+      return OrderedBackend::load_matrix(of);
+    };
+    out->tf32 = rounded(Operands::tf32);
+    out->tf32_away = rounded(Operands::tf32_away);
+    return out;
   }
 
  private:
+  using Operands = ProductOrder::Operands;
   struct Steps {
     ProductSteps steps;
     std::optional<TensorUnit> unit;
+    Operands operands = Operands::exact;
   };
+
+  static const cpu::PackedMatrix& packed_of(const WeightMatrix& matrix) {
+    return static_cast<const cpu::CpuMatrix&>(matrix).packed;
+  }
+  /// Rows as the tensor core takes them, in memory that the next call overwrites.
+  Rows taken_rows(Operands how, Rows x) {
+    rows_.resize(std::size_t(x.rows * x.cols));
+    for (std::int64_t r = 0; r < x.rows; ++r) {
+      const float* from = static_cast<const float*>(x.data) + r * x.stride;
+      std::transform(from, from + x.cols, rows_.begin() + r * x.cols,
+                     [how](float value) { return taken(how, value); });
+    }
+    return {rows_.data(), x.rows, x.cols, x.cols};
+  }
 
   const Steps& steps_of(Format operand, std::int64_t outputs, std::int64_t inputs,
                         std::int64_t rows) {
@@ -89,7 +139,8 @@ class TwinBackend final : public cpu::OrderedBackend {
     if (forecast && !forecast_) refuse("has only a forecast");
     const auto [at, fresh] = used_.try_emplace(line);
     if (fresh) {
-      at->second = {product_steps(line->order, inputs), unit_of(line->order, operand)};
+      at->second = {product_steps(line->order, inputs), unit_of(line->order, operand),
+                    line->order.operands};
       forecasts_ += forecast ? 1 : 0;
     }
     return at->second;
@@ -99,6 +150,8 @@ class TwinBackend final : public cpu::OrderedBackend {
   bool forecast_;
   Format operand_;  // of matrices that are not 8-bit ones for the library
   bool fp8_;        // whether there are such
+  bool rounds_;     // whether the library takes fp32 operands as tf32
+  std::vector<float> rows_;
   std::map<const ProductLine*, Steps> used_;
   std::int64_t forecasts_ = 0;
 };

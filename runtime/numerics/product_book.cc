@@ -23,7 +23,8 @@ constexpr std::size_t kLargestBook = std::size_t{64} << 20;
 constexpr std::int64_t kMostColumns = std::int64_t{1} << 24, kMostRows = std::int64_t{1} << 40;
 
 const std::vector<std::string> kOptions = {"group", "slice", "tile", "deal",
-                                           "lanes", "block", "meet"};
+                                           "lanes", "block", "meet", "operands"};
+const std::vector<std::string> kTaken = {"exact", "tf32", "tf32-away"};
 const std::vector<std::string> kMeets = {"ascending", "halves", "paired", "nested"};
 const std::vector<std::string> kEvidence = {"proved", "forecast", "open"};
 const std::vector<std::pair<std::string, Format>> kOperands = {{"bf16", Format::bf16},
@@ -176,6 +177,7 @@ std::string text_of(const ProductOrder& order) {
   add("lanes", order.lanes, usual.lanes);
   add("block", order.block, usual.block);
   if (order.meet != usual.meet) text += "+meet:" + kMeets[std::size_t(order.meet)];
+  if (order.operands != usual.operands) text += "+operands:" + kTaken[std::size_t(order.operands)];
   return text;
 }
 
@@ -219,6 +221,13 @@ Result<ProductOrder> parse_product_order(const std::string& text) {
   const auto meet = args.word("meet", kMeets, kMeets[0]);
   ISOBIT_TRY(meet);
   order.meet = ProductOrder::Meet(std::find(kMeets.begin(), kMeets.end(), *meet) - kMeets.begin());
+  const auto operands = args.word("operands", kTaken, kTaken[0]);
+  ISOBIT_TRY(operands);
+  order.operands =
+      ProductOrder::Operands(std::find(kTaken.begin(), kTaken.end(), *operands) - kTaken.begin());
+  if (order.operands != ProductOrder::Operands::exact && !order.chip) {
+    return Error{"operands are rounded by a tensor core", ""};
+  }
   if (order.deal == 0 && order.lanes > 1) {
     return Error{"lanes are of columns that are dealt: deal", ""};
   }

@@ -104,7 +104,9 @@ void chain(const ProductOrder& order, std::int64_t begin, std::int64_t end, std:
 
 std::optional<TensorUnit> unit_of(const ProductOrder& order, Format operand) {
   if (!order.chip) return std::nullopt;
-  auto unit = tensor_unit(*order.chip, operand);
+  const bool rounded = order.operands != ProductOrder::Operands::exact;
+  if (rounded && operand != Format::f32) return std::nullopt;
+  auto unit = tensor_unit(*order.chip, rounded ? Format::tf32 : operand);
   if (unit && order.group > 0) unit->group = order.group;
   return unit;
 }

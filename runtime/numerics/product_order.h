@@ -25,6 +25,9 @@ struct ProductOrder {
   /// the sums s[j] of 256 lanes every fourth, c[i] = (s[i] + s[i + 4]) + …, then ((c0 + c1) + c2) +
   /// c3
   enum class Meet : std::uint8_t { ascending, halves, paired, nested };
+  /// What a tensor core takes of fp32 operands: tf32, the nearest, of two as near the even one or
+  /// the one away from zero.
+  enum class Operands : std::uint8_t { exact, tf32, tf32_away };
   std::optional<TensorCore> chip;  // empty: FMAs
   std::int32_t group = 0;          // products of a tensor core's group; 0: the chip's own
   std::int64_t slice = 0;          // lane i has columns [i slice, (i + 1) slice); 0: one lane
@@ -35,6 +38,7 @@ struct ProductOrder {
                                    // are added ascending; 0: never
   std::int32_t tile = 0;  // a tensor core's slice begins with what is no whole tile of so many
   Meet meet = Meet::ascending;
+  Operands operands = Operands::exact;
   auto operator<=>(const ProductOrder&) const = default;
 };
 constexpr std::int64_t kMostLanes = 8192;
@@ -44,6 +48,16 @@ std::optional<TensorUnit> unit_of(const ProductOrder& order, Format operand);
 
 /// The format by which libraries take a mode's operands: 8-bit values go as bf16.
 Format library_operand(const Mode& mode);
+
+/// An operand as an order takes it.
+inline float taken(ProductOrder::Operands how, float x) {
+  if (how == ProductOrder::Operands::exact) return x;
+  if (how == ProductOrder::Operands::tf32) return round_to(Format::tf32, x);
+  constexpr std::uint32_t kHalf = 1U << 12, kKept = ~0U << 13, kInfinity = 0x7F800000U;
+  const std::uint32_t bits = bits_of(x);
+  return (bits & kInfinity) == kInfinity ? round_to(Format::tf32, x)
+                                         : float_of((bits + kHalf) & kKept);
+}
 
 /// One operation of an order: lane `to` goes on over columns [begin, end), from +0 when `fresh`;
 /// or, where begin is end, lane `to` takes lane `from` in.

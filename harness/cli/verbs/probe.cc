@@ -305,6 +305,12 @@ void print_lines(const std::vector<ProductLine>& lines) {
         (forecast > 0 ? "; " + std::to_string(forecast) + " forecast" : std::string()) + "\n");
 }
 
+/// Whether the engine was told to take fp32 operands as tf32.
+bool rounds_operands(const probe::Capture& capture) {
+  const auto engine = capture.facts.find("engine");
+  return engine != capture.facts.end() && engine->second.find("math:tf32") != std::string::npos;
+}
+
 /// Searched where a matrix has calls; forecast where it has none, and everywhere with --forecast.
 Result<std::vector<ProductLine>> lines_of(const Arguments& arguments, const probe::Capture& capture,
                                           std::optional<TensorCore> chip) {
@@ -314,7 +320,8 @@ Result<std::vector<ProductLine>> lines_of(const Arguments& arguments, const prob
     (matrix.calls.empty() || foretell ? asked : called).matrices.push_back(matrix);
   }
   std::vector<ProductLine> out = probe::search_orders(
-      called, {chip, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }});
+      called, {chip, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); },
+               rounds_operands(capture)});
   if (asked.matrices.empty()) return out;
   if (!chip) return Error{"whose products are forecast: the tensor core of a chip", "--chip"};
   if (foretell && arguments.has("from")) print_judged(asked, *chip);

@@ -23,7 +23,7 @@ T* row(const Rows& x, std::int64_t r) {
 }
 
 /// A packed weight matrix, shared by every CPU backend object whatever its instruction set.
-class CpuMatrix final : public WeightMatrix {
+class CpuMatrix : public WeightMatrix {
  public:
   PackedMatrix packed;
 };

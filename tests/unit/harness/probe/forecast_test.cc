@@ -71,6 +71,16 @@ TEST(Forecast, TensorCoresOf32Bits) {
       << "blocks share the columns of a tile";
 }
 
+TEST(Forecast, OperandsThatAreRounded) {
+  EXPECT_EQ(forecast("cutlass_80_tensorop_s1688gemm_128x64_32x3_tn_align4 b128 ; 21 split_k 1",
+                     Format::f32, 960),
+            "sm90+operands:tf32-away");
+  EXPECT_EQ(
+      forecast("sm90_xmma_gemm_f32f32_tf32f32_f32_tn_n_execute_segment_k_off_kernel b384 ; 43",
+               Format::f32, 960),
+      "sm90+operands:tf32");
+}
+
 TEST(Forecast, FmasOfManyRows) {
   const auto fp32 = [](const std::string& choice, std::int64_t k) {
     return forecast(choice, Format::f32, k);

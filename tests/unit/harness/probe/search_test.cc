@@ -51,6 +51,18 @@ TEST(Search, FindsEveryKindOfOrder) {
   }
 }
 
+TEST(Search, FindsHowOperandsAreRounded) {
+  for (const char* order : {"sm90+operands:tf32", "sm90+slice:64+operands:tf32-away"}) {
+    Capture capture;
+    capture.matrices = {captured("fp32", order, 40, 200, {5})};
+    const auto lines = search_orders(capture, {TensorCore::sm90, {}, true});
+    ASSERT_EQ(lines.size(), 1U);
+    EXPECT_EQ(lines[0].evidence, ProductLine::Evidence::proved);
+    EXPECT_EQ(text_of(lines[0].order), order);
+    EXPECT_EQ(found(capture.matrices[0])[0].evidence, ProductLine::Evidence::open);
+  }
+}
+
 TEST(Search, OneBitInOneResultIsNoProof) {
   MatrixCapture matrix = captured("fp32", "fma+slice:64", 40, 200, {7});
   ASSERT_EQ(found(matrix)[0].evidence, ProductLine::Evidence::proved);

@@ -108,6 +108,27 @@ TEST(ProductOrder, AChainBeginsAnewEveryBlock) {
                 tensor_chain(*unit, x, y, 256, 300));
 }
 
+TEST(ProductOrder, OperandsAreTakenAsTf32) {
+  using Operands = ProductOrder::Operands;
+  const float half = 1.0F + 0x1p-11F, above = 1.0F + 0x1p-11F + 0x1p-23F;
+  EXPECT_EQ(taken(Operands::exact, half), half);
+  EXPECT_EQ(taken(Operands::tf32, half), 1.0F);  // to the even one
+  EXPECT_EQ(taken(Operands::tf32_away, half), 1.0F + 0x1p-10F);
+  EXPECT_EQ(taken(Operands::tf32_away, -half), -1.0F - 0x1p-10F);
+  EXPECT_EQ(taken(Operands::tf32, above), 1.0F + 0x1p-10F);
+  EXPECT_EQ(taken(Operands::tf32_away, 1.0F + 0x1p-12F), 1.0F);
+  EXPECT_TRUE(std::isnan(taken(Operands::tf32_away, std::nanf(""))));
+  EXPECT_TRUE(std::isinf(taken(Operands::tf32_away, HUGE_VALF)));
+  // What rounds is a tensor core, and its unit is that of tf32.
+  const auto order = parse_product_order("sm90+operands:tf32-away");
+  ASSERT_TRUE(order);
+  EXPECT_EQ(unit_of(*order, Format::f32), tensor_unit(TensorCore::sm90, Format::tf32));
+  EXPECT_FALSE(unit_of(*order, Format::bf16));
+  EXPECT_FALSE(unit_of(*parse_product_order("sm90"), Format::f32));
+  EXPECT_FALSE(parse_product_order("fma+operands:tf32"));
+  EXPECT_FALSE(parse_product_order("sm90+operands:tf33"));
+}
+
 TEST(ProductOrder, NestedLanesMeetInNeighboursThenHalvesThenFours) {
   // 256 lanes: neighbours, then 128 in halves.
   const auto group = [](std::int64_t begin, std::int64_t end, std::int64_t every) {
