@@ -114,7 +114,7 @@ Forecast cutlass(const Said& said, TensorCore chip, Format operand, std::int64_t
     if (tile == 0) return std::nullopt;
     order.chip = chip;
     if (narrow && has(name, "_s1688gemm")) order.group = 8;
-    if (operand == Format::f32) order.operands = ProductOrder::Operands::tf32_away;
+    if (operand == Format::f32) order.operands = ProductOrder::Operands::tf32;
   } else if (!has(name, "simt_sgemm")) {
     return std::nullopt;
   }
@@ -141,13 +141,11 @@ Forecast xmma_simt(const Said& said, TensorCore /*chip*/, Format /*operand*/, st
 
 /// "segment_k_on": blocks share the columns of a tile, which has no one order for all outputs.
 Forecast xmma_tensor(const Said& said, TensorCore chip, Format operand, std::int64_t /*k*/) {
-  const bool hopper = has(said.first().name, "segment_k_off");
-  if (!hopper && !has(said.first().name, "sm80_xmma")) return std::nullopt;
+  const std::string_view name = said.first().name;
+  if (!has(name, "segment_k_off") && !has(name, "sm80_xmma")) return std::nullopt;
   ProductOrder order;
   order.chip = chip;
-  if (operand == Format::f32) {
-    order.operands = hopper ? ProductOrder::Operands::tf32 : ProductOrder::Operands::tf32_away;
-  }
+  if (operand == Format::f32) order.operands = ProductOrder::Operands::tf32;
   return order;
 }
 

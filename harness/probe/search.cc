@@ -266,7 +266,7 @@ std::vector<ProductOrder> candidates(std::optional<TensorCore> chip, Format oper
                                      const std::string& hint, bool rounds) {
   std::vector<ProductOrder> kinds;
   using How = ProductOrder::Operands;
-  for (const How how : {How::exact, How::tf32_away, How::tf32}) {
+  for (const How how : {How::exact, How::tf32, How::tf32_away}) {
     if (how == How::exact || (rounds && operand == Format::f32)) {
       tensor_kinds(chip, operand, k, how, kinds);
     }

@@ -49,12 +49,13 @@ class Recorded(Case):
         self.assertEqual(report["counts"]["PASS"], 2)
 
 
-    def test_every_digest_of_8_bit_products(self):
-        code, report = self.check("engine=twin and cache=on",
-                                  scenario=ROOT / "scenarios" / "twin-h200-fp8.yaml")
-        self.assertEqual(code, 0, report["counts"])
-        self.assertEqual(report["counts"]["PASS"], 2)
-        self.assertGreaterEqual(report["tokens_compared"], 2 * 8 * 96)
+    def test_every_digest_of_8_bit_products_and_of_rounded_operands(self):
+        for name in ("twin-h200-fp8.yaml", "twin-h200-tf32.yaml"):
+            code, report = self.check("engine=twin and cache=on",
+                                      scenario=ROOT / "scenarios" / name)
+            self.assertEqual(code, 0, report["counts"])
+            self.assertEqual(report["counts"]["PASS"], 2)
+            self.assertGreaterEqual(report["tokens_compared"], 2 * 8 * 96)
 
 
 class Changed(Case):

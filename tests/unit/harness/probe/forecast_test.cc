@@ -74,7 +74,7 @@ TEST(Forecast, TensorCoresOf32Bits) {
 TEST(Forecast, OperandsThatAreRounded) {
   EXPECT_EQ(forecast("cutlass_80_tensorop_s1688gemm_128x64_32x3_tn_align4 b128 ; 21 split_k 1",
                      Format::f32, 960),
-            "sm90+operands:tf32-away");
+            "sm90+operands:tf32");
   EXPECT_EQ(
       forecast("sm90_xmma_gemm_f32f32_tf32f32_f32_tn_n_execute_segment_k_off_kernel b384 ; 43",
                Format::f32, 960),
