@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "harness/probe/search.h"
+#include "runtime/base/interrupt.h"
 
 namespace isobit::probe {
 namespace {
@@ -18,11 +19,12 @@ using Forecast = std::optional<ProductOrder>;
 bool has(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
-/// The whole number at the start of a text, 0 where there is none.
+/// The whole number at the start of a text, 0 where there is none above it, or one that is no size.
 std::int64_t number_at(std::string_view text) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 24;
   std::int64_t out = 0;
   std::from_chars(text.data(), text.data() + text.size(), out);
-  return out;
+  return out < 0 || out > kMost ? 0 : out;
 }
 /// The whole number that follows a word, 0 where there is none.
 std::int64_t number_after(std::string_view text, std::string_view word) {
@@ -89,7 +91,9 @@ Forecast nvjet(const Said& said, TensorCore chip, Format operand, std::int64_t k
   order.chip = chip;
   if (fp8 && k > kPromoted) order.block = kPromoted;
   if (has(said.first().name, "splitK")) {
-    cut(order, k, number_after(said.configuration, "split_k "), fp8 ? 128 : 64);
+    const std::int64_t n = number_after(said.configuration, "split_k ");
+    if (n < 2) return std::nullopt;
+    cut(order, k, n, fp8 ? 128 : 64);
   }
   return order;
 }
@@ -130,7 +134,9 @@ Forecast cutlass(const Said& said, TensorCore chip, Format operand, std::int64_t
 Forecast xmma_simt(const Said& said, TensorCore /*chip*/, Format /*operand*/, std::int64_t k) {
   constexpr std::int64_t kTile = 8;
   const std::int64_t n = said.first().slices, tiles = (k + kTile - 1) / kTile;
-  const bool paired = said.kernels.size() == 1 && number_after(said.configuration, "custom ") == 1;
+  const bool alone = said.kernels.size() == 1;
+  if (alone && n > 2 && said.configuration.empty()) return std::nullopt;
+  const bool paired = alone && number_after(said.configuration, "custom ") == 1;
   ProductOrder order;
   if (std::min(n, tiles) < 2) return order;
   order.deal = std::int32_t(kTile);
@@ -189,6 +195,7 @@ Forecast dot(const Said& said, TensorCore /*chip*/, Format /*operand*/, std::int
 
 /// Slices of ⌊k / n⌋ rounded up to 8; columns that this leaves are a slice more.
 Forecast large_k(const Said& said, TensorCore /*chip*/, Format /*operand*/, std::int64_t k) {
+  if (said.configuration.empty()) return std::nullopt;
   const std::int64_t n = number_after(said.configuration, "split_k ");
   ProductOrder order;
   if (n > 1) order.slice = (std::max<std::int64_t>(k / n, 1) + 7) / 8 * 8;
@@ -214,6 +221,15 @@ constexpr std::array<Rule, 9> kRules = {{
     {"sgemm_largek", "largek", large_k},
 }};
 
+/// Whether a book takes it, whatever numbers a choice had.
+bool can_be(const ProductOrder& order, Format operand, std::int64_t k) {
+  constexpr std::int32_t kMostTile = 4096;
+  if (order.lanes < 1 || order.slice < 0 || order.tile < 0 || order.tile > kMostTile) return false;
+  const std::int64_t slices = order.slice > 0 ? (k + order.slice - 1) / order.slice : 1;
+  if (slices * order.lanes > kMostLanes) return false;
+  return !order.chip || unit_of(order, operand);
+}
+
 const Rule* rule_of(const Said& said) {
   for (const Rule& rule : kRules) {
     for (const Started& kernel : said.kernels) {
@@ -231,8 +247,7 @@ std::optional<ProductOrder> forecast_order(const std::string& choice, TensorCore
   const Rule* rule = rule_of(said);
   if (rule == nullptr) return std::nullopt;
   auto order = rule->order(said, chip, operand, k);
-  if (order && order->chip && !unit_of(*order, operand)) return std::nullopt;
-  return order;
+  return order && can_be(*order, operand, k) ? order : std::nullopt;
 }
 
 std::string kind_of_kernel(const std::string& choice) {
@@ -267,6 +282,7 @@ std::map<std::pair<std::string, std::string>, ForecastCount> judge_forecasts(con
                                                                              TensorCore chip) {
   std::map<std::pair<std::string, std::string>, ForecastCount> out;
   for (const MatrixCapture& matrix : capture.matrices) {
+    if (interrupted != 0) break;
     const Mode* mode = operand_of(matrix.precision);
     ISOBIT_CHECK(mode != nullptr);
     Values values(matrix.inputs, *mode);

@@ -31,7 +31,7 @@ struct ForecastCount {
   std::int64_t right = 0, wrong = 0, none = 0;  // calls
 };
 /// What the rules say of a capture's calls, against every kept result of each; by precision and
-/// kind of kernel. REQUIRES: operand_of() every precision.
+/// kind of kernel. Ends early when interrupted. REQUIRES: operand_of() every precision.
 std::map<std::pair<std::string, std::string>, ForecastCount> judge_forecasts(const Capture& capture,
                                                                              TensorCore chip);
 

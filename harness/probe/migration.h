@@ -15,15 +15,18 @@ struct OrderChange {
   const ProductLine* a = nullptr;  // of the books; nullptr: no line, or one whose order is open
   const ProductLine* b = nullptr;
 };
+struct OrderChanges {
+  std::vector<OrderChange> changes;  // ascending; adjoining rows of the same two lines are one
+  std::int64_t compared = 0;         // numbers of rows of which both books know the order
+};
 
-/// Whether two orders do the same operations for a product of k columns.
-bool same_operations(const ProductOrder& a, const ProductOrder& b, Format operand, std::int64_t k);
+/// Whether two lines of products of k columns do the same operations with the same operands.
+bool same_operations(const ProductLine& a, const ProductLine& b, std::int64_t k);
 
-/// The changes of a product with 1 to `most` rows, ascending; adjoining rows of the same two lines
-/// are one. Rows of which neither book knows an order are no change. REQUIRES: the books outlive
-/// them.
-std::vector<OrderChange> order_changes(const ProductBook& a, const ProductBook& b, Format operand,
-                                       std::int64_t outputs, std::int64_t inputs,
-                                       std::int64_t most);
+/// A product's orders with 1 to `most` rows, matrices `scaled` or not. Rows of which neither book
+/// knows an order are no change. REQUIRES: the books outlive the result.
+OrderChanges order_changes(const ProductBook& a, const ProductBook& b, const Mode& mode,
+                           bool scaled, std::int64_t outputs, std::int64_t inputs,
+                           std::int64_t most);
 
 }  // namespace isobit::probe

@@ -97,9 +97,11 @@ Result<Scenario> Reader::read() {
   for (const char* key : {"version", "name", "model", "prompts"}) {
     if (operation_ != OperationKind::none && key == std::string("prompts")) continue;
     if (key == std::string("model") && first_.count(key) != 0) continue;
-    const auto named = [&](const TreeNode& node) { return node.text == key; };
-    if (std::none_of(root.keys.begin(), root.keys.end(), named))
-      fail(root, std::string("the key \"") + key + "\" is missing");
+    bool named = false;
+    for (std::size_t i = 0; i < root.keys.size(); ++i) {
+      named = named || (root.keys[i].text == key && !taken_away(root.items[i]));
+    }
+    if (!named) fail(root, std::string("the key \"") + key + "\" is missing");
   }
   if (error_) return *error_;
   return std::move(scenario_);

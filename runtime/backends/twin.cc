@@ -55,8 +55,6 @@ class TwinBackend final : public cpu::OrderedBackend {
       : OrderedBackend(mode, kernels, threads, attention),
         book_(std::move(book)),
         forecast_(forecast),
-        operand_(library_operand(mode)),
-        fp8_(book_->keys.at("engine").find("operands:fp8") != std::string::npos),
         rounds_(mode.gemm_input == Format::f32 &&
                 std::any_of(book_->lines.begin(), book_->lines.end(), [](const ProductLine& line) {
                   return line.order.operands != Operands::exact;
@@ -75,8 +73,7 @@ class TwinBackend final : public cpu::OrderedBackend {
     const cpu::PackedMatrix& w = packed_of(matrix);
     if (x.rows == 0 || w.n == 0) return;
     if (w.segments() == 0) return OrderedBackend::gemm(x, matrix, out);
-    const bool fp8 = fp8_ && matrix.scaled;
-    const Steps& steps = steps_of(fp8 ? mode_.gemm_input : operand_, w.n, w.k, x.rows);
+    const Steps& steps = steps_of(operand_of(*book_, mode_, matrix.scaled), w.n, w.k, x.rows);
     const TensorUnit* unit = steps.unit ? &*steps.unit : nullptr;
     if (steps.operands == Operands::exact) return ordered(steps.steps, unit, x, w, out);
     const auto& held = static_cast<const TwinMatrix&>(matrix);
@@ -92,9 +89,10 @@ class TwinBackend final : public cpu::OrderedBackend {
     const auto rounded = [&](Operands how) {
       MatrixSource of = source;
       of.blocks = {};
-      of.read = [read = source.read, how](std::int64_t row, std::span<float> to) {
+      of.read = [read = source.read, how, format = source.format](std::int64_t row,
+                                                                  std::span<float> to) {
         read(row, to);
-        for (float& value : to) value = taken(how, value);
+        for (float& value : to) value = taken(how, round_to(format, value));
       };
       return OrderedBackend::load_matrix(of);
     };
@@ -148,9 +146,7 @@ class TwinBackend final : public cpu::OrderedBackend {
 
   Book book_;
   bool forecast_;
-  Format operand_;  // of matrices that are not 8-bit ones for the library
-  bool fp8_;        // whether there are such
-  bool rounds_;     // whether the library takes fp32 operands as tf32
+  bool rounds_;  // whether the library takes fp32 operands as tf32
   std::vector<float> rows_;
   std::map<const ProductLine*, Steps> used_;
   std::int64_t forecasts_ = 0;
@@ -189,7 +185,13 @@ Result<EngineChoice> parse_twin(const EnginePairs& pairs) {
 std::string twin_unsupported(const BackendOptions& options, const Mode& mode) {
   if (options.device != "cpu") return "engine twin runs on the CPU";
   if (cpu::kernels_named(options.isa) == nullptr) return "this CPU or build has no " + options.isa;
-  return mode.wide() ? "engine twin has no products in fp64" : "";
+  if (mode.wide()) return "engine twin has no products in fp64";
+  const auto book = book_of(options.engine);  // a broken one is told when the cell is made
+  if (book && mode.gemm_input == Format::e5m2 &&
+      (*book)->keys.at("engine").find("operands:fp8") != std::string::npos) {
+    return "cublasLt, whose book " + (*book)->name + " is, multiplies no two e5m2 matrices";
+  }
+  return "";
 }
 
 Result<void> check_twin(const EngineChoice& choice) {

@@ -139,6 +139,9 @@ Result<VendorChoice> read_pairs(const std::string& engine, const EnginePairs& pa
     }
     if (auto ok = read_option(engine, name, text, choice); !ok) return ok.error();
   }
+  if (choice.fp8 && choice.math != VendorChoice::Math::standard) {
+    return Error{"engine " + engine + ": operands fp8 go with math default alone", ""};
+  }
   return choice;
 }
 

@@ -164,6 +164,13 @@ std::string name_of_operand(Format operand) {
   return found->first;
 }
 
+Format operand_of(const ProductBook& book, const Mode& mode, bool scaled) {
+  const auto engine = book.keys.find("engine");
+  const bool fp8 =
+      engine != book.keys.end() && engine->second.find("operands:fp8") != std::string::npos;
+  return fp8 && scaled && mode.gemm_input == Format::e4m3 ? Format::e4m3 : library_operand(mode);
+}
+
 std::string text_of(const ProductOrder& order) {
   const ProductOrder usual;
   std::string text = order.chip ? text_of(*order.chip) : "fma";
@@ -230,6 +237,9 @@ Result<ProductOrder> parse_product_order(const std::string& text) {
   }
   if (order.deal == 0 && order.lanes > 1) {
     return Error{"lanes are of columns that are dealt: deal", ""};
+  }
+  if (order.tile > 0 && order.block > 0) {
+    return Error{"tile and block do not go together", ""};
   }
   if (order.deal > 0 && order.chip) return Error{"a tensor core's columns are not dealt", ""};
   if ((order.group > 0 || order.tile > 0) && !order.chip) {

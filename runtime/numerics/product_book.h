@@ -51,6 +51,10 @@ struct ProductBook {
                                         std::int64_t rows) const;
 };
 
+/// The operands by which a book's library takes a matrix of a mode, and the rows beside it: 8-bit
+/// ones (`scaled`) as they are where the engine was told so (operands:fp8), else library_operand().
+Format operand_of(const ProductBook& book, const Mode& mode, bool scaled);
+
 /// The text of a file, lines sorted.
 std::string text_of(const ProductBook& book);
 /// Errors of a line have the place "NAME:line", those of the whole book NAME. Two lines that speak

@@ -113,15 +113,32 @@ class Migrate(tiny_project.Case):
         self.assertIn("has no line for bf16, outputs 64, inputs 128",
                       cells["batch=1,precision=bf16"]["problem"])
         self.assertEqual(cells["batch=1,precision=fp32"]["problem"], "")
+        text = self.migrate(book(PLAIN).replace("bf16 64 128", "bf16 65 128"), code=1).stdout
+        self.assertIn("no forecast of 1 cell: book b has no line for bf16, outputs 64, inputs 128",
+                      text)
 
     def test_says_what_is_wrong(self):
+        (self.folder / "c.book").write_text(book(PLAIN).replace("fma", "fma+slice:8"))
+        (self.folder / "zip.yaml").write_text(SCENARIO.replace(
+            "axes:\n  engine: [cublas]\n  device: [cuda]\n",
+            "zip: [{engine: [cublas, cublaslt], threads: [1, 2]}]\naxes:\n  device: [cuda]\n"))
+        (self.folder / "shapes.jsonl").write_text('{"id": "a", "width": 17}\n')
+        (self.folder / "op.yaml").write_text(
+            "version: 1\nname: op\nmodel: {op: softmax, shapes: shapes.jsonl}\n"
+            "axes: {precision: [fp32], rows: [1, 2]}\nexpect: [{same_bits: {across: [rows]}}]\n")
         for words, says in (
                 (("migrate", "--from", "a.book", "move.yaml"), "--to"),
                 (("migrate", "--from", "missing.book", "--to", "a.book", "move.yaml"),
                  "missing.book"),
                 (("migrate", "--from", "a.book", "--to", "move.yaml", "move.yaml"), "move.yaml:1"),
-                (("migrate", "--from", "a.book", "--to", "a.book", "missing.yaml"),
+                (("migrate", "--from", "a.book", "--to", "c.book", "missing.yaml"),
                  "missing.yaml"),
+                (("migrate", "--from", "a.book", "--to", "c.book", "op.yaml"), "one operation"),
+                (("migrate", "--from", "a.book", "--to", "a.book", "move.yaml"), 
+                 "that --from names"),
+                (("migrate", "--from", "a.book", "--to", "c.book", "zip.yaml"), "is in a zip"),
+                (("migrate", "--from", "a.book", "--to", "c.book", "move.yaml", "--set", "name=[]"),
+                 '"name" is missing'),
                 (("migrate", "--from", "a.book", "--to", "a.book"), "SCENARIO")):
             result = self.isobit(*words, code=2)
             self.assertIn(says, result.stderr, words)
@@ -141,7 +158,10 @@ class Forecast(tiny_project.Case):
 
     def test_what_was_asked_alone_is_forecast(self):
         self.capture()
-        result = self.isobit("probe", "gemm", "--from", "c.txt", "--book", "f.book")
+        refused = self.isobit("probe", "gemm", "--from", "c.txt", code=2)
+        self.assertIn("--chip", refused.stderr)  # whose tensor core, the capture does not say
+        result = self.isobit("probe", "gemm", "--from", "c.txt", "--book", "f.book", "--chip",
+                             "sm90")
         self.assertIn("fp32 40 200 1..8 fma+slice:52 forecast\n",
                       (self.folder / "f.book").read_text())
         self.assertIn("; 1 forecast", result.stdout)
@@ -154,13 +174,20 @@ class Forecast(tiny_project.Case):
         calls = "".join(line + "\n" for line in (self.folder / "t.txt").read_text().splitlines()
                         if line.startswith("call"))
         self.capture(calls)
-        told = self.isobit("probe", "gemm", "--forecast", "--from", "c.txt").stdout
+        told = self.isobit("probe", "gemm", "--forecast", "--from", "c.txt", "--chip",
+                           "sm90").stdout
         self.assertRegex(told, r"fp32 +cutlass +2 +2 +0 +0 +100\.000")
         last = calls.rstrip("\n")
         wrong = last[:-1] + ("0" if last[-1] != "0" else "1") + "\n"
         self.capture(wrong)
-        told = self.isobit("probe", "gemm", "--forecast", "--from", "c.txt").stdout
+        told = self.isobit("probe", "gemm", "--forecast", "--from", "c.txt", "--chip",
+                           "sm90").stdout
         self.assertRegex(told, r"fp32 +all +2 +1 +1 +0 +50\.000")
+
+    def test_an_engine_that_says_nothing_has_no_forecast(self):
+        result = self.isobit("probe", "gemm", "--forecast", "--engine", "reference", "--shape",
+                             "8,8,2", "--precision", "fp32", "--chip", "sm90", code=2)
+        self.assertIn("does not say what it would start", result.stderr)
 
     def test_a_forecast_draws_nothing(self):
         result = self.isobit("probe", "gemm", "--forecast", "--draws", "3", "--shape", "8,8",

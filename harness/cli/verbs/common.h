@@ -18,6 +18,10 @@ constexpr int kOutputFormat = 1;  // "format" of every JSON output
 Result<void> check_reports(const Arguments& arguments);
 /// The options that run, check, list, bless and repro share, defaults and variables applied.
 Result<RunOptions> run_options(const Arguments& arguments);
+/// Gets a scenario's model when it is one that can be fetched and is not there. A scenario that
+/// cannot be read is left for whoever runs it to report. One that comes under terms of its own is
+/// not fetched without the user's own word. (run.cc)
+Result<void> fetch_missing_model(const std::string& path, const RunOptions& options);
 std::string database_path(const Arguments& arguments);
 std::string golden_folder(const Arguments& arguments);
 bool wants_color(const Arguments& arguments);

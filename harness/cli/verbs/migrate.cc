@@ -10,7 +10,9 @@
 #include "harness/cli/verbs/verbs.h"
 #include "harness/environment/environment.h"
 #include "harness/probe/migration.h"
+#include "harness/scenario/scenario.h"
 #include "runtime/base/interrupt.h"
+#include "runtime/base/text.h"
 #include "runtime/base/words.h"
 
 namespace isobit::commands {
@@ -56,6 +58,9 @@ Result<Sides> read_sides(const Arguments& arguments) {
     (first ? out.a : out.b) = *book;
     (first ? out.file_a : out.file_b) = files.front();
   }
+  if (out.a->digest == out.b->digest && out.a->name == out.b->name) {
+    return Error{"is the book that --from names", "--to"};
+  }
   return out;
 }
 
@@ -68,6 +73,23 @@ std::string engine_text(const std::string& file, const std::string& scenario) {
   return "{twin: " + Json(path.string()).dump() + ", forecast: true}";
 }
 
+/// Axes that both twins take the place of must not be tied to others.
+Result<void> check_axes(const Scenario& scenario) {
+  for (const auto& group : scenario.zip) {
+    for (const char* axis : {"engine", "device", "teacher_forced"}) {
+      if (group.count(axis) == 0) continue;
+      return Error{std::string("axis ") + axis + " is in a zip; migrate sets it for both books",
+                   scenario.path};
+    }
+  }
+  for (const auto& [axis, values] : scenario.axes) {
+    if (axis != "teacher_forced") continue;
+    return Error{"axis teacher_forced: migrate feeds both books' cells the reference's tokens",
+                 scenario.path};
+  }
+  return {};
+}
+
 /// The scenario with both twins in place of its engines, asked for differences alone.
 void ask_twins(const Sides& sides, RunOptions& options) {
   const std::string& scenario = options.scenarios.front();
@@ -75,10 +97,10 @@ void ask_twins(const Sides& sides, RunOptions& options) {
                     b = engine_text(sides.file_b, scenario);
   for (const std::string& set :
        {"axes.engine=[" + a + ", " + b + "]", std::string("axes.device=[cpu]"),
-        std::string("include=[]"), std::string("exclude=[]"), std::string("xfail=[]"),
-        std::string("score=[]"), std::string("ensemble=[]"), std::string("golden=none"),
-        std::string("min_tokens=1"), std::string("observe={level: ops}"),
-        std::string("decode.teacher_forced=true"),
+        std::string("include=[]"), std::string("exclude=[]"), std::string("pairwise=[]"),
+        std::string("xfail=[]"), std::string("score=[]"), std::string("ensemble=[]"),
+        std::string("golden=none"), std::string("min_tokens=1"),
+        std::string("observe={level: ops}"), std::string("decode.teacher_forced=true"),
         std::string("expect=[{same_bits: {across: [engine]}}]"),
         "measure=[{across: [engine], against: {engine: " + a +
             "}, metrics: [flip_rate, kl, kl_max, "
@@ -88,32 +110,39 @@ void ask_twins(const Sides& sides, RunOptions& options) {
   options.update = "none";
 }
 
-std::vector<ProductChange> changes_of(const Sides& sides, const Loaded& loaded, const Plan& plan) {
+struct Changes {
+  std::vector<ProductChange> all;
+  std::int64_t compared = 0;  // products, by number of rows, of which both books know the order
+};
+
+Changes changes_of(const Sides& sides, const Loaded& loaded, const Plan& plan) {
   std::map<std::pair<std::string, Precision>, std::set<std::int64_t>> batches;
   for (const Cell& cell : plan.matrix.cells) {
-    std::int64_t batch = 1;
-    parse_integer(cell.value("batch"), 1, INT32_MAX, batch);
-    batches[{loaded.session.of(cell).name, cell.requested().precision}].insert(batch);
+    const GenerateRequest asked = cell.requested();
+    batches[{loaded.session.of(cell).name, asked.precision}].insert(asked.batch.size);
   }
-  std::vector<ProductChange> out;
+  Changes out;
   for (const ModelSession& model : loaded.session.models) {
     std::int64_t longest = 1;
     for (const PromptTokens& prompt : model.tokens) {
       longest = std::max(longest, std::int64_t(prompt.tokens.size()));
     }
+    longest += loaded.scenario.decode.max_new_tokens;  // with the cache off
     for (const auto& [of, sizes] : batches) {
       const Mode& mode = mode_of(of.second);
       if (of.first != model.name || mode.wide()) continue;
       for (const ModelProduct& product : products_of(model.model.config)) {
-        for (const probe::OrderChange& change :
-             probe::order_changes(*sides.a, *sides.b, library_operand(mode), product.outputs,
-                                  product.inputs, *sizes.rbegin() * longest)) {
+        const bool scaled = !product.is_head && mode.scaled();
+        const auto found = probe::order_changes(*sides.a, *sides.b, mode, scaled, product.outputs,
+                                                product.inputs, *sizes.rbegin() * longest);
+        out.compared += found.compared;
+        for (const probe::OrderChange& change : found.changes) {
           ProductChange one{model.name, mode.name, product.name, product.outputs, product.inputs,
                             change,     {}};
           for (const std::int64_t size : sizes) {
             if (size >= change.from_rows && size <= change.to_rows) one.batches.push_back(size);
           }
-          out.push_back(std::move(one));
+          out.all.push_back(std::move(one));
         }
       }
     }
@@ -231,15 +260,17 @@ std::size_t add_product(const std::vector<ProductChange>& changes, std::size_t f
   return end;
 }
 
-void print_changes(const std::vector<ProductChange>& changes) {
+void print_changes(const Changes& found) {
+  const std::vector<ProductChange>& changes = found.all;
   if (changes.empty()) {
-    print("no product of the scenario has another order\n");
+    print(found.compared > 0 ? "no product of the scenario has another order\n"
+                             : "the books share no product of the scenario\n");
     return;
   }
   std::vector<std::vector<std::string>> rows = {
       {"model", "precision", "products", "outputs x inputs", "where", "A", "B", "evidence"}};
   for (std::size_t i = 0; i < changes.size();) i = add_product(changes, i, rows);
-  print("products whose order is another:\n" + table(rows));
+  print("products of one rank whose order is another:\n" + table(rows));
 }
 
 std::string first_text(const Difference& first) {
@@ -251,13 +282,19 @@ void print_cells(const std::vector<CellForecast>& cells) {
   std::vector<std::vector<std::string>> rows = {{"cell", "bits", "rows", "first difference", "KL",
                                                  "KL max", "logits", "margin", "at risk", "flips",
                                                  "below"}};
+  std::map<std::string, int> problems;  // and how many cells have it
   for (const CellForecast& cell : cells) {
     if (!cell.problem.empty()) {
-      rows.push_back({cell.name, "not computed: " + shown_text(cell.problem)});
+      rows.push_back({cell.name, "none"});
+      problems[cell.problem] += 1;
       continue;
     }
-    const bool equal = cell.differing == 0;
-    rows.push_back({cell.name, equal ? "same" : "other",
+    // Inner rows may differ where no row of logits does.
+    const bool equal = !cell.first.present;
+    rows.push_back({cell.name,
+                    equal                 ? "same"
+                    : cell.differing == 0 ? "inner"
+                                          : "other",
                     std::to_string(cell.differing) + " of " + std::to_string(cell.rows),
                     equal ? "-" : first_text(cell.first), number(cell.kl_mean), number(cell.kl_max),
                     number(cell.max_abs), number(cell.least_margin), std::to_string(cell.at_risk),
@@ -268,6 +305,9 @@ void print_cells(const std::vector<CellForecast>& cells) {
       "KL in nats, mean and largest; logits: largest distance of two; margin: least of A's two\n"
       "largest logits; at risk: rows whose margin is not above twice their distance; below: the\n"
       "rate of flips, one-sided, 95 %\n");
+  for (const auto& [problem, count] : problems) {
+    print("no forecast of " + text::count(count, "cell") + ": " + shown_text(problem) + "\n");
+  }
 }
 
 Json side_json(const ProductBook& book, const std::string& file) {
@@ -332,12 +372,19 @@ Result<int> migrate(const Arguments& arguments) {
   auto options = run_options(arguments);
   ISOBIT_TRY(options);
   const std::string path = options->scenarios.front();
+  install_interrupt_handler();
+  const auto fetched = fetch_missing_model(path, *options);
+  if (!fetched && interrupted != 0) return int(kExitInterrupted);
+  ISOBIT_TRY(fetched);
+  const auto written = load_scenario(path, options->overrides);
+  ISOBIT_TRY(written);
+  if (written->operation.kind != OperationKind::none) {
+    return Error{"is about one operation; a migration is forecast for a model", path};
+  }
+  if (auto ok = check_axes(*written); !ok) return ok.error();
   ask_twins(*sides, *options);
   auto loaded = load_selected(path, *options);
   ISOBIT_TRY(loaded);
-  if (loaded->scenario.operation.kind != OperationKind::none) {
-    return Error{"is about one operation; a migration is forecast for a model", path};
-  }
   auto selection = selection_of(loaded->scenario, *options);
   ISOBIT_TRY(selection);
   const auto plan = make_plan(*loaded, *selection, fingerprint());
@@ -349,15 +396,16 @@ Result<int> migrate(const Arguments& arguments) {
     print_side("B", *sides->b);
     print_changes(changes);
   }
-  install_interrupt_handler();
   const auto report = run_scenario(path, *options);
+  if (!report && interrupted != 0) return int(kExitInterrupted);
   ISOBIT_TRY(report);
   const auto cells = forecasts_of(*report);
   if (json) {
-    print_json(json_of(*sides, changes, cells, *report));
+    print_json(json_of(*sides, changes.all, cells, *report));
   } else {
     print_cells(cells);
-    print("the whole of it: isobit report " + std::to_string(report->run) + "\n");
+    if (report->run > 0)
+      print("the whole of it: isobit report " + std::to_string(report->run) + "\n");
   }
   return report->exit_code;
 }

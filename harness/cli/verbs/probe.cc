@@ -311,6 +311,16 @@ bool rounds_operands(const probe::Capture& capture) {
   return engine != capture.facts.end() && engine->second.find("math:tf32") != std::string::npos;
 }
 
+/// Whether what ran is known to have sm90's tensor cores.
+bool is_hopper(const probe::Capture& capture) {
+  const auto variant = capture.facts.find("variant");
+  if (variant == capture.facts.end()) return false;
+  for (const char* name : {"H100", "H200", "H800", "H20", "GH200"}) {
+    if (variant->second.find(name) != std::string::npos) return true;
+  }
+  return false;
+}
+
 /// Searched where a matrix has calls; forecast where it has none, and everywhere with --forecast.
 Result<std::vector<ProductLine>> lines_of(const Arguments& arguments, const probe::Capture& capture,
                                           std::optional<TensorCore> chip) {
@@ -323,7 +333,18 @@ Result<std::vector<ProductLine>> lines_of(const Arguments& arguments, const prob
       called, {chip, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); },
                rounds_operands(capture)});
   if (asked.matrices.empty()) return out;
-  if (!chip) return Error{"whose products are forecast: the tensor core of a chip", "--chip"};
+  const auto tells = [](const auto& matrix) {
+    return std::any_of(matrix.choices.begin(), matrix.choices.end(),
+                       [](const probe::Choice& choice) { return !choice.text.empty(); });
+  };
+  if (std::none_of(asked.matrices.begin(), asked.matrices.end(), tells)) {
+    return Error{"this engine does not say what it would start: there is nothing to tell from",
+                 "--forecast"};
+  }
+  if (!chip || !(arguments.has("chip") || is_hopper(capture))) {
+    return Error{"whose tensor core: this GPU's is not known here, and a forecast is not checked",
+                 "--chip"};
+  }
   if (foretell && arguments.has("from")) print_judged(asked, *chip);
   std::int64_t silent = 0;
   for (const auto& matrix : asked.matrices) {
@@ -348,8 +369,8 @@ Result<void> reveal_open(const Arguments& arguments, const std::vector<ProductLi
   int shown = 0;
   for (const ProductLine& line : lines) {
     if (line.evidence != Evidence::open || shown++ >= kMost) continue;
-    if (line.operand == Format::fp16) {
-      print("fp16 has no masks: its largest number is too small\n");
+    if (line.operand == Format::fp16 || line.operand == Format::e4m3) {
+      print(name_of_operand(line.operand) + " has no masks: its largest number is too small\n");
       continue;
     }
     const Mode* mode = probe::operand_of(name_of_operand(line.operand));
@@ -379,7 +400,7 @@ Result<int> probe(const Arguments& arguments) {
     }
   }
   if (arguments.has("forecast") && arguments.has("draws")) {
-    return Error{"a forecast draws nothing and calls nothing", "--draws"};
+    return Error{"a forecast compares no results", "--draws"};
   }
   install_interrupt_handler();
   const auto stopped = [&] {

@@ -76,7 +76,7 @@ std::vector<ModelProduct> products_of(const ModelConfig& c) {
           {"o", c.hidden_size, c.heads * c.head_dim},
           {"gate, up", c.intermediate_size, c.hidden_size},
           {"down", c.hidden_size, c.intermediate_size},
-          {"lm_head", c.vocab_size, c.hidden_size}};
+          {"lm_head", c.vocab_size, c.hidden_size, true}};
 }
 
 Result<std::vector<Shape>> shapes_of(const Arguments& arguments) {

@@ -17,6 +17,7 @@ struct Shape {
 struct ModelProduct {
   std::string name;  // "q", "k, v", "lm_head"
   std::int64_t outputs = 0, inputs = 0;
+  bool is_head = false;
 };
 /// The kinds of products of a model's layers on one rank, experts' left out.
 std::vector<ModelProduct> products_of(const ModelConfig& config);

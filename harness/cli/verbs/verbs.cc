@@ -332,8 +332,9 @@ const std::vector<Verb> kMachineVerbs = {
      "the\n"
      "library names the same kernels. --book writes what was found for {twin: BOOK}; --capture "
      "keeps\n"
-     "what came back, and --from searches it on a machine without the library. --forecast calls\n"
-     "nothing: it asks the library what it would start, for every number of rows, and writes "
+     "what came back, and --from searches it on a machine without the library. --forecast "
+     "compares\n"
+     "no results: it asks the library what it would start, for every number of rows, and writes "
      "lines\n"
      "that a rule tells from it; with --from it says how many of a capture's calls the rules "
      "foretell.",
@@ -355,7 +356,7 @@ const std::vector<Verb> kMachineVerbs = {
      "numbers of rows, and of each cell whether bits change, where first, down to the operation,\n"
      "by how much, and how often a token could flip. Forecast lines are used, and named. Exit "
      "code\n"
-     "1: bits change.",
+     "1: bits change, or a book lacks a product.",
      "isobit migrate --from h200-cublas.book --to h200-cublaslt.book scenarios/precision.yaml",
      {},
      {"from", "to", "filter", "set", "raw", "allow-large", "jobs", "max-time", "isolate", "db",

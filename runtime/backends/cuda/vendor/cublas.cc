@@ -200,7 +200,8 @@ class CublasBackend final : public CudaBackend {
     const std::vector<StartedKernel> kernels = gemm_->started(product);
     // What cublasGemmEx starts is the first answer of cublasLt's heuristic, as a rule: where its
     // kernels are the same, it says what kernels' names do not.
-    const bool told = explains_itself() && started(*explaining_, product) == kernels;
+    const bool told =
+        !kernels.empty() && explains_itself() && started(*explaining_, product) == kernels;
     return full_text(kernels) + (told ? " ; " + explaining_->configuration(product) : "");
   }
   /// One narrowing of x serves them all: matrices of one input have one format.

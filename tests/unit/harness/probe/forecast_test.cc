@@ -145,6 +145,28 @@ TEST(Forecast, UnknownKernelsHaveNone) {
       << "the chip has no bf16";
 }
 
+TEST(Forecast, WhatAloneTellsMustBeThere) {
+  EXPECT_EQ(forecast("nvjet_sm90_tss_splitK_TNT b384" + kReduce, Format::bf16, 3136), "none");
+  EXPECT_EQ(forecast("_Z11scal_kernelIf b256 + _Z18sgemm_largek b32 z9", Format::f32, 9152),
+            "none");
+  const std::string xmma = "sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_execute_kernel b64 z";
+  EXPECT_EQ(forecast(xmma + "9", Format::f32, 960), "none") << "custom says how the lanes meet";
+  EXPECT_EQ(forecast(xmma + "2", Format::f32, 960), "fma+deal:8+lanes:2");
+}
+
+TEST(Forecast, NumbersThatAreNoSizesHaveNone) {
+  const auto fp32 = [](const std::string& choice) { return forecast(choice, Format::f32, 5000); };
+  for (const char* width : {"", " b0", " b-5", " b99999999999999999999"}) {
+    EXPECT_EQ(fp32("gemvx" + std::string(width) + " ; 13 custom 75"), "none") << width;
+  }
+  EXPECT_EQ(fp32("sm80_xmma_gemm_f32f32_f32f32_ b64 z4294967296 ; 55 custom 1"), "fma");
+  EXPECT_EQ(fp32("sm80_xmma_gemm_f32f32_f32f32_ b64 z9000 ; 55 custom 1"), "none");
+  EXPECT_EQ(fp32("cutlass_80_tensorop_s1688gemm_1x1_9999x1_tn_ b64"), "none");
+  EXPECT_EQ(forecast("nvjet_splitK b1 ; 66 split_k 9223372036854775807", Format::bf16, 5000),
+            "none");
+  EXPECT_EQ(forecast("nvjet_splitK b1 ; 66 split_k 16000000", Format::bf16, 5000), "sm90+slice:64");
+}
+
 MatrixCapture captured(const std::string& order) {
   const Mode& mode = mode_of(Precision::fp32);
   Values values(200, mode);

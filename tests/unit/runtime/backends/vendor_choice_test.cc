@@ -35,6 +35,9 @@ TEST(VendorChoice, OneTextAMeaning) {
   EXPECT_EQ(text_of({{"cublaslt", "heuristic"}, {"operands", "default"}}), "cublaslt");
   EXPECT_NE(text_of({{"cublaslt", "heuristic"}, {"operands", "fp7"}}).find("default or fp8"),
             std::string::npos);
+  EXPECT_NE(text_of({{"cublaslt", "heuristic"}, {"operands", "fp8"}, {"math", "pedantic"}})
+                .find("math default alone"),
+            std::string::npos);
   EXPECT_NE(text_of({{"cublas", "default"}, {"operands", "fp8"}}).find("unknown option"),
             std::string::npos);
   EXPECT_EQ(text_of({{"cublaslt", "heuristic"}, {"algorithm", "66"}}),

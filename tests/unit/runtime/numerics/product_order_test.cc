@@ -126,6 +126,7 @@ TEST(ProductOrder, OperandsAreTakenAsTf32) {
   EXPECT_FALSE(unit_of(*order, Format::bf16));
   EXPECT_FALSE(unit_of(*parse_product_order("sm90"), Format::f32));
   EXPECT_FALSE(parse_product_order("fma+operands:tf32"));
+  EXPECT_FALSE(parse_product_order("sm90+tile:64+block:40"));
   EXPECT_FALSE(parse_product_order("sm90+operands:tf33"));
 }
 
