@@ -12,7 +12,7 @@ name: move
 question: What will another GPU change?
 model: model
 prompts: prompts.jsonl
-decode: {strategy: greedy, max_new_tokens: 6, ignore_eos: true}
+decode: {strategy: greedy, max_new_tokens: 6, ignore_eos: true, teacher_forced: true}
 axes:
   engine: [cublas]
   device: [cuda]
