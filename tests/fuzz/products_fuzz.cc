@@ -1,6 +1,9 @@
-// Fuzzes schedule books of libraries and captures: no crash, an error has its place, and what is
-// accepted is written again as the same.
+// Fuzzes schedule books of libraries, captures and forecasts of them: no crash, an error has its
+// place, and what is accepted is written again as the same.
+#include <algorithm>
+
 #include "harness/probe/capture.h"
+#include "harness/probe/forecast.h"
 #include "runtime/numerics/product_book.h"
 #include "tests/fuzz/input.h"
 
@@ -28,6 +31,22 @@ void read_book(const std::string& text) {
   }
 }
 
+/// Whatever a choice says, its forecast is a line that a book takes.
+void read_forecast(const isobit::probe::MatrixCapture& matrix) {
+  using namespace isobit;
+  for (const TensorCore chip : {TensorCore::sm70, TensorCore::sm90}) {
+    for (const ProductLine& line : probe::forecast_lines(matrix, chip)) {
+      ProductBook book;
+      book.lines = {line};
+      const auto again = parse_product_book(text_of(book), "book");
+      ISOBIT_CHECK(again.has_value() && again->lines == book.lines);
+      const std::int64_t k = std::min<std::int64_t>(line.inputs, 20000);
+      const ProductSteps steps = product_steps(line.order, k);
+      ISOBIT_CHECK(steps.lanes >= 1 && !steps.steps.empty());
+    }
+  }
+}
+
 void read_capture(const std::string& text) {
   using namespace isobit;
   const auto capture = probe::parse_capture(text, "capture");
@@ -38,6 +57,7 @@ void read_capture(const std::string& text) {
   std::string written = probe::facts_text(capture->facts);
   for (const auto& matrix : capture->matrices) written += probe::text_of(matrix);
   ISOBIT_CHECK(probe::parse_capture(written, "capture").has_value());
+  for (const auto& matrix : capture->matrices) read_forecast(matrix);
 }
 
 }  // namespace
