@@ -69,10 +69,7 @@ struct Said {
 
 /// n slices of whole multiples.
 void cut(ProductOrder& order, std::int64_t k, std::int64_t n, std::int64_t multiple) {
-  if (n < 2) return;
-  const std::int64_t even = (k + n - 1) / n;
-  const std::int64_t slice = (even + multiple - 1) / multiple * multiple;
-  if (slice < k) order.slice = slice;
+  if (n > 1) order.slice = slice_columns(k, n, multiple);
 }
 /// Single columns dealt to n lanes.
 ProductOrder lanes(std::int64_t k, std::int64_t n, std::int64_t block) {
@@ -85,11 +82,10 @@ ProductOrder lanes(std::int64_t k, std::int64_t n, std::int64_t block) {
 
 /// Slices begin at multiples of 128 bytes. Sums of 8-bit operands are promoted after 128 columns.
 Forecast nvjet(const Said& said, TensorCore chip, Format operand, std::int64_t k) {
-  constexpr std::int64_t kPromoted = 128;
   const bool fp8 = operand == Format::e4m3;
   ProductOrder order;
   order.chip = chip;
-  if (fp8 && k > kPromoted) order.block = kPromoted;
+  if (fp8 && k > kPromotedColumns) order.block = kPromotedColumns;
   if (has(said.first().name, "splitK")) {
     const std::int64_t n = number_after(said.configuration, "split_k ");
     if (n < 2) return std::nullopt;

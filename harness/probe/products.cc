@@ -122,8 +122,7 @@ MatrixSource matrix_of(const ProductPlan& plan, const Mode& mode,
   source.read = std::move(read);
   // Of 8-bit matrices what needs no scale: drawn values are theirs already.
   source.amax = [&mode](std::int64_t) {
-    const bool scaled = mode.matrix == Format::e4m3 || mode.matrix == Format::e5m2;
-    return scaled ? largest_finite(mode.matrix) : 1.0F;
+    return mode.scaled() ? largest_finite(mode.matrix) : 1.0F;
   };
   return source;
 }

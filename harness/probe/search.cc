@@ -36,11 +36,9 @@ class Orders {
   void add(const ProductOrder& order) {
     if (seen_.insert(order).second) all_.push_back(order);
   }
-  /// Slices of ceil(k / n) columns, rounded up to a multiple.
   void slices(ProductOrder like, std::int64_t k, std::int64_t n, std::int64_t multiple) {
-    const std::int64_t even = (k + n - 1) / n;
-    like.slice = (even + multiple - 1) / multiple * multiple;
-    if (like.slice >= k) return;
+    like.slice = slice_columns(k, n, multiple);
+    if (like.slice == 0) return;
     add(like);
     if ((k + like.slice - 1) / like.slice > 2) {
       like.meet = Meet::halves;
@@ -80,14 +78,13 @@ constexpr std::int64_t kMultiples[] = {64, 32, 128, 8, 16, 256, 4, 1};
 /// depth, 8-bit sums that are promoted.
 void tensor_kinds(std::optional<TensorCore> chip, Format operand, std::int64_t k,
                   ProductOrder::Operands operands, std::vector<ProductOrder>& out) {
-  constexpr std::int64_t kPromoted = 128;
   ProductOrder kind;
   kind.chip = chip;
   kind.operands = operands;
   const auto unit = unit_of(kind, operand);
   if (!unit) return;
-  if (operand == Format::e4m3 && k > kPromoted) {
-    kind.block = kPromoted;
+  if (operand == Format::e4m3 && k > kPromotedColumns) {
+    kind.block = kPromotedColumns;
     out.push_back(kind);
     kind.block = 0;
   }
@@ -261,6 +258,12 @@ void add_lines(const MatrixCapture& matrix, const SearchPlan& plan, std::vector<
 }
 
 }  // namespace
+
+std::int64_t slice_columns(std::int64_t k, std::int64_t n, std::int64_t multiple) {
+  const std::int64_t even = (k + n - 1) / n;
+  const std::int64_t slice = (even + multiple - 1) / multiple * multiple;
+  return slice < k ? slice : 0;
+}
 
 std::vector<ProductOrder> candidates(std::optional<TensorCore> chip, Format operand, std::int64_t k,
                                      const std::string& hint, bool rounds) {

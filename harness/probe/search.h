@@ -16,6 +16,11 @@
 
 namespace isobit::probe {
 
+/// Columns after which a library's 8-bit sums are promoted to fp32.
+constexpr std::int64_t kPromotedColumns = 128;
+/// Columns of n slices of k: ceil(k / n), rounded up to a multiple; 0: one slice holds them all.
+std::int64_t slice_columns(std::int64_t k, std::int64_t n, std::int64_t multiple);
+
 /// Orders to try for a product over k columns, the likeliest first. `chip`: whose groups; empty:
 /// FMAs alone. `hint`: what the library said, whose numbers are tried as numbers of slices.
 /// `rounds`: SearchPlan's.

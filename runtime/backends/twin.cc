@@ -45,7 +45,7 @@ Result<Book> book_of(const EngineChoice& choice) {
 /// Beside a matrix, the same with operands as a tensor core takes them.
 struct TwinMatrix final : cpu::CpuMatrix {
   explicit TwinMatrix(cpu::CpuMatrix&& plain) : CpuMatrix(std::move(plain)) {}
-  std::shared_ptr<WeightMatrix> tf32, tf32_away;
+  std::map<ProductOrder::Operands, std::shared_ptr<WeightMatrix>> rounded;
 };
 
 class TwinBackend final : public cpu::OrderedBackend {
@@ -55,10 +55,13 @@ class TwinBackend final : public cpu::OrderedBackend {
       : OrderedBackend(mode, kernels, threads, attention),
         book_(std::move(book)),
         forecast_(forecast),
-        rounds_(mode.gemm_input == Format::f32 &&
-                std::any_of(book_->lines.begin(), book_->lines.end(), [](const ProductLine& line) {
-                  return line.order.operands != Operands::exact;
-                })) {}
+        operand_(operand_of(*book_, mode, false)),
+        scaled_operand_(operand_of(*book_, mode, true)) {
+    for (const ProductLine& line : book_->lines) {
+      const bool mine = line.operand == operand_ && line.order.operands != Operands::exact;
+      if (mine) rounded_.insert(line.order.operands);
+    }
+  }
 
   BackendInfo describe() const override {
     BackendInfo info = OrderedBackend::describe();
@@ -73,31 +76,27 @@ class TwinBackend final : public cpu::OrderedBackend {
     const cpu::PackedMatrix& w = packed_of(matrix);
     if (x.rows == 0 || w.n == 0) return;
     if (w.segments() == 0) return OrderedBackend::gemm(x, matrix, out);
-    const Steps& steps = steps_of(operand_of(*book_, mode_, matrix.scaled), w.n, w.k, x.rows);
+    const Steps& steps = steps_of(matrix.scaled ? scaled_operand_ : operand_, w.n, w.k, x.rows);
     const TensorUnit* unit = steps.unit ? &*steps.unit : nullptr;
     if (steps.operands == Operands::exact) return ordered(steps.steps, unit, x, w, out);
-    const auto& held = static_cast<const TwinMatrix&>(matrix);
-    const bool even = steps.operands == Operands::tf32;
-    ordered(steps.steps, unit, taken_rows(steps.operands, x),
-            packed_of(even ? *held.tf32 : *held.tf32_away), out);
+    const auto& held = static_cast<const TwinMatrix&>(matrix).rounded;
+    ordered(steps.steps, unit, taken_rows(steps.operands, x), packed_of(*held.at(steps.operands)),
+            out);
   }
 
   std::shared_ptr<WeightMatrix> load_matrix(const MatrixSource& source) override {
     auto plain = OrderedBackend::load_matrix(source);
-    if (!rounds_) return plain;
+    if (rounded_.empty()) return plain;
     auto out = std::make_shared<TwinMatrix>(std::move(static_cast<cpu::CpuMatrix&>(*plain)));
-    const auto rounded = [&](Operands how) {
+    for (const Operands how : rounded_) {
       MatrixSource of = source;
-      of.blocks = {};
       of.read = [read = source.read, how, format = source.format](std::int64_t row,
                                                                   std::span<float> to) {
         read(row, to);
         for (float& value : to) value = taken(how, round_to(format, value));
       };
-      return OrderedBackend::load_matrix(of);
-    };
-    out->tf32 = rounded(Operands::tf32);
-    out->tf32_away = rounded(Operands::tf32_away);
+      out->rounded[how] = OrderedBackend::load_matrix(of);
+    }
     return out;
   }
 
@@ -146,7 +145,8 @@ class TwinBackend final : public cpu::OrderedBackend {
 
   Book book_;
   bool forecast_;
-  bool rounds_;  // whether the library takes fp32 operands as tf32
+  Format operand_, scaled_operand_;  // of matrices without and with scales
+  std::set<Operands> rounded_;       // how the book's tensor cores take fp32 operands
   std::vector<float> rows_;
   std::map<const ProductLine*, Steps> used_;
   std::int64_t forecasts_ = 0;
@@ -187,8 +187,7 @@ std::string twin_unsupported(const BackendOptions& options, const Mode& mode) {
   if (cpu::kernels_named(options.isa) == nullptr) return "this CPU or build has no " + options.isa;
   if (mode.wide()) return "engine twin has no products in fp64";
   const auto book = book_of(options.engine);  // a broken one is told when the cell is made
-  if (book && mode.gemm_input == Format::e5m2 &&
-      (*book)->keys.at("engine").find("operands:fp8") != std::string::npos) {
+  if (book && mode.gemm_input == Format::e5m2 && keeps_fp8(**book)) {
     return "cublasLt, whose book " + (*book)->name + " is, multiplies no two e5m2 matrices";
   }
   return "";

@@ -164,11 +164,14 @@ std::string name_of_operand(Format operand) {
   return found->first;
 }
 
-Format operand_of(const ProductBook& book, const Mode& mode, bool scaled) {
+bool keeps_fp8(const ProductBook& book) {
   const auto engine = book.keys.find("engine");
-  const bool fp8 =
-      engine != book.keys.end() && engine->second.find("operands:fp8") != std::string::npos;
-  return fp8 && scaled && mode.gemm_input == Format::e4m3 ? Format::e4m3 : library_operand(mode);
+  return engine != book.keys.end() && engine->second.find("operands:fp8") != std::string::npos;
+}
+
+Format operand_of(const ProductBook& book, const Mode& mode, bool scaled) {
+  return keeps_fp8(book) && scaled && mode.gemm_input == Format::e4m3 ? Format::e4m3
+                                                                      : library_operand(mode);
 }
 
 std::string text_of(const ProductOrder& order) {

@@ -51,8 +51,10 @@ struct ProductBook {
                                         std::int64_t rows) const;
 };
 
+/// Whether a book's engine was told to multiply 8-bit operands as they are (operands:fp8).
+bool keeps_fp8(const ProductBook& book);
 /// The operands by which a book's library takes a matrix of a mode, and the rows beside it: 8-bit
-/// ones (`scaled`) as they are where the engine was told so (operands:fp8), else library_operand().
+/// ones (`scaled`) as they are where it keeps_fp8(), else library_operand().
 Format operand_of(const ProductBook& book, const Mode& mode, bool scaled);
 
 /// The text of a file, lines sorted.

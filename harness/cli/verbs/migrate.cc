@@ -1,7 +1,6 @@
 // `isobit migrate`: what a change of libraries or GPUs will do to a scenario, before it is there.
 // The twins of two schedule books compute it; the products whose order changes are told beside.
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <filesystem>
 
@@ -193,7 +192,11 @@ std::vector<CellForecast> forecasts_of(const Report& report) {
     if (group.cells.size() != 2) continue;
     const ReportCell& a = report.cells[std::size_t(group.cells[0])];
     const ReportCell& b = report.cells[std::size_t(group.cells[1])];
-    CellForecast one{axes_text(b), "", a.root, b.root, b.divergence, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    CellForecast one;
+    one.name = axes_text(b);
+    one.root_a = a.root;
+    one.root_b = b.root;
+    one.first = b.divergence;
     one.differing = b.divergence.present ? b.divergence.differing : 0;
     for (const ReportCell* cell : {&a, &b}) {
       const bool done = cell->verdict == Verdict::pass || cell->verdict == Verdict::diff;

@@ -14,6 +14,7 @@
 #include "harness/probe/products.h"
 #include "harness/probe/reveal.h"
 #include "harness/probe/search.h"
+#include "runtime/backends/vendor_choice.h"
 #include "runtime/base/file.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/words.h"
@@ -176,11 +177,11 @@ Result<void> run_products(const Arguments& arguments, probe::Capture& capture) {
     return Error{"is of another engine, library or machine; give another file", file};
   }
   capture.facts = keys;
-  const std::string engine = plan->backend.engine.text();
+  const EngineChoice& engine = plan->backend.engine;
   for (const Mode* mode : *modes) {
-    if (mode->gemm_input == Format::e4m3 && engine.starts_with("cublas") &&
-        engine.find("operands:fp8") == std::string::npos) {
-      return Error{engine +
+    if (mode->gemm_input == Format::e4m3 && engine.name.starts_with("cublas") &&
+        !vendor_choice(engine).fp8) {
+      return Error{engine.text() +
                        " multiplies 8-bit values as bf16; cublaslt:heuristic+operands:fp8 does "
                        "not",
                    "--precision"};
@@ -250,6 +251,12 @@ void print_judged(const probe::Capture& capture, TensorCore chip) {
   print(table(rows));
 }
 
+/// What a capture says of where it was made, "" where it does not.
+std::string fact_of(const probe::Capture& capture, const char* name) {
+  const auto found = capture.facts.find(name);
+  return found == capture.facts.end() ? std::string() : found->second;
+}
+
 /// The chip whose groups are tried: given, that of engine model, or sm90 for what ran on a GPU.
 Result<std::optional<TensorCore>> chip_of(const Arguments& arguments,
                                           const probe::Capture& capture) {
@@ -258,14 +265,10 @@ Result<std::optional<TensorCore>> chip_of(const Arguments& arguments,
     if (!chip) return Error{chip.error().message, "--chip"};
     return std::optional(*chip);
   }
-  const auto fact = [&](const char* name) {
-    const auto found = capture.facts.find(name);
-    return found == capture.facts.end() ? std::string() : found->second;
-  };
   for (const TensorCore chip : tensor_cores()) {
-    if (fact("engine") == "model:" + text_of(chip)) return std::optional(chip);
+    if (fact_of(capture, "engine") == "model:" + text_of(chip)) return std::optional(chip);
   }
-  return fact("device") == "cuda" ? std::optional(TensorCore::sm90) : std::nullopt;
+  return fact_of(capture, "device") == "cuda" ? std::optional(TensorCore::sm90) : std::nullopt;
 }
 
 std::string evidence_text(const ProductLine& line) {
@@ -307,27 +310,27 @@ void print_lines(const std::vector<ProductLine>& lines) {
 
 /// Whether the engine was told to take fp32 operands as tf32.
 bool rounds_operands(const probe::Capture& capture) {
-  const auto engine = capture.facts.find("engine");
-  return engine != capture.facts.end() && engine->second.find("math:tf32") != std::string::npos;
+  const auto engine = parse_engine(fact_of(capture, "engine"));
+  return engine && vendor_choice(*engine).math == VendorChoice::Math::tf32;
 }
 
 /// Whether what ran is known to have sm90's tensor cores.
 bool is_hopper(const probe::Capture& capture) {
-  const auto variant = capture.facts.find("variant");
-  if (variant == capture.facts.end()) return false;
-  for (const char* name : {"H100", "H200", "H800", "H20", "GH200"}) {
-    if (variant->second.find(name) != std::string::npos) return true;
+  const std::string variant = fact_of(capture, "variant");
+  for (const char* name : {"H100", "H20", "H800"}) {  // H200 and GH200 among them
+    if (variant.find(name) != std::string::npos) return true;
   }
   return false;
 }
 
 /// Searched where a matrix has calls; forecast where it has none, and everywhere with --forecast.
-Result<std::vector<ProductLine>> lines_of(const Arguments& arguments, const probe::Capture& capture,
+/// Takes the capture's matrices.
+Result<std::vector<ProductLine>> lines_of(const Arguments& arguments, probe::Capture& capture,
                                           std::optional<TensorCore> chip) {
   const bool foretell = arguments.has("forecast");
   probe::Capture called, asked;
-  for (const auto& matrix : capture.matrices) {
-    (matrix.calls.empty() || foretell ? asked : called).matrices.push_back(matrix);
+  for (auto& matrix : capture.matrices) {
+    (matrix.calls.empty() || foretell ? asked : called).matrices.push_back(std::move(matrix));
   }
   std::vector<ProductLine> out = probe::search_orders(
       called, {chip, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); },
