@@ -1,0 +1,290 @@
+// Fused attention as vendors' kernels on a Hopper GPU compute it, bit for bit (NUMERICS.md, "Fused
+// attention of libraries"): FlashAttention-2 as PyTorch builds it (arXiv 2307.08691, algorithm 1)
+// and cuDNN's kernels. The one literal text; host and device. Which kernel a call takes is data of
+// a book; a kernel's text form is fused_text.h.
+//
+// All of them go over keys in blocks with a running maximum. They differ in the blocks' size and
+// order, in where scores are scaled and rounded, in how a row's P are summed, and in how many parts
+// a block has. Products are chains of tensor-core groups (tensorcore.h), 2^x and 1/x are the
+// special function unit's (special_unit.h).
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/numerics/cuda_functions.h"
+#include "runtime/numerics/formats.h"
+#include "runtime/numerics/tensorcore.h"
+
+namespace isobit {
+
+enum class FusedKernel : std::uint8_t { none, fa2, cudnn_sm90, cudnn_sm80 };
+
+/// Everything of a kernel that its bits depend on.
+struct FusedOrder {
+  /// raw: x = (s c) - (m c), c = fp32(scale log2 e), each rounded. scaled: s' = s c, x = s' - m.
+  /// twice: s' = (s scale) log2 e, both rounded. m: the running maximum of s or s'.
+  enum class Scores : std::uint8_t { raw, scaled, twice };
+  std::int32_t block = 128;  // keys
+  bool last_first = false;   // blocks from the last key's down
+  Scores scores = Scores::scaled;
+  bool fresh_sums = false;  // a block's four sums begin at +0 and join those before
+  bool crossed = false;     // they meet as (0 + 2) + (1 + 3), not (0 + 1) + (2 + 3)
+  bool operator==(const FusedOrder&) const = default;
+};
+constexpr int kLargestFusedBlock = 256;
+constexpr int kMostFusedSplits = 128;  // of keys, each computed apart
+
+/// One call: what a kernel's choice of blocks and splits depends on.
+struct FusedShape {
+  std::int64_t batch = 1, heads = 1, kv_heads = 1;
+  std::int64_t queries = 1, keys = 1;
+  std::int64_t head_dim = 64;
+  bool causal = false;
+};
+
+/// A kernel's order in one call.
+struct FusedPlan {
+  FusedOrder order;
+  std::int32_t splits = 1;
+  std::int64_t blocks_of_split = 0;  // with one split: all
+};
+
+ISOBIT_HD constexpr std::int64_t fused_blocks(std::int64_t n, std::int64_t block) {
+  return (n + block - 1) / block;
+}
+
+/// FlashAttention-2's number of splits: the smallest that still fills `room` blocks of threads to
+/// 85 % of what the best one does (PyTorch 2.11, flash_api.cpp, num_splits_heuristic).
+inline std::int32_t fa2_splits(std::int64_t work, std::int64_t room, std::int64_t blocks) {
+  if (double(work) >= 0.8 * double(room)) return 1;
+  const std::int64_t most = blocks < kMostFusedSplits
+                                ? (blocks < room ? blocks : room)
+                                : (room < kMostFusedSplits ? room : kMostFusedSplits);
+  const auto eligible = [&](std::int64_t n) {
+    return n == 1 || fused_blocks(blocks, n) != fused_blocks(blocks, n - 1);
+  };
+  const auto efficiency = [&](std::int64_t n) {
+    const float waves = float(n * work) / float(room);
+    const float whole = float(std::int64_t(waves)) < waves ? float(std::int64_t(waves)) + 1.0f
+                                                           : float(std::int64_t(waves));
+    return waves / whole;
+  };
+  float best = 0;
+  for (std::int64_t n = 1; n <= most; ++n) {
+    if (eligible(n) && efficiency(n) > best) best = efficiency(n);
+  }
+  for (std::int64_t n = 1; n <= most; ++n) {
+    if (eligible(n) && efficiency(n) >= 0.85f * best) return std::int32_t(n);
+  }
+  return 1;
+}
+
+/// FlashAttention-2 on a GPU with so many multiprocessors. One query a head that shares its keys
+/// with others is computed as rows of one head.
+inline FusedPlan fa2_plan(const FusedShape& shape, std::int64_t multiprocessors) {
+  FusedPlan plan;
+  plan.order = {128, true, FusedOrder::Scores::raw, false, true};
+  const std::int64_t d = shape.head_dim;
+  const bool grouped = shape.queries == 1 && shape.heads > shape.kv_heads && d % 8 == 0;
+  const std::int64_t heads = grouped ? shape.kv_heads : shape.heads;
+  const std::int64_t rows = grouped ? shape.heads / shape.kv_heads : shape.queries;
+  const std::int32_t split_block = d <= 64 ? 256 : d <= 128 ? 128 : 64;
+  const std::int64_t blocks = fused_blocks(shape.keys, split_block);
+  plan.splits =
+      fa2_splits(shape.batch * heads * fused_blocks(rows, 64), 2 * multiprocessors, blocks);
+  plan.order.block = plan.splits > 1 ? split_block : d <= 64 ? 128 : 64;
+  plan.blocks_of_split = fused_blocks(fused_blocks(shape.keys, plan.order.block), plan.splits);
+  return plan;
+}
+
+/// cuDNN's kernels: sm90 (wgmma) for several queries, sm80 for one, whose block is 32 or 64. A mask
+/// that is added to the scores keeps the two factors apart.
+inline FusedPlan cudnn_plan(FusedKernel kernel, std::int32_t block, std::int64_t keys,
+                            bool masked) {
+  FusedPlan plan;
+  const bool sm90 = kernel == FusedKernel::cudnn_sm90;
+  plan.order = {sm90 ? 128 : block, false,
+                sm90 && !masked ? FusedOrder::Scores::scaled : FusedOrder::Scores::twice, true,
+                false};
+  plan.blocks_of_split = fused_blocks(keys, plan.order.block);
+  return plan;
+}
+
+/// The numbers by which scores are scaled.
+struct FusedScale {
+  float scale = 1, factor = 1;  // factor: fp32(scale * log2 e)
+};
+constexpr double kLog2E = 0x1.71547652b82fep+0;
+ISOBIT_HD inline FusedScale fused_scale(float scale) {
+  return {scale, float(double(scale) * kLog2E)};
+}
+
+/// One row's running maximum and the four sums of its P: sum t has the keys 8 j + 2 t and 8 j + 2 t
+/// + 1 of every block.
+struct FusedState {
+  float maximum = float_of(0xff800000u);  // -infinity: no key yet
+  float sums[4] = {0, 0, 0, 0};
+};
+
+/// The score of which maxima are taken, of a raw one.
+ISOBIT_HD inline float fused_score(const FusedOrder& order, const FusedScale& scale, float raw) {
+  if (order.scores == FusedOrder::Scores::raw) return raw;
+  if (order.scores == FusedOrder::Scores::scaled) return raw * scale.factor;
+  return (raw * scale.scale) * float(kLog2E);
+}
+
+/// 2^x of the difference of two scores.
+ISOBIT_HD inline float fused_power(const SpecialTables& t, const FusedOrder& order,
+                                   const FusedScale& scale, float score, float maximum) {
+  const bool raw = order.scores == FusedOrder::Scores::raw;
+  return special_ex2(t, raw ? score * scale.factor - maximum * scale.factor : score - maximum);
+}
+
+/// Takes a block's greatest score; gives the factor of what was summed before (0 at first).
+ISOBIT_HD inline float fused_rescale(const SpecialTables& t, const FusedOrder& order,
+                                     const FusedScale& scale, float greatest, FusedState& state) {
+  const float before = state.maximum;
+  if (greatest > before) state.maximum = greatest;
+  if (before == float_of(0xff800000u)) return 0.0f;
+  const float difference = before - state.maximum;
+  return special_ex2(
+      t, order.scores == FusedOrder::Scores::raw ? difference * scale.factor : difference);
+}
+
+/// One block: its scores (fused_score(), -infinity where hidden, `block` of them) become P, fp32,
+/// and join the sums. Gives the factor of the output before. REQUIRES: some score is visible.
+ISOBIT_HD inline float fused_block(const SpecialTables& t, const FusedOrder& order,
+                                   const FusedScale& scale, FusedState& state, float* scores) {
+  float greatest = scores[0];
+  for (int j = 1; j < order.block; ++j) greatest = scores[j] > greatest ? scores[j] : greatest;
+  const float before = fused_rescale(t, order, scale, greatest, state);
+  float sums[4];
+  for (int i = 0; i < 4; ++i) sums[i] = order.fresh_sums ? 0.0f : state.sums[i] * before;
+  for (int j = 0; j < order.block; ++j) {
+    const bool hidden = scores[j] == float_of(0xff800000u);
+    scores[j] = hidden ? 0.0f : fused_power(t, order, scale, scores[j], state.maximum);
+    sums[j % 8 / 2] += scores[j];
+  }
+  for (int i = 0; i < 4; ++i) {
+    state.sums[i] = order.fresh_sums ? state.sums[i] * before + sums[i] : sums[i];
+  }
+  return before;
+}
+
+/// The row's whole sum.
+ISOBIT_HD inline float fused_sum(const FusedOrder& order, const FusedState& state) {
+  const float* s = state.sums;
+  return order.crossed ? (s[0] + s[2]) + (s[1] + s[3]) : (s[0] + s[1]) + (s[2] + s[3]);
+}
+
+/// What the output is multiplied by in the end: FlashAttention-2 divides, cuDNN takes the unit's
+/// 1/x.
+ISOBIT_HD inline float fused_inverse(const SpecialTables& t, const FusedOrder& order, float sum) {
+  if (!(sum > 0.0f)) return 1.0f;
+  return order.scores == FusedOrder::Scores::raw ? 1.0f / sum : special_rcp(t, sum);
+}
+
+/// log of the sum of exponentials of one split, natural; -infinity where no key is visible.
+ISOBIT_HD inline float fused_log_sum(const FusedScale& scale, const FusedState& state, float sum) {
+  if (!(sum > 0.0f)) return float_of(0xff800000u);
+  return fma_(state.maximum, scale.scale, special_lg2(kHopperTables, sum) * 0x1.62e43p-1f);
+}
+
+/// Logs of n splits become the splits' factors. REQUIRES: room for the next power of two of n.
+ISOBIT_HD inline void fused_split_factors(const SpecialTables& t, int n, float* logs) {
+  const float none = float_of(0xff800000u);
+  float greatest = none;
+  for (int i = 0; i < n; ++i) greatest = logs[i] > greatest ? logs[i] : greatest;
+  if (greatest == none) greatest = 0.0f;
+  float sums[kMostFusedSplits];
+  int lanes = 1;
+  while (lanes < n) lanes *= 2;
+  for (int i = 0; i < lanes; ++i) {
+    sums[i] = i < n ? cuda_exp(t, logs[i] - greatest) : 0.0f;
+  }
+  for (int half = lanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) sums[i] = sums[i] + sums[i + half];
+  }
+  const float all = cuda_log(sums[0]) + greatest;
+  for (int i = 0; i < n; ++i) logs[i] = cuda_exp(t, logs[i] - all);
+}
+
+/// Keys that a split of a plan owns.
+struct FusedSpan {
+  std::int64_t begin, end;
+};
+ISOBIT_HD constexpr FusedSpan fused_split(const FusedPlan& plan, std::int64_t keys, int split) {
+  const std::int64_t length = plan.blocks_of_split * plan.order.block, begin = split * length;
+  const std::int64_t end =
+      split + 1 == plan.splits || begin + length > keys ? keys : begin + length;
+  return {begin < end ? begin : end, end};
+}
+
+/// One query row over the keys of one split: the literal text. q(i), k(j, i) and v(j, i) give
+/// numbers of `format`, seen(j) whether the row sees key j. out(i): O / sum in fp32.
+template <class Q, class K, class V, class Seen, class Out>
+inline float fused_split_row(const FusedPlan& plan, const TensorUnit& unit, const FusedScale& scale,
+                             const FusedSpan& span, std::int64_t d, const Q& q, const K& k,
+                             const V& v, const Seen& seen, const Out& out) {
+  const FusedOrder& order = plan.order;
+  FusedState state;
+  float p[kLargestFusedBlock], o[256] = {0};
+  const std::int64_t blocks = fused_blocks(span.end - span.begin, order.block);
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    const std::int64_t first = span.begin + (order.last_first ? blocks - 1 - b : b) * order.block;
+    bool any = false;
+    for (std::int64_t j = 0; j < order.block; ++j) {
+      const std::int64_t key = first + j;
+      p[j] = float_of(0xff800000u);
+      if (key >= span.end || !seen(key)) continue;
+      any = true;
+      p[j] = fused_score(order, scale,
+                         tensor_chain(
+                             unit, q, [&](std::int64_t i) { return k(key, i); }, 0, d));
+    }
+    if (!any) continue;
+    const float before = fused_block(kHopperTables, order, scale, state, p);
+    for (std::int64_t j = 0; j < order.block; ++j) p[j] = round_to(unit.operand, p[j]);
+    for (std::int64_t i = 0; i < d; ++i) {
+      float c = o[i] * before;
+      for (std::int64_t j = 0; j < order.block; j += unit.group) {
+        c = tensor_group(
+            unit, [&](int g) { return p[j + g]; },
+            [&](int g) { return first + j + g < span.end ? v(first + j + g, i) : 0.0f; },
+            unit.group, c);
+      }
+      o[i] = c;
+    }
+  }
+  const float sum = fused_sum(order, state);
+  const float inverse = fused_inverse(kHopperTables, order, sum);
+  for (std::int64_t i = 0; i < d; ++i) out(i, o[i] * inverse);
+  return fused_log_sum(scale, state, sum);
+}
+
+/// One query row of a call, rounded to the unit's operand. REQUIRES: d <= 256.
+template <class Q, class K, class V, class Seen>
+inline void fused_row(const FusedPlan& plan, const TensorUnit& unit, const FusedScale& scale,
+                      std::int64_t keys, std::int64_t d, const Q& q, const K& k, const V& v,
+                      const Seen& seen, float* out) {
+  if (plan.splits == 1) {
+    fused_split_row(plan, unit, scale, {0, keys}, d, q, k, v, seen,
+                    [&](std::int64_t i, float value) { out[i] = round_to(unit.operand, value); });
+    return;
+  }
+  // The first pass has the logs, which decide the factors; the second the outputs.
+  float logs[kMostFusedSplits];
+  for (int s = 0; s < plan.splits; ++s) {
+    logs[s] = fused_split_row(plan, unit, scale, fused_split(plan, keys, s), d, q, k, v, seen,
+                              [](std::int64_t, float) {});
+  }
+  fused_split_factors(kHopperTables, plan.splits, logs);
+  for (std::int64_t i = 0; i < d; ++i) out[i] = 0.0f;
+  for (int s = 0; s < plan.splits; ++s) {
+    fused_split_row(plan, unit, scale, fused_split(plan, keys, s), d, q, k, v, seen,
+                    [&](std::int64_t i, float value) { out[i] = fma_(logs[s], value, out[i]); });
+  }
+  for (std::int64_t i = 0; i < d; ++i) out[i] = round_to(unit.operand, out[i]);
+}
+
+}  // namespace isobit
