@@ -25,6 +25,7 @@
 #include "runtime/numerics/kv/codec.h"
 #include "runtime/numerics/kv/fields.h"
 #include "runtime/numerics/precision.h"
+#include "runtime/numerics/rope_angle.h"
 #include "runtime/numerics/schedule.h"
 
 namespace isobit {
@@ -233,6 +234,8 @@ class Backend {
   virtual void copy(Rows from, Rows to) = 0;
 
   virtual std::shared_ptr<WeightMatrix> load_matrix(const MatrixSource& source) = 0;
+  /// What the tables of RoPE hold, before it is rounded to Reals (NUMERICS.md, "RoPE").
+  [[nodiscard]] virtual Turn turn(const RopeAngle& angle) const { return reference_turn(angle); }
 
   /// out(r) = table(ids[r]).
   virtual void gather(Rows table, std::span<const std::int32_t> ids, Rows out) = 0;

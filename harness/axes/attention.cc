@@ -7,7 +7,7 @@
 namespace isobit {
 namespace {
 
-const axes::Words kWords = {"reference", "flash"};
+const axes::Words kWords = {"reference", "flash", "fused"};
 const axes::Words kOptions = {"splits", "p", "stabilise"};
 
 Result<AxisValue> word_value(const RawValue& raw, ValueUse use) {
@@ -19,6 +19,7 @@ Result<AxisValue> word_value(const RawValue& raw, ValueUse use) {
   ISOBIT_TRY(word);
   if (*word == "reference") return axes::scalar_value(*word, FlashSchedule{});
   if (pattern) return axes::scalar_value(*word, {});
+  if (*word == "fused") return Error{"attention fused needs a kernel, e.g. {fused: fa2}", ""};
   return Error{"attention flash needs the keys of a block, e.g. {flash: 64}", ""};
 }
 
@@ -27,19 +28,20 @@ Result<AxisValue> parse(const RawValue& raw, ValueUse use) {
   const std::string text = axes::text_of(raw);
   // An option alone is a pattern: every schedule that has it.
   const auto pairs = option_pairs(text);
-  const bool one = use == ValueUse::pattern && pairs.size() == 1 && pairs[0].first != "flash";
+  const bool one = use == ValueUse::pattern && pairs.size() == 1 && pairs[0].first != "flash" &&
+                   pairs[0].first != "fused";
   auto schedule = parse_flash(one ? "flash:64+" + text : text);
   ISOBIT_TRY(schedule);
   if (one) return axes::map_value(axes::args_of(text), "", {});
   AxisValue value = axes::scalar_value(schedule->text, *schedule);
-  value.head = "flash";
+  value.head = schedule->is_fused() ? "fused" : "flash";
   value.args = axes::args_of(schedule->text);
   return value;
 }
 
 bool lossless(const AxisValue& value) {
   const auto* schedule = std::get_if<FlashSchedule>(&value.setting);
-  return schedule != nullptr && !schedule->emulated();
+  return schedule != nullptr && schedule->usual();
 }
 
 void apply(const AxisValue& value, GenerateRequest& request) {
@@ -52,7 +54,8 @@ Axis attention_axis() {
   return {"attention",
           "reference",
           "reference | {flash: block, splits: n|by_length, p: fp32|bf16|fp16, "
-          "stabilise: {beta: x, form: paper|repository}}",
+          "stabilise: {beta: x, form: paper|repository}} | {fused: fa2|cudnn:sm90|cudnn:sm80:32|"
+          "cudnn:sm80:64|efficient}",
           AxisKind::computation,
           false,
           kWords,

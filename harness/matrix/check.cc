@@ -22,9 +22,20 @@ std::string unfit_for_flash(const KvPolicySpec& kv, bool by_length) {
   return by_length ? "splits: by_length counts the rows of a step, which a policy takes apart" : "";
 }
 
+/// A library's kernel and what it can stand with.
+Result<void> check_fused(const GenerateRequest& asked) {
+  const std::string attention = "attention " + asked.backend.attention.text;
+  if (asked.precision != Precision::bf16 && asked.precision != Precision::fp16) {
+    return Error{attention + " is in precision bf16 or fp16", ""};
+  }
+  if (!asked.kv.exact()) return Error{attention + " reads exact keys and values", ""};
+  return {};
+}
+
 /// A flash schedule and what it can stand with.
 Result<void> check_attention(const GenerateRequest& asked) {
   const FlashSchedule& flash = asked.backend.attention;
+  if (flash.is_fused()) return check_fused(asked);
   if (!flash.emulated()) return {};
   const Mode mode = mode_of(asked.precision);
   if (flash.p != Format::f32 && mode.wide()) {

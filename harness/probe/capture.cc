@@ -70,6 +70,8 @@ std::string read_line(const std::string& line, Capture& out, bool& open) {
     }
     if (open) return "the matrix before it has no end";
     open = true;
+    const auto results = out.facts.find("results");
+    matrix.rounded = results != out.facts.end() && results->second == "operand";
     out.matrices.push_back(std::move(matrix));
     return "";
   }

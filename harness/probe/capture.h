@@ -2,7 +2,8 @@
 //
 // A capture is written once where the library is and read where the schedules are searched. The
 // file begins with "isobit capture 1", then lines
-//   fact NAME VALUE              what ran, and where
+//   fact NAME VALUE              what ran, and where; "results operand": results were rounded to
+//                                the operands' format
 //   matrix PRECISION N K         the weights of what follows
 //   choice FROM TO TEXT          what the library said that it chooses for these numbers of rows
 //   call M DRAW HEX…             the fp32 results at kept_places(M, N), eight digits each
@@ -32,6 +33,7 @@ struct Choice {
 struct MatrixCapture {
   std::string precision;
   std::int64_t outputs = 0, inputs = 0;
+  bool rounded = false;  // results are in the operands' format
   std::vector<Choice> choices;
   std::vector<Call> calls;
 };

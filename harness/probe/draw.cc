@@ -30,9 +30,14 @@ std::vector<float> rows_of(std::int64_t draw, std::uint32_t what, std::int64_t r
                            std::int64_t columns, Format format) {
   std::vector<float> out;
   out.reserve(std::size_t(rows * columns));
+  const bool cancels = draw >= kCancellingDraw;
+  const std::int64_t half = columns / 2, kind = cancels ? draw - kCancellingDraw : draw;
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t c = 0; c < columns; ++c) {
-      out.push_back(round_to(format, value_of(draw, block_of(draw, what, r, c))));
+      const std::int64_t place = cancels && c >= half ? c - half : c;
+      const float value = value_of(kind, block_of(draw, what, r, place));
+      const bool other = cancels && what == 0 && c >= half;
+      out.push_back(cancels && c >= 2 * half ? 0.0f : round_to(format, other ? -value : value));
     }
   }
   return out;

@@ -17,6 +17,11 @@ namespace isobit::probe {
 constexpr std::int64_t kWeightPeriod = 61, kRowPeriod = 53;
 constexpr int kKeptPlaces = 68;  // four corners, the rest drawn
 
+/// Draws from this one on are those before with sums that cancel: the second half of the columns
+/// repeats the first with weights of the other sign (an odd last column is zero). What is left is
+/// rounding, which 16 bits show whole.
+constexpr std::int64_t kCancellingDraw = 32;
+
 /// Operands of one draw. Even draws: about a normal distribution. Odd ones: magnitudes spread
 /// evenly over 2^-8 to 2^8, so that a sum is ruled by few of its terms and shows where they meet.
 class Operands {

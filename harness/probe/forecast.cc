@@ -281,7 +281,7 @@ std::map<std::pair<std::string, std::string>, ForecastCount> judge_forecasts(con
     if (interrupted != 0) break;
     const Mode* mode = operand_of(matrix.precision);
     ISOBIT_CHECK(mode != nullptr);
-    Values values(matrix.inputs, *mode);
+    Values values(matrix.inputs, *mode, matrix.rounded);
     for (const Choice& choice : matrix.choices) {
       const auto order = forecast_order(choice.text, chip, mode->gemm_input, matrix.inputs);
       ForecastCount& count = out[{matrix.precision, kind_of_kernel(choice.text)}];

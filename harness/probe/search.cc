@@ -236,7 +236,7 @@ void add_lines(const MatrixCapture& matrix, const SearchPlan& plan, std::vector<
   const Mode* mode = operand_of(matrix.precision);
   ISOBIT_CHECK(mode != nullptr);
   const Format operand = mode->gemm_input;
-  Values values(matrix.inputs, *mode);
+  Values values(matrix.inputs, *mode, matrix.rounded);
   Search search(matrix, operand, plan, values);
   const std::size_t first = out.size();
   for (const Choice& run : runs_of(matrix)) {
@@ -321,12 +321,13 @@ std::uint32_t Values::bits(const ProductOrder& order, std::int64_t draw, Place p
     const float* a = drawn.row(place.row).data();
     const float* b = drawn.weights(place.output).data();
     const ProductOrder::Operands how = order.operands;
-    value->second =
-        bits_of(ordered_product(
-                    table.steps.steps, table.unit ? &*table.unit : nullptr,
-                    [a, how](std::int64_t i) { return taken(how, a[i]); },
-                    [b, how](std::int64_t i) { return taken(how, b[i]); }, table.sums.data()) +
-                0.0F);
+    const float sum =
+        ordered_product(
+            table.steps.steps, table.unit ? &*table.unit : nullptr,
+            [a, how](std::int64_t i) { return taken(how, a[i]); },
+            [b, how](std::int64_t i) { return taken(how, b[i]); }, table.sums.data()) +
+        0.0F;
+    value->second = bits_of(rounded_ ? round_to(mode_.gemm_input, sum) : sum);
   }
   return value->second;
 }

@@ -30,8 +30,10 @@ std::vector<ProductOrder> candidates(std::optional<TensorCore> chip, Format oper
 /// Values of drawn products by order, computed once each.
 class Values {
  public:
-  /// Operands as a mode's products have them. REQUIRES: the mode outlives the object.
-  Values(std::int64_t inputs, const Mode& mode) : inputs_(inputs), mode_(mode) {}
+  /// Operands as a mode's products have them; `rounded`: results too. REQUIRES: the mode outlives
+  /// the object.
+  Values(std::int64_t inputs, const Mode& mode, bool rounded = false)
+      : inputs_(inputs), mode_(mode), rounded_(rounded) {}
   /// Bits of one product of a draw.
   std::uint32_t bits(const ProductOrder& order, std::int64_t draw, Place place);
   /// How many of a call's results an order gives; stops at the first that it does not when `all`.
@@ -49,6 +51,7 @@ class Values {
 
   std::int64_t inputs_;
   const Mode& mode_;
+  bool rounded_;
   std::map<std::int64_t, Operands> drawn_;
   std::map<ProductOrder, Table> tables_;
 };

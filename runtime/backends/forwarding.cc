@@ -27,6 +27,9 @@ void ForwardingBackend::copy(Rows from, Rows to) {
 std::shared_ptr<WeightMatrix> ForwardingBackend::load_matrix(const MatrixSource& source) {
   return inner_->load_matrix(source);
 }
+Turn ForwardingBackend::turn(const RopeAngle& angle) const {
+  return inner_->turn(angle);
+}
 void ForwardingBackend::gather(Rows table, std::span<const std::int32_t> ids, Rows out) {
   inner_->gather(table, ids, out);
 }

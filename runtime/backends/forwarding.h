@@ -21,6 +21,7 @@ class ForwardingBackend : public Backend {
   void download(void* to, const void* from, std::size_t bytes) override;
   void copy(Rows from, Rows to) override;
   std::shared_ptr<WeightMatrix> load_matrix(const MatrixSource& source) override;
+  [[nodiscard]] Turn turn(const RopeAngle& angle) const override;
   void gather(Rows table, std::span<const std::int32_t> ids, Rows out) override;
   void rms_norm(Rows x, const void* weight, double eps, Rows out) override;
   void amax(Rows x, void* out) override;

@@ -9,7 +9,7 @@
 #include "runtime/backends/plugin/engine.h"
 #include "runtime/backends/reference.h"
 #include "runtime/backends/tensor_model.h"
-#include "runtime/backends/twin.h"
+#include "runtime/backends/twin/engine.h"
 #include "runtime/backends/vendor_choice.h"
 #include "runtime/base/words.h"
 #if defined(ISOBIT_HAVE_CUDA)
@@ -85,10 +85,10 @@ std::vector<EngineEntry>& table() {
        nullptr, tensor_model_status},
       {"twin", "{twin: BOOK, forecast: true | false}", false, true, false, parse_twin,
        twin_unsupported, make_twin, nullptr, twin_libraries, nullptr, twin_status, check_twin,
-       twin_original},
+       twin_original, twin_refuse},
       {"exec", "{exec: ADAPTER, option: value, …} | {exec: [program, argument, …]}", false, false,
        true, exec::parse_exec, exec::exec_unsupported, nullptr, exec::make_exec,
-       exec::exec_libraries, nullptr, exec::exec_status, exec::exec_check, nullptr,
+       exec::exec_libraries, exec::exec_variant, exec::exec_status, exec::exec_check, nullptr,
        exec::exec_refuse},
       // Not cacheable: its bits may depend on files and variables that only the plugin knows.
       {"plugin", "{plugin: FILE, option: value, …}", false, false, true, parse_plugin,
@@ -122,6 +122,12 @@ const EngineEntry* find_engine(const std::string& name) {
   const auto found = std::find_if(table().begin(), table().end(),
                                   [&](const EngineEntry& row) { return row.name == name; });
   return found == table().end() ? nullptr : &*found;
+}
+
+bool computes_whole_batches(const EngineChoice& choice) {
+  if (choice.name == "exec") return true;
+  const auto original = original_of(choice);
+  return original && original->engine.starts_with("exec:");
 }
 
 std::optional<OriginalEngine> original_of(const EngineChoice& choice) {
@@ -171,6 +177,11 @@ Result<EngineChoice> parse_engine(const std::string& text) {
 Result<void> check_orders(const BackendOptions& options) {
   if (options.gemm != nullptr && options.engine.name != "reference") {
     return Error{"gemm " + options.gemm->text + " is an order of engine reference; " +
+                     options.engine.name + " has its own",
+                 ""};
+  }
+  if (options.attention.is_fused() && options.engine.observed != "model:sm90") {
+    return Error{"attention " + options.attention.text + " is of engine {model: sm90}; " +
                      options.engine.name + " has its own",
                  ""};
   }

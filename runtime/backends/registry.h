@@ -108,6 +108,9 @@ const std::vector<EngineEntry>& engine_entries();
 const EngineEntry* find_engine(const std::string& name);
 /// EngineEntry::original of a choice.
 std::optional<OriginalEngine> original_of(const EngineChoice& choice);
+/// Whether a row's bits may depend on what else is in its batch: an engine that is not ours, or the
+/// twin of one.
+bool computes_whole_batches(const EngineChoice& choice);
 /// Adds a row, or replaces the one of its name; takes one away. Not thread-safe.
 void add_engine(EngineEntry entry);
 void remove_engine(const std::string& name);

@@ -1,9 +1,11 @@
 // Engine model: one tensor core's products (tensor_model.h).
 #include "runtime/backends/tensor_model.h"
 
+#include "runtime/backends/cpu/attention_fused.h"
 #include "runtime/backends/cpu/ordered.h"
 #include "runtime/backends/reference.h"
 #include "runtime/base/words.h"
+#include "runtime/numerics/attention_book.h"
 #include "runtime/numerics/tensorcore_text.h"
 #if defined(ISOBIT_HAVE_CUDA)
 #include "runtime/backends/cuda/engine.h"
@@ -47,12 +49,16 @@ class TensorModelBackend final : public cpu::OrderedBackend {
  public:
   TensorModelBackend(const Mode& mode, const cpu::Kernels& kernels, int threads,
                      const FlashSchedule& attention, TensorCore chip)
-      : OrderedBackend(mode, kernels, threads, attention), chip_(chip) {}
+      : OrderedBackend(mode, kernels, threads, attention),
+        chip_(chip),
+        attention_(attention),
+        fused_(kernels, tensor_unit(chip, mode.stored).value_or(TensorUnit{})) {}
 
   BackendInfo describe() const override {
     BackendInfo info = OrderedBackend::describe();
     info.engine = "model:" + text_of(chip_);
     info.kernels += " tensor_chain of " + text_of(chip_);
+    if (fused_ran_) info.attention = attention_.text;
     return info;
   }
 
@@ -66,8 +72,23 @@ class TensorModelBackend final : public cpu::OrderedBackend {
     ordered(segment_steps(w.bounds), &*unit, x, w, out);
   }
 
+  /// A library's kernel: the rows of one sequence in a step are one call of it.
+  void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
+                 Rows out) override {
+    if (!attention_.is_fused()) return OrderedBackend::attention(q, args, k_pool, v_pool, out);
+    if (args.heads == 0 || args.rows.empty()) return;
+    const auto calls = cpu::fused_calls(attention_.fused, args);
+    if (!calls) throw BackendError(calls.error().message);
+    const cpu::AttentionCall<float> task{q, args, {k_pool, v_pool, nullptr, nullptr}, out, mode_};
+    fused_.run(task, *calls, pool_);
+    fused_ran_ = true;
+  }
+
  private:
   TensorCore chip_;
+  FlashSchedule attention_;
+  cpu::FusedAttention fused_;
+  bool fused_ran_ = false;
 };
 
 }  // namespace

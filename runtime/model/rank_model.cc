@@ -387,7 +387,9 @@ void extend_positions(RankModel& model, Backend& backend, const SequenceLengths&
   model.ropes.resize(model.config.ropes.size());
   for (std::size_t i = 0; i < model.ropes.size(); ++i) {
     const Rope& rope = model.config.ropes[i];
-    const RopeTables tables = make_rope_tables(model.config, rope, model.rope_rows.all());
+    const RopeTables tables =
+        make_rope_tables(model.config, rope, model.rope_rows.all(),
+                         [&](const RopeAngle& angle) { return backend.turn(angle); });
     model.ropes[i].cosine = upload_doubles(tables.cosine, backend);
     model.ropes[i].sine = upload_doubles(tables.sine, backend);
     model.ropes[i].dims = model.config.rotary_dims(rope);

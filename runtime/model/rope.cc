@@ -147,7 +147,8 @@ std::vector<RopeRows::Row> RopeRows::all() const {
 }
 
 RopeTables make_rope_tables(const ModelConfig& config, const Rope& rope,
-                            std::span<const RopeRows::Row> all) {
+                            std::span<const RopeRows::Row> all,
+                            const std::function<Turn(const RopeAngle&)>& turn) {
   const std::int64_t dims = config.rotary_dims(rope);
   RopeTables tables;
   tables.cosine.reserve(all.size() * std::size_t(dims / 2));
@@ -162,10 +163,19 @@ RopeTables make_rope_tables(const ModelConfig& config, const Rope& rope,
     }
     if (wanted != length) inv = frequencies(rope, dims, wanted);
     length = wanted;
+    RopeAngle angle{row.position,
+                    0,
+                    dims,
+                    rope.base,
+                    0,
+                    rope.scaling.attention_factor,
+                    rope.scaling.kind == Kind::none && rope.factors.empty()};
     for (const double frequency : inv) {
-      const double angle = double(row.position) * frequency;
-      tables.cosine.push_back(cos_(angle) * rope.scaling.attention_factor);
-      tables.sine.push_back(sin_(angle) * rope.scaling.attention_factor);
+      angle.frequency = frequency;
+      const Turn turned = turn(angle);
+      tables.cosine.push_back(turned.cosine);
+      tables.sine.push_back(turned.sine);
+      ++angle.pair;
     }
   }
   return tables;

@@ -6,11 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <span>
 #include <vector>
 
 #include "runtime/model/config.h"
+#include "runtime/numerics/rope_angle.h"
 
 namespace isobit {
 
@@ -52,8 +54,10 @@ const char* name_of(RopeScaling::Kind kind);
 struct RopeTables {
   std::vector<double> cosine, sine;
 };
+/// `turn`: an engine's own cosine and sine.
 RopeTables make_rope_tables(const ModelConfig& config, const Rope& rope,
-                            std::span<const RopeRows::Row> rows);
+                            std::span<const RopeRows::Row> rows,
+                            const std::function<Turn(const RopeAngle&)>& turn = reference_turn);
 /// The same of positions [first, first + count) that are generated: L = position + 1.
 RopeTables make_rope_tables(const ModelConfig& config, const Rope& rope, std::int64_t first,
                             std::int64_t count);

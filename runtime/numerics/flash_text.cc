@@ -7,6 +7,7 @@
 
 #include "runtime/base/option_text.h"
 #include "runtime/base/words.h"
+#include "runtime/numerics/attention_book.h"
 #include "runtime/numerics/flash.h"
 
 namespace isobit {
@@ -74,6 +75,7 @@ Result<void> read_mitigation(const std::string& text, FlashSchedule& schedule) {
 }  // namespace
 
 std::string text_of(const FlashSchedule& schedule) {
+  if (schedule.is_fused()) return "fused:" + text_of(schedule.fused);
   if (!schedule.emulated()) return FlashSchedule{}.text;
   std::string text = "flash:" + std::to_string(schedule.block);
   if (schedule.p != Format::f32) text += schedule.p == Format::bf16 ? "+p:bf16" : "+p:fp16";
@@ -98,6 +100,15 @@ FlashSchedule without_mitigation(FlashSchedule schedule) {
 }
 
 Result<FlashSchedule> parse_flash(const std::string& text) {
+  constexpr std::string_view kFused = "fused:";
+  if (text.starts_with(kFused)) {
+    auto choice = parse_fused_choice(text.substr(kFused.size()));
+    ISOBIT_TRY(choice);
+    FlashSchedule schedule;
+    schedule.fused = *choice;
+    schedule.text = text_of(schedule);
+    return schedule;
+  }
   auto args = options_of("attention", text, kOptions);
   ISOBIT_TRY(args);
   if (args->options.count("flash") == 0) return Error{"attention needs flash: keys of a block", ""};

@@ -1,5 +1,6 @@
 // The text of a flash schedule, a value of axis attention:
-// "flash:64+p:bf16+splits:2+stabilise:(beta:7)", options sorted, without those at their defaults.
+// "flash:64+p:bf16+splits:2+stabilise:(beta:7)", options sorted, without those at their defaults;
+// or "fused:fa2", a kernel of a library.
 #pragma once
 
 #include <string>

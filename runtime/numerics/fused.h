@@ -1,7 +1,8 @@
 // Fused attention as vendors' kernels on a Hopper GPU compute it, bit for bit (NUMERICS.md, "Fused
-// attention of libraries"): FlashAttention-2 as PyTorch builds it (arXiv 2307.08691, algorithm 1)
-// and cuDNN's kernels. The one literal text; host and device. Which kernel a call takes is data of
-// a book; a kernel's text form is fused_text.h.
+// attention of libraries"): FlashAttention-2 and the memory-efficient kernel as PyTorch builds
+// them (arXiv 2307.08691, algorithm 1; arXiv 2112.05682), and cuDNN's kernels. The one literal
+// text; host and device. Which kernel a call takes is data of a book; a kernel's text form is
+// fused_text.h.
 //
 // All of them go over keys in blocks with a running maximum. They differ in the blocks' size and
 // order, in where scores are scaled and rounded, in how a row's P are summed, and in how many parts
@@ -13,11 +14,14 @@
 
 #include "runtime/numerics/cuda_functions.h"
 #include "runtime/numerics/formats.h"
+#include "runtime/numerics/fused_choice.h"
 #include "runtime/numerics/tensorcore.h"
 
 namespace isobit {
 
-enum class FusedKernel : std::uint8_t { none, fa2, cudnn_sm90, cudnn_sm80 };
+/// What a query sees: every key; those up to its own place, of which the last query has the last
+/// key; or of those not the padding in front, which a mask that is added to the scores hides.
+enum class FusedMask : std::uint8_t { free, causal, left };
 
 /// Everything of a kernel that its bits depend on.
 struct FusedOrder {
@@ -27,8 +31,13 @@ struct FusedOrder {
   std::int32_t block = 128;  // keys
   bool last_first = false;   // blocks from the last key's down
   Scores scores = Scores::scaled;
-  bool fresh_sums = false;  // a block's four sums begin at +0 and join those before
-  bool crossed = false;     // they meet as (0 + 2) + (1 + 3), not (0 + 1) + (2 + 3)
+  /// running: four sums go on from block to block. fresh: a block's four begin at +0 and join those
+  /// before. warps: so do four of each 32 keys, which meet, and join one whole sum in turn.
+  enum class Sums : std::uint8_t { running, fresh, warps };
+  Sums sums = Sums::running;
+  bool crossed = false;     // four sums meet as (0 + 2) + (1 + 3), not (0 + 1) + (2 + 3)
+  bool divides = false;     // the output is multiplied by 1 / sum, rounded, not by the unit's rcp
+  std::int32_t group = 16;  // products of one tensor-core group
   bool operator==(const FusedOrder&) const = default;
 };
 constexpr int kLargestFusedBlock = 256;
@@ -39,7 +48,7 @@ struct FusedShape {
   std::int64_t batch = 1, heads = 1, kv_heads = 1;
   std::int64_t queries = 1, keys = 1;
   std::int64_t head_dim = 64;
-  bool causal = false;
+  FusedMask mask = FusedMask::free;
 };
 
 /// A kernel's order in one call.
@@ -83,7 +92,7 @@ inline std::int32_t fa2_splits(std::int64_t work, std::int64_t room, std::int64_
 /// with others is computed as rows of one head.
 inline FusedPlan fa2_plan(const FusedShape& shape, std::int64_t multiprocessors) {
   FusedPlan plan;
-  plan.order = {128, true, FusedOrder::Scores::raw, false, true};
+  plan.order = {128, true, FusedOrder::Scores::raw, FusedOrder::Sums::running, true, true};
   const std::int64_t d = shape.head_dim;
   const bool grouped = shape.queries == 1 && shape.heads > shape.kv_heads && d % 8 == 0;
   const std::int64_t heads = grouped ? shape.kv_heads : shape.heads;
@@ -103,11 +112,34 @@ inline FusedPlan cudnn_plan(FusedKernel kernel, std::int32_t block, std::int64_t
                             bool masked) {
   FusedPlan plan;
   const bool sm90 = kernel == FusedKernel::cudnn_sm90;
-  plan.order = {sm90 ? 128 : block, false,
-                sm90 && !masked ? FusedOrder::Scores::scaled : FusedOrder::Scores::twice, true,
-                false};
+  plan.order.block = sm90 ? 128 : block;
+  plan.order.scores = sm90 && !masked ? FusedOrder::Scores::scaled : FusedOrder::Scores::twice;
+  plan.order.sums = FusedOrder::Sums::fresh;
   plan.blocks_of_split = fused_blocks(keys, plan.order.block);
   return plan;
+}
+
+/// PyTorch's memory-efficient kernel (CUTLASS) for heads of at most 128: its instruction is
+/// m16n8k8 (PyTorch 2.11, mem_eff_attention/kernel_forward.h).
+inline FusedPlan efficient_plan(std::int64_t head_dim, std::int64_t keys) {
+  FusedPlan plan;
+  plan.order = {head_dim <= 64 ? 64 : 128,
+                false,
+                FusedOrder::Scores::twice,
+                FusedOrder::Sums::warps,
+                false,
+                true,
+                8};
+  plan.blocks_of_split = fused_blocks(keys, plan.order.block);
+  return plan;
+}
+
+/// REQUIRES: the kernel is not `none`.
+inline FusedPlan fused_plan(const FusedChoice& choice, const FusedShape& shape,
+                            std::int64_t multiprocessors) {
+  if (choice.kernel == FusedKernel::fa2) return fa2_plan(shape, multiprocessors);
+  if (choice.kernel == FusedKernel::efficient) return efficient_plan(shape.head_dim, shape.keys);
+  return cudnn_plan(choice.kernel, choice.block, shape.keys, shape.mask == FusedMask::left);
 }
 
 /// The numbers by which scores are scaled.
@@ -120,7 +152,7 @@ ISOBIT_HD inline FusedScale fused_scale(float scale) {
 }
 
 /// One row's running maximum and the four sums of its P: sum t has the keys 8 j + 2 t and 8 j + 2 t
-/// + 1 of every block.
+/// + 1 of every block. With `warps` the first is the whole sum.
 struct FusedState {
   float maximum = float_of(0xff800000u);  // -infinity: no key yet
   float sums[4] = {0, 0, 0, 0};
@@ -151,6 +183,12 @@ ISOBIT_HD inline float fused_rescale(const SpecialTables& t, const FusedOrder& o
       t, order.scores == FusedOrder::Scores::raw ? difference * scale.factor : difference);
 }
 
+constexpr int kFusedWarp = 32;  // keys of a warp
+/// Four sums in one.
+ISOBIT_HD inline float fused_meet(const FusedOrder& order, const float* s) {
+  return order.crossed ? (s[0] + s[2]) + (s[1] + s[3]) : (s[0] + s[1]) + (s[2] + s[3]);
+}
+
 /// One block: its scores (fused_score(), -infinity where hidden, `block` of them) become P, fp32,
 /// and join the sums. Gives the factor of the output before. REQUIRES: some score is visible.
 ISOBIT_HD inline float fused_block(const SpecialTables& t, const FusedOrder& order,
@@ -158,36 +196,43 @@ ISOBIT_HD inline float fused_block(const SpecialTables& t, const FusedOrder& ord
   float greatest = scores[0];
   for (int j = 1; j < order.block; ++j) greatest = scores[j] > greatest ? scores[j] : greatest;
   const float before = fused_rescale(t, order, scale, greatest, state);
-  float sums[4];
-  for (int i = 0; i < 4; ++i) sums[i] = order.fresh_sums ? 0.0f : state.sums[i] * before;
-  for (int j = 0; j < order.block; ++j) {
-    const bool hidden = scores[j] == float_of(0xff800000u);
-    scores[j] = hidden ? 0.0f : fused_power(t, order, scale, scores[j], state.maximum);
-    sums[j % 8 / 2] += scores[j];
-  }
-  for (int i = 0; i < 4; ++i) {
-    state.sums[i] = order.fresh_sums ? state.sums[i] * before + sums[i] : sums[i];
+  for (int i = 0; i < 4; ++i) state.sums[i] = state.sums[i] * before;
+  const bool running = order.sums == FusedOrder::Sums::running;
+  const int span = order.sums == FusedOrder::Sums::warps ? kFusedWarp : order.block;
+  for (int first = 0; first < order.block; first += span) {
+    float sums[4] = {0, 0, 0, 0};
+    float* to = running ? state.sums : sums;
+    for (int j = first; j < first + span; ++j) {
+      const bool hidden = scores[j] == float_of(0xff800000u);
+      scores[j] = hidden ? 0.0f : fused_power(t, order, scale, scores[j], state.maximum);
+      to[j % 8 / 2] += scores[j];
+    }
+    if (order.sums == FusedOrder::Sums::warps) {
+      state.sums[0] = state.sums[0] + fused_meet(order, sums);
+    } else if (!running) {
+      for (int i = 0; i < 4; ++i) state.sums[i] = state.sums[i] + sums[i];
+    }
   }
   return before;
 }
 
 /// The row's whole sum.
 ISOBIT_HD inline float fused_sum(const FusedOrder& order, const FusedState& state) {
-  const float* s = state.sums;
-  return order.crossed ? (s[0] + s[2]) + (s[1] + s[3]) : (s[0] + s[1]) + (s[2] + s[3]);
+  return order.sums == FusedOrder::Sums::warps ? state.sums[0] : fused_meet(order, state.sums);
 }
 
 /// What the output is multiplied by in the end: FlashAttention-2 divides, cuDNN takes the unit's
 /// 1/x.
 ISOBIT_HD inline float fused_inverse(const SpecialTables& t, const FusedOrder& order, float sum) {
   if (!(sum > 0.0f)) return 1.0f;
-  return order.scores == FusedOrder::Scores::raw ? 1.0f / sum : special_rcp(t, sum);
+  return order.divides ? 1.0f / sum : special_rcp(t, sum);
 }
 
 /// log of the sum of exponentials of one split, natural; -infinity where no key is visible.
-ISOBIT_HD inline float fused_log_sum(const FusedScale& scale, const FusedState& state, float sum) {
+ISOBIT_HD inline float fused_log_sum(const SpecialTables& t, const FusedScale& scale,
+                                     const FusedState& state, float sum) {
   if (!(sum > 0.0f)) return float_of(0xff800000u);
-  return fma_(state.maximum, scale.scale, special_lg2(kHopperTables, sum) * 0x1.62e43p-1f);
+  return fma_(state.maximum, scale.scale, special_lg2(t, sum) * 0x1.62e43p-1f);
 }
 
 /// Logs of n splits become the splits' factors. REQUIRES: room for the next power of two of n.
@@ -223,12 +268,14 @@ ISOBIT_HD constexpr FusedSpan fused_split(const FusedPlan& plan, std::int64_t ke
 /// One query row over the keys of one split: the literal text. q(i), k(j, i) and v(j, i) give
 /// numbers of `format`, seen(j) whether the row sees key j. out(i): O / sum in fp32.
 template <class Q, class K, class V, class Seen, class Out>
-inline float fused_split_row(const FusedPlan& plan, const TensorUnit& unit, const FusedScale& scale,
-                             const FusedSpan& span, std::int64_t d, const Q& q, const K& k,
-                             const V& v, const Seen& seen, const Out& out) {
+inline float fused_split_row(const FusedPlan& plan, const TensorUnit& chip_unit,
+                             const FusedScale& scale, const FusedSpan& span, std::int64_t d,
+                             const Q& q, const K& k, const V& v, const Seen& seen, const Out& out) {
   const FusedOrder& order = plan.order;
   FusedState state;
   float p[kLargestFusedBlock], o[256] = {0};
+  TensorUnit unit = chip_unit;
+  unit.group = order.group;
   const std::int64_t blocks = fused_blocks(span.end - span.begin, order.block);
   for (std::int64_t b = 0; b < blocks; ++b) {
     const std::int64_t first = span.begin + (order.last_first ? blocks - 1 - b : b) * order.block;
@@ -259,7 +306,7 @@ inline float fused_split_row(const FusedPlan& plan, const TensorUnit& unit, cons
   const float sum = fused_sum(order, state);
   const float inverse = fused_inverse(kHopperTables, order, sum);
   for (std::int64_t i = 0; i < d; ++i) out(i, o[i] * inverse);
-  return fused_log_sum(scale, state, sum);
+  return fused_log_sum(kHopperTables, scale, state, sum);
 }
 
 /// One query row of a call, rounded to the unit's operand. REQUIRES: d <= 256.

@@ -271,6 +271,9 @@ std::string text_of(const ProductBook& book) {
   std::string out = std::string(kHeader) + "\n";
   for (const auto& [name, value] : book.keys) out += "key " + name + " " + value + "\n";
   for (const ProductLine& line : lines) out += line_text(line);
+  std::vector<AttentionLine> attention = book.attention;
+  if (!order_attention(attention)) attention = book.attention;  // told by whoever reads it
+  for (const AttentionLine& line : attention) out += line_text(line);
   return out;
 }
 
@@ -289,6 +292,10 @@ Result<ProductBook> parse_product_book(const std::string& bytes, const std::stri
       begun = true;
     } else if (line.starts_with("key ")) {
       if (auto read = read_key(line, book); !read) return Error{read.error().message, place};
+    } else if (line.starts_with("attention ")) {
+      auto parsed = parse_attention_line(line);
+      if (!parsed) return Error{parsed.error().message, place};
+      book.attention.push_back(*parsed);
     } else {
       auto parsed = book_line(line);
       if (!parsed) return Error{parsed.error().message, place};
@@ -297,6 +304,9 @@ Result<ProductBook> parse_product_book(const std::string& bytes, const std::stri
   }
   if (book.lines.empty()) return Error{"the book has no line", name};
   if (auto sorted = in_order(book, name); !sorted) return sorted.error();
+  if (auto sorted = order_attention(book.attention); !sorted) {
+    return Error{sorted.error().message, name};
+  }
   return book;
 }
 

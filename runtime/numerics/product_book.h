@@ -8,8 +8,8 @@
 // PRECISION is bf16, fp16, tf32, fp32 or fp8-e4m3 (the operands' format); N and K are outputs and
 // inputs; M is rows, n or n..m. EVIDENCE is "proved CALLS RESULTS" (so many calls were reproduced,
 // so many results compared, none differed), "forecast" (a rule's, not called), or "open FIT
-// RESULTS" with an order that fits so many results; such a product is refused. '#' begins a
-// comment.
+// RESULTS" with an order that fits so many results; such a product is refused. Lines about
+// attention are attention_book.h's. '#' begins a comment.
 #pragma once
 
 #include <map>
@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "runtime/base/result.h"
+#include "runtime/numerics/attention_book.h"
 #include "runtime/numerics/product_order.h"
 
 namespace isobit {
@@ -31,7 +32,7 @@ Result<ProductOrder> parse_product_order(const std::string& text);
 std::string name_of_operand(Format operand);
 
 struct ProductLine {
-  enum class Evidence : std::uint8_t { proved, forecast, open };
+  using Evidence = BookEvidence;
   Format operand = Format::bf16;
   std::int64_t outputs = 0, inputs = 0;
   std::int64_t from_rows = 1, to_rows = 1;
@@ -45,7 +46,8 @@ struct ProductBook {
   std::string name;    // of the file, without ".book"
   std::string digest;  // 16 digits of the SHA-256 of its bytes
   std::map<std::string, std::string> keys;
-  std::vector<ProductLine> lines;  // by operand, outputs, inputs and rows
+  std::vector<ProductLine> lines;        // by operand, outputs, inputs and rows
+  std::vector<AttentionLine> attention;  // by shape
   /// nullptr where no line speaks of it.
   [[nodiscard]] const ProductLine* find(Format operand, std::int64_t outputs, std::int64_t inputs,
                                         std::int64_t rows) const;

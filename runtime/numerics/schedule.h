@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/numerics/formats.h"
+#include "runtime/numerics/fused_choice.h"
 
 namespace isobit {
 
@@ -101,7 +102,10 @@ struct FlashSchedule {
   Format p = Format::f32;   // rounding of P before PV: f32, bf16 or fp16
   double beta = 0;          // of the stabilised maximum; 0: none
   bool loose = false;       // the repository's form of it: maxima within 1e-3, sums not below 1e-10
+  FusedChoice fused;        // instead of all that: a library's kernel, in family H alone
   [[nodiscard]] bool emulated() const { return block > 0; }
+  [[nodiscard]] bool is_fused() const { return fused.kernel != FusedKernel::none; }
+  [[nodiscard]] bool usual() const { return !emulated() && !is_fused(); }
 };
 
 }  // namespace isobit

@@ -246,12 +246,12 @@ ISOBIT_HD inline float tensor_group_fp16(const TensorUnit& unit, const A& a, con
   return is_nan(sum) ? tensor_nan() : round_to(Format::fp16, sum);
 }
 
-/// A chain of groups over columns [begin, end), ascending, from +0. Groups count from `begin` and,
+/// A chain of groups over columns [begin, end), ascending, from c. Groups count from `begin` and,
 /// where a tile of `lead` columns comes first, from its end again.
 template <class A, class B>
 ISOBIT_HD inline float tensor_chain(const TensorUnit& unit, const A& a, const B& b,
-                                    std::int64_t begin, std::int64_t end, std::int64_t lead = 0) {
-  float c = 0;
+                                    std::int64_t begin, std::int64_t end, std::int64_t lead = 0,
+                                    float c = 0) {
   for (std::int64_t k = begin; k < end;) {
     const std::int64_t left = (k < begin + lead ? begin + lead : end) - k;
     const int n = left < unit.group ? int(left) : unit.group;

@@ -11,6 +11,7 @@ namespace isobit {
 inline bool depends_on_steps(const GenerateRequest& request) {
   const BackendOptions& backend = request.backend;
   return request.kv.shipped != nullptr || backend.attention.by_length ||
+         backend.attention.is_fused() || computes_whole_batches(backend.engine) ||
          (backend.gemm != nullptr && backend.gemm->by_rows());
 }
 

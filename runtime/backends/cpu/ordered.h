@@ -1,6 +1,6 @@
 // The CPU backend with its products in the order of a library's kernels, or of a tensor core.
 //
-// Only gemm is replaced: everything else is the reference's. Callers: twin.cc, tensor_model.cc.
+// Only gemm is replaced: everything else is the reference's. Callers: twin/, tensor_model.cc.
 #pragma once
 
 #include <vector>

@@ -93,7 +93,7 @@ std::string not_understood(const Hello& hello, const GenerateRequest& request) {
         check("replicas", std::to_string(request.replicas), request.replicas == 1),
         check("weights", request.weights.text, !request.weights.changes()),
         check("patch", request.patch.spec.text, !request.patch.spec.patches()),
-        check("attention", request.backend.attention.text, !request.backend.attention.emulated()),
+        check("attention", request.backend.attention.text, request.backend.attention.usual()),
         check("gemm", request.backend.gemm == nullptr ? "" : request.backend.gemm->text,
               request.backend.gemm == nullptr),
         check("seed", std::to_string(request.sampler.seed), greedy_or_seed(request).empty()),
@@ -242,6 +242,13 @@ std::vector<std::string> exec_libraries(const EngineChoice& choice) {
   const auto words = settings.words();
   if (!words || settings.adapter.empty()) return {};
   return {words->back()};
+}
+
+std::string exec_variant(const BackendOptions& options) {
+  const Result<Hello>& hello = hello_of(options.engine);
+  if (!hello || hello->kind != Hello::Kind::ready) return "";
+  const auto line = hello->machine.find(options.device);
+  return line == hello->machine.end() ? "" : line->second;
 }
 
 std::vector<EngineStatus> exec_status() {

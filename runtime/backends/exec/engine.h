@@ -21,6 +21,7 @@ std::string exec_unsupported(const BackendOptions& options, const Mode& mode);
 Result<void> exec_check(const EngineChoice& choice);
 std::string exec_refuse(const GenerateRequest& request);
 std::vector<std::string> exec_libraries(const EngineChoice& choice);
+std::string exec_variant(const BackendOptions& options);
 std::vector<EngineStatus> exec_status();
 std::unique_ptr<Engine> make_exec(std::shared_ptr<const LoadedModel> model,
                                   const EngineChoice& choice);

@@ -92,6 +92,16 @@ Understood understood(const Value& value, const std::string& axis, Members& in) 
   return out;
 }
 
+void read_machine(const Value& machine, Members& in, Hello& out) {
+  if (!machine.is_object()) return in.wrong("machine", "an object");
+  for (const auto& [device, line] : machine.items()) {
+    const bool named = line.is_string() && !line.get<std::string>().empty() &&
+                       is_one_line(line.get<std::string>());
+    if (!named) return in.wrong("machine", "a line of text for each device");
+    out.machine[device] = line.get<std::string>();
+  }
+}
+
 void read_ready(Members& in, Hello& out) {
   out.engine = in.text("engine", true);
   out.version = in.text("version", true);
@@ -102,6 +112,7 @@ void read_ready(Members& in, Hello& out) {
   if (!out.concurrent && batching != "static") in.wrong("batching", "static or concurrent");
   const bool named = !out.engine.empty() && is_one_line(out.engine) && is_one_line(out.version);
   if (!named) in.wrong("engine", "a name of one line");
+  if (const Value* machine = in.find("machine", false)) read_machine(*machine, in, out);
   const Value* axes = in.find("axes", true);
   if (axes == nullptr) return;
   if (!axes->is_object()) return in.wrong("axes", "an object");

@@ -32,6 +32,7 @@ struct Hello {
   Evidence evidence = Evidence::tokens;
   bool concurrent = false;  // else static batches
   std::map<std::string, Understood> axes;
+  std::map<std::string, std::string> machine;  // by device: what its rows depend on, one line
 };
 
 struct Load {

@@ -75,7 +75,8 @@ struct TensorArgs {
   float* out;  // (rows, n)
   std::int64_t out_stride;
   std::int64_t row_begin, row_end, panel_begin, panel_end;
-  std::int64_t lead = 0;  // columns of a first tile, after which groups count anew
+  std::int64_t lead = 0;         // columns of a first tile, after which groups count anew
+  const float* start = nullptr;  // (rows, n), lies as `out`: where chains begin; null: at +0
 };
 
 /// Sums of FMAs in the order of a library's kernel (numerics/product_order.h):

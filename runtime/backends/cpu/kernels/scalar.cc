@@ -16,7 +16,7 @@ thread_local std::int64_t tensor_groups = 0;
 
 /// Writes f(x row, weights) of every output: each row of the weights is read once.
 template <class T, class Args, class F>
-void each_output(const Args& args, const F& f) {
+void each_place(const Args& args, const F& f) {
   const PackedMatrix& w = *args.w;
   const std::int64_t first = args.panel_begin * kPanel;
   const std::int64_t last = args.panel_end * kPanel < w.n ? args.panel_end * kPanel : w.n;
@@ -25,11 +25,16 @@ void each_output(const Args& args, const F& f) {
     w.read(n, weights.data());
     for (std::int64_t r = args.row_begin; r < args.row_end; ++r) {
       const T* x = args.x + r * args.x_stride;
-      args.out[r * args.out_stride + n] =
-          f([x](std::int64_t k) { return x[k]; },
-            [&](std::int64_t k) { return weights[std::size_t(k)]; });
+      const std::int64_t place = r * args.out_stride + n;
+      args.out[place] = f(
+          place, [x](std::int64_t k) { return x[k]; },
+          [&](std::int64_t k) { return weights[std::size_t(k)]; });
     }
   }
+}
+template <class T, class Args, class F>
+void each_output(const Args& args, const F& f) {
+  each_place<T>(args, [&](std::int64_t, const auto& a, const auto& b) { return f(a, b); });
 }
 
 template <class T>
@@ -228,8 +233,9 @@ void exp_all(const T* x, std::int64_t n, T* y) {
 }
 
 void tensor_chains(const TensorArgs& args) {
-  each_output<float>(args, [&](const auto& a, const auto& b) {
-    return tensor_chain(*args.unit, a, b, args.begin, args.end, args.lead);
+  each_place<float>(args, [&](std::int64_t place, const auto& a, const auto& b) {
+    const float c = args.start == nullptr ? 0.0f : args.start[place];
+    return tensor_chain(*args.unit, a, b, args.begin, args.end, args.lead, c);
   });
 }
 

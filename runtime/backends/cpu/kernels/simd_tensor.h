@@ -374,6 +374,10 @@ void tensor_panel(const TensorArgs& args, const TensorRows<V>& rows, std::int64_
   float *c = memory[0], *next = memory[1], *split = memory[2];
   const std::size_t bytes = sizeof(memory[0]);
   std::memset(c, 0, bytes);
+  for (std::int64_t r = 0; args.start != nullptr && r < rows.rows(); ++r) {
+    std::memcpy(c + r * kPanel, args.start + (begin + r) * args.out_stride + panel * kPanel,
+                std::size_t(outputs) * sizeof(float));
+  }
   each_tensor_step(args, [&](const TensorStep& step, std::int64_t place) {
     widen(*args.w, panel, step, weights);
     if (step.pass < 0) {

@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import os
 import pathlib
+import subprocess
 
 import isobit_exec
 from isobit_exec import Refused, Unavailable
@@ -44,7 +45,7 @@ class Transformers(isobit_exec.Adapter):
         version = f"{installed('transformers')}, torch {installed('torch')}"
         caches = ["off"] if self.score == "one_pass" else ["on", "off", "prefix"]
         devices = ["cpu", "cuda"] if os.path.exists("/dev/nvidiactl") else ["cpu"]
-        return {"version": version,
+        return {"version": version, "machine": machine(),
                 "axes": {"precision": list(DTYPES), "device": devices, "cache": caches,
                          "batch": True, "threads": True, "teacher_forced": True}}
 
@@ -211,6 +212,28 @@ def installed(package: str) -> str:
     except importlib.metadata.PackageNotFoundError:
         raise Unavailable(f"the package {package} is not installed: "
                           f"pip install {package}") from None
+
+
+def machine() -> dict:
+    """What rows on a GPU depend on: the packages that have kernels, and the GPU."""
+    words = [f"transformers {installed('transformers')}", f"torch {installed('torch')}"]
+    for short, names in (("cudnn", ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12")),
+                         ("cublas", ("nvidia-cublas", "nvidia-cublas-cu12"))):
+        words += [f"{short} {v}" for v in (maybe_installed(name) for name in names) if v]
+    try:
+        gpus = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+                              capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    names = gpus.split("\n")
+    return {"cuda": ", ".join(words + [names[0].strip()])} if names[0].strip() else {}
+
+
+def maybe_installed(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 if __name__ == "__main__":

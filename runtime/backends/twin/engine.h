@@ -1,10 +1,11 @@
 // A library of another machine as an engine: its products on this CPU, in the order that a schedule
 // book has for each shape (numerics/product_book.h), every bit.
 //
-// Everything but the products is the reference's, as in the engine that it stands for. A product
-// that the book has not proved is refused; so is one that it forecasts, but where that is asked
-// for. Its cells are in the class of the engine and machine that the book names. Callers:
-// registry.cc.
+// A book of a library's products has everything else from the reference, as the engine that it
+// stands for has (products.h). A book of transformers has that library's norms, RoPE, attention and
+// activations too (transformers.h). What the book has not proved is refused; so is what it
+// forecasts, but where that is asked for. Cells are in the class of the engine and machine that the
+// book names. Callers: registry.cc.
 #pragma once
 
 #include <memory>
@@ -23,5 +24,6 @@ Result<std::unique_ptr<Backend>> make_twin(const BackendOptions& options, const 
 std::vector<std::string> twin_libraries(const EngineChoice& choice);
 std::vector<EngineStatus> twin_status();
 std::optional<OriginalEngine> twin_original(const EngineChoice& choice);
+std::string twin_refuse(const GenerateRequest& request);
 
 }  // namespace isobit
