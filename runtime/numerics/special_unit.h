@@ -21,6 +21,7 @@ struct SpecialSegment {
 };
 struct SpecialTables {
   SpecialSegment ex2[64], rcp[128], rsqrt_even[64], rsqrt_odd[64], lg2[64];
+  const std::uint16_t* squares = nullptr;  // (2^17) of special_square(); null: they are computed
 };
 
 /// Of Hopper (measured on an H200). Device code copies it into constant memory.
@@ -182,10 +183,14 @@ ISOBIT_HD constexpr std::int64_t special_sum(const SpecialSegment& segment, int 
          std::int64_t(weight * segment.c[2]) * std::int64_t(square);
 }
 
+ISOBIT_HD inline std::uint32_t special_square(const SpecialTables& t, std::uint32_t x) {
+  return t.squares != nullptr ? t.squares[x] : special_square(x);
+}
+
 /// 2^(f / 2^23) in units of 2^-23, f < 2^23.
 ISOBIT_HD inline std::uint32_t special_ex2_bits(const SpecialTables& t, std::uint32_t f) {
   const std::uint32_t x = f & 0x1ffffu;
-  return std::uint32_t(special_sum(t.ex2[f >> 17], 13, 6114, 1, x, special_square(x)) >> 15);
+  return std::uint32_t(special_sum(t.ex2[f >> 17], 13, 6114, 1, x, special_square(t, x)) >> 15);
 }
 
 /// A significand in units of 2^-23, [2^23, 2^24], times 2^exponent; results below 2^-126 are a zero
@@ -227,8 +232,8 @@ ISOBIT_HD inline float special_rcp(const SpecialTables& t, float x) {
   if (magnitude < 0x800000u) return float_of(sign | 0x7f800000u);
   if (magnitude == 0x7f800000u) return float_of(sign);
   const std::uint32_t f = magnitude & 0x7fffffu, low = f & 0xffffu;
-  const auto value =
-      std::uint32_t(special_sum(t.rcp[f >> 16], 13, 2023, 1, low, special_square(low << 1)) >> 15);
+  const auto value = std::uint32_t(
+      special_sum(t.rcp[f >> 16], 13, 2023, 1, low, special_square(t, low << 1)) >> 15);
   return special_packed(value, 126 - int(magnitude >> 23), sign != 0);
 }
 
@@ -243,7 +248,8 @@ ISOBIT_HD inline float special_rsqrt(const SpecialTables& t, float x) {
   const std::uint32_t f = magnitude & 0x7fffffu, low = f & 0x1ffffu;
   if (odd == 0 && f == 0) return special_packed(0x800000u, -half, false);
   const SpecialSegment& segment = odd != 0 ? t.rsqrt_odd[f >> 17] : t.rsqrt_even[f >> 17];
-  const auto value = std::uint32_t(special_sum(segment, 14, -1, 4, low, special_square(low)) >> 16);
+  const auto value =
+      std::uint32_t(special_sum(segment, 14, -1, 4, low, special_square(t, low)) >> 16);
   return special_packed(value, -half - 1, false);
 }
 
@@ -255,15 +261,18 @@ ISOBIT_HD inline float special_lg2(const SpecialTables& t, float x) {
   if (u >> 31 != 0) return float_of(0x7fffffffu);
   if (magnitude == 0x7f800000u) return x;
   const std::uint32_t f = magnitude & 0x7fffffu, low = f & 0x1ffffu;
-  const std::int64_t fraction =
-      f == 0 ? 0 : special_sum(t.lg2[f >> 17], 12, 837, 2, low, special_square(low));
-  const std::int64_t sum = fraction + (std::int64_t(int(magnitude >> 23) - 127) << 38);
-  if (sum == 0) return 0.0f;
-  const std::uint64_t size = std::uint64_t(sum < 0 ? -sum : sum);
+  if (magnitude == 0x3f800000u) return 0.0f;
+  const std::int64_t sum = special_sum(t.lg2[f >> 17], 12, 837, 2, low, special_square(t, low)) +
+                           (std::int64_t(int(magnitude >> 23) - 127) << 38);
+  // A negative sum is turned by its one's complement; two bits below 2^-36 do not exist.
+  const std::uint64_t size = std::uint64_t(sum < 0 ? ~sum : sum) & ~std::uint64_t(3);
   int top = 0;
   while (size >> top > 1) ++top;
   const auto significand = std::uint32_t(top > 23 ? size >> (top - 23) : size << (23 - top));
   return special_packed(significand, top - 38, sum < 0);
 }
+
+/// kHopperTables with squares in memory: the same results sooner. Host.
+const SpecialTables& hopper_tables();
 
 }  // namespace isobit

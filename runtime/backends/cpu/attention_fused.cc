@@ -56,13 +56,15 @@ void pack_head(const AttentionTask<float>& task, std::int64_t padding, std::int6
 class Chunk {
  public:
   Chunk(const Kernels& kernels, const TensorUnit& unit, const AttentionCall<float>& call,
-        const FusedSequence& sequence, const HeadPair& head, std::int64_t kv_head)
+        const FusedSequence& sequence, const HeadPair& head, std::int64_t kv_head,
+        const SpecialTables& tables)
       : kernels_(kernels),
         unit_(unit_of_order(unit, sequence.plan.order)),
         call_(call),
         sequence_(sequence),
         head_(head),
         kv_head_(kv_head),
+        tables_(tables),
         d_(call.args.head_dim),
         scale_(fused_scale(float(call.args.scale))) {}
 
@@ -112,10 +114,10 @@ class Chunk {
     for (std::int64_t r = 0; r < rows; ++r) {
       const FusedState& state = states_[std::size_t(r)];
       const float sum = fused_sum(order, state);
-      const float inverse = fused_inverse(kHopperTables, order, sum);
+      const float inverse = fused_inverse(tables_, order, sum);
       for (std::int64_t i = 0; i < d_; ++i) o[r * d_ + i] *= inverse;
       if (plan.splits > 1) {
-        logs_[std::size_t(s * rows + r)] = fused_log_sum(kHopperTables, scale_, state, sum);
+        logs_[std::size_t(s * rows + r)] = fused_log_sum(tables_, scale_, state, sum);
       }
     }
   }
@@ -137,7 +139,7 @@ class Chunk {
         const bool visible = first + j >= sequence_.padding && first + j < seen;
         p[j] = visible ? fused_score(order, scale_, p[j]) : kHidden;
       }
-      const float before = fused_block(kHopperTables, order, scale_, states_[std::size_t(r)], p);
+      const float before = fused_block(tables_, order, scale_, states_[std::size_t(r)], p);
       for (std::int64_t j = 0; j < order.block; ++j) p[j] = round_to(unit_.operand, p[j]);
       for (std::int64_t i = 0; i < d_; ++i) o[r * d_ + i] *= before;
     }
@@ -157,7 +159,7 @@ class Chunk {
     }
     float logs[kMostFusedSplits];
     for (int s = 0; s < plan.splits; ++s) logs[s] = logs_[std::size_t(s * rows + r)];
-    fused_split_factors(kHopperTables, plan.splits, logs);
+    fused_split_factors(tables_, plan.splits, logs);
     for (std::int64_t i = 0; i < d_; ++i) {
       float sum = 0.0f;
       for (int s = 0; s < plan.splits; ++s) sum = fma_(logs[s], part(s, r, rows)[i], sum);
@@ -170,7 +172,9 @@ class Chunk {
   const AttentionCall<float>& call_;
   const FusedSequence& sequence_;
   const HeadPair& head_;
-  std::int64_t kv_head_, d_;
+  std::int64_t kv_head_;
+  const SpecialTables& tables_;
+  std::int64_t d_;
   FusedScale scale_;
   std::vector<float> queries_, scores_, parts_, logs_;
   std::vector<float*> outs_;
@@ -222,7 +226,7 @@ void FusedAttention::run(const AttentionCall<float>& call, std::span<const Fused
       const std::int64_t h = t % heads;
       const AttentionTask<float> first = call.task(h, sequence.first_row);
       pack_head(first, sequence.padding, sequence.shape.keys, head);
-      Chunk chunk(kernels_, unit_, call, sequence, head, h);
+      Chunk chunk(kernels_, unit_, call, sequence, head, h, tables_);
       const std::int64_t at_once = std::max<std::int64_t>(1, kChunkRows / first.heads);
       for (std::int64_t r = 0; r < sequence.rows; r += at_once) {
         chunk.run(r, std::min(sequence.rows, r + at_once));

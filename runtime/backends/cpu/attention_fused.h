@@ -31,7 +31,10 @@ Result<std::vector<FusedSequence>> fused_calls(const FusedChoice& choice,
 
 class FusedAttention {
  public:
-  FusedAttention(const Kernels& kernels, const TensorUnit& unit) : kernels_(kernels), unit_(unit) {}
+  /// `tables`: of the special function unit; they outlive the object.
+  FusedAttention(const Kernels& kernels, const TensorUnit& unit,
+                 const SpecialTables& tables = hopper_tables())
+      : kernels_(kernels), unit_(unit), tables_(tables) {}
   /// out = attention of every row over its sequence's columns [0, shape.keys).
   void run(const AttentionCall<float>& call, std::span<const FusedSequence> sequences,
            ThreadPool& pool) const;
@@ -39,6 +42,7 @@ class FusedAttention {
  private:
   const Kernels& kernels_;
   TensorUnit unit_;
+  const SpecialTables& tables_;
 };
 
 }  // namespace isobit::cpu

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "runtime/base/words.h"
-#include "runtime/numerics/torch_mean.h"
 
 namespace isobit::twin {
 namespace {
@@ -41,9 +40,10 @@ bool is_of_transformers(const ProductBook& book) {
 }
 
 TransformersTwin::TransformersTwin(const Mode& mode, const cpu::Kernels& kernels, int threads,
-                                   Book book, bool forecast)
+                                   Book book, bool forecast, const SpecialTables& tables)
     : ProductTwin(mode, kernels, threads, {}, std::move(book), forecast),
-      fused_(kernels, unit_for(mode)),
+      tables_(tables),
+      fused_(kernels, unit_for(mode), tables),
       multiprocessors_(multiprocessors_of(this->book())) {}
 
 BackendInfo TransformersTwin::describe() const {
@@ -110,7 +110,7 @@ Turn TransformersTwin::turn(const RopeAngle& angle) const {
 void TransformersTwin::rms_norm(Rows x, const void* weight, double eps, Rows out) {
   const std::int64_t n = x.cols, rows = call_rows(step_rows_ == 0 ? x.rows : step_rows_);
   if (!torch_rows_known(n, rows)) lacks("norm over rows of " + std::to_string(n));
-  const TorchRows threads = torch_rows(n, rows);
+  const TorchRows threads = norm_threads(n, rows);
   const float* w = static_cast<const float*>(weight);
   for_shares(pool_, x.rows, x.rows * n, [&](std::int64_t r) {
     thread_local std::vector<float> sums;
@@ -119,7 +119,7 @@ void TransformersTwin::rms_norm(Rows x, const void* weight, double eps, Rows out
     const float sum = torch_row_sum(
         threads, n, [from](std::int64_t i) { return from[i] * from[i]; }, sums);
     const float mean = sum * (1.0f / float(n));
-    const float inverse = special_rsqrt(kHopperTables, mean + float(eps));
+    const float inverse = special_rsqrt(tables_, mean + float(eps));
     for (std::int64_t i = 0; i < n; ++i) {
       to[i] = round_to(mode_.stored, w[i] * round_to(mode_.stored, from[i] * inverse));
     }
@@ -190,10 +190,10 @@ void TransformersTwin::attention(Rows q, const AttentionRows& args, const void* 
   if (line == nullptr) refuse("has no line for " + call);
   require(line->evidence, call);
   used_.insert(line);
-  const FusedPlan plan = fused_plan(line->choice, shape, multiprocessors_);
+  const FusedPlan plan = plan_of(line->choice, shape);
   std::vector<cpu::FusedSequence> sequences;
   for (const Sequence& s : sequences_) {
-    sequences.push_back({s.first_row, s.rows, columns_ - s.length, plan, shape});
+    sequences.push_back({s.first_row, s.rows, padding_of(s.length), plan, shape});
   }
   const cpu::AttentionCall<float> task{q, args, {k_pool, v_pool, nullptr, nullptr}, out, mode_};
   fused_.run(task, sequences, pool_);
@@ -206,9 +206,22 @@ void TransformersTwin::gated(Activation f, Rows gate, Rows up, Rows out) {
     const float *g = cpu::row<float>(gate, r), *u = cpu::row<float>(up, r);
     float* to = cpu::row<float>(out, r);
     for (std::int64_t i = 0; i < n; ++i) {
-      to[i] = round_to(mode_.stored, round_to(mode_.stored, cuda_silu(kHopperTables, g[i])) * u[i]);
+      to[i] = round_to(mode_.stored, round_to(mode_.stored, activation(g[i])) * u[i]);
     }
   });
+}
+
+TorchRows TransformersTwin::norm_threads(std::int64_t n, std::int64_t rows) const {
+  return torch_rows(n, rows);
+}
+FusedPlan TransformersTwin::plan_of(const FusedChoice& choice, const FusedShape& shape) const {
+  return fused_plan(choice, shape, multiprocessors_);
+}
+std::int64_t TransformersTwin::padding_of(std::int64_t length) const {
+  return columns_ - length;
+}
+float TransformersTwin::activation(float gate) const {
+  return cuda_silu(tables_, gate);
 }
 
 void TransformersTwin::layer_norm(Rows, const void*, const void*, double, Rows) {

@@ -8,13 +8,15 @@
 
 #include "runtime/backends/cpu/attention_fused.h"
 #include "runtime/backends/twin/products.h"
+#include "runtime/numerics/torch_mean.h"
 
 namespace isobit::twin {
 
-class TransformersTwin final : public ProductTwin {
+class TransformersTwin : public ProductTwin {
  public:
+  /// `tables`: of the special function unit; they outlive the object.
   TransformersTwin(const Mode& mode, const cpu::Kernels& kernels, int threads, Book book,
-                   bool forecast);
+                   bool forecast, const SpecialTables& tables = hopper_tables());
 
   [[nodiscard]] BackendInfo describe() const override;
   [[nodiscard]] Turn turn(const RopeAngle& angle) const override;
@@ -38,6 +40,13 @@ class TransformersTwin final : public ProductTwin {
                   Rows sum) override;
   bool begin_step(const StepInputs& inputs) override;
 
+ protected:
+  // The steps of the order, one by one: tests put a mistake in the place of each.
+  [[nodiscard]] virtual TorchRows norm_threads(std::int64_t n, std::int64_t rows) const;
+  [[nodiscard]] virtual FusedPlan plan_of(const FusedChoice& choice, const FusedShape& shape) const;
+  [[nodiscard]] virtual std::int64_t padding_of(std::int64_t length) const;
+  [[nodiscard]] virtual float activation(float gate) const;
+
  private:
   /// Rows of one sequence in the step.
   struct Sequence {
@@ -47,6 +56,7 @@ class TransformersTwin final : public ProductTwin {
   /// Rows of a call in which x is a part: every sequence has as many as the longest.
   [[nodiscard]] std::int64_t call_rows(std::int64_t rows) const;
 
+  const SpecialTables& tables_;
   cpu::FusedAttention fused_;
   std::int64_t multiprocessors_;
   std::vector<Sequence> sequences_;

@@ -2,12 +2,13 @@
 """Captures what PyTorch's fused attention and its products return on this machine's GPU.
 
   probe_torch.py attention FILE [--calls 400] [--kernels fa2,cudnn,efficient] [--seed 1]
-  probe_torch.py choices FILE --configs bf16:1:9:3:64:free,… --keys 1,2,64 [--queries 1]
+  probe_torch.py attention FILE --configs bf16:1:9:3:64:free,… --keys 1,2,64 [--queries 1]
   probe_torch.py gemm FILE --shapes 576:576,192:576 [--rows 1-320,328-2400/8]
 
 `isobit probe attention --from FILE` and `isobit probe gemm --from FILE` read the files: on any
-machine, since operands are drawn by place (harness/probe/draw.h). `choices` writes the kernels
-alone, for the lines of a book. Needs torch and a GPU. Ends with one line of counts.
+machine, since operands are drawn by place (harness/probe/draw.h). With configurations (PRECISION:BATCH:HEADS:KV_HEADS:WIDTH:MASK, mask free, causal or left)
+the calls are a user's own, and PyTorch chooses the kernel; without, calls are drawn and each kernel
+is asked for. Needs torch and a GPU. Ends with one line of counts.
 """
 import argparse
 import json
@@ -224,7 +225,7 @@ def drawn_specs(dice, kernels, count):
         yield (kernel, precision, batch, heads, kv_heads, queries, keys, width, mask, index % 64)
 
 
-def kept_rows(spec, out):
+def kept_rows(spec):
     """[(sequence, head, query)], at most KEPT_ROWS: the ends and drawn ones of two heads."""
     _, _, batch, heads, _, queries, keys, _, mask, draw = spec
     pads = [int(p) for p in mask[5:].split(",")] if mask.startswith("left") else [0] * batch
@@ -249,7 +250,8 @@ def spec_text(spec):
 def capture_attention(options, file):
     print("isobit attention capture 1", file=file)
     facts(file)
-    specs = list(drawn_specs(Dice(options.seed), options.kernels.split(","), options.calls))
+    specs = list(configured_specs(options)) if options.configs else list(
+        drawn_specs(Dice(options.seed), options.kernels.split(","), options.calls))
     outputs = refused = 0
     for begin in range(0, len(specs), 50):
         part, calls, results = [], [], []
@@ -267,35 +269,27 @@ def capture_attention(options, file):
             names = [f"{brief(n)} z{'x'.join(map(str, grid))}" for n, grid, _ in kernels
                      if any(word in n.lower() for word in ATTENTION_WORDS)]
             print(f"attention {spec_text(spec)} | {' + '.join(names)}", file=file)
-            for b, h, m in kept_rows(spec, result):
+            for b, h, m in kept_rows(spec):
                 print("row", b, h, m, "".join(hexadecimal(result[b, h, m])), file=file)
                 outputs += result.shape[-1]
-        print(f"{begin + len(part)} of {len(specs)} calls", file=sys.stderr, flush=True)
+        print(f"{min(begin + 50, len(specs))} of {len(specs)} calls", file=sys.stderr, flush=True)
     print(f"end {outputs}", file=file)
     return f"{len(specs) - refused} calls, {outputs} outputs, {refused} refused by the backend"
 
 
-def capture_choices(options, file):
-    print("isobit attention choices 1", file=file)
-    facts(file)
-    lines = 0
+def configured_specs(options):
+    """What a user's calls take by themselves, for each configuration and number of keys."""
     for config in options.configs.split(","):
-        precision, batch, heads, kv_heads, width, mask = config.split(":", 5)
-        for keys in numbers(options.keys):
-            for queries in numbers(options.queries):
-                if queries > keys:
+        precision, batch, heads, kv_heads, width, mask = config.split(":")
+        for queries in numbers(options.queries):
+            for keys in numbers(options.keys):
+                rows = keys if queries == 0 else queries  # 0: as many queries as keys
+                if rows > keys or (mask == "causal" and rows < 2):
                     continue
-                left = "left:" + "/".join(["0"] * int(batch))
-                spec = ("default", precision, int(batch), int(heads), int(kv_heads), queries, keys,
-                        int(width), left.replace("/", ",") if mask == "left" else mask, 0)
-                call = attention_call(spec)
-                kernels = [f"{brief(n)} z{'x'.join(map(str, grid))}"
-                           for n, grid, _ in started([call])[0]
-                           if any(word in n.lower() for word in ATTENTION_WORDS)]
-                print("choice", config, queries, keys, "|", " + ".join(kernels), file=file,
-                      flush=True)
-                lines += 1
-    return f"{lines} choices"
+                pads = [3 * b % max(keys - rows + 1, min(keys, 8)) for b in range(int(batch))]
+                text = "left:" + ",".join(map(str, pads)) if mask == "left" else mask
+                yield ("default", precision, int(batch), int(heads), int(kv_heads), rows, keys,
+                       int(width), text, keys % 64)
 
 
 # Products.
@@ -353,12 +347,12 @@ def capture_products(options, file):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["attention", "choices", "gemm"])
+    parser.add_argument("what", choices=["attention", "gemm"])
     parser.add_argument("file", type=pathlib.Path)
     parser.add_argument("--calls", type=int, default=400)
     parser.add_argument("--kernels", default="fa2,cudnn,efficient")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--configs", default="bf16:1:9:3:64:free")
+    parser.add_argument("--configs", default="")
     parser.add_argument("--keys", default="1-16,32-4096/32")
     parser.add_argument("--queries", default="1")
     parser.add_argument("--shapes", default="576:576,192:576,1536:576,576:1536")
@@ -370,8 +364,7 @@ def main():
     options = parse()
     if not torch.cuda.is_available():
         raise SystemExit("error: this torch sees no GPU")
-    run = {"attention": capture_attention, "choices": capture_choices,
-           "gemm": capture_products}[options.what]
+    run = {"attention": capture_attention, "gemm": capture_products}[options.what]
     part = options.file.with_suffix(options.file.suffix + ".part")
     with open(part, "w", encoding="ascii") as file, torch.no_grad():
         said = run(options, file)

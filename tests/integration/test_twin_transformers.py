@@ -1,0 +1,116 @@
+"""The twin of transformers on an H200, judged by what was recorded there; books that are changed, and
+what it refuses."""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
+BOOK = "h200-transformers.book"
+SCENARIO = ROOT / "scenarios" / "twin-transformers.yaml"
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        held = tempfile.TemporaryDirectory()
+        self.addCleanup(held.cleanup)
+        self.folder = pathlib.Path(held.name)
+
+    def run_program(self, *words):
+        env = dict(os.environ, ISOBIT_MODELS=str(ROOT / "scenarios" / "models"))
+        return subprocess.run([os.environ["ISOBIT"], *words], cwd=self.folder, env=env,
+                              capture_output=True, text=True, timeout=900, check=False)
+
+    def check(self, filter_text, *more, scenario=SCENARIO):
+        result = self.run_program("check", str(scenario), "--db", "t.db", "--golden",
+                                  str(ROOT / "golden"), "--update", "none", "--json", "-q",
+                                  "-j", "2", "-k", filter_text, *more)
+        self.assertTrue(result.stdout, result.stderr)
+        return result.returncode, json.loads(result.stdout)
+
+
+class Recorded(Case):
+    def test_every_digest_with_the_cache_on(self):
+        """Batch 1 and 8, bf16 and fp16: 96 tokens of eight prompts each."""
+        code, report = self.check("engine=twin and cache=on")
+        self.assertEqual(code, 0, report["counts"])
+        self.assertEqual(report["counts"]["PASS"], 4)
+        self.assertGreaterEqual(report["tokens_compared"], 4 * 8 * 96)
+
+    def test_a_prompt_with_the_cache_off(self):
+        code, report = self.check("engine=twin and cache=off and batch=1", "--set",
+                                  "prompts.take=1")
+        self.assertEqual(code, 0, report["counts"])
+        self.assertEqual(report["counts"]["PASS"], 2)
+
+    def test_the_engine_itself_is_not_run_here(self):
+        code, report = self.check("engine=exec and cache=on and batch=1")
+        self.assertEqual(report["counts"].get("PASS", 0), 0)
+        self.assertEqual({cell["verdict"] for cell in report["cells"]}, {"SKIP"})
+
+
+class Changed(Case):
+    """A copy of the scenario beside a book that is not what was proved."""
+
+    def verdicts(self, edit, cells="precision=fp16"):
+        (self.folder / "scenarios").mkdir(exist_ok=True)
+        (self.folder / "golden" / "schedules").mkdir(parents=True, exist_ok=True)
+        text = (ROOT / "golden" / "schedules" / BOOK).read_text()
+        (self.folder / "golden" / "schedules" / BOOK).write_text(edit(text))
+        scenario = SCENARIO.read_text().replace(
+            "prompts/", str(ROOT / "scenarios" / "prompts") + "/")
+        path = self.folder / "scenarios" / "twin-transformers.yaml"
+        path.write_text(scenario)
+        _, report = self.check("engine=twin and cache=on and " + cells, scenario=path)
+        return {str(cell["axes"]["batch"]): (cell["verdict"], cell["reason"])
+                for cell in report["cells"]}
+
+    def changed(self, pattern, to):
+        def edit(text):
+            out, count = re.subn(pattern, to, text)
+            self.assertGreater(count, 0, pattern)
+            return out
+        return edit
+
+    def test_another_kernel_of_decoding_is_seen(self):
+        for kernel in ("cudnn:sm90", "fa2", "efficient", "cudnn:sm80:32"):
+            found = self.verdicts(self.changed(r"cudnn:sm80:64", kernel))
+            self.assertEqual({v for v, _ in found.values()}, {"DIFF"}, (kernel, found))
+
+    def test_another_kernel_of_the_prompt_is_seen(self):
+        found = self.verdicts(self.changed(r"cudnn:sm90", "fa2"), "precision=fp16 and batch=1")
+        self.assertEqual(found["1"][0], "DIFF", found)
+
+    def test_a_split_product_is_seen(self):
+        found = self.verdicts(self.changed(r"(?m)^(fp16 256 512 \S+) sm90 ", r"\1 sm90+slice:256 "))
+        self.assertEqual({v for v, _ in found.values()}, {"DIFF"}, found)
+
+    def test_a_call_that_the_book_lacks_is_refused_by_name(self):
+        found = self.verdicts(self.changed(r"(?m)^attention fp16 8:2 64 left .*\n", ""))
+        self.assertEqual(found["1"][0], "PASS", found)
+        self.assertNotEqual(found["8"][0], "PASS")
+        self.assertIn("has no line for attention of fp16, heads 8:2, width 64, mask left, batch 8",
+                      found["8"][1])
+
+    def test_another_version_has_no_golden(self):
+        found = self.verdicts(self.changed(r"(?m)^(key variant .*torch) \S+", r"\1 2.12.0,"))
+        for verdict, reason in found.values():
+            self.assertNotIn(verdict, ("PASS", "DIFF"), reason)
+
+
+class Refused(Case):
+    def test_what_transformers_does_not_compute_is_skipped_or_told(self):
+        code, report = self.check("engine=twin and cache=on and batch=8", "--set",
+                                  "prompts.take=7")
+        self.assertNotEqual(report["counts"].get("PASS", 0), 4)
+        for cell in report["cells"]:
+            self.assertEqual(cell["verdict"], "SKIP", cell)
+            self.assertIn("needs full batches", cell["reason"])
+        self.assertNotEqual(code, 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
