@@ -350,6 +350,7 @@ Judgement check_library(const std::string& class_recipe, const CellTrace& trace)
   if (variant == lines.end()) return {};
   const Observed& ran = trace.observed;
   if (is_twin(ran)) return {};  // its book says whose library it has
+  if (ran.engine.starts_with("exec:")) return {};  // its variant names versions, not files
   const bool known = std::any_of(lines.begin(), lines.end(), [&](const auto& line) {
     return is_machine_key(line.first) && line.second == ran.library_sha256;
   });
