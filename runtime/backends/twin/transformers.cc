@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "runtime/backends/fused_calls.h"
 #include "runtime/base/words.h"
 #include "runtime/numerics/torch_mean.h"
 
@@ -22,7 +23,7 @@ std::int64_t multiprocessors_of(const ProductBook& book) {
   const auto key = book.keys.find("multiprocessors");
   std::int64_t n = 0;
   const bool known = key != book.keys.end() && parse_integer(key->second, 1, 4096, n);
-  return known ? n : cpu::kUsualMultiprocessors;
+  return known ? n : kUsualMultiprocessors;
 }
 
 template <class F>
@@ -191,7 +192,7 @@ void TransformersTwin::attention(Rows q, const AttentionRows& args, const void* 
   require(line->evidence, call);
   used_.insert(line);
   const FusedPlan plan = fused_plan(line->choice, shape, multiprocessors_);
-  std::vector<cpu::FusedSequence> sequences;
+  std::vector<FusedSequence> sequences;
   for (const Sequence& s : sequences_) {
     sequences.push_back({s.first_row, s.rows, columns_ - s.length, plan, shape});
   }
