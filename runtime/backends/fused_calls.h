@@ -12,9 +12,6 @@
 
 namespace isobit {
 
-/// Multiprocessors of the GPU whose kernels are meant where nothing else says: an H100 or H200.
-constexpr std::int64_t kUsualMultiprocessors = 132;
-
 /// Why a fused kernel cannot compute in a precision, or empty; empty too where none is asked for.
 std::string fused_unsupported(const FlashSchedule& attention, const Mode& mode);
 

@@ -58,6 +58,9 @@ struct FusedPlan {
   std::int64_t blocks_of_split = 0;  // with one split: all
 };
 
+/// Multiprocessors of the GPU whose kernels are meant where nothing else says: an H100 or H200.
+constexpr std::int64_t kUsualMultiprocessors = 132;
+
 ISOBIT_HD constexpr std::int64_t fused_blocks(std::int64_t n, std::int64_t block) {
   return (n + block - 1) / block;
 }

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "runtime/backends/fused_calls.h"
 #include "runtime/base/words.h"
 #include "runtime/numerics/torch_mean.h"
 
