@@ -3,6 +3,7 @@
 
 #include "runtime/backends/cpu/attention_fused.h"
 #include "runtime/backends/cpu/ordered.h"
+#include "runtime/backends/fused_calls.h"
 #include "runtime/backends/reference.h"
 #include "runtime/base/words.h"
 #include "runtime/numerics/attention_book.h"
@@ -77,7 +78,7 @@ class TensorModelBackend final : public cpu::OrderedBackend {
                  Rows out) override {
     if (!attention_.is_fused()) return OrderedBackend::attention(q, args, k_pool, v_pool, out);
     if (args.heads == 0 || args.rows.empty()) return;
-    const auto calls = cpu::fused_calls(attention_.fused, args);
+    const auto calls = fused_calls(attention_.fused, args);
     if (!calls) throw BackendError(calls.error().message);
     const cpu::AttentionCall<float> task{q, args, {k_pool, v_pool, nullptr, nullptr}, out, mode_};
     fused_.run(task, *calls, pool_);
@@ -117,6 +118,7 @@ std::string tensor_model_unsupported(const BackendOptions& options, const Mode& 
              std::string(mode.name);
     }
   }
+  if (std::string why = fused_unsupported(options.attention, mode); !why.empty()) return why;
 #if defined(ISOBIT_HAVE_CUDA)
   if (options.device == "cuda" && settings != nullptr) {
     return cuda::tensor_unsupported(options, mode, settings->chip);

@@ -1,8 +1,9 @@
 // Family H as an engine: the reference with its products as a tensor core adds them.
 //
 // Each of a matrix's segments is one chain of the chip's groups over ascending columns, and the
-// segments meet in the reference's tree, so that batch, cache and ranks change nothing. Attention,
-// norms and all else are family F. Callers: registry.cc.
+// segments meet in the reference's tree, so that batch, cache and ranks change nothing. Attention
+// is a library's fused kernel where one is asked for (fused_calls.h), whose bits depend on the rows
+// of a step; else it is family F, as norms and all the rest are. Callers: registry.cc.
 #pragma once
 
 #include <memory>

@@ -58,6 +58,9 @@ struct FusedPlan {
   std::int64_t blocks_of_split = 0;  // with one split: all
 };
 
+/// Multiprocessors of the GPU whose kernels are meant where nothing else says: an H100 or H200.
+constexpr std::int64_t kUsualMultiprocessors = 132;
+
 ISOBIT_HD constexpr std::int64_t fused_blocks(std::int64_t n, std::int64_t block) {
   return (n + block - 1) / block;
 }
@@ -183,36 +186,53 @@ ISOBIT_HD inline float fused_rescale(const SpecialTables& t, const FusedOrder& o
       t, order.scores == FusedOrder::Scores::raw ? difference * scale.factor : difference);
 }
 
+/// The greatest of a block's scores; a NaN in the first place stays, any other is passed over.
+ISOBIT_HD inline float fused_greatest(const FusedOrder& order, const float* scores) {
+  float greatest = scores[0];
+  for (int j = 1; j < order.block; ++j) greatest = scores[j] > greatest ? scores[j] : greatest;
+  return greatest;
+}
+
+/// P of one score, fp32; 0 where it is hidden.
+ISOBIT_HD inline float fused_p(const SpecialTables& t, const FusedOrder& order,
+                               const FusedScale& scale, float score, float maximum) {
+  const bool hidden = score == float_of(0xff800000u);
+  return hidden ? 0.0f : fused_power(t, order, scale, score, maximum);
+}
+
 constexpr int kFusedWarp = 32;  // keys of a warp
 /// Four sums in one.
 ISOBIT_HD inline float fused_meet(const FusedOrder& order, const float* s) {
   return order.crossed ? (s[0] + s[2]) + (s[1] + s[3]) : (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-/// One block: its scores (fused_score(), -infinity where hidden, `block` of them) become P, fp32,
-/// and join the sums. Gives the factor of the output before. REQUIRES: some score is visible.
-ISOBIT_HD inline float fused_block(const SpecialTables& t, const FusedOrder& order,
-                                   const FusedScale& scale, FusedState& state, float* scores) {
-  float greatest = scores[0];
-  for (int j = 1; j < order.block; ++j) greatest = scores[j] > greatest ? scores[j] : greatest;
-  const float before = fused_rescale(t, order, scale, greatest, state);
+/// A block's P join the sums; `before` is what fused_rescale() gave.
+ISOBIT_HD inline void fused_join(const FusedOrder& order, float before, const float* p,
+                                 FusedState& state) {
   for (int i = 0; i < 4; ++i) state.sums[i] = state.sums[i] * before;
   const bool running = order.sums == FusedOrder::Sums::running;
   const int span = order.sums == FusedOrder::Sums::warps ? kFusedWarp : order.block;
   for (int first = 0; first < order.block; first += span) {
     float sums[4] = {0, 0, 0, 0};
     float* to = running ? state.sums : sums;
-    for (int j = first; j < first + span; ++j) {
-      const bool hidden = scores[j] == float_of(0xff800000u);
-      scores[j] = hidden ? 0.0f : fused_power(t, order, scale, scores[j], state.maximum);
-      to[j % 8 / 2] += scores[j];
-    }
+    for (int j = first; j < first + span; ++j) to[j % 8 / 2] += p[j];
     if (order.sums == FusedOrder::Sums::warps) {
       state.sums[0] = state.sums[0] + fused_meet(order, sums);
     } else if (!running) {
       for (int i = 0; i < 4; ++i) state.sums[i] = state.sums[i] + sums[i];
     }
   }
+}
+
+/// One block: its scores (fused_score(), -infinity where hidden, `block` of them) become P, fp32,
+/// and join the sums. Gives the factor of the output before. REQUIRES: some score is visible.
+ISOBIT_HD inline float fused_block(const SpecialTables& t, const FusedOrder& order,
+                                   const FusedScale& scale, FusedState& state, float* scores) {
+  const float before = fused_rescale(t, order, scale, fused_greatest(order, scores), state);
+  for (int j = 0; j < order.block; ++j) {
+    scores[j] = fused_p(t, order, scale, scores[j], state.maximum);
+  }
+  fused_join(order, before, scores, state);
   return before;
 }
 
@@ -264,6 +284,15 @@ ISOBIT_HD constexpr FusedSpan fused_split(const FusedPlan& plan, std::int64_t ke
       split + 1 == plan.splits || begin + length > keys ? keys : begin + length;
   return {begin < end ? begin : end, end};
 }
+
+/// Rows of one sequence in one call, as the library sees them: columns of padding in front, then
+/// the sequence's positions.
+struct FusedSequence {
+  std::int64_t first_row = 0, rows = 0;  // in the call's rows, ascending positions
+  std::int64_t padding = 0;              // columns before position 0
+  FusedPlan plan;
+  FusedShape shape;
+};
 
 /// One query row over the keys of one split: the literal text. q(i), k(j, i) and v(j, i) give
 /// numbers of `format`, seen(j) whether the row sees key j. out(i): O / sum in fp32.

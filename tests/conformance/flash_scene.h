@@ -1,10 +1,11 @@
-// What the tests of flash attention share: the same call on several backends, over sequences in
-// shuffled pages, and in plain rows through numerics/flash.h. Memory that may not be read holds
-// NaN.
+// What the tests of flash and fused attention share: the same call on several backends, over
+// sequences in shuffled pages, and in plain rows through numerics/flash.h. Memory that may not be
+// read holds NaN.
 #pragma once
 
 #include <memory>
 #include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct Case {
   std::int64_t heads = 3, kv_heads = 2, d = 64;
   std::vector<std::int64_t> lengths = {1, 40, 130};  // of sequences; the last rows are queries
   std::int64_t queries = 2;                          // rows a sequence
+  bool ascending = false;                            // its rows by position, else the last first
   std::int64_t window = 0;
   std::int32_t page_size = 16;
   int evict = 0;  // one position in `evict` stays; 0: no mask
@@ -48,6 +50,7 @@ inline std::unique_ptr<Backend> backend_of(const Case& c, const std::string& isa
   options.threads = threads;
   options.device = device;
   if (c.schedule != "reference") options.attention = *parse_flash(c.schedule);
+  if (options.attention.is_fused()) options.engine = *parse_engine("model:sm90");
   const Mode mode = mode_of(c.precision);
   if (!unsupported_reason(options, mode).empty()) return nullptr;
   auto made = make_backend(options, mode);
@@ -83,6 +86,19 @@ class Scene {
     return args;
   }
 
+  /// Numbers of a query head of row r.
+  [[nodiscard]] std::span<const double> query(std::size_t r, std::int64_t head) const {
+    return head_of(q_, std::int64_t(r) * c_.heads + head);
+  }
+  /// Keys and values of a position of sequence s, which is not hidden.
+  [[nodiscard]] std::span<const double> key(std::size_t s, std::int64_t p, std::int64_t kv) const {
+    return head_of(k_, rows_of_[s][std::size_t(p)] * c_.kv_heads + kv);
+  }
+  [[nodiscard]] std::span<const double> value(std::size_t s, std::int64_t p,
+                                              std::int64_t kv) const {
+    return head_of(v_, rows_of_[s][std::size_t(p)] * c_.kv_heads + kv);
+  }
+
   /// What a backend makes of it.
   [[nodiscard]] std::vector<double> run(Backend& b) const {
     const std::int64_t width = c_.kv_heads * c_.d, out_width = c_.heads * c_.d;
@@ -111,6 +127,11 @@ class Scene {
   }
 
  private:
+  [[nodiscard]] std::span<const double> head_of(const std::vector<double>& x,
+                                                std::int64_t head) const {
+    return {x.data() + head * c_.d, std::size_t(c_.d)};
+  }
+
   std::vector<double> values(std::int64_t n, std::uint64_t seed, Format format) const {
     if (mode_.wide()) return make_data<double>(c_.data, n, seed);
     std::vector<double> out;
@@ -159,9 +180,10 @@ class Scene {
 
   void make_rows() {
     for (std::size_t s = 0; s < c_.lengths.size(); ++s) {
-      for (std::int64_t i = 0; i < c_.queries && i < c_.lengths[s]; ++i) {
+      const std::int64_t length = c_.lengths[s], count = std::min(c_.queries, length);
+      for (std::int64_t i = 0; i < count; ++i) {
         AttentionRows::Row row;
-        row.position = c_.lengths[s] - 1 - i;
+        row.position = c_.ascending ? length - count + i : length - 1 - i;
         if (c_.window > 0) row.first = std::max<std::int64_t>(0, row.position - c_.window + 1);
         row.table = tables_[s].data();
         if (c_.evict > 0) row.keep = keeps_[s].data();

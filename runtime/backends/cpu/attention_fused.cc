@@ -184,37 +184,6 @@ class Chunk {
 
 }  // namespace
 
-Result<std::vector<FusedSequence>> fused_calls(const FusedChoice& choice,
-                                               const AttentionRows& args) {
-  const auto lacks = [&](const std::string& what) {
-    return Error{"attention fused has no " + what, ""};
-  };
-  const std::int64_t widest = choice.kernel == FusedKernel::fa2 ? 256 : 128;
-  if (args.softcap != 0) return lacks("soft cap");
-  if (args.head_dim > widest) return lacks("heads of width " + std::to_string(args.head_dim));
-  std::vector<FusedSequence> out;
-  const auto count = std::int64_t(args.rows.size());
-  for (std::int64_t begin = 0, end; begin < count; begin = end) {
-    const AttentionRows::Row& first = args.rows[std::size_t(begin)];
-    for (end = begin; end < count; ++end) {
-      const AttentionRows::Row& row = args.rows[std::size_t(end)];
-      if (row.first != 0) return lacks("sliding window");
-      if (row.table != first.table || row.position != first.position + end - begin) break;
-    }
-    FusedSequence s{begin, end - begin, 0, {}, {}};
-    s.shape = {1,
-               args.heads,
-               args.kv_heads,
-               s.rows,
-               args.rows[std::size_t(end - 1)].position + 1,
-               args.head_dim,
-               s.rows > 1 ? FusedMask::causal : FusedMask::free};
-    s.plan = fused_plan(choice, s.shape, kUsualMultiprocessors);
-    out.push_back(s);
-  }
-  return out;
-}
-
 void FusedAttention::run(const AttentionCall<float>& call, std::span<const FusedSequence> sequences,
                          ThreadPool& pool) const {
   const std::int64_t heads = call.args.kv_heads;

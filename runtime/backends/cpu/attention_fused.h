@@ -13,22 +13,6 @@
 
 namespace isobit::cpu {
 
-/// Rows of one sequence in one call, as the library sees them: columns of padding in front, then
-/// the sequence's positions.
-struct FusedSequence {
-  std::int64_t first_row = 0, rows = 0;  // in the call's AttentionRows, ascending positions
-  std::int64_t padding = 0;              // columns before position 0
-  FusedPlan plan;
-  FusedShape shape;
-};
-
-/// Multiprocessors of the GPU whose kernels are meant where nothing else says: an H100 or H200.
-constexpr std::int64_t kUsualMultiprocessors = 132;
-
-/// A kernel's calls of a step, one for the rows of each sequence. Errors say what it cannot.
-Result<std::vector<FusedSequence>> fused_calls(const FusedChoice& choice,
-                                               const AttentionRows& args);
-
 class FusedAttention {
  public:
   /// `tables`: of the special function unit; they outlive the object.

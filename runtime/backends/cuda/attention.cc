@@ -6,6 +6,7 @@
 
 #include "runtime/backends/cuda/backend.h"
 #include "runtime/backends/cuda/kernels/flash.h"
+#include "runtime/backends/cuda/kernels/fused.h"
 
 namespace isobit::cuda {
 namespace {
@@ -156,6 +157,31 @@ void CudaBackend::attention(Rows q, const AttentionRows& args, const void* k_poo
     launch(call, r, [](const AttentionCall& c) { cuda::attention(c); });
   });
   ran("attention_split");
+}
+
+void CudaBackend::attention_fused(Rows q, const AttentionRows& args, const KvPools& pools,
+                                  const TensorUnit& unit, std::span<const FusedSequence> sequences,
+                                  Rows out) {
+  ISOBIT_CHECK(unit.operand == mode_.cache && args.softcap == 0);
+  enter();
+  const PlacesView* of_step = step_.places(args.rows);
+  PlacesView places = of_step != nullptr ? *of_step : send_places(places_of(args));
+  places.max_splits = 1;
+  std::vector<FusedRow> rows;
+  for (const FusedSequence& s : sequences) {
+    ISOBIT_CHECK(s.first_row == std::int64_t(rows.size()));
+    rows.resize(rows.size() + std::size_t(s.rows), {s.plan, s.shape.keys, s.padding});
+    places.max_splits = std::max(places.max_splits, s.plan.splits);
+  }
+  ISOBIT_CHECK(rows.size() == args.rows.size());
+  const auto* sent =
+      static_cast<const FusedRow*>(send(fused_rows_, rows.data(), rows.size() * sizeof(FusedRow)));
+  attend(q, args, pools, places, [&](AttentionCall& call, std::int64_t r) {
+    call.out_stride = out.stride;
+    call.out = static_cast<char*>(out.data) + std::size_t(r * out.stride) * real_size();
+    cuda::attention_fused(call, unit, sent + r);
+  });
+  ran("attention_fused");
 }
 
 void CudaBackend::attention_coded(Rows q, const AttentionRows& args, const KvPools& pools,

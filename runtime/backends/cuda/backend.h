@@ -14,6 +14,7 @@
 #include "runtime/backends/cuda/kernels/kernels.h"
 #include "runtime/backends/cuda/step.h"
 #include "runtime/numerics/flash_call.h"
+#include "runtime/numerics/fused.h"
 
 namespace isobit::cuda {
 
@@ -117,6 +118,10 @@ class CudaBackend : public Backend {
   /// Makes this object's GPU the thread's.
   void enter() const;
   void ran(const char* kernel) { ran_.insert(kernel); }
+  /// A library's kernel instead of attention(): `unit` multiplies, `sequences` are the call's rows.
+  /// No part of a captured step: the plans are sent anew.
+  void attention_fused(Rows q, const AttentionRows& args, const KvPools& pools,
+                       const TensorUnit& unit, std::span<const FusedSequence> sequences, Rows out);
 
   GpuInfo gpu_;
   cudaStream_t stream_ = nullptr;
@@ -147,7 +152,7 @@ class CudaBackend : public Backend {
   Branches side_;
   Step step_;
   Mirror ids_, factors_, positions_, slots_, read_slots_, code_slots_, places_mirror_,
-      changed_positions_;
+      changed_positions_, fused_rows_;
   Buffer results_;  // of read_logits(), and on the host
   PinnedBuffer results_here_;
   Event reading_, read_;

@@ -1,11 +1,13 @@
-// Engine "model" on a GPU: the products of a tensor core (numerics/tensorcore.h); all else is the
-// reference's. A GPU of the modelled kind multiplies itself, any other follows the literal text.
+// Engine "model" on a GPU: the products of a tensor core (numerics/tensorcore.h), and a library's
+// fused attention where it is asked for (numerics/fused.h); all else is the reference's. A GPU of
+// the modelled kind multiplies itself, any other follows the literal text.
 
 #include <algorithm>
 
 #include "runtime/backends/cuda/backend.h"
 #include "runtime/backends/cuda/engine.h"
 #include "runtime/backends/cuda/kernels/tensor.h"
+#include "runtime/backends/fused_calls.h"
 #include "runtime/numerics/tensorcore_text.h"
 
 namespace isobit::cuda {
@@ -18,12 +20,34 @@ class TensorBackend final : public CudaBackend {
       : CudaBackend(mode, std::move(gpu), false, nullptr, attention),
         chip_(chip),
         kernel_(kernel),
+        attention_(attention),
         native_(chip == TensorCore::sm90 && gpu_.capability == 90) {}
 
   [[nodiscard]] BackendInfo describe() const override {
     BackendInfo info = CudaBackend::describe();
     info.engine = "model:" + text_of(chip_);
+    if (fused_ran_) info.attention = attention_.text;
     return info;
+  }
+
+  /// A library's kernel has its blocks and splits by length, which are no part of a graph's key.
+  bool begin_step(const StepInputs& inputs) override {
+    StepInputs step = inputs;
+    step.repeatable = inputs.repeatable && !attention_.is_fused();
+    return CudaBackend::begin_step(step);
+  }
+
+  /// A library's kernel: the rows of one sequence in a step are one call of it.
+  void attention(Rows q, const AttentionRows& args, const void* k_pool, const void* v_pool,
+                 Rows out) override {
+    if (!attention_.is_fused()) return CudaBackend::attention(q, args, k_pool, v_pool, out);
+    if (args.heads == 0 || args.rows.empty()) return;
+    const auto calls = fused_calls(attention_.fused, args);
+    if (!calls) throw BackendError(calls.error().message);
+    const auto unit = tensor_unit(chip_, mode_.stored);
+    ISOBIT_CHECK(unit.has_value());
+    attention_fused(q, args, {k_pool, v_pool, nullptr, nullptr}, *unit, *calls, out);
+    fused_ran_ = true;
   }
 
   void gemm(Rows x, const WeightMatrix& matrix, Rows out) override {
@@ -91,6 +115,8 @@ class TensorBackend final : public CudaBackend {
 
   TensorCore chip_;
   TensorKernel kernel_;
+  FlashSchedule attention_;
+  bool fused_ran_ = false;
   bool native_;  // this GPU's own instruction has the chip's bits
 };
 
@@ -104,6 +130,7 @@ std::string tensor_unsupported(const BackendOptions& options, const Mode& mode, 
     return name + " does not multiply the operands of precision " + mode.name;
   }
   if (options.gemm != nullptr) return name + " has an order of its own: axis gemm has no meaning";
+  if (std::string why = fused_unsupported(options.attention, mode); !why.empty()) return why;
   return cuda_unsupported(options);
 }
 

@@ -21,7 +21,7 @@ std::int64_t multiprocessors_of(const ProductBook& book) {
   const auto key = book.keys.find("multiprocessors");
   std::int64_t n = 0;
   const bool known = key != book.keys.end() && parse_integer(key->second, 1, 4096, n);
-  return known ? n : cpu::kUsualMultiprocessors;
+  return known ? n : kUsualMultiprocessors;
 }
 
 template <class F>
@@ -191,7 +191,7 @@ void TransformersTwin::attention(Rows q, const AttentionRows& args, const void* 
   require(line->evidence, call);
   used_.insert(line);
   const FusedPlan plan = plan_of(line->choice, shape);
-  std::vector<cpu::FusedSequence> sequences;
+  std::vector<FusedSequence> sequences;
   for (const Sequence& s : sequences_) {
     sequences.push_back({s.first_row, s.rows, padding_of(s.length), plan, shape});
   }
