@@ -314,15 +314,6 @@ bool rounds_operands(const probe::Capture& capture) {
   return engine && vendor_choice(*engine).math == VendorChoice::Math::tf32;
 }
 
-/// Whether what ran is known to have sm90's tensor cores.
-bool is_hopper(const probe::Capture& capture) {
-  const std::string variant = fact_of(capture, "variant");
-  for (const char* name : {"H100", "H20", "H800"}) {  // H200 and GH200 among them
-    if (variant.find(name) != std::string::npos) return true;
-  }
-  return false;
-}
-
 /// Searched where a matrix has calls; forecast where it has none, and everywhere with --forecast.
 /// Takes the capture's matrices.
 Result<std::vector<ProductLine>> lines_of(const Arguments& arguments, probe::Capture& capture,
@@ -344,7 +335,7 @@ Result<std::vector<ProductLine>> lines_of(const Arguments& arguments, probe::Cap
     return Error{"this engine does not say what it would start: there is nothing to tell from",
                  "--forecast"};
   }
-  if (!chip || !(arguments.has("chip") || is_hopper(capture))) {
+  if (!chip || !(arguments.has("chip") || probe::is_hopper(capture.facts))) {
     return Error{"whose tensor core: this GPU's is not known here, and a forecast is not checked",
                  "--chip"};
   }
