@@ -1,5 +1,6 @@
 // `isobit probe gemm`: in which order do an engine's products add? Runs them, searches, writes a
-// schedule book; or asks the library alone what it would start, and forecasts.
+// schedule book; or asks the library alone what it would start, and forecasts. The other probe is
+// probe_attention.cc.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -383,9 +384,7 @@ Result<void> reveal_open(const Arguments& arguments, const std::vector<ProductLi
   return {};
 }
 
-}  // namespace
-
-Result<int> probe(const Arguments& arguments) {
+Result<int> probe_gemm(const Arguments& arguments) {
   const std::vector<std::string> from = arguments.all("from");
   for (const char* option : {"engine", "device", "precision", "model", "shape", "shapes",
                              "most-rows", "draws", "threads", "capture"}) {
@@ -429,6 +428,22 @@ Result<int> probe(const Arguments& arguments) {
     if (auto ok = reveal_open(arguments, book.lines); !ok) return ok.error();
   }
   return interrupted != 0 ? stopped() : int(kExitOk);
+}
+
+}  // namespace
+
+Result<int> probe(const Arguments& arguments) {
+  const bool attention = arguments.words[0] == "attention";
+  const std::vector<const char*> of_gemm = {"engine", "device", "precision", "model",
+                                            "shape",  "shapes", "most-rows", "draws",
+                                            "chip",   "book",   "forecast"};
+  const std::vector<const char*> of_attention = {"python", "calls", "kernels", "seed", "json"};
+  for (const char* option : attention ? of_gemm : of_attention) {
+    if (!arguments.has(option)) continue;
+    return Error{std::string("is of isobit probe ") + (attention ? "gemm" : "attention"),
+                 std::string("--") + option};
+  }
+  return attention ? probe_attention(arguments) : probe_gemm(arguments);
 }
 
 }  // namespace isobit::commands
