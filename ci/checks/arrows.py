@@ -95,7 +95,8 @@ ROOMS = {
     # Products of drawn operands on any backend, and the search for their schedules.
     "harness/probe": BACKEND | {"runtime/backends", "runtime/device_memory"},
     "harness/selftest": TOP | {"runtime/backends/exec"},
-    "harness/cli": TOP | {"harness/selftest", "harness/probe"},
+    # It finds the script that captures on a GPU, among the adapters.
+    "harness/cli": TOP | {"harness/selftest", "harness/probe", "runtime/backends/exec"},
     "harness/main": TOP | {"harness/cli"},
     "tests": {"*"},
 }

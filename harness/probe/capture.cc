@@ -97,7 +97,7 @@ std::string read_line(const std::string& line, Capture& out, bool& open) {
 
 }  // namespace
 
-std::string facts_text(const std::map<std::string, std::string>& facts) {
+std::string facts_text(const Facts& facts) {
   std::string out = std::string(kHeader) + "\n";
   for (const auto& [name, value] : facts) out += "fact " + name + " " + value + "\n";
   return out;
@@ -128,6 +128,15 @@ const Mode* operand_of(const std::string& precision) {
     if (precision == mode_of(known).name) return &mode_of(known);
   }
   return nullptr;
+}
+
+bool is_hopper(const Facts& facts) {
+  const auto variant = facts.find("variant");
+  if (variant == facts.end()) return false;
+  for (const char* name : {"H100", "H20", "H800"}) {  // H200 and GH200 among them
+    if (variant->second.find(name) != std::string::npos) return true;
+  }
+  return false;
 }
 
 std::string whole_part(const std::string& bytes) {

@@ -21,6 +21,9 @@
 
 namespace isobit::probe {
 
+/// What ran, and where, by name.
+using Facts = std::map<std::string, std::string>;
+
 struct Call {
   std::int64_t rows = 0, draw = 0;
   std::vector<std::uint32_t> bits;
@@ -38,15 +41,17 @@ struct MatrixCapture {
   std::vector<Call> calls;
 };
 struct Capture {
-  std::map<std::string, std::string> facts;
+  Facts facts;
   std::vector<MatrixCapture> matrices;
 };
 
 /// The mode of a precision that can be probed: fp32, tf32, bf16, fp16, fp8-e4m3; else nullptr.
 const Mode* operand_of(const std::string& precision);
+/// Whether the GPU that facts name is known to have sm90's tensor cores.
+bool is_hopper(const Facts& facts);
 /// A capture's text up to its last whole matrix: what an interrupted probe left. "": none.
 std::string whole_part(const std::string& bytes);
-std::string facts_text(const std::map<std::string, std::string>& facts);  // with the first line
+std::string facts_text(const Facts& facts);  // with the first line
 std::string text_of(const MatrixCapture& matrix);
 /// Errors have the place "NAME:line".
 Result<Capture> parse_capture(const std::string& bytes, const std::string& name);

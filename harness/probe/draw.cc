@@ -58,6 +58,21 @@ std::span<const float> Operands::row(std::int64_t m) const {
   return std::span(rows_).subspan(std::size_t(m % kRowPeriod * inputs_), std::size_t(inputs_));
 }
 
+std::vector<float> attention_rows(std::int64_t draw, AttentionSide side, std::int64_t number,
+                                  std::int64_t first, std::int64_t count, std::int64_t columns,
+                                  Format format) {
+  const float size = side == AttentionSide::queries && draw % 2 != 0 ? 4.0f : 1.0f;
+  const std::uint32_t what = std::uint32_t(draw) * 256 + std::uint32_t(side);
+  std::vector<float> out;
+  out.reserve(std::size_t(count * columns));
+  for (std::int64_t r = first; r < first + count; ++r) {
+    for (std::int64_t c = 0; c < columns; ++c) {
+      out.push_back(round_to(format, value_of(0, block_of(number, what, r, c)) * size));
+    }
+  }
+  return out;
+}
+
 std::vector<Place> kept_places(std::int64_t rows, std::int64_t outputs) {
   std::vector<Place> out = {{0, 0}, {rows - 1, outputs - 1}, {0, outputs - 1}, {rows - 1, 0}};
   for (int i = int(out.size()); i < kKeptPlaces; ++i) {

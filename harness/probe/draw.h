@@ -37,6 +37,14 @@ class Operands {
   std::vector<float> weights_, rows_;
 };
 
+/// What an attention call takes. Queries of odd draws are four times as large.
+enum class AttentionSide : std::uint32_t { queries = 16, keys = 17, values = 18 };
+/// (count, columns): rows from `first` on of one head, which has a number of its own, sequence
+/// times heads plus head; about a normal distribution, rounded to the format.
+std::vector<float> attention_rows(std::int64_t draw, AttentionSide side, std::int64_t number,
+                                  std::int64_t first, std::int64_t count, std::int64_t columns,
+                                  Format format);
+
 struct Place {
   std::int64_t row, output;
   bool operator==(const Place&) const = default;

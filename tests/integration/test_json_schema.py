@@ -144,6 +144,10 @@ class JsonSchema(tiny_project.Case):
                         for shape in ("64 64", "128 64", "64 128")))
         self.told("migrate", "migrate", "--from", "a.book", "--to", "b.book", "tiny.yaml", "--set",
                   "axes.precision=[fp32]", code=1)
+        capture = ROOT / "tests/unit/harness/probe/attention.txt"
+        self.told("probe_attention", "probe", "attention", "--from", str(capture))
+        (self.folder / "a.txt").write_text(capture.read_text().replace("NVIDIA H200", "another"))
+        self.told("probe_attention", "probe", "attention", "--from", "a.txt", code=4)
         self.told("bench", "bench", "model", "--new-tokens", 200, "--prompt-tokens", 8)
 
 

@@ -1,5 +1,6 @@
 // `isobit probe gemm`: in which order do an engine's products add? Runs them, searches, writes a
-// schedule book; or asks the library alone what it would start, and forecasts.
+// schedule book; or asks the library alone what it would start, and forecasts. The other probe is
+// probe_attention.cc.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -314,15 +315,6 @@ bool rounds_operands(const probe::Capture& capture) {
   return engine && vendor_choice(*engine).math == VendorChoice::Math::tf32;
 }
 
-/// Whether what ran is known to have sm90's tensor cores.
-bool is_hopper(const probe::Capture& capture) {
-  const std::string variant = fact_of(capture, "variant");
-  for (const char* name : {"H100", "H20", "H800"}) {  // H200 and GH200 among them
-    if (variant.find(name) != std::string::npos) return true;
-  }
-  return false;
-}
-
 /// Searched where a matrix has calls; forecast where it has none, and everywhere with --forecast.
 /// Takes the capture's matrices.
 Result<std::vector<ProductLine>> lines_of(const Arguments& arguments, probe::Capture& capture,
@@ -344,7 +336,7 @@ Result<std::vector<ProductLine>> lines_of(const Arguments& arguments, probe::Cap
     return Error{"this engine does not say what it would start: there is nothing to tell from",
                  "--forecast"};
   }
-  if (!chip || !(arguments.has("chip") || is_hopper(capture))) {
+  if (!chip || !(arguments.has("chip") || probe::is_hopper(capture.facts))) {
     return Error{"whose tensor core: this GPU's is not known here, and a forecast is not checked",
                  "--chip"};
   }
@@ -392,9 +384,7 @@ Result<void> reveal_open(const Arguments& arguments, const std::vector<ProductLi
   return {};
 }
 
-}  // namespace
-
-Result<int> probe(const Arguments& arguments) {
+Result<int> probe_gemm(const Arguments& arguments) {
   const std::vector<std::string> from = arguments.all("from");
   for (const char* option : {"engine", "device", "precision", "model", "shape", "shapes",
                              "most-rows", "draws", "threads", "capture"}) {
@@ -438,6 +428,22 @@ Result<int> probe(const Arguments& arguments) {
     if (auto ok = reveal_open(arguments, book.lines); !ok) return ok.error();
   }
   return interrupted != 0 ? stopped() : int(kExitOk);
+}
+
+}  // namespace
+
+Result<int> probe(const Arguments& arguments) {
+  const bool attention = arguments.words[0] == "attention";
+  const std::vector<const char*> of_gemm = {"engine", "device", "precision", "model",
+                                            "shape",  "shapes", "most-rows", "draws",
+                                            "chip",   "book",   "forecast"};
+  const std::vector<const char*> of_attention = {"python", "calls", "kernels", "seed", "json"};
+  for (const char* option : attention ? of_gemm : of_attention) {
+    if (!arguments.has(option)) continue;
+    return Error{std::string("is of isobit probe ") + (attention ? "gemm" : "attention"),
+                 std::string("--") + option};
+  }
+  return attention ? probe_attention(arguments) : probe_gemm(arguments);
 }
 
 }  // namespace isobit::commands

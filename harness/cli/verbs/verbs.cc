@@ -322,27 +322,34 @@ const std::vector<Verb> kMachineVerbs = {
      1,
      commands::study},
     {"probe",
-     "gemm",
-     "find the order in which an engine's products add",
-     "Runs products of drawn operands on an engine and searches the order that gives every bit: "
-     "one\n"
-     "chain, slices or dealt tiles of K, lanes; FMAs or a tensor core's groups. Where none does, "
-     "masks\n"
-     "reveal the tree of the sum. Numbers of rows are probed at both ends of every run for which "
-     "the\n"
-     "library names the same kernels. --book writes what was found for {twin: BOOK}; --capture "
+     "gemm | attention",
+     "find the order in which a library's products and fused attention add",
+     "gemm runs products of drawn operands on an engine and searches the order that gives every "
+     "bit:\n"
+     "one chain, slices or dealt tiles of K, lanes; FMAs or a tensor core's groups. Where none "
+     "does,\n"
+     "masks reveal the tree of the sum. Numbers of rows are probed at both ends of every run for "
+     "which\n"
+     "the library names the same kernels. --book writes what was found for {twin: BOOK}; --capture "
      "keeps\n"
      "what came back, and --from searches it on a machine without the library. --forecast "
      "compares\n"
      "no results: it asks the library what it would start, for every number of rows, and writes "
      "lines\n"
      "that a rule tells from it; with --from it says how many of a capture's calls the rules "
-     "foretell.",
+     "foretell.\n"
+     "attention computes again, on a CPU, what PyTorch's fused attention returned for drawn calls "
+     "on a\n"
+     "Hopper GPU, and says where a bit differs. --capture makes the file here (it needs PyTorch "
+     "and\n"
+     "the GPU) and judges it; --from judges files anywhere. Exit code of attention: 0: equal, 1: a "
+     "bit\n"
+     "differs, 4: no call's kernel has a rule.",
      "isobit probe gemm --engine cublas --precision bf16,fp32 --model smollm2-135m --book "
      "h200.book",
-     {"gemm"},
+     {"gemm", "attention"},
      {"engine", "device", "precision", "model", "shape", "shapes", "most-rows", "draws", "threads",
-      "capture", "from", "chip", "book", "forecast"},
+      "capture", "from", "chip", "book", "forecast", "kernels", "calls", "seed", "python", "json"},
      1,
      1,
      commands::probe},

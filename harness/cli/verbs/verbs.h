@@ -34,6 +34,7 @@ Result<int> serve(const Arguments& arguments);       // serve.cc
 Result<int> gc(const Arguments& arguments);          // gc.cc
 Result<int> completion(const Arguments& arguments);  // verbs.cc
 Result<int> version(const Arguments& arguments);
-Result<int> import_traces(const Arguments& arguments);  // run.cc
+Result<int> import_traces(const Arguments& arguments);    // run.cc
+Result<int> probe_attention(const Arguments& arguments);  // probe_attention.cc, for probe.cc
 
 }  // namespace isobit::commands

@@ -41,6 +41,14 @@ bool is_option_name(const std::string& name) {
 
 }  // namespace
 
+Result<std::string> adapter_path(const std::string& file) {
+  const fs::path found = adapter_file(file);
+  if (!found.empty()) return found.string();
+  return Error{file + " is neither beside the program (" + ISOBIT_INSTALLED_ADAPTERS_DIR +
+                   ") nor in a checkout around it",
+               ""};
+}
+
 const std::vector<std::string>& adapter_names() {
   static const std::vector<std::string> names = {"transformers", "llama_cpp", "openai"};
   return names;
@@ -48,13 +56,9 @@ const std::vector<std::string>& adapter_names() {
 
 Result<std::vector<std::string>> ExecSettings::words() const {
   if (adapter.empty()) return command;
-  const fs::path file = adapter_file(adapter + ".py");
-  if (file.empty()) {
-    return Error{"the file of adapter " + adapter + " is neither beside the program (" +
-                     ISOBIT_INSTALLED_ADAPTERS_DIR + ") nor in a checkout around it",
-                 ""};
-  }
-  return std::vector<std::string>{"python3", file.string()};
+  const auto file = adapter_path(adapter + ".py");
+  ISOBIT_TRY(file);
+  return std::vector<std::string>{"python3", *file};
 }
 
 Result<EngineChoice> parse_exec(const EnginePairs& pairs) {

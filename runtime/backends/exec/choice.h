@@ -19,6 +19,9 @@ struct ExecSettings : EngineSettings {
   [[nodiscard]] Result<std::vector<std::string>> words() const;
 };
 
+/// A file of the adapters' folder, such as probe_torch.py: beside an installed program, or in the
+/// checkout around a built one. Error: it is in neither.
+Result<std::string> adapter_path(const std::string& file);
 /// Shipped adapters: NAME for adapters/NAME.py.
 const std::vector<std::string>& adapter_names();
 /// Row of the table (registry.h, EngineEntry::parse).

@@ -6,22 +6,31 @@
   probe_torch.py gemm FILE --shapes 576:576,192:576 [--rows 1-320,328-2400/8]
 
 `isobit probe attention --from FILE` and `isobit probe gemm --from FILE` read the files: on any
-machine, since operands are drawn by place (harness/probe/draw.h). With configurations (PRECISION:BATCH:HEADS:KV_HEADS:WIDTH:MASK, mask free, causal or left)
-the calls are a user's own, and PyTorch chooses the kernel; without, calls are drawn and each kernel
-is asked for. Needs torch and a GPU. Ends with one line of counts.
+machine, since operands are drawn by place (harness/probe/draw.h). With configurations
+(PRECISION:BATCH:HEADS:KV_HEADS:WIDTH:MASK, mask free, causal or left) the calls are a user's own,
+and PyTorch chooses the kernel; without, calls are drawn and each kernel is asked for. Needs torch
+and a GPU. Ends with one line of counts; what an interrupted run had written is left in FILE.part.
 """
 import argparse
+import ctypes
 import json
 import math
 import os
 import pathlib
 import sys
 import tempfile
+import warnings
 
-import torch
-import torch.nn.functional as functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.profiler import ProfilerActivity, profile
+os.environ.setdefault("KINETO_LOG_LEVEL", "4")  # the profiler's errors alone; read at import
+warnings.filterwarnings("ignore", message="Warning: Profiler clears events")
+
+try:
+    import torch
+    import torch.nn.functional as functional
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.profiler import ProfilerActivity, profile
+except ImportError as missing:
+    sys.exit(f"error: {missing}; the script needs PyTorch 2.5 or newer")
 
 KEY = 0x70726F6265  # of every draw
 MASK32 = 0xFFFFFFFF
@@ -51,7 +60,7 @@ def words(*numbers):
 
 
 def values(draw, block):
-    """fp32 values of drawn blocks: about normal for even draws, of spread magnitude for odd ones."""
+    """fp32 values of drawn blocks: about normal for even draws, of spread size for odd ones."""
     a, b = block[0], block[1]
     fraction = 1.0 + (b >> 9).double() * 2.0 ** -23
     if draw % 2 == 0:
@@ -131,17 +140,20 @@ def brief(name):
 
 
 def facts(file):
-    import ctypes
+    device = torch.cuda.get_device_properties(0)
     names = {"torch": torch.__version__, "cuda": torch.version.cuda,
-             "cudnn": torch.backends.cudnn.version(), "variant": torch.cuda.get_device_name()}
-    version = ctypes.c_int()
+             "cudnn": torch.backends.cudnn.version(), "variant": device.name,
+             "multiprocessors": device.multi_processor_count}
     for library in ("libcublas.so.13", "libcublas.so.12"):
         try:
-            ctypes.CDLL(library).cublasGetProperty(0, ctypes.byref(version))
-            names["cublas"] = library
-            break
+            loaded = ctypes.CDLL(library)
         except OSError:
             continue
+        parts = [ctypes.c_int() for _ in range(3)]  # major, minor, patch
+        for which, part in enumerate(parts):
+            loaded.cublasGetProperty(which, ctypes.byref(part))
+        names["cublas"] = library + " " + ".".join(str(part.value) for part in parts)
+        break
     for name, value in sorted(names.items()):
         print(f"fact {name} {value}", file=file)
 
@@ -318,7 +330,9 @@ def capture_products(options, file):
                 weights[draw] = drawn[torch.arange(outputs, device="cuda") % WEIGHT_PERIOD]
                 drawn = rows_of(draw, 1, ROW_PERIOD, inputs, dtype)
                 rows[draw] = drawn[torch.arange(all_rows[-1], device="cuda") % ROW_PERIOD]
-            product = lambda m, d=CANCELLING: functional.linear(rows[d][:m], weights[d])
+
+            def product(m, d=CANCELLING):
+                return functional.linear(rows[d][:m], weights[d])
             names = []
             for kernels in started([lambda m=m: product(m) for m in all_rows]):
                 names.append(" + ".join(

@@ -170,7 +170,7 @@ TEST(Forecast, NumbersThatAreNoSizesHaveNone) {
 MatrixCapture captured(const std::string& order) {
   const Mode& mode = mode_of(Precision::fp32);
   Values values(200, mode);
-  MatrixCapture out{"fp32", 40, 200, {}, {}};
+  MatrixCapture out{"fp32", 40, 200, false, {}, {}};
   for (const std::int64_t m : {1, 9}) {
     Call call{m, 0, {}};
     for (const Place& place : kept_places(m, 40)) {

@@ -13,7 +13,7 @@ MatrixCapture captured(const std::string& precision, const std::string& order, s
                              : precision == "tf32" ? Precision::tf32
                                                    : Precision::fp32);
   Values values(k, mode);
-  MatrixCapture out{precision, n, k, {}, {}};
+  MatrixCapture out{precision, n, k, false, {}, {}};
   for (const std::int64_t m : rows) {
     for (std::int64_t draw = 0; draw < 2; ++draw) {
       Call call{m, draw, {}};
