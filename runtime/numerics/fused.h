@@ -31,10 +31,10 @@ struct FusedOrder {
   std::int32_t block = 128;  // keys
   bool last_first = false;   // blocks from the last key's down
   Scores scores = Scores::scaled;
-  /// running: four sums go on from block to block. fresh: a block's four begin at +0 and join those
-  /// before, sum a + block; fused: the same in one FMA. warps: four of each 32 keys begin at +0,
-  /// meet, and join one whole sum in turn.
-  enum class Sums : std::uint8_t { running, fresh, fused, warps };
+  /// running: four sums go on from block to block. fused: a block's four begin at +0 and join those
+  /// before by one FMA, fma(sum, a, block's). warps: four of each 32 keys begin at +0, meet, and
+  /// join one whole sum in turn.
+  enum class Sums : std::uint8_t { running, fused, warps };
   Sums sums = Sums::running;
   bool crossed = false;     // four sums meet as (0 + 2) + (1 + 3), not (0 + 1) + (2 + 3)
   bool divides = false;     // the output is multiplied by 1 / sum, rounded, not by the unit's rcp
@@ -118,7 +118,7 @@ inline FusedPlan cudnn_plan(FusedKernel kernel, std::int32_t block, std::int64_t
   const bool sm90 = kernel == FusedKernel::cudnn_sm90;
   plan.order.block = sm90 ? 128 : block;
   plan.order.scores = sm90 && !masked ? FusedOrder::Scores::scaled : FusedOrder::Scores::twice;
-  plan.order.sums = sm90 ? FusedOrder::Sums::fresh : FusedOrder::Sums::fused;
+  plan.order.sums = FusedOrder::Sums::fused;
   plan.blocks_of_split = fused_blocks(keys, plan.order.block);
   return plan;
 }
@@ -210,20 +210,16 @@ ISOBIT_HD inline float fused_meet(const FusedOrder& order, const float* s) {
 /// A block's P join the sums; `before` is what fused_rescale() gave.
 ISOBIT_HD inline void fused_join(const FusedOrder& order, float before, const float* p,
                                  FusedState& state) {
-  const bool running = order.sums == FusedOrder::Sums::running;
-  const bool fused = order.sums == FusedOrder::Sums::fused;
-  for (int i = 0; i < 4 && !fused; ++i) state.sums[i] = state.sums[i] * before;
-  const int span = order.sums == FusedOrder::Sums::warps ? kFusedWarp : order.block;
+  using Sums = FusedOrder::Sums;
+  for (int i = 0; i < 4 && order.sums != Sums::fused; ++i) state.sums[i] *= before;
+  const int span = order.sums == Sums::warps ? kFusedWarp : order.block;
   for (int first = 0; first < order.block; first += span) {
     float sums[4] = {0, 0, 0, 0};
-    float* to = running ? state.sums : sums;
+    float* to = order.sums == Sums::running ? state.sums : sums;
     for (int j = first; j < first + span; ++j) to[j % 8 / 2] += p[j];
-    if (order.sums == FusedOrder::Sums::warps) {
-      state.sums[0] = state.sums[0] + fused_meet(order, sums);
-    } else if (!running) {
-      for (int i = 0; i < 4; ++i) {
-        state.sums[i] = fused ? fma_(state.sums[i], before, sums[i]) : state.sums[i] + sums[i];
-      }
+    if (order.sums == Sums::warps) state.sums[0] += fused_meet(order, sums);
+    for (int i = 0; i < 4 && order.sums == Sums::fused; ++i) {
+      state.sums[i] = fma_(state.sums[i], before, sums[i]);
     }
   }
 }

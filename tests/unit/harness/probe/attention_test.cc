@@ -128,7 +128,7 @@ TEST(AttentionJudge, AnotherPlanGivesMisses) {
   EXPECT_GT(misses_with("cudnn:sm90", scores(FusedOrder::Scores::twice)), 0);
   EXPECT_GT(misses_with("cudnn:sm80:64", scores(FusedOrder::Scores::scaled)), 0);
   EXPECT_GT(
-      misses_with("efficient", [](FusedPlan& plan) { plan.order.sums = FusedOrder::Sums::fresh; }),
+      misses_with("efficient", [](FusedPlan& plan) { plan.order.sums = FusedOrder::Sums::fused; }),
       0);
   EXPECT_GT(misses_with("efficient", [](FusedPlan& plan) { plan.order.group = 16; }), 0);
   EXPECT_GT(misses_with("efficient", [](FusedPlan& plan) { plan.order.divides = false; }), 0);
