@@ -67,8 +67,11 @@ ROOMS = {
     "runtime/backends/plugin": BACKEND | {"runtime/backends", "runtime/device_memory"},
     # An engine in another process computes whole cells; the table has a row for it.
     "runtime/backends/exec": RUN | {"runtime/run"},
+    # A twin says what of a request its original would not compute.
+    "runtime/backends/twin": BACKEND | {"runtime/backends", "runtime/backends/cpu", "runtime/run"},
     "runtime/backends": BACKEND | {"runtime/backends/cpu", "runtime/backends/cuda",
-                                   "runtime/backends/exec", "runtime/backends/plugin"},
+                                   "runtime/backends/exec", "runtime/backends/plugin",
+                                   "runtime/backends/twin"},
     "runtime/run": RUN,
     "golden": TRACE,
     "reports": BASE | {"harness/store", "harness/verdict", "harness/metric", "harness/score"},

@@ -211,6 +211,7 @@ AttentionRule rule_of(const AttentionCall& call, const Facts& facts) {
     return rule;  // blocks of another size
   }
   rule.plan = plan;
+  rule.choice = choice;
   rule.kernel = text_of(choice);
   if (kernels.size() == 1) return rule;
   rule.kernel += " split";
@@ -286,6 +287,7 @@ AttentionJudgement judge_attention(const std::vector<AttentionCapture>& captures
                                 one.call->shape.head_dim, name_of_mask(one.call->shape.mask),
                                 one.rule.plan.has_value()};
     out.kinds[kind].add(one.count);
+    out.calls.push_back({one.call, one.rule.choice, one.count});
     for (AttentionMiss miss : one.misses) {
       if (out.misses.size() >= kListedMisses) break;
       miss.capture = capture_of[i];

@@ -23,6 +23,7 @@ struct AttentionRule {
   /// As books name it, "fa2", "cudnn:sm80:32", or "fa2 split"; without a rule: the kernels.
   std::string kernel;
   std::optional<FusedPlan> plan;    // empty: no rule
+  FusedChoice choice;               // of a rule
   std::int32_t splits_started = 1;  // what the kernel's grid says; the plan's is a forecast
 };
 AttentionRule rule_of(const AttentionCall& call, const Facts& facts);
@@ -64,9 +65,17 @@ struct AttentionCount {
 AttentionCount judge_call(const AttentionCall& call, const FusedPlan& plan,
                           std::vector<AttentionMiss>& misses);
 
+/// What became of one call.
+struct JudgedCall {
+  const AttentionCall* call = nullptr;  // of the captures
+  FusedChoice choice;                   // none: it has no rule
+  AttentionCount count;
+};
+
 struct AttentionJudgement {
   std::map<AttentionKind, AttentionCount> kinds;
   std::vector<AttentionMiss> misses;  // the first kListedMisses, in the captures' order
+  std::vector<JudgedCall> calls;      // in the captures' order
   [[nodiscard]] AttentionCount total(bool ruled) const;
 };
 struct JudgeOptions {

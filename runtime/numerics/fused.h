@@ -32,8 +32,9 @@ struct FusedOrder {
   bool last_first = false;   // blocks from the last key's down
   Scores scores = Scores::scaled;
   /// running: four sums go on from block to block. fresh: a block's four begin at +0 and join those
-  /// before. warps: so do four of each 32 keys, which meet, and join one whole sum in turn.
-  enum class Sums : std::uint8_t { running, fresh, warps };
+  /// before, sum a + block; fused: the same in one FMA. warps: four of each 32 keys begin at +0,
+  /// meet, and join one whole sum in turn.
+  enum class Sums : std::uint8_t { running, fresh, fused, warps };
   Sums sums = Sums::running;
   bool crossed = false;     // four sums meet as (0 + 2) + (1 + 3), not (0 + 1) + (2 + 3)
   bool divides = false;     // the output is multiplied by 1 / sum, rounded, not by the unit's rcp
@@ -117,7 +118,7 @@ inline FusedPlan cudnn_plan(FusedKernel kernel, std::int32_t block, std::int64_t
   const bool sm90 = kernel == FusedKernel::cudnn_sm90;
   plan.order.block = sm90 ? 128 : block;
   plan.order.scores = sm90 && !masked ? FusedOrder::Scores::scaled : FusedOrder::Scores::twice;
-  plan.order.sums = FusedOrder::Sums::fresh;
+  plan.order.sums = sm90 ? FusedOrder::Sums::fresh : FusedOrder::Sums::fused;
   plan.blocks_of_split = fused_blocks(keys, plan.order.block);
   return plan;
 }
@@ -209,8 +210,9 @@ ISOBIT_HD inline float fused_meet(const FusedOrder& order, const float* s) {
 /// A block's P join the sums; `before` is what fused_rescale() gave.
 ISOBIT_HD inline void fused_join(const FusedOrder& order, float before, const float* p,
                                  FusedState& state) {
-  for (int i = 0; i < 4; ++i) state.sums[i] = state.sums[i] * before;
   const bool running = order.sums == FusedOrder::Sums::running;
+  const bool fused = order.sums == FusedOrder::Sums::fused;
+  for (int i = 0; i < 4 && !fused; ++i) state.sums[i] = state.sums[i] * before;
   const int span = order.sums == FusedOrder::Sums::warps ? kFusedWarp : order.block;
   for (int first = 0; first < order.block; first += span) {
     float sums[4] = {0, 0, 0, 0};
@@ -219,7 +221,9 @@ ISOBIT_HD inline void fused_join(const FusedOrder& order, float before, const fl
     if (order.sums == FusedOrder::Sums::warps) {
       state.sums[0] = state.sums[0] + fused_meet(order, sums);
     } else if (!running) {
-      for (int i = 0; i < 4; ++i) state.sums[i] = state.sums[i] + sums[i];
+      for (int i = 0; i < 4; ++i) {
+        state.sums[i] = fused ? fma_(state.sums[i], before, sums[i]) : state.sums[i] + sums[i];
+      }
     }
   }
 }

@@ -1,5 +1,4 @@
-"""The twin of transformers on an H200, judged by what was recorded there; books that are changed, and
-what it refuses."""
+"""The twin of transformers on an H200, judged by what was recorded there; changed books; refusals."""
 import json
 import os
 import pathlib

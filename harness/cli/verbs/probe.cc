@@ -434,9 +434,9 @@ Result<int> probe_gemm(const Arguments& arguments) {
 
 Result<int> probe(const Arguments& arguments) {
   const bool attention = arguments.words[0] == "attention";
-  const std::vector<const char*> of_gemm = {"engine", "device", "precision", "model",
-                                            "shape",  "shapes", "most-rows", "draws",
-                                            "chip",   "book",   "forecast"};
+  const std::vector<const char*> of_gemm = {"engine", "device",  "precision", "model",
+                                            "shape",  "shapes",  "most-rows", "draws",
+                                            "chip",   "forecast"};
   const std::vector<const char*> of_attention = {"python", "calls", "kernels", "seed", "json"};
   for (const char* option : attention ? of_gemm : of_attention) {
     if (!arguments.has(option)) continue;

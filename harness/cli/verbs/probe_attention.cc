@@ -8,12 +8,13 @@
 
 #include "harness/cli/verbs/common.h"
 #include "harness/cli/verbs/verbs.h"
-#include "harness/probe/attention_judge.h"
+#include "harness/probe/attention_lines.h"
 #include "runtime/backends/exec/choice.h"
 #include "runtime/base/file.h"
 #include "runtime/base/interrupt.h"
 #include "runtime/base/process.h"
 #include "runtime/base/words.h"
+#include "runtime/numerics/product_book.h"
 
 namespace isobit::commands {
 namespace {
@@ -208,6 +209,19 @@ void print_all(const AttentionJudgement& judgement, const std::vector<std::strin
                           : share_text(judged) + "\n");
 }
 
+/// Puts lines in the place of those about attention that a book has.
+Result<void> write_book(const std::string& file, const AttentionJudgement& judgement) {
+  auto bytes = read_file(file, kLargestCapture, "a schedule book");
+  ISOBIT_TRY(bytes);
+  auto book = parse_product_book(*bytes, file);
+  ISOBIT_TRY(book);
+  book->attention = probe::attention_lines(judgement.calls);
+  const std::string text = text_of(*book);
+  if (auto whole = parse_product_book(text, file); !whole) return whole.error();
+  for (const AttentionLine& line : book->attention) print(line_text(line));
+  return write_file_atomically(file, text);
+}
+
 }  // namespace
 
 Result<int> probe_attention(const Arguments& arguments) {
@@ -237,6 +251,9 @@ Result<int> probe_attention(const Arguments& arguments) {
     print_json(json_of(judgement, files));
   } else {
     print_all(judgement, files);
+  }
+  if (arguments.has("book")) {
+    if (auto ok = write_book(arguments.text("book"), judgement); !ok) return ok.error();
   }
   const AttentionCount judged = judgement.total(true);
   if (judged.outputs == 0) return int(kExitNothing);

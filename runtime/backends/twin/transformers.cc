@@ -50,10 +50,9 @@ BackendInfo TransformersTwin::describe() const {
   BackendInfo info = ProductTwin::describe();
   std::set<std::string> kernels;
   for (const AttentionLine* line : used_) kernels.insert(text_of(line->choice));
-  info.attention = "";
-  for (const std::string& kernel : kernels) {
-    info.attention += (info.attention.empty() ? "" : ", ") + kernel;
-  }
+  std::string names;
+  for (const std::string& kernel : kernels) names += (names.empty() ? "" : ", ") + kernel;
+  info.kernels += ", attention " + names;
   return info;
 }
 

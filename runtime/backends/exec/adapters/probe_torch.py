@@ -12,7 +12,8 @@ and PyTorch chooses the kernel; without, calls are drawn and each kernel is aske
 and a GPU. Ends with one line of counts; what an interrupted run had written is left in FILE.part.
 """
 import argparse
-import ctypes
+import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -140,20 +141,16 @@ def brief(name):
 
 
 def facts(file):
-    device = torch.cuda.get_device_properties(0)
-    names = {"torch": torch.__version__, "cuda": torch.version.cuda,
-             "cudnn": torch.backends.cudnn.version(), "variant": device.name,
-             "multiprocessors": device.multi_processor_count}
-    for library in ("libcublas.so.13", "libcublas.so.12"):
-        try:
-            loaded = ctypes.CDLL(library)
-        except OSError:
-            continue
-        parts = [ctypes.c_int() for _ in range(3)]  # major, minor, patch
-        for which, part in enumerate(parts):
-            loaded.cublasGetProperty(which, ctypes.byref(part))
-        names["cublas"] = library + " " + ".".join(str(part.value) for part in parts)
-        break
+    """What a book of these captures is about: the engine that transformers' adapter is, and what the
+    adapter says that its rows depend on."""
+    file_of = pathlib.Path(__file__).with_name("transformers.py")
+    described = importlib.util.spec_from_file_location("adapter_of_transformers", file_of)
+    adapter = importlib.util.module_from_spec(described)
+    described.loader.exec_module(adapter)
+    names = {"engine": "exec:transformers", "device": "cuda",
+             "variant": adapter.machine()["cuda"],
+             f"library.{file_of.name}": hashlib.sha256(file_of.read_bytes()).hexdigest(),
+             "multiprocessors": torch.cuda.get_device_properties(0).multi_processor_count}
     for name, value in sorted(names.items()):
         print(f"fact {name} {value}", file=file)
 

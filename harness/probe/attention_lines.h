@@ -1,0 +1,16 @@
+// From judged calls to lines of a schedule book: which kernel a library takes by itself.
+#pragma once
+
+#include <vector>
+
+#include "harness/probe/attention_judge.h"
+#include "runtime/numerics/attention_book.h"
+
+namespace isobit::probe {
+
+/// Lines of the calls that asked for no kernel (`default`) and that a rule knows. One line stands
+/// for the numbers of keys between the least and the greatest that took its kernel, unless another
+/// kernel was taken between them; so do batches and queries. Proved where no output differs.
+std::vector<AttentionLine> attention_lines(const std::vector<JudgedCall>& calls);
+
+}  // namespace isobit::probe
