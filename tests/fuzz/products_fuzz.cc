@@ -9,6 +9,24 @@
 
 namespace {
 
+/// A line is that of its own calls, and what it plans has blocks.
+void read_attention(const isobit::AttentionLine& line,
+                    const std::vector<isobit::AttentionLine>& all) {
+  using namespace isobit;
+  const FusedShape shape{line.batch.to, line.heads,    line.kv_heads, line.queries.from,
+                         line.keys.to,  line.head_dim, line.mask};
+  const AttentionLine* found = find_attention(all, line.format, shape);
+  ISOBIT_CHECK(found != nullptr && *found == line);
+  FusedShape real = shape;  // as large as a call can be
+  real.batch = std::min<std::int64_t>(shape.batch, 4096);
+  real.heads = real.kv_heads = std::min<std::int64_t>(shape.heads, 4096);
+  const FusedPlan plan = fused_plan(line.choice, real, kUsualMultiprocessors);
+  ISOBIT_CHECK(plan.splits >= 1 && plan.splits <= kMostFusedSplits);
+  ISOBIT_CHECK(plan.order.block >= 1 && plan.order.block <= kLargestFusedBlock);
+  const FusedSpan last = fused_split(plan, shape.keys, plan.splits - 1);
+  ISOBIT_CHECK(last.begin >= 0 && last.begin <= last.end && last.end == shape.keys);
+}
+
 void read_book(const std::string& text) {
   using namespace isobit;
   const auto book = parse_product_book(text, "book");
@@ -18,6 +36,8 @@ void read_book(const std::string& text) {
   }
   const auto again = parse_product_book(text_of(*book), "book");
   ISOBIT_CHECK(again.has_value() && again->lines == book->lines && again->keys == book->keys);
+  ISOBIT_CHECK(again->attention == book->attention);
+  for (const AttentionLine& line : book->attention) read_attention(line, book->attention);
   for (const ProductLine& line : book->lines) {
     const ProductLine* found = book->find(line.operand, line.outputs, line.inputs, line.to_rows);
     ISOBIT_CHECK(found != nullptr && *found == line);

@@ -75,15 +75,23 @@ Result<RunGroups> groups_of_run(Store& store, std::int64_t run) {
   return out;
 }
 
+Json prompt_json(const PromptTrace& prompt, TraceLevel level) {
+  Json tokens = Json::array();
+  for (const TokenRecord& token : prompt.tokens) tokens.push_back(token_json(token));
+  Json out = {
+      {"prompt", prompt.id}, {"answer", prompt.answer}, {"text", prompt.text}, {"tokens", tokens}};
+  if (level == TraceLevel::logits) return out;
+  Json& rows = out["observations"] = Json::array();
+  for (const Observation& one : prompt.observations) {
+    rows.push_back({one.position, one.layer, name_of(one.site), to_hex(one.digest)});
+  }
+  return out;
+}
+
 Json cell_json(const CellInfo& cell, const CellTrace& trace, const Json& groups) {
   Json prompts = Json::array();
   for (const PromptTrace& prompt : trace.prompts) {
-    Json tokens = Json::array();
-    for (const TokenRecord& token : prompt.tokens) tokens.push_back(token_json(token));
-    prompts.push_back({{"prompt", prompt.id},
-                       {"answer", prompt.answer},
-                       {"text", prompt.text},
-                       {"tokens", tokens}});
+    prompts.push_back(prompt_json(prompt, trace.level));
   }
   Json out = {{"name", cell.name}, {"hash", cell.hash}};
   add_verdict(cell, out);
@@ -276,7 +284,8 @@ Result<int> show(const Arguments& arguments) {
   std::size_t shown = 0;
   for (const CellInfo& cell : cells) {
     if (cell.pending) continue;
-    auto trace = (*store)->trace(cell, false);
+    auto trace = (*store)->trace(cell, json);                  // with what it observed
+    if (json && !trace) trace = (*store)->trace(cell, false);  // damage() says what is lost
     ISOBIT_TRY(trace);
     ++shown;
     auto damage = (*store)->damage(cell);

@@ -1,9 +1,12 @@
 // Axis attention: values, patterns, what a class depends on, and what is refused beside it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "harness/axes/axes.h"
 #include "harness/judge/judge.h"
 #include "harness/matrix/matrix.h"
+#include "runtime/numerics/attention_book.h"
 
 namespace isobit {
 namespace {
@@ -73,12 +76,13 @@ TEST(AttentionAxis, ClassesDependOnStepsByLengthAlone) {
 
 /// A scenario's error, or empty.
 std::string refusal(const std::string& attention, const std::string& kv,
-                    const std::string& precision = "bf16") {
+                    const std::string& precision = "bf16", const std::string& engine = "") {
   Scenario scenario;
   scenario.name = "test";
   scenario.model = "m";
   for (const auto& [axis, value] : point(attention, kv, precision))
     scenario.axes.push_back({axis, {value}});
+  if (!engine.empty()) scenario.axes.push_back({"engine", {*axis_value("engine", engine)}});
   const auto matrix = expand(scenario, false);
   return matrix ? "" : matrix.error().message;
 }
@@ -144,6 +148,82 @@ TEST(AttentionAxis, ObservedIsBelievedOnlyWhereItWasExercised) {
   EXPECT_EQ(short_context.verdict, Verdict::mistrusted);
   EXPECT_NE(short_context.reason.find("one block of 64"), std::string::npos);
   EXPECT_EQ(judged("flash:64", "flash:64", 64).verdict, Verdict::pass);
+}
+
+TEST(AttentionAxis, AFusedValueIsALibrarysKernel) {
+  for (const char* kernel : {"fa2", "cudnn:sm90", "cudnn:sm80:32", "cudnn:sm80:64", "efficient"}) {
+    const std::string text = std::string("fused:") + kernel;
+    const GenerateRequest r = requested(point(text));
+    const FlashSchedule& schedule = r.backend.attention;
+    EXPECT_TRUE(schedule.is_fused()) << text;
+    EXPECT_FALSE(schedule.emulated()) << text;
+    EXPECT_FALSE(schedule.usual()) << text;
+    EXPECT_EQ(text_of(schedule.fused), kernel);
+    EXPECT_EQ(schedule.text, text);
+    const AxisValue value = *axis_value("attention", text);
+    EXPECT_EQ(value.text, text);
+    EXPECT_EQ(value.head, "fused");
+  }
+  EXPECT_TRUE(requested(point("reference")).backend.attention.usual());
+  EXPECT_FALSE(requested(point("flash:64")).backend.attention.is_fused());
+}
+
+TEST(AttentionAxis, FusedPatterns) {
+  const AxisValue value = *axis_value("attention", "fused:cudnn:sm80:64");
+  for (const char* pattern : {"fused", "fused:cudnn:sm80:64"}) {
+    EXPECT_TRUE(value_matches(value, pattern)) << pattern;
+    const auto known = axis_value("attention", RawValue{pattern, {}}, ValueUse::pattern);
+    EXPECT_TRUE(known) << pattern << ": " << (known ? "" : known.error().message);
+  }
+  for (const char* pattern : {"flash", "reference", "fused:fa2", "fused:cudnn:sm80:32", "splits"}) {
+    EXPECT_FALSE(value_matches(value, pattern)) << pattern;
+  }
+  EXPECT_FALSE(value_matches(*axis_value("attention", "flash:64"), "fused"));
+  EXPECT_FALSE(axis_value("attention", RawValue{"fused:fa3", {}}, ValueUse::pattern));
+}
+
+TEST(AttentionAxis, WrongFusedValuesAreRefused) {
+  for (const auto& [text, says] :
+       {std::pair{"fused", "attention fused needs a kernel, e.g. {fused: fa2}"},
+        std::pair{"fused:", "unknown kernel \"\""},
+        std::pair{"fused:fa", "unknown kernel \"fa\"; did you mean \"fa2\""},
+        std::pair{"fused:cudnn:sm80", "unknown kernel \"cudnn:sm80\""},
+        std::pair{"fused:fa2+splits:2", "unknown kernel \"fa2+splits:2\""},
+        std::pair{"fusd", "did you mean \"fused\""}}) {
+    const auto value = axis_value("attention", text);
+    ASSERT_FALSE(value) << text;
+    EXPECT_NE(value.error().message.find(says), std::string::npos) << value.error().message;
+  }
+  for (const char* precision : {"bf16", "fp16"}) {
+    EXPECT_EQ(refusal("fused:fa2", "exact", precision, "model:sm90"), "") << precision;
+    EXPECT_NE(refusal("fused:fa2", "exact", precision).find("is of engine {model: sm90}"),
+              std::string::npos);
+    EXPECT_NE(refusal("fused:fa2", "exact", precision, "model:sm80"), "");
+    for (const char* kv : {"q8_0", "window:64", "bits:3", "residual:embedding"}) {
+      EXPECT_NE(refusal("fused:fa2", kv, precision).find("reads exact keys and values"),
+                std::string::npos)
+          << kv;
+    }
+  }
+  for (const char* precision : {"fp32", "fp64", "fp8-e4m3"}) {
+    EXPECT_NE(refusal("fused:fa2", "exact", precision).find("is in precision bf16 or fp16"),
+              std::string::npos)
+        << precision;
+  }
+}
+
+TEST(AttentionAxis, AKernelIsAComputationOfItsOwn) {
+  const auto found = std::find_if(all_axes().begin(), all_axes().end(),
+                                  [](const Axis& axis) { return axis.name == "attention"; });
+  ASSERT_NE(found, all_axes().end());
+  EXPECT_TRUE(found->lossless(*axis_value("attention", "reference")));
+  EXPECT_FALSE(found->lossless(*axis_value("attention", "fused:fa2")));
+  EXPECT_FALSE(found->lossless(*axis_value("attention", "flash:64")));
+  EXPECT_NE(class_of(point("fused:fa2")), class_of(point("fused:efficient")));
+  EXPECT_NE(class_of(point("fused:fa2")), class_of(point("reference")));
+  EXPECT_EQ(judged("fused:fa2", "fused:fa2", 200).verdict, Verdict::pass);
+  EXPECT_EQ(judged("fused:fa2", "reference", 200).verdict, Verdict::fail);
+  EXPECT_EQ(judged("fused:fa2", "fused:efficient", 200).verdict, Verdict::fail);
 }
 
 }  // namespace

@@ -6,16 +6,17 @@
 namespace isobit::probe {
 namespace {
 
-/// What a library of this order would have returned.
+/// What a library of this order would have returned: two draws, results in fp32 or `rounded`.
 MatrixCapture captured(const std::string& precision, const std::string& order, std::int64_t n,
-                       std::int64_t k, const std::vector<std::int64_t>& rows) {
+                       std::int64_t k, const std::vector<std::int64_t>& rows,
+                       std::int64_t first_draw = 0, bool rounded = false) {
   const Mode& mode = mode_of(precision == "bf16"   ? Precision::bf16
                              : precision == "tf32" ? Precision::tf32
                                                    : Precision::fp32);
-  Values values(k, mode);
-  MatrixCapture out{precision, n, k, false, {}, {}};
+  Values values(k, mode, rounded);
+  MatrixCapture out{precision, n, k, rounded, {}, {}};
   for (const std::int64_t m : rows) {
-    for (std::int64_t draw = 0; draw < 2; ++draw) {
+    for (std::int64_t draw = first_draw; draw < first_draw + 2; ++draw) {
       Call call{m, draw, {}};
       for (const Place& place : kept_places(m, n)) {
         call.bits.push_back(values.bits(*parse_product_order(order), draw, place));
@@ -61,6 +62,27 @@ TEST(Search, FindsHowOperandsAreRounded) {
     EXPECT_EQ(text_of(lines[0].order), order);
     EXPECT_EQ(found(capture.matrices[0])[0].evidence, ProductLine::Evidence::open);
   }
+}
+
+/// 16 bits of a large sum hide in which order it was added: one chain, which is tried first, gives
+/// them all. Of a sum that cancels they show what rounding left.
+TEST(Search, RoundedResultsShowAnOrderWhereSumsCancel) {
+  for (const char* order : {"sm90", "sm90+slice:64", "sm90+slice:96", "sm90+group:8",
+                            "sm90+slice:48+meet:halves", "sm90+tile:32"}) {
+    const auto plain = found(captured("bf16", order, 40, 300, {5}, 0, true));
+    ASSERT_EQ(plain.size(), 1U);
+    EXPECT_EQ(text_of(plain[0].order), "sm90") << order;
+    const auto lines = found(captured("bf16", order, 40, 300, {5}, kCancellingDraw, true));
+    ASSERT_EQ(lines.size(), 1U);
+    EXPECT_EQ(lines[0].evidence, ProductLine::Evidence::proved) << order;
+    EXPECT_EQ(text_of(lines[0].order), order);
+  }
+}
+
+TEST(Search, RoundedResultsAreNoneOfFp32) {
+  MatrixCapture matrix = captured("bf16", "sm90", 40, 300, {5}, 0, true);
+  matrix.rounded = false;
+  EXPECT_EQ(found(matrix)[0].evidence, ProductLine::Evidence::open);
 }
 
 TEST(Search, OneBitInOneResultIsNoProof) {
@@ -114,6 +136,30 @@ TEST(Capture, ReadsBackWhatItWrote) {
   EXPECT_EQ(capture->facts.at("engine"), "cublas");
   ASSERT_EQ(capture->matrices.size(), 1U);
   EXPECT_EQ(text_of(capture->matrices[0]), text_of(matrix));
+}
+
+TEST(Capture, AFactSaysThatResultsWereRounded) {
+  const std::string matrix = text_of(captured("bf16", "sm90", 40, 64, {3}));
+  const auto rounded = [&](const std::string& head) {
+    const auto capture = parse_capture(head + matrix, "c");
+    EXPECT_TRUE(capture) << (capture ? "" : capture.error().text());
+    return capture && capture->matrices.front().rounded;
+  };
+  EXPECT_FALSE(rounded(facts_text({})));
+  EXPECT_FALSE(rounded(facts_text({{"results", "fp32"}})));
+  EXPECT_TRUE(rounded(facts_text({{"results", "operand"}})));
+  // It is of the matrices behind it.
+  const auto both = parse_capture(facts_text({}) + matrix + "fact results operand\n" + matrix, "c");
+  ASSERT_TRUE(both) << both.error().text();
+  EXPECT_FALSE(both->matrices[0].rounded);
+  EXPECT_TRUE(both->matrices[1].rounded);
+}
+
+TEST(Capture, DrawsGoTo63) {
+  std::string text = facts_text({}) + text_of(captured("fp32", "fma", 40, 64, {3}, 62));
+  EXPECT_TRUE(parse_capture(text, "c"));
+  text.replace(text.find("call 3 63 "), 10, "call 3 64 ");
+  EXPECT_FALSE(parse_capture(text, "c"));
 }
 
 TEST(Capture, WhatAnInterruptedProbeLeftEndsWithItsLastWholeMatrix) {

@@ -147,5 +147,39 @@ TEST(RopeTables, OfYarnEndInBothFrequencies) {
   EXPECT_TRUE(fast[3] < row[3] && row[3] < slow[3]);
 }
 
+/// Position times frequency and the factor, as tables were made before engines could turn
+/// themselves.
+TEST(RopeTables, TheUsualTurnIsTheReferences) {
+  for (const Kind kind : {Kind::none, Kind::linear, Kind::yarn, Kind::longrope}) {
+    ModelConfig config = config_of(kind);
+    config.ropes.front().scaling.attention_factor = kind == Kind::none ? 1.0 : 0x1.3p+0;
+    const Rope& rope = config.ropes.front();
+    const std::vector<RopeRows::Row> rows = {{0, 1}, {7, 8}, {31, 32}};
+    std::vector<RopeAngle> angles;
+    const RopeTables usual = make_rope_tables(config, rope, rows);
+    const RopeTables seen = make_rope_tables(config, rope, rows, [&](const RopeAngle& angle) {
+      angles.push_back(angle);
+      return Turn{double(angle.pair), angle.factor};
+    });
+    ASSERT_EQ(angles.size(), usual.cosine.size());
+    ASSERT_EQ(angles.size(), 24U);
+    for (std::size_t i = 0; i < angles.size(); ++i) {
+      const RopeAngle& angle = angles[i];
+      EXPECT_EQ(angle.position, rows[i / 8].position);
+      EXPECT_EQ(angle.pair, std::int64_t(i % 8));
+      EXPECT_EQ(angle.dims, 16);
+      EXPECT_EQ(angle.plain, kind == Kind::none);
+      const double radians = double(angle.position) * angle.frequency;
+      EXPECT_TRUE(same_bits(usual.cosine[i], cos_(radians) * angle.factor)) << i;
+      EXPECT_TRUE(same_bits(usual.sine[i], sin_(radians) * angle.factor)) << i;
+      EXPECT_TRUE(same_bits(seen.cosine[i], double(angle.pair)));
+      EXPECT_TRUE(same_bits(seen.sine[i], angle.factor));
+      if (!angle.plain) continue;
+      EXPECT_TRUE(same_bits(angle.frequency, rope_inv_freq(int(angle.pair), 16, rope.base)));
+      EXPECT_TRUE(same_bits(angle.base, rope.base));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace isobit

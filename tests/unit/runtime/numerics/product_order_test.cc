@@ -313,5 +313,48 @@ TEST(ProductBook, TwoLinesForOneProductAreRefused) {
       << book.error().message;
 }
 
+constexpr const char* kAttention =
+    "attention bf16 9:3 64 causal 1..8 2..128 2..128 cudnn:sm90 proved 4 2304\n"
+    "attention bf16 9:3 64 free 1..8 1 65..8192 cudnn:sm80:64 forecast\n";
+
+TEST(ProductBook, HasLinesAboutAttention) {
+  // Anywhere between the products; written behind them, sorted.
+  const std::string lines = kAttention, second = lines.substr(lines.find('\n') + 1);
+  const std::string first = lines.substr(0, lines.find('\n') + 1);
+  std::string text = kBook;
+  text.insert(text.find("fp32"), second.substr(0, second.size() - 1) + "  # later\n");
+  const auto book = parse_product_book(text + first, "b");
+  ASSERT_TRUE(book) << book.error().text();
+  ASSERT_EQ(book->attention.size(), 2U);
+  EXPECT_EQ(book->lines, parse_product_book(kBook, "b")->lines);
+  EXPECT_TRUE(text_of(*book).ends_with(second + first)) << text_of(*book);
+  const auto again = parse_product_book(text_of(*book), "b");
+  ASSERT_TRUE(again) << again.error().text();
+  EXPECT_EQ(again->attention, book->attention);
+  EXPECT_EQ(again->lines, book->lines);
+  const AttentionLine* found =
+      find_attention(book->attention, Format::bf16, {8, 9, 3, 1, 8192, 64, FusedMask::free});
+  ASSERT_NE(found, nullptr);
+  EXPECT_EQ(found->choice.block, 64);
+}
+
+TEST(ProductBook, SaysWhatIsWrongWithAttention) {
+  const auto wrong = parse_product_book(
+      std::string(kBook) + "attention bf16 9:3 64 free 1 1 1 fa4 forecast\n", "b");
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().place, "b:8");
+  EXPECT_NE(wrong.error().message.find("unknown kernel \"fa4\""), std::string::npos);
+  const auto twice = parse_product_book(std::string(kBook) + kAttention + kAttention, "b");
+  ASSERT_FALSE(twice);
+  EXPECT_EQ(twice.error().place, "b");
+  EXPECT_NE(twice.error().message.find("two lines speak of one call: attention bf16 9:3 64"),
+            std::string::npos);
+  // A word that only begins so is a product's, and a book without products has no line.
+  const auto other = parse_product_book(std::string(kBook) + "attentions 1\n", "b");
+  ASSERT_FALSE(other);
+  EXPECT_NE(other.error().message.find("a line is PRECISION"), std::string::npos);
+  EXPECT_FALSE(parse_product_book(std::string("isobit products 1\n") + kAttention, "b"));
+}
+
 }  // namespace
 }  // namespace isobit

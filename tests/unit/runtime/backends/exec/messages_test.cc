@@ -24,6 +24,36 @@ TEST(Messages, AHelloIsRead) {
   EXPECT_FALSE(hello->axes.at("kv").takes("exact"));
 }
 
+/// A hello that says this of its machine.
+Result<Hello> hello_of_machine(const std::string& machine) {
+  const std::string head = R"({"isobit_exec": 1, "reply": "hello", "engine": "e", "version": "2",)";
+  return parse_hello(head + R"( "evidence": "logits", "batching": "static", "axes": {},)" +
+                     R"( "machine": )" + machine + "}");
+}
+
+TEST(Messages, AHelloMayNameTheMachine) {
+  EXPECT_TRUE(parse_hello(kHello)->machine.empty());
+  EXPECT_TRUE(hello_of_machine("{}")->machine.empty());
+  const auto hello = hello_of_machine(R"({"cuda": "torch 2.11.0, NVIDIA H200", "cpu": "x"})");
+  ASSERT_TRUE(hello) << hello.error().text();
+  EXPECT_EQ(hello->machine, (std::map<std::string, std::string>{
+                                {"cuda", "torch 2.11.0, NVIDIA H200"}, {"cpu", "x"}}));
+  for (const char* machine : {"[]", "\"H200\"", "3"}) {
+    const auto wrong = hello_of_machine(machine);
+    ASSERT_FALSE(wrong) << machine;
+    EXPECT_NE(wrong.error().message.find("machine must be an object"), std::string::npos)
+        << wrong.error().message;
+  }
+  for (const char* machine : {R"({"cuda": ""})", R"({"cuda": 3})", R"({"cuda": "two\nlines"})",
+                              R"({"cpu": "x", "cuda": null})"}) {
+    const auto wrong = hello_of_machine(machine);
+    ASSERT_FALSE(wrong) << machine;
+    EXPECT_NE(wrong.error().message.find("machine must be a line of text for each device"),
+              std::string::npos)
+        << wrong.error().message;
+  }
+}
+
 TEST(Messages, AnEngineMaySayWhyNot) {
   const auto missing =
       parse_hello(R"({"isobit_exec": 1, "reply": "unavailable", "reason": "no torch"})");
