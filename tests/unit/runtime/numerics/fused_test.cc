@@ -279,7 +279,7 @@ TEST(FusedKernels, EveryMistakeAltersOutputs) {
       EXPECT_EQ(with([&](FusedOrder& order) { order.scores = scores; }) > 0, scores != right.scores)
           << int(scores);
     }
-    for (const Sums sums : {Sums::running, Sums::fresh, Sums::warps}) {
+    for (const Sums sums : {Sums::running, Sums::fused, Sums::warps}) {
       EXPECT_EQ(with([&](FusedOrder& order) { order.sums = sums; }) > 0, sums != right.sums)
           << int(sums);
     }
