@@ -1,4 +1,4 @@
-"""The twin of transformers on an H200, judged by what was recorded there; changed books; refusals."""
+"""The twin of transformers on an H200, judged by what was recorded; changed books; refusals."""
 import json
 import os
 import pathlib

@@ -141,8 +141,8 @@ def brief(name):
 
 
 def facts(file):
-    """What a book of these captures is about: the engine that transformers' adapter is, and what the
-    adapter says that its rows depend on."""
+    """What a book of these captures is about: the engine of the adapter of transformers, and what
+    it says that its rows depend on."""
     file_of = pathlib.Path(__file__).with_name("transformers.py")
     described = importlib.util.spec_from_file_location("adapter_of_transformers", file_of)
     adapter = importlib.util.module_from_spec(described)
