@@ -11,6 +11,7 @@ namespace isobit {
 namespace {
 
 constexpr std::int64_t kMost = std::int64_t{1} << 24, kMostCounted = std::int64_t{1} << 40;
+constexpr std::int64_t kMostHeads = 65536;  // and sequences
 constexpr std::int64_t kMostHeadDim = 256;
 constexpr std::size_t kMostLines = 4096;  // each is compared with each
 
@@ -29,18 +30,19 @@ std::string range_text(const BookRange& range) {
   return range.to == range.from ? from : from + ".." + std::to_string(range.to);
 }
 
-bool read_range(const std::string& text, BookRange& range) {
+bool read_range(const std::string& text, std::int64_t most, BookRange& range) {
   const std::size_t dots = text.find("..");
-  if (!parse_integer(text.substr(0, dots), 1, kMost, range.from)) return false;
+  if (!parse_integer(text.substr(0, dots), 1, most, range.from)) return false;
   range.to = range.from;
   return dots == std::string::npos ||
-         parse_integer(text.substr(dots + 2), range.from + 1, kMost, range.to);
+         parse_integer(text.substr(dots + 2), range.from + 1, most, range.to);
 }
 
 bool read_heads(const std::string& text, AttentionLine& line) {
   const std::size_t colon = text.find(':');
-  return colon != std::string::npos && parse_integer(text.substr(0, colon), 1, kMost, line.heads) &&
-         parse_integer(text.substr(colon + 1), 1, kMost, line.kv_heads) &&
+  return colon != std::string::npos &&
+         parse_integer(text.substr(0, colon), 1, kMostHeads, line.heads) &&
+         parse_integer(text.substr(colon + 1), 1, kMostHeads, line.kv_heads) &&
          line.heads % line.kv_heads == 0;
 }
 
@@ -137,8 +139,8 @@ Result<AttentionLine> parse_attention_line(const std::string& text) {
     return Error{"unknown mask " + in_quotes(mask) + among_known(mask, kMasks), ""};
   }
   line.mask = FusedMask(known - kMasks.begin());
-  if (!read_range(batch, line.batch) || !read_range(queries, line.queries) ||
-      !read_range(keys, line.keys)) {
+  if (!read_range(batch, kMostHeads, line.batch) || !read_range(queries, kMost, line.queries) ||
+      !read_range(keys, kMost, line.keys)) {
     return Error{"batch, queries and keys are n or n..m", ""};
   }
   auto choice = parse_fused_choice(kernel);
