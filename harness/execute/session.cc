@@ -348,8 +348,12 @@ std::string skip_reason(const Scenario& scenario, const Session& session, const 
   if (std::string why = unsupported_reason(asked.backend, mode_of(asked.precision)); !why.empty()) {
     return why;
   }
-  if (scenario.operation.kind == OperationKind::none && cell.value("teacher_forced") != "false") {
-    asked.prompts = {{{0}, {0}}};  // some prompt that has a teacher
+  if (scenario.operation.kind == OperationKind::none) {
+    asked.prompts = session.of(cell).tokens;
+    asked.max_new_tokens = scenario.decode.max_new_tokens;
+    asked.eos = session.of(cell).eos;
+    const bool taught = cell.value("teacher_forced") != "false";
+    for (PromptTokens& prompt : asked.prompts) prompt.teacher.assign(taught ? 1 : 0, 0);
   }
   const EngineEntry* engine = find_engine(asked.backend.engine.name);
   if (engine->refuse != nullptr) {

@@ -344,13 +344,23 @@ bool is_twin(const Observed& ran) {
   return ran.engine.starts_with("twin:");
 }
 
+/// An external engine's variant names versions, not files, and the hardware last: what ran must say
+/// the same hardware.
+Judgement check_machine(const std::string& variant, const Observed& ran) {
+  const std::size_t comma = variant.rfind(", ");
+  const std::string hardware = variant.substr(comma == std::string::npos ? 0 : comma + 2);
+  if (ran.kernels.find(hardware) != std::string::npos) return {};
+  return {Verdict::fail, Severity::none,
+          hardware + " was found before, and what ran does not say it: " + ran.kernels};
+}
+
 Judgement check_library(const std::string& class_recipe, const CellTrace& trace) {
   const auto lines = recipe_lines(class_recipe);
   const auto variant = lines.find("variant");
   if (variant == lines.end()) return {};
   const Observed& ran = trace.observed;
   if (is_twin(ran)) return {};  // its book says whose library it has
-  if (ran.engine.starts_with("exec:")) return {};  // its variant names versions, not files
+  if (ran.engine.starts_with("exec:")) return check_machine(variant->second, ran);
   const bool known = std::any_of(lines.begin(), lines.end(), [&](const auto& line) {
     return is_machine_key(line.first) && line.second == ran.library_sha256;
   });

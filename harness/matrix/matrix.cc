@@ -379,7 +379,7 @@ bool depends_on_steps(const Cell& cell) {
 bool depends_on_ranks(const Cell& cell) {
   const BackendOptions backend = cell.requested().backend;
   const auto donor = donor_of(cell);
-  return backend.gemm != nullptr || backend.attention.by_length ||
+  return backend.gemm != nullptr || backend.attention.by_length || backend.attention.is_fused() ||
          (donor && depends_on_ranks(*donor));
 }
 

@@ -12,7 +12,7 @@ namespace isobit::probe {
 namespace {
 
 constexpr const char* kHeader = "isobit attention capture 1";
-constexpr std::int64_t kMostRows = 65536, kMostHeadDim = 256, kMostHeads = 65536, kMostDraw = 63;
+constexpr std::int64_t kMostRows = 16384, kMostHeadDim = 256, kMostHeads = 65536, kMostDraw = 63;
 constexpr std::int64_t kMostOutputs = std::int64_t{1} << 40;
 
 bool whole(std::istringstream& words, std::int64_t least, std::int64_t most, std::int64_t& out) {

@@ -189,7 +189,8 @@ void judge_all(std::vector<Judged>& all, const JudgeOptions& options) {
   {
     std::vector<std::jthread> others;
     try {
-      for (int i = 1; i < options.threads; ++i) others.emplace_back(work);
+      const auto most = std::min<std::size_t>(std::size_t(options.threads), all.size());
+      for (std::size_t i = 1; i < most; ++i) others.emplace_back(work);
     } catch (const std::system_error&) {  // those that are there do all of it
     }
     work();

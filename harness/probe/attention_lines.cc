@@ -34,7 +34,7 @@ AttentionLine line_of(const JudgedCall& judged) {
 /// not several.
 auto kind_of(const AttentionLine& line) {
   return std::tuple(line.format, line.heads, line.kv_heads, line.head_dim, line.mask,
-                    line.queries.from > 1);
+                    line.queries.from > 1, line.batch);
 }
 
 }  // namespace
@@ -42,11 +42,12 @@ auto kind_of(const AttentionLine& line) {
 std::vector<AttentionLine> attention_lines(const std::vector<JudgedCall>& calls) {
   struct One {
     AttentionLine line;
-    std::int64_t misses;
+    std::int64_t misses, wrong_splits;
   };
   std::vector<One> all;
   for (const JudgedCall& judged : calls) {
-    if (judged.call->asked == "default") all.push_back({line_of(judged), judged.count.misses()});
+    if (judged.call->asked != "default") continue;
+    all.push_back({line_of(judged), judged.count.misses(), judged.count.wrong_splits});
   }
   std::stable_sort(all.begin(), all.end(), [](const One& a, const One& b) {
     return std::tuple(kind_of(a.line), a.line.keys) < std::tuple(kind_of(b.line), b.line.keys);
@@ -60,17 +61,17 @@ std::vector<AttentionLine> attention_lines(const std::vector<JudgedCall>& calls)
       continue;
     }
     AttentionLine& line = joined.back().line;
-    widen(line.batch, one.line.batch.from);
     widen(line.queries, one.line.queries.from);
     widen(line.keys, one.line.keys.from);
     line.calls += one.line.calls;
     line.outputs += one.line.outputs;
     joined.back().misses += one.misses;
+    joined.back().wrong_splits += one.wrong_splits;
   }
   std::vector<AttentionLine> out;
   for (One& one : joined) {
     if (one.line.choice.kernel == FusedKernel::none) continue;
-    if (one.misses > 0) {
+    if (one.misses + one.wrong_splits > 0) {
       one.line.evidence = BookEvidence::open;
       one.line.calls = one.line.outputs - one.misses;
     }

@@ -10,7 +10,8 @@ namespace isobit::probe {
 
 /// Lines of the calls that asked for no kernel (`default`) and that a rule knows. One line stands
 /// for the numbers of keys between the least and the greatest that took its kernel, unless another
-/// kernel was taken between them; so do batches and queries. Proved where no output differs.
+/// kernel was taken between them; so for the queries of prompts. Each batch has lines of its own.
+/// Proved where no output differs and no call had another number of splits than the rule's.
 std::vector<AttentionLine> attention_lines(const std::vector<JudgedCall>& calls);
 
 }  // namespace isobit::probe

@@ -14,9 +14,9 @@ Result<std::vector<FusedSequence>> fused_calls(const FusedChoice& choice,
   const auto lacks = [&](const std::string& what) {
     return Error{"attention fused has no " + what, ""};
   };
-  const std::int64_t widest = choice.kernel == FusedKernel::fa2 ? 256 : 128;
   if (args.softcap != 0) return lacks("soft cap");
-  if (args.head_dim > widest) return lacks("heads of width " + std::to_string(args.head_dim));
+  if (fused_lacks(choice, args.head_dim, FusedMask::causal) != nullptr)
+    return lacks("heads of width " + std::to_string(args.head_dim));
   std::vector<FusedSequence> out;
   const auto count = std::int64_t(args.rows.size());
   for (std::int64_t begin = 0, end; begin < count; begin = end) {

@@ -146,6 +146,9 @@ Result<AttentionLine> parse_attention_line(const std::string& text) {
   auto choice = parse_fused_choice(kernel);
   ISOBIT_TRY(choice);
   line.choice = *choice;
+  if (const char* what = fused_lacks(line.choice, line.head_dim, line.mask)) {
+    return Error{kernel + " has no " + what, ""};
+  }
   if (const std::string why = read_evidence(words, line); !why.empty()) return Error{why, ""};
   return line;
 }

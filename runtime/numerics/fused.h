@@ -87,7 +87,7 @@ inline std::int32_t fa2_splits(std::int64_t work, std::int64_t room, std::int64_
     if (eligible(n) && efficiency(n) > best) best = efficiency(n);
   }
   for (std::int64_t n = 1; n <= most; ++n) {
-    if (eligible(n) && efficiency(n) >= 0.85f * best) return std::int32_t(n);
+    if (eligible(n) && double(efficiency(n)) >= 0.85 * double(best)) return std::int32_t(n);
   }
   return 1;
 }
@@ -136,6 +136,13 @@ inline FusedPlan efficient_plan(std::int64_t head_dim, std::int64_t keys) {
                 8};
   plan.blocks_of_split = fused_blocks(keys, plan.order.block);
   return plan;
+}
+
+/// What a kernel does not have that a call of this width and mask would need; nullptr: nothing.
+inline const char* fused_lacks(const FusedChoice& choice, std::int64_t head_dim, FusedMask mask) {
+  const bool fa2 = choice.kernel == FusedKernel::fa2;
+  if (fa2 && mask == FusedMask::left) return "mask left";
+  return head_dim > (fa2 ? 256 : 128) ? "heads of this width" : nullptr;
 }
 
 /// REQUIRES: the kernel is not `none`.

@@ -43,7 +43,8 @@ inline TorchRows torch_rows(std::int64_t n, std::int64_t rows) {
 /// Whether torch_rows() has the whole order: larger rows are shared by several blocks of threads.
 inline bool torch_rows_known(std::int64_t n, std::int64_t rows) {
   const TorchRows threads = torch_rows(n, rows);
-  return n / (std::int64_t(threads.width) * threads.height) < 256 && n % 4 == 0;
+  const std::int64_t count = std::int64_t(threads.width) * threads.height;
+  return (n + count - 1) / count < 256 && n % 4 == 0;
 }
 
 /// The sum of one row: x(i), i < n. `sums` is memory for the call.

@@ -40,15 +40,14 @@ class Recorded(Case):
         self.assertGreaterEqual(report["tokens_compared"], 4 * 8 * 96)
 
     def test_a_prompt_with_the_cache_off(self):
-        code, report = self.check("engine=twin and cache=off and batch=1", "--set",
-                                  "prompts.take=1")
+        code, report = self.check("engine=twin and batch=1", "--set", "prompts.take=1")
         self.assertEqual(code, 0, report["counts"])
-        self.assertEqual(report["counts"]["PASS"], 2)
+        self.assertEqual(report["counts"]["PASS"], 4)
 
-    def test_the_engine_itself_is_not_run_here(self):
-        code, report = self.check("engine=exec and cache=on and batch=1")
-        self.assertEqual(report["counts"].get("PASS", 0), 0)
-        self.assertEqual({cell["verdict"] for cell in report["cells"]}, {"SKIP"})
+    def test_the_engine_itself_runs_only_where_that_is_allowed(self):
+        result = self.run_program("check", str(SCENARIO), "--db", "t.db", "-k", "engine=exec")
+        self.assertEqual(result.returncode, 2, result.stdout)
+        self.assertIn("--allow-external", result.stderr)
 
 
 class Changed(Case):
@@ -75,13 +74,13 @@ class Changed(Case):
         return edit
 
     def test_another_kernel_of_decoding_is_seen(self):
-        for kernel in ("cudnn:sm90", "fa2", "efficient", "cudnn:sm80:32"):
+        for kernel in ("cudnn:sm90", "efficient", "cudnn:sm80:32"):
             found = self.verdicts(self.changed(r"cudnn:sm80:64", kernel))
             self.assertEqual({v for v, _ in found.values()}, {"DIFF"}, (kernel, found))
 
     def test_another_kernel_of_the_prompt_is_seen(self):
-        found = self.verdicts(self.changed(r"cudnn:sm90", "fa2"), "precision=fp16 and batch=1")
-        self.assertEqual(found["1"][0], "DIFF", found)
+        found = self.verdicts(self.changed(r"cudnn:sm90", "efficient"))
+        self.assertEqual({v for v, _ in found.values()}, {"DIFF"}, found)
 
     def test_a_split_product_is_seen(self):
         found = self.verdicts(self.changed(r"(?m)^(fp16 256 512 \S+) sm90 ", r"\1 sm90+slice:256 "))
@@ -89,8 +88,8 @@ class Changed(Case):
 
     def test_a_call_that_the_book_lacks_is_refused_by_name(self):
         found = self.verdicts(self.changed(r"(?m)^attention fp16 8:2 64 left .*\n", ""))
-        self.assertEqual(found["1"][0], "PASS", found)
-        self.assertNotEqual(found["8"][0], "PASS")
+        self.assertEqual(found["1"][0], "MISTRUSTED", found)  # alone in its group
+        self.assertEqual(found["8"][0], "FAIL")
         self.assertIn("has no line for attention of fp16, heads 8:2, width 64, mask left, batch 8",
                       found["8"][1])
 
@@ -102,13 +101,12 @@ class Changed(Case):
 
 class Refused(Case):
     def test_what_transformers_does_not_compute_is_skipped_or_told(self):
-        code, report = self.check("engine=twin and cache=on and batch=8", "--set",
-                                  "prompts.take=7")
-        self.assertNotEqual(report["counts"].get("PASS", 0), 4)
-        for cell in report["cells"]:
-            self.assertEqual(cell["verdict"], "SKIP", cell)
-            self.assertIn("needs full batches", cell["reason"])
-        self.assertNotEqual(code, 2)
+        for change in ("prompts.take=7", "decode.ignore_eos=false"):
+            _, report = self.check("engine=twin and cache=on and batch=8", "--set", change)
+            self.assertEqual(len(report["cells"]), 2)
+            for cell in report["cells"]:
+                self.assertEqual(cell["verdict"], "SKIP", cell)
+                self.assertIn("needs full batches", cell["reason"])
 
 
 if __name__ == "__main__":

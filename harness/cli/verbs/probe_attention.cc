@@ -209,13 +209,38 @@ void print_all(const AttentionJudgement& judgement, const std::vector<std::strin
                           : share_text(judged) + "\n");
 }
 
+/// A capture speaks of the engine and machine that a book speaks of.
+Result<void> check_facts(const probe::Facts& facts, const ProductBook& book,
+                         const std::string& capture) {
+  for (const auto& [name, value] : book.keys) {
+    if (name == "driver" || name.starts_with("variable.")) continue;
+    const auto told = facts.find(name);
+    if (told != facts.end() && told->second == value) continue;
+    return Error{"the book is of " + name + " " + shown_text(value) + ", the capture of " +
+                     (told == facts.end() ? "none" : shown_text(told->second)),
+                 capture};
+  }
+  return {};
+}
+
 /// Puts lines in the place of those about attention that a book has.
-Result<void> write_book(const std::string& file, const AttentionJudgement& judgement) {
+Result<void> write_book(const std::string& file, const std::vector<AttentionCapture>& captures,
+                        const std::vector<std::string>& names,
+                        const AttentionJudgement& judgement) {
   auto bytes = read_file(file, kLargestCapture, "a schedule book");
   ISOBIT_TRY(bytes);
   auto book = parse_product_book(*bytes, file);
   ISOBIT_TRY(book);
+  for (std::size_t i = 0; i < captures.size(); ++i) {
+    if (auto ok = check_facts(captures[i].facts, *book, names[i]); !ok) return ok.error();
+  }
   book->attention = probe::attention_lines(judgement.calls);
+  if (book->attention.empty()) {
+    return Error{
+        "no call asked for the kernel that PyTorch takes by itself and has a rule: capture "
+        "some with probe_torch.py attention FILE --configs …",
+        "--book"};
+  }
   const std::string text = text_of(*book);
   if (auto whole = parse_product_book(text, file); !whole) return whole.error();
   for (const AttentionLine& line : book->attention) print(line_text(line));
@@ -253,7 +278,8 @@ Result<int> probe_attention(const Arguments& arguments) {
     print_all(judgement, files);
   }
   if (arguments.has("book")) {
-    if (auto ok = write_book(arguments.text("book"), judgement); !ok) return ok.error();
+    if (auto ok = write_book(arguments.text("book"), *captures, files, judgement); !ok)
+      return ok.error();
   }
   const AttentionCount judged = judgement.total(true);
   if (judged.outputs == 0) return int(kExitNothing);

@@ -128,12 +128,12 @@ class Chunk {
     std::int64_t begin = 0;  // rows see more and more
     while (begin < rows && last_[std::size_t(begin)] <= first) ++begin;
     if (begin == rows || end <= sequence_.padding) return;
-    scores_.resize(std::size_t(rows * order.block));
-    kernels_.f32.tensor_chain({&unit_, queries_.data(), d_, &head_.keys, 0, d_,
-                               scores_.data() - first, order.block, begin, rows, first / kPanel,
-                               (end + kPanel - 1) / kPanel});
+    const std::int64_t width = fused_blocks(head_.keys.n, order.block) * order.block;
+    scores_.resize(std::size_t(rows * width));
+    kernels_.f32.tensor_chain({&unit_, queries_.data(), d_, &head_.keys, 0, d_, scores_.data(),
+                               width, begin, rows, first / kPanel, (end + kPanel - 1) / kPanel});
     for (std::int64_t r = begin; r < rows; ++r) {
-      float* p = scores_.data() + r * order.block;
+      float* p = scores_.data() + r * width + first;
       const std::int64_t seen = std::min(end, last_[std::size_t(r)]);
       for (std::int64_t j = 0; j < order.block; ++j) {
         const bool visible = first + j >= sequence_.padding && first + j < seen;
@@ -144,8 +144,8 @@ class Chunk {
       for (std::int64_t i = 0; i < d_; ++i) o[r * d_ + i] *= before;
     }
     // A block's columns past the last key are zeros of P: groups of nothing but zeros leave c.
-    kernels_.f32.tensor_chain({&unit_, scores_.data() - first, order.block, &head_.values, first,
-                               end, o, d_, begin, rows, 0, head_.values.panels(), 0, o});
+    kernels_.f32.tensor_chain({&unit_, scores_.data(), width, &head_.values, first, end, o, d_,
+                               begin, rows, 0, head_.values.panels(), 0, o});
   }
 
   void finish(std::int64_t r, std::int64_t rows) {
@@ -176,7 +176,8 @@ class Chunk {
   const SpecialTables& tables_;
   std::int64_t d_;
   FusedScale scale_;
-  std::vector<float> queries_, scores_, parts_, logs_;
+  std::vector<float> queries_, parts_, logs_;
+  std::vector<float> scores_;  // (rows, columns): scores, then P
   std::vector<float*> outs_;
   std::vector<std::int64_t> last_;  // of each row: columns that it sees
   std::vector<FusedState> states_;

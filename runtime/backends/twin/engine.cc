@@ -90,6 +90,12 @@ std::string twin_unsupported(const BackendOptions& options, const Mode& mode) {
 Result<void> check_twin(const EngineChoice& choice) {
   const auto book = book_of(choice);
   ISOBIT_TRY(book);
+  const std::string& of = (*book)->keys.at("engine");
+  if (of.starts_with("exec:") && !twin::is_of_transformers(**book)) {
+    return Error{"twin: book " + (*book)->name + " is of " + of +
+                     ", of which there is no twin; there is one of exec:transformers",
+                 ""};
+  }
   return {};
 }
 
@@ -120,6 +126,10 @@ std::string twin_refuse(const GenerateRequest& request) {
   if (!request.backend.attention.usual()) return whose + "has the attention of its book";
   const std::int64_t size = request.batch.size;
   const bool given = request.batch.order == BatchShape::Order::given && !request.batch.staggered;
+  const auto taught = [](const PromptTokens& prompt) { return !prompt.teacher.empty(); };
+  if (size > 1 && std::any_of(request.prompts.begin(), request.prompts.end(), taught)) {
+    return whose + "is fed taught sequences one at a time";
+  }
   if (size > 1 &&
       (!given || !request.eos.empty() || std::int64_t(request.prompts.size()) % size != 0)) {
     return whose + "needs full batches whose sequences end together (ignore_eos: true)";

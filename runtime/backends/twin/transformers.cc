@@ -36,7 +36,7 @@ void for_shares(cpu::ThreadPool& pool, std::int64_t items, std::int64_t work, co
 
 bool is_of_transformers(const ProductBook& book) {
   const auto engine = book.keys.find("engine");
-  return engine != book.keys.end() && engine->second.starts_with("exec:transformers");
+  return engine != book.keys.end() && engine->second == "exec:transformers";
 }
 
 TransformersTwin::TransformersTwin(const Mode& mode, const cpu::Kernels& kernels, int threads,

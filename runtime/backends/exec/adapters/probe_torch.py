@@ -8,8 +8,9 @@
 `isobit probe attention --from FILE` and `isobit probe gemm --from FILE` read the files: on any
 machine, since operands are drawn by place (harness/probe/draw.h). With configurations
 (PRECISION:BATCH:HEADS:KV_HEADS:WIDTH:MASK, mask free, causal or left) the calls are a user's own,
-and PyTorch chooses the kernel; without, calls are drawn and each kernel is asked for. Needs torch
-and a GPU. Ends with one line of counts; what an interrupted run had written is left in FILE.part.
+and PyTorch chooses the kernel; without, calls are drawn and each kernel is asked for. Needs torch,
+transformers and a GPU. Ends with one line of counts; what an interrupted run had written is left in
+FILE.part.
 """
 import argparse
 import hashlib
@@ -147,8 +148,14 @@ def facts(file):
     described = importlib.util.spec_from_file_location("adapter_of_transformers", file_of)
     adapter = importlib.util.module_from_spec(described)
     described.loader.exec_module(adapter)
+    try:
+        machine = adapter.machine().get("cuda")
+    except adapter.Unavailable as why:
+        sys.exit(f"error: {why}")
+    if machine is None:
+        sys.exit("error: nvidia-smi does not say which GPU this is")
     names = {"engine": "exec:transformers", "device": "cuda",
-             "variant": adapter.machine()["cuda"],
+             "variant": machine,
              f"library.{file_of.name}": hashlib.sha256(file_of.read_bytes()).hexdigest(),
              "multiprocessors": torch.cuda.get_device_properties(0).multi_processor_count}
     for name, value in sorted(names.items()):

@@ -215,7 +215,7 @@ TEST(AttentionCaptureText, ErrorsHaveTheirPlace) {
       {head + call("fa2 bf16 0 4 2 3 5 1 free 0 | k"), "batch times heads"},
       {head + call("fa2 bf16 99999999999999999999 4 2 3 5 1 free 0 | k"), "batch times heads"},
       {head + call("fa2 bf16 2 4 3 3 5 1 free 0 | k"), "KV heads"},
-      {head + call("fa2 bf16 2 4 2 3 65537 1 free 0 | k"), "at most 65536"},
+      {head + call("fa2 bf16 2 4 2 3 16385 1 free 0 | k"), "at most 16384"},
       {head + call("fa2 bf16 2 4 2 3 5 257 free 0 | k"), "at most 256"},
       {head + call("fa2 bf16 2 4 2 3 5 1 right 0 | k"), "a mask is"},
       {head + call("fa2 bf16 2 4 2 3 5 1 causal 0 | k"), "as many queries as keys"},
