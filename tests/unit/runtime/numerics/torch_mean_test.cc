@@ -44,7 +44,8 @@ TEST(TorchRows, ThreadsOfARowDependOnTheRows) {
 TEST(TorchRows, LongRowsAreSharedByBlocksAndAreNotHere) {
   EXPECT_TRUE(torch_rows_known(576, 1));
   EXPECT_TRUE(torch_rows_known(8192, 16));
-  EXPECT_TRUE(torch_rows_known(131068, 1));
+  EXPECT_TRUE(torch_rows_known(130560, 1));
+  EXPECT_FALSE(torch_rows_known(131068, 1));
   EXPECT_FALSE(torch_rows_known(131072, 1));
   EXPECT_FALSE(torch_rows_known(577, 1));
   EXPECT_FALSE(torch_rows_known(578, 8));
