@@ -205,7 +205,7 @@ void TransformersTwin::gated(Activation f, Rows gate, Rows up, Rows out) {
     const float *g = cpu::row<float>(gate, r), *u = cpu::row<float>(up, r);
     float* to = cpu::row<float>(out, r);
     for (std::int64_t i = 0; i < n; ++i) {
-      to[i] = round_to(mode_.stored, round_to(mode_.stored, activation(g[i])) * u[i]);
+      to[i] = round_to(mode_.stored, round_to(mode_.stored, cuda_silu(tables_, g[i])) * u[i]);
     }
   });
 }
@@ -218,9 +218,6 @@ FusedPlan TransformersTwin::plan_of(const FusedChoice& choice, const FusedShape&
 }
 std::int64_t TransformersTwin::padding_of(std::int64_t length) const {
   return columns_ - length;
-}
-float TransformersTwin::activation(float gate) const {
-  return cuda_silu(tables_, gate);
 }
 
 void TransformersTwin::layer_norm(Rows, const void*, const void*, double, Rows) {

@@ -45,7 +45,6 @@ class TransformersTwin : public ProductTwin {
   [[nodiscard]] virtual TorchRows norm_threads(std::int64_t n, std::int64_t rows) const;
   [[nodiscard]] virtual FusedPlan plan_of(const FusedChoice& choice, const FusedShape& shape) const;
   [[nodiscard]] virtual std::int64_t padding_of(std::int64_t length) const;
-  [[nodiscard]] virtual float activation(float gate) const;
 
  private:
   /// Rows of one sequence in the step.
