@@ -192,7 +192,7 @@ void TransformersTwin::attention(Rows q, const AttentionRows& args, const void* 
   const FusedPlan plan = plan_of(line->choice, shape);
   std::vector<FusedSequence> sequences;
   for (const Sequence& s : sequences_) {
-    sequences.push_back({s.first_row, s.rows, padding_of(s.length), plan, shape});
+    sequences.push_back({s.first_row, s.rows, columns_ - s.length, plan, shape});
   }
   const cpu::AttentionCall<float> task{q, args, {k_pool, v_pool, nullptr, nullptr}, out, mode_};
   fused_.run(task, sequences, pool_);
@@ -215,9 +215,6 @@ TorchRows TransformersTwin::norm_threads(std::int64_t n, std::int64_t rows) cons
 }
 FusedPlan TransformersTwin::plan_of(const FusedChoice& choice, const FusedShape& shape) const {
   return fused_plan(choice, shape, multiprocessors_);
-}
-std::int64_t TransformersTwin::padding_of(std::int64_t length) const {
-  return columns_ - length;
 }
 
 void TransformersTwin::layer_norm(Rows, const void*, const void*, double, Rows) {

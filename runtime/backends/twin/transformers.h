@@ -44,7 +44,6 @@ class TransformersTwin : public ProductTwin {
   // The steps of the order, one by one: tests put a mistake in the place of each.
   [[nodiscard]] virtual TorchRows norm_threads(std::int64_t n, std::int64_t rows) const;
   [[nodiscard]] virtual FusedPlan plan_of(const FusedChoice& choice, const FusedShape& shape) const;
-  [[nodiscard]] virtual std::int64_t padding_of(std::int64_t length) const;
 
  private:
   /// Rows of one sequence in the step.

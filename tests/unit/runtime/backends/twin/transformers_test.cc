@@ -150,8 +150,7 @@ struct Mistake {
   std::string name;
   std::function<void(FusedPlan&)> plan;
   std::int64_t norm_threads = 0;
-  bool padding_behind = false, silu_unrounded = false, fused_rope = false, wide_angles = false,
-       plain_logits = false;
+  bool silu_unrounded = false, fused_rope = false, wide_angles = false, plain_logits = false;
   const SpecialTables* tables = nullptr;
 };
 
@@ -172,9 +171,6 @@ class Mistaken final : public TransformersTwin {
     if (mistake_.plan) mistake_.plan(plan);
     plan.blocks_of_split = fused_blocks(shape.keys, plan.order.block);
     return plan;
-  }
-  std::int64_t padding_of(std::int64_t length) const override {
-    return mistake_.padding_behind ? 0 : TransformersTwin::padding_of(length);
   }
   void gated(Activation f, Rows gate, Rows up, Rows out) override {
     if (!mistake_.silu_unrounded) return TransformersTwin::gated(f, gate, up, out);
@@ -264,7 +260,6 @@ std::vector<Mistake> mistakes() {
   };
   more("mean of one thread", [](Mistake& m) { m.norm_threads = 1; });
   more("mean of 64 threads", [](Mistake& m) { m.norm_threads = 64; });
-  more("padding behind", [](Mistake& m) { m.padding_behind = true; });
   more("silu not rounded", [](Mistake& m) { m.silu_unrounded = true; });
   more("RoPE rounded once", [](Mistake& m) { m.fused_rope = true; });
   more("cos and sin in fp32", [](Mistake& m) { m.wide_angles = true; });
