@@ -38,16 +38,23 @@ void pack_head(const AttentionTask<float>& task, std::int64_t padding, std::int6
   out.values = matrix_over(out.v, d, columns, kv.element);
   const auto* k_pool = static_cast<const std::uint16_t*>(kv.k);
   const auto* v_pool = static_cast<const std::uint16_t*>(kv.v);
-  for (std::int64_t c = padding; c < columns; ++c) {
-    const std::int64_t position = c - padding;
-    const std::int64_t page = kv.table[position / kv.page_size], o = position % kv.page_size;
+  // Neighbours in a block of keys, a page and a panel lie side by side in both.
+  for (std::int64_t c = padding, run = 0; c < columns; c += run) {
+    const std::int64_t position = c - padding, o = position % kv.page_size;
+    const std::int64_t page = kv.table[position / kv.page_size];
+    run = std::min<std::int64_t>(
+        {columns - c, kPanel - c % kPanel, kKeyBlock - o % kKeyBlock, kv.page_size - o});
     const std::uint16_t* k = k_pool + page * kv.k_page_stride + key_offset(o, d);
-    const std::uint16_t* v = v_pool + page * kv.v_page_stride + o * d;
     std::uint16_t* k_to = out.k.data() + c / kPanel * kPanel * d + c % kPanel;
-    for (std::int64_t i = 0; i < d; ++i) k_to[i * kPanel] = k[i * kKeyBlock];
-    for (std::int64_t i = 0; i < d; i += kPanel) {
-      std::memcpy(out.v.data() + (i / kPanel * columns + c) * kPanel, v + i,
-                  std::size_t(std::min<std::int64_t>(kPanel, d - i)) * sizeof(std::uint16_t));
+    for (std::int64_t i = 0; i < d; ++i) {
+      std::memcpy(k_to + i * kPanel, k + i * kKeyBlock, std::size_t(run) * sizeof(std::uint16_t));
+    }
+    for (std::int64_t r = 0; r < run; ++r) {
+      const std::uint16_t* v = v_pool + page * kv.v_page_stride + (o + r) * d;
+      for (std::int64_t i = 0; i < d; i += kPanel) {
+        std::memcpy(out.v.data() + (i / kPanel * columns + c + r) * kPanel, v + i,
+                    std::size_t(std::min<std::int64_t>(kPanel, d - i)) * sizeof(std::uint16_t));
+      }
     }
   }
 }
