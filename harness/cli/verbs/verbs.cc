@@ -342,9 +342,13 @@ const std::vector<Verb> kMachineVerbs = {
      "on a\n"
      "Hopper GPU, and says where a bit differs. --capture makes the file here (it needs PyTorch "
      "and\n"
-     "the GPU) and judges it; --from judges files anywhere. Exit code of attention: 0: equal, 1: a "
-     "bit\n"
-     "differs, 4: no call's kernel has a rule.",
+     "the GPU) and judges it; --from judges files anywhere, and --book puts which kernel PyTorch "
+     "takes\n"
+     "by itself (probe_torch.py --configs) into a book of the same engine and machine, in place of "
+     "its\n"
+     "lines about attention. Exit code of attention: 0: equal, 1: a bit differs, 4: no call's "
+     "kernel\n"
+     "has a rule.",
      "isobit probe gemm --engine cublas --precision bf16,fp32 --model smollm2-135m --book "
      "h200.book",
      {"gemm", "attention"},
