@@ -20,8 +20,7 @@
 namespace isobit::probe {
 namespace {
 
-constexpr std::int64_t kHopperMultiprocessors = 132;  // of an H100 SXM and an H200
-constexpr std::int64_t kToldEvery = 100;              // calls
+constexpr std::int64_t kToldEvery = 100;  // calls
 
 /// One kernel of "NAME zXxYxZ + NAME zXxYxZ".
 struct Started {
@@ -63,15 +62,6 @@ std::string names_of(const std::vector<Started>& kernels) {
     out += (out.empty() ? "" : " + ") + name.substr(0, name.find("_cga"));
   }
   return out.empty() ? "none" : out;
-}
-
-std::int64_t multiprocessors_of(const Facts& facts) {
-  const auto told = facts.find("multiprocessors");
-  std::int64_t out = kHopperMultiprocessors;
-  if (told != facts.end() && !parse_integer(told->second, 1, 1024, out)) {
-    return kHopperMultiprocessors;
-  }
-  return out;
 }
 
 /// Which kernel of fused.h was started; `none` where it is of no kind that a rule knows.

@@ -70,8 +70,7 @@ std::string read_line(const std::string& line, Capture& out, bool& open) {
     }
     if (open) return "the matrix before it has no end";
     open = true;
-    const auto results = out.facts.find("results");
-    matrix.rounded = results != out.facts.end() && results->second == "operand";
+    matrix.rounded = text_at(out.facts, "results") == "operand";
     out.matrices.push_back(std::move(matrix));
     return "";
   }
@@ -131,10 +130,9 @@ const Mode* operand_of(const std::string& precision) {
 }
 
 bool is_hopper(const Facts& facts) {
-  const auto variant = facts.find("variant");
-  if (variant == facts.end()) return false;
+  const std::string variant = text_at(facts, "variant");
   for (const char* name : {"H100", "H20", "H800"}) {  // H200 and GH200 among them
-    if (variant->second.find(name) != std::string::npos) return true;
+    if (variant.find(name) != std::string::npos) return true;
   }
   return false;
 }

@@ -12,17 +12,17 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "runtime/base/result.h"
 #include "runtime/numerics/precision.h"
+#include "runtime/numerics/product_book.h"
 
 namespace isobit::probe {
 
 /// What ran, and where, by name.
-using Facts = std::map<std::string, std::string>;
+using Facts = BookKeys;
 
 struct Call {
   std::int64_t rows = 0, draw = 0;

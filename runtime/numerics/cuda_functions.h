@@ -1,4 +1,4 @@
-// expf, cosf, sinf of CUDA's math library and SiLU on them, bit for bit (NUMERICS.md, "What
+// expf, logf, cosf, sinf of CUDA's math library and SiLU on them, bit for bit (NUMERICS.md, "What
 // transformers computes"). Literal text; host and device. Read from the PTX that nvcc 13 makes of
 // the functions; held against the functions themselves on a GPU by tests/conformance.
 #pragma once

@@ -2,7 +2,7 @@
 // attention of libraries"): FlashAttention-2 and the memory-efficient kernel as PyTorch builds
 // them (arXiv 2307.08691, algorithm 1; arXiv 2112.05682), and cuDNN's kernels. The one literal
 // text; host and device. Which kernel a call takes is data of a book; a kernel's text form is
-// fused_text.h.
+// in attention_book.h.
 //
 // All of them go over keys in blocks with a running maximum. They differ in the blocks' size and
 // order, in where scores are scaled and rounded, in how a row's P are summed, and in how many parts

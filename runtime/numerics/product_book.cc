@@ -164,9 +164,18 @@ std::string name_of_operand(Format operand) {
   return found->first;
 }
 
+std::string text_at(const BookKeys& keys, const std::string& name) {
+  const auto found = keys.find(name);
+  return found == keys.end() ? std::string() : found->second;
+}
+
+std::int64_t multiprocessors_of(const BookKeys& keys) {
+  std::int64_t n = 0;
+  return parse_integer(text_at(keys, "multiprocessors"), 1, 1024, n) ? n : kUsualMultiprocessors;
+}
+
 bool keeps_fp8(const ProductBook& book) {
-  const auto engine = book.keys.find("engine");
-  return engine != book.keys.end() && engine->second.find("operands:fp8") != std::string::npos;
+  return text_at(book.keys, "engine").find("operands:fp8") != std::string::npos;
 }
 
 Format operand_of(const ProductBook& book, const Mode& mode, bool scaled) {

@@ -42,10 +42,18 @@ struct ProductLine {
   bool operator==(const ProductLine&) const = default;
 };
 
+/// What ran, and where, by name: keys of a book, facts of a capture.
+using BookKeys = std::map<std::string, std::string>;
+/// "" where there is no such name.
+std::string text_at(const BookKeys& keys, const std::string& name);
+/// Multiprocessors of the GPU that the keys name, by which FlashAttention-2 chooses its splits;
+/// kUsualMultiprocessors where they do not say.
+std::int64_t multiprocessors_of(const BookKeys& keys);
+
 struct ProductBook {
   std::string name;    // of the file, without ".book"
   std::string digest;  // 16 digits of the SHA-256 of its bytes
-  std::map<std::string, std::string> keys;
+  BookKeys keys;
   std::vector<ProductLine> lines;        // by operand, outputs, inputs and rows
   std::vector<AttentionLine> attention;  // by shape
   /// nullptr where no line speaks of it.

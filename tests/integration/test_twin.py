@@ -1,35 +1,14 @@
 """Twins of cuBLAS on an H200, judged by what was recorded there; books that are changed, incomplete
 or broken; and `isobit probe` on engines that are here."""
-import json
-import os
-import pathlib
 import re
-import subprocess
-import tempfile
 import unittest
 
-ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
-BOOK = "h200-cublas.book"
+from twin_case import ROOT, TwinCase
 
 
-def run(words, folder):
-    env = dict(os.environ, ISOBIT_MODELS=str(ROOT / "scenarios" / "models"))
-    return subprocess.run([os.environ["ISOBIT"], *words], cwd=folder, env=env,
-                          capture_output=True, text=True, timeout=900)
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        held = tempfile.TemporaryDirectory()
-        self.addCleanup(held.cleanup)
-        self.folder = pathlib.Path(held.name)
-
-    def check(self, filter_text, *more, scenario=ROOT / "scenarios" / "twin-h200.yaml"):
-        result = run(["check", str(scenario), "--db", "t.db", "--golden", str(ROOT / "golden"),
-                      "--update", "none", "--json", "-q", "-j", "2", "-k", filter_text, *more],
-                     self.folder)
-        self.assertTrue(result.stdout, result.stderr)
-        return result.returncode, json.loads(result.stdout)
+class Case(TwinCase):
+    scenario = ROOT / "scenarios" / "twin-h200.yaml"
+    book = "h200-cublas.book"
 
 
 class Recorded(Case):
@@ -61,20 +40,13 @@ class Recorded(Case):
 class Changed(Case):
     """A copy of the scenario beside a book that is not what was proved."""
 
-    def book(self, edit):
-        (self.folder / "scenarios").mkdir(exist_ok=True)
-        (self.folder / "golden" / "schedules").mkdir(parents=True, exist_ok=True)
-        text = (ROOT / "golden" / "schedules" / BOOK).read_text()
-        (self.folder / "golden" / "schedules" / BOOK).write_text(edit(text))
-        scenario = (ROOT / "scenarios" / "twin-h200.yaml").read_text()
-        scenario = scenario.replace("prompts/", str(ROOT / "scenarios" / "prompts") + "/")
-        scenario = re.sub(r".*h200-cublaslt.book.*\n", "", scenario)
-        path = self.folder / "scenarios" / "twin-h200.yaml"
-        path.write_text(scenario)
+    def changed(self, edit):
+        path = self.copy_with_book(edit)
+        path.write_text(re.sub(r".*h200-cublaslt.book.*\n", "", path.read_text()))
         return path
 
     def verdicts(self, edit, precisions="precision!=fp16"):
-        scenario = self.book(edit)
+        scenario = self.changed(edit)
         _, report = self.check("engine=twin and cache=on and " + precisions, scenario=scenario)
         cells = {}
         for cell in report["cells"]:
@@ -114,16 +86,16 @@ class Changed(Case):
         for edit, says in ((lambda text: text.replace("fma", "fna", 1), "book:8: "),
                            (lambda text: "", "has no line"),
                            (lambda text: text.replace("key engine", "key machine"), "key engine")):
-            scenario = self.book(edit)
-            result = run(["check", str(scenario), "--db", "t.db", "-k", "engine=twin"],
-                         self.folder)
+            scenario = self.changed(edit)
+            result = self.run_program("check", str(scenario), "--db", "t.db", "-k",
+                                      "engine=twin")
             self.assertEqual(result.returncode, 2, result.stdout)
             self.assertIn(says, result.stderr)
 
 
 class Probe(Case):
     def probe(self, *words):
-        return run(["probe", "gemm", *words], self.folder)
+        return self.run_program("probe", "gemm", *words)
 
     def test_finds_what_a_twin_computes(self):
         (self.folder / "a.book").write_text(

@@ -1,34 +1,13 @@
 """The twin of transformers on an H200, judged by what was recorded; changed books; refusals."""
-import json
-import os
-import pathlib
 import re
-import subprocess
-import tempfile
 import unittest
 
-ROOT = pathlib.Path(os.environ.get("ISOBIT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
-BOOK = "h200-transformers.book"
-SCENARIO = ROOT / "scenarios" / "twin-transformers.yaml"
+from twin_case import ROOT, TwinCase
 
 
-class Case(unittest.TestCase):
-    def setUp(self):
-        held = tempfile.TemporaryDirectory()
-        self.addCleanup(held.cleanup)
-        self.folder = pathlib.Path(held.name)
-
-    def run_program(self, *words):
-        env = dict(os.environ, ISOBIT_MODELS=str(ROOT / "scenarios" / "models"))
-        return subprocess.run([os.environ["ISOBIT"], *words], cwd=self.folder, env=env,
-                              capture_output=True, text=True, timeout=900, check=False)
-
-    def check(self, filter_text, *more, scenario=SCENARIO):
-        result = self.run_program("check", str(scenario), "--db", "t.db", "--golden",
-                                  str(ROOT / "golden"), "--update", "none", "--json", "-q",
-                                  "-j", "2", "-k", filter_text, *more)
-        self.assertTrue(result.stdout, result.stderr)
-        return result.returncode, json.loads(result.stdout)
+class Case(TwinCase):
+    scenario = ROOT / "scenarios" / "twin-transformers.yaml"
+    book = "h200-transformers.book"
 
 
 class Recorded(Case):
@@ -45,7 +24,7 @@ class Recorded(Case):
         self.assertEqual(report["counts"]["PASS"], 4)
 
     def test_the_engine_itself_runs_only_where_that_is_allowed(self):
-        result = self.run_program("check", str(SCENARIO), "--db", "t.db", "-k", "engine=exec")
+        result = self.run_program("check", str(self.scenario), "--db", "t.db", "-k", "engine=exec")
         self.assertEqual(result.returncode, 2, result.stdout)
         self.assertIn("--allow-external", result.stderr)
 
@@ -54,14 +33,7 @@ class Changed(Case):
     """A copy of the scenario beside a book that is not what was proved."""
 
     def verdicts(self, edit, cells="precision=fp16"):
-        (self.folder / "scenarios").mkdir(exist_ok=True)
-        (self.folder / "golden" / "schedules").mkdir(parents=True, exist_ok=True)
-        text = (ROOT / "golden" / "schedules" / BOOK).read_text()
-        (self.folder / "golden" / "schedules" / BOOK).write_text(edit(text))
-        scenario = SCENARIO.read_text().replace(
-            "prompts/", str(ROOT / "scenarios" / "prompts") + "/")
-        path = self.folder / "scenarios" / "twin-transformers.yaml"
-        path.write_text(scenario)
+        path = self.copy_with_book(edit)
         _, report = self.check("engine=twin and cache=on and " + cells, scenario=path)
         return {str(cell["axes"]["batch"]): (cell["verdict"], cell["reason"])
                 for cell in report["cells"]}

@@ -252,12 +252,6 @@ void print_judged(const probe::Capture& capture, TensorCore chip) {
   print(table(rows));
 }
 
-/// What a capture says of where it was made, "" where it does not.
-std::string fact_of(const probe::Capture& capture, const char* name) {
-  const auto found = capture.facts.find(name);
-  return found == capture.facts.end() ? std::string() : found->second;
-}
-
 /// The chip whose groups are tried: given, that of engine model, or sm90 for what ran on a GPU.
 Result<std::optional<TensorCore>> chip_of(const Arguments& arguments,
                                           const probe::Capture& capture) {
@@ -267,9 +261,10 @@ Result<std::optional<TensorCore>> chip_of(const Arguments& arguments,
     return std::optional(*chip);
   }
   for (const TensorCore chip : tensor_cores()) {
-    if (fact_of(capture, "engine") == "model:" + text_of(chip)) return std::optional(chip);
+    if (text_at(capture.facts, "engine") == "model:" + text_of(chip)) return std::optional(chip);
   }
-  return fact_of(capture, "device") == "cuda" ? std::optional(TensorCore::sm90) : std::nullopt;
+  return text_at(capture.facts, "device") == "cuda" ? std::optional(TensorCore::sm90)
+                                                    : std::nullopt;
 }
 
 std::string evidence_text(const ProductLine& line) {
@@ -311,7 +306,7 @@ void print_lines(const std::vector<ProductLine>& lines) {
 
 /// Whether the engine was told to take fp32 operands as tf32.
 bool rounds_operands(const probe::Capture& capture) {
-  const auto engine = parse_engine(fact_of(capture, "engine"));
+  const auto engine = parse_engine(text_at(capture.facts, "engine"));
   return engine && vendor_choice(*engine).math == VendorChoice::Math::tf32;
 }
 

@@ -1,8 +1,7 @@
 // Fused attention of libraries (numerics/fused.h) on the CPU: the literal text's bits, with keys
 // and values of a head packed as the tensor chains read matrices.
 //
-// One object computes one call after the other; its memory is kept. Callers: OrderedBackend's
-// derived engines.
+// Callers: OrderedBackend's derived engines.
 #pragma once
 
 #include <span>

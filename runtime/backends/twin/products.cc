@@ -71,11 +71,6 @@ void ProductTwin::refuse(const std::string& why) const {
   throw BackendError("book " + book_->name + " " + why);
 }
 
-void ProductTwin::require(BookEvidence evidence, const std::string& what) const {
-  if (evidence == BookEvidence::open) refuse("knows no order that fits for " + what);
-  if (evidence == BookEvidence::forecast && !forecast_) refuse("has only a forecast for " + what);
-}
-
 Rows ProductTwin::taken_rows(Operands how, Rows x) {
   rows_.resize(std::size_t(x.rows * x.cols));
   for (std::int64_t r = 0; r < x.rows; ++r) {
@@ -89,10 +84,10 @@ Rows ProductTwin::taken_rows(Operands how, Rows x) {
 const ProductTwin::Steps& ProductTwin::steps_of(Format operand, std::int64_t outputs,
                                                 std::int64_t inputs, std::int64_t rows) {
   const ProductLine* line = book_->find(operand, outputs, inputs, rows);
-  const std::string shape = name_of_operand(operand) + ", outputs " + std::to_string(outputs) +
-                            ", inputs " + std::to_string(inputs) + ", rows " + std::to_string(rows);
-  if (line == nullptr) refuse("has no line for " + shape);
-  require(line->evidence, shape);
+  require(line, [&] {
+    return name_of_operand(operand) + ", outputs " + std::to_string(outputs) + ", inputs " +
+           std::to_string(inputs) + ", rows " + std::to_string(rows);
+  });
   const auto [at, fresh] = used_.try_emplace(line);
   if (fresh) {
     at->second = {product_steps(line->order, inputs), unit_of(line->order, operand),

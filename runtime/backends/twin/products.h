@@ -36,8 +36,15 @@ class ProductTwin : public cpu::OrderedBackend {
  protected:
   /// gemm() of rows that are some of `call_rows`, the rows of the library's call.
   void gemm_of_call(Rows x, const WeightMatrix& matrix, std::int64_t call_rows, Rows out);
-  /// Throws unless a line of this evidence may be computed by; `what` names the shape.
-  void require(BookEvidence evidence, const std::string& what) const;
+  /// Throws unless there is a line and it may be computed by; what() names the shape, and is asked
+  /// for it only then: this stands before every operation.
+  template <class Line, class What>
+  void require(const Line* line, const What& what) const {
+    if (line == nullptr) refuse("has no line for " + what());
+    if (line->evidence == BookEvidence::open) refuse("knows no order that fits for " + what());
+    const bool forecast = line->evidence == BookEvidence::forecast;
+    if (forecast && !forecast_) refuse("has only a forecast for " + what());
+  }
   [[noreturn]] void refuse(const std::string& why) const;
   [[nodiscard]] const ProductBook& book() const { return *book_; }
 

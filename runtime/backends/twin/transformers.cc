@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "runtime/base/words.h"
-
 namespace isobit::twin {
 namespace {
 
@@ -14,14 +12,6 @@ TensorUnit unit_for(const Mode& mode) {
   const auto unit = tensor_unit(TensorCore::sm90, mode.stored);
   ISOBIT_CHECK(unit.has_value());
   return *unit;
-}
-
-/// Multiprocessors of the book's GPU: FlashAttention-2 chooses its splits by them.
-std::int64_t multiprocessors_of(const ProductBook& book) {
-  const auto key = book.keys.find("multiprocessors");
-  std::int64_t n = 0;
-  const bool known = key != book.keys.end() && parse_integer(key->second, 1, 4096, n);
-  return known ? n : kUsualMultiprocessors;
 }
 
 template <class F>
@@ -35,8 +25,7 @@ void for_shares(cpu::ThreadPool& pool, std::int64_t items, std::int64_t work, co
 }  // namespace
 
 bool is_of_transformers(const ProductBook& book) {
-  const auto engine = book.keys.find("engine");
-  return engine != book.keys.end() && engine->second == "exec:transformers";
+  return text_at(book.keys, "engine") == "exec:transformers";
 }
 
 TransformersTwin::TransformersTwin(const Mode& mode, const cpu::Kernels& kernels, int threads,
@@ -44,7 +33,7 @@ TransformersTwin::TransformersTwin(const Mode& mode, const cpu::Kernels& kernels
     : ProductTwin(mode, kernels, threads, {}, std::move(book), forecast),
       tables_(tables),
       fused_(kernels, unit_for(mode), tables),
-      multiprocessors_(multiprocessors_of(this->book())) {}
+      multiprocessors_(multiprocessors_of(this->book().keys)) {}
 
 BackendInfo TransformersTwin::describe() const {
   BackendInfo info = ProductTwin::describe();
@@ -171,23 +160,22 @@ void TransformersTwin::attention(Rows q, const AttentionRows& args, const void* 
                                  const void* v_pool, Rows out) {
   if (args.softcap != 0) lacks("soft caps");
   if (step_rows_ != q.rows) lacks("attention outside of a step");
-  FusedShape shape{std::int64_t(sequences_.size()),
-                   args.heads,
-                   args.kv_heads,
-                   width_,
-                   columns_,
-                   args.head_dim,
-                   padded_      ? FusedMask::left
-                   : width_ > 1 ? FusedMask::causal
-                                : FusedMask::free};
+  const FusedShape shape{std::int64_t(sequences_.size()),
+                         args.heads,
+                         args.kv_heads,
+                         width_,
+                         columns_,
+                         args.head_dim,
+                         padded_      ? FusedMask::left
+                         : width_ > 1 ? FusedMask::causal
+                                      : FusedMask::free};
   const AttentionLine* line = find_attention(book().attention, mode_.stored, shape);
-  const std::string call =
-      std::string("attention of ") + mode_.name + ", heads " + std::to_string(shape.heads) + ":" +
-      std::to_string(shape.kv_heads) + ", width " + std::to_string(shape.head_dim) + ", mask " +
-      name_of_mask(shape.mask) + ", batch " + std::to_string(shape.batch) + ", queries " +
-      std::to_string(shape.queries) + ", keys " + std::to_string(shape.keys);
-  if (line == nullptr) refuse("has no line for " + call);
-  require(line->evidence, call);
+  require(line, [&] {
+    return std::string("attention of ") + mode_.name + ", heads " + std::to_string(shape.heads) +
+           ":" + std::to_string(shape.kv_heads) + ", width " + std::to_string(shape.head_dim) +
+           ", mask " + name_of_mask(shape.mask) + ", batch " + std::to_string(shape.batch) +
+           ", queries " + std::to_string(shape.queries) + ", keys " + std::to_string(shape.keys);
+  });
   used_.insert(line);
   const FusedPlan plan = plan_of(line->choice, shape);
   std::vector<FusedSequence> sequences;
